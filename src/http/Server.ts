@@ -1,0 +1,29 @@
+import { NodeHttpServer } from "@effect/platform-node"
+import { Effect, Layer } from "effect"
+import { HttpServer } from "effect/http"
+import { createServer } from "node:http"
+import { Proxy } from "./Proxy.ts"
+
+/** Where to listen. Port 0 is any free one. */
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+/** How long the end of the program waits for running streams; then they are cut. */
+const DRAIN_TIMEOUT = "10 seconds"
+
+/** How long an idle connection is kept for the viewer's next request, in milliseconds. */
+const KEEP_ALIVE_MILLIS = 65_000
+
+/** A Node HTTP server. Closing it lets running responses end, for at most `DRAIN_TIMEOUT`. */
+export const layerNode = ({ host, port }: Address) =>
+  NodeHttpServer.layerServer(() => createServer({ keepAliveTimeout: KEEP_ALIVE_MILLIS }), {
+    host,
+    port,
+    gracefulShutdownTimeout: DRAIN_TIMEOUT
+  })
+
+/** Serves `origin` through the proxy on the `HttpServer` in context. */
+export const layerProxy = (origin: URL): Layer.Layer<never, never, Proxy | HttpServer.HttpServer> =>
+  Layer.unwrap(Effect.map(Proxy, (proxy) => HttpServer.serve(proxy.to(origin))))

@@ -1,0 +1,61 @@
+import type { FileSystem, Path } from "effect"
+import { Layer } from "effect"
+import { Proxy } from "./http/Proxy.ts"
+import type { CacheConfig } from "./services/CacheConfig.ts"
+import { CacheHealth } from "./services/CacheHealth.ts"
+import { CacheIndex } from "./services/CacheIndex.ts"
+import { Catalog } from "./services/Catalog.ts"
+import { ChunkCache } from "./services/ChunkCache.ts"
+import { ChunkStore } from "./services/ChunkStore.ts"
+import { DiskMonitor } from "./services/DiskMonitor.ts"
+import { Downloader } from "./services/Downloader.ts"
+import { Evictor } from "./services/Evictor.ts"
+import { Lookup } from "./services/Lookup.ts"
+import { MediaStream } from "./services/MediaStream.ts"
+import { MemoryTier } from "./services/MemoryTier.ts"
+import { Origin } from "./services/Origin.ts"
+import { Recorder } from "./services/Recorder.ts"
+
+export * as Server from "./http/Server.ts"
+export { CacheConfig, type CacheOptions } from "./services/CacheConfig.ts"
+export {
+  CacheHealth,
+  CacheIndex,
+  Catalog,
+  ChunkCache,
+  ChunkStore,
+  DiskMonitor,
+  Downloader,
+  Evictor,
+  Lookup,
+  MediaStream,
+  MemoryTier,
+  Origin,
+  Proxy,
+  Recorder
+}
+
+/** All services of the cache but those at its edges: configuration, store, disk and origin. */
+export const layerNoDeps: Layer.Layer<
+  CacheHealth | CacheIndex | Catalog | ChunkCache | Downloader | Evictor | MediaStream | Proxy | Recorder,
+  never,
+  CacheConfig | ChunkStore | DiskMonitor | Origin
+> = Proxy.layer.pipe(
+  Layer.provideMerge(MediaStream.layer),
+  Layer.provideMerge(Lookup.layer),
+  Layer.provideMerge(Downloader.layer),
+  Layer.provideMerge(ChunkCache.layer),
+  Layer.provideMerge(Layer.mergeAll(Recorder.layer, MemoryTier.layer)),
+  Layer.provideMerge(Layer.mergeAll(Evictor.layer, Catalog.layer)),
+  Layer.provideMerge(CacheIndex.layer),
+  Layer.provideMerge(CacheHealth.layer)
+)
+
+/** The whole of Spillway over the disk of `CacheConfig` and real connections to the origin. */
+export const layer: Layer.Layer<
+  CacheHealth | CacheIndex | ChunkStore | DiskMonitor | MediaStream | Origin | Proxy | Recorder,
+  never,
+  CacheConfig | FileSystem.FileSystem | Path.Path
+> = layerNoDeps.pipe(
+  Layer.provideMerge(Layer.mergeAll(ChunkStore.layer, DiskMonitor.layer, Origin.layer))
+)

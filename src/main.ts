@@ -1,0 +1,60 @@
+#!/usr/bin/env node
+import { NodeRuntime, NodeServices } from "@effect/platform-node"
+import { Cause, Config, Console, Effect, Exit, Layer, Logger, LogLevel, References } from "effect"
+import { CliError, CliOutput, Command } from "effect/cli"
+import { serve, StartupError } from "./cli/serve.ts"
+import { version } from "./version.ts"
+
+const spillway = Command.make("spillway").pipe(
+  Command.withDescription("A caching streaming proxy whose viewers never notice that the cache has failed"),
+  Command.withSubcommands([serve])
+)
+
+const say = (message: string) => Console.error(`spillway: ${message}`)
+
+/** A wrong invocation is one clear line, not the whole manual. */
+const presenter: CliOutput.Presenter = {
+  present: (event) =>
+    event._tag === "InvalidInvocation"
+      ? Effect.forEach(event.errors.slice(0, 1), ({ message }) =>
+        say(`${message.split("\n")[0]} (see spillway ${event.commandPath.slice(1).join(" ")} --help)`), {
+        discard: true
+      })
+      : CliOutput.defaultPresenter.present(event)
+}
+
+const LogLevelFromEnvironment = Layer.effect(
+  References.MinimumLogLevel,
+  Config.String("SPILLWAY_LOG_LEVEL").pipe(
+    Config.withDefault("info"),
+    Effect.flatMap((text) => {
+      const level = LogLevel.values.find((level) => level.toLowerCase() === text.trim().toLowerCase())
+      return level === undefined
+        ? Effect.fail(new StartupError({ message: `SPILLWAY_LOG_LEVEL: unknown log level "${text}"` }))
+        : Effect.succeed(level)
+    })
+  )
+)
+
+const Logging = Layer.mergeAll(
+  Logger.layer([process.stderr.isTTY ? Logger.consolePretty() : Logger.consoleLogFmt]),
+  Layer.succeed(Logger.LogToStderr, true),
+  LogLevelFromEnvironment
+)
+
+spillway.pipe(
+  Command.run({ version }),
+  Effect.provide(Layer.mergeAll(Logging, NodeServices.layer)),
+  Effect.provideService(CliOutput.Presenter, presenter),
+  Effect.tapCause((cause) => {
+    if (Cause.hasInterruptsOnly(cause)) return Effect.void
+    const error = Cause.squash(cause)
+    if (CliError.isCliError(error)) return Effect.void
+    return error instanceof StartupError ? say(error.message) : Effect.logFatal(cause)
+  }),
+  NodeRuntime.runMain({
+    disableErrorReporting: true,
+    // A signal is the ordinary end of a server.
+    teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
+  })
+)

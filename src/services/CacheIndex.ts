@@ -1,0 +1,142 @@
+import { Context, Effect, Latch, Layer, Schedule, Semaphore, Stream } from "effect"
+import type { CacheError } from "../domain/CacheError.ts"
+import { type ChunkKey, keyText } from "../domain/Chunk.ts"
+import { CacheHealth } from "./CacheHealth.ts"
+import { ChunkStore, MANIFEST_BYTES, type StoredChunk } from "./ChunkStore.ts"
+
+/**
+ * What is on the disk, and in which order it was last used: kept in memory, so that asking costs nothing. It is read from
+ * the store in the background at the start, and for a single resource as soon as somebody asks for it.
+ */
+export class CacheIndex extends Context.Service<CacheIndex, {
+  readonly has: (key: ChunkKey) => boolean
+  readonly hasResource: (resource: string) => boolean
+  /** Counts as a use. */
+  readonly touch: (key: ChunkKey) => void
+  /** Enters a chunk that was written just now. */
+  readonly add: (key: ChunkKey, bytes: number) => void
+  readonly remove: (key: ChunkKey) => void
+  /** Puts the chunks of all other representations of the resource first in the line to be evicted. */
+  readonly supersede: (resource: string, current: string) => void
+  /** Enters what the store has of one resource, unless that was done before. */
+  readonly load: (resource: string) => Effect.Effect<void, CacheError>
+  /** Waits until all that the store had at the start is entered. */
+  readonly loaded: Effect.Effect<void>
+  /** The chunk to evict next: superseded before current, and then least recently used. */
+  readonly oldest: () => StoredChunk | undefined
+  /** What chunks and manifests take of the disk, in bytes. */
+  readonly bytes: () => number
+  /** Runs one change of the disk at a time: a write and an eviction never meet in one directory. */
+  readonly exclusively: <A, E, R>(change: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+}>()("spillway/services/CacheIndex") {
+  static readonly layer: Layer.Layer<CacheIndex, never, ChunkStore | CacheHealth> = Layer.effect(
+    CacheIndex,
+    Effect.suspend(() => make)
+  )
+}
+
+type Queue = Map<string, StoredChunk>
+
+/** How long to wait before the start's reading of the store is tried again after a failure. */
+const RETRY_INTERVAL = "2 seconds"
+
+const make = Effect.gen(function*() {
+  const store = yield* ChunkStore
+  const health = yield* CacheHealth
+  const mutex = yield* Semaphore.make(1)
+  const loaded = yield* Latch.make(false)
+
+  // In the order of eviction; each Map in the order of use. `cold` is what was found at the start, the oldest first.
+  const superseded: Queue = new Map()
+  const cold: Queue = new Map()
+  const warm: Queue = new Map()
+  const queues = [superseded, cold, warm]
+  const chunksOf = new Map<string, Map<string, StoredChunk>>()
+  const known = new Set<string>()
+  let bytes = 0
+
+  const queueOf = (text: string) => queues.find((queue) => queue.has(text))
+
+  const enter = (queue: Queue, chunk: StoredChunk): void => {
+    const text = keyText(chunk.key)
+    if (queueOf(text) !== undefined) return
+    queue.set(text, chunk)
+    bytes += chunk.bytes
+    const siblings = chunksOf.get(chunk.key.resource)
+    if (siblings === undefined) {
+      chunksOf.set(chunk.key.resource, new Map([[text, chunk]]))
+      bytes += MANIFEST_BYTES
+    } else siblings.set(text, chunk)
+  }
+
+  const remove = (key: ChunkKey): void => {
+    const text = keyText(key)
+    const queue = queueOf(text)
+    if (queue === undefined) return
+    bytes -= queue.get(text)!.bytes
+    queue.delete(text)
+    const siblings = chunksOf.get(key.resource)!
+    siblings.delete(text)
+    if (siblings.size > 0) return
+    chunksOf.delete(key.resource)
+    bytes -= MANIFEST_BYTES
+  }
+
+  const load = Effect.fnUntraced(function*(resource: string) {
+    if (known.has(resource)) return
+    const chunks = yield* store.list(resource)
+    if (known.has(resource)) return
+    known.add(resource)
+    for (const chunk of chunks) enter(warm, chunk)
+  })
+
+  // The whole store. `known` is needed only until then, since afterwards every change goes through this index.
+  yield* store.resources.pipe(
+    Stream.filter((resource) => !known.has(resource)),
+    Stream.mapEffect((resource) => Effect.map(store.list(resource), (chunks) => ({ resource, chunks })), {
+      concurrency: 2
+    }),
+    Stream.runCollect,
+    Effect.tap((found) =>
+      Effect.sync(() => {
+        const chunks = found.flatMap(({ chunks, resource }) => known.has(resource) ? [] : chunks)
+        for (const chunk of chunks.toSorted((a, b) => a.modified - b.modified)) enter(cold, chunk)
+        for (const { resource } of found) known.add(resource)
+      })
+    ),
+    Effect.tapError(health.report),
+    Effect.retry(Schedule.spaced(RETRY_INTERVAL)),
+    Effect.andThen(loaded.open),
+    Effect.forkScoped
+  )
+
+  return CacheIndex.of({
+    has: (key) => queueOf(keyText(key)) !== undefined,
+    hasResource: (resource) => chunksOf.has(resource),
+    touch: (key) => {
+      const text = keyText(key)
+      const queue = queueOf(text)
+      if (queue === undefined || queue === superseded) return
+      const chunk = queue.get(text)!
+      queue.delete(text)
+      warm.set(text, chunk)
+    },
+    add: (key, bytes) => enter(warm, { key, bytes, modified: 0 }),
+    remove,
+    supersede: (resource, current) => {
+      for (const [text, chunk] of chunksOf.get(resource) ?? []) {
+        if (chunk.key.representation === current) continue
+        queueOf(text)!.delete(text)
+        superseded.set(text, chunk)
+      }
+    },
+    load: (resource) => loaded.isOpen() ? Effect.void : load(resource),
+    loaded: loaded.await,
+    oldest: () => {
+      for (const queue of queues) for (const chunk of queue.values()) return chunk
+      return undefined
+    },
+    bytes: () => bytes,
+    exclusively: (change) => mutex.withPermit(change)
+  })
+})

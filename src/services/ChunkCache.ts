@@ -1,0 +1,83 @@
+import { Context, Effect, Layer } from "effect"
+import { type CacheError, isDamage } from "../domain/CacheError.ts"
+import { type ChunkKey, keyText, span } from "../domain/Chunk.ts"
+import type { Representation } from "../domain/Representation.ts"
+import { CacheHealth } from "./CacheHealth.ts"
+import { CacheIndex } from "./CacheIndex.ts"
+import { ChunkStore } from "./ChunkStore.ts"
+import { MemoryTier } from "./MemoryTier.ts"
+import { Recorder } from "./Recorder.ts"
+import * as SingleFlight from "./SingleFlight.ts"
+
+/**
+ * The two tiers, memory and disk, seen as one: where streams look for chunks, and where finished ones are left. Looking
+ * and leaving cost no waiting; reading from disk is shared by all who want the same chunk.
+ */
+export class ChunkCache extends Context.Service<ChunkCache, {
+  /** A chunk that is in memory, which counts as used by this. */
+  readonly inMemory: (key: ChunkKey) => Uint8Array | undefined
+  /** Whether a chunk is in memory, or on a disk that can be read. */
+  readonly has: (key: ChunkKey) => boolean
+  /** A chunk from disk. One that is gone or damaged is dropped, a disk that fails is reported, and the caller told. */
+  readonly read: (representation: Representation, key: ChunkKey) => Effect.Effect<Uint8Array, CacheError>
+  /** Keeps a finished chunk: in memory now, on disk soon, each as far as there is room. */
+  readonly keep: (representation: Representation, key: ChunkKey, payload: Uint8Array) => void
+  /** Why nothing can be kept on disk now, or `undefined`. */
+  readonly failure: () => CacheError | undefined
+}>()("spillway/services/ChunkCache") {
+  static readonly layer: Layer.Layer<
+    ChunkCache,
+    never,
+    CacheHealth | CacheIndex | ChunkStore | MemoryTier | Recorder
+  > = Layer.effect(ChunkCache, Effect.suspend(() => make))
+}
+
+const make = Effect.gen(function*() {
+  const health = yield* CacheHealth
+  const index = yield* CacheIndex
+  const memory = yield* MemoryTier
+  const recorder = yield* Recorder
+  const store = yield* ChunkStore
+  const shared = SingleFlight.make<string, Uint8Array, CacheError>()
+
+  // Beside the viewer's path: the removal waits for a write that is under way, after which the chunk may be new and good.
+  const drop = (key: ChunkKey) =>
+    Effect.suspend(() => {
+      index.remove(key)
+      return Effect.suspend(() => index.has(key) ? Effect.void : Effect.ignore(store.remove(key))).pipe(
+        index.exclusively,
+        Effect.forkDetach
+      )
+    })
+
+  const failed = (key: ChunkKey) => (error: CacheError) =>
+    isDamage(error)
+      ? Effect.andThen(drop(key), Effect.logWarning(`Dropped a damaged chunk: ${error.message}`))
+      : Effect.andThen(error._tag === "PermissionDenied" ? drop(key) : Effect.void, health.report(error))
+
+  const read = (representation: Representation, key: ChunkKey) => {
+    const { end, start } = span(key.index, representation.chunkSize, representation.size)
+    return store.read(key, end - start).pipe(
+      Effect.tap((payload) => Effect.sync(() => memory.put(key, payload))),
+      Effect.tapError(failed(key))
+    )
+  }
+
+  return ChunkCache.of({
+    inMemory: (key) => {
+      const payload = memory.get(key) ?? recorder.pending(key)
+      if (payload !== undefined) index.touch(key)
+      return payload
+    },
+    has: (key) => memory.has(key) || recorder.pending(key) !== undefined || (health.readable() && index.has(key)),
+    read: (representation, key) => {
+      index.touch(key)
+      return shared(keyText(key), read(representation, key))
+    },
+    keep: (representation, key, payload) => {
+      memory.put(key, payload)
+      if (!index.has(key)) recorder.offer(representation, key, payload)
+    },
+    failure: health.unwritable
+  })
+})

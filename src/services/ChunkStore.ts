@@ -1,0 +1,246 @@
+import { Context, Effect, FileSystem, Layer, Option, Path, Random, Schema, Stream } from "effect"
+import { type CacheError, fromPlatformError, IoError } from "../domain/CacheError.ts"
+import type { ChunkKey } from "../domain/Chunk.ts"
+import { keyText } from "../domain/Chunk.ts"
+import { Representation } from "../domain/Representation.ts"
+import { CacheConfig } from "./CacheConfig.ts"
+import { decode, encodeHeader, HEADER_BYTES } from "./chunkFile.ts"
+
+/** A chunk as it lies in the store. */
+export interface StoredChunk {
+  readonly key: ChunkKey
+  /** What it takes of the store, in bytes. */
+  readonly bytes: number
+  /** When it was written, in milliseconds since 1970. */
+  readonly modified: number
+}
+
+/** Space is given out in blocks, and a cache of a limited size counts what it really takes. */
+const BLOCK_BYTES = 4096
+
+/** What a chunk with `payload` bytes takes of the disk, in bytes. */
+export const bytesOnDisk = (payload: number): number => Math.ceil((payload + HEADER_BYTES) / BLOCK_BYTES) * BLOCK_BYTES
+
+/** What a resource takes besides its chunks (its directory and its manifest), in bytes. */
+export const MANIFEST_BYTES = 2 * BLOCK_BYTES
+
+/**
+ * Chunks on disk, and beside them the manifest that tells which representation a resource has. A chunk is there whole or
+ * not at all, and what `read` returns is, byte for byte, what `write` was given. The store neither fetches, decides nor
+ * retries; every failure is a `CacheError` that names path, operation and errno.
+ */
+export class ChunkStore extends Context.Service<ChunkStore, {
+  /**
+   * The `length` bytes of a chunk, its checksum verified. A file that is gone, too short or not what was written fails with
+   * `IoError` and the errno `ENOENT`, `SHORT_READ` or `CORRUPT`.
+   */
+  readonly read: (key: ChunkKey, length: number) => Effect.Effect<Uint8Array, CacheError>
+  /** Keeps a chunk. A write that fails leaves nothing behind. */
+  readonly write: (key: ChunkKey, payload: Uint8Array) => Effect.Effect<void, CacheError>
+  /** Drops a chunk; one that is not there is no error. */
+  readonly remove: (key: ChunkKey) => Effect.Effect<void, CacheError>
+  /** The current representation of a resource, or none when it was never kept or cannot be understood. */
+  readonly readManifest: (resource: string) => Effect.Effect<Option.Option<Representation>, CacheError>
+  readonly writeManifest: (representation: Representation) => Effect.Effect<void, CacheError>
+  /** Drops all that is kept of a resource. */
+  readonly removeResource: (resource: string) => Effect.Effect<void, CacheError>
+  /** The chunks kept of one resource, in no order. */
+  readonly list: (resource: string) => Effect.Effect<ReadonlyArray<StoredChunk>, CacheError>
+  /** The resources of which anything is kept. Removes what an interrupted write left behind. */
+  readonly resources: Stream.Stream<string, CacheError>
+  /** Writes, reads and removes a small file: succeeds when the store can be used. */
+  readonly probe: Effect.Effect<void, CacheError>
+}>()("spillway/services/ChunkStore") {
+  /** Chunks in the directory of `CacheConfig`, through the `FileSystem` in context. */
+  static readonly layer: Layer.Layer<ChunkStore, never, CacheConfig | FileSystem.FileSystem | Path.Path> = Layer.effect(
+    ChunkStore,
+    Effect.suspend(() => makeOnDisk)
+  )
+
+  /** Chunks in memory, without a limit: for tests, and to see a stream work without a disk. */
+  static readonly layerMemory: Layer.Layer<ChunkStore> = Layer.sync(ChunkStore, () => makeInMemory())
+}
+
+const MANIFEST = "manifest.json"
+const TEMPORARY = ".tmp"
+
+const manifestJson = Schema.fromJsonString(Representation)
+const encodeManifest = Schema.encodeEffect(manifestJson)
+const decodeManifest = Schema.decodeUnknownOption(manifestJson)
+
+const fileName = (key: ChunkKey): string => `${key.representation}.${key.index}`
+
+const parseFileName = (resource: string, name: string): ChunkKey | undefined => {
+  const match = /^([0-9a-f]{32})\.(\d{1,10})$/.exec(name)
+  return match === null ? undefined : { resource, representation: match[1]!, index: Number(match[2]) }
+}
+
+const makeOnDisk = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const config = yield* CacheConfig
+  const root = path.join(config.directory, "v1")
+  const directoryOf = (resource: string) => path.join(root, resource.slice(0, 2), resource)
+  const pathOf = (key: ChunkKey) => path.join(directoryOf(key.resource), fileName(key))
+  // Names no other process's temporary files, even where each has the same process id, as in containers.
+  const session = Math.abs(yield* Random.nextInt).toString(36)
+  let temporaries = 0
+
+  const io = <A, R>(
+    operation: string,
+    at: string,
+    effect: Effect.Effect<A, Parameters<ReturnType<typeof fromPlatformError>>[0], R>
+  ): Effect.Effect<A, CacheError, R> => Effect.mapError(effect, fromPlatformError(operation, at))
+
+  const open = (at: string, flag: "r" | "wx") => io("open", at, fs.open(at, { flag }))
+
+  const missing = (error: CacheError): boolean => error.errno === "ENOENT"
+
+  // A descriptor whose `close` fails ends in a defect, which would hide the typed error from `catchTag`.
+  const closing = <A, R>(at: string, effect: Effect.Effect<A, CacheError, R>): Effect.Effect<A, CacheError, R> =>
+    Effect.catchDefect(effect, () => Effect.fail(new IoError({ errno: "EIO", operation: "close", path: at })))
+
+  /** An interrupted call goes on in the thread pool: nothing is closed or renamed under it, hence `uninterruptible`. */
+  const writeFile = Effect.fnUntraced(function*(target: string, parts: ReadonlyArray<Uint8Array>) {
+    const temporary = `${target}.${session}-${temporaries++}${TEMPORARY}`
+    const directory = path.dirname(target)
+    const write = Effect.scoped(Effect.gen(function*() {
+      const file = yield* open(temporary, "wx")
+      for (const part of parts) yield* io("write", temporary, file.writeAll(part))
+      yield* io("sync", temporary, file.sync)
+    }))
+    yield* closing(temporary, write).pipe(
+      Effect.catchIf(missing, () =>
+        Effect.andThen(
+          io("mkdir", directory, fs.makeDirectory(directory, { recursive: true })),
+          closing(temporary, write)
+        )),
+      Effect.andThen(io("rename", target, fs.rename(temporary, target))),
+      Effect.onError(() => Effect.ignore(fs.remove(temporary, { force: true })))
+    )
+  }, Effect.uninterruptible)
+
+  const readFile = Effect.fnUntraced(function*(at: string, size: number) {
+    const file = yield* open(at, "r")
+    const buffer = Buffer.allocUnsafeSlow(size)
+    let filled = 0
+    while (filled < size) {
+      const count = yield* io("read", at, file.read(buffer.subarray(filled), { position: BigInt(filled) }))
+      if (count === 0) return yield* new IoError({ errno: "SHORT_READ", operation: "read", path: at })
+      filled += count
+    }
+    return buffer
+  }, Effect.scoped)
+
+  const readDirectory = (at: string) =>
+    io("readdir", at, fs.readDirectory(at)).pipe(
+      Effect.catchIf(missing, () => Effect.succeed<Array<string>>([]))
+    )
+
+  const remove = (at: string, recursive = false) => io("unlink", at, fs.remove(at, { force: true, recursive }))
+
+  const list = Effect.fnUntraced(function*(resource: string) {
+    const directory = directoryOf(resource)
+    const chunks: Array<StoredChunk> = []
+    for (const name of yield* readDirectory(directory)) {
+      const key = parseFileName(resource, name)
+      if (key === undefined) continue
+      const at = path.join(directory, name)
+      const info = yield* Effect.option(io("stat", at, fs.stat(at)))
+      if (Option.isNone(info)) continue
+      chunks.push({
+        key,
+        bytes: bytesOnDisk(Number(info.value.size) - HEADER_BYTES),
+        modified: Option.match(info.value.mtime, { onNone: () => 0, onSome: (date) => date.getTime() })
+      })
+    }
+    return chunks
+  })
+
+  const resources = Stream.fromIterableEffect(readDirectory(root)).pipe(
+    Stream.filter((name) => /^[0-9a-f]{2}$/.test(name)),
+    Stream.mapEffect((prefix) => readDirectory(path.join(root, prefix))),
+    Stream.flattenIterable,
+    Stream.filter((name) => /^[0-9a-f]{32}$/.test(name)),
+    Stream.tap((resource) =>
+      Effect.flatMap(readDirectory(directoryOf(resource)), (names) =>
+        Effect.forEach(
+          names.filter((name) => name.endsWith(TEMPORARY) && !name.includes(`.${session}-`)),
+          (name) => Effect.ignore(remove(path.join(directoryOf(resource), name))),
+          { discard: true }
+        ))
+    )
+  )
+
+  const probe = Effect.gen(function*() {
+    const at = path.join(root, `probe-${session}`)
+    yield* writeFile(at, [Buffer.from("spillway")])
+    yield* closing(at, readFile(at, 8))
+    yield* remove(at)
+  })
+
+  return ChunkStore.of({
+    read: Effect.fnUntraced(function*(key, length) {
+      const at = pathOf(key)
+      const payload = decode(key, yield* closing(at, readFile(at, length + HEADER_BYTES)))
+      return payload ?? (yield* new IoError({ errno: "CORRUPT", operation: "read", path: at }))
+    }),
+    write: (key, payload) => writeFile(pathOf(key), [encodeHeader(key, payload), payload]),
+    remove: (key) => remove(pathOf(key)),
+    readManifest: (resource) => {
+      const at = path.join(directoryOf(resource), MANIFEST)
+      return io("read", at, fs.readFileString(at)).pipe(
+        Effect.map(decodeManifest),
+        Effect.catchIf(missing, () => Effect.succeedNone)
+      )
+    },
+    writeManifest: (representation) =>
+      Effect.flatMap(
+        Effect.orDie(encodeManifest(representation)),
+        (json) => writeFile(path.join(directoryOf(representation.resource), MANIFEST), [Buffer.from(json)])
+      ),
+    removeResource: (resource) => remove(directoryOf(resource), true),
+    list,
+    resources,
+    probe
+  })
+})
+
+const makeInMemory = () => {
+  const chunks = new Map<string, { readonly key: ChunkKey; readonly payload: Uint8Array; readonly modified: number }>()
+  const manifests = new Map<string, Representation>()
+  const of = (resource: string) => [...chunks.values()].filter(({ key }) => key.resource === resource)
+  return ChunkStore.of({
+    read: (key, length) =>
+      Effect.suspend(() => {
+        const found = chunks.get(keyText(key))
+        const path = keyText(key)
+        if (found === undefined) return Effect.fail(new IoError({ errno: "ENOENT", operation: "open", path }))
+        return found.payload.length === length
+          ? Effect.succeed(found.payload)
+          : Effect.fail(new IoError({ errno: "SHORT_READ", operation: "read", path }))
+      }),
+    write: (key, payload) =>
+      Effect.clockWith((clock) =>
+        Effect.sync(() =>
+          void chunks.set(keyText(key), { key, payload: payload.slice(), modified: clock.currentTimeMillisUnsafe() })
+        )
+      ),
+    remove: (key) => Effect.sync(() => void chunks.delete(keyText(key))),
+    readManifest: (resource) => Effect.sync(() => Option.fromNullishOr(manifests.get(resource))),
+    writeManifest: (representation) => Effect.sync(() => void manifests.set(representation.resource, representation)),
+    removeResource: (resource) =>
+      Effect.sync(() => {
+        for (const { key } of of(resource)) chunks.delete(keyText(key))
+        manifests.delete(resource)
+      }),
+    list: (resource) =>
+      Effect.sync(() =>
+        of(resource).map(({ key, modified, payload }) => ({ key, bytes: bytesOnDisk(payload.length), modified }))
+      ),
+    resources: Stream.suspend(() =>
+      Stream.fromIterable(new Set([...manifests.keys(), ...[...chunks.values()].map(({ key }) => key.resource)]))
+    ),
+    probe: Effect.void
+  })
+}

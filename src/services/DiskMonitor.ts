@@ -1,0 +1,108 @@
+import { Context, Duration, Effect, Layer, Ref, type Scope, type Stream } from "effect"
+import * as Fs from "node:fs/promises"
+import { dirname } from "node:path"
+import { type CacheError, DiskFull, errnoOf, fromErrno } from "../domain/CacheError.ts"
+import { classify, type DiskStatus, type DiskUsage } from "../domain/DiskStatus.ts"
+import { CacheConfig } from "./CacheConfig.ts"
+import * as Observed from "./Observed.ts"
+
+/**
+ * The cache's disk: how full it is, and the room on it that is promised to writes that have not ended. Space is reserved
+ * before it is written, and asked of the file system each time, so that many writes at once cannot overshoot `minFree`.
+ */
+export class DiskMonitor extends Context.Service<DiskMonitor, {
+  /** Bytes and nodes of the file system, asked now. */
+  readonly usage: Effect.Effect<DiskUsage, CacheError>
+  /** As of the last reading, at most `POLL_INTERVAL` ago. */
+  readonly status: () => DiskStatus
+  /** The status as it is, then each change of it. */
+  readonly changes: Stream.Stream<DiskStatus>
+  /** Promises `bytes` to the caller until its scope closes; fails with `DiskFull` where that would go below `minFree`. */
+  readonly reserve: (bytes: number) => Effect.Effect<void, CacheError, Scope.Scope>
+}>()("spillway/services/DiskMonitor") {
+  /** The file system that holds the directory of `CacheConfig`. */
+  static readonly layer: Layer.Layer<DiskMonitor, never, CacheConfig> = Layer.effect(
+    DiskMonitor,
+    Effect.flatMap(CacheConfig, ({ directory, minFree }) => make(statfs(directory), directory, minFree))
+  )
+
+  /** A disk whose `usage` a test turns like a knob. */
+  static readonly layerTest = (usage: Ref.Ref<DiskUsage>): Layer.Layer<DiskMonitor, never, CacheConfig> =>
+    Layer.effect(
+      DiskMonitor,
+      Effect.flatMap(CacheConfig, ({ directory, minFree }) => make(Ref.get(usage), directory, minFree))
+    )
+}
+
+/** How often the disk is looked at when nobody writes. */
+export const POLL_INTERVAL = Duration.seconds(2)
+
+/** File nodes that a write takes at most: directories, manifest, temporary file. */
+const NODES_PER_WRITE = 4
+
+/** Effect's `FileSystem` has no `statfs`. A directory that is not there yet is on the disk of its nearest parent. */
+const statfs = (directory: string): Effect.Effect<DiskUsage, CacheError> =>
+  Effect.tryPromise({
+    try: () => Fs.statfs(directory),
+    catch: (cause) => fromErrno(errnoOf(cause), "stat", directory)
+  }).pipe(
+    Effect.map(({ bavail, blocks, bsize, ffree, files }) => ({
+      free: bavail * bsize,
+      total: blocks * bsize,
+      freeNodes: ffree,
+      totalNodes: files
+    })),
+    Effect.catchIf(
+      (error) => error.errno === "ENOENT" && dirname(directory) !== directory,
+      () => statfs(dirname(directory))
+    )
+  )
+
+const make = Effect.fnUntraced(function*(
+  usage: Effect.Effect<DiskUsage, CacheError>,
+  directory: string,
+  minFree: number
+) {
+  const observed = yield* Observed.make<DiskStatus>("Healthy")
+  let reservedBytes = 0
+  let reservations = 0
+
+  const look = Effect.tap(usage, (usage) => {
+    const before = observed.current()
+    const status = classify(usage, minFree)
+    return before === status ? Effect.void : observed.set(status).pipe(
+      Effect.andThen(
+        (status === "Healthy" || status === "Info" ? Effect.logInfo : Effect.logWarning)(`Cache disk is ${status}`)
+      ),
+      Effect.annotateLogs({ free: usage.free, total: usage.total, directory })
+    )
+  })
+
+  const release = (bytes: number) => {
+    reservedBytes -= bytes
+    reservations -= 1
+  }
+
+  // Counted before the disk is asked, so that reservations under way at the same time see each other.
+  const promise = Effect.fnUntraced(function*(bytes: number) {
+    reservedBytes += bytes
+    reservations += 1
+    const { free, freeNodes, totalNodes } = yield* usage
+    const nodesLeft = totalNodes === 0 || freeNodes >= reservations * NODES_PER_WRITE
+    if (free - reservedBytes < minFree || !nodesLeft) {
+      return yield* new DiskFull({ errno: "ENOSPC", operation: "reserve", path: directory })
+    }
+  }, (effect, bytes) => Effect.onError(effect, () => Effect.sync(() => release(bytes))))
+
+  const reserve = (bytes: number) => Effect.acquireRelease(promise(bytes), () => Effect.sync(() => release(bytes)))
+
+  // What keeps the disk from being read is reported by those who need it.
+  yield* look.pipe(
+    Effect.ignore,
+    Effect.andThen(Effect.sleep(POLL_INTERVAL)),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  return DiskMonitor.of({ usage: look, status: observed.current, changes: observed.changes, reserve })
+})

@@ -1,0 +1,444 @@
+import { Cause, Context, Duration, Effect, Exit, FiberSet, Layer, Random, Scope, Stream } from "effect"
+import type { Fiber } from "effect"
+import { type ByteRange, formatRange, parseContentRange } from "../domain/ByteRange.ts"
+import { type ChunkKey, indexAt, roundUp, span } from "../domain/Chunk.ts"
+import {
+  isTransient,
+  OriginBodyFailed,
+  type OriginError,
+  OriginUnexpected,
+  RepresentationChanged
+} from "../domain/OriginError.ts"
+import { isSame, type OriginHead, type Representation } from "../domain/Representation.ts"
+import { ChunkAssembly } from "./ChunkAssembly.ts"
+import { ChunkCache } from "./ChunkCache.ts"
+import { Origin, type OriginResponse } from "./Origin.ts"
+
+/** An answer of the origin whose body is about to be read, with the scope that holds its connection. */
+export interface OpenTransfer {
+  readonly response: OriginResponse
+  readonly scope: Scope.Closeable
+}
+
+/**
+ * Bytes from the origin to any number of viewers, in memory. A *run* is one origin request for a contiguous stretch of
+ * missing chunks. Viewers join the run that is about to deliver their byte, or start one at that very byte; each gets
+ * bytes as they arrive. A run keeps a bounded distance ahead of its fastest viewer, stops at bytes that are already
+ * there, and ends when its last viewer has left. A finished chunk is handed to `ChunkCache`, once.
+ */
+export class Downloader extends Context.Service<Downloader, {
+  /**
+   * The bytes of `range`. Ends early, at the start of a chunk, when `ChunkCache` has that chunk by then. Transient failures
+   * of the origin are tried again from the exact byte; bytes of another representation are never emitted.
+   */
+  readonly read: (
+    representation: Representation,
+    range: ByteRange
+  ) => Stream.Stream<Uint8Array, OriginError>
+  /** Makes a run of an answer that has been asked for already; it goes on to the end of its first chunk without viewers. */
+  readonly adopt: (representation: Representation, transfer: OpenTransfer, range: ByteRange) => void
+  /** Whether a viewer who asks for the byte at `offset` now would share a run that is under way. */
+  readonly isRunning: (representation: Representation, offset: number) => boolean
+}>()("spillway/services/Downloader") {
+  static readonly layer: Layer.Layer<Downloader, never, Origin | ChunkCache> = Layer.effect(
+    Downloader,
+    Effect.suspend(() => make)
+  )
+}
+
+/** How far a run goes ahead of its fastest viewer, in bytes. */
+const READ_AHEAD_BYTES = 1024 ** 2
+
+/** A viewer waits for a run that is this close behind its byte rather than start another, in bytes. */
+const JOIN_BYTES = 64 * 1024
+
+/** How many chunks ahead a new run looks for one that is there already, to ask the origin for no more than is missing. */
+const LOOK_AHEAD_CHUNKS = 256
+
+/** How many fronts of chunks are filled in behind seeking viewers at a time. */
+const MAX_FILLS = 8
+
+/** How often a transfer is tried again without a byte having arrived in between. */
+const RETRIES = 3
+
+/** The pause before the first of these, doubled before each further one, give or take a half. */
+const RETRY_PAUSE = Duration.millis(100)
+
+interface Viewer {
+  offset: number
+  readonly end: number
+  run: Run | undefined
+  wake: (() => void) | undefined
+}
+
+interface Run {
+  readonly download: Download
+  /** The next byte to arrive. */
+  position: number
+  readonly end: number
+  /** Its origin sends everything from the first byte on, so that it serves viewers at any later place. */
+  sequential: boolean
+  readonly viewers: Set<Viewer>
+  /** It goes on to here even if nobody is left to watch. */
+  keepUntil: number
+  readonly isFill: boolean
+  active: boolean
+  failure: OriginError | undefined
+  wake: (() => void) | undefined
+  fiber: Fiber.Fiber<unknown, unknown> | undefined
+}
+
+/** All that goes on for one representation. */
+interface Download {
+  readonly representation: Representation
+  readonly assemblies: Map<number, ChunkAssembly>
+  readonly runs: Set<Run>
+  viewers: number
+}
+
+const make = Effect.gen(function*() {
+  const origin = yield* Origin
+  const cache = yield* ChunkCache
+  const fork = yield* FiberSet.makeRuntime<never, void, never>()
+  const downloads = new Map<string, Download>()
+  let fills = 0
+
+  const downloadOf = (representation: Representation): Download => {
+    const known = downloads.get(representation.id)
+    if (known !== undefined) return known
+    const created: Download = { representation, assemblies: new Map(), runs: new Set(), viewers: 0 }
+    downloads.set(representation.id, created)
+    return created
+  }
+
+  const forget = (download: Download): void => {
+    if (download.viewers === 0 && download.runs.size === 0) downloads.delete(download.representation.id)
+  }
+
+  const keyOf = ({ id, resource }: Representation, index: number): ChunkKey => ({ resource, representation: id, index })
+
+  const hasChunk = (representation: Representation, index: number) => cache.has(keyOf(representation, index))
+
+  // --- runs -------------------------------------------------------------------------------------------------------
+
+  /** Where a run that starts at `offset` for a viewer who wants bytes up to `end` meets a chunk that is there. */
+  const endOfMissing = (representation: Representation, offset: number, end: number): number => {
+    const { chunkSize, size } = representation
+    const rounded = roundUp(end, chunkSize, size)
+    const first = indexAt(offset, chunkSize) + 1
+    for (let index = first; index < first + LOOK_AHEAD_CHUNKS && index * chunkSize < rounded; index++) {
+      if (hasChunk(representation, index)) return index * chunkSize
+    }
+    return rounded
+  }
+
+  const startRun = (
+    download: Download,
+    from: number,
+    end: number,
+    options: { readonly keepUntil?: number; readonly isFill?: boolean; readonly transfer?: OpenTransfer } = {}
+  ): Run => {
+    const sequential = !download.representation.acceptsRanges
+    const run: Run = {
+      download,
+      position: sequential ? 0 : from,
+      end,
+      sequential,
+      viewers: new Set(),
+      keepUntil: options.keepUntil ?? 0,
+      isFill: options.isFill ?? false,
+      active: true,
+      failure: undefined,
+      wake: undefined,
+      fiber: undefined
+    }
+    download.runs.add(run)
+    if (run.isFill) fills += 1
+    run.fiber = fork(
+      transferAll(run, options.transfer).pipe(
+        Effect.onExit((exit) => Effect.sync(() => endRun(run, exit))),
+        Effect.ignoreCause
+      )
+    )
+    return run
+  }
+
+  const endRun = (run: Run, exit: Exit.Exit<void, OriginError>): void => {
+    const { download } = run
+    run.active = false
+    if (run.isFill) fills -= 1
+    if (Exit.isFailure(exit)) {
+      const error = Cause.findErrorOption(exit.cause)
+      run.failure = error._tag === "Some"
+        ? error.value
+        : new OriginBodyFailed({
+          url: download.representation.url,
+          offset: run.position,
+          cause: Cause.squash(exit.cause)
+        })
+    }
+    download.runs.delete(run)
+    // A part of a chunk that nobody will complete is of no use.
+    for (const { index, span } of download.assemblies.values()) {
+      const wanted = [...download.runs].some((other) => other.position < span.end && other.end > span.start)
+      if (!wanted) download.assemblies.delete(index)
+    }
+    for (const viewer of run.viewers) viewer.wake?.()
+    forget(download)
+  }
+
+  /** Whether the run should go on now, wait for its viewers, or end because none is left. */
+  const demand = (run: Run): "go" | "wait" | "end" => {
+    if (run.position < run.keepUntil) return "go"
+    if (run.viewers.size === 0) return "end"
+    for (const viewer of run.viewers) if (run.position < viewer.offset + READ_AHEAD_BYTES) return "go"
+    return "wait"
+  }
+
+  const awaitDemand = (run: Run): Effect.Effect<"go" | "end"> =>
+    Effect.callback((resume) => {
+      const look = () => {
+        const wanted = demand(run)
+        if (wanted === "wait") return false
+        run.wake = undefined
+        resume(Effect.succeed(wanted))
+        return true
+      }
+      if (look()) return
+      run.wake = look
+      return Effect.sync(() => run.wake = undefined)
+    })
+
+  /** Tells a run that what its viewers want has changed. */
+  const reconsider = (run: Run): void => {
+    if (run.wake !== undefined) run.wake()
+    else if (run.active && demand(run) === "end") run.fiber?.interruptUnsafe()
+  }
+
+  /** Takes `bytes`, which belong at `run.position`. `false` when the run has met bytes that are there already. */
+  const accept = (run: Run, bytes: Uint8Array): boolean => {
+    const { assemblies, representation } = run.download
+    const { chunkSize, size } = representation
+    let rest = bytes.subarray(0, run.end - run.position)
+    while (rest.length > 0) {
+      const { position } = run
+      const index = indexAt(position, chunkSize)
+      let assembly = assemblies.get(index)
+      let taken: number
+      if (assembly === undefined && hasChunk(representation, index)) {
+        if (!run.sequential) return false
+        taken = Math.min(rest.length, span(index, chunkSize, size).end - position)
+      } else {
+        if (assembly === undefined) {
+          assembly = new ChunkAssembly(index, span(index, chunkSize, size))
+          assemblies.set(index, assembly)
+        }
+        const filled = assembly.filledTo(position)
+        if (filled > position) {
+          if (!run.sequential) return false
+          taken = Math.min(rest.length, filled - position)
+        } else {
+          taken = Math.min(rest.length, assembly.missingTo(position) - position)
+          assembly.write(position, rest.subarray(0, taken))
+        }
+      }
+      run.position += taken
+      rest = rest.subarray(taken)
+      if (assembly !== undefined) settle(run, assembly)
+    }
+    for (const viewer of run.viewers) viewer.wake?.()
+    return true
+  }
+
+  /** Hands over a chunk that is whole; where its tail is but its front is not, has the front filled in behind. */
+  const settle = (run: Run, assembly: ChunkAssembly): void => {
+    const { download } = run
+    const { index, span } = assembly
+    const { whole } = assembly
+    if (whole !== undefined) {
+      download.assemblies.delete(index)
+      cache.keep(download.representation, keyOf(download.representation, index), whole)
+      return
+    }
+    if (run.position < span.end || cache.failure() !== undefined || fills >= MAX_FILLS) return
+    const from = assembly.filledTo(span.start)
+    const end = assembly.missingTo(from)
+    const underWay = [...download.runs].some((other) => other.position <= from && other.end > from)
+    if (!underWay) startRun(download, from, end, { keepUntil: end, isFill: true })
+  }
+
+  /** Checks that an answer is of the wanted bytes: where its first byte belongs. */
+  const placeOf = (run: Run, head: OriginHead): Effect.Effect<number, OriginError> => {
+    const { representation } = run.download
+    const { url } = representation
+    const unexpected = (detail: string) => new OriginUnexpected({ url, status: head.status, detail })
+    if (head.status === 404 || head.status === 410 || head.status === 412 || head.status === 416) {
+      return Effect.fail(new RepresentationChanged({ url }))
+    }
+    if (head.status !== 200 && head.status !== 206) return Effect.fail(unexpected("no body of the file"))
+    if (!isSame(representation, head)) return Effect.fail(new RepresentationChanged({ url }))
+    if (head.status === 200) return Effect.succeed(0)
+    const place = parseContentRange(head.headers["content-range"])?.range.start
+    return place === run.position ? Effect.succeed(place) : Effect.fail(unexpected("another range than was asked for"))
+  }
+
+  const request = (run: Run) => {
+    const { representation } = run.download
+    const { position } = run
+    return origin.request({
+      method: "GET",
+      url: representation.url,
+      headers: run.sequential ? {} : { range: formatRange(position, run.end) }
+    })
+  }
+
+  /** One request, read until the run has what it wants. */
+  const transfer = Effect.fnUntraced(function*(run: Run, response: OriginResponse) {
+    let place = yield* placeOf(run, response)
+    if (place < run.position && run.position > 0 && !run.sequential) {
+      // The whole file came for a range. What nobody has seen yet may as well start at its beginning, to be kept.
+      run.sequential = true
+      if (run.viewers.size === 0 || [...run.viewers].every(({ offset }) => offset >= run.position)) run.position = 0
+    }
+    const pull = yield* Stream.toPull(response.body)
+    while (run.position < run.end) {
+      for (const bytes of yield* pull) {
+        // After a retry without range support, the bytes up to the position have been seen.
+        const fresh = place < run.position ? bytes.subarray(run.position - place) : bytes
+        place += bytes.length
+        if (fresh.length > 0 && !accept(run, fresh)) return
+      }
+      if (run.position < run.end && (yield* awaitDemand(run)) === "end") return
+    }
+  })
+
+  const transferAll = Effect.fnUntraced(function*(run: Run, first: OpenTransfer | undefined) {
+    const endedEarly = (cause: unknown) =>
+      new OriginBodyFailed({ url: run.download.representation.url, offset: run.position, cause })
+    const attempt = (opened: OpenTransfer | undefined) =>
+      (opened === undefined
+        ? Effect.scoped(Effect.flatMap(request(run), (response) => transfer(run, response)))
+        : Effect.onExit(
+          Scope.provide(transfer(run, opened.response), opened.scope),
+          (exit) => Scope.close(opened.scope, exit)
+        )).pipe(Effect.catchIf(Cause.isDone, () => Effect.fail(endedEarly("end of body"))))
+    let opened = first
+    let failures = 0
+    while (true) {
+      const before = run.position
+      const outcome = yield* Effect.result(attempt(opened))
+      opened = undefined
+      if (outcome._tag === "Success") return
+      const error = outcome.failure
+      failures = run.position > before ? 1 : failures + 1
+      if (!isTransient(error) || failures > RETRIES) return yield* error
+      const jitter = 0.5 + (yield* Random.next)
+      yield* Effect.sleep(Duration.times(RETRY_PAUSE, 2 ** (failures - 1) * jitter))
+      if (demand(run) === "end") return
+    }
+  })
+
+  // --- viewers ----------------------------------------------------------------------------------------------------
+
+  const covers = (run: Run, offset: number): boolean =>
+    run.active && run.position <= offset && offset < run.end &&
+    (run.sequential || offset - run.position <= JOIN_BYTES)
+
+  const findRun = (download: Download, offset: number): Run | undefined => {
+    for (const run of download.runs) if (covers(run, offset)) return run
+    return undefined
+  }
+
+  const leave = (viewer: Viewer): void => {
+    const { run } = viewer
+    viewer.run = undefined
+    run?.viewers.delete(viewer)
+    if (run?.active) reconsider(run)
+  }
+
+  const join = (viewer: Viewer, run: Run): void => {
+    if (viewer.run === run) return
+    leave(viewer)
+    viewer.run = run
+    // From now on it goes on for its viewers only.
+    if (run.viewers.size === 0 && !run.isFill) run.keepUntil = 0
+    run.viewers.add(viewer)
+    if (run.wake !== undefined) run.wake()
+  }
+
+  const advance = (viewer: Viewer, bytes: Uint8Array): Uint8Array => {
+    viewer.offset += bytes.length
+    if (viewer.run?.wake !== undefined) viewer.run.wake()
+    return bytes
+  }
+
+  /** What a viewer gets next, or `undefined` when it has to wait for its run. */
+  const poll = (download: Download, viewer: Viewer): Exit.Exit<Uint8Array, OriginError | Cause.Done> | undefined => {
+    const { representation } = download
+    const { end, offset } = viewer
+    if (offset >= end) return Exit.fail(Cause.Done())
+    const index = indexAt(offset, representation.chunkSize)
+    const assembly = download.assemblies.get(index)
+    const filled = assembly === undefined ? offset : Math.min(assembly.filledTo(offset), end)
+    if (filled > offset) return Exit.succeed(advance(viewer, assembly!.read(offset, filled)))
+    // It has been finished, by this run or another: whoever reads the cache goes on from there.
+    if (assembly === undefined && hasChunk(representation, index)) return Exit.fail(Cause.Done())
+    const run = viewer.run?.active && covers(viewer.run, offset) ? viewer.run : findRun(download, offset)
+    if (run !== undefined) {
+      join(viewer, run)
+      return undefined
+    }
+    const failure = viewer.run?.failure
+    if (failure !== undefined) return Exit.fail(failure)
+    join(viewer, startRun(download, offset, endOfMissing(representation, offset, end)))
+    return undefined
+  }
+
+  const next = (download: Download, viewer: Viewer): Effect.Effect<readonly [Uint8Array], OriginError | Cause.Done> =>
+    Effect.callback((resume) => {
+      const look = () => {
+        const outcome = poll(download, viewer)
+        if (outcome === undefined) return false
+        viewer.wake = undefined
+        resume(Exit.map(outcome, (bytes) => [bytes] as const))
+        return true
+      }
+      if (look()) return
+      viewer.wake = look
+      return Effect.sync(() => viewer.wake = undefined)
+    })
+
+  const read = (representation: Representation, range: ByteRange) =>
+    Stream.fromPull(Effect.suspend(() => {
+      const download = downloadOf(representation)
+      const viewer: Viewer = { offset: range.start, end: range.end, run: undefined, wake: undefined }
+      download.viewers += 1
+      const end = Effect.addFinalizer((exit) =>
+        Effect.sync(() => {
+          const { run } = viewer
+          // Who has seen all it wanted leaves a chunk that is worth finishing; who goes away in the middle does not.
+          if (Exit.isSuccess(exit) && run !== undefined && viewer.offset >= viewer.end) {
+            run.keepUntil = Math.max(run.keepUntil, roundUp(viewer.offset, representation.chunkSize, run.end))
+          }
+          leave(viewer)
+          download.viewers -= 1
+          forget(download)
+        })
+      )
+      return Effect.as(end, next(download, viewer))
+    })).pipe(Stream.scoped)
+
+  return Downloader.of({
+    read,
+    adopt: (representation, transfer, { end, start }) => {
+      const keepUntil = roundUp(start + 1, representation.chunkSize, end)
+      startRun(downloadOf(representation), start, end, { keepUntil, transfer })
+    },
+    isRunning: (representation, offset) => {
+      const download = downloads.get(representation.id)
+      return download !== undefined &&
+          (download.assemblies.get(indexAt(offset, representation.chunkSize))?.filledTo(offset) ?? offset) > offset ||
+        (download !== undefined && findRun(download, offset) !== undefined)
+    }
+  })
+})

@@ -1,0 +1,107 @@
+import { Context, Effect, Layer, type Scope } from "effect"
+import { type CacheError, DiskFull } from "../domain/CacheError.ts"
+import { CacheConfig } from "./CacheConfig.ts"
+import { CacheHealth } from "./CacheHealth.ts"
+import { CacheIndex } from "./CacheIndex.ts"
+import { ChunkStore } from "./ChunkStore.ts"
+import { DiskMonitor, POLL_INTERVAL } from "./DiskMonitor.ts"
+
+/**
+ * Keeps the cache within `maxSize` and the disk above `minFree`, least recently used chunks first. Called inside
+ * `CacheIndex.exclusively`. A chunk that is being read stays readable: its file is open, and Unix keeps the bytes of a
+ * removed file until it is closed.
+ */
+export class Evictor extends Context.Service<Evictor, {
+  /** Makes room for `bytes` and promises it to the caller until its scope closes; `DiskFull` when it cannot. */
+  readonly reserve: (bytes: number) => Effect.Effect<void, CacheError, Scope.Scope>
+  /** After a write found the disk full all the same: frees 1 GiB, or an eighth of a small disk or cache. Bytes freed. */
+  readonly cleanUp: Effect.Effect<number, CacheError>
+}>()("spillway/services/Evictor") {
+  static readonly layer: Layer.Layer<
+    Evictor,
+    never,
+    CacheConfig | CacheHealth | CacheIndex | ChunkStore | DiskMonitor
+  > = Layer.effect(Evictor, Effect.suspend(() => make))
+}
+
+/** The most that an emergency frees, in bytes. */
+const CLEAN_UP_BYTES = 1024 ** 3
+
+/** The room above `minFree` that is kept in the background, in bytes, or a sixty-fourth of a small disk. */
+const HEADROOM_BYTES = 64 * 1024 ** 2
+
+const make = Effect.gen(function*() {
+  const config = yield* CacheConfig
+  const health = yield* CacheHealth
+  const index = yield* CacheIndex
+  const store = yield* ChunkStore
+  const monitor = yield* DiskMonitor
+
+  /** Evicts one chunk: the bytes freed, 0 when nothing is left. */
+  const evictOne = Effect.suspend(() => {
+    const victim = index.oldest()
+    if (victim === undefined) return Effect.succeed(0)
+    const before = index.bytes()
+    return store.remove(victim.key).pipe(
+      Effect.andThen(Effect.sync(() => index.remove(victim.key))),
+      // Nothing is left of the resource but its manifest.
+      Effect.andThen(
+        Effect.suspend(() =>
+          index.hasResource(victim.key.resource) ? Effect.void : store.removeResource(victim.key.resource)
+        )
+      ),
+      Effect.andThen(Effect.sync(() => before - index.bytes()))
+    )
+  })
+
+  const evict = Effect.fnUntraced(function*(bytes: number) {
+    let freed = 0
+    while (freed < bytes) {
+      const one = yield* evictOne
+      if (one === 0) break
+      freed += one
+    }
+    return freed
+  })
+
+  const reserve = Effect.fnUntraced(function*(bytes: number) {
+    while (index.bytes() + bytes > config.maxSize) {
+      if ((yield* evictOne) > 0) continue
+      return yield* new DiskFull({ errno: "MAX_SIZE", operation: "reserve", path: config.directory })
+    }
+    const tryReserve = monitor.reserve(bytes)
+    const orEvict: typeof tryReserve = Effect.catchTag(
+      tryReserve,
+      "DiskFull",
+      (full) => Effect.flatMap(evict(bytes), (freed) => freed > 0 ? orEvict : Effect.fail(full))
+    )
+    yield* orEvict
+  })
+
+  const cleanUp = Effect.gen(function*() {
+    const { total } = yield* monitor.usage
+    const freed = yield* evict(Math.min(CLEAN_UP_BYTES, total / 8, config.maxSize / 8))
+    if (freed > 0) yield* Effect.logWarning("Disk full: emergency clean-up").pipe(Effect.annotateLogs({ freed }))
+    return freed
+  })
+
+  // Others fill the disk as well: room is given back before a write needs it.
+  const trim = Effect.gen(function*() {
+    const { free, total } = yield* monitor.usage
+    const missing = config.minFree + Math.min(HEADROOM_BYTES, total / 64) - free
+    if (missing > 0) yield* evict(missing)
+    while (index.bytes() > config.maxSize && (yield* evictOne) > 0);
+  })
+  yield* index.loaded.pipe(
+    Effect.andThen(
+      Effect.suspend(() =>
+        health.unwritable() === undefined ? Effect.catch(index.exclusively(trim), health.report) : Effect.void
+      )
+    ),
+    Effect.andThen(Effect.sleep(POLL_INTERVAL)),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  return Evictor.of({ reserve, cleanUp })
+})

@@ -1,0 +1,120 @@
+import { Cause, Context, Effect, Latch, Layer, Queue } from "effect"
+import { type ChunkKey, keyText } from "../domain/Chunk.ts"
+import type { Representation } from "../domain/Representation.ts"
+import { CacheConfig } from "./CacheConfig.ts"
+import { CacheHealth } from "./CacheHealth.ts"
+import { CacheIndex } from "./CacheIndex.ts"
+import { Catalog } from "./Catalog.ts"
+import { bytesOnDisk, ChunkStore, MANIFEST_BYTES } from "./ChunkStore.ts"
+import { Evictor } from "./Evictor.ts"
+
+/**
+ * The side branch from memory to disk (write-behind). Takes finished chunks and writes them in the background, one after
+ * another; makes room first, cleans up and tries once more when the disk is full, and reports what fails to
+ * `CacheHealth`. Nobody waits for it: past its bound it drops chunks, which then are fetched again when next needed.
+ */
+export class Recorder extends Context.Service<Recorder, {
+  /** Takes a chunk to write. `false` when it is dropped: nothing can be written now, or too much waits already. */
+  readonly offer: (representation: Representation, key: ChunkKey, payload: Uint8Array) => boolean
+  /** The payload of a chunk that waits to be written. */
+  readonly pending: (key: ChunkKey) => Uint8Array | undefined
+  /** Waits until every chunk that was taken is written or given up. */
+  readonly idle: Effect.Effect<void>
+}>()("spillway/services/Recorder") {
+  static readonly layer: Layer.Layer<
+    Recorder,
+    never,
+    CacheConfig | CacheHealth | CacheIndex | Catalog | ChunkStore | Evictor
+  > = Layer.effect(Recorder, Effect.suspend(() => make))
+}
+
+/** How much may wait to be written, in bytes, but always at least two chunks. */
+const BACKLOG_BYTES = 128 * 1024 ** 2
+
+/** How long the end of the program waits for what is still to be written. */
+const FLUSH_TIMEOUT = "2 seconds"
+
+interface Job {
+  readonly representation: Representation
+  readonly key: ChunkKey
+  readonly payload: Uint8Array
+}
+
+const make = Effect.gen(function*() {
+  const config = yield* CacheConfig
+  const catalog = yield* Catalog
+  const evictor = yield* Evictor
+  const health = yield* CacheHealth
+  const index = yield* CacheIndex
+  const store = yield* ChunkStore
+  const backlog = Math.max(BACKLOG_BYTES, 2 * config.chunkSize)
+  // Bounded by `offer`, in bytes.
+  const jobs = yield* Queue.unbounded<Job>()
+  const idle = yield* Latch.make(true)
+  const pending = new Map<string, Uint8Array>()
+  /** The representations whose manifest this process has written. */
+  const manifests = new WeakSet<Representation>()
+  let waiting = 0
+
+  const writeManifest = Effect.fnUntraced(function*(representation: Representation) {
+    if (index.hasResource(representation.resource) && manifests.has(representation)) return
+    yield* store.writeManifest(representation)
+    manifests.add(representation)
+  })
+
+  const write = Effect.fnUntraced(function*({ key, payload, representation }: Job) {
+    const bytes = bytesOnDisk(payload.length)
+    yield* evictor.reserve(bytes + (index.hasResource(key.resource) ? 0 : MANIFEST_BYTES))
+    yield* writeManifest(representation)
+    yield* store.write(key, payload)
+    index.add(key, bytes)
+  }, Effect.scoped)
+
+  const record = (job: Job) =>
+    Effect.suspend(() => {
+      // The representation may have been superseded, or the disk have failed, while the chunk waited.
+      if (health.unwritable() !== undefined || !catalog.isCurrent(job.representation) || index.has(job.key)) {
+        return Effect.void
+      }
+      return index.exclusively(
+        write(job).pipe(
+          Effect.catchTag(
+            "DiskFull",
+            (full) => Effect.flatMap(evictor.cleanUp, (freed) => freed > 0 ? write(job) : Effect.fail(full))
+          )
+        )
+      )
+    }).pipe(
+      Effect.catch(health.report),
+      Effect.ensuring(Effect.sync(() => {
+        pending.delete(keyText(job.key))
+        waiting -= job.payload.length
+        if (waiting === 0) idle.openUnsafe()
+      }))
+    )
+
+  // Until the index is complete, nobody knows how much the cache holds.
+  const worker = Effect.andThen(index.loaded, Effect.forever(Effect.flatMap(Queue.take(jobs), record)))
+  yield* Effect.forkScoped(
+    Effect.tapCause(
+      worker,
+      (cause) => Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError("Recorder stopped", cause)
+    )
+  )
+  yield* Effect.addFinalizer(() => Effect.ignore(Effect.timeout(Effect.interruptible(idle.await), FLUSH_TIMEOUT)))
+
+  return Recorder.of({
+    offer: (representation, key, payload) => {
+      const text = keyText(key)
+      if (pending.has(text)) return true
+      if (health.unwritable() !== undefined || waiting + payload.length > backlog) return false
+      waiting += payload.length
+      idle.closeUnsafe()
+      pending.set(text, payload)
+      Queue.offerUnsafe(jobs, { key, payload, representation })
+      return true
+    },
+    pending: (key) => pending.get(keyText(key)),
+    idle: idle.await
+  })
+})
