@@ -8,6 +8,8 @@ export class ChunkAssembly {
   readonly index: number
   readonly span: ByteRange
   readonly #buffer: Buffer
+  /** Whether it has been handed over as a whole. */
+  handedOver = false
   /** What has arrived: ranges of the representation that neither overlap nor touch, in order. */
   #filled: Array<ByteRange> = []
 

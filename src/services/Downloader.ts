@@ -21,20 +21,30 @@ export interface OpenTransfer {
 }
 
 /**
+ * One viewer's place in a representation. It keeps the run that it has joined alive, also while the viewer reads from the
+ * cache, until its scope closes.
+ */
+export interface View {
+  /** The next byte that the viewer needs; the range's end when it has everything. */
+  readonly offset: () => number
+  /** Moves on by bytes that have left towards the viewer, wherever they came from. */
+  readonly advance: (bytes: number) => void
+  /**
+   * The bytes from `offset` on, to be followed by `advance`. Ends where the range does, or early, where `ChunkCache` has the
+   * bytes by then. Transient failures of the origin are tried again from the exact byte; bytes of another representation are
+   * never emitted.
+   */
+  readonly stream: Stream.Stream<Uint8Array, OriginError>
+}
+
+/**
  * Bytes from the origin to any number of viewers, in memory. A *run* is one origin request for a contiguous stretch of
  * missing chunks. Viewers join the run that is about to deliver their byte, or start one at that very byte; each gets
  * bytes as they arrive. A run keeps a bounded distance ahead of its fastest viewer, stops at bytes that are already
  * there, and ends when its last viewer has left. A finished chunk is handed to `ChunkCache`, once.
  */
 export class Downloader extends Context.Service<Downloader, {
-  /**
-   * The bytes of `range`. Ends early, at the start of a chunk, when `ChunkCache` has that chunk by then. Transient failures
-   * of the origin are tried again from the exact byte; bytes of another representation are never emitted.
-   */
-  readonly read: (
-    representation: Representation,
-    range: ByteRange
-  ) => Stream.Stream<Uint8Array, OriginError>
+  readonly view: (representation: Representation, range: ByteRange) => Effect.Effect<View, never, Scope.Scope>
   /** Makes a run of an answer that has been asked for already; it goes on to the end of its first chunk without viewers. */
   readonly adopt: (representation: Representation, transfer: OpenTransfer, range: ByteRange) => void
   /** Whether a viewer who asks for the byte at `offset` now would share a run that is under way. */
@@ -180,7 +190,9 @@ const make = Effect.gen(function*() {
     download.runs.delete(run)
     // A part of a chunk that nobody will complete is of no use.
     for (const { index, span } of download.assemblies.values()) {
-      const wanted = [...download.runs].some((other) => other.position < span.end && other.end > span.start)
+      const wanted = [...download.runs].some((other) =>
+        other.position < span.end + READ_AHEAD_BYTES && other.end > span.start
+      )
       if (!wanted) download.assemblies.delete(index)
     }
     for (const viewer of run.viewers) viewer.wake?.()
@@ -211,8 +223,11 @@ const make = Effect.gen(function*() {
 
   /** Tells a run that what its viewers want has changed. */
   const reconsider = (run: Run): void => {
-    if (run.wake !== undefined) run.wake()
-    else if (run.active && demand(run) === "end") run.fiber?.interruptUnsafe()
+    if (demand(run) === "end") {
+      // Nobody joins it from now on, though it takes a moment to end.
+      run.active = false
+      run.fiber?.interruptUnsafe()
+    } else run.wake?.()
   }
 
   /** Takes `bytes`, which belong at `run.position`. `false` when the run has met bytes that are there already. */
@@ -250,16 +265,29 @@ const make = Effect.gen(function*() {
     return true
   }
 
+  /**
+   * Hands over a chunk that is whole. It stays at hand as long as the run's viewers may still be in it, so that they need
+   * neither tier of the cache.
+   */
+  const handOver = (
+    { assemblies, representation }: Download,
+    run: Run,
+    assembly: ChunkAssembly,
+    whole: Uint8Array
+  ): void => {
+    if (assembly.handedOver) return
+    assembly.handedOver = true
+    cache.keep(representation, keyOf(representation, assembly.index), whole)
+    for (const { handedOver, index, span } of assemblies.values()) {
+      if (handedOver && span.end + READ_AHEAD_BYTES < run.position) assemblies.delete(index)
+    }
+  }
+
   /** Hands over a chunk that is whole; where its tail is but its front is not, has the front filled in behind. */
   const settle = (run: Run, assembly: ChunkAssembly): void => {
     const { download } = run
-    const { index, span } = assembly
-    const { whole } = assembly
-    if (whole !== undefined) {
-      download.assemblies.delete(index)
-      cache.keep(download.representation, keyOf(download.representation, index), whole)
-      return
-    }
+    const { span, whole } = assembly
+    if (whole !== undefined) return handOver(download, run, assembly, whole)
     if (run.position < span.end || cache.failure() !== undefined || fills >= MAX_FILLS) return
     const from = assembly.filledTo(span.start)
     const end = assembly.missingTo(from)
@@ -366,12 +394,6 @@ const make = Effect.gen(function*() {
     if (run.wake !== undefined) run.wake()
   }
 
-  const advance = (viewer: Viewer, bytes: Uint8Array): Uint8Array => {
-    viewer.offset += bytes.length
-    if (viewer.run?.wake !== undefined) viewer.run.wake()
-    return bytes
-  }
-
   /** What a viewer gets next, or `undefined` when it has to wait for its run. */
   const poll = (download: Download, viewer: Viewer): Exit.Exit<Uint8Array, OriginError | Cause.Done> | undefined => {
     const { representation } = download
@@ -380,7 +402,7 @@ const make = Effect.gen(function*() {
     const index = indexAt(offset, representation.chunkSize)
     const assembly = download.assemblies.get(index)
     const filled = assembly === undefined ? offset : Math.min(assembly.filledTo(offset), end)
-    if (filled > offset) return Exit.succeed(advance(viewer, assembly!.read(offset, filled)))
+    if (filled > offset) return Exit.succeed(assembly!.read(offset, filled))
     // It has been finished, by this run or another: whoever reads the cache goes on from there.
     if (assembly === undefined && hasChunk(representation, index)) return Exit.fail(Cause.Done())
     const run = viewer.run?.active && covers(viewer.run, offset) ? viewer.run : findRun(download, offset)
@@ -408,37 +430,44 @@ const make = Effect.gen(function*() {
       return Effect.sync(() => viewer.wake = undefined)
     })
 
-  const read = (representation: Representation, range: ByteRange) =>
-    Stream.fromPull(Effect.suspend(() => {
-      const download = downloadOf(representation)
-      const viewer: Viewer = { offset: range.start, end: range.end, run: undefined, wake: undefined }
-      download.viewers += 1
-      const end = Effect.addFinalizer((exit) =>
-        Effect.sync(() => {
-          const { run } = viewer
-          // Who has seen all it wanted leaves a chunk that is worth finishing; who goes away in the middle does not.
-          if (Exit.isSuccess(exit) && run !== undefined && viewer.offset >= viewer.end) {
-            run.keepUntil = Math.max(run.keepUntil, roundUp(viewer.offset, representation.chunkSize, run.end))
-          }
-          leave(viewer)
-          download.viewers -= 1
-          forget(download)
-        })
-      )
-      return Effect.as(end, next(download, viewer))
-    })).pipe(Stream.scoped)
+  const view = Effect.fnUntraced(function*(representation: Representation, range: ByteRange) {
+    const download = downloadOf(representation)
+    const viewer: Viewer = { offset: range.start, end: range.end, run: undefined, wake: undefined }
+    download.viewers += 1
+    yield* Effect.addFinalizer((exit) =>
+      Effect.sync(() => {
+        const { run } = viewer
+        // Who has seen all it wanted leaves a chunk that is worth finishing; who goes away in the middle does not.
+        if (Exit.isSuccess(exit) && run !== undefined && viewer.offset >= viewer.end) {
+          run.keepUntil = Math.max(run.keepUntil, roundUp(viewer.offset, representation.chunkSize, run.end))
+        }
+        leave(viewer)
+        download.viewers -= 1
+        forget(download)
+      })
+    )
+    const pull = next(download, viewer)
+    return {
+      offset: () => viewer.offset,
+      advance: (bytes) => {
+        viewer.offset += bytes
+        viewer.run?.wake?.()
+      },
+      stream: Stream.fromPull(Effect.succeed(pull))
+    } satisfies View
+  })
 
   return Downloader.of({
-    read,
+    view,
     adopt: (representation, transfer, { end, start }) => {
       const keepUntil = roundUp(start + 1, representation.chunkSize, end)
       startRun(downloadOf(representation), start, end, { keepUntil, transfer })
     },
     isRunning: (representation, offset) => {
       const download = downloads.get(representation.id)
-      return download !== undefined &&
-          (download.assemblies.get(indexAt(offset, representation.chunkSize))?.filledTo(offset) ?? offset) > offset ||
-        (download !== undefined && findRun(download, offset) !== undefined)
+      if (download === undefined) return false
+      const assembly = download.assemblies.get(indexAt(offset, representation.chunkSize))
+      return findRun(download, offset) !== undefined || (assembly !== undefined && assembly.filledTo(offset) > offset)
     }
   })
 })

@@ -104,29 +104,30 @@ const make = Effect.gen(function*() {
    * where the cache has a chunk again.
    */
   const viewerStream = (representation: Representation, range: ByteRange): Stream.Stream<Uint8Array, OriginError> =>
-    Stream.suspend(() => {
-      let offset = range.start
+    Stream.unwrap(Effect.map(downloader.view(representation, range), (view) => {
+      // The count comes after everything that can fail, so that it is exactly what the viewer got.
       const counted = Stream.map((bytes: Uint8Array) => {
-        offset += bytes.length
+        view.advance(bytes.length)
         return bytes
       })
-      const rest = () => ({ start: offset, end: range.end })
-      const originStream = Stream.suspend(() => counted(downloader.read(representation, rest())))
-      // The count comes last before the recovery, so that it has seen exactly what the viewer got.
-      const leg = Stream.suspend(() => counted(cachedStream(representation, rest()))).pipe(
-        Stream.catchTags({
-          DiskFull: () => originStream,
-          PermissionDenied: () => originStream,
-          IoError: () => originStream
-        }),
-        Stream.concat(originStream)
+      const originStream = counted(view.stream)
+      const leg = Stream.suspend(() => counted(cachedStream(representation, { start: view.offset(), end: range.end })))
+        .pipe(
+          Stream.catchTags({
+            DiskFull: () => originStream,
+            PermissionDenied: () => originStream,
+            IoError: () => originStream
+          }),
+          Stream.concat(originStream)
+        )
+      return Stream.flatMap(
+        Stream.unfold(
+          undefined,
+          () => Effect.sync(() => view.offset() < range.end ? [leg, undefined] as const : undefined)
+        ),
+        (leg) => leg
       )
-      return Stream.unfold(
-        undefined,
-        () => Effect.sync(() => offset < range.end ? [leg, undefined] as const : undefined)
-      )
-        .pipe(Stream.flatMap((leg) => leg))
-    }).pipe(
+    })).pipe(
       Stream.tapError((error) =>
         Effect.sync(() => {
           if (error._tag === "RepresentationChanged") catalog.expire(representation)

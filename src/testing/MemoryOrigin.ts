@@ -1,0 +1,123 @@
+import { Context, Effect, Layer, Stream } from "effect"
+import { Cookies } from "effect/http"
+import { formatContentRange, formatUnsatisfied, parseRange, resolve } from "../domain/ByteRange.ts"
+import { OriginBodyFailed, OriginUnreachable } from "../domain/OriginError.ts"
+import { Origin, type OriginRequest, type OriginResponse } from "../services/Origin.ts"
+
+/** A file that the origin has. */
+export interface MemoryFile {
+  readonly bytes: Uint8Array
+  readonly etag?: string
+  readonly lastModified?: string
+  readonly headers?: Record<string, string>
+  /** `false`: every answer is the whole file. */
+  readonly acceptsRanges?: boolean
+}
+
+/** What the origin does to one answer instead of sending it whole. */
+export type Misbehaviour =
+  /** No connection. */
+  | { readonly _tag: "Refuse" }
+  /** The connection breaks after this many bytes of the body. */
+  | { readonly _tag: "Reset"; readonly after: number }
+  /** The body ends after this many bytes as if that were all. */
+  | { readonly _tag: "Truncate"; readonly after: number }
+  /** Nothing comes after this many bytes. */
+  | { readonly _tag: "Stall"; readonly after: number }
+  /** The answer is this status, without the file. */
+  | { readonly _tag: "Status"; readonly status: number }
+  /** The bytes sent start this far from where the answer says. */
+  | { readonly _tag: "Shift"; readonly by: number }
+
+/** A request as the origin saw it, and how many body bytes were taken of its answer. */
+export interface MemoryRequest extends OriginRequest {
+  sent: number
+}
+
+/** The knobs of an origin in memory. */
+export class MemoryOrigin extends Context.Service<MemoryOrigin, {
+  /** Files by URL. */
+  readonly files: Map<string, MemoryFile>
+  readonly requests: Array<MemoryRequest>
+  /** Decides about each request; without it, or where it returns `undefined`, the origin behaves. */
+  behaviour: ((request: MemoryRequest, index: number) => Misbehaviour | undefined) | undefined
+  /** How many bytes come at a time. */
+  sliceBytes: number
+}>()("spillway/testing/MemoryOrigin") {}
+
+const head = (status: number, headers: Record<string, string>): OriginResponse => ({
+  status,
+  headers,
+  cookies: Cookies.empty,
+  body: Stream.empty
+})
+
+const answer = (file: MemoryFile, request: OriginRequest): { response: OriginResponse; start: number; end: number } => {
+  const size = file.bytes.length
+  const headers: Record<string, string> = {
+    ...(file.etag !== undefined && { etag: file.etag }),
+    ...(file.lastModified !== undefined && { "last-modified": file.lastModified }),
+    ...(file.acceptsRanges !== false && { "accept-ranges": "bytes" }),
+    ...file.headers
+  }
+  const noneMatch = request.headers["if-none-match"]
+  const since = request.headers["if-modified-since"]
+  if (noneMatch !== undefined ? noneMatch === file.etag : since !== undefined && since === file.lastModified) {
+    return { response: head(304, headers), start: 0, end: 0 }
+  }
+  const spec = file.acceptsRanges === false ? undefined : parseRange(request.headers["range"])
+  const range = spec === undefined ? { start: 0, end: size } : resolve(spec, size)
+  if (range === undefined) {
+    return {
+      response: head(416, { "content-range": formatUnsatisfied(size), "content-length": "0" }),
+      start: 0,
+      end: 0
+    }
+  }
+  if (spec !== undefined) headers["content-range"] = formatContentRange(range, size)
+  headers["content-length"] = String(range.end - range.start)
+  const { end, start } = range
+  return {
+    response: head(spec === undefined ? 200 : 206, headers),
+    start,
+    end: request.method === "HEAD" ? start : end
+  }
+}
+
+const make = () => {
+  const knobs: MemoryOrigin["Service"] = { files: new Map(), requests: [], behaviour: undefined, sliceBytes: 16 * 1024 }
+
+  const request = Effect.fnUntraced(function*(origin: OriginRequest) {
+    // An answer takes a turn, as over a network.
+    yield* Effect.yieldNow
+    const seen: MemoryRequest = { ...origin, sent: 0 }
+    const index = knobs.requests.push(seen) - 1
+    const { url } = origin
+    const fault = knobs.behaviour?.(seen, index)
+    if (fault?._tag === "Refuse") return yield* new OriginUnreachable({ url, cause: "refused" })
+    if (fault?._tag === "Status") return head(fault.status, { "content-length": "0" })
+    const file = knobs.files.get(url)
+    if (file === undefined) return head(404, { "content-length": "0" })
+    const { end, response, start } = answer(file, origin)
+    const limit = fault !== undefined && "after" in fault ? Math.min(end, start + fault.after) : end
+    const shift = fault?._tag === "Shift" ? fault.by : 0
+    const sliceAt = (from: number, to: number): Uint8Array =>
+      shift === 0
+        ? file.bytes.subarray(from, to)
+        : Uint8Array.from({ length: to - from }, (_, i) => file.bytes[(from + i + shift) % file.bytes.length]!)
+    const bytes = Stream.unfold(start, (offset) =>
+      Effect.map(Effect.yieldNow, () => {
+        if (offset >= limit) return undefined
+        const next = Math.min(limit, offset + knobs.sliceBytes)
+        seen.sent += next - offset
+        return [sliceAt(offset, next), next] as const
+      }))
+    const failed = new OriginBodyFailed({ url, offset: limit, cause: "reset" })
+    const rest = fault?._tag === "Reset" ? Stream.fail(failed) : fault?._tag === "Stall" ? Stream.never : Stream.empty
+    return { ...response, body: Stream.concat(bytes, rest) }
+  })
+  return Context.make(MemoryOrigin, knobs).pipe(Context.add(Origin, Origin.of({ request })))
+}
+
+/** An origin in memory, which misbehaves when told to. */
+export const layer: Layer.Layer<Origin | MemoryOrigin> = Layer.effectContext(Effect.sync(make))
