@@ -157,23 +157,28 @@ const makeOnDisk = Effect.gen(function*() {
     return chunks
   })
 
-  const resources = Stream.fromIterableEffect(readDirectory(root)).pipe(
+  /** Removes what writes of an earlier process have left in `directory`, of which `names` are the files. */
+  const removeTemporaries = (directory: string, names: ReadonlyArray<string>) =>
+    Effect.forEach(
+      names.filter((name) => name.endsWith(TEMPORARY) && !name.includes(session)),
+      (name) => Effect.ignore(remove(path.join(directory, name))),
+      { discard: true }
+    )
+
+  const resources = Stream.fromIterableEffect(
+    Effect.tap(readDirectory(root), (names) => removeTemporaries(root, names))
+  ).pipe(
     Stream.filter((name) => /^[0-9a-f]{2}$/.test(name)),
     Stream.mapEffect((prefix) => readDirectory(path.join(root, prefix))),
     Stream.flattenIterable,
     Stream.filter((name) => /^[0-9a-f]{32}$/.test(name)),
     Stream.tap((resource) =>
-      Effect.flatMap(readDirectory(directoryOf(resource)), (names) =>
-        Effect.forEach(
-          names.filter((name) => name.endsWith(TEMPORARY) && !name.includes(`.${session}-`)),
-          (name) => Effect.ignore(remove(path.join(directoryOf(resource), name))),
-          { discard: true }
-        ))
+      Effect.flatMap(readDirectory(directoryOf(resource)), (names) => removeTemporaries(directoryOf(resource), names))
     )
   )
 
   const probe = Effect.gen(function*() {
-    const at = path.join(root, `probe-${session}`)
+    const at = path.join(root, `probe-${session}-${temporaries++}${TEMPORARY}`)
     yield* writeFile(at, [Buffer.from("spillway")])
     yield* closing(at, readFile(at, 8))
     yield* remove(at)

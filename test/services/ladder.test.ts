@@ -1,0 +1,200 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Logger, Ref, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import { CacheHealth } from "../../src/services/CacheHealth.ts"
+import { CacheIndex } from "../../src/services/CacheIndex.ts"
+import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/ChunkStore.ts"
+import { DiskMonitor } from "../../src/services/DiskMonitor.ts"
+import { Recorder } from "../../src/services/Recorder.ts"
+import { Faults } from "../../src/testing/FaultyFileSystem.ts"
+import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
+import { CHUNK, Knob, stack, view } from "../support/stack.ts"
+import { randomBytes, sha256 } from "../support/TestOrigin.ts"
+
+const urlOf = (name: string) => `http://origin.test/${name}`
+
+/** A file of `chunks` chunks at the origin. */
+const put = Effect.fnUntraced(function*(name: string, chunks: number) {
+  const origin = yield* MemoryOrigin
+  const bytes = randomBytes(chunks * CHUNK, name.length + name.charCodeAt(0))
+  origin.files.set(urlOf(name), { bytes, etag: `"${name}"`, headers: { "cache-control": "max-age=3600" } })
+  return sha256(bytes)
+})
+
+/** Views a file, checks the bytes, waits until it is kept or given up, and tells what was said of the response. */
+const watch = Effect.fnUntraced(function*(name: string, hash: string) {
+  const { bytes, status } = yield* view(urlOf(name))
+  assert.strictEqual(sha256(bytes), hash)
+  yield* (yield* Recorder).idle
+  return status
+})
+
+const adjust = (free: number) => Effect.flatMap(Knob, (knob) => Ref.update(knob, (usage) => ({ ...usage, free })))
+
+/** Lets time pass until `condition` holds; the disk is real, and takes real time too. */
+const until = (condition: () => boolean) =>
+  Effect.gen(function*() {
+    const deadline = performance.now() + 4000
+    while (performance.now() < deadline && !condition()) {
+      yield* TestClock.adjust("100 millis")
+      yield* Effect.promise(() => new Promise(setImmediate))
+    }
+    assert.isTrue(condition())
+  })
+
+const perFile = (chunks: number) => chunks * bytesOnDisk(CHUNK) + MANIFEST_BYTES
+
+describe("max-size", () => {
+  it.effect("is never exceeded, and the least recently used chunks go first", () =>
+    Effect.gen(function*() {
+      const index = yield* CacheIndex
+      const [a, b, c] = [yield* put("a", 2), yield* put("bb", 2), yield* put("ccc", 2)]
+      yield* watch("a", a)
+      yield* watch("bb", b)
+      yield* watch("a", a)
+      yield* watch("ccc", c)
+      assert.isAtMost(index.bytes(), perFile(2) * 2)
+      assert.deepStrictEqual(yield* watch("a", a), { hit: true })
+      assert.deepStrictEqual(yield* watch("ccc", c), { hit: true })
+      assert.strictEqual((yield* watch("bb", b)).fwd, "miss")
+      assert.isAtMost(index.bytes(), perFile(2) * 2)
+    }).pipe(Effect.provide(stack("real", { maxSize: perFile(2) * 2 }))))
+
+  it.effect("does not keep a larger file from streaming, of which some is kept", () =>
+    Effect.gen(function*() {
+      const index = yield* CacheIndex
+      const hash = yield* put("large", 12)
+      yield* watch("large", hash)
+      assert.isAbove(index.bytes(), 3 * CHUNK)
+      assert.isAtMost(index.bytes(), perFile(4))
+      yield* watch("large", hash)
+    }).pipe(Effect.provide(stack("real", { maxSize: perFile(4) }))))
+})
+
+describe("min-free", () => {
+  it.effect("is kept, the stream goes on, and caching resumes by itself when there is room again", () =>
+    Effect.gen(function*() {
+      const health = yield* CacheHealth
+      const [a, b] = [yield* put("a", 3), yield* put("bb", 3)]
+      yield* adjust(1e6)
+      yield* watch("a", a)
+      assert.strictEqual(health.unwritable()?._tag, "DiskFull")
+      assert.deepStrictEqual(yield* watch("bb", b), { fwd: "bypass", detail: "DISK_FULL" })
+      yield* adjust(1e9)
+      yield* until(() => health.unwritable() === undefined)
+      assert.strictEqual((yield* watch("bb", b)).stored, true)
+      assert.deepStrictEqual(yield* watch("bb", b), { hit: true })
+    }).pipe(Effect.provide(stack("real", { minFree: 1e6 }))))
+
+  it.effect("is given back by eviction when others fill the disk", () =>
+    Effect.gen(function*() {
+      const index = yield* CacheIndex
+      yield* watch("a", yield* put("a", 3))
+      assert.isAbove(index.bytes(), 0)
+      yield* adjust(0)
+      yield* until(() => index.bytes() === 0)
+    }).pipe(Effect.provide(stack("real", { minFree: 1e6 }))))
+})
+
+describe("a write that finds the disk full", () => {
+  it.effect("cleans up, is tried again once, and nobody hears of it", () =>
+    Effect.gen(function*() {
+      const health = yield* CacheHealth
+      const faults = yield* Faults
+      const [a, b] = [yield* put("a", 3), yield* put("bb", 1)]
+      yield* watch("a", a)
+      yield* faults.add({ operation: "write", fault: "ENOSPC", times: 1, path: (path) => !path.includes("probe") })
+      yield* watch("bb", b)
+      assert.deepStrictEqual(faults.strikes(), [1])
+      assert.isUndefined(health.unwritable())
+      assert.deepStrictEqual(yield* watch("bb", b), { hit: true })
+      assert.notDeepEqual(yield* watch("a", a), { hit: true })
+    }).pipe(Effect.provide(stack("faulty", { maxSize: 1e6 }))))
+
+  it.effect("goes to passthrough when the second try fails too", () =>
+    Effect.gen(function*() {
+      const health = yield* CacheHealth
+      const faults = yield* Faults
+      yield* watch("a", yield* put("a", 3))
+      yield* faults.add({ operation: "write", fault: "EDQUOT" })
+      yield* watch("bb", yield* put("bb", 1))
+      assert.strictEqual(health.unwritable()?.errno, "EDQUOT")
+    }).pipe(Effect.provide(stack("faulty", { maxSize: 1e6 }))))
+})
+
+describe("permission denied", () => {
+  it.effect("cleans nothing up, and cached chunks are still served", () =>
+    Effect.gen(function*() {
+      const faults = yield* Faults
+      const health = yield* CacheHealth
+      const index = yield* CacheIndex
+      const [a, b] = [yield* put("a", 3), yield* put("bb", 3)]
+      yield* watch("a", a)
+      const before = index.bytes()
+      yield* faults.add({ operation: "open", fault: "EROFS", path: (path) => path.endsWith(".tmp") })
+      yield* watch("bb", b)
+      assert.strictEqual(health.unwritable()?._tag, "PermissionDenied")
+      assert.strictEqual(index.bytes(), before)
+      assert.deepStrictEqual(yield* watch("a", a), { hit: true })
+      assert.deepStrictEqual(yield* watch("bb", b), { fwd: "bypass", detail: "PERMISSION_DENIED" })
+      yield* faults.clear
+      yield* until(() => health.unwritable() === undefined)
+      yield* watch("bb", b)
+      assert.deepStrictEqual(yield* watch("bb", b), { hit: true })
+    }).pipe(Effect.provide(stack("faulty"))))
+})
+
+describe("what is said", () => {
+  it.effect("is said once for each cause and change", () => {
+    const lines: Array<string> = []
+    const Lines = Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))])
+    return Effect.gen(function*() {
+      const faults = yield* Faults
+      const health = yield* CacheHealth
+      const states = yield* Effect.forkChild(Stream.runCollect(Stream.take(health.changes, 3)))
+      const [a, b] = [yield* put("a", 6), yield* put("bb", 6)]
+      yield* until(() => true)
+      yield* faults.add({ operation: "sync", fault: "EIO" })
+      yield* watch("a", a)
+      yield* watch("bb", b)
+      yield* until(() => lines.length > 0)
+      yield* faults.clear
+      yield* until(() => health.unwritable() === undefined)
+      assert.deepStrictEqual(lines, ["Cache unusable: streaming from the origin", "Cache usable again"])
+      assert.deepStrictEqual((yield* Fiber.join(states)).map(({ _tag }) => _tag), ["Usable", "Unusable", "Usable"])
+    }).pipe(Effect.provide(Layer.provideMerge(stack("faulty"), Lines)))
+  })
+
+  it.effect("is the disk's status and its changes", () =>
+    Effect.gen(function*() {
+      const monitor = yield* DiskMonitor
+      const seen = yield* Effect.forkChild(Stream.runCollect(Stream.take(monitor.changes, 4)))
+      yield* TestClock.adjust(0)
+      for (const free of [0.15e12, 0.08e12, 0.01e12]) {
+        yield* Effect.flatMap(Knob, (knob) => Ref.set(knob, { free, total: 1e12, freeNodes: 0, totalNodes: 0 }))
+        yield* TestClock.adjust("2 seconds")
+      }
+      assert.deepStrictEqual(yield* Fiber.join(seen), ["Healthy", "Info", "Warning", "Critical"])
+    }).pipe(Effect.provide(stack("memory"))))
+})
+
+describe("reservations", () => {
+  it.effect("see each other, and are given back", () =>
+    Effect.gen(function*() {
+      const monitor = yield* DiskMonitor
+      yield* adjust(100)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* monitor.reserve(60)
+        assert.strictEqual((yield* Effect.flip(Effect.scoped(monitor.reserve(60))))._tag, "DiskFull")
+        yield* monitor.reserve(40)
+      }))
+      yield* Effect.scoped(monitor.reserve(100))
+    }).pipe(Effect.provide(stack("memory"))))
+
+  it.effect("count file nodes as well as bytes", () =>
+    Effect.gen(function*() {
+      const monitor = yield* DiskMonitor
+      yield* Effect.flatMap(Knob, (knob) => Ref.set(knob, { free: 1e9, total: 1e9, freeNodes: 1, totalNodes: 1000 }))
+      assert.strictEqual((yield* Effect.flip(Effect.scoped(monitor.reserve(60))))._tag, "DiskFull")
+    }).pipe(Effect.provide(stack("memory"))))
+})
