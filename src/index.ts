@@ -1,12 +1,15 @@
 import type { FileSystem, Path } from "effect"
 import { Layer } from "effect"
+import { Admin } from "./http/Admin.ts"
 import { Proxy } from "./http/Proxy.ts"
 import type { CacheConfig } from "./services/CacheConfig.ts"
 import { CacheHealth } from "./services/CacheHealth.ts"
 import { CacheIndex } from "./services/CacheIndex.ts"
+import { CacheLock } from "./services/CacheLock.ts"
 import { Catalog } from "./services/Catalog.ts"
 import { ChunkCache } from "./services/ChunkCache.ts"
 import { ChunkStore } from "./services/ChunkStore.ts"
+import { DiskGate } from "./services/DiskGate.ts"
 import { DiskMonitor } from "./services/DiskMonitor.ts"
 import { Downloader } from "./services/Downloader.ts"
 import { Evictor } from "./services/Evictor.ts"
@@ -21,9 +24,11 @@ export { CacheConfig, type CacheOptions } from "./services/CacheConfig.ts"
 export {
   CacheHealth,
   CacheIndex,
+  CacheLock,
   Catalog,
   ChunkCache,
   ChunkStore,
+  DiskGate,
   DiskMonitor,
   Downloader,
   Evictor,
@@ -35,12 +40,13 @@ export {
   Recorder
 }
 
-/** All services of the cache but those at its edges: configuration, store, disk and origin. */
+/** All services of the cache but those at its edges: configuration, lock, store, disk and origin. */
 export const layerNoDeps: Layer.Layer<
   CacheHealth | CacheIndex | Catalog | ChunkCache | Downloader | Evictor | MediaStream | Proxy | Recorder,
   never,
-  CacheConfig | ChunkStore | DiskMonitor | Origin
+  CacheConfig | CacheLock | ChunkStore | DiskMonitor | Origin
 > = Proxy.layer.pipe(
+  Layer.provideMerge(Admin.layer),
   Layer.provideMerge(MediaStream.layer),
   Layer.provideMerge(Lookup.layer),
   Layer.provideMerge(Downloader.layer),
@@ -57,5 +63,6 @@ export const layer: Layer.Layer<
   never,
   CacheConfig | FileSystem.FileSystem | Path.Path
 > = layerNoDeps.pipe(
-  Layer.provideMerge(Layer.mergeAll(ChunkStore.layer, DiskMonitor.layer, Origin.layer))
+  Layer.provideMerge(Layer.mergeAll(ChunkStore.layer, DiskMonitor.layer, CacheLock.layer, Origin.layer)),
+  Layer.provide(DiskGate.layer)
 )

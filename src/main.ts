@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import "./cli/threadPool.ts"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Cause, Config, Console, Effect, Exit, Layer, Logger, LogLevel, References } from "effect"
 import { CliError, CliOutput, Command } from "effect/cli"
@@ -42,6 +43,18 @@ const Logging = Layer.mergeAll(
   LogLevelFromEnvironment
 )
 
+/**
+ * Ends the process. Node waits for the threads of its pool, and one that is held by a disk that hangs would keep the process
+ * for ever; replacing the process does not wait.
+ */
+const end = (code: number, exit: (code: number) => void): void => {
+  const held = process.getActiveResourcesInfo().some((resource) => resource.startsWith("FSReq"))
+  if (held && process.execve !== undefined) {
+    process.execve(process.execPath, [process.execPath, "-e", `process.exit(${code})`], {})
+  }
+  exit(code)
+}
+
 spillway.pipe(
   Command.run({ version }),
   Effect.provide(Layer.mergeAll(Logging, NodeServices.layer)),
@@ -55,6 +68,6 @@ spillway.pipe(
   NodeRuntime.runMain({
     disableErrorReporting: true,
     // A signal is the ordinary end of a server.
-    teardown: (exit, onExit) => onExit(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1)
+    teardown: (exit, onExit) => end(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1, onExit)
   })
 )

@@ -29,6 +29,13 @@ const bytes = (minimum: number, maximum = Number.MAX_SAFE_INTEGER) => (text: str
   return Option.filter(size, (size) => size >= minimum && size <= maximum)
 }
 
+/** Milliseconds, from `250ms`, `1s` or `250`. */
+const milliseconds = (text: string): Option.Option<number> => {
+  const match = /^(\d{1,9})(ms|s)?$/.exec(text.trim())
+  if (match === null) return Option.none()
+  return Option.liftPredicate(Number(match[1]) * (match[2] === "s" ? 1000 : 1), (millis) => millis > 0)
+}
+
 const SIZE = "a size such as 10GiB, 500MB or 65536"
 
 const sizeText = (size: number): string => ByteSize.format(ByteSize.bytes(size)).replace(" ", "")
@@ -64,5 +71,12 @@ export const serveFlags = {
     bytes(CHUNK_SIZE.minimum, CHUNK_SIZE.maximum),
     `${SIZE}, from ${sizeText(CHUNK_SIZE.minimum)} to ${sizeText(CHUNK_SIZE.maximum)}`
   ),
-  memory: flag("memory", "How much is cached in memory", "256MiB", bytes(0), SIZE)
+  memory: flag("memory", "How much is cached in memory", "256MiB", bytes(0), SIZE),
+  readDeadline: flag(
+    "read-deadline",
+    "How long a viewer waits for a cached chunk before the origin takes over",
+    "250ms",
+    milliseconds,
+    "a duration such as 250ms or 1s"
+  )
 }

@@ -5,6 +5,7 @@ import { errnoOf } from "../domain/CacheError.ts"
 import { layer, Server } from "../index.ts"
 import * as SampleOrigin from "../sample/SampleOrigin.ts"
 import { CacheConfig } from "../services/CacheConfig.ts"
+import { CacheHealth } from "../services/CacheHealth.ts"
 import { Origin } from "../services/Origin.ts"
 import { serveFlags } from "./flags.ts"
 
@@ -68,6 +69,10 @@ export const serve = Command.make(
       Effect.catchTag("ServeError", (error) => Effect.fail(cannotListen(host, port)(error)))
     )
     return yield* Effect.gen(function*() {
+      const health = yield* CacheHealth
+      if (health.unwritable()?.errno === "LOCKED") {
+        return yield* new StartupError({ message: `cache directory ${options.directory} is in use by another process` })
+      }
       const address = yield* HttpServer.addressFormattedWith(Effect.succeed)
       yield* Console.log(`spillway listening on ${address}, origin ${url.href}, cache ${options.directory}`)
       if (sample !== undefined) yield* Console.log(SampleOrigin.instructions(address))

@@ -8,6 +8,7 @@ import { isNotModified } from "../domain/Preconditions.ts"
 import type { Resource } from "../domain/Resource.ts"
 import { type Media, MediaStream } from "../services/MediaStream.ts"
 import { Origin } from "../services/Origin.ts"
+import { Admin, PREFIX } from "./Admin.ts"
 import { resourceOf } from "./target.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
@@ -23,7 +24,7 @@ export class Proxy extends Context.Service<Proxy, {
   /** The handler for one origin, an absolute `http` or `https` URL without query. */
   readonly to: (origin: URL) => Handler
 }>()("spillway/http/Proxy") {
-  static readonly layer: Layer.Layer<Proxy, never, MediaStream | Origin> = Layer.effect(
+  static readonly layer: Layer.Layer<Proxy, never, Admin | MediaStream | Origin> = Layer.effect(
     Proxy,
     Effect.suspend(() => make)
   )
@@ -76,6 +77,7 @@ const replaced = new Set(["set-cookie", "cache-status"])
 
 const make = Effect.gen(function*() {
   const media = yield* MediaStream
+  const admin = yield* Admin
   const origin = yield* Origin
   const clock = yield* Clock.Clock
 
@@ -170,6 +172,7 @@ const make = Effect.gen(function*() {
   const handle = (origin: URL) =>
     Effect.gen(function*() {
       const request = yield* HttpServerRequest.HttpServerRequest
+      if (request.url.startsWith(PREFIX)) return yield* admin.answer(request.url)
       if (request.method !== "GET" && request.method !== "HEAD") {
         return refused(405, "Only GET and HEAD are served", { allow: "GET, HEAD" })
       }

@@ -1,6 +1,6 @@
 import { Context, Layer } from "effect"
 
-/** What the people who run a cache decide about it. All sizes are in bytes. */
+/** What the people who run a cache decide about it. Sizes are in bytes. */
 export interface CacheOptions {
   /** Where chunks are kept. Created when missing; only `v1` inside it is ever touched. */
   readonly directory: string
@@ -12,6 +12,8 @@ export interface CacheOptions {
   readonly minFree: number
   /** How much whole chunks may take in memory. */
   readonly memory: number
+  /** How long a viewer waits for a cached chunk before the origin takes over, in milliseconds. */
+  readonly readDeadline: number
 }
 
 /** What is used where nothing is said. */
@@ -20,7 +22,8 @@ export const defaults: CacheOptions = {
   chunkSize: 1024 ** 2,
   maxSize: 10 * 1024 ** 3,
   minFree: 1024 ** 3,
-  memory: 256 * 1024 ** 2
+  memory: 256 * 1024 ** 2,
+  readDeadline: 250
 }
 
 /** The bounds of `chunkSize`, in bytes. */

@@ -1,6 +1,7 @@
-import { Context, Duration, Effect, Latch, Layer, type Stream } from "effect"
-import type { CacheError } from "../domain/CacheError.ts"
+import { Clock, Context, Duration, Effect, Fiber, Latch, Layer, Metric, type Stream } from "effect"
+import { type CacheError, IoError } from "../domain/CacheError.ts"
 import { CacheConfig } from "./CacheConfig.ts"
+import { CacheLock } from "./CacheLock.ts"
 import { bytesOnDisk, ChunkStore } from "./ChunkStore.ts"
 import { DiskMonitor } from "./DiskMonitor.ts"
 import * as Observed from "./Observed.ts"
@@ -23,23 +24,41 @@ export class CacheHealth extends Context.Service<CacheHealth, {
   /** Opens the breaker. Logged when the cause is another one than before. */
   readonly report: (error: CacheError) => Effect.Effect<void>
 }>()("spillway/services/CacheHealth") {
-  static readonly layer: Layer.Layer<CacheHealth, never, CacheConfig | ChunkStore | DiskMonitor> = Layer.effect(
-    CacheHealth,
-    Effect.suspend(() => make)
-  )
+  /** Takes the cache's lock and probes it once, before anybody asks for anything. */
+  static readonly layer: Layer.Layer<CacheHealth, never, CacheConfig | CacheLock | ChunkStore | DiskMonitor> = Layer
+    .effect(CacheHealth, Effect.suspend(() => make))
 }
 
-/** The pause between two probes doubles from the first to the second of these. */
-const PROBE_INTERVAL = { shortest: Duration.millis(250), longest: Duration.seconds(5) }
+/**
+ * The pause between two probes doubles from the first to the second of these, and starts anew when the store has been usable
+ * for as long as the third: a disk that fails again and again is left alone for longer.
+ */
+const PROBE_INTERVAL = { shortest: Duration.millis(250), longest: Duration.seconds(5), forgiven: 30_000 }
+
+/** A probe that takes longer has failed, though it succeeds. */
+const PROBE_DEADLINE = Duration.seconds(1)
 
 const usable: CacheState = { _tag: "Usable" }
+
+const usableGauge = Metric.gauge("spillway_cache_usable", {
+  description: "1 while chunks are kept, 0 while streams pass the cache"
+})
+
+const failures = Metric.counter("spillway_cache_failures_total", {
+  description: "How often the cache became unusable, by cause",
+  incremental: true
+})
 
 const make = Effect.gen(function*() {
   const store = yield* ChunkStore
   const monitor = yield* DiskMonitor
-  const { chunkSize } = yield* CacheConfig
+  const lock = yield* CacheLock
+  const clock = yield* Clock.Clock
+  const { chunkSize, directory } = yield* CacheConfig
   const observed = yield* Observed.make<CacheState>(usable)
   const opened = yield* Latch.make(false)
+  let pause = PROBE_INTERVAL.shortest
+  let usableSince = 0
 
   const report = (error: CacheError) =>
     Effect.clockWith((clock) => {
@@ -49,6 +68,8 @@ const make = Effect.gen(function*() {
       }
       const since = clock.currentTimeMillisUnsafe()
       return observed.set({ _tag: "Unusable", error, since }).pipe(
+        Effect.andThen(Metric.update(usableGauge, 0)),
+        Effect.andThen(Metric.update(Metric.withAttributes(failures, { error: error._tag, errno: error.errno }), 1)),
         Effect.andThen(Effect.logWarning("Cache unusable: streaming from the origin")),
         Effect.annotateLogs({
           error: error._tag,
@@ -60,33 +81,52 @@ const make = Effect.gen(function*() {
       )
     })
 
-  // A probe of a few bytes may still find room on a disk where no chunk does.
-  const probe = Effect.scoped(Effect.andThen(monitor.reserve(bytesOnDisk(chunkSize)), store.probe))
+  // A probe of a few bytes may still find room on a disk where no chunk does. Whoever finds the directory writable first takes
+  // the lock as well.
+  const probe = Effect.scoped(
+    lock.acquire.pipe(Effect.andThen(monitor.reserve(bytesOnDisk(chunkSize))), Effect.andThen(store.probe))
+  ).pipe(
+    Effect.timed,
+    Effect.flatMap(([took]) =>
+      Duration.isGreaterThan(took, PROBE_DEADLINE)
+        ? Effect.fail(new IoError({ errno: "TIMEOUT", operation: "probe", path: directory }))
+        : Effect.void
+    )
+  )
+
+  const close = Effect.gen(function*() {
+    yield* opened.close
+    usableSince = clock.currentTimeMillisUnsafe()
+    yield* observed.set(usable)
+    yield* Metric.update(usableGauge, 1)
+    yield* Effect.logInfo("Cache usable again")
+  })
 
   const recover = Effect.gen(function*() {
     yield* opened.await
-    let pause = PROBE_INTERVAL.shortest
+    if (clock.currentTimeMillisUnsafe() - usableSince > PROBE_INTERVAL.forgiven) pause = PROBE_INTERVAL.shortest
     while (opened.isOpen()) {
       yield* Effect.sleep(pause)
       pause = Duration.min(Duration.times(pause, 2), PROBE_INTERVAL.longest)
-      const failure = yield* Effect.match(probe, { onSuccess: () => undefined, onFailure: (error) => error })
-      if (failure !== undefined) yield* report(failure)
-      else {
-        yield* opened.close
-        yield* observed.set(usable)
-        yield* Effect.logInfo("Cache usable again")
-      }
+      yield* Effect.matchEffect(probe, { onSuccess: () => close, onFailure: report })
     }
   })
+
+  // A disk that does not even answer is found out in the background.
+  const first = yield* Effect.forkScoped(Effect.catch(probe, report))
+  yield* Fiber.join(first).pipe(
+    Effect.timeoutOrElse({
+      duration: PROBE_DEADLINE,
+      orElse: () => report(new IoError({ errno: "TIMEOUT", operation: "probe", path: directory }))
+    })
+  )
+  if (observed.current()._tag === "Usable") yield* Metric.update(usableGauge, 1)
   yield* Effect.forkScoped(Effect.forever(recover))
 
   const unwritable = () => {
     const state = observed.current()
     return state._tag === "Usable" ? undefined : state.error
   }
-
-  // A cache that cannot be used at the start is said so before anybody asks for anything.
-  yield* Effect.forkScoped(Effect.catch(store.probe, report))
 
   return CacheHealth.of({
     state: observed.current,

@@ -1,8 +1,9 @@
-import { Context, Effect, Latch, Layer, Schedule, Semaphore, Stream } from "effect"
+import { Context, Effect, Latch, Layer, Option, Schedule, Semaphore, Stream } from "effect"
 import type { CacheError } from "../domain/CacheError.ts"
-import { type ChunkKey, keyText } from "../domain/Chunk.ts"
+import { type ChunkKey, count, keyText, span } from "../domain/Chunk.ts"
+import type { Representation } from "../domain/Representation.ts"
 import { CacheHealth } from "./CacheHealth.ts"
-import { ChunkStore, MANIFEST_BYTES, type StoredChunk } from "./ChunkStore.ts"
+import { bytesOnDisk, ChunkStore, MANIFEST_BYTES, type StoredChunk } from "./ChunkStore.ts"
 
 /**
  * What is on the disk, and in which order it was last used: kept in memory, so that asking costs nothing. It is read from
@@ -18,8 +19,10 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly remove: (key: ChunkKey) => void
   /** Puts the chunks of all other representations of the resource first in the line to be evicted. */
   readonly supersede: (resource: string, current: string) => void
-  /** Enters what the store has of one resource, unless that was done before. */
-  readonly load: (resource: string) => Effect.Effect<void, CacheError>
+  /** Enters what the store has of a representation, unless that was done before. */
+  readonly load: (representation: Representation) => Effect.Effect<void, CacheError>
+  /** Forgets the chunks of a resource that are not in the store any more. */
+  readonly reconcile: (resource: string) => Effect.Effect<void, CacheError>
   /** Waits until all that the store had at the start is entered. */
   readonly loaded: Effect.Effect<void>
   /** The chunk to evict next: superseded before current, and then least recently used. */
@@ -40,6 +43,15 @@ type Queue = Map<string, StoredChunk>
 /** How long to wait before the start's reading of the store is tried again after a failure. */
 const RETRY_INTERVAL = "2 seconds"
 
+/** How many files are asked about at a time at the start. */
+const SCAN_CONCURRENCY = 4
+
+/** How often the store is told which chunks were used. */
+const TOUCH_INTERVAL = "1 minute"
+
+/** How many chunks it is told of at a time; the order of others is lost at the end of the process. */
+const TOUCHES = 10_000
+
 const make = Effect.gen(function*() {
   const store = yield* ChunkStore
   const health = yield* CacheHealth
@@ -53,6 +65,8 @@ const make = Effect.gen(function*() {
   const queues = [superseded, cold, warm]
   const chunksOf = new Map<string, Map<string, StoredChunk>>()
   const known = new Set<string>()
+  /** Chunks that were used since the store was last told. */
+  const used = new Map<string, ChunkKey>()
   let bytes = 0
 
   const queueOf = (text: string) => queues.find((queue) => queue.has(text))
@@ -82,31 +96,55 @@ const make = Effect.gen(function*() {
     bytes -= MANIFEST_BYTES
   }
 
-  const load = Effect.fnUntraced(function*(resource: string) {
+  // The manifest tells how long the chunks are, so that nothing but a directory need be read.
+  const load = Effect.fnUntraced(function*({ chunkSize, id, resource, size }: Representation) {
     if (known.has(resource)) return
-    const chunks = yield* store.list(resource)
+    const keys = yield* store.list(resource)
     if (known.has(resource)) return
     known.add(resource)
-    for (const chunk of chunks) enter(warm, chunk)
+    for (const key of keys) {
+      if (key.representation !== id || key.index >= count(size, chunkSize)) continue
+      const { end, start } = span(key.index, chunkSize, size)
+      enter(warm, { key, bytes: bytesOnDisk(end - start), used: 0 })
+    }
   })
 
-  // The whole store. `known` is needed only until then, since afterwards every change goes through this index.
+  const reconcile = Effect.fnUntraced(function*(resource: string) {
+    const there = new Set((yield* store.list(resource)).map(keyText))
+    for (const [text, { key }] of chunksOf.get(resource) ?? []) if (!there.has(text)) remove(key)
+  })
+
+  // The whole store. What was loaded in the meantime is entered already, and `enter` leaves it as it is.
   yield* store.resources.pipe(
-    Stream.filter((resource) => !known.has(resource)),
-    Stream.mapEffect((resource) => Effect.map(store.list(resource), (chunks) => ({ resource, chunks })), {
-      concurrency: 2
-    }),
+    Stream.mapEffect((resource) =>
+      Effect.flatMap(
+        store.list(resource),
+        (keys) => Effect.forEach(keys, (key) => store.stat(key), { concurrency: SCAN_CONCURRENCY })
+      )
+    ),
     Stream.runCollect,
     Effect.tap((found) =>
       Effect.sync(() => {
-        const chunks = found.flatMap(({ chunks, resource }) => known.has(resource) ? [] : chunks)
-        for (const chunk of chunks.toSorted((a, b) => a.modified - b.modified)) enter(cold, chunk)
-        for (const { resource } of found) known.add(resource)
+        const chunks = found.flatMap((options) => options.flatMap(Option.toArray))
+        for (const chunk of chunks.toSorted((a, b) => a.used - b.used)) enter(cold, chunk)
       })
     ),
     Effect.tapError(health.report),
     Effect.retry(Schedule.spaced(RETRY_INTERVAL)),
     Effect.andThen(loaded.open),
+    Effect.forkScoped
+  )
+
+  // The order of use is told to the store now and then, so that it survives a restart.
+  yield* Effect.sleep(TOUCH_INTERVAL).pipe(
+    Effect.andThen(Effect.suspend(() => {
+      const keys = [...used.values()]
+      used.clear()
+      return health.unwritable() === undefined
+        ? Effect.forEach(keys, (key) => Effect.ignore(store.touch(key)), { discard: true })
+        : Effect.void
+    })),
+    Effect.forever,
     Effect.forkScoped
   )
 
@@ -118,10 +156,11 @@ const make = Effect.gen(function*() {
       const queue = queueOf(text)
       if (queue === undefined || queue === superseded) return
       const chunk = queue.get(text)!
+      if (used.size < TOUCHES) used.set(text, key)
       queue.delete(text)
       warm.set(text, chunk)
     },
-    add: (key, bytes) => enter(warm, { key, bytes, modified: 0 }),
+    add: (key, bytes) => enter(warm, { key, bytes, used: 0 }),
     remove,
     supersede: (resource, current) => {
       for (const [text, chunk] of chunksOf.get(resource) ?? []) {
@@ -130,7 +169,8 @@ const make = Effect.gen(function*() {
         superseded.set(text, chunk)
       }
     },
-    load: (resource) => loaded.isOpen() ? Effect.void : load(resource),
+    load: (representation) => loaded.isOpen() ? Effect.void : load(representation),
+    reconcile,
     loaded: loaded.await,
     oldest: () => {
       for (const queue of queues) for (const chunk of queue.values()) return chunk

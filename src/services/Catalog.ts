@@ -1,8 +1,10 @@
 import { Clock, Context, Effect, Layer, Option } from "effect"
+import { IoError } from "../domain/CacheError.ts"
 import { initialAge, lifetime } from "../domain/Freshness.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
 import type { Representation } from "../domain/Representation.ts"
 import type { Resource } from "../domain/Resource.ts"
+import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkStore } from "./ChunkStore.ts"
@@ -29,10 +31,11 @@ export class Catalog extends Context.Service<Catalog, {
   /** Has the origin asked at the next use. */
   readonly expire: (representation: Representation) => void
 }>()("spillway/services/Catalog") {
-  static readonly layer: Layer.Layer<Catalog, never, CacheHealth | CacheIndex | ChunkStore> = Layer.effect(
-    Catalog,
-    Effect.suspend(() => make)
-  )
+  static readonly layer: Layer.Layer<Catalog, never, CacheConfig | CacheHealth | CacheIndex | ChunkStore> = Layer
+    .effect(
+      Catalog,
+      Effect.suspend(() => make)
+    )
 }
 
 /** How many resources are kept in memory. */
@@ -43,6 +46,7 @@ const make = Effect.gen(function*() {
   const index = yield* CacheIndex
   const store = yield* ChunkStore
   const clock = yield* Clock.Clock
+  const { readDeadline } = yield* CacheConfig
   // In the order of use.
   const entries = new Map<string, Entry>()
 
@@ -58,12 +62,17 @@ const make = Effect.gen(function*() {
     Effect.gen(function*() {
       if (!health.readable()) return Option.none()
       const manifest = yield* store.readManifest(resource.id)
-      if (Option.isNone(manifest) || manifest.value.url !== resource.url) return Option.none()
-      yield* index.load(resource.id)
+      if (Option.isSome(manifest)) yield* index.load(manifest.value)
       // Somebody may have asked the origin in the meantime.
       const newer = entries.get(resource.id)
-      return Option.some(newer ?? put({ representation: manifest.value, freshUntil: 0, confirmed: 0 }))
+      if (newer !== undefined) return Option.some(newer)
+      if (Option.isNone(manifest) || manifest.value.url !== resource.url) return Option.none()
+      return Option.some(put({ representation: manifest.value, freshUntil: 0, confirmed: 0 }))
     }).pipe(
+      Effect.timeoutOrElse({
+        duration: readDeadline,
+        orElse: () => Effect.fail(new IoError({ errno: "TIMEOUT", operation: "read", path: resource.id }))
+      }),
       Effect.catch((error) => Effect.as(health.report(error), Option.none<Entry>()))
     )
 

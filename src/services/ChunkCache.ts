@@ -1,7 +1,8 @@
 import { Context, Effect, Layer } from "effect"
-import { type CacheError, isDamage } from "../domain/CacheError.ts"
+import { type CacheError, IoError, isDamage } from "../domain/CacheError.ts"
 import { type ChunkKey, keyText, span } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
+import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkStore } from "./ChunkStore.ts"
@@ -18,7 +19,10 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   readonly inMemory: (key: ChunkKey) => Uint8Array | undefined
   /** Whether a chunk is in memory, or on a disk that can be read. */
   readonly has: (key: ChunkKey) => boolean
-  /** A chunk from disk. One that is gone or damaged is dropped, a disk that fails is reported, and the caller told. */
+  /**
+   * A chunk from disk. One that is gone or damaged is dropped, a disk that fails or is slower than `readDeadline` is reported,
+   * and the caller told.
+   */
   readonly read: (representation: Representation, key: ChunkKey) => Effect.Effect<Uint8Array, CacheError>
   /** Keeps a finished chunk: in memory now, on disk soon, each as far as there is room. */
   readonly keep: (representation: Representation, key: ChunkKey, payload: Uint8Array) => void
@@ -28,7 +32,7 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   static readonly layer: Layer.Layer<
     ChunkCache,
     never,
-    CacheHealth | CacheIndex | ChunkStore | MemoryTier | Recorder
+    CacheConfig | CacheHealth | CacheIndex | ChunkStore | MemoryTier | Recorder
   > = Layer.effect(ChunkCache, Effect.suspend(() => make))
 }
 
@@ -38,14 +42,18 @@ const make = Effect.gen(function*() {
   const memory = yield* MemoryTier
   const recorder = yield* Recorder
   const store = yield* ChunkStore
+  const { readDeadline } = yield* CacheConfig
   const shared = SingleFlight.make<string, Uint8Array, CacheError>()
 
   // Beside the viewer's path: the removal waits for a write that is under way, after which the chunk may be new and good.
   const drop = (key: ChunkKey) =>
     Effect.suspend(() => {
       index.remove(key)
-      return Effect.suspend(() => index.has(key) ? Effect.void : Effect.ignore(store.remove(key))).pipe(
+      return Effect.suspend(() => index.has(key) ? Effect.void : store.remove(key)).pipe(
+        // Where one file has gone, others may have too: a directory was deleted.
+        Effect.andThen(index.reconcile(key.resource)),
         index.exclusively,
+        Effect.ignore,
         Effect.forkDetach
       )
     })
@@ -58,6 +66,10 @@ const make = Effect.gen(function*() {
   const read = (representation: Representation, key: ChunkKey) => {
     const { end, start } = span(key.index, representation.chunkSize, representation.size)
     return store.read(key, end - start).pipe(
+      Effect.timeoutOrElse({
+        duration: readDeadline,
+        orElse: () => Effect.fail(new IoError({ errno: "TIMEOUT", operation: "read", path: keyText(key) }))
+      }),
       Effect.tap((payload) => Effect.sync(() => memory.put(key, payload))),
       Effect.tapError(failed(key))
     )

@@ -5,14 +5,15 @@ import { keyText } from "../domain/Chunk.ts"
 import { Representation } from "../domain/Representation.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { decode, encodeHeader, HEADER_BYTES } from "./chunkFile.ts"
+import { DiskGate } from "./DiskGate.ts"
 
 /** A chunk as it lies in the store. */
 export interface StoredChunk {
   readonly key: ChunkKey
   /** What it takes of the store, in bytes. */
   readonly bytes: number
-  /** When it was written, in milliseconds since 1970. */
-  readonly modified: number
+  /** When it was last written or touched, in milliseconds since 1970. */
+  readonly used: number
 }
 
 /** Space is given out in blocks, and a cache of a limited size counts what it really takes. */
@@ -21,8 +22,8 @@ const BLOCK_BYTES = 4096
 /** What a chunk with `payload` bytes takes of the disk, in bytes. */
 export const bytesOnDisk = (payload: number): number => Math.ceil((payload + HEADER_BYTES) / BLOCK_BYTES) * BLOCK_BYTES
 
-/** What a resource takes besides its chunks (its directory and its manifest), in bytes. */
-export const MANIFEST_BYTES = 2 * BLOCK_BYTES
+/** What a resource takes besides its chunks (two directories and its manifest), in bytes. */
+export const MANIFEST_BYTES = 3 * BLOCK_BYTES
 
 /**
  * Chunks on disk, and beside them the manifest that tells which representation a resource has. A chunk is there whole or
@@ -45,17 +46,22 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   /** Drops all that is kept of a resource. */
   readonly removeResource: (resource: string) => Effect.Effect<void, CacheError>
   /** The chunks kept of one resource, in no order. */
-  readonly list: (resource: string) => Effect.Effect<ReadonlyArray<StoredChunk>, CacheError>
+  readonly list: (resource: string) => Effect.Effect<ReadonlyArray<ChunkKey>, CacheError>
+  /** What is known of a chunk without reading it, or none when it is gone. */
+  readonly stat: (key: ChunkKey) => Effect.Effect<Option.Option<StoredChunk>, CacheError>
+  /** Marks a chunk as used now, for the order of eviction after a restart. */
+  readonly touch: (key: ChunkKey) => Effect.Effect<void, CacheError>
   /** The resources of which anything is kept. Removes what an interrupted write left behind. */
   readonly resources: Stream.Stream<string, CacheError>
   /** Writes, reads and removes a small file: succeeds when the store can be used. */
   readonly probe: Effect.Effect<void, CacheError>
 }>()("spillway/services/ChunkStore") {
   /** Chunks in the directory of `CacheConfig`, through the `FileSystem` in context. */
-  static readonly layer: Layer.Layer<ChunkStore, never, CacheConfig | FileSystem.FileSystem | Path.Path> = Layer.effect(
+  static readonly layer: Layer.Layer<
     ChunkStore,
-    Effect.suspend(() => makeOnDisk)
-  )
+    never,
+    CacheConfig | DiskGate | FileSystem.FileSystem | Path.Path
+  > = Layer.effect(ChunkStore, Effect.suspend(() => makeOnDisk))
 
   /** Chunks in memory, without a limit: for tests, and to see a stream work without a disk. */
   static readonly layerMemory: Layer.Layer<ChunkStore> = Layer.sync(ChunkStore, () => makeInMemory())
@@ -79,6 +85,7 @@ const makeOnDisk = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const config = yield* CacheConfig
+  const gate = yield* DiskGate
   const root = path.join(config.directory, "v1")
   const directoryOf = (resource: string) => path.join(root, resource.slice(0, 2), resource)
   const pathOf = (key: ChunkKey) => path.join(directoryOf(key.resource), fileName(key))
@@ -139,23 +146,29 @@ const makeOnDisk = Effect.gen(function*() {
 
   const remove = (at: string, recursive = false) => io("unlink", at, fs.remove(at, { force: true, recursive }))
 
-  const list = Effect.fnUntraced(function*(resource: string) {
-    const directory = directoryOf(resource)
-    const chunks: Array<StoredChunk> = []
-    for (const name of yield* readDirectory(directory)) {
-      const key = parseFileName(resource, name)
-      if (key === undefined) continue
-      const at = path.join(directory, name)
-      const info = yield* Effect.option(io("stat", at, fs.stat(at)))
-      if (Option.isNone(info)) continue
-      chunks.push({
-        key,
-        bytes: bytesOnDisk(Number(info.value.size) - HEADER_BYTES),
-        modified: Option.match(info.value.mtime, { onNone: () => 0, onSome: (date) => date.getTime() })
-      })
-    }
-    return chunks
-  })
+  const list = (resource: string) =>
+    Effect.map(
+      readDirectory(directoryOf(resource)),
+      (names) => names.flatMap((name) => parseFileName(resource, name) ?? [])
+    )
+
+  const stat = (key: ChunkKey) =>
+    io("stat", pathOf(key), fs.stat(pathOf(key))).pipe(
+      Effect.map(({ mtime, size }) =>
+        Option.some<StoredChunk>({
+          key,
+          bytes: bytesOnDisk(Number(size) - HEADER_BYTES),
+          used: Option.match(mtime, { onNone: () => 0, onSome: (date) => date.getTime() })
+        })
+      ),
+      Effect.catchIf(missing, () => Effect.succeedNone)
+    )
+
+  const touch = (key: ChunkKey) =>
+    Effect.clockWith((clock) => {
+      const now = clock.currentTimeMillisUnsafe() / 1000
+      return io("stat", pathOf(key), fs.utimes(pathOf(key), now, now))
+    })
 
   /** Removes what writes of an earlier process have left in `directory`, of which `names` are the files. */
   const removeTemporaries = (directory: string, names: ReadonlyArray<string>) =>
@@ -166,14 +179,16 @@ const makeOnDisk = Effect.gen(function*() {
     )
 
   const resources = Stream.fromIterableEffect(
-    Effect.tap(readDirectory(root), (names) => removeTemporaries(root, names))
+    gate.pass(Effect.tap(readDirectory(root), (names) => removeTemporaries(root, names)))
   ).pipe(
     Stream.filter((name) => /^[0-9a-f]{2}$/.test(name)),
-    Stream.mapEffect((prefix) => readDirectory(path.join(root, prefix))),
+    Stream.mapEffect((prefix) => gate.pass(readDirectory(path.join(root, prefix)))),
     Stream.flattenIterable,
     Stream.filter((name) => /^[0-9a-f]{32}$/.test(name)),
     Stream.tap((resource) =>
-      Effect.flatMap(readDirectory(directoryOf(resource)), (names) => removeTemporaries(directoryOf(resource), names))
+      gate.pass(
+        Effect.flatMap(readDirectory(directoryOf(resource)), (names) => removeTemporaries(directoryOf(resource), names))
+      )
     )
   )
 
@@ -184,35 +199,43 @@ const makeOnDisk = Effect.gen(function*() {
     yield* remove(at)
   })
 
+  const read = Effect.fnUntraced(function*(key: ChunkKey, length: number) {
+    const at = pathOf(key)
+    const payload = decode(key, yield* closing(at, readFile(at, length + HEADER_BYTES)))
+    return payload ?? (yield* new IoError({ errno: "CORRUPT", operation: "read", path: at }))
+  })
+
+  const readManifest = (resource: string) => {
+    const at = path.join(directoryOf(resource), MANIFEST)
+    return io("read", at, fs.readFileString(at)).pipe(
+      Effect.map(decodeManifest),
+      Effect.catchIf(missing, () => Effect.succeedNone)
+    )
+  }
+
+  const writeManifest = (representation: Representation) =>
+    Effect.flatMap(
+      Effect.orDie(encodeManifest(representation)),
+      (json) => writeFile(path.join(directoryOf(representation.resource), MANIFEST), [Buffer.from(json)])
+    )
+
   return ChunkStore.of({
-    read: Effect.fnUntraced(function*(key, length) {
-      const at = pathOf(key)
-      const payload = decode(key, yield* closing(at, readFile(at, length + HEADER_BYTES)))
-      return payload ?? (yield* new IoError({ errno: "CORRUPT", operation: "read", path: at }))
-    }),
-    write: (key, payload) => writeFile(pathOf(key), [encodeHeader(key, payload), payload]),
-    remove: (key) => remove(pathOf(key)),
-    readManifest: (resource) => {
-      const at = path.join(directoryOf(resource), MANIFEST)
-      return io("read", at, fs.readFileString(at)).pipe(
-        Effect.map(decodeManifest),
-        Effect.catchIf(missing, () => Effect.succeedNone)
-      )
-    },
-    writeManifest: (representation) =>
-      Effect.flatMap(
-        Effect.orDie(encodeManifest(representation)),
-        (json) => writeFile(path.join(directoryOf(representation.resource), MANIFEST), [Buffer.from(json)])
-      ),
-    removeResource: (resource) => remove(directoryOf(resource), true),
-    list,
+    read: (key, length) => gate.pass(read(key, length)),
+    write: (key, payload) => gate.pass(writeFile(pathOf(key), [encodeHeader(key, payload), payload])),
+    remove: (key) => gate.pass(remove(pathOf(key))),
+    readManifest: (resource) => gate.pass(readManifest(resource)),
+    writeManifest: (representation) => gate.pass(writeManifest(representation)),
+    removeResource: (resource) => gate.pass(remove(directoryOf(resource), true)),
+    list: (resource) => gate.pass(list(resource)),
+    stat: (key) => gate.pass(stat(key)),
+    touch: (key) => gate.pass(touch(key)),
     resources,
-    probe
+    probe: gate.pass(probe)
   })
 })
 
 const makeInMemory = () => {
-  const chunks = new Map<string, { readonly key: ChunkKey; readonly payload: Uint8Array; readonly modified: number }>()
+  const chunks = new Map<string, { readonly key: ChunkKey; readonly payload: Uint8Array; readonly used: number }>()
   const manifests = new Map<string, Representation>()
   const of = (resource: string) => [...chunks.values()].filter(({ key }) => key.resource === resource)
   return ChunkStore.of({
@@ -228,7 +251,7 @@ const makeInMemory = () => {
     write: (key, payload) =>
       Effect.clockWith((clock) =>
         Effect.sync(() =>
-          void chunks.set(keyText(key), { key, payload: payload.slice(), modified: clock.currentTimeMillisUnsafe() })
+          void chunks.set(keyText(key), { key, payload: payload.slice(), used: clock.currentTimeMillisUnsafe() })
         )
       ),
     remove: (key) => Effect.sync(() => void chunks.delete(keyText(key))),
@@ -239,10 +262,15 @@ const makeInMemory = () => {
         for (const { key } of of(resource)) chunks.delete(keyText(key))
         manifests.delete(resource)
       }),
-    list: (resource) =>
+    list: (resource) => Effect.sync(() => of(resource).map(({ key }) => key)),
+    stat: (key) =>
       Effect.sync(() =>
-        of(resource).map(({ key, modified, payload }) => ({ key, bytes: bytesOnDisk(payload.length), modified }))
+        Option.map(
+          Option.fromNullishOr(chunks.get(keyText(key))),
+          ({ payload, used }) => ({ key, bytes: bytesOnDisk(payload.length), used })
+        )
       ),
+    touch: () => Effect.void,
     resources: Stream.suspend(() =>
       Stream.fromIterable(new Set([...manifests.keys(), ...[...chunks.values()].map(({ key }) => key.resource)]))
     ),

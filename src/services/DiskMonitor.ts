@@ -1,9 +1,10 @@
-import { Context, Duration, Effect, Layer, Ref, type Scope, type Stream } from "effect"
+import { Context, Duration, Effect, Layer, type Scope, type Stream } from "effect"
 import * as Fs from "node:fs/promises"
 import { dirname } from "node:path"
 import { type CacheError, DiskFull, errnoOf, fromErrno } from "../domain/CacheError.ts"
 import { classify, type DiskStatus, type DiskUsage } from "../domain/DiskStatus.ts"
 import { CacheConfig } from "./CacheConfig.ts"
+import { DiskGate } from "./DiskGate.ts"
 import * as Observed from "./Observed.ts"
 
 /**
@@ -21,16 +22,22 @@ export class DiskMonitor extends Context.Service<DiskMonitor, {
   readonly reserve: (bytes: number) => Effect.Effect<void, CacheError, Scope.Scope>
 }>()("spillway/services/DiskMonitor") {
   /** The file system that holds the directory of `CacheConfig`. */
-  static readonly layer: Layer.Layer<DiskMonitor, never, CacheConfig> = Layer.effect(
+  static readonly layer: Layer.Layer<DiskMonitor, never, CacheConfig | DiskGate> = Layer.effect(
     DiskMonitor,
-    Effect.flatMap(CacheConfig, ({ directory, minFree }) => make(statfs(directory), directory, minFree))
+    Effect.gen(function*() {
+      const gate = yield* DiskGate
+      const { directory, minFree } = yield* CacheConfig
+      return yield* make(gate.pass(statfs(directory)), directory, minFree)
+    })
   )
 
-  /** A disk whose `usage` a test turns like a knob. */
-  static readonly layerTest = (usage: Ref.Ref<DiskUsage>): Layer.Layer<DiskMonitor, never, CacheConfig> =>
+  /** A disk of which `usage` tells, such as one that a test turns like a knob. */
+  static readonly layerTest = (
+    usage: Effect.Effect<DiskUsage, CacheError>
+  ): Layer.Layer<DiskMonitor, never, CacheConfig> =>
     Layer.effect(
       DiskMonitor,
-      Effect.flatMap(CacheConfig, ({ directory, minFree }) => make(Ref.get(usage), directory, minFree))
+      Effect.flatMap(CacheConfig, ({ directory, minFree }) => make(usage, directory, minFree))
     )
 }
 

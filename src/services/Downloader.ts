@@ -45,8 +45,11 @@ export interface View {
  */
 export class Downloader extends Context.Service<Downloader, {
   readonly view: (representation: Representation, range: ByteRange) => Effect.Effect<View, never, Scope.Scope>
-  /** Makes a run of an answer that has been asked for already; it goes on to the end of its first chunk without viewers. */
-  readonly adopt: (representation: Representation, transfer: OpenTransfer, range: ByteRange) => void
+  /**
+   * Makes a run of an answer that has been asked for already; it goes on to the end of its first chunk without viewers.
+   * `false`, and nothing is done, when a run for these bytes is under way.
+   */
+  readonly adopt: (representation: Representation, transfer: OpenTransfer, range: ByteRange) => boolean
   /** Whether a viewer who asks for the byte at `offset` now would share a run that is under way. */
   readonly isRunning: (representation: Representation, offset: number) => boolean
 }>()("spillway/services/Downloader") {
@@ -430,6 +433,13 @@ const make = Effect.gen(function*() {
       return Effect.sync(() => viewer.wake = undefined)
     })
 
+  const isRunning = (representation: Representation, offset: number): boolean => {
+    const download = downloads.get(representation.id)
+    if (download === undefined) return false
+    const assembly = download.assemblies.get(indexAt(offset, representation.chunkSize))
+    return findRun(download, offset) !== undefined || (assembly !== undefined && assembly.filledTo(offset) > offset)
+  }
+
   const view = Effect.fnUntraced(function*(representation: Representation, range: ByteRange) {
     const download = downloadOf(representation)
     const viewer: Viewer = { offset: range.start, end: range.end, run: undefined, wake: undefined }
@@ -460,14 +470,11 @@ const make = Effect.gen(function*() {
   return Downloader.of({
     view,
     adopt: (representation, transfer, { end, start }) => {
+      if (isRunning(representation, start)) return false
       const keepUntil = roundUp(start + 1, representation.chunkSize, end)
       startRun(downloadOf(representation), start, end, { keepUntil, transfer })
+      return true
     },
-    isRunning: (representation, offset) => {
-      const download = downloads.get(representation.id)
-      if (download === undefined) return false
-      const assembly = download.assemblies.get(indexAt(offset, representation.chunkSize))
-      return findRun(download, offset) !== undefined || (assembly !== undefined && assembly.filledTo(offset) > offset)
-    }
+    isRunning
   })
 })

@@ -166,8 +166,7 @@ const make = Effect.gen(function*() {
           notStorable.delete(resource.id)
           const confirmed = yield* current(known, found, headers)
           if (bytes.end > bytes.start) {
-            adopted = true
-            downloader.adopt(confirmed.representation, { response, scope }, bytes)
+            adopted = downloader.adopt(confirmed.representation, { response, scope }, bytes)
           }
           return { _tag: "Current", entry: confirmed, means: "fetched" } satisfies Found
         })
@@ -193,7 +192,8 @@ const make = Effect.gen(function*() {
     const { chunkSize, id, resource, size } = representation
     const range = wanted === undefined ? { start: 0, end: size } : resolve(wanted, size)
     if (range === undefined || range.start === range.end) return true
-    return cache.has({ resource, representation: id, index: indexAt(range.start, chunkSize) })
+    return cache.has({ resource, representation: id, index: indexAt(range.start, chunkSize) }) ||
+      downloader.isRunning(representation, range.start)
   }
 
   const askHead = (resource: Resource, entry: Entry | undefined): Effect.Effect<Found, OriginError> =>

@@ -1,4 +1,5 @@
 import { Cause, Context, Effect, Latch, Layer, Queue } from "effect"
+import { IoError } from "../domain/CacheError.ts"
 import { type ChunkKey, keyText } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
 import { CacheConfig } from "./CacheConfig.ts"
@@ -30,6 +31,9 @@ export class Recorder extends Context.Service<Recorder, {
 
 /** How much may wait to be written, in bytes, but always at least two chunks. */
 const BACKLOG_BYTES = 128 * 1024 ** 2
+
+/** How long a chunk's write may take before the disk counts as stuck. */
+const WRITE_DEADLINE = "5 seconds"
 
 /** How long the end of the program waits for what is still to be written. */
 const FLUSH_TIMEOUT = "2 seconds"
@@ -70,27 +74,37 @@ const make = Effect.gen(function*() {
     index.add(key, bytes)
   }, Effect.scoped)
 
+  const done = (job: Job): void => {
+    pending.delete(keyText(job.key))
+    waiting -= job.payload.length
+    if (waiting === 0) idle.openUnsafe()
+  }
+
+  /** A write that does not end is not interrupted, since nobody could tell what it did; but it is noticed. */
+  const watch = Effect.sleep(WRITE_DEADLINE).pipe(
+    Effect.andThen(health.report(new IoError({ errno: "TIMEOUT", operation: "write", path: config.directory }))),
+    Effect.andThen(Effect.sync(() => {
+      for (let next = Queue.takeUnsafe(jobs); next?._tag === "Success"; next = Queue.takeUnsafe(jobs)) done(next.value)
+    }))
+  )
+
   const record = (job: Job) =>
     Effect.suspend(() => {
       // The representation may have been superseded, or the disk have failed, while the chunk waited.
       if (health.unwritable() !== undefined || !catalog.isCurrent(job.representation) || index.has(job.key)) {
         return Effect.void
       }
-      return index.exclusively(
-        write(job).pipe(
-          Effect.catchTag(
-            "DiskFull",
-            (full) => Effect.flatMap(evictor.cleanUp, (freed) => freed > 0 ? write(job) : Effect.fail(full))
-          )
-        )
+      return write(job).pipe(
+        Effect.catchTag("DiskFull", (full) =>
+          Effect.flatMap(evictor.cleanUp, (freed) => freed > 0 ? write(job) : Effect.fail(full))),
+        index.exclusively,
+        Effect.raceFirst(Effect.andThen(watch, Effect.never))
       )
     }).pipe(
       Effect.catch(health.report),
-      Effect.ensuring(Effect.sync(() => {
-        pending.delete(keyText(job.key))
-        waiting -= job.payload.length
-        if (waiting === 0) idle.openUnsafe()
-      }))
+      Effect.ensuring(Effect.sync(() =>
+        done(job)
+      ))
     )
 
   // Until the index is complete, nobody knows how much the cache holds.

@@ -2,4 +2,5 @@
  * Layers for tests of applications that embed Spillway, and of Spillway itself.
  */
 export * as FaultyFileSystem from "./FaultyFileSystem.ts"
+export * as MemoryFileSystem from "./MemoryFileSystem.ts"
 export * as MemoryOrigin from "./MemoryOrigin.ts"

@@ -58,7 +58,7 @@ describe("max-size", () => {
       assert.deepStrictEqual(yield* watch("ccc", c), { hit: true })
       assert.strictEqual((yield* watch("bb", b)).fwd, "miss")
       assert.isAtMost(index.bytes(), perFile(2) * 2)
-    }).pipe(Effect.provide(stack("real", { maxSize: perFile(2) * 2 }))))
+    }).pipe(Effect.provide(stack("faulty", { maxSize: perFile(2) * 2 }))))
 
   it.effect("does not keep a larger file from streaming, of which some is kept", () =>
     Effect.gen(function*() {
@@ -68,7 +68,7 @@ describe("max-size", () => {
       assert.isAbove(index.bytes(), 3 * CHUNK)
       assert.isAtMost(index.bytes(), perFile(4))
       yield* watch("large", hash)
-    }).pipe(Effect.provide(stack("real", { maxSize: perFile(4) }))))
+    }).pipe(Effect.provide(stack("faulty", { maxSize: perFile(4) }))))
 })
 
 describe("min-free", () => {
@@ -84,7 +84,7 @@ describe("min-free", () => {
       yield* until(() => health.unwritable() === undefined)
       assert.strictEqual((yield* watch("bb", b)).stored, true)
       assert.deepStrictEqual(yield* watch("bb", b), { hit: true })
-    }).pipe(Effect.provide(stack("real", { minFree: 1e6 }))))
+    }).pipe(Effect.provide(stack("faulty", { minFree: 1e6 }))))
 
   it.effect("is given back by eviction when others fill the disk", () =>
     Effect.gen(function*() {
@@ -93,7 +93,7 @@ describe("min-free", () => {
       assert.isAbove(index.bytes(), 0)
       yield* adjust(0)
       yield* until(() => index.bytes() === 0)
-    }).pipe(Effect.provide(stack("real", { minFree: 1e6 }))))
+    }).pipe(Effect.provide(stack("faulty", { minFree: 1e6 }))))
 })
 
 describe("a write that finds the disk full", () => {

@@ -31,7 +31,9 @@ const ticking = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   })
 
 describe.each(["memory", "real", "faulty"] as const)("over the %s store", (store) => {
-  it.effect("streams a file from the origin, and then from the store", () =>
+  const test = store === "real" ? it.live : it.effect
+
+  test("streams a file from the origin, and then from the store", () =>
     Effect.gen(function*() {
       yield* putFilm
       const first = yield* view(url)
@@ -44,7 +46,7 @@ describe.each(["memory", "real", "faulty"] as const)("over the %s store", (store
       assert.strictEqual(yield* sent, film.length)
     }).pipe(Effect.provide(stack(store))))
 
-  it.effect("fetches the chunks that a range needs, in one request, and no more", () =>
+  test("fetches the chunks that a range needs, in one request, and no more", () =>
     Effect.gen(function*() {
       const origin = yield* putFilm
       const range = { start: CHUNK + 100, end: 3 * CHUNK - 100 }
@@ -61,7 +63,7 @@ describe.each(["memory", "real", "faulty"] as const)("over the %s store", (store
       assert.strictEqual(yield* sent, 2 * CHUNK)
     }).pipe(Effect.provide(stack(store))))
 
-  it.effect("costs the origin one transfer for many viewers", () =>
+  test("costs the origin one transfer for many viewers", () =>
     Effect.gen(function*() {
       yield* putFilm
       const views = yield* Effect.all(Array.from({ length: 50 }, () => view(url)), { concurrency: "unbounded" })
@@ -69,7 +71,7 @@ describe.each(["memory", "real", "faulty"] as const)("over the %s store", (store
       assert.strictEqual(yield* sent, film.length)
     }).pipe(Effect.provide(stack(store, { memory: 1e7 }))))
 
-  it.effect("serves the new file, whole, when the origin's has changed", () =>
+  test("serves the new file, whole, when the origin's has changed", () =>
     Effect.gen(function*() {
       const origin = yield* putFilm
       origin.files.set(url, { bytes: film, etag: "\"1\"" })

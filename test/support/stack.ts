@@ -4,11 +4,14 @@ import type { ByteRange, RangeSpec } from "../../src/domain/ByteRange.ts"
 import type { DiskUsage } from "../../src/domain/DiskStatus.ts"
 import { make as makeResource } from "../../src/domain/Resource.ts"
 import { layerNoDeps } from "../../src/index.ts"
-import { CacheConfig, type CacheOptions } from "../../src/services/CacheConfig.ts"
+import { CacheConfig, type CacheOptions, defaults } from "../../src/services/CacheConfig.ts"
+import { CacheLock } from "../../src/services/CacheLock.ts"
 import { ChunkStore } from "../../src/services/ChunkStore.ts"
+import { DiskGate } from "../../src/services/DiskGate.ts"
 import { DiskMonitor } from "../../src/services/DiskMonitor.ts"
 import { MediaStream } from "../../src/services/MediaStream.ts"
 import * as FaultyFileSystem from "../../src/testing/FaultyFileSystem.ts"
+import * as MemoryFileSystem from "../../src/testing/MemoryFileSystem.ts"
 import * as MemoryOrigin from "../../src/testing/MemoryOrigin.ts"
 
 /** The disk's free and total space, as `DiskMonitor` sees it. */
@@ -22,35 +25,55 @@ export class Knob extends Context.Service<Knob, Ref.Ref<DiskUsage>>()("spillway/
 /** Small enough that a test's file has many chunks. */
 export const CHUNK = 64 * 1024
 
-const config = (options: Partial<CacheOptions>) =>
-  Layer.effect(
-    CacheConfig,
-    Effect.gen(function*() {
-      const fs = yield* FileSystem.FileSystem
-      const directory = yield* fs.makeTempDirectoryScoped({ prefix: "spillway-test-" })
-      return { directory, chunkSize: CHUNK, maxSize: 1e9, minFree: 0, memory: 0, ...options }
-    })
-  ).pipe(Layer.provide(NodeFileSystem.layer), Layer.orDie)
-
-const Monitor = Layer.unwrap(Effect.map(Knob, DiskMonitor.layerTest)).pipe(Layer.provideMerge(Knob.layer))
+const Monitor = Layer.unwrap(Effect.map(Knob, (knob) => DiskMonitor.layerTest(Ref.get(knob)))).pipe(
+  Layer.provideMerge(Knob.layer)
+)
 
 const RealFiles = Layer.merge(NodeFileSystem.layer, NodePath.layer)
-const FaultyFiles = FaultyFileSystem.layer.pipe(Layer.provide(NodeFileSystem.layer), Layer.provideMerge(NodePath.layer))
+const FaultyFiles = FaultyFileSystem.layer.pipe(
+  Layer.provide(MemoryFileSystem.layer),
+  Layer.provideMerge(NodePath.layer)
+)
 
-/** What chunks are kept in. Each comes with `Faults`, which does nothing to the first two. */
+/**
+ * What chunks are kept in: a map, the real file system, or a file system in memory whose faults are planned. Only with the
+ * real one does anything take real time.
+ */
 export const stores = {
   memory: ChunkStore.layerMemory.pipe(Layer.provideMerge(FaultyFiles)),
-  real: ChunkStore.layer.pipe(Layer.provide(RealFiles), Layer.provideMerge(FaultyFiles)),
+  real: ChunkStore.layer.pipe(Layer.provideMerge(FaultyFileSystem.layer.pipe(Layer.provideMerge(RealFiles)))),
   faulty: ChunkStore.layer.pipe(Layer.provideMerge(FaultyFiles))
 }
+
+const directories = {
+  memory: Effect.succeed("/cache"),
+  real: Effect.flatMap(FileSystem.FileSystem, (fs) => fs.makeTempDirectoryScoped({ prefix: "spillway-test-" })),
+  faulty: Effect.succeed("/cache")
+}
+
+const config = (store: keyof typeof stores, options: Partial<CacheOptions>) =>
+  Layer.effect(
+    CacheConfig,
+    Effect.map(directories[store], (directory) => ({
+      ...defaults,
+      directory,
+      chunkSize: CHUNK,
+      maxSize: 1e9,
+      minFree: 0,
+      memory: 0,
+      ...options
+    }))
+  ).pipe(Layer.provide(NodeFileSystem.layer), Layer.orDie)
 
 /** Everything, over an origin in memory and a disk of a test's choice; no memory tier unless `options` has one. */
 export const stack = (store: keyof typeof stores, options: Partial<CacheOptions> = {}) =>
   layerNoDeps.pipe(
     Layer.provideMerge(stores[store]),
+    Layer.provideMerge(CacheLock.layerNone),
+    Layer.provide(DiskGate.layer),
     Layer.provideMerge(Monitor),
     Layer.provideMerge(MemoryOrigin.layer),
-    Layer.provideMerge(config(options))
+    Layer.provideMerge(config(store, options))
   )
 
 /** What a viewer gets of `url`: the bytes, and what the response said of them. */

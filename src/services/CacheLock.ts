@@ -1,0 +1,135 @@
+import { Context, Effect, Exit, FileSystem, Layer, Path, Random, Scope } from "effect"
+import { open } from "node:fs/promises"
+import { connect, createServer } from "node:net"
+import { type CacheError, errnoOf, fromErrno, fromPlatformError, IoError } from "../domain/CacheError.ts"
+import { CacheConfig } from "./CacheConfig.ts"
+import { DiskGate } from "./DiskGate.ts"
+
+/**
+ * One process for one cache directory. The lock is a Unix socket in it that the owner listens on: the system closes it
+ * when the process ends, however it ends, and it is seen across containers that share the directory.
+ */
+export class CacheLock extends Context.Service<CacheLock, {
+  /**
+   * Takes the lock, or does nothing when it is held already. Fails with `IoError` and the errno `LOCKED` when another process
+   * has it, and with what the disk says when it cannot be taken.
+   */
+  readonly acquire: Effect.Effect<void, CacheError>
+}>()("spillway/services/CacheLock") {
+  /** On the directory of `CacheConfig`. Given up when the scope closes. */
+  static readonly layer: Layer.Layer<
+    CacheLock,
+    never,
+    CacheConfig | DiskGate | FileSystem.FileSystem | Path.Path
+  > = Layer.effect(CacheLock, Effect.suspend(() => make))
+
+  /** For a store that nobody else can see. */
+  static readonly layerNone: Layer.Layer<CacheLock> = Layer.succeed(CacheLock, { acquire: Effect.void })
+}
+
+/** What file systems without sockets or links answer. */
+const unsupported = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EINVAL"])
+
+/** Whether somebody listens on the socket at `at`. */
+const isAlive = (at: string): Effect.Effect<boolean> =>
+  Effect.callback((resume) => {
+    const socket = connect({ path: at })
+    const answer = (alive: boolean) => {
+      socket.destroy()
+      resume(Effect.succeed(alive))
+    }
+    socket.once("connect", () => answer(true))
+    socket.once("error", () => answer(false))
+  })
+
+const listen = (at: string): Effect.Effect<void, CacheError, Scope.Scope> =>
+  Effect.asVoid(Effect.acquireRelease(
+    Effect.callback<ReturnType<typeof createServer>, CacheError>((resume) => {
+      const server = createServer((socket) => void socket.destroy())
+      server.once("error", (error) => resume(Effect.fail(fromErrno(errnoOf(error), "open", at))))
+      server.listen({ path: at }, () => resume(Effect.succeed(server.unref())))
+    }),
+    (server) => Effect.callback<void>((resume) => void server.close(() => resume(Effect.void)))
+  ))
+
+const make = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const gate = yield* DiskGate
+  const { directory } = yield* CacheConfig
+  const layerScope = yield* Effect.scope
+  const root = path.join(directory, "v1")
+  const name = "lock"
+  const session = Math.abs(yield* Random.nextInt).toString(36)
+  let held = false
+
+  const io = <A>(operation: string, effect: Effect.Effect<A, Parameters<ReturnType<typeof fromPlatformError>>[0]>) =>
+    gate.pass(Effect.mapError(effect, fromPlatformError(operation, path.join(root, name))))
+
+  /** A socket's path may have some hundred characters; by way of an open directory it is short. */
+  const openRoot = Effect.acquireRelease(
+    Effect.tryPromise({
+      try: () => open(root, "r"),
+      catch: (cause) => fromErrno(errnoOf(cause), "open", root)
+    }),
+    (handle) => Effect.promise(() => handle.close())
+  )
+
+  const take = Effect.gen(function*() {
+    yield* io("mkdir", fs.makeDirectory(root, { recursive: true }))
+    // The socket is made by the main thread, which a disk that hangs must not hold: so it has to answer first.
+    const trial = path.join(root, `${name}-${session}.tmp`)
+    yield* io("write", Effect.andThen(fs.writeFile(trial, new Uint8Array(1)), fs.remove(trial)))
+    const handle = yield* openRoot
+    const at = (file: string) =>
+      process.platform === "linux" ? `/proc/self/fd/${handle.fd}/${file}` : path.join(root, file)
+    const own = `${name}-${session}`
+    yield* listen(at(own))
+    const claim = io("open", fs.link(path.join(root, own), path.join(root, name)))
+    const settled = Effect.catch(
+      claim,
+      (error) =>
+        error.errno !== "EEXIST" ? Effect.fail(error) : Effect.gen(function*() {
+          const taken = new IoError({ errno: "LOCKED", operation: "open", path: path.join(root, name) })
+          if (yield* isAlive(at(name))) return yield* taken
+          // Left by a process that was killed. Whoever moves it away must still look at what it was that moved.
+          const stale = `${name}-${session}.stale.tmp`
+          yield* io("rename", fs.rename(path.join(root, name), path.join(root, stale)))
+          if (yield* isAlive(at(stale))) {
+            yield* io("rename", fs.rename(path.join(root, stale), path.join(root, name)))
+            return yield* taken
+          }
+          yield* io("unlink", fs.remove(path.join(root, stale), { force: true }))
+          return yield* claim
+        })
+    )
+    yield* Effect.ensuring(settled, Effect.ignore(io("unlink", fs.remove(path.join(root, own), { force: true }))))
+    yield* Effect.addFinalizer(() =>
+      io("unlink", fs.remove(path.join(root, name), { force: true })).pipe(
+        Effect.interruptible,
+        Effect.timeout("1 second"),
+        Effect.ignore
+      )
+    )
+  })
+
+  const acquire = Effect.suspend(() => {
+    if (held) return Effect.void
+    return Effect.gen(function*() {
+      const scope = yield* Scope.fork(layerScope)
+      yield* Scope.provide(take, scope).pipe(
+        Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause))),
+        // The trial could write there, so it is not the permission that is missing.
+        Effect.catchIf(
+          ({ errno, operation }) => operation === "open" && unsupported.has(errno),
+          (error) =>
+            Effect.logWarning("The cache's file system has no locks: see to it that no other process uses it").pipe(
+              Effect.annotateLogs({ errno: error.errno, path: error.path })
+            )
+        )
+      )
+      held = true
+    })
+  })
+  return CacheLock.of({ acquire })
+})
