@@ -86,23 +86,20 @@ const make = Effect.gen(function*() {
     const own = `${name}-${session}`
     yield* listen(at(own))
     const claim = io("open", fs.link(path.join(root, own), path.join(root, name)))
-    const settled = Effect.catch(
-      claim,
-      (error) =>
-        error.errno !== "EEXIST" ? Effect.fail(error) : Effect.gen(function*() {
-          const taken = new IoError({ errno: "LOCKED", operation: "open", path: path.join(root, name) })
-          if (yield* isAlive(at(name))) return yield* taken
-          // Left by a process that was killed. Whoever moves it away must still look at what it was that moved.
-          const stale = `${name}-${session}.stale.tmp`
-          yield* io("rename", fs.rename(path.join(root, name), path.join(root, stale)))
-          if (yield* isAlive(at(stale))) {
-            yield* io("rename", fs.rename(path.join(root, stale), path.join(root, name)))
-            return yield* taken
-          }
-          yield* io("unlink", fs.remove(path.join(root, stale), { force: true }))
-          return yield* claim
-        })
-    )
+    // Left by a process that was killed, or not. Whoever moves it away must still look at what it was that moved.
+    const replace = Effect.gen(function*() {
+      const taken = new IoError({ errno: "LOCKED", operation: "open", path: path.join(root, name) })
+      if (yield* isAlive(at(name))) return yield* taken
+      const stale = `${name}-${session}.stale.tmp`
+      yield* io("rename", fs.rename(path.join(root, name), path.join(root, stale)))
+      if (yield* isAlive(at(stale))) {
+        yield* io("rename", fs.rename(path.join(root, stale), path.join(root, name)))
+        return yield* taken
+      }
+      yield* io("unlink", fs.remove(path.join(root, stale), { force: true }))
+      return yield* claim
+    })
+    const settled = Effect.catchIf(claim, ({ errno }) => errno === "EEXIST", () => replace)
     yield* Effect.ensuring(settled, Effect.ignore(io("unlink", fs.remove(path.join(root, own), { force: true }))))
     yield* Effect.addFinalizer(() =>
       io("unlink", fs.remove(path.join(root, name), { force: true })).pipe(

@@ -61,7 +61,7 @@ const make = Effect.gen(function*() {
   const failed = (key: ChunkKey) => (error: CacheError) =>
     isDamage(error)
       ? Effect.andThen(drop(key), Effect.logWarning(`Dropped a damaged chunk: ${error.message}`))
-      : Effect.andThen(error._tag === "PermissionDenied" ? drop(key) : Effect.void, health.report(error))
+      : Effect.andThen(error._tag === "IoError" ? Effect.void : drop(key), health.report(error))
 
   const read = (representation: Representation, key: ChunkKey) => {
     const { end, start } = span(key.index, representation.chunkSize, representation.size)

@@ -35,6 +35,8 @@ export interface View {
    * never emitted.
    */
   readonly stream: Stream.Stream<Uint8Array, OriginError>
+  /** Has the chunk at `offset` fetched though `ChunkCache` says that it has it: it could not be read. */
+  readonly distrust: () => void
 }
 
 /**
@@ -82,10 +84,14 @@ interface Viewer {
   readonly end: number
   run: Run | undefined
   wake: (() => void) | undefined
+  /** The chunk that could not be read from the cache. */
+  distrusted: number | undefined
 }
 
 interface Run {
   readonly download: Download
+  /** The chunk that it was started for. */
+  readonly first: number
   /** The next byte to arrive. */
   position: number
   readonly end: number
@@ -154,6 +160,7 @@ const make = Effect.gen(function*() {
     const sequential = !download.representation.acceptsRanges
     const run: Run = {
       download,
+      first: indexAt(from, download.representation.chunkSize),
       position: sequential ? 0 : from,
       end,
       sequential,
@@ -243,7 +250,7 @@ const make = Effect.gen(function*() {
       const index = indexAt(position, chunkSize)
       let assembly = assemblies.get(index)
       let taken: number
-      if (assembly === undefined && hasChunk(representation, index)) {
+      if (assembly === undefined && index !== run.first && hasChunk(representation, index)) {
         if (!run.sequential) return false
         taken = Math.min(rest.length, span(index, chunkSize, size).end - position)
       } else {
@@ -407,7 +414,9 @@ const make = Effect.gen(function*() {
     const filled = assembly === undefined ? offset : Math.min(assembly.filledTo(offset), end)
     if (filled > offset) return Exit.succeed(assembly!.read(offset, filled))
     // It has been finished, by this run or another: whoever reads the cache goes on from there.
-    if (assembly === undefined && hasChunk(representation, index)) return Exit.fail(Cause.Done())
+    if (assembly === undefined && index !== viewer.distrusted && hasChunk(representation, index)) {
+      return Exit.fail(Cause.Done())
+    }
     const run = viewer.run?.active && covers(viewer.run, offset) ? viewer.run : findRun(download, offset)
     if (run !== undefined) {
       join(viewer, run)
@@ -442,7 +451,13 @@ const make = Effect.gen(function*() {
 
   const view = Effect.fnUntraced(function*(representation: Representation, range: ByteRange) {
     const download = downloadOf(representation)
-    const viewer: Viewer = { offset: range.start, end: range.end, run: undefined, wake: undefined }
+    const viewer: Viewer = {
+      offset: range.start,
+      end: range.end,
+      run: undefined,
+      wake: undefined,
+      distrusted: undefined
+    }
     download.viewers += 1
     yield* Effect.addFinalizer((exit) =>
       Effect.sync(() => {
@@ -463,7 +478,8 @@ const make = Effect.gen(function*() {
         viewer.offset += bytes
         viewer.run?.wake?.()
       },
-      stream: Stream.fromPull(Effect.succeed(pull))
+      stream: Stream.fromPull(Effect.succeed(pull)),
+      distrust: () => void (viewer.distrusted = indexAt(viewer.offset, representation.chunkSize))
     } satisfies View
   })
 

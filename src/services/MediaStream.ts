@@ -111,12 +111,16 @@ const make = Effect.gen(function*() {
         return bytes
       })
       const originStream = counted(view.stream)
+      const swapIn = () => {
+        view.distrust()
+        return originStream
+      }
       const leg = Stream.suspend(() => counted(cachedStream(representation, { start: view.offset(), end: range.end })))
         .pipe(
           Stream.catchTags({
-            DiskFull: () => originStream,
-            PermissionDenied: () => originStream,
-            IoError: () => originStream
+            DiskFull: swapIn,
+            PermissionDenied: swapIn,
+            IoError: swapIn
           }),
           Stream.concat(originStream)
         )

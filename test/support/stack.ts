@@ -76,6 +76,19 @@ export const stack = (store: keyof typeof stores, options: Partial<CacheOptions>
     Layer.provideMerge(config(store, options))
   )
 
+/** The same over a disk and an origin that outlive it, to see what a restart finds. */
+export const restartable = (options: Partial<CacheOptions> = {}) =>
+  layerNoDeps.pipe(
+    Layer.provideMerge(ChunkStore.layer),
+    Layer.provideMerge(CacheLock.layerNone),
+    Layer.provide(DiskGate.layer),
+    Layer.provideMerge(Monitor),
+    Layer.provideMerge(config("faulty", options))
+  )
+
+/** The disk and the origin for `restartable`. */
+export const World = Layer.mergeAll(FaultyFiles, MemoryOrigin.layer)
+
 /** What a viewer gets of `url`: the bytes, and what the response said of them. */
 export const view = Effect.fnUntraced(function*(url: string, range?: RangeSpec) {
   const media = yield* MediaStream
