@@ -18,6 +18,7 @@ import { MediaStream } from "./services/MediaStream.ts"
 import { MemoryTier } from "./services/MemoryTier.ts"
 import { Origin } from "./services/Origin.ts"
 import { Recorder } from "./services/Recorder.ts"
+import * as Scrubber from "./services/Scrubber.ts"
 
 export * as Server from "./http/Server.ts"
 export { CacheConfig, type CacheOptions } from "./services/CacheConfig.ts"
@@ -45,7 +46,7 @@ export const layerNoDeps: Layer.Layer<
   CacheHealth | CacheIndex | Catalog | ChunkCache | Downloader | Evictor | MediaStream | Proxy | Recorder,
   never,
   CacheConfig | CacheLock | ChunkStore | DiskMonitor | Origin
-> = Proxy.layer.pipe(
+> = Layer.merge(Proxy.layer, Scrubber.layer).pipe(
   Layer.provideMerge(Admin.layer),
   Layer.provideMerge(MediaStream.layer),
   Layer.provideMerge(Lookup.layer),

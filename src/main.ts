@@ -4,11 +4,12 @@ import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Cause, Config, Console, Effect, Exit, Layer, Logger, LogLevel, References } from "effect"
 import { CliError, CliOutput, Command } from "effect/cli"
 import { serve, StartupError } from "./cli/serve.ts"
+import { verify } from "./cli/verify.ts"
 import { version } from "./version.ts"
 
 const spillway = Command.make("spillway").pipe(
   Command.withDescription("A caching streaming proxy whose viewers never notice that the cache has failed"),
-  Command.withSubcommands([serve])
+  Command.withSubcommands([serve, verify])
 )
 
 const say = (message: string) => Console.error(`spillway: ${message}`)

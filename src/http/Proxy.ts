@@ -9,7 +9,7 @@ import type { Resource } from "../domain/Resource.ts"
 import { type Media, MediaStream } from "../services/MediaStream.ts"
 import { Origin } from "../services/Origin.ts"
 import { Admin, PREFIX } from "./Admin.ts"
-import { resourceOf } from "./target.ts"
+import { resourcesOf } from "./target.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
 
@@ -59,15 +59,20 @@ const originFailed = (error: OriginError): Response => {
 /** A URL as it may be logged: queries hold secrets. */
 const loggable = (url: string): string => url.replace(/\?.*$/s, "?…")
 
-/** A streamed answer with exactly these fields: the platform would invent a `Content-Type`. */
-const streamed = (
-  body: Stream.Stream<Uint8Array, OriginError>,
-  options: { readonly status: number; readonly headers: HeaderFields; readonly cookies?: Cookies.Cookies }
-): Response => {
-  const response = HttpServerResponse.stream(body, options)
-  return options.headers["content-type"] === undefined
-    ? HttpServerResponse.removeHeader(response, "content-type")
-    : response
+interface Head {
+  readonly status: number
+  readonly headers: HeaderFields
+  readonly cookies?: Cookies.Cookies
+}
+
+/** An answer with exactly these fields: the platform would invent a `Content-Type` for a body that has none. */
+const answer = (body: Uint8Array | Stream.Stream<Uint8Array, OriginError>, head: Head): Response => {
+  const typed = head.headers["content-type"] !== undefined
+  if (body instanceof Uint8Array) {
+    return typed ? HttpServerResponse.uint8Array(body, head) : HttpServerResponse.raw(body, head)
+  }
+  const response = HttpServerResponse.stream(body, head)
+  return typed ? response : HttpServerResponse.removeHeader(response, "content-type")
 }
 
 /** Fields of a request that are Spillway's own business on the way to the origin. */
@@ -106,10 +111,14 @@ const make = Effect.gen(function*() {
     const bodiless = method === "HEAD" || status === 204 || status === 304
     return bodiless
       ? HttpServerResponse.empty({ status, headers, cookies })
-      : streamed(Stream.tapError(body, logCut(resource.url)), { status, headers, cookies })
+      : answer(Stream.tapError(body, logCut(resource.url)), { status, headers, cookies })
   })
 
-  const respond = Effect.fnUntraced(function*(opened: Media, request: HttpServerRequest.HttpServerRequest) {
+  /** The head of the answer, and whether a body follows. */
+  const headOf = (
+    opened: Media,
+    request: HttpServerRequest.HttpServerRequest
+  ): Head & { readonly hasBody: boolean } => {
     const { entry: { confirmed, representation }, isPartial, range, status: cacheStatus } = opened
     const headers: Record<string, string> = {
       ...representation.headers,
@@ -120,23 +129,36 @@ const make = Effect.gen(function*() {
     if (confirmed > 0 && age > 0) headers["age"] = String(age)
     if (isNotModified(request.headers, representation)) {
       delete headers["content-type"]
-      return HttpServerResponse.empty({ status: 304, headers })
+      return { status: 304, headers, hasBody: false }
     }
     if (range === undefined) {
       headers["content-range"] = formatUnsatisfied(representation.size)
       headers["content-length"] = "0"
       delete headers["content-type"]
-      return HttpServerResponse.empty({ status: 416, headers })
+      return { status: 416, headers, hasBody: false }
     }
     headers["content-length"] = String(range.end - range.start)
     if (isPartial) headers["content-range"] = formatContentRange(range, representation.size)
-    const status = isPartial ? 206 : 200
-    if (request.method === "HEAD") return HttpServerResponse.empty({ status, headers })
-    const body = yield* opened.body
-    return body instanceof Uint8Array
-      ? HttpServerResponse.uint8Array(body, { status, headers })
-      : streamed(Stream.tapError(body, logCut(representation.url)), { status, headers })
+    return { status: isPartial ? 206 : 200, headers, hasBody: request.method === "GET" }
+  }
+
+  const respond = Effect.fnUntraced(function*(opened: Media, request: HttpServerRequest.HttpServerRequest) {
+    const head = headOf(opened, request)
+    if (!head.hasBody) return HttpServerResponse.empty(head)
+    if (opened.body instanceof Uint8Array) return answer(opened.body, head)
+    const { url } = opened.entry.representation
+    return answer(Stream.tapError(yield* opened.body, logCut(url)), head)
   })
+
+  /** The answer where that takes no waiting, which most do: everything else is left to `get`. */
+  const getNow = (resource: Resource, request: HttpServerRequest.HttpServerRequest): Response | undefined => {
+    const { headers, method } = request
+    if (method !== "GET" || headers["authorization"] !== undefined) return undefined
+    const opened = media.openNow({ resource, range: parseRange(headers["range"]), ifRange: headers["if-range"] })
+    if (!(opened?.body instanceof Uint8Array)) return undefined
+    const head = headOf(opened, request)
+    return head.hasBody ? answer(opened.body, head) : HttpServerResponse.empty(head)
+  }
 
   const get = Effect.fnUntraced(function*(
     resource: Resource,
@@ -164,39 +186,43 @@ const make = Effect.gen(function*() {
         }
         return request.method === "HEAD" || body.length === 0
           ? HttpServerResponse.empty({ status: head.status, headers, cookies })
-          : HttpServerResponse.uint8Array(body, { status: head.status, headers, cookies })
+          : answer(body, { status: head.status, headers, cookies })
       }
     }
   })
 
-  const handle = (origin: URL) =>
-    Effect.gen(function*() {
-      const request = yield* HttpServerRequest.HttpServerRequest
-      if (request.url.startsWith(PREFIX)) return yield* admin.answer(request.url)
-      if (request.method !== "GET" && request.method !== "HEAD") {
-        return refused(405, "Only GET and HEAD are served", { allow: "GET, HEAD" })
-      }
-      const resource = resourceOf(origin, request.url)
-      if ("status" in resource) return refused(resource.status, resource.reason)
-      return yield* get(resource, request).pipe(
-        // Found out before the first byte: the second time, the new file is asked for.
-        Effect.retry({ times: 1, while: (error) => error._tag === "RepresentationChanged" }),
-        Effect.catch((error) =>
-          Effect.as(
-            Effect.logWarning("Origin failed").pipe(
-              Effect.annotateLogs({ url: loggable(resource.url), error: error._tag })
-            ),
-            originFailed(error)
-          )
+  const fetch = (resource: Resource, request: HttpServerRequest.HttpServerRequest) =>
+    get(resource, request).pipe(
+      // Found out before the first byte: the second time, the new file is asked for.
+      Effect.catchTag("RepresentationChanged", () => get(resource, request)),
+      Effect.catch((error) =>
+        Effect.as(
+          Effect.logWarning("Origin failed").pipe(
+            Effect.annotateLogs({ url: loggable(resource.url), error: error._tag })
+          ),
+          originFailed(error)
         )
       )
+    )
+
+  const handle = (origin: URL): Handler => {
+    const find = resourcesOf(origin)
+    return Effect.flatMap(HttpServerRequest.HttpServerRequest, (request): Handler => {
+      if (request.method !== "GET" && request.method !== "HEAD") {
+        return Effect.succeed(refused(405, "Only GET and HEAD are served", { allow: "GET, HEAD" }))
+      }
+      if (request.url.startsWith(PREFIX)) return admin.answer(request.url)
+      const resource = find(request.url)
+      if ("status" in resource) return Effect.succeed(refused(resource.status, resource.reason))
+      const now = getNow(resource, request)
+      // The platform runs handlers to their end otherwise, though the viewer may have gone.
+      return now === undefined ? Effect.interruptible(fetch(resource, request)) : Effect.succeed(now)
     }).pipe(
       Effect.catchDefect((defect) =>
         Effect.as(Effect.logError("Defect while answering a request", defect), refused(500, "Internal error"))
-      ),
-      // The platform runs handlers to their end otherwise, though the viewer may have gone.
-      Effect.interruptible
+      )
     )
+  }
 
   return Proxy.of({ to: handle })
 })

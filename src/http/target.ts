@@ -9,6 +9,10 @@ export interface Refused {
   readonly reason: string
 }
 
+/** What a URL parser would drop, or take for something else. */
+// oxlint-disable-next-line no-control-regex
+const MALFORMED = /[\\#\u0000-\u0020\u007f]/
+
 const DOT_SEGMENT = /(?:^|\/)(?:\.|%2e){1,2}(?:\/|$)/i
 
 /**
@@ -18,10 +22,30 @@ const DOT_SEGMENT = /(?:^|\/)(?:\.|%2e){1,2}(?:\/|$)/i
 export const resourceOf = (origin: URL, target: string): Resource | Refused => {
   if (target.length > MAX_TARGET_BYTES) return { status: 414, reason: "the request target is too long" }
   const path = target.split("?", 1)[0]!
-  if (!target.startsWith("/") || /[\\#]/.test(target)) return { status: 400, reason: "the request target is malformed" }
+  if (!target.startsWith("/") || MALFORMED.test(target)) {
+    return { status: 400, reason: "the request target is malformed" }
+  }
   if (DOT_SEGMENT.test(path)) return { status: 400, reason: "the path has dot segments" }
   const url = URL.parse(origin.href.replace(/\/$/, "") + target)
   return url === null || url.origin !== origin.origin
     ? { status: 400, reason: "the request target is malformed" }
-    : make(url.href)
+    : make(url.origin + url.pathname + url.search)
+}
+
+/** How many targets are remembered. */
+const REMEMBERED = 4096
+
+/** `resourceOf` for one origin, which remembers the targets that it was asked for last. */
+export const resourcesOf = (origin: URL): (target: string) => Resource | Refused => {
+  const known = new Map<string, Resource>()
+  return (target) => {
+    const remembered = known.get(target)
+    if (remembered !== undefined) return remembered
+    const resource = resourceOf(origin, target)
+    if (!("status" in resource)) {
+      if (known.size >= REMEMBERED) known.clear()
+      known.set(target, resource)
+    }
+    return resource
+  }
 }

@@ -12,6 +12,8 @@ import { bytesOnDisk, ChunkStore, MANIFEST_BYTES, type StoredChunk } from "./Chu
 export class CacheIndex extends Context.Service<CacheIndex, {
   readonly has: (key: ChunkKey) => boolean
   readonly hasResource: (resource: string) => boolean
+  /** Whether the disk need not be asked to know that nothing is kept of a resource. */
+  readonly hasNothingOf: (resource: string) => boolean
   /** Counts as a use. */
   readonly touch: (key: ChunkKey) => void
   /** Enters a chunk that was written just now. */
@@ -27,6 +29,8 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly loaded: Effect.Effect<void>
   /** The chunk to evict next: superseded before current, and then least recently used. */
   readonly oldest: () => StoredChunk | undefined
+  /** All chunks, as of now. */
+  readonly keys: () => ReadonlyArray<ChunkKey>
   /** What chunks and manifests take of the disk, in bytes. */
   readonly bytes: () => number
   /** Runs one change of the disk at a time: a write and an eviction never meet in one directory. */
@@ -151,6 +155,7 @@ const make = Effect.gen(function*() {
   return CacheIndex.of({
     has: (key) => queueOf(keyText(key)) !== undefined,
     hasResource: (resource) => chunksOf.has(resource),
+    hasNothingOf: (resource) => loaded.isOpen() && !chunksOf.has(resource),
     touch: (key) => {
       const text = keyText(key)
       const queue = queueOf(text)
@@ -176,6 +181,7 @@ const make = Effect.gen(function*() {
       for (const queue of queues) for (const chunk of queue.values()) return chunk
       return undefined
     },
+    keys: () => queues.flatMap((queue) => Array.from(queue.values(), ({ key }) => key)),
     bytes: () => bytes,
     exclusively: (change) => mutex.withPermit(change)
   })

@@ -24,6 +24,8 @@ export interface Entry {
 export class Catalog extends Context.Service<Catalog, {
   /** What is known, from memory or disk. A disk that cannot be read knows nothing. */
   readonly get: (resource: Resource) => Effect.Effect<Option.Option<Entry>>
+  /** What needs no asking, neither of the disk nor of the origin. */
+  readonly fresh: (resource: Resource) => Entry | undefined
   /** Takes an answer of the origin for the current state of its resource; another representation supersedes the old one. */
   readonly confirm: (representation: Representation, headers: HeaderFields) => Effect.Effect<Entry>
   /** Whether `representation` is still the current one of its resource. */
@@ -60,7 +62,7 @@ const make = Effect.gen(function*() {
 
   const fromDisk = (resource: Resource) =>
     Effect.gen(function*() {
-      if (!health.readable()) return Option.none()
+      if (!health.readable() || index.hasNothingOf(resource.id)) return Option.none()
       const manifest = yield* store.readManifest(resource.id)
       if (Option.isSome(manifest)) yield* index.load(manifest.value)
       // Somebody may have asked the origin in the meantime.
@@ -77,6 +79,10 @@ const make = Effect.gen(function*() {
     )
 
   return Catalog.of({
+    fresh: (resource) => {
+      const entry = entries.get(resource.id)
+      return entry !== undefined && clock.currentTimeMillisUnsafe() < entry.freshUntil ? put(entry) : undefined
+    },
     get: (resource) =>
       Effect.suspend(() => {
         const known = entries.get(resource.id)

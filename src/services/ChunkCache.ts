@@ -26,6 +26,8 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   readonly read: (representation: Representation, key: ChunkKey) => Effect.Effect<Uint8Array, CacheError>
   /** Keeps a finished chunk: in memory now, on disk soon, each as far as there is room. */
   readonly keep: (representation: Representation, key: ChunkKey, payload: Uint8Array) => void
+  /** Forgets a chunk that is damaged, and removes it from the disk in the background. */
+  readonly drop: (key: ChunkKey) => Effect.Effect<void>
   /** Why nothing can be kept on disk now, or `undefined`. */
   readonly failure: () => CacheError | undefined
 }>()("spillway/services/ChunkCache") {
@@ -90,6 +92,7 @@ const make = Effect.gen(function*() {
       memory.put(key, payload)
       if (!index.has(key)) recorder.offer(representation, key, payload)
     },
+    drop: (key) => Effect.asVoid(drop(key)),
     failure: health.unwritable
   })
 })

@@ -36,6 +36,8 @@ export class ChunkStore extends Context.Service<ChunkStore, {
    * `IoError` and the errno `ENOENT`, `SHORT_READ` or `CORRUPT`.
    */
   readonly read: (key: ChunkKey, length: number) => Effect.Effect<Uint8Array, CacheError>
+  /** Reads a chunk of any length to see whether it is what was written: its length in bytes, or the errors of `read`. */
+  readonly verify: (key: ChunkKey) => Effect.Effect<number, CacheError>
   /** Keeps a chunk. A write that fails leaves nothing behind. */
   readonly write: (key: ChunkKey, payload: Uint8Array) => Effect.Effect<void, CacheError>
   /** Drops a chunk; one that is not there is no error. */
@@ -205,6 +207,12 @@ const makeOnDisk = Effect.gen(function*() {
     return payload ?? (yield* new IoError({ errno: "CORRUPT", operation: "read", path: at }))
   })
 
+  const verify = Effect.fnUntraced(function*(key: ChunkKey) {
+    const { size } = yield* io("stat", pathOf(key), fs.stat(pathOf(key)))
+    const payload = yield* read(key, Math.max(0, Number(size) - HEADER_BYTES))
+    return payload.length
+  })
+
   const readManifest = (resource: string) => {
     const at = path.join(directoryOf(resource), MANIFEST)
     return io("read", at, fs.readFileString(at)).pipe(
@@ -221,6 +229,7 @@ const makeOnDisk = Effect.gen(function*() {
 
   return ChunkStore.of({
     read: (key, length) => gate.pass(read(key, length)),
+    verify: (key) => gate.pass(verify(key)),
     write: (key, payload) => gate.pass(writeFile(pathOf(key), [encodeHeader(key, payload), payload])),
     remove: (key) => gate.pass(remove(pathOf(key))),
     readManifest: (resource) => gate.pass(readManifest(resource)),
@@ -247,6 +256,13 @@ const makeInMemory = () => {
         return found.payload.length === length
           ? Effect.succeed(found.payload)
           : Effect.fail(new IoError({ errno: "SHORT_READ", operation: "read", path }))
+      }),
+    verify: (key) =>
+      Effect.suspend(() => {
+        const found = chunks.get(keyText(key))
+        return found === undefined
+          ? Effect.fail(new IoError({ errno: "ENOENT", operation: "stat", path: keyText(key) }))
+          : Effect.succeed(found.payload.length)
       }),
     write: (key, payload) =>
       Effect.clockWith((clock) =>

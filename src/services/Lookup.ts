@@ -84,10 +84,19 @@ const make = Effect.gen(function*() {
     return { _tag: "NotStorable", reason }
   }
 
-  /** The answer with its body, when that is short. */
+  /** Whether an answer says the same to everybody who waits for it, whatever range they asked for. */
+  const isForAll = ({ headers, status }: OriginResponse): boolean => {
+    const directives = parseCacheControl(headers["cache-control"])
+    return status !== 416 && headers["set-cookie"] === undefined && !directives.has("private") &&
+      !directives.has("no-store")
+  }
+
+  /** The answer with its body, when that is short, and may be shared. */
   const final = (response: OriginResponse, hasBody: boolean): Effect.Effect<Found, OriginError> => {
     const length = hasBody ? Number(response.headers["content-length"] ?? Number.NaN) : 0
-    if (!(length <= FINAL_BYTES)) return Effect.succeed({ _tag: "NotStorable", reason: "STATUS" })
+    if (!isForAll(response) || !(length <= FINAL_BYTES)) {
+      return Effect.succeed({ _tag: "NotStorable", reason: "STATUS" })
+    }
     const body = hasBody ? Stream.mkUint8Array(response.body) : Effect.succeed(new Uint8Array())
     return Effect.map(body, (body): Found => ({ _tag: "Final", head: response, cookies: response.cookies, body }))
   }
@@ -208,7 +217,8 @@ const make = Effect.gen(function*() {
       if (status === 304 && known !== undefined) return yield* notModified(known, headers)
       if (status !== 200) return yield* final(response, false)
       const found = fromHead(resource, response, known?.chunkSize ?? config.chunkSize)
-      if (typeof found === "string") return remember(resource, found)
+      // A HEAD may leave out what the answer to a GET has, so nothing is concluded for that.
+      if (typeof found === "string") return { _tag: "NotStorable", reason: found } satisfies Found
       const confirmed = yield* current(known, found, headers)
       return { _tag: "Current", entry: confirmed, means: "fetched" } satisfies Found
     })).pipe(

@@ -30,10 +30,10 @@ export interface Media {
   readonly isPartial: boolean
   readonly status: CacheStatus
   /**
-   * The bytes of `range`. Returns when the first of them are there, so that what fails until then can still be told. A
-   * stream that fails after that fails for the origin's reasons only.
+   * The bytes of `range`: at once where they are in memory, and few. Otherwise an effect that returns when the first of them are
+   * there, so that what fails until then can still be told; the stream fails for the origin's reasons only.
    */
-  readonly body: Effect.Effect<Uint8Array | Stream.Stream<Uint8Array, OriginError>, OriginError, Scope.Scope>
+  readonly body: Uint8Array | Effect.Effect<Stream.Stream<Uint8Array, OriginError>, OriginError, Scope.Scope>
 }
 
 /** A `Media`, or an answer of the origin's that goes past the cache. */
@@ -45,6 +45,8 @@ export type Opened = Media | Exclude<Found, { readonly _tag: "Current" }>
  */
 export class MediaStream extends Context.Service<MediaStream, {
   readonly open: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
+  /** What `open` would return, where that can be told without waiting: the representation is fresh, the bytes in memory. */
+  readonly openNow: (request: MediaRequest) => Media | undefined
   /** The head alone: nothing is transferred for it. */
   readonly head: (resource: Resource) => Effect.Effect<Opened, OriginError>
 }>()("spillway/services/MediaStream") {
@@ -53,6 +55,9 @@ export class MediaStream extends Context.Service<MediaStream, {
     Effect.suspend(() => make)
   )
 }
+
+/** The most that is put together from two chunks to be answered at once, in bytes. */
+const AT_ONCE_BYTES = 256 * 1024
 
 /** `DISK_FULL` for `DiskFull`, and so on. */
 const detailOf = (error: CacheError): string => error._tag.replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase()
@@ -151,16 +156,25 @@ const make = Effect.gen(function*() {
     })))
   })
 
+  /** The bytes of `range` where memory has them all: a part of a chunk, or a few bytes across two. */
+  const inMemory = (representation: Representation, range: ByteRange): Uint8Array | undefined => {
+    if (range.start === range.end) return new Uint8Array()
+    const key = keyAt(representation, range.start)
+    const { end } = span(key.index, representation.chunkSize, representation.size)
+    const spansTwo = range.end > end
+    if (spansTwo && (range.end - range.start > AT_ONCE_BYTES || range.end > end + representation.chunkSize)) {
+      return undefined
+    }
+    const chunk = cache.inMemory(key)
+    if (chunk === undefined) return undefined
+    const first = slice(representation, chunk, range.start, Math.min(range.end, end))
+    if (!spansTwo) return first
+    const next = cache.inMemory(keyAt(representation, end))
+    return next === undefined ? undefined : Buffer.concat([first, next.subarray(0, range.end - end)])
+  }
+
   const bodyOf = (representation: Representation, range: ByteRange): Media["body"] =>
-    Effect.suspend((): Media["body"] => {
-      if (range.start === range.end) return Effect.succeed(new Uint8Array())
-      const key = keyAt(representation, range.start)
-      const { end } = span(key.index, representation.chunkSize, representation.size)
-      const chunk = range.end <= end ? cache.inMemory(key) : undefined
-      return chunk === undefined
-        ? begin(viewerStream(representation, range))
-        : Effect.succeed(slice(representation, chunk, range.start, range.end))
-    })
+    inMemory(representation, range) ?? begin(viewerStream(representation, range))
 
   const isCached = (representation: Representation, { end, start }: ByteRange): boolean => {
     for (let offset = start; offset < end; offset += representation.chunkSize) {
@@ -181,9 +195,7 @@ const make = Effect.gen(function*() {
     return { fwd, stored: true, collapsed }
   }
 
-  const mediaOf = (found: Found, request: MediaRequest): Opened => {
-    if (found._tag !== "Current") return found
-    const { entry, means } = found
+  const mediaOf = (entry: Entry, means: Means, request: MediaRequest): Media => {
     const { representation } = entry
     const wanted = rangeApplies(request.ifRange, representation) ? request.range : undefined
     const whole = { start: 0, end: representation.size }
@@ -194,17 +206,25 @@ const make = Effect.gen(function*() {
       range,
       isPartial: wanted !== undefined,
       status: statusOf(representation, range ?? whole, means),
-      body: range === undefined ? Effect.succeed(new Uint8Array()) : bodyOf(representation, range)
-    }
+      body: range === undefined ? new Uint8Array() : bodyOf(representation, range)
+    } satisfies Media
   }
 
+  const openedOf = (found: Found, request: MediaRequest): Opened =>
+    found._tag === "Current" ? mediaOf(found.entry, found.means, request) : found
+
   return MediaStream.of({
+    openNow: (request) => {
+      const entry = catalog.fresh(request.resource)
+      const media = entry === undefined ? undefined : mediaOf(entry, "fresh", request)
+      return media?.body instanceof Uint8Array ? media : undefined
+    },
     open: (request) =>
       Effect.map(
         // Which representation the range is of is not known yet, so `If-Range` is asked about afterwards.
         lookup.find(request.resource, request.range),
-        (found) => mediaOf(found, request)
+        (found) => openedOf(found, request)
       ),
-    head: (resource) => Effect.map(lookup.head(resource), (found) => mediaOf(found, { resource }))
+    head: (resource) => Effect.map(lookup.head(resource), (found) => openedOf(found, { resource }))
   })
 })

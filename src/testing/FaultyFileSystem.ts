@@ -33,8 +33,10 @@ export interface Rule {
 
 /** The plan of faults of a `FileSystem` that this module has made. */
 export class Faults extends Context.Service<Faults, {
-  /** Adds a rule. The effect that is returned lifts it, and lets go what hangs by it. */
   readonly add: (rule: Rule) => Effect.Effect<void>
+  /** Takes a rule back, and lets go what hangs by it. */
+  readonly lift: (rule: Rule) => Effect.Effect<void>
+  /** The same for all of them. */
   readonly clear: Effect.Effect<void>
   /** How often each rule struck, in the order in which they were added. */
   readonly strikes: () => ReadonlyArray<number>
@@ -144,6 +146,10 @@ const make = (fs: FileSystem.FileSystem) => {
         const active: Active = { rule, seen: 0, strikes: 0, hanging: new Set() }
         rules.add(active)
         added.push(active)
+      }),
+    lift: (rule) =>
+      Effect.sync(() => {
+        for (const active of rules) if (active.rule === rule) lift(active)
       }),
     clear: Effect.sync(() => {
       for (const active of rules) lift(active)

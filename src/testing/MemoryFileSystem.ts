@@ -19,6 +19,12 @@ export class MemoryDisk extends Context.Service<MemoryDisk, {
   readonly crash: (keep: () => number) => void
   /** How many files are open. */
   readonly handles: () => number
+  /** What files take, in bytes: whole blocks, without directories and what others have written. */
+  readonly occupied: () => number
+  /** How often something on the disk has changed. */
+  readonly changes: () => number
+  /** How long each call takes, in milliseconds; no time at all without it. */
+  latency: (() => number) | undefined
 }>()("spillway/testing/MemoryFileSystem/MemoryDisk") {}
 
 interface Node {
@@ -45,13 +51,17 @@ const make = () => {
   const directories = new Set<string>(["/"])
   const nodes = new Map<string, Node>()
   let handles = 0
+  let changes = 0
+  /** Counts crashes: a file that was open before one is not open after it. */
+  let uptime = 0
 
   const blocks = (length: number): number => Math.ceil(length / BLOCK_BYTES) * BLOCK_BYTES
-  const used = (): number => {
-    let sum = disk.foreign + directories.size * BLOCK_BYTES
+  const occupied = (): number => {
+    let sum = 0
     for (const { length } of nodes.values()) sum += blocks(length)
     return sum
   }
+  const used = (): number => disk.foreign + directories.size * BLOCK_BYTES + occupied()
   const below = (path: string, other: string): boolean => other === path || other.startsWith(`${path}/`)
 
   const disk: MemoryDisk["Service"] = {
@@ -65,21 +75,29 @@ const make = () => {
     overwrite: (path, bytes) => {
       const node = nodes.get(path)
       if (node !== undefined) Object.assign(node, { bytes: bytes.slice(), length: bytes.length })
+      changes += 1
     },
     erase: (path) => {
+      changes += 1
       for (const other of nodes.keys()) if (below(path, other)) nodes.delete(other)
       for (const other of directories) if (below(path, other)) directories.delete(other)
     },
     crash: (keep) => {
       for (const node of nodes.values()) if (!node.synced) node.length = Math.floor(node.length * keep())
+      changes += 1
+      uptime += 1
+      handles = 0
     },
-    handles: () => handles
+    handles: () => handles,
+    occupied,
+    changes: () => changes,
+    latency: undefined
   }
 
   /** A disk takes its time: every call waits for a turn. */
   const call = <A>(run: (now: number) => Effect.Effect<A, PlatformError.PlatformError>) =>
     Effect.andThen(
-      Effect.yieldNow,
+      Effect.suspend(() => disk.latency === undefined ? Effect.yieldNow : Effect.sleep(disk.latency())),
       Effect.clockWith((clock) => run(clock.currentTimeMillisUnsafe()))
     )
 
@@ -102,6 +120,7 @@ const make = () => {
         node.length = Math.max(node.length, position)
         node.synced = false
         node.modified = now
+        changes += 1
         return fits.length < buffer.length ? Effect.fail(failure("ENOSPC", "writeAll", path)) : Effect.void
       })
     const read = (buffer: Uint8Array, options?: FileSystem.File.ReadOptions) =>
@@ -144,22 +163,26 @@ const make = () => {
           const node = known ?? { bytes: new Uint8Array(), length: 0, synced: false, modified: now }
           nodes.set(path, node)
           handles += 1
-          return Effect.succeed(fileOf(path, node))
+          return Effect.succeed({ file: fileOf(path, node), since: uptime })
         }),
-        () => Effect.sync(() => handles -= 1)
-      ),
+        ({ since }) =>
+          Effect.sync(() => {
+            if (since === uptime) handles -= 1
+          })
+      ).pipe(Effect.map(({ file }) => file)),
     rename: (from, to) =>
       call(() => {
         const node = nodes.get(from)
         if (node === undefined) return Effect.fail(failure("ENOENT", "rename", from))
         nodes.delete(from)
         nodes.set(to, node)
+        changes += 1
         return Effect.void
       }),
     remove: (path, options) =>
       call(() => {
         if (options?.recursive === true) disk.erase(path)
-        else nodes.delete(path)
+        else if (nodes.delete(path)) changes += 1
         return Effect.void
       }),
     readDirectory: (path) =>

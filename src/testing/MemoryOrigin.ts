@@ -1,7 +1,7 @@
 import { Context, Effect, Layer, Stream } from "effect"
 import { Cookies } from "effect/http"
-import { formatContentRange, formatUnsatisfied, parseRange, resolve } from "../domain/ByteRange.ts"
-import { OriginBodyFailed, OriginUnreachable } from "../domain/OriginError.ts"
+import { formatContentRange, formatRange, formatUnsatisfied, parseRange, resolve } from "../domain/ByteRange.ts"
+import { OriginBodyFailed, type OriginError, OriginTimeout, OriginUnreachable } from "../domain/OriginError.ts"
 import { Origin, type OriginRequest, type OriginResponse } from "../services/Origin.ts"
 
 /** A file that the origin has. */
@@ -22,12 +22,16 @@ export type Misbehaviour =
   | { readonly _tag: "Reset"; readonly after: number }
   /** The body ends after this many bytes as if that were all. */
   | { readonly _tag: "Truncate"; readonly after: number }
-  /** Nothing comes after this many bytes. */
-  | { readonly _tag: "Stall"; readonly after: number }
+  /** Nothing comes after this many bytes, until Spillway gives up after `millis`; for ever without it. */
+  | { readonly _tag: "Stall"; readonly after: number; readonly millis?: number }
+  /** Not even a header comes, until Spillway gives up after `millis`. */
+  | { readonly _tag: "Silent"; readonly millis: number }
   /** The answer is this status, without the file. */
   | { readonly _tag: "Status"; readonly status: number }
   /** The bytes sent start this far from where the answer says. */
   | { readonly _tag: "Shift"; readonly by: number }
+  /** The answer is of a range that starts this many bytes after the one that was asked for, and says so. */
+  | { readonly _tag: "Displace"; readonly by: number }
 
 /** A request as the origin saw it, and how many body bytes were taken of its answer. */
 export interface MemoryRequest extends OriginRequest {
@@ -41,8 +45,14 @@ export class MemoryOrigin extends Context.Service<MemoryOrigin, {
   readonly requests: Array<MemoryRequest>
   /** Decides about each request; without it, or where it returns `undefined`, the origin behaves. */
   behaviour: ((request: MemoryRequest, index: number) => Misbehaviour | undefined) | undefined
+  /** Is told when a misbehaviour has taken its effect. */
+  struck: ((request: MemoryRequest, misbehaviour: Misbehaviour) => void) | undefined
   /** How many bytes come at a time. */
   sliceBytes: number
+  /** How long each header and each of these takes, in milliseconds; no time at all without it. */
+  latency: (() => number) | undefined
+  /** How many answers have not been read to their end or given up: connections that are in use. */
+  open: number
 }>()("spillway/testing/MemoryOrigin") {}
 
 const head = (status: number, headers: Record<string, string>): OriginResponse => ({
@@ -84,21 +94,56 @@ const answer = (file: MemoryFile, request: OriginRequest): { response: OriginRes
   }
 }
 
+/** The request for a range that starts `by` bytes later. */
+const displaced = (request: OriginRequest, by: number): OriginRequest => {
+  const spec = parseRange(request.headers["range"])
+  if (spec?._tag !== "From" || (spec.last !== undefined && spec.start + by > spec.last)) return request
+  return {
+    ...request,
+    headers: { ...request.headers, range: formatRange(spec.start + by, spec.last && spec.last + 1) }
+  }
+}
+
 const make = () => {
-  const knobs: MemoryOrigin["Service"] = { files: new Map(), requests: [], behaviour: undefined, sliceBytes: 16 * 1024 }
+  const knobs: MemoryOrigin["Service"] = {
+    files: new Map(),
+    requests: [],
+    behaviour: undefined,
+    struck: undefined,
+    sliceBytes: 16 * 1024,
+    latency: undefined,
+    open: 0
+  }
+
+  // An answer takes a turn, as over a network.
+  const turn = Effect.suspend(() => knobs.latency === undefined ? Effect.yieldNow : Effect.sleep(knobs.latency()))
 
   const request = Effect.fnUntraced(function*(origin: OriginRequest) {
-    // An answer takes a turn, as over a network.
-    yield* Effect.yieldNow
+    yield* Effect.acquireRelease(Effect.sync(() => knobs.open += 1), () => Effect.sync(() => knobs.open -= 1))
+    yield* turn
     const seen: MemoryRequest = { ...origin, sent: 0 }
     const index = knobs.requests.push(seen) - 1
     const { url } = origin
     const fault = knobs.behaviour?.(seen, index)
-    if (fault?._tag === "Refuse") return yield* new OriginUnreachable({ url, cause: "refused" })
-    if (fault?._tag === "Status") return head(fault.status, { "content-length": "0" })
+    const strike = Effect.sync(() => {
+      if (fault !== undefined) knobs.struck?.(seen, fault)
+    })
+    switch (fault?._tag) {
+      case "Refuse":
+        yield* strike
+        return yield* new OriginUnreachable({ url, cause: "refused" })
+      case "Silent":
+        yield* Effect.sleep(fault.millis)
+        yield* strike
+        return yield* new OriginTimeout({ url, phase: "header" })
+      case "Status":
+        yield* strike
+        return head(fault.status, { "content-length": "0" })
+    }
     const file = knobs.files.get(url)
     if (file === undefined) return head(404, { "content-length": "0" })
-    const { end, response, start } = answer(file, origin)
+    const { end, response, start } = answer(file, fault?._tag === "Displace" ? displaced(origin, fault.by) : origin)
+    if (fault?._tag === "Displace") yield* strike
     const limit = fault !== undefined && "after" in fault ? Math.min(end, start + fault.after) : end
     const shift = fault?._tag === "Shift" ? fault.by : 0
     const sliceAt = (from: number, to: number): Uint8Array =>
@@ -106,15 +151,29 @@ const make = () => {
         ? file.bytes.subarray(from, to)
         : Uint8Array.from({ length: to - from }, (_, i) => file.bytes[(from + i + shift) % file.bytes.length]!)
     const bytes = Stream.unfold(start, (offset) =>
-      Effect.map(Effect.yieldNow, () => {
+      Effect.map(turn, () => {
         if (offset >= limit) return undefined
         const next = Math.min(limit, offset + knobs.sliceBytes)
         seen.sent += next - offset
         return [sliceAt(offset, next), next] as const
       }))
-    const failed = new OriginBodyFailed({ url, offset: limit, cause: "reset" })
-    const rest = fault?._tag === "Reset" ? Stream.fail(failed) : fault?._tag === "Stall" ? Stream.never : Stream.empty
-    return { ...response, body: Stream.concat(bytes, rest) }
+    const rest = Stream.suspend((): Stream.Stream<never, OriginError> => {
+      switch (fault?._tag) {
+        case "Reset":
+          return Stream.fail(new OriginBodyFailed({ url, offset: limit, cause: "reset" }))
+        case "Stall":
+          return fault.millis === undefined ? Stream.never : Stream.fromEffectDrain(
+            Effect.andThen(Effect.sleep(fault.millis), Effect.fail(new OriginTimeout({ url, phase: "body" })))
+          )
+        default:
+          return Stream.empty
+      }
+    })
+    const failing = Stream.concat(
+      Stream.fromEffectDrain(limit < end || fault?._tag === "Stall" ? strike : Effect.void),
+      rest
+    )
+    return { ...response, body: Stream.concat(bytes, failing) }
   })
   return Context.make(MemoryOrigin, knobs).pipe(Context.add(Origin, Origin.of({ request })))
 }

@@ -14,6 +14,8 @@ export interface OriginFile {
   readonly ranges?: boolean
   /** Bytes per second for each response; as fast as it goes without it. */
   readonly rate?: number
+  /** Each response stops after `after` bytes until `until` is fulfilled, so that a test can act in mid-stream. */
+  readonly hold?: { readonly after: number; readonly until: Promise<unknown> }
 }
 
 /** A request as the origin saw it. */
@@ -54,26 +56,50 @@ export const randomBytes = (length: number, seed = 1): Buffer => {
   return Buffer.from(words.buffer, 0, length)
 }
 
+export const MiB = 1024 ** 2
+
+/** Something for `hold` to wait for. */
+export const makeGate = (): { readonly opened: Promise<void>; readonly open: Effect.Effect<void> } => {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  return { opened: promise, open: Effect.sync(() => resolve()) }
+}
+
+/** A file that may be cached for an hour, whose bytes and `ETag` come from `seed`. */
+export const fileOf = (size: number, seed: number, options: Partial<OriginFile> = {}): OriginFile => ({
+  bytes: randomBytes(size, seed),
+  etag: `"${seed}"`,
+  headers: { "cache-control": "max-age=3600" },
+  ...options
+})
+
 export const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex")
 
 const SLICE_BYTES = 64 * 1024
 
 /** Writes `body` at the file's rate, minding back pressure. */
-const send = (response: ServerResponse, body: Buffer, rate: number | undefined, seen: SeenRequest): void => {
+const send = (response: ServerResponse, body: Buffer, { hold, rate }: OriginFile, seen: SeenRequest): void => {
   const slice = rate === undefined ? SLICE_BYTES : Math.max(1, Math.min(SLICE_BYTES, Math.floor(rate / 50)))
-  const started = performance.now()
+  let started = performance.now()
+  let first = 0
   let offset = 0
+  let end = hold?.after ?? body.length
   const step = (): void => {
-    while (offset < body.length && !response.destroyed) {
-      const part = body.subarray(offset, offset + slice)
+    while (offset < Math.min(end, body.length) && !response.destroyed) {
+      const part = body.subarray(offset, Math.min(offset + slice, end))
       offset += part.length
       seen.sent += part.length
       const flowing = response.write(part)
-      const pause = rate === undefined ? 0 : (offset / rate) * 1000 - (performance.now() - started)
+      const pause = rate === undefined ? 0 : ((offset - first) / rate) * 1000 - (performance.now() - started)
       if (pause > 1) return void setTimeout(step, pause)
       if (!flowing) return void response.once("drain", step)
     }
-    response.end()
+    if (offset >= body.length || response.destroyed) return void response.end()
+    void hold!.until.then(() => {
+      started = performance.now()
+      first = offset
+      end = body.length
+      step()
+    })
   }
   step()
 }
@@ -93,7 +119,10 @@ const serve = (file: OriginFile, request: IncomingMessage, response: ServerRespo
     response.writeHead(304, headers).end()
     return
   }
-  const match = file.ranges === false ? null : /^bytes=(\d*)-(\d*)$/.exec(request.headers.range ?? "")
+  const ifRange = request.headers["if-range"]
+  const applies = file.ranges !== false &&
+    (ifRange === undefined || ifRange === file.etag || ifRange === file.lastModified)
+  const match = !applies ? null : /^bytes=(\d*)-(\d*)$/.exec(request.headers.range ?? "")
   let start = 0
   let end = bytes.length
   if (match !== null) {
@@ -110,7 +139,7 @@ const serve = (file: OriginFile, request: IncomingMessage, response: ServerRespo
   }
   response.writeHead(match === null ? 200 : 206, { ...headers, "content-length": String(end - start) })
   if (request.method === "HEAD") response.end()
-  else send(response, bytes.subarray(start, end), file.rate, seen)
+  else send(response, bytes.subarray(start, end), file, seen)
 }
 
 /** Starts an origin on a free port of the loopback interface; it ends with the scope. */

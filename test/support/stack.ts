@@ -94,8 +94,8 @@ export const view = Effect.fnUntraced(function*(url: string, range?: RangeSpec) 
   const media = yield* MediaStream
   const opened = yield* media.open({ resource: makeResource(url), range })
   if (opened._tag !== "Media") return yield* Effect.die(`unexpected ${opened._tag}`)
-  const body = yield* opened.body
-  const bytes = body instanceof Uint8Array ? body : yield* Stream.mkUint8Array(body)
+  const { body } = opened
+  const bytes = body instanceof Uint8Array ? body : yield* Stream.mkUint8Array(yield* body)
   return { bytes, status: opened.status, range: opened.range }
 }, Effect.scoped)
 

@@ -1,0 +1,64 @@
+import { mkdirSync, writeFileSync } from "node:fs"
+import { resolve } from "node:path"
+import { describeMachine } from "./machine.ts"
+import type { Metric } from "./Metric.ts"
+import { type Options, parseOptions, usage } from "./options.ts"
+import { cleanUp, cleanUpAtTheEnd, isInterrupted } from "./processes.ts"
+import { json, markdown, textTable } from "./report.ts"
+import { coldCrowd } from "./scenarios/coldCrowd.ts"
+import { coldFile } from "./scenarios/coldFile.ts"
+import { missLatency } from "./scenarios/missLatency.ts"
+import type { Scenario } from "./scenarios/Scenario.ts"
+import { warmFile, warmRanges } from "./scenarios/warm.ts"
+import { startOrigin } from "./servers.ts"
+
+/** Spillway beside other servers and beside its own origin, all on this machine. */
+
+const scenarios: ReadonlyArray<Scenario> = [warmFile, warmRanges, missLatency, coldFile, coldCrowd]
+
+const names = scenarios.map(({ name }) => name)
+
+const print = (text: string): void => void process.stdout.write(`${text}\n`)
+
+const runScenario = async ({ about, name, run }: Scenario, { profiles, rounds }: Options) => {
+  print(`${name}: ${about}`)
+  const profile = profiles === undefined ? undefined : { directory: resolve(profiles), name }
+  const metrics = await run({ origin: await startOrigin(), rounds, profile })
+  await cleanUp()
+  return metrics
+}
+
+const bench = async (options: Options): Promise<void> => {
+  const machine = describeMachine()
+  for (const [name, value] of Object.entries(machine)) print(`${name}: ${value}`)
+  print("")
+  if (options.profiles !== undefined) mkdirSync(options.profiles, { recursive: true })
+  const metrics: Array<Metric> = []
+  for (const scenario of scenarios) {
+    if (options.only === undefined || options.only === scenario.name) {
+      metrics.push(...await runScenario(scenario, options))
+    }
+  }
+  print(`\n${textTable(metrics)}`)
+  if (options.json !== undefined) writeFileSync(options.json, json(machine, metrics))
+  if (options.markdown !== undefined) writeFileSync(options.markdown, markdown(machine, metrics))
+}
+
+const complain = (error: unknown): void => {
+  if (isInterrupted()) return
+  process.exitCode = 1
+  process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`)
+}
+
+try {
+  const options = parseOptions(process.argv.slice(2), names)
+  if (options === "help") process.stdout.write(usage(names))
+  else {
+    cleanUpAtTheEnd()
+    await bench(options)
+  }
+} catch (error) {
+  complain(error)
+} finally {
+  await cleanUp()
+}

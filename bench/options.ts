@@ -1,0 +1,50 @@
+import { parseArgs } from "node:util"
+
+export interface Options {
+  /** The one scenario to run, or all without it. */
+  readonly only: string | undefined
+  readonly rounds: number
+  /** Where Spillway writes a CPU profile of each scenario. */
+  readonly profiles: string | undefined
+  readonly json: string | undefined
+  readonly markdown: string | undefined
+}
+
+export const usage = (scenarios: ReadonlyArray<string>): string =>
+  `usage: npm run bench -- [options]
+
+  --only NAME        one scenario: ${scenarios.join(", ")}
+  --rounds N         rounds of each measurement (5)
+  --cpu-prof DIR     have Spillway write a CPU profile for each scenario
+  --json FILE        write all samples
+  --markdown FILE    write the table
+  --help
+`
+
+/** Reads the command line; throws an `Error` that says what is wrong with it. */
+export const parseOptions = (args: Array<string>, scenarios: ReadonlyArray<string>): Options | "help" => {
+  const { values } = parseArgs({
+    args,
+    options: {
+      only: { type: "string" },
+      rounds: { type: "string", default: "5" },
+      "cpu-prof": { type: "string" },
+      json: { type: "string" },
+      markdown: { type: "string" },
+      help: { type: "boolean", default: false }
+    }
+  })
+  if (values.help) return "help"
+  const rounds = Number(values.rounds)
+  if (!Number.isInteger(rounds) || rounds < 1) throw new Error(`--rounds: "${values.rounds}" is not a positive integer`)
+  if (values.only !== undefined && !scenarios.includes(values.only)) {
+    throw new Error(`--only: "${values.only}" is none of ${scenarios.join(", ")}`)
+  }
+  return {
+    only: values.only,
+    rounds,
+    profiles: values["cpu-prof"],
+    json: values.json,
+    markdown: values.markdown
+  }
+}

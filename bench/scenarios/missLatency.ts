@@ -1,0 +1,47 @@
+import { Connection } from "../Connection.ts"
+import { freshPath } from "../content.ts"
+import { get } from "../load.ts"
+import { Samples } from "../Metric.ts"
+import { startCaches } from "../servers.ts"
+import { median, quantile } from "../statistics.ts"
+import type { Scenario } from "./Scenario.ts"
+
+const BYTES = 256 * 1024
+
+const PAIRS = 200
+
+const WARM_UP = 40
+
+export const missLatency: Scenario = {
+  name: "miss-latency",
+  about: "the first byte of a file that nobody has asked for yet, beside the origin asked directly",
+  run: async ({ origin, profile, rounds }) => {
+    const caches = await startCaches(origin, profile)
+    const routes = [{ name: "origin", port: origin.port }, ...caches]
+      .map(({ name, port }) => ({ name, connection: new Connection(port) }))
+    const ask = async (connection: Connection) =>
+      (await get(connection, { path: freshPath("cold", BYTES), bytes: BYTES })).firstByte
+    for (let count = 0; count < WARM_UP; count++) for (const { connection } of routes) await ask(connection)
+    const medians = new Samples()
+    const all = new Samples()
+    for (let round = 0; round < rounds; round++) {
+      const ofRound = new Samples()
+      for (let pair = 0; pair < PAIRS / rounds; pair++) {
+        // In turn from both ends, so that nobody always comes after the same one.
+        for (const { connection, name } of pair % 2 === 0 ? routes : routes.toReversed()) {
+          const millis = await ask(connection)
+          ofRound.add(name, millis)
+          all.add(name, millis)
+        }
+      }
+      for (const { name } of routes) medians.add(name, median(ofRound.of(name)))
+    }
+    for (const { connection } of routes) connection.close()
+    const tail = Object.fromEntries(routes.map(({ name }) => [name, [quantile(all.of(name), 0.99)]]))
+    const common = { scenario: "miss-latency", unit: "ms", better: "lower" } as const
+    return [
+      { ...common, name: "first byte, median", samples: medians.all() },
+      { ...common, name: `first byte, p99 of ${all.of("origin").length}`, samples: tail }
+    ]
+  }
+}

@@ -1,0 +1,87 @@
+import { setTimeout as sleep } from "node:timers/promises"
+import { FILE_BYTES, randomWords, RANGE_BYTES, WARM_PATH } from "../content.ts"
+import { cpuSeconds } from "../cpuTime.ts"
+import { type Load, load, type Target } from "../load.ts"
+import { type Metric, Samples } from "../Metric.ts"
+import { type Server, startBare, startCaches } from "../servers.ts"
+import { median } from "../statistics.ts"
+import { randomRange, verify } from "../verify.ts"
+import type { Context, Scenario } from "./Scenario.ts"
+
+/** Files that every cache has already. */
+
+const ROUND_SECONDS = 1.5
+
+const WARM_UP_SECONDS = 1
+
+/** Caches may still write what the verification brought. */
+const SETTLE_MILLIS = 1500
+
+/** From this share of busy time on, the client rather than the server may be what is measured. */
+const CLIENT_LIMIT = 0.9
+
+interface Shape {
+  readonly connections: number
+  readonly next: () => Target
+  readonly port: (server: Server) => number
+  readonly metric: Pick<Metric, "name" | "unit" | "targets">
+  readonly rate: (load: Load) => number
+}
+
+const measure = async (scenario: string, shape: Shape, context: Context): Promise<ReadonlyArray<Metric>> => {
+  const servers = [await startBare(), ...await startCaches(context.origin, context.profile)]
+  const rates = new Samples()
+  const cpu = new Samples()
+  const clientBusy = new Samples()
+  for (const server of servers) await verify(shape.port(server), WARM_PATH)
+  await sleep(SETTLE_MILLIS)
+  for (const server of servers) await load(shape.port(server), { ...shape, seconds: WARM_UP_SECONDS })
+  for (let round = 0; round < context.rounds; round++) {
+    for (const server of servers) {
+      const before = cpuSeconds(server.pid)
+      const result = await load(shape.port(server), { ...shape, seconds: ROUND_SECONDS })
+      const after = cpuSeconds(server.pid)
+      rates.add(server.name, shape.rate(result))
+      clientBusy.add(server.name, result.clientBusy)
+      if (before !== undefined && after !== undefined) cpu.add(server.name, (after - before) / (result.bytes / 1e9))
+    }
+  }
+  for (const { name } of servers) {
+    const share = median(clientBusy.of(name))
+    if (share > CLIENT_LIMIT) {
+      process.stdout.write(`  the client was busy for ${(share * 100).toFixed(0)} % of the time: ${name} may do more\n`)
+    }
+  }
+  return [
+    { scenario, better: "higher", samples: rates.all(), ...shape.metric },
+    { scenario, name: "server's processor time", unit: "s/GB", better: "lower", samples: cpu.all() }
+  ]
+}
+
+export const warmFile: Scenario = {
+  name: "warm-file",
+  about: "a whole file of 64 MiB from the cache, 4 connections",
+  run: (context) =>
+    measure("warm-file", {
+      connections: 4,
+      next: () => ({ path: WARM_PATH, bytes: FILE_BYTES }),
+      port: ({ port }) => port,
+      metric: { name: "throughput", unit: "MB/s", targets: { bare: 0.5, nginx: 1.2 } },
+      rate: ({ bytes, seconds }) => bytes / 1e6 / seconds
+    }, context)
+}
+
+export const warmRanges: Scenario = {
+  name: "warm-ranges",
+  about: "random ranges of 64 KiB from the cache, 32 connections",
+  run: (context) => {
+    const random = randomWords(3)
+    return measure("warm-ranges", {
+      connections: 32,
+      next: () => ({ path: WARM_PATH, range: randomRange(random).field, bytes: RANGE_BYTES }),
+      port: ({ rangePort }) => rangePort,
+      metric: { name: "requests", unit: "1/s", targets: { bare: 0.5, nginx: 0.8 } },
+      rate: ({ requests, seconds }) => requests / seconds
+    }, context)
+  }
+}

@@ -1,0 +1,124 @@
+import { readFileSync, writeFileSync } from "node:fs"
+import { createServer } from "node:net"
+import type { AddressInfo } from "node:net"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { nginxVersion, onServerCpu, varnishVersion } from "./machine.ts"
+import { run, type Running, temporaryDirectory } from "./processes.ts"
+
+/** A server that is measured. */
+export interface Server {
+  readonly name: "spillway" | "bare" | "nginx" | "varnish"
+  readonly pid: number
+  /** Where whole files are asked for. */
+  readonly port: number
+  /** Where small ranges are, which a server may be tuned for. */
+  readonly rangePort: number
+  readonly stop: () => Promise<void>
+}
+
+export interface Origin {
+  readonly port: number
+  /** How many bytes of bodies it has sent at a limited rate so far. */
+  readonly sent: () => Promise<number>
+}
+
+const LISTENING = /listening on http:\/\/127\.0\.0\.1:(\d+)/
+
+const pathOf = (file: string): string => fileURLToPath(new URL(file, import.meta.url))
+
+const portOf = ({ ready }: Running): number => Number(ready[1])
+
+const freePort = (): Promise<number> =>
+  new Promise((resolve, reject) => {
+    const server = createServer().once("error", reject)
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as AddressInfo
+      server.close(() => resolve(port))
+    })
+  })
+
+/** Whether something listens on `port`. */
+const answers = (port: number) => (): Promise<boolean> =>
+  fetch(`http://127.0.0.1:${port}/`, { method: "HEAD" }).then(() => true, () => false)
+
+const fill = (template: string, values: Record<string, string | number>): string =>
+  readFileSync(pathOf(template), "utf8").replaceAll(/@([A-Z_]+)@/g, (_, name: string) => String(values[name]))
+
+/** Runs beside the client: it is no part of what is measured. */
+export const startOrigin = async (): Promise<Origin> => {
+  const port = portOf(await run([process.execPath, pathOf("origin.ts")], LISTENING))
+  return { port, sent: async () => Number(await (await fetch(`http://127.0.0.1:${port}/sent`)).text()) }
+}
+
+/** `profile`: the file that a CPU profile is written to when the server ends. */
+export const startSpillway = async (origin: Origin, profile?: { directory: string; name: string }): Promise<Server> => {
+  const flags = profile === undefined
+    ? []
+    : ["--cpu-prof", `--cpu-prof-dir=${profile.directory}`, `--cpu-prof-name=${profile.name}.cpuprofile`]
+  const command = [
+    process.execPath,
+    ...flags,
+    pathOf("../src/main.ts"),
+    "serve",
+    `http://127.0.0.1:${origin.port}`,
+    "--port=0",
+    `--cache-dir=${temporaryDirectory()}`
+  ]
+  const running = await run(onServerCpu(command), LISTENING)
+  return { name: "spillway", ...running, port: portOf(running), rangePort: portOf(running) }
+}
+
+export const startBare = async (): Promise<Server> => {
+  const running = await run(onServerCpu([process.execPath, pathOf("peers/bare.ts")]), LISTENING)
+  return { name: "bare", ...running, port: portOf(running), rangePort: portOf(running) }
+}
+
+const startNginx = async (origin: Origin): Promise<Server> => {
+  const directory = temporaryDirectory()
+  const [port, rangePort] = [await freePort(), await freePort()]
+  const file = join(directory, "nginx.conf")
+  // Workers of another user could not write to the directory.
+  const user = process.getuid?.() === 0 ? "user root;" : ""
+  const values = { USER: user, DIRECTORY: directory, ORIGIN_PORT: origin.port, BULK_PORT: port, RANGE_PORT: rangePort }
+  writeFileSync(file, fill("peers/nginx.conf", values))
+  const running = await run(onServerCpu(["nginx", "-p", directory, "-c", file]), answers(port))
+  return { name: "nginx", ...running, port, rangePort }
+}
+
+const startVarnish = async (origin: Origin): Promise<Server> => {
+  const port = await freePort()
+  const command = [
+    "varnishd",
+    "-F",
+    "-j",
+    "none",
+    "-n",
+    temporaryDirectory(),
+    "-a",
+    `127.0.0.1:${port}`,
+    "-b",
+    `127.0.0.1:${origin.port}`,
+    "-s",
+    "malloc,2g"
+  ]
+  const running = await run(onServerCpu(command), answers(port))
+  return { name: "varnish", ...running, port, rangePort: port }
+}
+
+/** The caches that are installed, Spillway first. */
+export const startCaches = async (
+  origin: Origin,
+  profile?: { directory: string; name: string }
+): Promise<Array<Server>> => {
+  const servers = [await startSpillway(origin, profile)]
+  if (nginxVersion !== undefined) servers.push(await startNginx(origin))
+  if (varnishVersion !== undefined) {
+    try {
+      servers.push(await startVarnish(origin))
+    } catch (error) {
+      process.stderr.write(`varnish is left out: ${error instanceof Error ? error.message : String(error)}\n`)
+    }
+  }
+  return servers
+}

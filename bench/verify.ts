@@ -1,0 +1,30 @@
+import { FILE_BYTES, makeContent, randomWords, RANGE_BYTES } from "./content.ts"
+
+const RANGES = 64
+
+const content = makeContent()
+
+const expectBytes = async (url: string, range: string | undefined, expected: Buffer): Promise<void> => {
+  const response = await fetch(url, range === undefined ? {} : { headers: { range } })
+  const bytes = Buffer.from(await response.arrayBuffer())
+  if (response.status !== (range === undefined ? 200 : 206) || !bytes.equals(expected)) {
+    throw new Error(`${url} ${range ?? ""}: other bytes than the origin's, status ${response.status}`)
+  }
+}
+
+/** A random range of the file, as a header field and as offsets. */
+export const randomRange = (random: () => number): { readonly field: string; readonly start: number } => {
+  const start = random() % (FILE_BYTES - RANGE_BYTES)
+  return { field: `bytes=${start}-${start + RANGE_BYTES - 1}`, start }
+}
+
+/** Compares what a server sends for the file, whole and in ranges, with the origin's bytes; untimed, and warms caches. */
+export const verify = async (port: number, path: string): Promise<void> => {
+  const url = `http://127.0.0.1:${port}${path}`
+  await expectBytes(url, undefined, content)
+  const random = randomWords(2)
+  for (let count = 0; count < RANGES; count++) {
+    const { field, start } = randomRange(random)
+    await expectBytes(url, field, content.subarray(start, start + RANGE_BYTES))
+  }
+}

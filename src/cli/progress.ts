@@ -1,0 +1,52 @@
+import { ByteSize, Clock, Effect } from "effect"
+
+/** Progress of long work: a bar on a terminal, a plain line for each tenth elsewhere. Goes to the standard error output. */
+export interface Progress {
+  /** One more item is done, `bytes` in all. */
+  readonly advance: (bytes: number) => Effect.Effect<void>
+  /** Says something in between. */
+  readonly note: (line: string) => Effect.Effect<void>
+  readonly end: Effect.Effect<void>
+}
+
+const WIDTH = 30
+
+/** How often the bar is drawn anew at most, in milliseconds. */
+const REDRAW_MILLIS = 100
+
+export const make = Effect.fnUntraced(function*(total: number, items: string) {
+  const clock = yield* Clock.Clock
+  const terminal = process.stderr.isTTY === true
+  const started = clock.currentTimeMillisUnsafe()
+  let done = 0
+  let drawn = 0
+  let tenth = 0
+
+  const write = (text: string): void => void process.stderr.write(text)
+
+  const text = (bytes: number): string => {
+    const seconds = Math.max(0.001, (clock.currentTimeMillisUnsafe() - started) / 1000)
+    const rate = ByteSize.format(ByteSize.bytes(Math.round(bytes / seconds)))
+    const left = done === 0 ? "" : `, ${Math.ceil((seconds / done) * (total - done))} s left`
+    return `${done}/${total} ${items}, ${rate}/s${left}`
+  }
+
+  return {
+    advance: (bytes) =>
+      Effect.sync(() => {
+        done += 1
+        const now = clock.currentTimeMillisUnsafe()
+        if (terminal && (now - drawn >= REDRAW_MILLIS || done === total)) {
+          drawn = now
+          const filled = Math.round((done / total) * WIDTH)
+          write(`\r[${"#".repeat(filled)}${".".repeat(WIDTH - filled)}] ${text(bytes)}\u001b[K`)
+        }
+        if (!terminal && Math.floor((done / total) * 10) > tenth) {
+          tenth = Math.floor((done / total) * 10)
+          write(`${text(bytes)}\n`)
+        }
+      }),
+    note: (line) => Effect.sync(() => write(`${terminal ? "\r\u001b[K" : ""}${line}\n`)),
+    end: Effect.sync(() => write(terminal && total > 0 ? "\n" : ""))
+  } satisfies Progress
+})

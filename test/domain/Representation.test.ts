@@ -1,0 +1,220 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Schema } from "effect"
+import {
+  fromHead,
+  isSame,
+  type NotStorable,
+  type OriginHead,
+  Representation,
+  validation
+} from "../../src/domain/Representation.ts"
+import * as Resource from "../../src/domain/Resource.ts"
+
+const resource = Resource.make("http://origin.example/a.mp4")
+const MODIFIED = "Tue, 01 Jan 2030 12:00:00 GMT"
+const CHUNK = 65_536
+
+const ok = (headers: Record<string, string> = {}): OriginHead => ({
+  status: 200,
+  headers: { "content-length": "1000", "etag": "\"v1\"", ...headers }
+})
+
+const without = (head: OriginHead, name: string): OriginHead => ({
+  ...head,
+  headers: Object.fromEntries(Object.entries(head.headers).filter(([key]) => key !== name))
+})
+
+const stored = (head: OriginHead, chunkSize = CHUNK, of = resource): Representation => {
+  const found = fromHead(of, head, chunkSize)
+  assert.instanceOf(found, Representation)
+  return found as Representation
+}
+
+describe("fromHead", () => {
+  it("takes a 200 with validator and length", () => {
+    const found = stored(ok({ "last-modified": MODIFIED, "content-type": "video/mp4", "accept-ranges": "bytes" }))
+    assert.strictEqual(found.size, 1000)
+    assert.strictEqual(found.chunkSize, CHUNK)
+    assert.strictEqual(found.etag, "\"v1\"")
+    assert.strictEqual(found.lastModified, MODIFIED)
+    assert.strictEqual(found.resource, resource.id)
+    assert.strictEqual(found.url, resource.url)
+    assert.isTrue(found.acceptsRanges)
+    assert.match(found.id, /^[0-9a-f]{32}$/)
+  })
+
+  it("takes the size of a 206 from Content-Range", () => {
+    const found = stored({
+      status: 206,
+      headers: { "content-length": "10", "content-range": "bytes 5-14/1000", "etag": "\"v1\"" }
+    })
+    assert.strictEqual(found.size, 1000)
+    assert.isTrue(found.acceptsRanges)
+    assert.strictEqual(found.id, stored(ok()).id)
+  })
+
+  it("takes an empty file", () => {
+    assert.strictEqual(stored(ok({ "content-length": "0" })).size, 0)
+  })
+
+  it("takes the origin not to honour ranges unless it says so", () => {
+    assert.isFalse(stored(ok()).acceptsRanges)
+    assert.isFalse(stored(ok({ "accept-ranges": "none" })).acceptsRanges)
+    assert.isTrue(stored(ok({ "accept-ranges": "Bytes" })).acceptsRanges)
+  })
+
+  it("keeps the fields that are for every viewer, and no others", () => {
+    const found = stored(ok({
+      "content-type": "video/mp4",
+      "content-disposition": "inline",
+      "cache-control": "max-age=60",
+      "x-own": "1",
+      "x-hop": "2",
+      "connection": "x-hop",
+      "transfer-encoding": "chunked",
+      "age": "5",
+      "date": MODIFIED,
+      "accept-ranges": "bytes",
+      "cache-status": "other; hit",
+      "warning": "110",
+      "alt-svc": "h3"
+    }))
+    assert.deepStrictEqual(found.headers, {
+      "etag": "\"v1\"",
+      "content-type": "video/mp4",
+      "content-disposition": "inline",
+      "cache-control": "max-age=60",
+      "x-own": "1"
+    })
+  })
+
+  const head206 = (contentRange?: string): OriginHead => ({
+    status: 206,
+    headers: {
+      "etag": "\"v1\"",
+      "content-length": "10",
+      ...(contentRange !== undefined && { "content-range": contentRange })
+    }
+  })
+  const refused: ReadonlyArray<readonly [string, OriginHead, NotStorable]> = [
+    ...[204, 301, 302, 304, 307, 400, 401, 403, 404, 410, 416, 429, 500, 502, 503].map((status) =>
+      [`status ${status}`, { ...ok(), status }, "STATUS"] as const
+    ),
+    ["no-store", ok({ "cache-control": "no-store" }), "NO_STORE"],
+    ["no-store among others", ok({ "cache-control": "max-age=60, No-Store" }), "NO_STORE"],
+    ["private", ok({ "cache-control": "private, max-age=60" }), "PRIVATE"],
+    ["private for a field", ok({ "cache-control": "private=\"x-own\"" }), "PRIVATE"],
+    ["Vary: *", ok({ vary: "*" }), "VARY"],
+    ["Vary: Cookie", ok({ vary: "Cookie" }), "VARY"],
+    ["Vary with Accept-Encoding and more", ok({ vary: "Accept-Encoding, Origin" }), "VARY"],
+    ["Set-Cookie", ok({ "set-cookie": "a=1" }), "SET_COOKIE"],
+    ["gzip", ok({ "content-encoding": "gzip" }), "ENCODED"],
+    ["br in upper case", ok({ "content-encoding": "BR" }), "ENCODED"],
+    ["no length", without(ok(), "content-length"), "NO_LENGTH"],
+    ["a length that is no number", ok({ "content-length": "many" }), "NO_LENGTH"],
+    ["a negative length", ok({ "content-length": "-1" }), "NO_LENGTH"],
+    ["two lengths", ok({ "content-length": "10, 10" }), "NO_LENGTH"],
+    ["a length past what a number holds", ok({ "content-length": "99999999999999999999" }), "NO_LENGTH"],
+    ["a 206 without Content-Range", head206(), "NO_LENGTH"],
+    ["a 206 of unknown size", head206("bytes 0-9/*"), "NO_LENGTH"],
+    ["a 206 that contradicts itself", head206("bytes 9-0/10"), "NO_LENGTH"],
+    ["a 206 of several ranges", {
+      status: 206,
+      headers: { "etag": "\"v1\"", "content-length": "100", "content-type": "multipart/byteranges; boundary=x" }
+    }, "NO_LENGTH"],
+    ["no validator", without(ok(), "etag"), "NO_VALIDATOR"],
+    ["a weak ETag alone", ok({ etag: "W/\"v1\"" }), "NO_VALIDATOR"],
+    ["an ETag without quotes", ok({ etag: "v1" }), "NO_VALIDATOR"]
+  ]
+
+  it.each(refused)("does not keep: %s", (_, head, reason) => {
+    assert.strictEqual(fromHead(resource, head, CHUNK), reason)
+  })
+
+  it("keeps what varies by Accept-Encoding only, or has the identity coding", () => {
+    stored(ok({ vary: "accept-encoding" }))
+    stored(ok({ vary: "Accept-Encoding, accept-encoding," }))
+    stored(ok({ "content-encoding": "identity" }))
+  })
+
+  it("goes by Last-Modified where the ETag is weak or missing", () => {
+    for (
+      const head of [
+        ok({ "etag": "W/\"v1\"", "last-modified": MODIFIED }),
+        without(ok({ "last-modified": MODIFIED }), "etag")
+      ]
+    ) {
+      const found = stored(head)
+      assert.isUndefined(found.etag)
+      assert.strictEqual(found.lastModified, MODIFIED)
+      assert.deepStrictEqual(validation(found), { "if-modified-since": MODIFIED })
+    }
+  })
+
+  it("is written and read as JSON", () => {
+    const codec = Schema.fromJsonString(Representation)
+    for (const head of [ok(), ok({ "last-modified": MODIFIED }), without(ok({ "last-modified": MODIFIED }), "etag")]) {
+      const found = stored(head)
+      assert.deepStrictEqual(Schema.decodeSync(codec)(Schema.encodeSync(codec)(found)), found)
+    }
+  })
+})
+
+describe("the id of a representation", () => {
+  it("differs by validator, size, chunk size and URL, and by nothing else", () => {
+    const lastModified = without(ok({ "last-modified": MODIFIED }), "etag")
+    const ids = [
+      stored(ok()),
+      stored(ok({ etag: "\"v2\"" })),
+      stored(ok({ "content-length": "1001" })),
+      stored(ok(), CHUNK * 2),
+      stored(ok(), CHUNK, Resource.make("http://origin.example/b.mp4")),
+      stored(lastModified),
+      stored({
+        ...lastModified,
+        headers: { ...lastModified.headers, "last-modified": "Wed, 02 Jan 2030 12:00:00 GMT" }
+      }),
+      stored(ok({ etag: `"last-modified ${MODIFIED}"` }))
+    ].map(({ id }) => id)
+    assert.strictEqual(new Set(ids).size, ids.length)
+    assert.strictEqual(stored(ok({ "x-own": "1", "last-modified": MODIFIED })).id, stored(ok()).id)
+  })
+
+  it.prop(
+    "cannot be confused by where one part ends",
+    { a: Schema.String, b: Schema.String, c: Schema.String },
+    (_) => {
+      if (_.b === "") return
+      assert.notStrictEqual(Resource.identify(_.a + _.b, _.c), Resource.identify(_.a, _.b + _.c))
+    }
+  )
+})
+
+describe("isSame", () => {
+  const representation = stored(ok({ "last-modified": MODIFIED }))
+  const dated = stored(without(ok({ "last-modified": MODIFIED }), "etag"))
+
+  it("goes by size and strong ETag", () => {
+    assert.isTrue(isSame(representation, ok()))
+    assert.isTrue(isSame(representation, {
+      status: 206,
+      headers: { "etag": "\"v1\"", "content-range": "bytes 5-9/1000", "content-length": "5" }
+    }))
+    assert.isFalse(isSame(representation, ok({ "content-length": "999" })))
+    assert.isFalse(isSame(representation, ok({ etag: "\"v2\"" })))
+    assert.isFalse(isSame(representation, ok({ etag: "W/\"v1\"" })))
+    assert.isFalse(isSame(representation, without(ok({ "last-modified": MODIFIED }), "etag")))
+    assert.isFalse(isSame(representation, without(ok(), "content-length")))
+    assert.isFalse(isSame(representation, {
+      status: 206,
+      headers: { "etag": "\"v1\"", "content-range": "bytes 5-9/1001", "content-length": "5" }
+    }))
+  })
+
+  it("goes by size and Last-Modified without an ETag", () => {
+    assert.isTrue(isSame(dated, without(ok({ "last-modified": MODIFIED }), "etag")))
+    assert.isFalse(isSame(dated, without(ok({ "last-modified": "Wed, 02 Jan 2030 12:00:00 GMT" }), "etag")))
+    assert.isFalse(isSame(dated, without(ok(), "etag")))
+    assert.deepStrictEqual(validation(representation), { "if-none-match": "\"v1\"" })
+  })
+})

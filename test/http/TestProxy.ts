@@ -1,0 +1,124 @@
+import { NodeHttpServer } from "@effect/platform-node"
+import { Effect, Layer, type Scope } from "effect"
+import { HttpServer } from "effect/http"
+import { createServer, type IncomingHttpHeaders, request as httpRequest } from "node:http"
+import { connect, type Socket } from "node:net"
+import { CacheConfig, CacheLock, ChunkStore, DiskMonitor, layerNoDeps, Origin, Server } from "../../src/index.ts"
+import { makeTestOrigin, type TestOrigin } from "../support/TestOrigin.ts"
+
+export const CHUNK_BYTES = 64 * 1024
+
+/** An answer as a viewer sees it. */
+export interface Answer {
+  readonly status: number
+  /** As `node:http` joins them. */
+  readonly headers: IncomingHttpHeaders
+  /** Each field line on its own, names in lower case. */
+  readonly lines: ReadonlyArray<readonly [string, string]>
+  readonly body: Buffer
+}
+
+export interface Ask {
+  readonly method?: string
+  readonly headers?: Record<string, string>
+  readonly body?: string
+}
+
+/** Spillway over a real socket, with a store in memory, before a real origin. */
+export interface TestProxy {
+  readonly url: string
+  readonly port: number
+  readonly origin: TestOrigin
+  /** Sends `path` as it is. Fails when the answer is cut. */
+  readonly ask: (path: string, options?: Ask) => Effect.Effect<Answer, Error>
+}
+
+/** A whole request and answer on a connection of its own. */
+export const ask = (url: string, path: string, { body, headers, method }: Ask = {}): Effect.Effect<Answer, Error> =>
+  Effect.callback((resume) => {
+    const { hostname, port } = new URL(url)
+    // Not every method gets one from the platform.
+    const length = body === undefined ? {} : { "content-length": String(Buffer.byteLength(body)) }
+    const request = httpRequest({
+      hostname,
+      port,
+      path,
+      method: method ?? "GET",
+      headers: { ...length, ...headers },
+      agent: false
+    })
+    const fail = (error: Error) => resume(Effect.fail(error))
+    request.on("error", fail)
+    request.on("response", (response) => {
+      const parts: Array<Buffer> = []
+      response.on("data", (part: Buffer) => parts.push(part))
+      response.on("error", fail)
+      response.on("end", () => {
+        const raw = response.rawHeaders
+        const lines = raw.flatMap((name, i) => i % 2 === 0 ? [[name.toLowerCase(), raw[i + 1]!] as const] : [])
+        resume(Effect.succeed({
+          status: response.statusCode!,
+          headers: response.headers,
+          lines,
+          body: Buffer.concat(parts)
+        }))
+      })
+    })
+    request.end(body)
+    return Effect.sync(() => request.destroy())
+  })
+
+/** All that the server sends until it closes, for `bytes` sent as they are; `then` may say more. */
+export const exchange = (
+  port: number,
+  bytes: string | Buffer,
+  then: (socket: Socket) => void = () => {}
+): Effect.Effect<string> =>
+  Effect.callback((resume) => {
+    let received = ""
+    const socket = connect({ port, host: "127.0.0.1" }, () => {
+      socket.write(typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes)
+      then(socket)
+    })
+    socket.on("data", (data) => received += data.toString("latin1"))
+    // A server that has had enough may reset the connection.
+    socket.on("error", () => {})
+    socket.on("close", () => resume(Effect.succeed(received)))
+    return Effect.sync(() => socket.destroy())
+  })
+
+const layerDisk = DiskMonitor.layerTest(
+  Effect.succeed({ free: 5e11, total: 1e12, freeNodes: 1e6, totalNodes: 2e6 })
+)
+
+const layerHttp = NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1", disablePreemptiveShutdown: true })
+
+export interface TestProxyOptions {
+  /** What goes after the origin's address. */
+  readonly path?: string
+  /** The server to answer on; without it, one that cuts what is open at its end. */
+  readonly server?: Layer.Layer<HttpServer.HttpServer, unknown>
+}
+
+/** Starts both on free ports of the loopback interface; they end with the scope. */
+export const makeTestProxy = (
+  { path = "", server = layerHttp }: TestProxyOptions = {}
+): Effect.Effect<TestProxy, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const origin = yield* makeTestOrigin
+    const services = yield* Server.layerProxy(new URL(origin.url + path)).pipe(
+      Layer.provideMerge(server),
+      Layer.provideMerge(layerNoDeps),
+      Layer.provideMerge(Layer.mergeAll(CacheLock.layerNone, ChunkStore.layerMemory, layerDisk, Origin.layer)),
+      Layer.provide(CacheConfig.layer({ chunkSize: CHUNK_BYTES })),
+      Layer.build,
+      Effect.orDie
+    )
+    const url = yield* Effect.provideContext(HttpServer.addressFormattedWith(Effect.succeed), services)
+    return {
+      url,
+      port: Number(new URL(url).port),
+      origin,
+      ask: (path, options) => ask(url, path, options)
+    }
+  })
