@@ -1,10 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Logger, Ref, Stream } from "effect"
 import { TestClock } from "effect/testing"
+import { make as makeResource } from "../../src/domain/Resource.ts"
 import { CacheHealth } from "../../src/services/CacheHealth.ts"
 import { CacheIndex } from "../../src/services/CacheIndex.ts"
 import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/ChunkStore.ts"
 import { DiskMonitor } from "../../src/services/DiskMonitor.ts"
+import { type Media, MediaStream } from "../../src/services/MediaStream.ts"
 import { Recorder } from "../../src/services/Recorder.ts"
 import { Faults } from "../../src/testing/FaultyFileSystem.ts"
 import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
@@ -197,4 +199,53 @@ describe("reservations", () => {
       yield* Effect.flatMap(Knob, (knob) => Ref.set(knob, { free: 1e9, total: 1e9, freeNodes: 1, totalNodes: 1000 }))
       assert.strictEqual((yield* Effect.flip(Effect.scoped(monitor.reserve(60))))._tag, "DiskFull")
     }).pipe(Effect.provide(stack("memory"))))
+})
+
+describe("on a disk that is dead", () => {
+  it.effect("viewers at the same place share one transfer, without a memory tier too", () =>
+    Effect.gen(function*() {
+      const faults = yield* Faults
+      const health = yield* CacheHealth
+      const origin = yield* MemoryOrigin
+      yield* faults.add({ operation: "open", fault: "EIO" })
+      yield* put("first", 2)
+      yield* view(urlOf("first"))
+      yield* until(() => health.unwritable() !== undefined)
+      const hash = yield* put("film", 40)
+      origin.requests.length = 0
+      const views = yield* Effect.all(Array.from({ length: 50 }, () => view(urlOf("film"))), {
+        concurrency: "unbounded"
+      })
+      for (const { bytes } of views) assert.strictEqual(sha256(bytes), hash)
+      const sent = origin.requests.reduce((sum, request) => sum + request.sent, 0)
+      assert.isAtMost(sent, 1.05 * 40 * CHUNK)
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("a running stream comes back to the cache when the disk does", () =>
+    Effect.gen(function*() {
+      const faults = yield* Faults
+      const health = yield* CacheHealth
+      const index = yield* CacheIndex
+      const media = yield* MediaStream
+      const hash = yield* put("film", 60)
+      yield* faults.add({ operation: "sync", fault: "EROFS" })
+      const opened = yield* media.open({ resource: makeResource(urlOf("film")) })
+      assert.isTrue(opened._tag === "Media" && !(opened.body instanceof Uint8Array))
+      const body = yield* (opened as Media).body as Exclude<Media["body"], Uint8Array>
+      let seen = 0
+      const bytes = yield* Stream.mkUint8Array(Stream.tap(body, (piece) =>
+        Effect.gen(function*() {
+          const before = seen
+          seen += piece.length
+          if (before >= 10 * CHUNK || seen < 10 * CHUNK) return
+          yield* until(() => health.unwritable()?._tag === "PermissionDenied")
+          assert.strictEqual(index.keys().length, 0)
+          yield* faults.clear
+          yield* until(() => health.unwritable() === undefined)
+        })))
+      assert.strictEqual(sha256(bytes), hash)
+      yield* (yield* Recorder).idle
+      // All but what had passed, or was under way, when the disk came back.
+      assert.isAbove(index.keys().length, 25)
+    }).pipe(Effect.scoped, Effect.provide(stack("faulty"))))
 })
