@@ -112,7 +112,7 @@ interface Download {
   readonly representation: Representation
   readonly assemblies: Map<number, ChunkAssembly>
   readonly runs: Set<Run>
-  viewers: number
+  readonly viewers: Set<Viewer>
 }
 
 const make = Effect.gen(function*() {
@@ -125,13 +125,13 @@ const make = Effect.gen(function*() {
   const downloadOf = (representation: Representation): Download => {
     const known = downloads.get(representation.id)
     if (known !== undefined) return known
-    const created: Download = { representation, assemblies: new Map(), runs: new Set(), viewers: 0 }
+    const created: Download = { representation, assemblies: new Map(), runs: new Set(), viewers: new Set() }
     downloads.set(representation.id, created)
     return created
   }
 
   const forget = (download: Download): void => {
-    if (download.viewers === 0 && download.runs.size === 0) downloads.delete(download.representation.id)
+    if (download.viewers.size === 0 && download.runs.size === 0) downloads.delete(download.representation.id)
   }
 
   const keyOf = ({ id, resource }: Representation, index: number): ChunkKey => ({ resource, representation: id, index })
@@ -183,6 +183,23 @@ const make = Effect.gen(function*() {
     return run
   }
 
+  /**
+   * Lets go of chunks that no run works on. One that is whole stays at hand while a viewer is about to need it, so that viewers
+   * right behind a run need neither tier of the cache.
+   */
+  const sweep = ({ assemblies, runs, viewers }: Download): void => {
+    for (const { handedOver, index, span } of assemblies.values()) {
+      // Whoever the first run was started for is on the way.
+      let wanted = handedOver && viewers.size === 0 && runs.size > 0
+      if (handedOver) {
+        for (const { offset } of viewers) wanted ||= offset < span.end && offset + READ_AHEAD_BYTES >= span.start
+      } else {
+        for (const { end, position } of runs) wanted ||= position < span.end && end > span.start
+      }
+      if (!wanted) assemblies.delete(index)
+    }
+  }
+
   const endRun = (run: Run, exit: Exit.Exit<void, OriginError>): void => {
     const { download } = run
     run.active = false
@@ -198,13 +215,7 @@ const make = Effect.gen(function*() {
         })
     }
     download.runs.delete(run)
-    // A part of a chunk that nobody will complete is of no use.
-    for (const { index, span } of download.assemblies.values()) {
-      const wanted = [...download.runs].some((other) =>
-        other.position < span.end + READ_AHEAD_BYTES && other.end > span.start
-      )
-      if (!wanted) download.assemblies.delete(index)
-    }
+    sweep(download)
     for (const viewer of run.viewers) viewer.wake?.()
     forget(download)
   }
@@ -275,29 +286,16 @@ const make = Effect.gen(function*() {
     return true
   }
 
-  /**
-   * Hands over a chunk that is whole. It stays at hand as long as the run's viewers may still be in it, so that they need
-   * neither tier of the cache.
-   */
-  const handOver = (
-    { assemblies, representation }: Download,
-    run: Run,
-    assembly: ChunkAssembly,
-    whole: Uint8Array
-  ): void => {
-    if (assembly.handedOver) return
-    assembly.handedOver = true
-    cache.keep(representation, keyOf(representation, assembly.index), whole)
-    for (const { handedOver, index, span } of assemblies.values()) {
-      if (handedOver && span.end + READ_AHEAD_BYTES < run.position) assemblies.delete(index)
-    }
-  }
-
   /** Hands over a chunk that is whole; where its tail is but its front is not, has the front filled in behind. */
   const settle = (run: Run, assembly: ChunkAssembly): void => {
     const { download } = run
     const { span, whole } = assembly
-    if (whole !== undefined) return handOver(download, run, assembly, whole)
+    if (whole !== undefined) {
+      if (assembly.handedOver) return
+      assembly.handedOver = true
+      cache.keep(download.representation, keyOf(download.representation, assembly.index), whole)
+      return sweep(download)
+    }
     if (run.position < span.end || cache.failure() !== undefined || fills >= MAX_FILLS) return
     const from = assembly.filledTo(span.start)
     const end = assembly.missingTo(from)
@@ -458,7 +456,7 @@ const make = Effect.gen(function*() {
       wake: undefined,
       distrusted: undefined
     }
-    download.viewers += 1
+    download.viewers.add(viewer)
     yield* Effect.addFinalizer((exit) =>
       Effect.sync(() => {
         const { run } = viewer
@@ -467,7 +465,7 @@ const make = Effect.gen(function*() {
           run.keepUntil = Math.max(run.keepUntil, roundUp(viewer.offset, representation.chunkSize, run.end))
         }
         leave(viewer)
-        download.viewers -= 1
+        download.viewers.delete(viewer)
         forget(download)
       })
     )

@@ -17,6 +17,8 @@ export class MemoryDisk extends Context.Service<MemoryDisk, {
   readonly erase: (path: string) => void
   /** Power fails: of a file that was not synced, only a part is there afterwards, as `keep` (0 to 1) says for each. */
   readonly crash: (keep: () => number) => void
+  /** Files that are open are so no longer, as at the end of a process. */
+  readonly closeAll: () => void
   /** How many files are open. */
   readonly handles: () => number
   /** What files take, in bytes: whole blocks, without directories and what others have written. */
@@ -52,8 +54,8 @@ const make = () => {
   const nodes = new Map<string, Node>()
   let handles = 0
   let changes = 0
-  /** Counts crashes: a file that was open before one is not open after it. */
-  let uptime = 0
+  /** A file that was opened in an earlier one is open no longer. */
+  let generation = 0
 
   const blocks = (length: number): number => Math.ceil(length / BLOCK_BYTES) * BLOCK_BYTES
   const occupied = (): number => {
@@ -85,7 +87,10 @@ const make = () => {
     crash: (keep) => {
       for (const node of nodes.values()) if (!node.synced) node.length = Math.floor(node.length * keep())
       changes += 1
-      uptime += 1
+      disk.closeAll()
+    },
+    closeAll: () => {
+      generation += 1
       handles = 0
     },
     handles: () => handles,
@@ -163,11 +168,11 @@ const make = () => {
           const node = known ?? { bytes: new Uint8Array(), length: 0, synced: false, modified: now }
           nodes.set(path, node)
           handles += 1
-          return Effect.succeed({ file: fileOf(path, node), since: uptime })
+          return Effect.succeed({ file: fileOf(path, node), since: generation })
         }),
         ({ since }) =>
           Effect.sync(() => {
-            if (since === uptime) handles -= 1
+            if (since === generation) handles -= 1
           })
       ).pipe(Effect.map(({ file }) => file)),
     rename: (from, to) =>
