@@ -39,7 +39,7 @@ const LogLevelFromEnvironment = Layer.effect(
 )
 
 const Logging = Layer.mergeAll(
-  Logger.layer([process.stderr.isTTY ? Logger.consolePretty() : Logger.consoleLogFmt]),
+  Logger.layer([process.stderr.isTTY ? Logger.consolePretty() : Logger.withConsoleError(Logger.formatLogFmt)]),
   Layer.succeed(Logger.LogToStderr, true),
   LogLevelFromEnvironment
 )

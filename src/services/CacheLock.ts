@@ -4,6 +4,7 @@ import { connect, createServer } from "node:net"
 import { type CacheError, errnoOf, fromErrno, fromPlatformError, IoError } from "../domain/CacheError.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { DiskGate } from "./DiskGate.ts"
+import { makeDirectories } from "./makeDirectories.ts"
 
 /**
  * One process for one cache directory. The lock is a Unix socket in it that the owner listens on: the system closes it
@@ -76,7 +77,7 @@ const make = Effect.gen(function*() {
   )
 
   const take = Effect.gen(function*() {
-    yield* io("mkdir", fs.makeDirectory(root, { recursive: true }))
+    yield* gate.pass(makeDirectories(fs, path, root))
     // The socket is made by the main thread, which a disk that hangs must not hold: so it has to answer first.
     const trial = path.join(root, `${name}-${session}.tmp`)
     yield* io("write", Effect.andThen(fs.writeFile(trial, new Uint8Array(1)), fs.remove(trial)))

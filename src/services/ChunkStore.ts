@@ -6,6 +6,7 @@ import { Representation } from "../domain/Representation.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { decode, encodeHeader, HEADER_BYTES } from "./chunkFile.ts"
 import { DiskGate } from "./DiskGate.ts"
+import { makeDirectories } from "./makeDirectories.ts"
 
 /** A chunk as it lies in the store. */
 export interface StoredChunk {
@@ -118,13 +119,9 @@ const makeOnDisk = Effect.gen(function*() {
       for (const part of parts) yield* io("write", temporary, file.writeAll(part))
       yield* io("sync", temporary, file.sync)
     }))
-    yield* closing(temporary, write).pipe(
-      Effect.catchIf(missing, () =>
-        Effect.andThen(
-          io("mkdir", directory, fs.makeDirectory(directory, { recursive: true })),
-          closing(temporary, write)
-        )),
-      Effect.andThen(io("rename", target, fs.rename(temporary, target))),
+    const whole = Effect.andThen(closing(temporary, write), io("rename", target, fs.rename(temporary, target)))
+    yield* whole.pipe(
+      Effect.catchIf(missing, () => Effect.andThen(makeDirectories(fs, path, directory), whole)),
       Effect.onError(() => Effect.ignore(fs.remove(temporary, { force: true })))
     )
   }, Effect.uninterruptible)

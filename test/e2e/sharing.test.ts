@@ -1,0 +1,172 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { chunkFiles, temporaryDirectory } from "../support/disks.ts"
+import { eventually, eventuallyHit, openView, startProgram, view } from "../support/Program.ts"
+import { fileOf, makeGate, makeTestOrigin, MiB, sha256, type TestOrigin } from "../support/TestOrigin.ts"
+
+const start = Effect.fnUntraced(function*(origin: TestOrigin) {
+  const directory = yield* temporaryDirectory
+  const program = yield* startProgram([origin.url, "--cache-dir", directory, "--min-free", "0", "--memory", "4MiB"])
+  return { ...program, directory }
+})
+
+/** Requests for bytes; the program also looks at the start whether the origin answers. */
+const gets = (origin: TestOrigin) => origin.requests.filter(({ method }) => method === "GET")
+
+const hashOf = (origin: TestOrigin, path: string, start?: number, end?: number) =>
+  sha256(origin.files.get(path)!.bytes.subarray(start, end))
+
+describe("viewers of one file", () => {
+  it.live(
+    "fifty at once cost the origin one transfer, and each gets bytes while it goes on",
+    () =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        const size = 16 * MiB
+        // Not even the first chunk is whole before each viewer has something of it.
+        const gate = makeGate()
+        const hold = { after: 256 * 1024, until: gate.opened }
+        origin.files.set("/film", fileOf(size, 1, { rate: 20_000_000, hold }))
+        const { url } = yield* start(origin)
+        const viewers = yield* Effect.forEach(Array.from({ length: 50 }), () => openView(`${url}/film`), {
+          concurrency: "unbounded"
+        })
+        yield* Effect.forEach(viewers, ({ readTo }) => readTo(1), { concurrency: "unbounded" })
+        assert.strictEqual(origin.bodyBytes(), hold.after)
+        yield* gate.open
+        const seen = yield* Effect.forEach(viewers, ({ rest }) => rest, { concurrency: "unbounded" })
+        const hash = hashOf(origin, "/film")
+        for (const { sha256, size: received } of seen) {
+          assert.strictEqual(received, size)
+          assert.strictEqual(sha256, hash)
+        }
+        assert.isAtMost(origin.bodyBytes(), size * 1.01)
+        assert.strictEqual(gets(origin).length, 1)
+      }),
+    30_000
+  )
+
+  it.live("a slow one slows no other, nor takes in what it does not read", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const size = 64 * MiB
+      origin.files.set("/film", fileOf(size, 1))
+      const { url } = yield* start(origin)
+      const slow = yield* openView(`${url}/film`)
+      yield* slow.readTo(MiB)
+      // The origin sends no more than what fits into the buffers on the way.
+      let before = -1
+      yield* eventually(
+        "the origin to pause",
+        Effect.suspend(() => {
+          const sent = origin.bodyBytes()
+          const paused = sent === before
+          before = sent
+          return Effect.delay(Effect.succeed(paused), "200 millis")
+        })
+      )
+      assert.isBelow(origin.bodyBytes(), size / 2)
+      const quick = yield* Effect.all([view(`${url}/film`), view(`${url}/film`)], { concurrency: 2 })
+      const hash = hashOf(origin, "/film")
+      for (const { sha256 } of quick) assert.strictEqual(sha256, hash)
+      assert.isBelow(slow.received(), size / 2)
+      assert.strictEqual((yield* slow.rest).sha256, hash)
+      assert.isAtMost(origin.bodyBytes(), size * 1.01)
+    }), 30_000)
+
+  it.live("the last one to leave ends the transfer, and no one before", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const size = 64 * MiB
+      origin.files.set("/film", fileOf(size, 1, { rate: 8 * MiB }))
+      const { url } = yield* start(origin)
+      const watch = (bytes: number) =>
+        Effect.scoped(Effect.flatMap(openView(`${url}/film`), ({ readTo }) => readTo(bytes)))
+      const last = yield* Effect.forkChild(watch(6 * MiB))
+      yield* watch(MiB)
+      const [request] = gets(origin)
+      assert.isFalse(request!.aborted)
+      yield* Fiber.join(last)
+      yield* eventually("the transfer to be aborted", Effect.sync(() => request!.aborted))
+      assert.strictEqual(gets(origin).length, 1)
+      assert.isBelow(origin.bodyBytes(), 16 * MiB)
+    }), 30_000)
+})
+
+describe("a range of a file that is not cached", () => {
+  it.live("is asked for from the sought byte on", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const size = 16 * MiB
+      origin.files.set("/film", fileOf(size, 1))
+      const { url } = yield* start(origin)
+      const sought = 9 * MiB + 123_456
+      const seen = yield* view(`${url}/film`, { range: `bytes=${sought}-` })
+      assert.strictEqual(seen.status, 206)
+      assert.strictEqual(seen.headers["content-range"], `bytes ${sought}-${size - 1}/${size}`)
+      assert.strictEqual(seen.sha256, hashOf(origin, "/film", sought))
+      assert.match(gets(origin)[0]!.headers.range ?? "", new RegExp(`^bytes=${sought}-`))
+    }), 30_000)
+
+  it.live("costs the chunks that it touches, and only once", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      origin.files.set("/film", fileOf(16 * MiB, 1))
+      const { directory, url } = yield* start(origin)
+      const seek = Effect.fnUntraced(function*(start: number, end: number) {
+        const seen = yield* view(`${url}/film`, { range: `bytes=${start}-${end - 1}` })
+        assert.strictEqual(seen.status, 206)
+        assert.strictEqual(seen.sha256, hashOf(origin, "/film", start, end))
+        return seen.headers["cache-status"]
+      })
+      const stored = (...indices: ReadonlyArray<number>) =>
+        eventually(
+          `chunks ${indices.join(", ")} on disk`,
+          Effect.sync(() => chunkFiles(directory).map(({ index }) => index).join() === indices.join())
+        )
+
+      yield* seek(2.5 * MiB, 3.5 * MiB)
+      yield* stored(2, 3)
+      assert.isAtMost(origin.bodyBytes(), 2 * MiB)
+
+      // Two of its four chunks are there.
+      yield* seek(1.5 * MiB, 4.5 * MiB)
+      yield* stored(1, 2, 3, 4)
+      assert.isAtMost(origin.bodyBytes(), 4 * MiB)
+
+      origin.reset()
+      assert.strictEqual(yield* seek(MiB, 5 * MiB), "spillway; hit")
+      assert.strictEqual(yield* seek(1.25 * MiB, 1.25 * MiB + 1), "spillway; hit")
+      assert.deepStrictEqual(origin.requests, [])
+    }), 30_000)
+})
+
+describe("a second view", () => {
+  it.live("costs the origin nothing while the file is fresh", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      origin.files.set("/film", fileOf(9 * MiB + 1, 1))
+      const { url } = yield* start(origin)
+      yield* view(`${url}/film`)
+      yield* eventuallyHit(`${url}/film`)
+      origin.reset()
+      assert.strictEqual((yield* view(`${url}/film`)).sha256, hashOf(origin, "/film"))
+      assert.deepStrictEqual(origin.requests, [])
+    }), 30_000)
+
+  it.live("costs a question and no byte where the origin says nothing of freshness", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const size = 9 * MiB + 1
+      origin.files.set("/film", fileOf(size, 1, { headers: {} }))
+      const { directory, url } = yield* start(origin)
+      yield* view(`${url}/film`)
+      yield* eventually("all chunks on disk", Effect.sync(() => chunkFiles(directory).length === 10))
+      origin.reset()
+      const { headers, sha256 } = yield* view(`${url}/film`)
+      assert.strictEqual(sha256, hashOf(origin, "/film"))
+      assert.strictEqual(headers["cache-status"], "spillway; fwd=stale; fwd-status=304")
+      assert.strictEqual(origin.requests.length, 1)
+      assert.strictEqual(origin.bodyBytes(), 0)
+    }), 30_000)
+})
