@@ -1,4 +1,5 @@
 import { type PlatformError, Predicate, Schema } from "effect"
+import { constants } from "node:os"
 
 /**
  * What can go wrong between Spillway and its disk, by what can be done about it.
@@ -56,9 +57,14 @@ export const fromErrno = (errno: string, operation: string, path: string): Cache
   }
 }
 
-/** The errno inside an error of Node's, or `UNKNOWN`. */
-export const errnoOf = (cause: unknown): string =>
-  Predicate.hasProperty(cause, "code") && typeof cause.code === "string" ? cause.code : "UNKNOWN"
+/** The errno inside an error of Node's, or `UNKNOWN`. For some, such as EDQUOT, Node has a number and no name. */
+export const errnoOf = (cause: unknown): string => {
+  if (Predicate.hasProperty(cause, "code") && typeof cause.code === "string" && /^[A-Z_0-9]+$/.test(cause.code)) {
+    return cause.code
+  }
+  const number = Predicate.hasProperty(cause, "errno") && typeof cause.errno === "number" ? Math.abs(cause.errno) : 0
+  return Object.entries(constants.errno).find(([, value]) => value === number)?.[0] ?? "UNKNOWN"
+}
 
 /** `PlatformError` has a tag of its own for few errnos (ENOSPC and EROFS are `Unknown`), so the cause is asked. */
 export const fromPlatformError =

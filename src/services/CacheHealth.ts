@@ -35,6 +35,12 @@ export class CacheHealth extends Context.Service<CacheHealth, {
  */
 const PROBE_INTERVAL = { shortest: Duration.millis(250), longest: Duration.seconds(5), forgiven: 30_000 }
 
+/** What a probe writes, unless the disk was full: then it writes a chunk. */
+const PROBE_BYTES = 8
+
+/** How often it is seen to that the lock is still there. */
+const LOCK_INTERVAL = Duration.seconds(30)
+
 /** A probe that takes longer has failed, though it succeeds. */
 const PROBE_DEADLINE = Duration.seconds(1)
 
@@ -60,6 +66,11 @@ const make = Effect.gen(function*() {
   let pause = PROBE_INTERVAL.shortest
   let usableSince = 0
 
+  const unwritable = () => {
+    const state = observed.current()
+    return state._tag === "Usable" ? undefined : state.error
+  }
+
   const report = (error: CacheError) =>
     Effect.clockWith((clock) => {
       const before = observed.current()
@@ -81,11 +92,12 @@ const make = Effect.gen(function*() {
       )
     })
 
-  // A probe of a few bytes may still find room on a disk where no chunk does. Whoever finds the directory writable first takes
-  // the lock as well.
-  const probe = Effect.scoped(
-    lock.acquire.pipe(Effect.andThen(monitor.reserve(bytesOnDisk(chunkSize))), Effect.andThen(store.probe))
-  ).pipe(
+  // A probe of a few bytes may still find room on a disk where no chunk does, and a quota is not seen in the disk's free space.
+  // Whoever finds the directory writable first takes the lock as well.
+  const probe = Effect.scoped(lock.acquire.pipe(
+    Effect.andThen(monitor.reserve(bytesOnDisk(chunkSize))),
+    Effect.andThen(Effect.suspend(() => store.probe(unwritable()?._tag === "DiskFull" ? chunkSize : PROBE_BYTES)))
+  )).pipe(
     Effect.timed,
     Effect.flatMap(([took]) =>
       Duration.isGreaterThan(took, PROBE_DEADLINE)
@@ -122,11 +134,11 @@ const make = Effect.gen(function*() {
   )
   if (observed.current()._tag === "Usable") yield* Metric.update(usableGauge, 1)
   yield* Effect.forkScoped(Effect.forever(recover))
-
-  const unwritable = () => {
-    const state = observed.current()
-    return state._tag === "Usable" ? undefined : state.error
-  }
+  yield* Effect.sleep(LOCK_INTERVAL).pipe(
+    Effect.andThen(Effect.suspend(() => unwritable() === undefined ? Effect.catch(lock.acquire, report) : Effect.void)),
+    Effect.forever,
+    Effect.forkScoped
+  )
 
   return CacheHealth.of({
     state: observed.current,

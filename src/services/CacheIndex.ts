@@ -121,10 +121,11 @@ const make = Effect.gen(function*() {
   // The whole store. What was loaded in the meantime is entered already, and `enter` leaves it as it is.
   yield* store.resources.pipe(
     Stream.mapEffect((resource) =>
-      Effect.flatMap(
-        store.list(resource),
-        (keys) => Effect.forEach(keys, (key) => store.stat(key), { concurrency: SCAN_CONCURRENCY })
-      )
+      Effect.flatMap(store.list(resource), (keys) =>
+        // Only a manifest, left by a process that ended before the first chunk was written.
+        keys.length === 0
+          ? Effect.as(Effect.ignore(store.removeResource(resource)), [])
+          : Effect.forEach(keys, (key) => store.stat(key), { concurrency: SCAN_CONCURRENCY }))
     ),
     Stream.runCollect,
     Effect.tap((found) =>

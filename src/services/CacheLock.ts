@@ -12,7 +12,7 @@ import { makeDirectories } from "./makeDirectories.ts"
  */
 export class CacheLock extends Context.Service<CacheLock, {
   /**
-   * Takes the lock, or does nothing when it is held already. Fails with `IoError` and the errno `LOCKED` when another process
+   * Takes the lock, also again when its file was removed, or does nothing when it is held. Fails with `IoError` and the errno `LOCKED` when another process
    * has it, and with what the disk says when it cannot be taken.
    */
   readonly acquire: Effect.Effect<void, CacheError>
@@ -62,13 +62,12 @@ const make = Effect.gen(function*() {
   const root = path.join(directory, "v1")
   const name = "lock"
   const session = Math.abs(yield* Random.nextInt).toString(36)
-  let held = false
+  let held: Scope.Closeable | "impossible" | undefined
 
   const io = <A>(operation: string, effect: Effect.Effect<A, Parameters<ReturnType<typeof fromPlatformError>>[0]>) =>
     gate.pass(Effect.mapError(effect, fromPlatformError(operation, path.join(root, name))))
 
-  /** A socket's path may have some hundred characters; by way of an open directory it is short. */
-  const openRoot = Effect.acquireRelease(
+  const directoryHandle = Effect.acquireRelease(
     Effect.tryPromise({
       try: () => open(root, "r"),
       catch: (cause) => fromErrno(errnoOf(cause), "open", root)
@@ -76,17 +75,20 @@ const make = Effect.gen(function*() {
     (handle) => Effect.promise(() => handle.close())
   )
 
-  const take = Effect.gen(function*() {
-    yield* gate.pass(makeDirectories(fs, path, root))
-    // The socket is made by the main thread, which a disk that hangs must not hold: so it has to answer first.
-    const trial = path.join(root, `${name}-${session}.tmp`)
-    yield* io("write", Effect.andThen(fs.writeFile(trial, new Uint8Array(1)), fs.remove(trial)))
-    const handle = yield* openRoot
+  const removeFile = (file: string) => io("unlink", fs.remove(path.join(root, file), { force: true }))
+
+  /**
+   * Listens, and links the socket to the lock's name, which only one can do. A socket's path may have some hundred characters;
+   * by way of an open directory it is short. That is closed again, so that Node, which removes the path of a socket that it
+   * closes, and waits for that, does not get to the disk.
+   */
+  const claim = Effect.fnUntraced(function*(scope: Scope.Scope) {
+    const handle = yield* directoryHandle
     const at = (file: string) =>
       process.platform === "linux" ? `/proc/self/fd/${handle.fd}/${file}` : path.join(root, file)
     const own = `${name}-${session}`
-    yield* listen(at(own))
-    const claim = io("open", fs.link(path.join(root, own), path.join(root, name)))
+    yield* Scope.provide(listen(at(own)), scope)
+    const link = io("open", fs.link(path.join(root, own), path.join(root, name)))
     // Left by a process that was killed, or not. Whoever moves it away must still look at what it was that moved.
     const replace = Effect.gen(function*() {
       const taken = new IoError({ errno: "LOCKED", operation: "open", path: path.join(root, name) })
@@ -97,37 +99,49 @@ const make = Effect.gen(function*() {
         yield* io("rename", fs.rename(path.join(root, stale), path.join(root, name)))
         return yield* taken
       }
-      yield* io("unlink", fs.remove(path.join(root, stale), { force: true }))
-      return yield* claim
+      yield* removeFile(stale)
+      return yield* link
     })
-    const settled = Effect.catchIf(claim, ({ errno }) => errno === "EEXIST", () => replace)
-    yield* Effect.ensuring(settled, Effect.ignore(io("unlink", fs.remove(path.join(root, own), { force: true }))))
+    const settled = Effect.catchIf(link, ({ errno }) => errno === "EEXIST", () => replace)
+    yield* Effect.ensuring(settled, Effect.ignore(removeFile(own)))
+  }, Effect.scoped)
+
+  const take = Effect.gen(function*() {
+    yield* gate.pass(makeDirectories(fs, path, root))
+    // The socket is made by the main thread, which a disk that hangs must not hold: so it has to answer first.
+    const trial = path.join(root, `${name}-${session}.tmp`)
+    yield* io("write", Effect.andThen(fs.writeFile(trial, new Uint8Array(1)), fs.remove(trial)))
+    yield* claim(yield* Effect.scope)
     yield* Effect.addFinalizer(() =>
-      io("unlink", fs.remove(path.join(root, name), { force: true })).pipe(
-        Effect.interruptible,
-        Effect.timeout("1 second"),
-        Effect.ignore
-      )
+      removeFile(name).pipe(Effect.interruptible, Effect.timeout("1 second"), Effect.ignore)
     )
   })
 
-  const acquire = Effect.suspend(() => {
-    if (held) return Effect.void
-    return Effect.gen(function*() {
-      const scope = yield* Scope.fork(layerScope)
-      yield* Scope.provide(take, scope).pipe(
-        Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause))),
-        // The trial could write there, so it is not the permission that is missing.
-        Effect.catchIf(
-          ({ errno, operation }) => operation === "open" && unsupported.has(errno),
-          (error) =>
-            Effect.logWarning("The cache's file system has no locks: see to it that no other process uses it").pipe(
-              Effect.annotateLogs({ errno: error.errno, path: error.path })
-            )
-        )
-      )
-      held = true
-    })
+  /** The lock goes with the directory, when somebody removes that. */
+  const isThere = io("stat", fs.stat(path.join(root, name))).pipe(
+    Effect.as(true),
+    Effect.catchIf(({ errno }) => errno === "ENOENT", () => Effect.succeed(false))
+  )
+
+  const acquire = Effect.gen(function*() {
+    if (held !== undefined) {
+      if (held === "impossible" || (yield* isThere)) return
+      yield* Scope.close(held, Exit.void)
+      held = undefined
+    }
+    const scope = yield* Scope.fork(layerScope)
+    held = yield* Effect.as(Scope.provide(take, scope), scope).pipe(
+      Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause))),
+      // The trial could write there, so it is not the permission that is missing.
+      Effect.catchIf(({ errno, operation }) => operation === "open" && unsupported.has(errno), (error) =>
+        Effect.as(
+          Effect.logWarning("The cache's file system has no locks: see to it that no other process uses it").pipe(
+            Effect.annotateLogs({ errno: error.errno, path: error.path })
+          ),
+          "impossible" as const
+        ))
+    )
   })
+
   return CacheLock.of({ acquire })
 })

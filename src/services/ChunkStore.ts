@@ -56,8 +56,8 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   readonly touch: (key: ChunkKey) => Effect.Effect<void, CacheError>
   /** The resources of which anything is kept. Removes what an interrupted write left behind. */
   readonly resources: Stream.Stream<string, CacheError>
-  /** Writes, reads and removes a small file: succeeds when the store can be used. */
-  readonly probe: Effect.Effect<void, CacheError>
+  /** Writes, reads and removes a file of so many bytes: succeeds when the store can be used. */
+  readonly probe: (bytes: number) => Effect.Effect<void, CacheError>
 }>()("spillway/services/ChunkStore") {
   /** Chunks in the directory of `CacheConfig`, through the `FileSystem` in context. */
   static readonly layer: Layer.Layer<
@@ -191,11 +191,10 @@ const makeOnDisk = Effect.gen(function*() {
     )
   )
 
-  const probe = Effect.gen(function*() {
+  const probe = Effect.fnUntraced(function*(bytes: number) {
     const at = path.join(root, `probe-${session}-${temporaries++}${TEMPORARY}`)
-    yield* writeFile(at, [Buffer.from("spillway")])
-    yield* closing(at, readFile(at, 8))
-    yield* remove(at)
+    yield* writeFile(at, [Buffer.alloc(bytes)])
+    yield* closing(at, readFile(at, bytes)).pipe(Effect.ensuring(Effect.ignore(remove(at))))
   })
 
   const read = Effect.fnUntraced(function*(key: ChunkKey, length: number) {
@@ -236,7 +235,7 @@ const makeOnDisk = Effect.gen(function*() {
     stat: (key) => gate.pass(stat(key)),
     touch: (key) => gate.pass(touch(key)),
     resources,
-    probe: gate.pass(probe)
+    probe: (bytes) => gate.pass(probe(bytes))
   })
 })
 
@@ -287,6 +286,6 @@ const makeInMemory = () => {
     resources: Stream.suspend(() =>
       Stream.fromIterable(new Set([...manifests.keys(), ...[...chunks.values()].map(({ key }) => key.resource)]))
     ),
-    probe: Effect.void
+    probe: () => Effect.void
   })
 }

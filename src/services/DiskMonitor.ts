@@ -101,7 +101,8 @@ const make = Effect.fnUntraced(function*(
     }
   }, (effect, bytes) => Effect.onError(effect, () => Effect.sync(() => release(bytes))))
 
-  const reserve = (bytes: number) => Effect.acquireRelease(promise(bytes), () => Effect.sync(() => release(bytes)))
+  const reserve = (bytes: number) =>
+    Effect.acquireRelease(promise(bytes), () => Effect.sync(() => release(bytes)), { interruptible: true })
 
   // What keeps the disk from being read is reported by those who need it.
   yield* look.pipe(

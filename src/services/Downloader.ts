@@ -1,24 +1,13 @@
-import { Cause, Context, Duration, Effect, Exit, FiberSet, Layer, Random, Scope, Stream } from "effect"
-import type { Fiber } from "effect"
-import { type ByteRange, formatRange, parseContentRange } from "../domain/ByteRange.ts"
+import { Cause, Context, Effect, Exit, FiberSet, Layer, type Scope, Stream } from "effect"
+import type { ByteRange } from "../domain/ByteRange.ts"
 import { type ChunkKey, indexAt, roundUp, span } from "../domain/Chunk.ts"
-import {
-  isTransient,
-  OriginBodyFailed,
-  type OriginError,
-  OriginUnexpected,
-  RepresentationChanged
-} from "../domain/OriginError.ts"
-import { isSame, type OriginHead, type Representation } from "../domain/Representation.ts"
+import { OriginBodyFailed, type OriginError } from "../domain/OriginError.ts"
+import type { Representation } from "../domain/Representation.ts"
 import { ChunkAssembly } from "./ChunkAssembly.ts"
 import { ChunkCache } from "./ChunkCache.ts"
-import { Origin, type OriginResponse } from "./Origin.ts"
-
-/** An answer of the origin whose body is about to be read, with the scope that holds its connection. */
-export interface OpenTransfer {
-  readonly response: OriginResponse
-  readonly scope: Scope.Closeable
-}
+import { Origin } from "./Origin.ts"
+import { covers, type Download, findRun, reconsider, type Run, sweep, type Viewer } from "./Run.ts"
+import { makeTransfer, type OpenTransfer } from "./transferRun.ts"
 
 /**
  * One viewer's place in a representation. It keeps the run that it has joined alive, also while the viewer reads from the
@@ -61,59 +50,11 @@ export class Downloader extends Context.Service<Downloader, {
   )
 }
 
-/** How far a run goes ahead of its fastest viewer, in bytes. */
-const READ_AHEAD_BYTES = 1024 ** 2
-
-/** A viewer waits for a run that is this close behind its byte rather than start another, in bytes. */
-const JOIN_BYTES = 64 * 1024
-
 /** How many chunks ahead a new run looks for one that is there already, to ask the origin for no more than is missing. */
 const LOOK_AHEAD_CHUNKS = 256
 
 /** How many fronts of chunks are filled in behind seeking viewers at a time. */
 const MAX_FILLS = 8
-
-/** How often a transfer is tried again without a byte having arrived in between. */
-const RETRIES = 3
-
-/** The pause before the first of these, doubled before each further one, give or take a half. */
-const RETRY_PAUSE = Duration.millis(100)
-
-interface Viewer {
-  offset: number
-  readonly end: number
-  run: Run | undefined
-  wake: (() => void) | undefined
-  /** The chunk that could not be read from the cache. */
-  distrusted: number | undefined
-}
-
-interface Run {
-  readonly download: Download
-  /** The chunk that it was started for. */
-  readonly first: number
-  /** The next byte to arrive. */
-  position: number
-  readonly end: number
-  /** Its origin sends everything from the first byte on, so that it serves viewers at any later place. */
-  sequential: boolean
-  readonly viewers: Set<Viewer>
-  /** It goes on to here even if nobody is left to watch. */
-  keepUntil: number
-  readonly isFill: boolean
-  active: boolean
-  failure: OriginError | undefined
-  wake: (() => void) | undefined
-  fiber: Fiber.Fiber<unknown, unknown> | undefined
-}
-
-/** All that goes on for one representation. */
-interface Download {
-  readonly representation: Representation
-  readonly assemblies: Map<number, ChunkAssembly>
-  readonly runs: Set<Run>
-  readonly viewers: Set<Viewer>
-}
 
 const make = Effect.gen(function*() {
   const origin = yield* Origin
@@ -155,7 +96,7 @@ const make = Effect.gen(function*() {
     download: Download,
     from: number,
     end: number,
-    options: { readonly keepUntil?: number; readonly isFill?: boolean; readonly transfer?: OpenTransfer } = {}
+    options: { readonly keepUntil?: number; readonly isFill?: boolean; readonly opened?: OpenTransfer } = {}
   ): Run => {
     const sequential = !download.representation.acceptsRanges
     const run: Run = {
@@ -175,29 +116,12 @@ const make = Effect.gen(function*() {
     download.runs.add(run)
     if (run.isFill) fills += 1
     run.fiber = fork(
-      transferAll(run, options.transfer).pipe(
+      transfer(run, options.opened).pipe(
         Effect.onExit((exit) => Effect.sync(() => endRun(run, exit))),
         Effect.ignoreCause
       )
     )
     return run
-  }
-
-  /**
-   * Lets go of chunks that no run works on. One that is whole stays at hand while a viewer is about to need it, so that viewers
-   * right behind a run need neither tier of the cache.
-   */
-  const sweep = ({ assemblies, runs, viewers }: Download): void => {
-    for (const { handedOver, index, span } of assemblies.values()) {
-      // Whoever the first run was started for is on the way.
-      let wanted = handedOver && viewers.size === 0 && runs.size > 0
-      if (handedOver) {
-        for (const { offset } of viewers) wanted ||= offset < span.end && offset + READ_AHEAD_BYTES >= span.start
-      } else {
-        for (const { end, position } of runs) wanted ||= position < span.end && end > span.start
-      }
-      if (!wanted) assemblies.delete(index)
-    }
   }
 
   const endRun = (run: Run, exit: Exit.Exit<void, OriginError>): void => {
@@ -218,37 +142,6 @@ const make = Effect.gen(function*() {
     sweep(download)
     for (const viewer of run.viewers) viewer.wake?.()
     forget(download)
-  }
-
-  /** Whether the run should go on now, wait for its viewers, or end because none is left. */
-  const demand = (run: Run): "go" | "wait" | "end" => {
-    if (run.position < run.keepUntil) return "go"
-    if (run.viewers.size === 0) return "end"
-    for (const viewer of run.viewers) if (run.position < viewer.offset + READ_AHEAD_BYTES) return "go"
-    return "wait"
-  }
-
-  const awaitDemand = (run: Run): Effect.Effect<"go" | "end"> =>
-    Effect.callback((resume) => {
-      const look = () => {
-        const wanted = demand(run)
-        if (wanted === "wait") return false
-        run.wake = undefined
-        resume(Effect.succeed(wanted))
-        return true
-      }
-      if (look()) return
-      run.wake = look
-      return Effect.sync(() => run.wake = undefined)
-    })
-
-  /** Tells a run that what its viewers want has changed. */
-  const reconsider = (run: Run): void => {
-    if (demand(run) === "end") {
-      // Nobody joins it from now on, though it takes a moment to end.
-      run.active = false
-      run.fiber?.interruptUnsafe()
-    } else run.wake?.()
   }
 
   /** Takes `bytes`, which belong at `run.position`. `false` when the run has met bytes that are there already. */
@@ -303,87 +196,9 @@ const make = Effect.gen(function*() {
     if (!underWay) startRun(download, from, end, { keepUntil: end, isFill: true })
   }
 
-  /** Checks that an answer is of the wanted bytes: where its first byte belongs. */
-  const placeOf = (run: Run, head: OriginHead): Effect.Effect<number, OriginError> => {
-    const { representation } = run.download
-    const { url } = representation
-    const unexpected = (detail: string) => new OriginUnexpected({ url, status: head.status, detail })
-    if (head.status === 404 || head.status === 410 || head.status === 412 || head.status === 416) {
-      return Effect.fail(new RepresentationChanged({ url }))
-    }
-    if (head.status !== 200 && head.status !== 206) return Effect.fail(unexpected("no body of the file"))
-    if (!isSame(representation, head)) return Effect.fail(new RepresentationChanged({ url }))
-    if (head.status === 200) return Effect.succeed(0)
-    const place = parseContentRange(head.headers["content-range"])?.range.start
-    return place === run.position ? Effect.succeed(place) : Effect.fail(unexpected("another range than was asked for"))
-  }
-
-  const request = (run: Run) => {
-    const { representation } = run.download
-    const { position } = run
-    return origin.request({
-      method: "GET",
-      url: representation.url,
-      headers: run.sequential ? {} : { range: formatRange(position, run.end) }
-    })
-  }
-
-  /** One request, read until the run has what it wants. */
-  const transfer = Effect.fnUntraced(function*(run: Run, response: OriginResponse) {
-    let place = yield* placeOf(run, response)
-    if (place < run.position && run.position > 0 && !run.sequential) {
-      // The whole file came for a range. What nobody has seen yet may as well start at its beginning, to be kept.
-      run.sequential = true
-      if (run.viewers.size === 0 || [...run.viewers].every(({ offset }) => offset >= run.position)) run.position = 0
-    }
-    const pull = yield* Stream.toPull(response.body)
-    while (run.position < run.end) {
-      for (const bytes of yield* pull) {
-        // After a retry without range support, the bytes up to the position have been seen.
-        const fresh = place < run.position ? bytes.subarray(run.position - place) : bytes
-        place += bytes.length
-        if (fresh.length > 0 && !accept(run, fresh)) return
-      }
-      if (run.position < run.end && (yield* awaitDemand(run)) === "end") return
-    }
-  })
-
-  const transferAll = Effect.fnUntraced(function*(run: Run, first: OpenTransfer | undefined) {
-    const endedEarly = (cause: unknown) =>
-      new OriginBodyFailed({ url: run.download.representation.url, offset: run.position, cause })
-    const attempt = (opened: OpenTransfer | undefined) =>
-      (opened === undefined
-        ? Effect.scoped(Effect.flatMap(request(run), (response) => transfer(run, response)))
-        : Effect.onExit(
-          Scope.provide(transfer(run, opened.response), opened.scope),
-          (exit) => Scope.close(opened.scope, exit)
-        )).pipe(Effect.catchIf(Cause.isDone, () => Effect.fail(endedEarly("end of body"))))
-    let opened = first
-    let failures = 0
-    while (true) {
-      const before = run.position
-      const outcome = yield* Effect.result(attempt(opened))
-      opened = undefined
-      if (outcome._tag === "Success") return
-      const error = outcome.failure
-      failures = run.position > before ? 1 : failures + 1
-      if (!isTransient(error) || failures > RETRIES) return yield* error
-      const jitter = 0.5 + (yield* Random.next)
-      yield* Effect.sleep(Duration.times(RETRY_PAUSE, 2 ** (failures - 1) * jitter))
-      if (demand(run) === "end") return
-    }
-  })
+  const transfer = makeTransfer(origin, accept)
 
   // --- viewers ----------------------------------------------------------------------------------------------------
-
-  const covers = (run: Run, offset: number): boolean =>
-    run.active && run.position <= offset && offset < run.end &&
-    (run.sequential || offset - run.position <= JOIN_BYTES)
-
-  const findRun = (download: Download, offset: number): Run | undefined => {
-    for (const run of download.runs) if (covers(run, offset)) return run
-    return undefined
-  }
 
   const leave = (viewer: Viewer): void => {
     const { run } = viewer
@@ -483,10 +298,10 @@ const make = Effect.gen(function*() {
 
   return Downloader.of({
     view,
-    adopt: (representation, transfer, { end, start }) => {
+    adopt: (representation, opened, { end, start }) => {
       if (isRunning(representation, start)) return false
       const keepUntil = roundUp(start + 1, representation.chunkSize, end)
-      startRun(downloadOf(representation), start, end, { keepUntil, transfer })
+      startRun(downloadOf(representation), start, end, { keepUntil, opened })
       return true
     },
     isRunning

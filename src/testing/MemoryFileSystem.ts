@@ -150,8 +150,12 @@ const make = () => {
   }
 
   const fs = FileSystem.makeNoop({
-    makeDirectory: (path) =>
+    makeDirectory: (path, options) =>
       call(() => {
+        if (options?.recursive !== true) {
+          if (directories.has(path)) return Effect.fail(failure("EEXIST", "makeDirectory", path))
+          if (!directories.has(dirname(path))) return Effect.fail(failure("ENOENT", "makeDirectory", path))
+        }
         if (disk.capacity - used() < BLOCK_BYTES) return Effect.fail(failure("ENOSPC", "makeDirectory", path))
         for (let at = path; !directories.has(at); at = dirname(at)) directories.add(at)
         return Effect.void

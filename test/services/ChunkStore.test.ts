@@ -69,7 +69,7 @@ describe.each(["memory", "real"] as const)("the contract, %s", (kind) => {
 
   it.effect("probes", () =>
     Effect.gen(function*() {
-      yield* (yield* ChunkStore).probe
+      yield* (yield* ChunkStore).probe(8)
     }).pipe(Effect.provide(stack(kind))))
 })
 

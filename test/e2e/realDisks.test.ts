@@ -1,0 +1,363 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Scope } from "effect"
+import * as Fs from "node:fs"
+import { chunkFiles, ordinaryUser, setWritable, takeAllRoom, usedBytes } from "../support/disks.ts"
+import {
+  eventually,
+  eventuallyHit,
+  occurrences,
+  openView,
+  type Program,
+  startProgram,
+  view
+} from "../support/Program.ts"
+import {
+  freeze,
+  makeBtrfs,
+  makeExt4,
+  makeFuse,
+  makeReadOnly,
+  misbehave,
+  noBtrfs,
+  noExt4,
+  noFuse,
+  type RealDisk,
+  setQuota
+} from "../support/realDisks.ts"
+import { fileOf, makeTestOrigin, MiB, sha256, type TestOrigin } from "../support/TestOrigin.ts"
+
+for (const [what, reason] of Object.entries({ ext4: noExt4, btrfs: noBtrfs, FUSE: noFuse })) {
+  if (reason !== undefined) process.stderr.write(`skipped: no disks with ${what} here: ${reason}\n`)
+}
+if (typeof ordinaryUser === "string") process.stderr.write(`skipped: ${ordinaryUser}\n`)
+
+const startOn = (origin: TestOrigin, { mountPoint, prefix }: RealDisk, user?: ReadonlyArray<string>) =>
+  startProgram(
+    [origin.url, "--cache-dir", `${mountPoint}/cache`, "--chunk-size", "1MiB", "--min-free", "0", "--memory", "0"],
+    { prefix: prefix(user) }
+  )
+
+interface Health {
+  readonly status: string
+  readonly cache: { readonly state: string; readonly bytes: number; readonly error?: string; readonly errno?: string }
+}
+
+/** What the program says of itself. */
+const healthOf = ({ url }: Program) =>
+  Effect.promise(async () => {
+    const response = await fetch(`${url}/_spillway/health`)
+    assert.strictEqual(response.status, 200)
+    return await response.json() as Health
+  })
+
+const becomes = (program: Program, state: string) =>
+  eventually(`the cache to be ${state}`, Effect.map(healthOf(program), ({ cache }) => cache.state === state))
+
+/** What is seen at `url` is the file at `path`, all of it. */
+const seesWhole = Effect.fnUntraced(function*(program: Program, origin: TestOrigin, path: string) {
+  const seen = yield* view(program.url + path)
+  const { bytes } = origin.files.get(path)!
+  assert.strictEqual(seen.status, 200)
+  assert.strictEqual(seen.size, bytes.length)
+  assert.strictEqual(seen.sha256, sha256(bytes))
+  return seen.headers["cache-status"]
+})
+
+/** Starts to read `path` at `from`: the bytes before `to` at once, the rest is the effect that is returned. */
+const startToView = Effect.fnUntraced(
+  function*(program: Program, origin: TestOrigin, path: string, from: number, to: number) {
+    const viewer = yield* openView(program.url + path, { range: `bytes=${from}-` })
+    yield* viewer.readTo(to - from)
+    const rest = Effect.map(viewer.rest, (seen) => {
+      assert.strictEqual(seen.status, 206)
+      assert.strictEqual(seen.sha256, sha256(origin.files.get(path)!.bytes.subarray(from)))
+    })
+    return { rest }
+  }
+)
+
+const RATE = 4 * MiB
+
+/** How much later than the origin gives its bytes a viewer may have them, whatever the disk does. */
+const DELAY_MILLIS = 3000
+
+/** Something that is wrong with a disk until the scope closes, and what the program makes of it. */
+interface Outage {
+  readonly strike: Effect.Effect<void, never, Scope.Scope>
+  readonly error: string
+  readonly errno: string
+  readonly detail: string
+  /** Seconds that viewers go on meanwhile. */
+  readonly seconds?: number
+}
+
+/** Viewers in mid-stream, of bytes that are cached and that are not, when a disk fails; and all is well again afterwards. */
+const survives = Effect.fnUntraced(function*(program: Program, origin: TestOrigin, outage: Outage) {
+  const size = (outage.seconds ?? 3) * RATE
+  origin.files.set("/film", fileOf(size, 1, { rate: RATE }))
+  origin.files.set("/kept", fileOf(8 * MiB, 2))
+  for (const [index, path] of ["/fresh", "/other", "/later"].entries()) {
+    origin.files.set(path, fileOf(3 * MiB, index + 3))
+  }
+  yield* seesWhole(program, origin, "/kept")
+  yield* eventuallyHit(`${program.url}/kept`)
+
+  const started = performance.now()
+  const viewers = [
+    yield* startToView(program, origin, "/film", 0, 1.5 * MiB),
+    yield* startToView(program, origin, "/film", 0, MiB),
+    yield* startToView(program, origin, "/film", size / 2 + 1, size / 2 + MiB),
+    yield* startToView(program, origin, "/kept", 0, MiB),
+    yield* startToView(program, origin, "/kept", 4 * MiB + 1, 5 * MiB)
+  ]
+  yield* Effect.scoped(Effect.gen(function*() {
+    yield* outage.strike
+    const rest = yield* Effect.forkChild(Effect.forEach(viewers, ({ rest }) => rest, { concurrency: "unbounded" }))
+    const struck = performance.now()
+    for (const path of ["/fresh", "/kept"]) yield* seesWhole(program, origin, path)
+    assert.isBelow(performance.now() - struck, DELAY_MILLIS)
+    yield* becomes(program, "unusable")
+    const { cache } = yield* healthOf(program)
+    assert.strictEqual(cache.error, outage.error)
+    assert.strictEqual(cache.errno, outage.errno)
+    assert.strictEqual(yield* seesWhole(program, origin, "/other"), `spillway; fwd=bypass; detail=${outage.detail}`)
+    yield* seesWhole(program, origin, "/kept")
+    yield* Fiber.join(rest)
+    assert.isBelow(performance.now() - started, size / RATE * 1000 + DELAY_MILLIS)
+    assert.strictEqual((yield* healthOf(program)).cache.state, "unusable")
+    assert.strictEqual(occurrences(program.printed(), "Cache unusable"), 1, program.printed())
+  }))
+  yield* becomes(program, "usable")
+  yield* seesWhole(program, origin, "/later")
+  yield* eventuallyHit(`${program.url}/later`)
+})
+
+describe.skipIf(noExt4 !== undefined)("an ext4", () => {
+  it.live("of 48 MiB is less than one file, and nobody notices", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const disk = yield* makeExt4(48 * MiB)
+      const mounted = disk.insideOf(disk.mountPoint)
+      const program = yield* startOn(origin, disk)
+      for (const [index, path] of ["/first", "/second"].entries()) {
+        origin.files.set(path, fileOf(128 * MiB, index + 1))
+        yield* seesWhole(program, origin, path)
+        // It is slower than the viewer.
+        yield* eventually("the disk to be used", Effect.sync(() => usedBytes(mounted) > 24 * MiB))
+      }
+      assert.isAtMost(origin.bodyBytes(), 256 * MiB)
+      origin.files.set("/small", fileOf(12 * MiB, 3))
+      yield* seesWhole(program, origin, "/small")
+      yield* eventuallyHit(`${program.url}/small`)
+    }), 60_000)
+
+  it.live("is filled by somebody else, and given back", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const disk = yield* makeExt4(48 * MiB)
+      const program = yield* startOn(origin, disk)
+      yield* survives(program, origin, {
+        strike: takeAllRoom(disk.insideOf(disk.mountPoint)),
+        error: "DiskFull",
+        errno: "ENOSPC",
+        detail: "DISK_FULL"
+      })
+    }), 60_000)
+
+  it.live("becomes read-only, and writable again", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const disk = yield* makeExt4(64 * MiB)
+      const program = yield* startOn(origin, disk)
+      yield* survives(program, origin, {
+        strike: makeReadOnly(disk),
+        error: "PermissionDenied",
+        errno: "EROFS",
+        detail: "PERMISSION_DENIED"
+      })
+    }), 60_000)
+
+  it.live("is read-only when the program starts, and then writable", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      origin.files.set("/film", fileOf(4 * MiB, 1))
+      const disk = yield* makeExt4(64 * MiB)
+      const readOnly = yield* Scope.make()
+      yield* Scope.provide(makeReadOnly(disk), readOnly)
+      const program = yield* startOn(origin, disk)
+      assert.strictEqual((yield* healthOf(program)).cache.errno, "EROFS")
+      assert.strictEqual(
+        yield* seesWhole(program, origin, "/film"),
+        "spillway; fwd=bypass; detail=PERMISSION_DENIED"
+      )
+      yield* Scope.close(readOnly, Exit.void)
+      yield* becomes(program, "usable")
+      yield* seesWhole(program, origin, "/film")
+      yield* eventuallyHit(`${program.url}/film`)
+    }), 60_000)
+
+  it.live.skipIf(typeof ordinaryUser === "string")(
+    "loses its permissions, and gets them back",
+    () =>
+      Effect.gen(function*() {
+        const user = ordinaryUser
+        if (typeof user === "string") return
+        const origin = yield* makeTestOrigin
+        const disk = yield* makeExt4(64 * MiB)
+        const mounted = disk.insideOf(disk.mountPoint)
+        user.own(mounted)
+        const program = yield* startOn(origin, disk, user.prefix)
+        yield* survives(program, origin, {
+          strike: Effect.acquireRelease(
+            Effect.sync(() => setWritable(mounted, false)),
+            () => Effect.sync(() => setWritable(mounted, true))
+          ),
+          error: "PermissionDenied",
+          errno: "EACCES",
+          detail: "PERMISSION_DENIED"
+        })
+      }),
+    60_000
+  )
+
+  it.live("loses all that is on it", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const disk = yield* makeExt4(64 * MiB)
+      const cache = disk.insideOf(`${disk.mountPoint}/cache`)
+      const program = yield* startOn(origin, disk)
+      origin.files.set("/film", fileOf(12 * MiB, 1, { rate: RATE }))
+      origin.files.set("/kept", fileOf(8 * MiB, 2))
+      yield* seesWhole(program, origin, "/kept")
+      yield* eventuallyHit(`${program.url}/kept`)
+      const viewers = [
+        yield* startToView(program, origin, "/film", 0, 1.5 * MiB),
+        yield* startToView(program, origin, "/kept", 0, MiB)
+      ]
+      yield* eventually("chunks on disk", Effect.sync(() => chunkFiles(cache).length > 8))
+      yield* Effect.sync(() => {
+        for (const name of Fs.readdirSync(cache)) Fs.rmSync(`${cache}/${name}`, { recursive: true, maxRetries: 5 })
+      })
+      yield* Effect.forEach(viewers, ({ rest }) => rest, { concurrency: "unbounded" })
+      for (const [path, chunks] of [["/film", 12], ["/kept", 20]] as const) {
+        // What is gone is fetched again, and kept again.
+        yield* seesWhole(program, origin, path)
+        yield* eventually("all chunks on disk", Effect.sync(() => chunkFiles(cache).length >= chunks))
+        yield* eventuallyHit(program.url + path)
+        yield* seesWhole(program, origin, path)
+      }
+      assert.strictEqual((yield* healthOf(program)).cache.state, "usable")
+    }), 60_000)
+
+  it.live("is frozen, and thawed", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const disk = yield* makeExt4(64 * MiB)
+      const program = yield* startOn(origin, disk)
+      yield* survives(program, origin, {
+        strike: freeze(disk),
+        error: "IoError",
+        errno: "TIMEOUT",
+        detail: "IO_ERROR",
+        seconds: 9
+      })
+      assert.strictEqual(yield* program.stop("SIGTERM"), 0)
+    }), 60_000)
+})
+
+describe.skipIf(noBtrfs !== undefined)("a quota", () => {
+  it.live("of 24 MiB is less than one file, and nobody notices", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const disk = yield* makeBtrfs
+      yield* setQuota(disk, "24M")
+      const program = yield* startOn(origin, disk)
+      origin.files.set("/film", fileOf(64 * MiB, 1))
+      yield* seesWhole(program, origin, "/film")
+      assert.isAtMost(origin.bodyBytes(), 64 * MiB)
+      origin.files.set("/small", fileOf(6 * MiB, 3))
+      yield* seesWhole(program, origin, "/small")
+      yield* eventuallyHit(`${program.url}/small`)
+    }), 60_000)
+
+  for (
+    const [what, limit] of [
+      ["is exceeded", "64K"],
+      // The small file of a probe would fit.
+      ["leaves room for less than a chunk", "1M"]
+    ] as const
+  ) {
+    it.live(`${what}, and is raised`, () =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        const disk = yield* makeBtrfs
+        const program = yield* startOn(origin, disk)
+        yield* survives(program, origin, {
+          strike: Effect.acquireRelease(setQuota(disk, limit), () => setQuota(disk, "none")),
+          error: "DiskFull",
+          errno: "EDQUOT",
+          detail: "DISK_FULL"
+        })
+      }), 60_000)
+  }
+})
+
+describe.skipIf(noFuse !== undefined)("a disk in user space", () => {
+  it.live("fails reads and writes, and then does not", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const disk = yield* makeFuse
+      const program = yield* startOn(origin, disk)
+      yield* survives(program, origin, {
+        strike: misbehave(disk, "failing"),
+        error: "IoError",
+        errno: "EIO",
+        detail: "IO_ERROR"
+      })
+    }), 60_000)
+
+  it.live("hangs, and goes on", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const disk = yield* makeFuse
+      const program = yield* startOn(origin, disk)
+      yield* survives(program, origin, {
+        strike: misbehave(disk, "hung"),
+        error: "IoError",
+        errno: "TIMEOUT",
+        detail: "IO_ERROR",
+        seconds: 9
+      })
+    }), 60_000)
+
+  it.live("hangs when the program ends", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const disk = yield* makeFuse
+      const program = yield* startOn(origin, disk)
+      origin.files.set("/film", fileOf(32 * MiB, 1))
+      origin.files.set("/slow", fileOf(4 * MiB, 2, { rate: RATE }))
+      yield* seesWhole(program, origin, "/film")
+      const viewer = yield* openView(`${program.url}/slow`)
+      yield* viewer.readTo(MiB)
+      yield* misbehave(disk, "hung")
+      yield* seesWhole(program, origin, "/film")
+      const rest = yield* Effect.forkChild(viewer.rest)
+      assert.strictEqual(yield* Effect.timeout(program.stop("SIGTERM"), "15 seconds"), 0)
+      assert.strictEqual((yield* Fiber.join(rest)).sha256, sha256(origin.files.get("/slow")!.bytes))
+    }), 60_000)
+
+  it.live("hangs when the program starts, and then goes on", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const disk = yield* makeFuse
+      origin.files.set("/film", fileOf(4 * MiB, 1))
+      yield* disk.behave("hung")
+      const program = yield* startOn(origin, disk)
+      assert.strictEqual(yield* seesWhole(program, origin, "/film"), "spillway; fwd=bypass; detail=IO_ERROR")
+      yield* disk.behave("good")
+      yield* becomes(program, "usable")
+      yield* seesWhole(program, origin, "/film")
+      yield* eventuallyHit(`${program.url}/film`)
+    }), 60_000)
+})
