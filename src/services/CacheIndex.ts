@@ -19,6 +19,8 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   /** Enters a chunk that was written just now. */
   readonly add: (key: ChunkKey, bytes: number) => void
   readonly remove: (key: ChunkKey) => void
+  /** Says no more that a chunk is there, and counts it until it is removed: it goes before all others. */
+  readonly condemn: (key: ChunkKey) => void
   /** Puts the chunks of all other representations of the resource first in the line to be evicted. */
   readonly supersede: (resource: string, current: string) => void
   /** Enters what the store has of a representation, unless that was done before. */
@@ -63,10 +65,11 @@ const make = Effect.gen(function*() {
   const loaded = yield* Latch.make(false)
 
   // In the order of eviction; each Map in the order of use. `cold` is what was found at the start, the oldest first.
+  const condemned: Queue = new Map()
   const superseded: Queue = new Map()
   const cold: Queue = new Map()
   const warm: Queue = new Map()
-  const queues = [superseded, cold, warm]
+  const queues = [condemned, superseded, cold, warm]
   const chunksOf = new Map<string, Map<string, StoredChunk>>()
   const known = new Set<string>()
   /** Chunks that were used since the store was last told. */
@@ -77,6 +80,8 @@ const make = Effect.gen(function*() {
 
   const enter = (queue: Queue, chunk: StoredChunk): void => {
     const text = keyText(chunk.key)
+    // It has been written anew.
+    if (condemned.has(text)) remove(chunk.key)
     if (queueOf(text) !== undefined) return
     queue.set(text, chunk)
     bytes += chunk.bytes
@@ -154,13 +159,16 @@ const make = Effect.gen(function*() {
   )
 
   return CacheIndex.of({
-    has: (key) => queueOf(keyText(key)) !== undefined,
+    has: (key) => {
+      const queue = queueOf(keyText(key))
+      return queue !== undefined && queue !== condemned
+    },
     hasResource: (resource) => chunksOf.has(resource),
     hasNothingOf: (resource) => loaded.isOpen() && !chunksOf.has(resource),
     touch: (key) => {
       const text = keyText(key)
       const queue = queueOf(text)
-      if (queue === undefined || queue === superseded) return
+      if (queue !== cold && queue !== warm) return
       const chunk = queue.get(text)!
       if (used.size < TOUCHES) used.set(text, key)
       queue.delete(text)
@@ -168,9 +176,17 @@ const make = Effect.gen(function*() {
     },
     add: (key, bytes) => enter(warm, { key, bytes, used: 0 }),
     remove,
+    condemn: (key) => {
+      const text = keyText(key)
+      const queue = queueOf(text)
+      const chunk = queue?.get(text)
+      if (chunk === undefined) return
+      queue!.delete(text)
+      condemned.set(text, chunk)
+    },
     supersede: (resource, current) => {
       for (const [text, chunk] of chunksOf.get(resource) ?? []) {
-        if (chunk.key.representation === current) continue
+        if (chunk.key.representation === current || condemned.has(text)) continue
         queueOf(text)!.delete(text)
         superseded.set(text, chunk)
       }

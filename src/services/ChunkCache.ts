@@ -50,8 +50,10 @@ const make = Effect.gen(function*() {
   // Beside the viewer's path: the removal waits for a write that is under way, after which the chunk may be new and good.
   const drop = (key: ChunkKey) =>
     Effect.suspend(() => {
-      index.remove(key)
-      return Effect.suspend(() => index.has(key) ? Effect.void : store.remove(key)).pipe(
+      index.condemn(key)
+      return Effect.suspend(() =>
+        index.has(key) ? Effect.void : Effect.andThen(store.remove(key), Effect.sync(() => index.remove(key)))
+      ).pipe(
         // Where one file has gone, others may have too: a directory was deleted.
         Effect.andThen(index.reconcile(key.resource)),
         index.exclusively,

@@ -1,4 +1,5 @@
 import { Context, Effect, FileSystem, Layer, Option, Path, Random, Schema, Stream } from "effect"
+import { crc32 } from "node:zlib"
 import { type CacheError, fromPlatformError, IoError } from "../domain/CacheError.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
 import { keyText } from "../domain/Chunk.ts"
@@ -95,6 +96,8 @@ const makeOnDisk = Effect.gen(function*() {
   // Names no other process's temporary files, even where each has the same process id, as in containers.
   const session = Math.abs(yield* Random.nextInt).toString(36)
   let temporaries = 0
+  /** Files of no use whose removal has failed. While there are any, nothing is written, so that they stay few. */
+  const leftovers = new Set<string>()
 
   const io = <A, R>(
     operation: string,
@@ -110,8 +113,19 @@ const makeOnDisk = Effect.gen(function*() {
   const closing = <A, R>(at: string, effect: Effect.Effect<A, CacheError, R>): Effect.Effect<A, CacheError, R> =>
     Effect.catchDefect(effect, () => Effect.fail(new IoError({ errno: "EIO", operation: "close", path: at })))
 
+  /** Removes a file of no use, or remembers to. */
+  const discard = (at: string) =>
+    Effect.match(fs.remove(at, { force: true }), {
+      onSuccess: () => void leftovers.delete(at),
+      onFailure: () => void leftovers.add(at)
+    })
+
   /** An interrupted call goes on in the thread pool: nothing is closed or renamed under it, hence `uninterruptible`. */
   const writeFile = Effect.fnUntraced(function*(target: string, parts: ReadonlyArray<Uint8Array>) {
+    for (const at of leftovers) {
+      yield* io("unlink", at, fs.remove(at, { force: true }))
+      leftovers.delete(at)
+    }
     const temporary = `${target}.${session}-${temporaries++}${TEMPORARY}`
     const directory = path.dirname(target)
     const write = Effect.scoped(Effect.gen(function*() {
@@ -122,7 +136,7 @@ const makeOnDisk = Effect.gen(function*() {
     const whole = Effect.andThen(closing(temporary, write), io("rename", target, fs.rename(temporary, target)))
     yield* whole.pipe(
       Effect.catchIf(missing, () => Effect.andThen(makeDirectories(fs, path, directory), whole)),
-      Effect.onError(() => Effect.ignore(fs.remove(temporary, { force: true })))
+      Effect.onError(() => discard(temporary))
     )
   }, Effect.uninterruptible)
 
@@ -173,7 +187,7 @@ const makeOnDisk = Effect.gen(function*() {
   const removeTemporaries = (directory: string, names: ReadonlyArray<string>) =>
     Effect.forEach(
       names.filter((name) => name.endsWith(TEMPORARY) && !name.includes(session)),
-      (name) => Effect.ignore(remove(path.join(directory, name))),
+      (name) => discard(path.join(directory, name)),
       { discard: true }
     )
 
@@ -194,7 +208,7 @@ const makeOnDisk = Effect.gen(function*() {
   const probe = Effect.fnUntraced(function*(bytes: number) {
     const at = path.join(root, `probe-${session}-${temporaries++}${TEMPORARY}`)
     yield* writeFile(at, [Buffer.alloc(bytes)])
-    yield* closing(at, readFile(at, bytes)).pipe(Effect.ensuring(Effect.ignore(remove(at))))
+    yield* Effect.onError(Effect.andThen(closing(at, readFile(at, bytes)), remove(at)), () => discard(at))
   })
 
   const read = Effect.fnUntraced(function*(key: ChunkKey, length: number) {
@@ -212,7 +226,10 @@ const makeOnDisk = Effect.gen(function*() {
   const readManifest = (resource: string) => {
     const at = path.join(directoryOf(resource), MANIFEST)
     return io("read", at, fs.readFileString(at)).pipe(
-      Effect.map(decodeManifest),
+      Effect.map((text) => {
+        const [json = "", checksum] = text.split("\n")
+        return checksum === String(crc32(json)) ? decodeManifest(json) : Option.none()
+      }),
       Effect.catchIf(missing, () => Effect.succeedNone)
     )
   }
@@ -220,7 +237,8 @@ const makeOnDisk = Effect.gen(function*() {
   const writeManifest = (representation: Representation) =>
     Effect.flatMap(
       Effect.orDie(encodeManifest(representation)),
-      (json) => writeFile(path.join(directoryOf(representation.resource), MANIFEST), [Buffer.from(json)])
+      (json) =>
+        writeFile(path.join(directoryOf(representation.resource), MANIFEST), [Buffer.from(`${json}\n${crc32(json)}`)])
     )
 
   return ChunkStore.of({

@@ -3,7 +3,7 @@ import { type CacheError, DiskFull } from "../domain/CacheError.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
-import { ChunkStore } from "./ChunkStore.ts"
+import { bytesOnDisk, ChunkStore } from "./ChunkStore.ts"
 import { DiskMonitor, POLL_INTERVAL } from "./DiskMonitor.ts"
 
 /**
@@ -88,14 +88,20 @@ const make = Effect.gen(function*() {
   // Others fill the disk as well: room is given back before a write needs it.
   const trim = Effect.gen(function*() {
     const { free, total } = yield* monitor.usage
-    const missing = config.minFree + Math.min(HEADROOM_BYTES, total / 64) - free
+    // Where the disk counts as full, a probe has to find room for a chunk.
+    const headroom = health.unwritable() === undefined
+      ? Math.min(HEADROOM_BYTES, total / 64)
+      : bytesOnDisk(config.chunkSize)
+    const missing = config.minFree + headroom - free
     if (missing > 0) yield* evict(missing)
     while (index.bytes() > config.maxSize && (yield* evictOne) > 0);
   })
   yield* index.loaded.pipe(
     Effect.andThen(
       Effect.suspend(() =>
-        health.unwritable() === undefined ? Effect.catch(index.exclusively(trim), health.report) : Effect.void
+        (health.unwritable()?._tag ?? "DiskFull") === "DiskFull"
+          ? Effect.catch(index.exclusively(trim), health.report)
+          : Effect.void
       )
     ),
     Effect.andThen(Effect.sleep(POLL_INTERVAL)),

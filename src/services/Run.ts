@@ -96,18 +96,15 @@ export const findRun = (download: Download, offset: number): Run | undefined => 
 }
 
 /**
- * Lets go of chunks that no run works on. One that is whole stays at hand while a viewer is about to need it, so that viewers
- * right behind a run need neither tier of the cache.
+ * Lets go of chunks that no run works on and no viewer is about to need: viewers right behind a run need neither tier of the
+ * cache, and get what has arrived of a chunk that nobody completes.
  */
 export const sweep = ({ assemblies, runs, viewers }: Download): void => {
   for (const { handedOver, index, span } of assemblies.values()) {
     // Whoever the first run was started for is on the way.
     let wanted = handedOver && viewers.size === 0 && runs.size > 0
-    if (handedOver) {
-      for (const { offset } of viewers) wanted ||= offset < span.end && offset + READ_AHEAD_BYTES >= span.start
-    } else {
-      for (const { end, position } of runs) wanted ||= position < span.end && end > span.start
-    }
+    for (const { offset } of viewers) wanted ||= offset < span.end && offset + READ_AHEAD_BYTES >= span.start
+    if (!handedOver) { for (const { end, position } of runs) wanted ||= position < span.end && end > span.start }
     if (!wanted) assemblies.delete(index)
   }
 }

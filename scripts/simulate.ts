@@ -1,0 +1,43 @@
+import { parseArgs } from "node:util"
+import * as Schedule from "../test/simulation/schedule.ts"
+import { type Report, simulate } from "../test/simulation/simulate.ts"
+
+/**
+ * Plays seeds until one fails. `--seeds N` how many, `--from S` the first, `--seed S` that one only, with its trace.
+ */
+
+const print = (line: string): void => void process.stdout.write(`${line}\n`)
+
+const { values } = parseArgs({
+  options: { seeds: { type: "string" }, seed: { type: "string" }, from: { type: "string" } }
+})
+
+const explain = (
+  { hash, schedule: { files, steps, ...sizes }, seed, trace, violation }: Report,
+  traced: boolean
+): void => {
+  print(`seed ${seed}: ${violation ?? "nothing violated"}`)
+  print(`hash ${hash}`)
+  print(JSON.stringify(sizes))
+  for (const file of files) print(JSON.stringify(file))
+  for (const step of steps) print(`  ${Schedule.describe(step)}`)
+  const lines = traced ? trace : trace.slice(-30)
+  print(traced ? "trace:" : `the end of the trace; all of it with --seed ${seed}:`)
+  for (const line of lines) print(`  ${line}`)
+}
+
+const one = values.seed === undefined ? undefined : Number(values.seed)
+const from = one ?? Number(values.from ?? 1)
+const count = one === undefined ? Number(values.seeds ?? 1000) : 1
+const begun = performance.now()
+
+for (let seed = from; seed < from + count; seed++) {
+  const report = simulate(seed)
+  if (one !== undefined || report.violation !== undefined) explain(report, one !== undefined)
+  if (report.violation !== undefined) process.exit(1)
+  const done = seed - from + 1
+  if (done % 500 === 0 || done === count) {
+    const seconds = (performance.now() - begun) / 1000
+    print(`${done} of ${count} seeds, ${(done / seconds).toFixed(0)} a second: nothing violated`)
+  }
+}

@@ -1,0 +1,155 @@
+import { type RangeSpec, resolve } from "../../src/domain/ByteRange.ts"
+import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/ChunkStore.ts"
+import type { MemoryDisk } from "../../src/testing/MemoryFileSystem.ts"
+import type { OriginFile, Version } from "./origin.ts"
+import type { Schedule } from "./schedule.ts"
+
+/** What a viewer saw of one request, and what it has a right to. */
+export interface View {
+  readonly id: string
+  readonly file: OriginFile
+  readonly spec: RangeSpec | undefined
+  readonly opened: number
+  version: Version | undefined
+  /** The bytes that the head has promised. */
+  start: number
+  end: number
+  received: number
+  isStale: boolean
+  /** Since when the viewer has been waiting for the next byte, or `undefined` while it does not read. */
+  waitingSince: number | undefined
+}
+
+/** What an answer's head says. */
+export interface Head {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string | undefined>>
+  readonly length: number | undefined
+}
+
+type Violation = string | undefined
+
+/** How often a transfer fails before a viewer hears of it. */
+const ATTEMPTS = 4
+
+const firstDifference = (a: Uint8Array, b: Uint8Array): number => {
+  let i = 0
+  while (i < a.length && i < b.length && a[i] === b[i]) i++
+  return i
+}
+
+/** For how long an answer may be used without asking the origin, in milliseconds. */
+const freshMillis = (file: OriginFile): number => (file.plan.maxAge ?? 0) * 1000
+
+/** What the file may have been for a viewer who came at `opened`. */
+const allowed = ({ file, isStale, opened }: View, now: number): ReadonlyArray<Version | undefined> =>
+  file.between(isStale ? -Infinity : opened - freshMillis(file), now)
+
+const struckSince = (file: OriginFile, time: number): boolean => file.lastStrike() >= time
+
+const hasChanged = (view: View, now: number): boolean => allowed(view, now).length > 1
+
+/** Judges the head of an answer, and takes down in `view` what it promises. */
+export const onHead = (view: View, { headers, length, status }: Head, now: number): Violation => {
+  const { file, spec } = view
+  if (status === 404) return allowed(view, now).includes(undefined) ? undefined : "404 for a file that was there"
+  if (status !== 200 && status !== 206 && status !== 416) {
+    if (status === 500 && !struckSince(file, view.opened)) return "500 from an origin that was well"
+    return struckSince(file, view.opened) || hasChanged(view, now)
+      ? undefined
+      : `${status} from an origin that was well`
+  }
+  const validator = headers[file.plan.validator]
+  if (status === 416 && validator === undefined) {
+    // Passed on from the origin, whose answer names no version.
+    const isOutside = allowed(view, now).some((version) =>
+      version !== undefined && spec !== undefined && resolve(spec, version.file.bytes.length) === undefined
+    )
+    return isOutside || struckSince(file, view.opened) ? undefined : `416 for ${JSON.stringify(spec)}`
+  }
+  const version = file.versionOf(validator)
+  if (version === undefined) return `${status} without a validator that the file ever had`
+  view.version = version
+  view.isStale = headers["cache-status"]?.includes("ORIGIN_UNREACHABLE") === true
+  if (view.isStale && !struckSince(file, view.opened)) return "a stale answer though the origin was well"
+  if (!allowed(view, now).includes(version)) return `version ${version.validator} which was not current`
+  const size = version.file.bytes.length
+  const range = spec === undefined ? { start: 0, end: size } : resolve(spec, size)
+  if ((range === undefined) !== (status === 416)) return `${status} for ${JSON.stringify(spec)} of ${size} bytes`
+  if (range === undefined) return undefined
+  if ((status === 206) !== (spec !== undefined)) return `${status} for ${JSON.stringify(spec)}`
+  const expected = spec === undefined ? undefined : `bytes ${range.start}-${range.end - 1}/${size}`
+  if (headers["content-range"] !== expected) return `Content-Range ${headers["content-range"]}, not ${expected}`
+  if (length !== range.end - range.start) return `Content-Length ${length}, not ${range.end - range.start}`
+  Object.assign(view, range)
+  return undefined
+}
+
+/** Judges bytes that have arrived. */
+export const onBytes = (view: View, bytes: Uint8Array): Violation => {
+  if (view.version === undefined) return bytes.length === 0 ? undefined : "bytes of no version"
+  const from = view.start + view.received
+  view.received += bytes.length
+  const expected = view.version.file.bytes.subarray(from, Math.min(from + bytes.length, view.end))
+  return Buffer.compare(expected, bytes) === 0
+    ? undefined
+    : `wrong bytes at ${from + firstDifference(expected, bytes)}, ${bytes.length} came for ${expected.length}`
+}
+
+/** Judges the end of a body that nobody cut but Spillway. */
+export const onEnd = (view: View, error: { readonly _tag: string } | undefined, now: number): Violation => {
+  const { end, file, opened, received, start } = view
+  if (error === undefined) {
+    return received === end - start ? undefined : `ended well after ${received} of ${end - start} bytes`
+  }
+  if (error._tag === "RepresentationChanged") {
+    return hasChanged(view, now)
+      ? undefined
+      : "cut for a change that never was"
+  }
+  const since = file.strikes().filter(({ time }) => time >= opened)
+  const isExplained = since.some(({ isTransient }) => !isTransient) ||
+    (since.length > 0 && file.strikes().length >= ATTEMPTS)
+  return isExplained ? undefined : `cut with ${error._tag} though the origin was well`
+}
+
+/** How long a viewer may wait for its next byte after the origin was unwell last, in milliseconds. */
+export const patience = (schedule: Schedule, latency: number): number =>
+  15_000 + latency * Math.ceil(21 * schedule.chunkSize / schedule.sliceBytes + 2)
+
+/** Judges a viewer who waits. `silentUntil`: when the last silence of the origin's ends. */
+export const onWaiting = (view: View, silentUntil: number, patience: number, now: number): Violation => {
+  if (view.waitingSince === undefined) return undefined
+  const since = Math.max(view.waitingSince, view.file.lastStrike(), silentUntil)
+  return now - since > patience ? `no byte for ${now - since} ms, at ${view.start + view.received}` : undefined
+}
+
+/** Watches what the cache takes of the disk. */
+export const makeDiskJudge = (schedule: Schedule, disk: MemoryDisk["Service"]) => {
+  const { capacity, chunkSize, maxSize, minFree } = schedule
+  // What may be under way, with its room promised before others filled the disk: a chunk, its manifest, a probe.
+  const promised = 2 * bytesOnDisk(chunkSize) + MANIFEST_BYTES
+  let before = 0
+  let foreign = 0
+  let seen = -1
+  /** The least that the cache has taken since others took so much that a promise may end below `minFree`. */
+  let least = Infinity
+  return (): Violation => {
+    if (seen === disk.changes() && foreign === disk.foreign) return undefined
+    seen = disk.changes()
+    const occupied = disk.occupied()
+    const free = capacity - disk.foreign - occupied
+    const grew = occupied > before
+    before = occupied
+    if (disk.foreign > foreign) least = occupied
+    else if (free >= minFree + promised) least = Infinity
+    foreign = disk.foreign
+    least = Math.min(least, least === Infinity ? Infinity : occupied)
+    // A probe writes as much as a chunk.
+    if (occupied > maxSize + bytesOnDisk(chunkSize)) return `the cache takes ${occupied} bytes of ${maxSize}`
+    if (grew && free < minFree && (least === Infinity || occupied > least + promised)) {
+      return `the cache grew to ${occupied} bytes, which leaves ${free} of ${minFree}`
+    }
+    return undefined
+  }
+}

@@ -1,0 +1,180 @@
+import { Clock, Context, Duration, Effect, Logger, Random as EffectRandom, Scheduler } from "effect"
+import type * as Random from "./random.ts"
+
+/**
+ * A computer on which nothing happens by itself. Fibers and sleeps of its processes lie in two queues, and `run` takes one
+ * after another: no timer, no event loop and no promise is involved, so that the same seed gives the same run, and a
+ * process that is killed stops between two instructions, with no finalizer run.
+ */
+export interface Machine {
+  /** Milliseconds since 1970. */
+  readonly now: () => number
+  /** How many pieces of work have been done. */
+  readonly turns: () => number
+  /** Calls `f` at a time to come, whatever process runs then. */
+  readonly at: (time: number, f: () => void) => void
+  readonly startProcess: (random: Random.Random, onError: (message: string) => void) => Process
+  /** Works until `time`, or until `done` holds. */
+  readonly run: (time: number, done?: () => boolean) => void
+}
+
+export interface Process {
+  /** What fibers need to run on this machine: scheduler, clock, randomness, a log. */
+  readonly context: Context.Context<never>
+  readonly kill: () => void
+  /** How many fibers sleep. */
+  readonly sleeping: () => number
+}
+
+interface Task {
+  readonly process: object
+  readonly run: () => void
+}
+
+interface Timer extends Task {
+  readonly time: number
+}
+
+/** More work than this at one instant is a loop that waits for nothing. */
+const MAX_TURNS_AT_ONCE = 200_000
+
+const world = {}
+
+/**
+ * `order` decides which of the fibers that are ready runs next: the one that has waited longest, or any. `afterTurn` is
+ * called after each piece of work.
+ */
+export const make = (
+  random: Random.Random,
+  order: "first" | "any",
+  afterTurn: () => void,
+  onLivelock: () => void
+): Machine => {
+  let now = Date.UTC(2026, 0, 1)
+  let turns = 0
+  let ready: Array<Task> = []
+  let head = 0
+  /** The next one last. */
+  let timers: Array<Timer> = []
+
+  const take = (): Task => {
+    if (order === "any" && ready.length - head > 1) {
+      const index = random.int(head, Math.min(ready.length - 1, head + 7))
+      const task = ready[index]!
+      ready[index] = ready[head]!
+      ready[head] = task
+    }
+    const task = ready[head++]!
+    if (head > 64 && head * 2 > ready.length) {
+      ready = ready.slice(head)
+      head = 0
+    }
+    return task
+  }
+
+  const addTimer = (timer: Timer): void => {
+    let low = 0
+    let high = timers.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (timers[middle]!.time > timer.time) low = middle + 1
+      else high = middle
+    }
+    timers.splice(low, 0, timer)
+  }
+
+  const startProcess = (random: Random.Random, onError: (message: string) => void): Process => {
+    const process = {}
+    let alive = true
+
+    const scheduler: Scheduler.Scheduler = {
+      executionMode: "async",
+      shouldYield: (fiber) => fiber.currentOpCount >= 2048,
+      makeDispatcher: () => ({
+        scheduleTask: (run) => {
+          if (alive) ready.push({ process, run })
+        },
+        flush: () => {}
+      })
+    }
+
+    const millis = () => now
+    const nanos = () => BigInt(Math.round(now)) * 1_000_000n
+    const clock: Clock.Clock = {
+      currentTimeMillisUnsafe: millis,
+      currentTimeNanosUnsafe: nanos,
+      monotonicTimeNanosUnsafe: nanos,
+      currentTimeMillis: Effect.sync(millis),
+      currentTimeNanos: Effect.sync(nanos),
+      monotonicTimeNanos: Effect.sync(nanos),
+      sleep: (duration) => {
+        const length = Math.ceil(Duration.toMillis(duration))
+        return length <= 0 ? Effect.yieldNow : Effect.callback<void>((resume) => {
+          if (!alive || length === Infinity) return
+          const timer = { process, time: now + length, run: () => resume(Effect.void) }
+          addTimer(timer)
+          return Effect.sync(() => {
+            const index = timers.indexOf(timer)
+            if (index >= 0) timers.splice(index, 1)
+          })
+        })
+      }
+    }
+
+    const loggers = new Set([
+      Logger.make<unknown, void>(({ cause, logLevel, message }) => {
+        if (logLevel === "Error" || logLevel === "Fatal") onError(`${String(message)} ${String(cause)}`)
+      })
+    ])
+
+    return {
+      context: Context.make(Scheduler.Scheduler, scheduler).pipe(
+        Context.add(Clock.Clock, clock),
+        Context.add(EffectRandom.Random, {
+          nextDoubleUnsafe: random.next,
+          nextIntUnsafe: () => random.int(-(2 ** 31), 2 ** 31 - 1)
+        }),
+        Context.add(Logger.CurrentLoggers, loggers)
+      ),
+      kill: () => {
+        alive = false
+        ready = ready.slice(head).filter((task) => task.process !== process)
+        head = 0
+        timers = timers.filter((timer) => timer.process !== process)
+      },
+      sleeping: () => timers.filter((timer) => timer.process === process).length
+    }
+  }
+
+  return {
+    now: () => now,
+    turns: () => turns,
+    at: (time, run) => addTimer({ process: world, time: Math.max(time, now), run }),
+    startProcess,
+    run: (time, done = () => false) => {
+      let atOnce = 0
+      while (!done()) {
+        let task: Task
+        if (head < ready.length) task = take()
+        else {
+          const next = timers.at(-1)
+          if (next === undefined || next.time > time) {
+            now = time
+            return
+          }
+          if (next.time > now) {
+            now = next.time
+            atOnce = 0
+          }
+          timers.pop()
+          task = next
+        }
+        turns += 1
+        atOnce += 1
+        if (atOnce > MAX_TURNS_AT_ONCE) return onLivelock()
+        task.run()
+        afterTurn()
+      }
+    }
+  }
+}

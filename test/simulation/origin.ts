@@ -1,0 +1,93 @@
+import type { MemoryFile, MemoryOrigin, Misbehaviour } from "../../src/testing/MemoryOrigin.ts"
+import * as Random from "./random.ts"
+import type { FilePlan } from "./schedule.ts"
+
+/** A file as it was for a time. */
+export interface Version {
+  readonly file: MemoryFile
+  /** Its `ETag` or `Last-Modified`. */
+  readonly validator: string
+}
+
+interface Era {
+  /** `undefined`: the file was not there. */
+  readonly version: Version | undefined
+  readonly from: number
+}
+
+interface Strike {
+  readonly time: number
+  readonly isTransient: boolean
+}
+
+/** A file at the origin, with all that ever happened to it. */
+export interface OriginFile {
+  readonly plan: FilePlan
+  readonly url: string
+  readonly change: (how: "new" | "back" | "gone", size: number, now: number) => void
+  readonly strike: (misbehaviour: Misbehaviour, now: number) => void
+  readonly versionOf: (validator: string | undefined) => Version | undefined
+  /** What the file was at some time between `from` and `to`. */
+  readonly between: (from: number, to: number) => ReadonlyArray<Version | undefined>
+  readonly wasBefore: (version: Version, time: number) => boolean
+  readonly strikes: () => ReadonlyArray<Strike>
+  /** When it misbehaved last. */
+  readonly lastStrike: () => number
+}
+
+export const ORIGIN = "http://origin.test"
+
+/** Whether Spillway tries again after `misbehaviour`, unless it goes on. */
+const isTransient = (misbehaviour: Misbehaviour): boolean =>
+  misbehaviour._tag === "Status" ? [429, 502, 503, 504].includes(misbehaviour.status) : misbehaviour._tag !== "Displace"
+
+export const makeFile = (
+  plan: FilePlan,
+  origin: MemoryOrigin["Service"],
+  now: number,
+  random: Random.Random
+): OriginFile => {
+  const url = `${ORIGIN}/${plan.name}`
+  const versions: Array<Version> = []
+  const eras: Array<Era> = []
+  const strikes: Array<Strike> = []
+
+  const create = (size: number): Version => {
+    const number = versions.length + 1
+    const validator = plan.validator === "etag"
+      ? `"${plan.name}-${number}"`
+      : new Date(Date.UTC(2025, 0, number)).toUTCString()
+    const file: MemoryFile = {
+      bytes: Random.bytes(size, random.int(1, 2 ** 31)),
+      ...(plan.validator === "etag" ? { etag: validator } : { lastModified: validator }),
+      acceptsRanges: plan.acceptsRanges,
+      headers: plan.maxAge === undefined ? {} : { "cache-control": `max-age=${plan.maxAge}` }
+    }
+    const version = { file, validator }
+    versions.push(version)
+    return version
+  }
+
+  const put = (version: Version | undefined, now: number) => {
+    eras.push({ version, from: now })
+    if (version === undefined) origin.files.delete(url)
+    else origin.files.set(url, version.file)
+  }
+
+  put(create(plan.size), now)
+  return {
+    plan,
+    url,
+    change: (how, size, now) => {
+      if (how === "gone") return put(undefined, now)
+      put(how === "back" ? versions[random.int(0, versions.length - 1)] : create(size), now)
+    },
+    strike: (misbehaviour, now) => void strikes.push({ time: now, isTransient: isTransient(misbehaviour) }),
+    versionOf: (validator) => versions.find((version) => version.validator === validator),
+    between: (from, to) =>
+      eras.filter((era, i) => era.from <= to && (eras[i + 1]?.from ?? Infinity) >= from).map(({ version }) => version),
+    wasBefore: (version, time) => eras.some((era) => era.version === version && era.from <= time),
+    strikes: () => strikes,
+    lastStrike: () => strikes.at(-1)?.time ?? -Infinity
+  }
+}
