@@ -88,13 +88,12 @@ const make = Effect.gen(function*() {
   // Others fill the disk as well: room is given back before a write needs it.
   const trim = Effect.gen(function*() {
     const { free, total } = yield* monitor.usage
-    // Where the disk counts as full, a probe has to find room for a chunk.
-    const headroom = health.unwritable() === undefined
-      ? Math.min(HEADROOM_BYTES, total / 64)
-      : bytesOnDisk(config.chunkSize)
+    // Where the disk counts as full, a probe has to find room for a chunk, within both limits.
+    const probe = health.unwritable() === undefined ? 0 : bytesOnDisk(config.chunkSize)
+    const headroom = Math.max(probe, Math.min(HEADROOM_BYTES, total / 64))
     const missing = config.minFree + headroom - free
     if (missing > 0) yield* evict(missing)
-    while (index.bytes() > config.maxSize && (yield* evictOne) > 0);
+    while (index.bytes() + probe > config.maxSize && (yield* evictOne) > 0);
   })
   yield* index.loaded.pipe(
     Effect.andThen(
