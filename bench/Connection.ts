@@ -5,16 +5,21 @@ export interface Exchange {
   readonly bytes: number
   /** From the request to the first byte of the body, in milliseconds. */
   readonly firstByte: number
+  /** Between two pieces of the body, in milliseconds. */
+  readonly longestPause: number
 }
 
 interface Pending {
   readonly started: number
+  readonly onBody: ((piece: Buffer) => void) | undefined
   readonly resolve: (exchange: Exchange) => void
   readonly reject: (error: Error) => void
   status: number
   bytes: number
   left: number
   firstByte: number
+  lastPiece: number
+  longestPause: number
 }
 
 const READ_BYTES = 256 * 1024
@@ -47,16 +52,20 @@ export class Connection {
     this.#socket.on("close", () => this.#fail(new Error("the server has closed the connection")))
   }
 
-  get(path: string, range?: string): Promise<Exchange> {
+  /** `onBody` sees each piece of the body as it comes, and must not keep it. */
+  get(path: string, range?: string, onBody?: (piece: Buffer) => void): Promise<Exchange> {
     return new Promise((resolve, reject) => {
       this.#pending = {
         started: performance.now(),
+        onBody,
         resolve,
         reject,
         status: 0,
         bytes: 0,
         left: 0,
-        firstByte: 0
+        firstByte: 0,
+        lastPiece: 0,
+        longestPause: 0
       }
       const field = range === undefined ? "" : `Range: ${range}\r\n`
       this.#socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n${field}\r\n`, "latin1")
@@ -93,7 +102,11 @@ export class Connection {
       body = seen.length - end - END_OF_HEAD.length
     }
     if (body === 0 && pending.left > 0) return
-    if (pending.firstByte === 0) pending.firstByte = performance.now() - pending.started
+    const now = performance.now()
+    if (pending.firstByte === 0) pending.firstByte = now - pending.started
+    else pending.longestPause = Math.max(pending.longestPause, now - pending.lastPiece)
+    pending.lastPiece = now
+    pending.onBody?.(buffer.subarray(count - body, count))
     pending.left -= body
     if (pending.left < 0) return this.#fail(new Error("more bytes than were announced"))
     if (pending.left > 0) return

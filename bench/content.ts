@@ -9,6 +9,9 @@ export const RANGE_BYTES = 64 * 1024
 /** How fast the origin sends all `/rated/` files together, in bytes per second. */
 export const ORIGIN_RATE = 40_000_000
 
+/** How fast the origin sends each `/paced/` file, in bytes per second. */
+export const PACE = 20_000_000
+
 /** A stream of pseudo-random 32 bit numbers, the same for the same seed. */
 export const randomWords = (seed: number): () => number => {
   let state = Math.imul(seed, 2654435761) || 1
@@ -30,15 +33,18 @@ export const makeContent = (): Buffer => {
 
 let names = 0
 
-/** A path that nobody has asked for yet. `rated` files share the origin's limited rate, `cold` ones come as fast as can be. */
-export const freshPath = (kind: "cold" | "rated", bytes: number): string => `/${kind}/${bytes}/${names++}`
+/**
+ * A path that nobody has asked for yet. `rated` files share the origin's limited rate, `paced` ones have a rate each, and
+ * `cold` ones come as fast as can be.
+ */
+export const freshPath = (kind: "cold" | "rated" | "paced", bytes: number): string => `/${kind}/${bytes}/${names++}`
 
 /** The file that is served from caches. */
 export const WARM_PATH = `/cold/${FILE_BYTES}/warm`
 
 /** How many bytes the file at `path` has, or `undefined` when there is none. */
 export const bytesOf = (path: string): number | undefined => {
-  const match = /^\/(?:cold|rated)\/(\d+)\/\w+$/.exec(path)
+  const match = /^\/(?:cold|rated|paced)\/(\d+)\/\w+$/.exec(path)
   const bytes = Number(match?.[1] ?? Number.NaN)
   return bytes <= FILE_BYTES ? bytes : undefined
 }

@@ -23,8 +23,8 @@ const check = (target: Target, status: number, bytes: number): void => {
 }
 
 /** One answer, checked, on a connection that stays open. */
-export const get = async (connection: Connection, target: Target) => {
-  const exchange = await connection.get(target.path, target.range)
+export const get = async (connection: Connection, target: Target, onBody?: (piece: Buffer) => void) => {
+  const exchange = await connection.get(target.path, target.range, onBody)
   check(target, exchange.status, exchange.bytes)
   return exchange
 }
@@ -43,7 +43,9 @@ export const load = async (
   try {
     await Promise.all(connections.map(async (connection) => {
       while (performance.now() < deadline) {
-        bytes += (await get(connection, options.next())).bytes
+        const exchange = await get(connection, options.next())
+        // Not in one expression with the wait: `+=` would add to what the sum was before it.
+        bytes += exchange.bytes
         requests += 1
       }
     }))

@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process"
-import { cpus, totalmem } from "node:os"
+import { readFileSync } from "node:fs"
+import { cpus, loadavg, totalmem } from "node:os"
 
 /** What a command says, of which the first line that matches `pattern` is of interest; `undefined` when there is none. */
 const ask = (command: string, args: ReadonlyArray<string>, pattern: RegExp): string | undefined => {
@@ -22,9 +23,18 @@ const pinned = cpus().length >= 2 &&
 export const onServerCpu = (command: ReadonlyArray<string>): ReadonlyArray<string> =>
   pinned ? ["taskset", "--cpu-list", CPU.server, ...command] : command
 
+const versionOf = (dependency: string): string => {
+  const url = new URL(`../node_modules/${dependency}/package.json`, import.meta.url)
+  return (JSON.parse(readFileSync(url, "utf8")) as { readonly version: string }).version
+}
+
+/** How many processes want a processor, on average of the last minute. */
+export const loadAverage = (): string => loadavg()[0]!.toFixed(1)
+
 /** What the numbers depend upon, by name. */
 export const describeMachine = (): Record<string, string> => ({
   node: process.version,
+  effect: versionOf("effect"),
   nginx: nginxVersion ?? "not installed",
   varnish: varnishVersion ?? "not installed",
   cpu: cpus()[0]?.model.trim() ?? "unknown",

@@ -1,20 +1,23 @@
-import { mkdirSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { resolve } from "node:path"
-import { describeMachine } from "./machine.ts"
+import { describeMachine, loadAverage } from "./machine.ts"
 import type { Metric } from "./Metric.ts"
 import { type Options, parseOptions, usage } from "./options.ts"
 import { cleanUp, cleanUpAtTheEnd, isInterrupted } from "./processes.ts"
-import { json, markdown, textTable } from "./report.ts"
+import { json, markdown, textTable, withMeasured } from "./report.ts"
 import { coldCrowd } from "./scenarios/coldCrowd.ts"
 import { coldFile } from "./scenarios/coldFile.ts"
+import { gap } from "./scenarios/gap.ts"
+import { growth } from "./scenarios/growth.ts"
 import { missLatency } from "./scenarios/missLatency.ts"
 import type { Scenario } from "./scenarios/Scenario.ts"
+import { start } from "./scenarios/start.ts"
 import { warmFile, warmRanges } from "./scenarios/warm.ts"
 import { startOrigin } from "./servers.ts"
 
 /** Spillway beside other servers and beside its own origin, all on this machine. */
 
-const scenarios: ReadonlyArray<Scenario> = [warmFile, warmRanges, missLatency, coldFile, coldCrowd]
+const scenarios: ReadonlyArray<Scenario> = [warmFile, warmRanges, missLatency, coldFile, coldCrowd, gap, start, growth]
 
 const names = scenarios.map(({ name }) => name)
 
@@ -28,9 +31,15 @@ const runScenario = async ({ about, name, run }: Scenario, { profiles, rounds }:
   return metrics
 }
 
+const writeMeasured = (file: string, measured: string): void => {
+  const text = existsSync(file) ? readFileSync(file, "utf8") : ""
+  writeFileSync(file, withMeasured(text, measured))
+}
+
 const bench = async (options: Options): Promise<void> => {
-  const machine = describeMachine()
-  for (const [name, value] of Object.entries(machine)) print(`${name}: ${value}`)
+  const before = loadAverage()
+  const described = describeMachine()
+  for (const [name, value] of Object.entries(described)) print(`${name}: ${value}`)
   print("")
   if (options.profiles !== undefined) mkdirSync(options.profiles, { recursive: true })
   const metrics: Array<Metric> = []
@@ -40,8 +49,9 @@ const bench = async (options: Options): Promise<void> => {
     }
   }
   print(`\n${textTable(metrics)}`)
+  const machine = { ...described, "load average": `${before} before, ${loadAverage()} after` }
   if (options.json !== undefined) writeFileSync(options.json, json(machine, metrics))
-  if (options.markdown !== undefined) writeFileSync(options.markdown, markdown(machine, metrics))
+  if (options.markdown !== undefined) writeMeasured(options.markdown, markdown(machine, metrics))
 }
 
 const complain = (error: unknown): void => {

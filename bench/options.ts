@@ -17,7 +17,7 @@ export const usage = (scenarios: ReadonlyArray<string>): string =>
   --rounds N         rounds of each measurement (5)
   --cpu-prof DIR     have Spillway write a CPU profile for each scenario
   --json FILE        write all samples
-  --markdown FILE    write the table
+  --markdown FILE    write the table, below what is written by hand in the file
   --help
 `
 

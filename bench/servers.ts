@@ -51,23 +51,41 @@ export const startOrigin = async (): Promise<Origin> => {
   return { port, sent: async () => Number(await (await fetch(`http://127.0.0.1:${port}/sent`)).text()) }
 }
 
-/** `profile`: the file that a CPU profile is written to when the server ends. */
-export const startSpillway = async (origin: Origin, profile?: { directory: string; name: string }): Promise<Server> => {
+export interface SpillwayOptions {
+  /** The file that a CPU profile is written to when the server ends. */
+  readonly profile?: { readonly directory: string; readonly name: string } | undefined
+  /** Where it caches, if not in a directory of its own. */
+  readonly directory?: string
+  readonly args?: ReadonlyArray<string>
+  /** What goes before its command line. */
+  readonly prefix?: ReadonlyArray<string>
+}
+
+export const startSpillway = async (
+  origin: Origin,
+  { args = [], directory = temporaryDirectory(), prefix = [], profile }: SpillwayOptions = {}
+): Promise<Server> => {
   const flags = profile === undefined
     ? []
     : ["--cpu-prof", `--cpu-prof-dir=${profile.directory}`, `--cpu-prof-name=${profile.name}.cpuprofile`]
   const command = [
+    ...prefix,
     process.execPath,
     ...flags,
     pathOf("../src/main.ts"),
     "serve",
     `http://127.0.0.1:${origin.port}`,
     "--port=0",
-    `--cache-dir=${temporaryDirectory()}`
+    `--cache-dir=${directory}`,
+    ...args
   ]
   const running = await run(onServerCpu(command), LISTENING)
   return { name: "spillway", ...running, port: portOf(running), rangePort: portOf(running) }
 }
+
+/** Somebody who harms a cache's directory as soon as SIGUSR2 comes, see `peers/saboteur.ts`. */
+export const startSaboteur = (how: "fill" | "delete" | "corrupt", directory: string): Promise<Running> =>
+  run([process.execPath, pathOf("peers/saboteur.ts"), how, directory], /ready/)
 
 export const startBare = async (): Promise<Server> => {
   const running = await run(onServerCpu([process.execPath, pathOf("peers/bare.ts")]), LISTENING)
@@ -109,9 +127,9 @@ const startVarnish = async (origin: Origin): Promise<Server> => {
 /** The caches that are installed, Spillway first. */
 export const startCaches = async (
   origin: Origin,
-  profile?: { directory: string; name: string }
+  profile?: SpillwayOptions["profile"]
 ): Promise<Array<Server>> => {
-  const servers = [await startSpillway(origin, profile)]
+  const servers = [await startSpillway(origin, { profile })]
   if (nginxVersion !== undefined) servers.push(await startNginx(origin))
   if (varnishVersion !== undefined) {
     try {
