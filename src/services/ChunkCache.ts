@@ -1,4 +1,4 @@
-import { Context, Effect, Layer } from "effect"
+import { Clock, Context, Effect, Layer } from "effect"
 import { type CacheError, IoError, isDamage } from "../domain/CacheError.ts"
 import { type ChunkKey, keyText, span } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
@@ -26,8 +26,8 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   readonly read: (representation: Representation, key: ChunkKey) => Effect.Effect<Uint8Array, CacheError>
   /** Keeps a finished chunk: in memory now, on disk soon, each as far as there is room. */
   readonly keep: (representation: Representation, key: ChunkKey, payload: Uint8Array) => void
-  /** Forgets a chunk that is damaged, and removes it from the disk in the background. */
-  readonly drop: (key: ChunkKey) => Effect.Effect<void>
+  /** Forgets a chunk that `error` tells to be damaged, and removes it from the disk in the background. */
+  readonly drop: (key: ChunkKey, error: CacheError) => Effect.Effect<void>
   /** Why nothing can be kept on disk now, or `undefined`. */
   readonly failure: () => CacheError | undefined
 }>()("spillway/services/ChunkCache") {
@@ -38,7 +38,11 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   > = Layer.effect(ChunkCache, Effect.suspend(() => make))
 }
 
+/** How often damaged chunks are said, at most, in milliseconds. */
+const SAY_MILLIS = 10_000
+
 const make = Effect.gen(function*() {
+  const clock = yield* Clock.Clock
   const health = yield* CacheHealth
   const index = yield* CacheIndex
   const memory = yield* MemoryTier
@@ -47,25 +51,43 @@ const make = Effect.gen(function*() {
   const { readDeadline } = yield* CacheConfig
   const shared = SingleFlight.make<string, Uint8Array, CacheError>()
 
+  let dropped = 0
+  let said = -Infinity
+
+  /** Many files may be damaged at once, so not each of them is said. */
+  const sayDropped = (error: CacheError) =>
+    Effect.suspend(() => {
+      dropped += 1
+      const now = clock.currentTimeMillisUnsafe()
+      if (now - said < SAY_MILLIS) return Effect.void
+      said = now
+      const line = Effect.logWarning("Dropped a damaged chunk").pipe(
+        Effect.annotateLogs({ errno: error.errno, operation: error.operation, path: error.path, dropped })
+      )
+      dropped = 0
+      return line
+    })
+
   // Beside the viewer's path: the removal waits for a write that is under way, after which the chunk may be new and good.
-  const drop = (key: ChunkKey) =>
+  const drop = (key: ChunkKey, error: CacheError) =>
     Effect.suspend(() => {
       index.condemn(key)
       return Effect.suspend(() =>
         index.has(key) ? Effect.void : Effect.andThen(store.remove(key), Effect.sync(() => index.remove(key)))
       ).pipe(
         // Where one file has gone, others may have too: a directory was deleted.
-        Effect.andThen(index.reconcile(key.resource)),
+        Effect.andThen(error.errno === "ENOENT" ? index.reconcile(key.resource) : Effect.void),
         index.exclusively,
         Effect.ignore,
-        Effect.forkDetach
+        Effect.forkDetach,
+        Effect.andThen(sayDropped(error))
       )
     })
 
-  const failed = (key: ChunkKey) => (error: CacheError) =>
-    isDamage(error)
-      ? Effect.andThen(drop(key), Effect.logWarning(`Dropped a damaged chunk: ${error.message}`))
-      : Effect.andThen(error._tag === "IoError" ? Effect.void : drop(key), health.report(error))
+  const failed = (key: ChunkKey) => (error: CacheError) => {
+    if (isDamage(error)) return drop(key, error)
+    return Effect.andThen(error._tag === "IoError" ? Effect.void : drop(key, error), health.report(error))
+  }
 
   const read = (representation: Representation, key: ChunkKey) => {
     const { end, start } = span(key.index, representation.chunkSize, representation.size)
@@ -94,7 +116,7 @@ const make = Effect.gen(function*() {
       memory.put(key, payload)
       if (!index.has(key)) recorder.offer(representation, key, payload)
     },
-    drop: (key) => Effect.asVoid(drop(key)),
+    drop,
     failure: health.unwritable
   })
 })

@@ -21,11 +21,7 @@ export const layer: Layer.Layer<never, never, CacheHealth | CacheIndex | ChunkCa
 
     const scrub = (key: Parameters<typeof store.verify>[0]) =>
       Effect.suspend(() => health.unwritable() === undefined && index.has(key) ? store.verify(key) : Effect.void).pipe(
-        Effect.catch((error) =>
-          isDamage(error)
-            ? Effect.andThen(cache.drop(key), Effect.logWarning(`Dropped a damaged chunk: ${error.message}`))
-            : health.report(error)
-        ),
+        Effect.catch((error) => isDamage(error) ? cache.drop(key, error) : health.report(error)),
         Effect.andThen(Effect.sleep(PAUSE))
       )
 
