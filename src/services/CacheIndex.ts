@@ -1,4 +1,4 @@
-import { Clock, Context, Effect, Latch, Layer, Option, Schedule, Semaphore, Stream } from "effect"
+import { Context, Effect, Latch, Layer, Option, Schedule, Semaphore, Stream } from "effect"
 import type { CacheError } from "../domain/CacheError.ts"
 import { type ChunkKey, count, keyText, span } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
@@ -44,15 +44,7 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   )
 }
 
-/** A chunk, and when it was last moved to the end of the line. */
-interface Entry extends StoredChunk {
-  moved: number
-}
-
-type Queue = Map<string, Entry>
-
-/** A chunk that is used again so soon keeps its place in the line: moving it costs more than the order is worth. */
-const MOVE_MILLIS = 1000
+type Queue = Map<string, StoredChunk>
 
 /** How long to wait before the start's reading of the store is tried again after a failure. */
 const RETRY_INTERVAL = "2 seconds"
@@ -69,7 +61,6 @@ const TOUCHES = 10_000
 const make = Effect.gen(function*() {
   const store = yield* ChunkStore
   const health = yield* CacheHealth
-  const clock = yield* Clock.Clock
   const mutex = yield* Semaphore.make(1)
   const loaded = yield* Latch.make(false)
 
@@ -79,7 +70,7 @@ const make = Effect.gen(function*() {
   const cold: Queue = new Map()
   const warm: Queue = new Map()
   const queues = [condemned, superseded, cold, warm]
-  const chunksOf = new Map<string, Map<string, Entry>>()
+  const chunksOf = new Map<string, Map<string, StoredChunk>>()
   const known = new Set<string>()
   /** Chunks that were used since the store was last told. */
   const used = new Map<string, ChunkKey>()
@@ -92,14 +83,13 @@ const make = Effect.gen(function*() {
     // It has been written anew.
     if (condemned.has(text)) remove(chunk.key)
     if (queueOf(text) !== undefined) return
-    const entry: Entry = { ...chunk, moved: -Infinity }
-    queue.set(text, entry)
+    queue.set(text, chunk)
     bytes += chunk.bytes
     const siblings = chunksOf.get(chunk.key.resource)
     if (siblings === undefined) {
-      chunksOf.set(chunk.key.resource, new Map([[text, entry]]))
+      chunksOf.set(chunk.key.resource, new Map([[text, chunk]]))
       bytes += MANIFEST_BYTES
-    } else siblings.set(text, entry)
+    } else siblings.set(text, chunk)
   }
 
   const remove = (key: ChunkKey): void => {
@@ -180,9 +170,6 @@ const make = Effect.gen(function*() {
       const queue = queueOf(text)
       if (queue !== cold && queue !== warm) return
       const chunk = queue.get(text)!
-      const now = clock.currentTimeMillisUnsafe()
-      if (now - chunk.moved < MOVE_MILLIS) return
-      chunk.moved = now
       if (used.size < TOUCHES) used.set(text, key)
       queue.delete(text)
       warm.set(text, chunk)
