@@ -72,7 +72,7 @@ const make = Effect.gen(function*() {
   }
 
   const report = (error: CacheError) =>
-    Effect.clockWith((clock) => {
+    Effect.suspend(() => {
       const before = observed.current()
       if (before._tag === "Unusable" && before.error._tag === error._tag && before.error.errno === error.errno) {
         return Effect.void

@@ -56,7 +56,8 @@ const make = Effect.gen(function*() {
     const { resource } = entry.representation
     entries.delete(resource)
     entries.set(resource, entry)
-    if (entries.size > CAPACITY) { for (const oldest of entries.keys()) return entries.delete(oldest), entry }
+    const [oldest] = entries.keys()
+    if (entries.size > CAPACITY && oldest !== undefined) entries.delete(oldest)
     return entry
   }
 

@@ -74,12 +74,8 @@ const make = Effect.gen(function*() {
     if (reason !== "STATUS") {
       notStorable.delete(resource.id)
       notStorable.set(resource.id, { reason, until: clock.currentTimeMillisUnsafe() + NOT_STORABLE_MILLIS })
-      if (notStorable.size > NOT_STORABLE_CAPACITY) {
-        for (const oldest of notStorable.keys()) {
-          notStorable.delete(oldest)
-          break
-        }
-      }
+      const [oldest] = notStorable.keys()
+      if (notStorable.size > NOT_STORABLE_CAPACITY && oldest !== undefined) notStorable.delete(oldest)
     }
     return { _tag: "NotStorable", reason }
   }

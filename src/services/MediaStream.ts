@@ -183,11 +183,12 @@ const make = Effect.gen(function*() {
     return start === end || cache.has(keyAt(representation, end - 1))
   }
 
-  /** What the cache is about to do for this response. `shared`: somebody else's request brought the representation. */
+  /** What the cache is about to do for this response. */
   const statusOf = (representation: Representation, range: ByteRange, means: Means): CacheStatus => {
     if (means === "validated") return { fwd: "stale", fwdStatus: 304 }
-    if (means === "stale") return { hit: true, detail: "ORIGIN_UNREACHABLE" }
-    if (means === "fresh" && isCached(representation, range)) return { hit: true }
+    const cached = means !== "fetched" && isCached(representation, range)
+    if (means === "stale") return { ...(cached ? { hit: true } : { fwd: "stale" }), detail: "ORIGIN_UNREACHABLE" }
+    if (cached) return { hit: true }
     const failure = cache.failure()
     if (failure !== undefined) return { fwd: "bypass", detail: detailOf(failure) }
     const collapsed = means === "fresh" && downloader.isRunning(representation, range.start)
@@ -195,29 +196,41 @@ const make = Effect.gen(function*() {
     return { fwd, stored: true, collapsed }
   }
 
-  const mediaOf = (entry: Entry, means: Means, request: MediaRequest): Media => {
-    const { representation } = entry
+  /** The part of a representation that is asked for: `range` is `undefined` when it lies outside. */
+  const partOf = (representation: Representation, request: MediaRequest): Pick<Media, "isPartial" | "range"> => {
     const wanted = rangeApplies(request.ifRange, representation) ? request.range : undefined
-    const whole = { start: 0, end: representation.size }
-    const range = wanted === undefined ? whole : resolve(wanted, representation.size)
-    return {
-      _tag: "Media",
-      entry,
-      range,
-      isPartial: wanted !== undefined,
-      status: statusOf(representation, range ?? whole, means),
-      body: range === undefined ? new Uint8Array() : bodyOf(representation, range)
-    } satisfies Media
+    return wanted === undefined
+      ? { isPartial: false, range: { start: 0, end: representation.size } }
+      : { isPartial: true, range: resolve(wanted, representation.size) }
   }
 
-  const openedOf = (found: Found, request: MediaRequest): Opened =>
-    found._tag === "Current" ? mediaOf(found.entry, found.means, request) : found
+  const mediaOf = (
+    entry: Entry,
+    means: Means,
+    { isPartial, range }: Pick<Media, "isPartial" | "range">,
+    body: Media["body"]
+  ): Media => {
+    const { representation } = entry
+    const status = statusOf(representation, range ?? { start: 0, end: representation.size }, means)
+    return { _tag: "Media", entry, range, isPartial, status, body }
+  }
+
+  const openedOf = (found: Found, request: MediaRequest): Opened => {
+    if (found._tag !== "Current") return found
+    const { entry, means } = found
+    const part = partOf(entry.representation, request)
+    const body = part.range === undefined ? new Uint8Array() : bodyOf(entry.representation, part.range)
+    return mediaOf(entry, means, part, body)
+  }
 
   return MediaStream.of({
     openNow: (request) => {
       const entry = catalog.fresh(request.resource)
-      const media = entry === undefined ? undefined : mediaOf(entry, "fresh", request)
-      return media?.body instanceof Uint8Array ? media : undefined
+      if (entry === undefined) return undefined
+      const part = partOf(entry.representation, request)
+      // Whether the bytes are there comes first: the status of what is not would be found out twice.
+      const body = part.range === undefined ? new Uint8Array() : inMemory(entry.representation, part.range)
+      return body === undefined ? undefined : mediaOf(entry, "fresh", part, body)
     },
     open: (request) =>
       Effect.map(

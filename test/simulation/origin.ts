@@ -1,5 +1,6 @@
 import type { MemoryFile, MemoryOrigin, Misbehaviour } from "../../src/testing/MemoryOrigin.ts"
-import * as Random from "./random.ts"
+import { randomBytes } from "../support/TestOrigin.ts"
+import type * as Random from "./random.ts"
 import type { FilePlan } from "./schedule.ts"
 
 /** A file as it was for a time. */
@@ -58,7 +59,7 @@ export const makeFile = (
       ? `"${plan.name}-${number}"`
       : new Date(Date.UTC(2025, 0, number)).toUTCString()
     const file: MemoryFile = {
-      bytes: Random.bytes(size, random.int(1, 2 ** 31)),
+      bytes: randomBytes(size, random.int(1, 2 ** 31)),
       ...(plan.validator === "etag" ? { etag: validator } : { lastModified: validator }),
       acceptsRanges: plan.acceptsRanges,
       headers: plan.maxAge === undefined ? {} : { "cache-control": `max-age=${plan.maxAge}` }

@@ -41,16 +41,3 @@ export const make = (seed: number): Random => {
     fork: () => make(word())
   }
 }
-
-/** Bytes that differ from any other seed's at nearly every place. */
-export const bytes = (length: number, seed: number): Buffer => {
-  const words = new Uint32Array(Math.ceil(length / 4))
-  let state = Math.imul(seed, 2654435761) | 0 || 1
-  for (let i = 0; i < words.length; i++) {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    words[i] = state
-  }
-  return Buffer.from(words.buffer, 0, length)
-}

@@ -46,7 +46,7 @@ export interface TestOrigin {
 /** Pseudo-random bytes, the same for the same seed. */
 export const randomBytes = (length: number, seed = 1): Buffer => {
   const words = new Uint32Array(Math.ceil(length / 4))
-  let state = (seed * 2654435761) | 0 || 1
+  let state = Math.imul(seed, 2654435761) | 0 || 1
   for (let i = 0; i < words.length; i++) {
     state ^= state << 13
     state ^= state >>> 17
