@@ -21,13 +21,31 @@ const MAX_POSITION = Number.MAX_SAFE_INTEGER
 
 const position = (digits: string): number => Math.min(Number(digits), MAX_POSITION)
 
-/**
- * Reads a `Range` field. `undefined` for a field that RFC 9110 §14.2 tells a server to ignore: absent, malformed, another
- * unit, or several ranges (which a server may answer with the whole representation).
- */
-export const parseRange = (field: string | undefined): RangeSpec | undefined => {
-  if (field === undefined) return undefined
-  const match = /^bytes=[ \t]*(\d*)-(\d*)[ \t]*$/i.exec(field)
+/** How many ranges one request may ask for: more is no player's doing (RFC 9110 §17.15). */
+export const MAX_RANGES = 32
+
+/** Two ranges with fewer bytes than this between them are sent as one: the head of another part costs as much. */
+export const COALESCE_GAP_BYTES = 80
+
+const UNIT = "bytes="
+
+/** The set of ranges of a `Range` field in bytes. */
+const rangeSet = (field: string | undefined): string | undefined =>
+  field?.slice(0, UNIT.length).toLowerCase() === UNIT ? field.slice(UNIT.length) : undefined
+
+const isSpace = (text: string, index: number): boolean => text[index] === " " || text[index] === "\t"
+
+/** `text` without the spaces and tabs around it, which is less than `trim` takes, and in linear time, as a pattern is not. */
+const unpadded = (text: string): string => {
+  let start = 0
+  let end = text.length
+  while (start < end && isSpace(text, start)) start++
+  while (end > start && isSpace(text, end - 1)) end--
+  return text.slice(start, end)
+}
+
+const parseSpec = (text: string): RangeSpec | undefined => {
+  const match = /^(\d*)-(\d*)$/.exec(text)
   if (match === null) return undefined
   const [, first = "", last = ""] = match
   if (first === "") return last === "" ? undefined : { _tag: "Suffix", length: position(last) }
@@ -37,6 +55,36 @@ export const parseRange = (field: string | undefined): RangeSpec | undefined => 
   return inclusive < start ? undefined : { _tag: "From", start, last: inclusive }
 }
 
+/**
+ * Reads a `Range` field of one range. `undefined` for a field that RFC 9110 §14.2 tells a server to ignore: absent,
+ * malformed, another unit, or several ranges (which a server may answer with the whole representation).
+ */
+export const parseRange = (field: string | undefined): RangeSpec | undefined => {
+  const set = rangeSet(field)
+  return set === undefined ? undefined : parseSpec(unpadded(set))
+}
+
+/**
+ * Reads a `Range` field of one range or several, in the order asked for, in linear time. `undefined` for a field to ignore:
+ * absent, another unit, or malformed, be it in one of its ranges (RFC 9110 §14.2). `"TooMany"` for more than `MAX_RANGES`,
+ * to be refused with 416.
+ */
+export const parseRanges = (field: string | undefined): ReadonlyArray<RangeSpec> | undefined | "TooMany" => {
+  const set = rangeSet(field)
+  if (set === undefined) return undefined
+  const specs: Array<RangeSpec> = []
+  for (const element of set.split(",")) {
+    const text = unpadded(element)
+    // A list may have empty elements (RFC 9110 §5.6.1.2).
+    if (text === "") continue
+    const spec = parseSpec(text)
+    if (spec === undefined) return undefined
+    specs.push(spec)
+  }
+  if (specs.length === 0) return undefined
+  return specs.length > MAX_RANGES ? "TooMany" : specs
+}
+
 /** The bytes that `spec` selects of a representation of `size` bytes, or `undefined` when it selects none (416). */
 export const resolve = (spec: RangeSpec, size: number): ByteRange | undefined => {
   if (spec._tag === "Suffix") {
@@ -44,6 +92,33 @@ export const resolve = (spec: RangeSpec, size: number): ByteRange | undefined =>
   }
   if (spec.start >= size) return undefined
   return { start: spec.start, end: spec.last === undefined ? size : Math.min(spec.last + 1, size) }
+}
+
+/**
+ * The bytes that `specs` select of a representation of `size` bytes, in the order asked for; none when they select none
+ * (416). Ranges that overlap, touch or have less than `COALESCE_GAP_BYTES` between them become one, in the place of the
+ * first of them (RFC 9110 §15.3.7.2), so that no byte is sent twice.
+ */
+export const resolveAll = (specs: ReadonlyArray<RangeSpec>, size: number): ReadonlyArray<ByteRange> => {
+  if (specs.length === 1) {
+    const range = resolve(specs[0]!, size)
+    return range === undefined ? [] : [range]
+  }
+  const ranges = specs.flatMap((spec, place) => {
+    const range = resolve(spec, size)
+    return range === undefined ? [] : [{ ...range, place }]
+  })
+  const coalesced: Array<{ start: number; end: number; place: number }> = []
+  for (const range of ranges.toSorted((a, b) => a.start - b.start)) {
+    const before = coalesced.at(-1)
+    if (before !== undefined && range.start - before.end < COALESCE_GAP_BYTES) {
+      before.end = Math.max(before.end, range.end)
+      before.place = Math.min(before.place, range.place)
+    } else {
+      coalesced.push(range)
+    }
+  }
+  return coalesced.toSorted((a, b) => a.place - b.place).map(({ end, start }) => ({ start, end }))
 }
 
 /** Writes the `Range` field that asks an origin for `start` to `end` (exclusive), or to the last byte without `end`. */

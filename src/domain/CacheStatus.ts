@@ -5,16 +5,28 @@
 /**
  * What the cache did for one response. `hit`: answered without asking the origin. Otherwise `fwd` says why it was asked,
  * `fwdStatus` what it answered where that is not the status sent on, `stored` that its bytes are being kept, and
- * `collapsed` that the request shared another one's transfer. `detail` is a token of Spillway's own, such as `DISK_FULL`.
+ * `collapsed` that the request shared another one's transfer. `ttl` is how long the response is still fresh, in whole
+ * seconds, negative once it is stale; `key` what it is stored under. `detail` is Spillway's own, such as `DISK_FULL`.
  */
 export interface CacheStatus {
   readonly hit?: boolean
-  readonly fwd?: "miss" | "partial" | "stale" | "bypass"
+  readonly fwd?: "bypass" | "method" | "uri-miss" | "vary-miss" | "miss" | "request" | "stale" | "partial"
   readonly fwdStatus?: number
+  readonly ttl?: number
   readonly stored?: boolean
   readonly collapsed?: boolean
+  readonly key?: string
   readonly detail?: string
 }
+
+const token = /^[A-Za-z*][A-Za-z0-9:/!#$%&'*+.^_`|~-]*$/
+
+/** What needs no escaping, as most do not. */
+const plain = /^[\w.-]*$/
+
+/** A string as in RFC 8941 §3.3.3, which has no characters beyond ASCII: `?` stands for them. */
+const quote = (text: string): string =>
+  plain.test(text) ? `"${text}"` : `"${text.replace(/[^ -~]/gu, "?").replace(/["\\]/g, "\\$&")}"`
 
 /** Writes the field's value, Spillway as the only member of the list. */
 export const format = (status: CacheStatus): string => {
@@ -22,8 +34,21 @@ export const format = (status: CacheStatus): string => {
   if (status.hit) text += "; hit"
   if (status.fwd !== undefined) text += `; fwd=${status.fwd}`
   if (status.fwdStatus !== undefined) text += `; fwd-status=${status.fwdStatus}`
+  if (status.ttl !== undefined) text += `; ttl=${status.ttl}`
   if (status.stored) text += "; stored"
   if (status.collapsed) text += "; collapsed"
-  if (status.detail !== undefined) text += `; detail=${status.detail}`
+  if (status.key !== undefined) text += `; key=${quote(status.key)}`
+  if (status.detail !== undefined) {
+    text += `; detail=${token.test(status.detail) ? status.detail : quote(status.detail)}`
+  }
   return text
+}
+
+/**
+ * Writes the field's value after `received`, the one that came with the origin's answer: the cache nearest to the origin
+ * is the first in the list, the one nearest to the viewer the last (RFC 9211 §2).
+ */
+export const append = (received: string | undefined, status: CacheStatus): string => {
+  const before = received?.trim() ?? ""
+  return before === "" ? format(status) : `${before}, ${format(status)}`
 }
