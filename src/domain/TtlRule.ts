@@ -1,0 +1,52 @@
+import type { Ttl } from "./Freshness.ts"
+
+/**
+ * What the people who run a cache say about freshness where the origin says nothing, or says it wrongly.
+ */
+
+/** How long files are fresh whose path matches. */
+export interface TtlRule {
+  /** A path in which `*` stands for any characters; all paths without it. */
+  readonly pattern: string | undefined
+  readonly ttl: Ttl
+}
+
+const units: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 }
+
+/** A duration such as `90s`, `15m`, `1h` or `7d`, in milliseconds. */
+export const parseDuration = (text: string): number | undefined => {
+  const match = /^(\d{1,9})([smhd])$/.exec(text.trim())
+  return match === null ? undefined : Number(match[1]) * units[match[2]!]! * 1000
+}
+
+/** `1h` holds for what the origin gives no freshness; `/live/*=2s` holds for these paths, whatever the origin says. */
+export const parse = (text: string): TtlRule | undefined => {
+  const at = text.lastIndexOf("=")
+  const pattern = at < 0 ? undefined : text.slice(0, at).trim()
+  const lifetime = parseDuration(text.slice(at + 1))
+  if (lifetime === undefined || (pattern !== undefined && !pattern.startsWith("/"))) return undefined
+  return { pattern, ttl: { lifetime, override: pattern !== undefined } }
+}
+
+/** Whether `path` is `pattern`, in which `*` stands for any characters. Takes the first place that fits, so never long. */
+const matches = (pattern: string, path: string): boolean => {
+  const [first = "", ...rest] = pattern.split("*")
+  if (rest.length === 0) return path === pattern
+  const last = rest.pop()!
+  if (!path.startsWith(first) || path.length < first.length + last.length || !path.endsWith(last)) return false
+  let at = first.length
+  for (const part of rest) {
+    const found = path.indexOf(part, at)
+    if (found < 0 || found + part.length > path.length - last.length) return false
+    at = found + part.length
+  }
+  return at <= path.length - last.length
+}
+
+/** The rule for the file at `url`: the first whose pattern matches, else the one without a pattern. */
+export const ttlOf = (rules: ReadonlyArray<TtlRule>, url: string): Ttl | undefined => {
+  if (rules.length === 0) return undefined
+  const path = URL.parse(url)?.pathname ?? ""
+  const named = rules.find(({ pattern }) => pattern !== undefined && matches(pattern, path))
+  return (named ?? rules.find(({ pattern }) => pattern === undefined))?.ttl
+}
