@@ -1,8 +1,14 @@
 import { Schema } from "effect"
+import type { HeaderFields } from "./Headers.ts"
 
 /**
- * What can go wrong between Spillway and the origin.
+ * What can go wrong between Spillway and the origin. Errors are logged, so their `url` is `loggable`, and their `cause` tells
+ * nothing of the request.
  */
+
+/** `url` without what may be a secret: its user and password, and its query. */
+export const loggable = (url: string): string =>
+  url.replace(/^([a-z][a-z0-9+.-]*:[\\/]*)[^\\/?#]*@/i, "$1").replace(/#.*$/s, "").replace(/\?.*$/s, "?…")
 
 /** No answer could be had: refused, unreachable, name not found, or the connection broke before the header was complete. */
 export class OriginUnreachable extends Schema.TaggedError<OriginUnreachable>()("OriginUnreachable", {
@@ -10,17 +16,38 @@ export class OriginUnreachable extends Schema.TaggedError<OriginUnreachable>()("
   cause: Schema.Defect()
 }) {
   override get message(): string {
-    return `${this.url}: no connection to the origin`
+    return `${this.url}: no answer from the origin`
   }
 }
 
-/** The origin was silent for longer than is waited: before its header, or in the middle of its body. */
+/**
+ * It took longer than is waited: until it was known where to ask, until others left room for the request, until the connection stood, until the header came, or
+ * until the body went on.
+ */
 export class OriginTimeout extends Schema.TaggedError<OriginTimeout>()("OriginTimeout", {
   url: Schema.String,
-  phase: Schema.Literals(["header", "body"])
+  phase: Schema.Literals(["location", "queue", "connect", "header", "body"])
 }) {
   override get message(): string {
-    return `${this.url}: the origin sent no ${this.phase} in time`
+    switch (this.phase) {
+      case "location":
+        return `${this.url}: not found out in time where it is`
+      case "queue":
+        return `${this.url}: too many requests to the origin are under way`
+      case "connect":
+        return `${this.url}: no connection to the origin in time`
+      default:
+        return `${this.url}: the origin sent no ${this.phase} in time`
+    }
+  }
+}
+
+/** The host is at no address that may be contacted, so that no connection was made. */
+export class OriginForbidden extends Schema.TaggedError<OriginForbidden>()("OriginForbidden", {
+  url: Schema.String
+}) {
+  override get message(): string {
+    return `${this.url}: address not allowed`
   }
 }
 
@@ -35,11 +62,13 @@ export class OriginBodyFailed extends Schema.TaggedError<OriginBodyFailed>()("Or
   }
 }
 
-/** The origin answered, but not with the bytes that were asked for. */
+/** The origin answered, but not with the bytes that were asked for; it may have said for how long it wants not to be asked. */
 export class OriginUnexpected extends Schema.TaggedError<OriginUnexpected>()("OriginUnexpected", {
   url: Schema.String,
   status: Schema.Int,
-  detail: Schema.String
+  detail: Schema.String,
+  /** In milliseconds. */
+  retryAfter: Schema.optional(Schema.Finite)
 }) {
   override get message(): string {
     return `${this.url}: unexpected answer ${this.status}: ${this.detail}`
@@ -59,6 +88,7 @@ export class RepresentationChanged extends Schema.TaggedError<RepresentationChan
 export type OriginError =
   | OriginUnreachable
   | OriginTimeout
+  | OriginForbidden
   | OriginBodyFailed
   | OriginUnexpected
   | RepresentationChanged
@@ -71,8 +101,24 @@ export const isTransient = (error: OriginError): boolean => {
     case "OriginBodyFailed":
       return true
     case "OriginUnexpected":
-      return error.status === 429 || error.status === 502 || error.status === 503 || error.status === 504
+      return [429, 500, 502, 503, 504].includes(error.status)
+    case "OriginForbidden":
     case "RepresentationChanged":
       return false
   }
+}
+
+// The form that is to be generated (RFC 9110 §5.6.7); the obsolete ones are taken for nothing said.
+const IMF_FIXDATE = /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/
+
+/**
+ * For how long from `now` on, in milliseconds, an origin wants not to be asked again (RFC 9110 §10.2.3), or `undefined` when it
+ * does not say.
+ */
+export const retryAfterMillis = (headers: HeaderFields, now: number): number | undefined => {
+  const value = headers["retry-after"]
+  if (value === undefined) return undefined
+  if (/^\d+$/.test(value)) return Math.min(Number(value) * 1000, Number.MAX_SAFE_INTEGER)
+  const date = IMF_FIXDATE.test(value) ? Date.parse(value) : Number.NaN
+  return Number.isNaN(date) ? undefined : Math.max(0, date - now)
 }

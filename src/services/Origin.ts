@@ -1,16 +1,36 @@
-import { NodeHttpClient } from "@effect/platform-node"
-import { Clock, Context, Effect, Exit, Layer, Scope, Stream } from "effect"
-import { HttpClient, HttpClientRequest } from "effect/http"
-import type { Cookies, HttpClientResponse } from "effect/http"
+import { Context, Effect, Exit, Layer, Scope, Stream } from "effect"
+import {
+  type Cookies,
+  HttpBody,
+  HttpClient,
+  HttpClientRequest,
+  type HttpClientResponse,
+  type HttpMethod
+} from "effect/http"
 import type { HeaderFields } from "../domain/Headers.ts"
-import { OriginBodyFailed, type OriginError, OriginTimeout, OriginUnreachable } from "../domain/OriginError.ts"
+import { loggable, type OriginError, OriginForbidden, OriginTimeout, OriginUnreachable } from "../domain/OriginError.ts"
+import type { Access } from "../domain/Origins.ts"
+import { follow, type Hop } from "../domain/Redirect.ts"
 import type { OriginHead } from "../domain/Representation.ts"
+import { OriginConfig, type OriginOptions } from "./OriginConfig.ts"
+import { failureOf, isPrivateLiteral, makeConnections, type OriginConnections } from "./originConnections.ts"
+import * as OriginGate from "./OriginGate.ts"
+import { makeTurn, upload, watchedBody } from "./watchedBody.ts"
 
 /** A request as it goes to the origin. */
 export interface OriginRequest {
-  readonly method: "GET" | "HEAD"
+  readonly method: string
   readonly url: string
+  /** Without the fields of one connection. */
   readonly headers: HeaderFields
+  /** Which of the fields another server that it is redirected to must not see, besides credentials. */
+  readonly secrets?: ReadonlyArray<string>
+  /** Sent as it comes: with the `content-length` of `headers`, which it then has to keep to, or else in chunks. */
+  readonly body?: Stream.Stream<Uint8Array, unknown> | undefined
+  /** To what addresses the connection may go; to any without it. */
+  readonly access?: Access | undefined
+  /** Whether nobody waits for it, so that what somebody waits for goes first. */
+  readonly background?: boolean | undefined
 }
 
 /** An answer whose body has yet to be read. Closing the scope it came with closes its connection. */
@@ -20,93 +40,158 @@ export interface OriginResponse extends OriginHead {
   readonly body: Stream.Stream<Uint8Array, OriginError>
 }
 
-/** How many connections one origin gets at most; further requests wait for one. */
-const CONNECTIONS_PER_ORIGIN = 256
-
-/** The server that has the files: one request, one answer, every failure typed. It neither retries nor remembers. */
+/**
+ * The servers that have the files: one request, one answer, every failure typed. It follows redirects to where it may, and neither
+ * retries nor remembers.
+ */
 export class Origin extends Context.Service<Origin, {
   readonly request: (request: OriginRequest) => Effect.Effect<OriginResponse, OriginError, Scope.Scope>
 }>()("spillway/services/Origin") {
-  /** Over the `HttpClient` in context. */
-  static readonly layerNoDeps: Layer.Layer<Origin, never, HttpClient.HttpClient> = Layer.effect(
+  /**
+   * Over the `HttpClient` in context, which does not tell to what addresses it connects: requests for public ones only are
+   * refused.
+   */
+  static readonly layerNoDeps: Layer.Layer<Origin, never, HttpClient.HttpClient | OriginConfig> = Layer.effect(
     Origin,
-    Effect.map(HttpClient.HttpClient, (client) => make(client))
+    Effect.gen(function*() {
+      return make(yield* OriginConfig, { any: yield* HttpClient.HttpClient })
+    })
   )
 
   /** Over connections of undici's that are kept alive. */
-  static readonly layer: Layer.Layer<Origin> = this.layerNoDeps.pipe(
-    Layer.provide(NodeHttpClient.layerUndiciOptions({ connections: CONNECTIONS_PER_ORIGIN }))
+  static readonly layer: Layer.Layer<Origin, never, OriginConfig> = Layer.effect(
+    Origin,
+    Effect.gen(function*() {
+      const config = yield* OriginConfig
+      return make(config, yield* makeConnections(config))
+    })
   )
 }
 
-/** How long an origin may take from the request to the end of its header. */
-const HEADER_TIMEOUT = "30 seconds"
+/** What Spillway calls itself in `Via` (RFC 9110 §7.6.3). */
+export const VIA = "1.1 spillway"
 
-/** How long an origin may be silent in the middle of a body that is being read, in milliseconds. */
-const BODY_TIMEOUT_MILLIS = 30_000
+/** How many redirects of one request are followed. */
+const MAX_REDIRECTS = 5
 
-/** How often it is looked whether a body is silent, in milliseconds. */
-const WATCH_MILLIS = 1000
+/** How much of a redirect's body is read so that its connection can be used again, in bytes. */
+const REDIRECT_BODY_BYTES = 64 * 1024
 
-const make = (client: HttpClient.HttpClient) => {
-  const scoped = HttpClient.withScope(client)
+/** How long that may take, in milliseconds; a new connection takes about as long. */
+const REDIRECT_BODY_MILLIS = 250
 
-  /**
-   * Ends a body whose next bytes do not come in time, by closing its connection. One look now and then costs less than a timer
-   * for each piece.
-   */
-  const watched = Effect.fnUntraced(function*(
-    url: string,
-    response: HttpClientResponse.HttpClientResponse,
-    connection: Scope.Closeable
-  ) {
-    const clock = yield* Clock.Clock
-    let offset = 0
-    let waitingSince = 0
-    let silent = false
-    const look = Effect.suspend(() => {
-      silent = waitingSince > 0 && clock.currentTimeMillisUnsafe() - waitingSince > BODY_TIMEOUT_MILLIS
-      return silent ? Scope.close(connection, Exit.void) : Effect.void
-    })
-    const body = Stream.transformPull(response.stream, (pull, scope) => {
-      const next = Effect.suspend(() => {
-        waitingSince = clock.currentTimeMillisUnsafe()
-        return Effect.map(pull, (pieces) => {
-          waitingSince = 0
-          for (const piece of pieces) offset += piece.length
-          return pieces
-        })
-      })
-      return Effect.sleep(WATCH_MILLIS).pipe(
-        Effect.andThen(look),
-        Effect.forever,
-        Effect.forkIn(scope),
-        Effect.as(next)
-      )
-    })
-    return Stream.mapError(
-      body,
-      (cause): OriginError =>
-        silent ? new OriginTimeout({ url, phase: "body" }) : new OriginBodyFailed({ url, offset, cause })
+/** The fields of `request` with Spillway's own. */
+const fieldsOf = ({ headers, method }: OriginRequest): HeaderFields => {
+  const fields: Record<string, string> = { "user-agent": "spillway", ...headers }
+  fields["via"] = headers["via"] === undefined ? VIA : `${headers["via"]}, ${VIA}`
+  // Ranges of a compressed file are of no use to others.
+  if (isRead(method)) fields["accept-encoding"] = "identity"
+  // Whoever passes the request on has answered it already, or will.
+  delete fields["expect"]
+  return fields
+}
+
+const isRead = (method: string): boolean => method === "GET" || method === "HEAD"
+
+const hasNoBody = (method: string, status: number): boolean => method === "HEAD" || status === 204 || status === 304
+
+const messageOf = ({ body, method }: OriginRequest, { headers, url }: Hop): HttpClientRequest.HttpClientRequest => {
+  // The platform knows the names of some methods only, and sends any.
+  const message = HttpClientRequest.make(method as HttpMethod.HttpMethod)(url.href, { headers })
+  if (body === undefined) return message
+  const type = headers["content-type"]
+  const length = headers["content-length"]
+  const withBody = HttpClientRequest.setBody(
+    message,
+    HttpBody.stream(body, type, length === undefined ? undefined : Number(length))
+  )
+  return type === undefined ? HttpClientRequest.removeHeader(withBody, "content-type") : withBody
+}
+
+/** The answer to one hop, and the scope of its connection. */
+interface Answer {
+  readonly hop: Hop
+  readonly response: HttpClientResponse.HttpClientResponse
+  readonly connection: Scope.Closeable
+}
+
+const make = (config: OriginOptions, connections: Partial<OriginConnections>) => {
+  const gate = OriginGate.make({ places: config.maxRequests, patience: config.firstByteTimeout })
+  const clients = {
+    any: connections.any && HttpClient.withScope(connections.any),
+    public: connections.public && HttpClient.withScope(connections.public)
+  }
+
+  /** Asks one origin, once. */
+  const ask = Effect.fnUntraced(function*(request: OriginRequest, hop: Hop) {
+    const url = loggable(hop.url.href)
+    const client = clients[hop.access]
+    if (client === undefined || (hop.access === "public" && isPrivateLiteral(hop.url))) {
+      return yield* new OriginForbidden({ url })
+    }
+    if (!(yield* gate.enter(hop.url.origin, request.background === true))) {
+      return yield* new OriginTimeout({ url, phase: "queue" })
+    }
+    const turn = yield* makeTurn(config.firstByteTimeout)
+    const body = request.body && upload(request.body, turn)
+    turn.begin()
+    return yield* client.execute(messageOf({ ...request, body }, hop)).pipe(
+      Effect.mapError((error) => failureOf(url, error)),
+      Effect.raceFirst(Effect.andThen(turn.overdue, Effect.fail(new OriginTimeout({ url, phase: "header" }))))
     )
   })
 
+  const answerTo = Effect.fnUntraced(function*(request: OriginRequest, hop: Hop) {
+    const connection = yield* Scope.fork(yield* Effect.scope)
+    const response = yield* ask(request, hop).pipe(
+      Scope.provide(connection),
+      Effect.onError(() => Scope.close(connection, Exit.void))
+    )
+    return { hop, response, connection } satisfies Answer
+  })
+
+  /** Frees the connection of a redirect; a short body is read, so that it can be used again. */
+  const discard = ({ connection, response }: Answer): Effect.Effect<void> => {
+    let left = REDIRECT_BODY_BYTES
+    return Stream.runForEachWhile(response.stream, (piece) => Effect.sync(() => (left -= piece.length) > 0)).pipe(
+      Effect.timeout(REDIRECT_BODY_MILLIS),
+      Effect.ignore,
+      Effect.andThen(Scope.close(connection, Exit.void))
+    )
+  }
+
+  /** The answer to `request`, or the one to which it is redirected. */
+  const finalAnswer = Effect.fnUntraced(function*(request: OriginRequest, first: Hop) {
+    let answer = yield* answerTo(request, first)
+    let redirects = isRead(request.method) && request.body === undefined ? MAX_REDIRECTS : 0
+    while (redirects > 0) {
+      const next = follow(config.origins, answer.hop, answer.response)
+      if (next === undefined) break
+      yield* discard(answer)
+      answer = yield* answerTo(request, next)
+      redirects -= 1
+    }
+    return answer
+  })
+
   return Origin.of({
-    request: Effect.fnUntraced(function*({ headers, method, url }) {
-      const request = HttpClientRequest.make(method)(url, {
-        headers: { "accept-encoding": "identity", "user-agent": "spillway", ...headers }
-      })
-      const connection = yield* Scope.fork(yield* Effect.scope)
-      const response = yield* scoped.execute(request).pipe(
-        Scope.provide(connection),
-        Effect.mapError((cause) => new OriginUnreachable({ url, cause })),
-        Effect.timeoutOrElse({
-          duration: HEADER_TIMEOUT,
-          orElse: () => Effect.fail(new OriginTimeout({ url, phase: "header" }))
-        })
-      )
-      const body = yield* watched(url, response, connection)
-      return { status: response.status, headers: response.headers, cookies: response.cookies, body }
+    request: Effect.fnUntraced(function*(request) {
+      const url = URL.parse(request.url)
+      if (url === null || config.offline) {
+        const cause = config.offline ? "offline" : "not a URL"
+        return yield* new OriginUnreachable({ url: loggable(request.url), cause })
+      }
+      const { access = "any", secrets = [] } = request
+      const answer = yield* finalAnswer(request, { url, access, headers: fieldsOf(request), secrets })
+      const { cookies, headers, status, stream } = answer.response
+      const abandon = Scope.close(answer.connection, Exit.void)
+      if (hasNoBody(request.method, status)) {
+        yield* abandon
+        return { status, headers, cookies, body: Stream.empty }
+      }
+      const turn = yield* makeTurn(config.silenceTimeout)
+      const body = watchedBody(stream, { url: loggable(answer.hop.url.href), turn, abandon })
+      return { status, headers, cookies, body }
     }, (effect) =>
       effect.pipe(
         Effect.provideService(HttpClient.TracerDisabledWhen, () => true),

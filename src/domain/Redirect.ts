@@ -1,0 +1,41 @@
+import type { HeaderFields } from "./Headers.ts"
+import { type Access, accessTo, type Origins } from "./Origins.ts"
+
+/** One request of the chain that redirects make of it. */
+export interface Hop {
+  readonly url: URL
+  readonly access: Access
+  readonly headers: HeaderFields
+  /** Which of the fields are for the first server alone, besides those that always are. */
+  readonly secrets: ReadonlyArray<string>
+}
+
+const statuses = new Set([301, 302, 303, 307, 308])
+
+/** What is meant for the origin that was asked, and for no other. */
+const personal = new Set(["authorization", "cookie", "host"])
+
+/**
+ * Where a redirect leads a GET or HEAD (RFC 9110 §15.4): to the origin that sent it, or to one that may be contacted.
+ * `undefined` for everything else, which is an answer like any other.
+ */
+export const follow = (
+  origins: Origins,
+  hop: Hop,
+  { headers, status }: { readonly status: number; readonly headers: HeaderFields }
+): Hop | undefined => {
+  const { location } = headers
+  const url = statuses.has(status) && location !== undefined ? URL.parse(location, hop.url.href) : null
+  if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) return undefined
+  if (url.origin === hop.url.origin) return { ...hop, url }
+  // Who was let to public addresses only was sent by a viewer, whom nothing leads to where the operator alone may go.
+  const access = accessTo(hop.access === "public" ? { ...origins, routes: [] } : origins, url)
+  if (access === undefined) return undefined
+  const isKept = (name: string): boolean => !personal.has(name) && !hop.secrets.includes(name)
+  return {
+    url,
+    access,
+    headers: Object.fromEntries(Object.entries(hop.headers).filter(([name]) => isKept(name))),
+    secrets: []
+  }
+}
