@@ -1,17 +1,24 @@
-import { Context, Effect, Layer } from "effect"
-import { HttpServerResponse } from "effect/http"
+import { Context, Effect, Layer, Option } from "effect"
+import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
 import { CacheHealth } from "../services/CacheHealth.ts"
 import { CacheIndex } from "../services/CacheIndex.ts"
 import { DiskMonitor } from "../services/DiskMonitor.ts"
+import { judge } from "./AdminGuard.ts"
+import { ServerConfig } from "./ServerConfig.ts"
 
 /** Paths below this are Spillway's own, and never the origin's. */
 export const PREFIX = "/_spillway/"
 
-/** What the people who run a server may ask it: its health, and its metrics. */
+/**
+ * What the people who run a server may ask it: its health, and its metrics. Strangers are told no more than that it is
+ * alive.
+ */
 export class Admin extends Context.Service<Admin, {
-  /** The answer for a target that starts with `PREFIX`. */
-  readonly answer: (target: string) => Effect.Effect<HttpServerResponse.HttpServerResponse>
+  /** The answer to a request for a target that starts with `PREFIX`. */
+  readonly answer: (
+    request: HttpServerRequest.HttpServerRequest
+  ) => Effect.Effect<HttpServerResponse.HttpServerResponse>
 }>()("spillway/http/Admin") {
   static readonly layer: Layer.Layer<Admin, never, CacheHealth | CacheIndex | DiskMonitor> = Layer.effect(
     Admin,
@@ -23,6 +30,7 @@ const make = Effect.gen(function*() {
   const health = yield* CacheHealth
   const index = yield* CacheIndex
   const monitor = yield* DiskMonitor
+  const { adminToken } = yield* ServerConfig
 
   /** Spillway is alive while it answers; a cache that failed is no reason to restart it. */
   const report = () => {
@@ -44,9 +52,28 @@ const make = Effect.gen(function*() {
   }
 
   const headers = { "cache-control": "no-store" }
+  const forbidden = HttpServerResponse.text(
+    "Shown to this machine only: ask from there by http://localhost, or start the server with an admin token\n",
+    { status: 403, headers }
+  )
+  const unauthorized = HttpServerResponse.text("Show the admin token: Authorization: Bearer TOKEN\n", {
+    status: 401,
+    headers: { ...headers, "www-authenticate": "Bearer realm=\"spillway\"" }
+  })
+
   return Admin.of({
-    answer: (target) => {
-      switch (target.split("?", 1)[0]!.slice(PREFIX.length)) {
+    answer: (request) => {
+      const page = request.url.split("?", 1)[0]!.slice(PREFIX.length)
+      const verdict = judge(adminToken, {
+        address: Option.getOrUndefined(request.peerAddress),
+        headers: request.headers
+      })
+      if (verdict !== "Allowed") {
+        // Load balancers ask from elsewhere whether it is alive, and show no token.
+        if (page === "health") return Effect.succeed(HttpServerResponse.jsonUnsafe({ status: "ok" }, { headers }))
+        return Effect.succeed(verdict === "Unauthorized" ? unauthorized : forbidden)
+      }
+      switch (page) {
         case "health":
           return Effect.sync(() => HttpServerResponse.jsonUnsafe(report(), { headers }))
         case "metrics":

@@ -1,8 +1,10 @@
 import { NodeHttpServer } from "@effect/platform-node"
-import { Effect, Layer } from "effect"
-import { HttpServer } from "effect/http"
-import { createServer } from "node:http"
+import { Effect, Layer, Metric } from "effect"
+import { HttpServer, type HttpServerError } from "effect/http"
+import { GuardedServer } from "./guardedServer.ts"
 import { Proxy } from "./Proxy.ts"
+import { ServerConfig } from "./ServerConfig.ts"
+import { sparingly } from "./sparingly.ts"
 
 /** Where to listen. Port 0 is any free one. */
 export interface Address {
@@ -13,25 +15,38 @@ export interface Address {
 /** How long the end of the program waits for running streams; then they are cut. */
 const DRAIN_TIMEOUT = "10 seconds"
 
-/** How long an idle connection is kept for the viewer's next request, in milliseconds. */
-const KEEP_ALIVE_MILLIS = 65_000
+const connections = Metric.gauge("spillway_connections", { description: "Connections of viewers" })
 
-/**
- * A server to which a request that offers an upgrade (as `curl --http2` does) is a request like any other: Node takes it for
- * one as long as nobody listens for upgrades, which the platform does.
- */
-const createServerWithoutUpgrades = () => {
-  const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MILLIS })
-  server.on("newListener", (event, listener) => {
-    if (event === "upgrade") queueMicrotask(() => server.off("upgrade", listener))
-  })
-  return server
-}
+const refusals = Metric.counter("spillway_connections_refused_total", {
+  description: "Connections beyond those that are served",
+  incremental: true
+})
 
-/** A Node HTTP server. Closing it lets running responses end, for at most `DRAIN_TIMEOUT`. */
-export const layerNode = ({ host, port }: Address) =>
-  NodeHttpServer.layerServer(createServerWithoutUpgrades, { host, port, gracefulShutdownTimeout: DRAIN_TIMEOUT })
+/** A Node HTTP server with the bounds of `ServerConfig`. Closing it lets running responses end, for at most `DRAIN_TIMEOUT`. */
+export const layerNode = ({ host, port }: Address): Layer.Layer<HttpServer.HttpServer, HttpServerError.ServeError> =>
+  Layer.effect(
+    HttpServer.HttpServer,
+    Effect.gen(function*() {
+      const options = yield* ServerConfig
+      const context = yield* Effect.context()
+      const warn = sparingly(
+        Effect.annotateLogs(Effect.logWarning("Too many connections: more are refused"), {
+          limit: options.maxConnections
+        })
+      )
+      const server = () =>
+        new GuardedServer(options, {
+          onConnections: (count) => connections.updateUnsafe(count, context),
+          onSurplus: () => {
+            refusals.updateUnsafe(1, context)
+            Effect.runForkWith(context)(warn)
+          }
+        })
+      return yield* NodeHttpServer.make(server, { host, port, gracefulShutdownTimeout: DRAIN_TIMEOUT })
+    })
+  )
 
-/** Serves `origin` through the proxy on the `HttpServer` in context. */
-export const layerProxy = (origin: URL): Layer.Layer<never, never, Proxy | HttpServer.HttpServer> =>
-  Layer.unwrap(Effect.map(Proxy, (proxy) => HttpServer.serve(proxy.to(origin))))
+/** Serves the proxy on the `HttpServer` in context. */
+export const layerProxy: Layer.Layer<never, never, Proxy | HttpServer.HttpServer> = Layer.unwrap(
+  Effect.map(Proxy, ({ handler }) => HttpServer.serve(handler))
+)

@@ -1,0 +1,347 @@
+import { type IncomingMessage, Server, type ServerResponse } from "node:http"
+import type { Socket } from "node:net"
+import * as CacheStatus from "../domain/CacheStatus.ts"
+import { overloadedHeaders } from "./Limits.ts"
+import type { ServerOptions } from "./ServerConfig.ts"
+
+/** How long an idle connection is kept for the viewer's next request, in milliseconds. */
+const KEEP_ALIVE_MILLIS = 65_000
+
+/** How long a whole request may take to arrive, in milliseconds: uploads pass through, and large ones are slow. */
+const REQUEST_MILLIS = 3_600_000
+
+/** How much the header of a request may be, in bytes; Node answers 431 beyond it. */
+const MAX_HEADER_BYTES = 16 * 1024
+
+/** How many lines the header of a request may have. */
+const MAX_HEADER_FIELDS = 128
+
+/** How many requests on one connection are answered at one time; those that wait in line hold what they are answered with. */
+const MAX_PIPELINED = 16
+
+/** How many requests beyond those are read and dropped: what is left unread when a connection ends costs its viewer the answers. */
+const MAX_DROPPED = 256
+
+/** How long a viewer may take to end its side of a connection that has been ended here, in milliseconds. */
+const LINGER_MILLIS = 1_000
+
+/** How many more connections than are served are accepted so as to be told so, as a part of those. */
+const SLACK = 1 / 8
+
+/** How many connections are looked at for one that can make room; to look at all each time would be a help to whoever floods. */
+const MAX_LOOKS = 512
+
+/** How often Node looks for requests that take too long: so often in `headerTimeout`, and at least so often in milliseconds. */
+const CHECKS = { parts: 4, longest: 5_000 }
+
+/** A host, name or literal, and perhaps a port (RFC 9110 §7.2); empty where the target has none. */
+const HOST = /^(?:\[[\da-f:.]+\]|[\w.~!$&'()*+,;=%-]*)(?::\d*)?$/i
+
+/** `undefined`, or the status with which a request is refused before anybody looks at it, and why. */
+const refusalOf = (
+  { headers, httpVersion, httpVersionMajor, rawHeaders: fields }: IncomingMessage
+): readonly [status: number, reason: string] | undefined => {
+  // The platform would take it for a request of HTTP/2 proper.
+  if (httpVersionMajor > 1) return [505, "Only HTTP/1 is spoken"]
+  // It has none there: whoever passed the request on may have seen its end elsewhere (RFC 9112 §6.1).
+  if (httpVersion === "1.0" && headers["transfer-encoding"] !== undefined) return [400, "Malformed framing"]
+  if (fields.length > 2 * MAX_HEADER_FIELDS) return [431, "Too many header fields"]
+  let hosts = 0
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]!
+    if (name.length !== 4 || name.toLowerCase() !== "host") continue
+    hosts += 1
+    // Node takes the first of several, others the last: RFC 9112 §3.2 allows neither.
+    if (hosts > 1 || !HOST.test(fields[i + 1]!)) return [400, "Malformed Host"]
+  }
+  return hosts === 0 && httpVersion === "1.1" ? [400, "No Host"] : undefined
+}
+
+const ignore = (): void => {}
+
+/** What is known of a connection. */
+interface Connection {
+  /** Whether it came when there was no room: its first request is refused. */
+  readonly isSurplus: boolean
+  /** Whether no more requests are taken from it, and how many came all the same. */
+  isClosing: boolean
+  dropped: number
+  /** The last request. */
+  request: IncomingMessage | undefined
+  /** The answers that are not sent yet, in order. One that is may be at the front until the next request comes. */
+  readonly answers: Array<ServerResponse>
+}
+
+/** What is said to requests that cannot be read, by Node's code for why; 400 to all others. */
+const reasons = new Map<string | undefined, string>([
+  ["HPE_HEADER_OVERFLOW", "431 Request Header Fields Too Large"],
+  ["HPE_CHUNK_EXTENSIONS_OVERFLOW", "413 Payload Too Large"],
+  ["ERR_HTTP_REQUEST_TIMEOUT", "408 Request Timeout"]
+])
+
+const answer = (response: ServerResponse, status: number, reason: string, headers: Record<string, string>): void => {
+  const body = `${reason}\n`
+  response.writeHead(status, {
+    ...headers,
+    "connection": "close",
+    "content-type": "text/plain",
+    "content-length": String(body.length)
+  })
+  response.end(body)
+}
+
+const offersUpgrade = ({ headers }: IncomingMessage): boolean =>
+  headers.upgrade !== undefined && headers.connection !== undefined && /upgrade/i.test(headers.connection)
+
+/** Whether all that has been asked for by a connection is answered. */
+const isAnswered = ({ answers }: Connection): boolean => answers.at(-1)?.writableFinished ?? true
+
+/** Whether a connection is merely kept for a next request. */
+const isIdle = (connection: Connection): boolean => connection.request?.complete === true && isAnswered(connection)
+
+/** Whether a connection on which nothing has happened for long waits for its viewer, and not its viewer for us. */
+const isStalled = (socket: Socket, connection: Connection): boolean => {
+  const { request } = connection
+  if (request === undefined || isAnswered(connection) || socket.writableLength > 0) return true
+  // While we read no more of a body, nobody can send it.
+  return !request.complete && request.readableLength < request.readableHighWaterMark
+}
+
+/**
+ * Tells whoever works on an answer that nobody waits for it. Node forgets those that stand in line when a connection ends in
+ * certain ways, such as by CONNECT; each would be worked on for ever.
+ */
+const abandon = (response: ServerResponse): void => {
+  if (response.writableFinished) return
+  let isTold = false
+  response.once("close", () => isTold = true)
+  response.destroy()
+  setImmediate(() => isTold || response.emit("close"))
+}
+
+/**
+ * Ends a connection in stages (RFC 9112 §9.6): to close it while something that its viewer sent is unread would take from the
+ * viewer what it has not read yet.
+ */
+const linger = (socket: Socket, connection: Connection): void => {
+  connection.isClosing = true
+  socket.end()
+  const start = () => {
+    const timer = setTimeout(() => socket.destroy(), LINGER_MILLIS)
+    socket.once("close", () => clearTimeout(timer))
+  }
+  if (socket.writableFinished) start()
+  else socket.once("finish", start)
+}
+
+/** The events by which Node tells of a request, according to what it expects. */
+const isRequest = new Set(["request", "checkContinue", "checkExpectation"])
+
+/** What a guarded server says of itself. */
+export interface Watcher {
+  readonly onConnections: (count: number) => void
+  /** A connection found no room. */
+  readonly onSurplus: () => void
+}
+
+/**
+ * A Node server that strangers may talk to: it bounds how many connections there are, how long each may stall, and what may
+ * come in by one. A refused request never gets to the `request` listeners.
+ */
+export class GuardedServer extends Server {
+  readonly #connections = new Map<Socket, Connection>()
+  readonly #options: ServerOptions
+  readonly #watcher: Watcher
+  /** One for all answers. */
+  readonly #onSettled: (this: ServerResponse) => void
+
+  constructor(options: ServerOptions, watcher: Watcher) {
+    const { headerTimeout, idleTimeout, maxConnections } = options
+    super({
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: headerTimeout,
+      requestTimeout: Math.max(REQUEST_MILLIS, headerTimeout),
+      connectionsCheckingInterval: Math.min(CHECKS.longest, Math.ceil(headerTimeout / CHECKS.parts)),
+      keepAliveTimeout: KEEP_ALIVE_MILLIS,
+      requireHostHeader: false
+    })
+    this.#options = options
+    this.#watcher = watcher
+    const settle = (response: ServerResponse) => this.#settle(response)
+    this.#onSettled = function() {
+      settle(this)
+    }
+    // One more than may be, so that too many can be seen.
+    this.maxHeadersCount = MAX_HEADER_FIELDS + 1
+    this.maxConnections = maxConnections + Math.ceil(maxConnections * SLACK)
+    this.timeout = idleTimeout
+    this.on("connection", (socket) => this.#accept(socket))
+    this.on("drop", watcher.onSurplus)
+    this.on("clientError", (error, socket) => this.#fail(error, socket as Socket))
+    this.on("timeout", (socket) => {
+      const connection = this.#connections.get(socket)
+      if (connection === undefined || isStalled(socket, connection)) socket.destroy()
+      // The timer runs once.
+      else socket.setTimeout(idleTimeout)
+    })
+    this.on("checkExpectation", (_, response) => {
+      response.writeHead(417, { "content-length": "0" })
+      response.end()
+    })
+    // A request that offers an upgrade, as `curl --http2` does, is a request like any other: Node takes it for one as long as
+    // nobody listens for upgrades, which the platform does.
+    this.on("newListener", (event, listener) => {
+      if (event === "upgrade") queueMicrotask(() => this.off("upgrade", listener))
+    })
+  }
+
+  override emit(event: string, ...args: Array<any>): boolean {
+    return (isRequest.has(event) && this.#refuses(args[0], args[1])) || super.emit(event, ...args)
+  }
+
+  /**
+   * Ends the connections that no request is under way on. Node's own would cut an answer that is not sent yet when all of it
+   * has been handed over, and wait for a connection that says nothing.
+   */
+  override closeIdleConnections(): void {
+    for (const [socket, connection] of this.#connections) {
+      if (isIdle(connection) || socket.bytesRead === 0) socket.destroy()
+    }
+  }
+
+  override close(callback?: (error?: Error) => void): this {
+    super.close(callback)
+    for (const [socket, connection] of this.#connections) {
+      connection.answers.at(-1)?.once("close", () => {
+        if (isIdle(connection)) socket.destroySoon()
+      })
+    }
+    return this
+  }
+
+  /**
+   * What came cannot be read, or not in time. Node would answer at once, in place of or on top of the answers under way; here
+   * whoever has asked before gets those first.
+   */
+  #fail(error: NodeJS.ErrnoException, socket: Socket): void {
+    const connection = this.#connections.get(socket)
+    if (connection === undefined || !socket.writable || socket.errored !== null) return void socket.destroy()
+    if (connection.isClosing) return this.#drop(socket, connection)
+    connection.isClosing = true
+    // What follows `Connection: close` is nobody's request (RFC 9112 §9.6).
+    if (error.code === "HPE_CLOSED_CONNECTION") return
+    const { answers, request } = connection
+    const last = answers.at(-1)
+    const isOfBody = request?.complete === false
+    const refuse = () => {
+      if (socket.writable) {
+        socket.write(`HTTP/1.1 ${reasons.get(error.code) ?? "400 Bad Request"}\r\nConnection: close\r\n\r\n`)
+      }
+      socket.destroySoon()
+    }
+    if (last === undefined || last.writableFinished) {
+      // The request whose body it is has been answered.
+      if (isOfBody) socket.destroySoon()
+      else refuse()
+    } else if (!isOfBody) last.once("finish", refuse)
+    else if (last.headersSent || answers.length > 1) socket.destroy()
+    else refuse()
+  }
+
+  /** An answer has been sent, or given up. What is sent is let go of: it may be large, and the connection be kept for long. */
+  #settle(response: ServerResponse): void {
+    const { socket } = response.req
+    const answers = this.#connections.get(socket)?.answers
+    const index = answers?.indexOf(response) ?? -1
+    if (answers === undefined || index < 0) return
+    if (response.writableFinished) return void answers.splice(index, 1)
+    // Node cuts an answer by its connection, which one that stands in line does not have yet: its viewer would wait for ever.
+    const before = answers[index - 1]
+    if (before === undefined || before.writableFinished) return void socket.destroy()
+    // To HTTP/1.0, the end in stages may be that of a body.
+    before.once("finish", () => response.req.httpVersionMinor === 0 ? socket.destroy() : socket.destroySoon())
+  }
+
+  /** Takes no notice of what a viewer goes on to send on a connection that is about to end. */
+  #drop(socket: Socket, connection: Connection): void {
+    connection.dropped += 1
+    if (connection.dropped > MAX_DROPPED) socket.destroy()
+  }
+
+  #accept(socket: Socket): void {
+    const connections = this.#connections
+    const isSurplus = connections.size >= this.#options.maxConnections && !this.#makeRoom()
+    const connection: Connection = { isSurplus, isClosing: false, dropped: 0, request: undefined, answers: [] }
+    connections.set(socket, connection)
+    // By this Node ends a connection after its last answer.
+    socket.destroySoon = () => linger(socket, connection)
+    this.#watcher.onConnections(connections.size)
+    if (isSurplus) this.#watcher.onSurplus()
+    socket.once("close", () => {
+      connections.delete(socket)
+      this.#watcher.onConnections(connections.size)
+      for (const response of connection.answers) abandon(response)
+    })
+  }
+
+  /** Ends a connection that is merely kept for a next request, so that nobody takes up all of them at no cost. */
+  #makeRoom(): boolean {
+    const connections = this.#connections
+    let looks = 0
+    for (const [socket, connection] of connections) {
+      if (!socket.destroyed && isIdle(connection)) {
+        socket.destroy()
+        return true
+      }
+      looks += 1
+      if (looks > MAX_LOOKS) return false
+      // To the end of the line, so that next time it is others who are looked at.
+      connections.delete(socket)
+      connections.set(socket, connection)
+    }
+    return false
+  }
+
+  /** Whether a request goes no further: it has been answered here, or will never be. */
+  #refuses(request: IncomingMessage, response: ServerResponse): boolean {
+    const { socket } = request
+    const connection = this.#connections.get(socket)
+    if (connection === undefined) return false
+    const { answers } = connection
+    if (connection.isClosing) {
+      this.#drop(socket, connection)
+      return true
+    }
+    while (answers.length > 0 && answers[0]!.writableFinished) answers.shift()
+    if (answers.length >= MAX_PIPELINED) {
+      // The viewer asks again for what was not answered when the connection ends (RFC 9112 §9.3.2).
+      connection.isClosing = true
+      answers.at(-1)!.once("finish", () => socket.destroySoon())
+      return true
+    }
+    answers.push(response)
+    connection.request = request
+    response.on("close", this.#onSettled)
+    if (connection.isSurplus) {
+      connection.isClosing = true
+      answer(response, 503, "Too many connections", overloadedHeaders)
+      return true
+    }
+    const refusal = refusalOf(request)
+    if (refusal !== undefined) {
+      connection.isClosing = true
+      answer(response, ...refusal, { "cache-status": CacheStatus.format({ fwd: "bypass", detail: "REFUSED" }) })
+      return true
+    }
+    // Whoever read the body may have stopped when its sender goes away, and an error that nobody hears ends the process.
+    request.on("error", ignore)
+    // Node would send it behind the head of an answer that stands in line. Whoever waits for it may stop waiting (RFC 9110 §10.1.1).
+    if (response.socket === null) response.writeContinue = () => {}
+    // Node would for one that says that it knows chunks (RFC 9112 §6.1).
+    if (request.httpVersionMinor === 0) response.useChunkedEncodingByDefault = false
+    // Node drops what comes in one piece behind a request that offers an upgrade: it must not go on from the middle of something.
+    if (offersUpgrade(request)) connection.isClosing = true
+    if (connection.isClosing || !this.listening) response.setHeader("connection", "close")
+    return false
+  }
+}
