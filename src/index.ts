@@ -1,6 +1,7 @@
 import type { FileSystem, Path } from "effect"
 import { Layer } from "effect"
 import { Admin } from "./http/Admin.ts"
+import { Limits } from "./http/Limits.ts"
 import { Proxy } from "./http/Proxy.ts"
 import type { CacheConfig } from "./services/CacheConfig.ts"
 import { CacheHealth } from "./services/CacheHealth.ts"
@@ -17,11 +18,27 @@ import { Lookup } from "./services/Lookup.ts"
 import { MediaStream } from "./services/MediaStream.ts"
 import { MemoryTier } from "./services/MemoryTier.ts"
 import { Origin } from "./services/Origin.ts"
+import type { OriginConfig } from "./services/OriginConfig.ts"
+import { OriginResolver } from "./services/OriginResolver.ts"
 import { Recorder } from "./services/Recorder.ts"
 import * as Scrubber from "./services/Scrubber.ts"
 
+export {
+  type OriginError,
+  OriginForbidden,
+  OriginTimeout,
+  OriginUnexpected,
+  OriginUnreachable
+} from "./domain/OriginError.ts"
+export { type Origins, parseRoute, type Route } from "./domain/Origins.ts"
+export * as Resource from "./domain/Resource.ts"
+export type { Refused } from "./domain/target.ts"
 export * as Server from "./http/Server.ts"
+export { ServerConfig, type ServerOptions } from "./http/ServerConfig.ts"
+export type { Location, Refusal, Source } from "./services/askOrigin.ts"
 export { CacheConfig, type CacheOptions } from "./services/CacheConfig.ts"
+export { OriginConfig, type OriginOptions } from "./services/OriginConfig.ts"
+export { OriginResolver, type Wanted } from "./services/OriginResolver.ts"
 export {
   CacheHealth,
   CacheIndex,
@@ -45,9 +62,9 @@ export {
 export const layerNoDeps: Layer.Layer<
   CacheHealth | CacheIndex | Catalog | ChunkCache | Downloader | Evictor | MediaStream | Proxy | Recorder,
   never,
-  CacheConfig | CacheLock | ChunkStore | DiskMonitor | Origin
+  CacheConfig | CacheLock | ChunkStore | DiskMonitor | Origin | OriginConfig | OriginResolver
 > = Layer.merge(Proxy.layer, Scrubber.layer).pipe(
-  Layer.provideMerge(Admin.layer),
+  Layer.provideMerge(Layer.merge(Admin.layer, Limits.layer)),
   Layer.provideMerge(MediaStream.layer),
   Layer.provideMerge(Lookup.layer),
   Layer.provideMerge(Downloader.layer),
@@ -58,12 +75,19 @@ export const layerNoDeps: Layer.Layer<
   Layer.provideMerge(CacheHealth.layer)
 )
 
-/** The whole of Spillway over the disk of `CacheConfig` and real connections to the origin. */
-export const layer: Layer.Layer<
+/** The whole of Spillway over the disk of `CacheConfig` and real connections to origins, which `OriginResolver` finds. */
+export const layerNoResolver: Layer.Layer<
   CacheHealth | CacheIndex | ChunkStore | DiskMonitor | MediaStream | Origin | Proxy | Recorder,
   never,
-  CacheConfig | FileSystem.FileSystem | Path.Path
+  CacheConfig | OriginConfig | OriginResolver | FileSystem.FileSystem | Path.Path
 > = layerNoDeps.pipe(
   Layer.provideMerge(Layer.mergeAll(ChunkStore.layer, DiskMonitor.layer, CacheLock.layer, Origin.layer)),
   Layer.provide(DiskGate.layer)
 )
+
+/** The same for the origins of `OriginConfig`. */
+export const layer: Layer.Layer<
+  CacheHealth | CacheIndex | ChunkStore | DiskMonitor | MediaStream | Origin | Proxy | Recorder,
+  never,
+  CacheConfig | OriginConfig | FileSystem.FileSystem | Path.Path
+> = Layer.provide(layerNoResolver, OriginResolver.layer)

@@ -1,5 +1,6 @@
-import { ByteSize, Config, Option } from "effect"
-import { Flag } from "effect/cli"
+import { ByteSize, Config, Effect, Option } from "effect"
+import { CliError, Flag } from "effect/cli"
+import * as TtlRule from "../domain/TtlRule.ts"
 import { CHUNK_SIZE, defaults } from "../services/CacheConfig.ts"
 
 /**
@@ -11,12 +12,14 @@ const variableOf = (name: string): string => `SPILLWAY_${name.toUpperCase().repl
 /** A flag whose text, wherever it comes from, is read by `parse`. */
 const flag = <A>(
   name: string,
+  metavar: string,
   description: string,
   fallback: string,
   parse: (text: string) => Option.Option<A>,
   expected: string
 ) =>
   Flag.String(name).pipe(
+    Flag.withMetavar(metavar),
     Flag.withFallbackConfig(Config.String(variableOf(name))),
     Flag.withDefault(fallback),
     Flag.withDescription(`${description} (${variableOf(name)}, ${fallback})`),
@@ -29,54 +32,149 @@ const bytes = (minimum: number, maximum = Number.MAX_SAFE_INTEGER) => (text: str
   return Option.filter(size, (size) => size >= minimum && size <= maximum)
 }
 
-/** Milliseconds, from `250ms`, `1s` or `250`. */
-const milliseconds = (text: string): Option.Option<number> => {
-  const match = /^(\d{1,9})(ms|s)?$/.exec(text.trim())
-  if (match === null) return Option.none()
-  return Option.liftPredicate(Number(match[1]) * (match[2] === "s" ? 1000 : 1), (millis) => millis > 0)
-}
-
 const SIZE = "a size such as 10GiB, 500MB or 65536"
 
 const sizeText = (size: number): string => ByteSize.format(ByteSize.bytes(size)).replace(" ", "")
 
+const sizeFlag = (name: string, description: string, fallback: string, parse = bytes(0), expected = SIZE) =>
+  flag(name, "SIZE", description, fallback, parse, expected)
+
+/** Timers of Node's cannot be set for longer, in milliseconds. */
+const MAX_DURATION_MILLIS = 24 * 24 * 3600 * 1000
+
+/** Milliseconds, from `250ms`, `1s` or `5m`. A bare number could be of seconds as well. */
+const milliseconds = (text: string): Option.Option<number> => {
+  const match = /^(\d{1,9})ms$/.exec(text.trim())
+  const millis = match === null ? TtlRule.parseDuration(text) : Number(match[1])
+  return Option.filter(Option.fromNullishOr(millis), (millis) => millis > 0 && millis <= MAX_DURATION_MILLIS)
+}
+
+const durationFlag = (name: string, description: string, fallback: string) =>
+  flag(name, "DURATION", description, fallback, milliseconds, "a duration such as 250ms, 30s or 5m, at most 24d")
+
+const count = (text: string): Option.Option<number> =>
+  Option.filter(Option.some(Number(text)), (count) => /^\d{1,7}$/.test(text.trim()) && count > 0)
+
+const countFlag = (name: string, description: string, fallback: string) =>
+  flag(name, "NUMBER", description, fallback, count, "a number from 1 to 9999999")
+
+const nonEmpty = Option.liftPredicate((text: string) => text !== "")
+
+/** A flag that may be given several times; its variable holds a list, separated by spaces. */
+const texts = (name: string, metavar: string, description: string) =>
+  Flag.String(name).pipe(
+    Flag.withMetavar(metavar),
+    Flag.atLeast(0),
+    Flag.withDescription(`${description} (${variableOf(name)}, may be given several times)`),
+    Flag.mapEffect(Effect.fnUntraced(function*(given) {
+      if (given.length > 0) return given
+      const variable = yield* Effect.orDie(Config.option(Config.String(variableOf(name))))
+      return Option.getOrElse(variable, () => "").split(/\s+/).filter((text) => text !== "")
+    }))
+  )
+
+/** The same, each text of which is read by `parse`. */
+const list = <A>(
+  name: string,
+  metavar: string,
+  description: string,
+  parse: (text: string) => A | undefined,
+  expected: string
+) =>
+  texts(name, metavar, description).pipe(
+    Flag.mapEffect((texts) =>
+      Effect.forEach(texts, (value) => {
+        const parsed = parse(value)
+        const told = `${expected}, but "${value}" was given by the flag or by ${variableOf(name)}`
+        return parsed === undefined
+          ? Effect.fail(new CliError.InvalidValue({ option: name, value, expected: told, kind: "flag" }))
+          : Effect.succeed(parsed)
+      })
+    )
+  )
+
+/** On or off; the variable says `true` or `false`. */
+const toggle = (name: string, description: string) =>
+  Flag.Boolean(name).pipe(
+    Flag.optional,
+    Flag.withDescription(`${description} (${variableOf(name)}, false)`),
+    Flag.mapEffect(Effect.fnUntraced(function*(given) {
+      if (Option.isSome(given)) return given.value
+      const variable = yield* Effect.orDie(Config.option(Config.String(variableOf(name))))
+      const value = Option.getOrElse(variable, () => "false").trim().toLowerCase()
+      if (value === "true" || value === "false") return value === "true"
+      const expected = `true or false in ${variableOf(name)}`
+      return yield* new CliError.InvalidValue({ option: name, value, expected, kind: "flag" })
+    }))
+  )
+
+/** Hosts are letters that a `Host` field has; a wrong one would only never match. */
+const HOST = /^(?:\*\.)?[a-z0-9.-]+(?::\d{1,5})?$|^\[[0-9a-f:.]+\](?::\d{1,5})?$/i
+
 export const serveFlags = {
-  host: flag("host", "Address to listen on", "127.0.0.1", Option.liftPredicate((text) => text !== ""), "an address"),
+  host: flag("host", "ADDRESS", "Address to listen on", "127.0.0.1", nonEmpty, "an address"),
   port: flag(
     "port",
+    "PORT",
     "Port to listen on, 0 for any that is free",
     "8080",
     (text) => Option.filter(Option.some(Number(text)), (port) => /^\d{1,5}$/.test(text) && port < 65536),
     "a port from 0 to 65535"
   ),
-  directory: flag(
-    "cache-dir",
-    "Where chunks are kept",
-    defaults.directory,
-    Option.liftPredicate((text) => text !== ""),
-    "a directory"
-  ),
-  maxSize: flag(
+  directory: flag("cache-dir", "DIRECTORY", "Where chunks are kept", defaults.directory, nonEmpty, "a directory"),
+  maxSize: sizeFlag(
     "max-size",
     "How much the cache may hold",
     "10GiB",
     bytes(CHUNK_SIZE.minimum * 4),
     `${SIZE}, at least 256KiB`
   ),
-  minFree: flag("min-free", "How much of the disk is never taken", "1GiB", bytes(0), SIZE),
-  chunkSize: flag(
+  minFree: sizeFlag("min-free", "How much of the disk is never taken", "1GiB"),
+  chunkSize: sizeFlag(
     "chunk-size",
     "How much is cached as one piece",
     "1MiB",
     bytes(CHUNK_SIZE.minimum, CHUNK_SIZE.maximum),
     `${SIZE}, from ${sizeText(CHUNK_SIZE.minimum)} to ${sizeText(CHUNK_SIZE.maximum)}`
   ),
-  memory: flag("memory", "How much is cached in memory", "256MiB", bytes(0), SIZE),
-  readDeadline: flag(
+  memory: sizeFlag("memory", "How much is cached in memory", "256MiB"),
+  readDeadline: durationFlag(
     "read-deadline",
     "How long a viewer waits for a cached chunk before the origin takes over",
-    "250ms",
-    milliseconds,
-    "a duration such as 250ms or 1s"
+    "250ms"
+  ),
+  ttl: list(
+    "ttl",
+    "RULE",
+    "How long files are fresh: 1h where the origin does not say, /live/*=2s whatever it says",
+    TtlRule.parse,
+    "a duration such as 1h, or a path and a duration such as /live/*=2s"
+  ),
+  offline: toggle("offline", "Never ask an origin: serve what is cached, however old"),
+  // Read later: a wrong one may have a password in it, which is not to be shown.
+  origins: texts("origin", "ROUTE", "Another origin, as /prefix=URL or host=URL"),
+  urlHosts: list(
+    "url-host",
+    "HOST",
+    "A host of which /_spillway/url?url= may fetch, such as media.example.org or *.example.org",
+    (text) => HOST.test(text) ? text.toLowerCase() : undefined,
+    "a host such as media.example.org, media.example.org:8443 or *.example.org"
+  ),
+  allowPrivate: toggle("allow-private", "Let --url-host lead to loopback and private addresses"),
+  connectTimeout: durationFlag("connect-timeout", "How long connecting to an origin may take", "10s"),
+  firstByteTimeout: durationFlag("first-byte-timeout", "How long an origin may take to begin its answer", "30s"),
+  silenceTimeout: durationFlag("silence-timeout", "How long an origin may be silent in the middle of a body", "30s"),
+  maxRequests: countFlag("origin-requests", "How many requests one origin gets at a time", "256"),
+  maxConnections: countFlag("max-connections", "How many connections are served", "4096"),
+  maxStreams: countFlag("max-streams", "How many answers are fetched or streamed at a time", "2048"),
+  idleTimeout: durationFlag(
+    "idle-timeout",
+    "How long a viewer may take nothing of its response, or send nothing of its request",
+    "5m"
+  ),
+  headerTimeout: durationFlag(
+    "header-timeout",
+    "How long a viewer may take to send the header of a request",
+    "30s"
   )
 }

@@ -1,25 +1,23 @@
-import { Console, Effect, Layer, Option, Schema } from "effect"
+import { Config, Console, Effect, Layer, Option, Schema, Struct } from "effect"
 import { Argument, Command } from "effect/cli"
 import { HttpServer, type HttpServerError } from "effect/http"
 import { errnoOf } from "../domain/CacheError.ts"
+import { type Origins, parseRoute, type Route } from "../domain/Origins.ts"
+import { ServerConfig } from "../http/ServerConfig.ts"
 import { layer, Server } from "../index.ts"
 import * as SampleOrigin from "../sample/SampleOrigin.ts"
 import { CacheConfig } from "../services/CacheConfig.ts"
 import { CacheHealth } from "../services/CacheHealth.ts"
 import { Origin } from "../services/Origin.ts"
+import { OriginConfig } from "../services/OriginConfig.ts"
 import { serveFlags } from "./flags.ts"
 
 /** What keeps the program from starting, in one line for the person who started it. */
 export class StartupError extends Schema.TaggedError<StartupError>()("StartupError", { message: Schema.String }) {}
 
-const parseOrigin = (text: string): Effect.Effect<URL, StartupError> => {
-  const url = URL.parse(text)
-  const wrong = (why: string) => Effect.fail(new StartupError({ message: `origin "${text}": ${why}` }))
-  if (url === null) return wrong("not a URL; give one such as https://media.example.org")
-  if (url.protocol !== "http:" && url.protocol !== "https:") return wrong("only http and https are supported")
-  if (url.username !== "" || url.password !== "") return wrong("a user name or password in it is not supported")
-  if (url.search !== "" || url.hash !== "") return wrong("it must have no query and no fragment")
-  return Effect.succeed(url)
+const parseOrigin = (text: string): Effect.Effect<Route, StartupError> => {
+  const route = parseRoute(text)
+  return typeof route === "string" ? Effect.fail(new StartupError({ message: route })) : Effect.succeed(route)
 }
 
 const cannotListen = (host: string, port: number) => (error: HttpServerError.ServeError): StartupError => {
@@ -34,7 +32,7 @@ const cannotListen = (host: string, port: number) => (error: HttpServerError.Ser
 }
 
 /** An origin that is down at the start is no reason not to start, but worth a word. */
-const checkOrigin = Effect.fnUntraced(function*(url: URL) {
+const checkOrigin = Effect.fnUntraced(function*({ url }: Route) {
   const origin = yield* Origin
   yield* Effect.scoped(origin.request({ method: "HEAD", url: url.href, headers: {} })).pipe(
     Effect.catch((error) =>
@@ -45,25 +43,72 @@ const checkOrigin = Effect.fnUntraced(function*(url: URL) {
   )
 })
 
+/** A variable and no flag, since everybody on a machine sees the flags of its programs. */
+const adminTokenFromEnvironment = Effect.flatMap(
+  Effect.orDie(Config.option(Config.String("SPILLWAY_ADMIN_TOKEN"))),
+  Option.match({
+    onNone: () => Effect.undefined,
+    onSome: (token) =>
+      // Any other could not be shown in a field.
+      /^[\x21-\x7e]*$/.test(token)
+        ? Effect.succeed(token)
+        : Effect.fail(
+          new StartupError({ message: "SPILLWAY_ADMIN_TOKEN must be of visible ASCII characters, without spaces" })
+        )
+  })
+)
+
+/** A route as the person who runs the server wrote it. */
+const describe = ({ match, url }: Route): string => {
+  switch (match._tag) {
+    case "All":
+      return url.href
+    case "Path":
+      return `${match.prefix}=${url.href}`
+    case "Host":
+      return `${match.host}=${url.href}`
+  }
+}
+
 export const serve = Command.make(
   "serve",
   {
     origin: Argument.String("origin").pipe(
-      Argument.withDescription("URL that paths are appended to; without it, a sample origin is started"),
+      Argument.withDescription("URL that paths are appended to; without any origin, a sample one is started"),
       Argument.optional
     ),
     ...serveFlags
   },
-  Effect.fnUntraced(function*({ host, origin, port, ...options }) {
-    if (options.chunkSize > options.maxSize / 4) {
+  Effect.fnUntraced(function*(flags) {
+    const { host, origin, port } = flags
+    if (flags.chunkSize > flags.maxSize / 4) {
       return yield* new StartupError({ message: "--max-size must hold at least four chunks of --chunk-size" })
     }
-    const sample = Option.isNone(origin) ? yield* SampleOrigin.start : undefined
-    const url = sample ?? (yield* parseOrigin(Option.getOrThrow(origin)))
-    const running = Server.layerProxy(url).pipe(
+    const given = yield* Effect.forEach([...flags.origins, ...Option.toArray(origin)], parseOrigin)
+    const sample = given.length + flags.urlHosts.length === 0 ? yield* SampleOrigin.start : undefined
+    const routes: Origins["routes"] = sample === undefined ? given : [{ match: { _tag: "All" }, url: sample }]
+    const origins: Origins = {
+      routes,
+      urlHosts: flags.urlHosts,
+      allowPrivate: flags.allowPrivate
+    }
+    const adminToken = yield* adminTokenFromEnvironment
+    const running = Server.layerProxy.pipe(
       Layer.provideMerge(Server.layerNode({ host, port })),
       Layer.provideMerge(layer),
-      Layer.provide(CacheConfig.layer(options))
+      Layer.provide(Layer.mergeAll(
+        CacheConfig.layer(
+          Struct.pick(flags, ["chunkSize", "directory", "maxSize", "memory", "minFree", "readDeadline", "ttl"])
+        ),
+        OriginConfig.layer({
+          ...Struct.pick(flags, ["connectTimeout", "firstByteTimeout", "maxRequests", "offline", "silenceTimeout"]),
+          origins
+        }),
+        ServerConfig.layer({
+          ...Struct.pick(flags, ["headerTimeout", "idleTimeout", "maxConnections", "maxStreams"]),
+          adminToken
+        })
+      ))
     )
     const services = yield* Layer.build(running).pipe(
       Effect.catchTag("ServeError", (error) => Effect.fail(cannotListen(host, port)(error)))
@@ -71,22 +116,32 @@ export const serve = Command.make(
     return yield* Effect.gen(function*() {
       const health = yield* CacheHealth
       if (health.unwritable()?.errno === "LOCKED") {
-        return yield* new StartupError({ message: `cache directory ${options.directory} is in use by another process` })
+        return yield* new StartupError({ message: `cache directory ${flags.directory} is in use by another process` })
       }
       const address = yield* HttpServer.addressFormattedWith(Effect.succeed)
-      yield* Console.log(`spillway listening on ${address}, origin ${url.href}, cache ${options.directory}`)
+      const to = routes.length > 0 ? [`origin ${routes.map(describe).join(" ")}`] : []
+      const named = origins.urlHosts.length > 0 ? [`URLs of ${origins.urlHosts.join(" ")}`] : []
+      const said = [`spillway listening on ${address}`, ...to, ...named, `cache ${flags.directory}`]
+      yield* Console.log(said.join(", "))
       if (sample !== undefined) yield* Console.log(SampleOrigin.instructions(address))
-      yield* Effect.forkScoped(checkOrigin(url))
+      if (!flags.offline) yield* Effect.forkScoped(Effect.forEach(routes, checkOrigin, { discard: true }))
       return yield* Effect.never
     }).pipe(Effect.provideContext(services))
   }, Effect.scoped)
 ).pipe(
-  Command.withDescription("Run the caching proxy"),
+  Command.withDescription(
+    "Run the caching proxy. What is in brackets is the variable, and the default. Whoever shows SPILLWAY_ADMIN_TOKEN, a variable only, " +
+      "sees /_spillway/health and /_spillway/metrics from elsewhere too"
+  ),
   Command.withExamples([
     { command: "spillway serve", description: "See it work, with a sample origin" },
     {
       command: "spillway serve https://media.example.org --cache-dir /var/cache/spillway --max-size 200GiB",
       description: "Cache an origin"
+    },
+    {
+      command: "spillway serve --origin /films=https://films.example.org --origin /music=https://music.example.org",
+      description: "Cache two of them"
     }
   ])
 )

@@ -1,8 +1,9 @@
-import { Schema } from "effect"
-import { parseContentRange } from "./ByteRange.ts"
-import { parseCacheControl } from "./Freshness.ts"
+import { Effect, Schema } from "effect"
+import { type ContentRange, parseContentRange } from "./ByteRange.ts"
 import { endToEnd, type HeaderFields } from "./Headers.ts"
+import * as HttpDate from "./HttpDate.ts"
 import { identify, type Resource } from "./Resource.ts"
+import { type NotStorable, whyNotStorable } from "./Storable.ts"
 
 /**
  * One generation of a resource: its bytes are those that the origin sends under one validator and one size. Chunks belong
@@ -23,19 +24,24 @@ export class Representation extends Schema.Class<Representation>("spillway/Repre
   /** The origin's end-to-end fields, without those that Spillway computes for each response. */
   headers: Schema.Record(Schema.String, Schema.String),
   /** Whether the origin answers range requests with the range. */
-  acceptsRanges: Schema.Boolean
+  acceptsRanges: Schema.Boolean,
+  /** When its age was 0, by the origin's last word, in milliseconds since 1970; 0 where that is not known. */
+  born: Schema.Number.pipe(Schema.withDecodingDefaultKey(Effect.succeed(0)))
 }) {}
 
-/** Why an answer is passed on without being kept, in the form of a `Cache-Status` detail. */
-export type NotStorable =
-  | "STATUS"
-  | "NO_STORE"
-  | "PRIVATE"
-  | "VARY"
-  | "SET_COOKIE"
-  | "ENCODED"
-  | "NO_LENGTH"
-  | "NO_VALIDATOR"
+const NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/
+
+/** What a field may contain (RFC 9110 §5.5): with anything else, more might be sent than the field. */
+const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+
+/** Whether `found`, which was kept where others may have changed it, can be one of `resource` and be sent as it is. */
+export const isSound = (found: Representation, resource: string): boolean => {
+  const { chunkSize, etag = "", headers, id, lastModified = "", size } = found
+  return found.resource === resource && /^[0-9a-f]{32}$/.test(id) && size >= 0 && chunkSize > 0 &&
+    (found.etag === undefined ? found.lastModified !== undefined : isStrong(etag)) &&
+    [etag, lastModified, ...Object.values(headers)].every((value) => VALUE.test(value)) &&
+    Object.keys(headers).every((name) => NAME.test(name))
+}
 
 /** The head of an origin's answer. */
 export interface OriginHead {
@@ -48,13 +54,16 @@ const notKept = new Set([
   "accept-ranges",
   "age",
   "alt-svc",
-  "cache-status",
+  "content-digest",
   "content-length",
   "content-range",
-  "date",
   "set-cookie",
+  "trailer",
   "warning"
 ])
+
+/** Besides these, what tells which bytes they are is not for a 304 to change (RFC 9111 §3.2). */
+const notUpdated = new Set([...notKept, "content-encoding", "content-type", "etag", "last-modified"])
 
 const isStrong = (etag: string | undefined): etag is string => etag !== undefined && /^"[^"]*"$/.test(etag)
 
@@ -65,24 +74,43 @@ const sizeOf = ({ headers, status }: OriginHead): number | undefined => {
   return length !== undefined && /^\d{1,15}$/.test(length) ? Number(length) : undefined
 }
 
-/** The representation that a 200 or 206 of `resource` is of, or why it cannot be kept. */
-export const fromHead = (resource: Resource, head: OriginHead, chunkSize: number): Representation | NotStorable => {
+/** The range that a 206 carries, or `undefined` where it does not say, or contradicts its own length. */
+export const carriedRange = ({ headers }: OriginHead): ContentRange | undefined => {
+  const found = parseContentRange(headers["content-range"])
+  const length = headers["content-length"]
+  const isWrong = found !== undefined && length !== undefined && Number(length) !== found.range.end - found.range.start
+  return isWrong ? undefined : found
+}
+
+/** A `Last-Modified` tells versions apart only when a second has passed since (RFC 9110 §8.8.2.2). */
+const isSettled = (headers: HeaderFields): boolean => {
+  const modified = HttpDate.parse(headers["last-modified"])
+  const date = HttpDate.parse(headers["date"])
+  return modified !== undefined && (date === undefined || date - modified >= 1000)
+}
+
+/**
+ * The representation that a 200 or 206 of `resource` is of, or why it cannot be kept. `isAuthorized`: the request had credentials
+ * of one viewer's.
+ */
+export const fromHead = (
+  resource: Resource,
+  head: OriginHead,
+  chunkSize: number,
+  isAuthorized = false
+): Representation | NotStorable => {
   const { headers, status } = head
   if (status !== 200 && status !== 206) return "STATUS"
-  const directives = parseCacheControl(headers["cache-control"])
-  if (directives.has("no-store")) return "NO_STORE"
-  if (directives.has("private")) return "PRIVATE"
-  const varies = (headers["vary"] ?? "").toLowerCase().split(",").map((name) => name.trim())
-  if (varies.some((name) => name !== "" && name !== "accept-encoding")) return "VARY"
-  if (headers["set-cookie"] !== undefined) return "SET_COOKIE"
+  const why = whyNotStorable(status, headers, isAuthorized)
+  if (why !== undefined) return why
   if ((headers["content-encoding"] ?? "identity").toLowerCase() !== "identity") return "ENCODED"
   const size = sizeOf(head)
   if (size === undefined) return "NO_LENGTH"
   const etag = isStrong(headers["etag"]) ? headers["etag"] : undefined
   const lastModified = headers["last-modified"]
-  if (etag === undefined && lastModified === undefined) return "NO_VALIDATOR"
+  if (etag === undefined && !isSettled(headers)) return "NO_VALIDATOR"
   return new Representation({
-    id: identify(resource.url, etag ?? `last-modified ${lastModified}`, String(size), String(chunkSize)),
+    id: identify(resource.id, etag ?? `last-modified ${lastModified}`, String(size), String(chunkSize)),
     resource: resource.id,
     url: resource.url,
     size,
@@ -90,7 +118,8 @@ export const fromHead = (resource: Resource, head: OriginHead, chunkSize: number
     ...(etag !== undefined && { etag }),
     ...(lastModified !== undefined && { lastModified }),
     headers: endToEnd(headers, notKept),
-    acceptsRanges: status === 206 || headers["accept-ranges"]?.toLowerCase() === "bytes"
+    acceptsRanges: status === 206 || headers["accept-ranges"]?.toLowerCase() === "bytes",
+    born: 0
   })
 }
 
@@ -102,8 +131,24 @@ export const isSame = (representation: Representation, head: OriginHead): boolea
   return head.headers["last-modified"] === representation.lastModified
 }
 
+/** Whether a 304 with `headers` is about `representation`: it names no other strong validator (RFC 9111 §4.3.4). */
+export const isConfirmedBy = (representation: Representation, headers: HeaderFields): boolean =>
+  !isStrong(headers["etag"]) || representation.etag === undefined || headers["etag"] === representation.etag
+
+/** `representation` with the fields that a 304 brought (RFC 9111 §3.2). */
+export const updated = (representation: Representation, headers: HeaderFields): Representation =>
+  new Representation({
+    ...representation,
+    headers: { ...representation.headers, ...endToEnd(headers, notUpdated) }
+  })
+
 /** The request fields that ask an origin to answer 304 when `representation` is still current (RFC 9110 §13.1). */
 export const validation = (representation: Representation): Record<string, string> =>
   representation.etag !== undefined
     ? { "if-none-match": representation.etag }
     : { "if-modified-since": representation.lastModified! }
+
+/** The request field that asks for a range of these bytes only, and for everything else whole (RFC 9110 §13.1.5). */
+export const ifUnchanged = ({ etag, lastModified }: Representation): Record<string, string> => ({
+  "if-range": etag ?? lastModified!
+})

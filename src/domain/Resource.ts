@@ -1,6 +1,10 @@
 import { createHash } from "node:crypto"
+import type { HeaderFields } from "./Headers.ts"
 
-/** What a URL names at the origin: the URL that is asked, and an identifier of it that is safe as a file name. */
+/**
+ * What the cache keeps under one key: a URL, without what changes from one request to the next (such as a signature), and an
+ * identifier of it that is safe as a file name. `make` makes it.
+ */
 export interface Resource {
   readonly id: string
   readonly url: string
@@ -12,3 +16,16 @@ export const identify = (...parts: ReadonlyArray<string>): string =>
 
 /** The resource at `url`, which is absolute and normalised. */
 export const make = (url: string): Resource => ({ id: identify(url), url })
+
+/** The name is the origin's choice, which may be that of something every object has. */
+const valueOf = (fields: HeaderFields, name: string): string => Object.hasOwn(fields, name) ? fields[name]! : ""
+
+/**
+ * The variant of `resource` that a request with `fields` selects where the origin's answers vary on the fields `names` (RFC 9111
+ * §4.1): a resource of its own, with bytes of its own.
+ */
+export const variant = (resource: Resource, names: ReadonlyArray<string>, fields: HeaderFields): Resource =>
+  names.length === 0 ? resource : {
+    id: identify(resource.url, ...names.map((name) => `${name}: ${valueOf(fields, name).trim()}`)),
+    url: resource.url
+  }

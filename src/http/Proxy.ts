@@ -1,19 +1,27 @@
 import { Clock, Context, Effect, Layer, type Scope, Stream } from "effect"
-import { type Cookies, HttpServerRequest, HttpServerResponse } from "effect/http"
-import { formatContentRange, formatUnsatisfied, parseRange } from "../domain/ByteRange.ts"
+import { HttpServerRequest, HttpServerResponse } from "effect/http"
+import { parseRanges } from "../domain/ByteRange.ts"
+import { noCache, requestDirectives } from "../domain/CacheControl.ts"
 import * as CacheStatus from "../domain/CacheStatus.ts"
+import { age, ttlSeconds } from "../domain/Freshness.ts"
 import { endToEnd, type HeaderFields } from "../domain/Headers.ts"
-import type { OriginError } from "../domain/OriginError.ts"
-import { isNotModified } from "../domain/Preconditions.ts"
-import type { Resource } from "../domain/Resource.ts"
-import { type Media, MediaStream } from "../services/MediaStream.ts"
-import { Origin } from "../services/Origin.ts"
+import { loggable, type OriginError, OriginTimeout } from "../domain/OriginError.ts"
+import { make as makeResource, type Resource } from "../domain/Resource.ts"
+import { askOrigin, type Source } from "../services/askOrigin.ts"
+import type { Final } from "../services/Found.ts"
+import { Lookup } from "../services/Lookup.ts"
+import { MediaStream, type Opened } from "../services/MediaStream.ts"
+import { Origin, type OriginResponse, VIA } from "../services/Origin.ts"
+import { LOCATE_MILLIS, OriginResolver } from "../services/OriginResolver.ts"
 import { Admin, PREFIX } from "./Admin.ts"
-import { resourcesOf } from "./target.ts"
+import { beginBody } from "./beginBody.ts"
+import { Limits } from "./Limits.ts"
+import { answer, isOfNow, respond, respondNow, type Response, verdictOf } from "./mediaResponse.ts"
+import { anonymous, foreign, isNamed } from "./namedUrl.ts"
 
-type Response = HttpServerResponse.HttpServerResponse
+type Request = HttpServerRequest.HttpServerRequest
 
-/** Answers a request for a path of the origin's; never fails. */
+/** Answers a request; never fails. */
 export type Handler = Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest | Scope.Scope>
 
 /**
@@ -21,13 +29,13 @@ export type Handler = Effect.Effect<Response, never, HttpServerRequest.HttpServe
  * of disks.
  */
 export class Proxy extends Context.Service<Proxy, {
-  /** The handler for one origin, an absolute `http` or `https` URL without query. */
-  readonly to: (origin: URL) => Handler
+  readonly handler: Handler
 }>()("spillway/http/Proxy") {
-  static readonly layer: Layer.Layer<Proxy, never, Admin | MediaStream | Origin> = Layer.effect(
-    Proxy,
-    Effect.suspend(() => make)
-  )
+  static readonly layer: Layer.Layer<Proxy, never, Admin | Limits | Lookup | MediaStream | Origin | OriginResolver> =
+    Layer.effect(
+      Proxy,
+      Effect.suspend(() => make)
+    )
 }
 
 const text = (
@@ -44,185 +52,298 @@ const text = (
 const refused = (status: number, reason: string, headers: HeaderFields = {}): Response =>
   text(status, reason, { fwd: "bypass", detail: "REFUSED" }, headers)
 
+/** When a viewer may come again whose request found no room at the origin, in seconds. */
+const RETRY_AFTER_SECONDS = 5
+
 /** What the viewer is told when the origin failed before the first byte. */
 const originFailed = (error: OriginError): Response => {
   switch (error._tag) {
     case "OriginTimeout":
-      return text(504, "The origin did not answer in time", { fwd: "miss", detail: "ORIGIN_TIMEOUT" })
+      return error.phase === "queue"
+        ? text(503, "Too many requests to the origin", { fwd: "miss", detail: "ORIGIN_BUSY" }, {
+          "retry-after": String(RETRY_AFTER_SECONDS)
+        })
+        : text(504, "The origin did not answer in time", { fwd: "miss", detail: "ORIGIN_TIMEOUT" })
     case "OriginUnreachable":
       return text(502, "The origin cannot be reached", { fwd: "miss", detail: "ORIGIN_UNREACHABLE" })
+    case "OriginForbidden":
+      return text(403, "This address is not allowed", { fwd: "bypass", detail: "ADDRESS_NOT_ALLOWED" })
     default:
       return text(502, "The origin's answer cannot be used", { fwd: "miss", detail: "ORIGIN_UNEXPECTED" })
   }
 }
 
-/** A URL as it may be logged: queries hold secrets. */
-const loggable = (url: string): string => url.replace(/\?.*$/s, "?…")
+/** How often a request may have come through a Spillway before: one that has come oftener goes in a circle. */
+const MAX_PASSES = 8
 
-interface Head {
-  readonly status: number
-  readonly headers: HeaderFields
-  readonly cookies?: Cookies.Cookies
-}
-
-/** An answer with exactly these fields: the platform would invent a `Content-Type` for a body that has none. */
-const answer = (body: Uint8Array | Stream.Stream<Uint8Array, OriginError>, head: Head): Response => {
-  const typed = head.headers["content-type"] !== undefined
-  if (body instanceof Uint8Array) {
-    return typed ? HttpServerResponse.uint8Array(body, head) : HttpServerResponse.raw(body, head)
-  }
-  const response = HttpServerResponse.stream(body, head)
-  return typed ? response : HttpServerResponse.removeHeader(response, "content-type")
-}
+/** How often `via` (RFC 9110 §7.6.3) names a Spillway. */
+const passes = (via: string): number => via.split(",").filter((hop) => hop.trim() === VIA).length
 
 /** Fields of a request that are Spillway's own business on the way to the origin. */
 const ofTheHop = new Set(["host", "expect", "accept-encoding"])
 
-const replaced = new Set(["set-cookie", "cache-status"])
+/** The same where the answer is for this viewer alone, who may have it compressed. */
+const ofTheHopPassing = new Set(["host", "expect"])
+
+/** Besides, what tells one viewer's request from another's, where the answer is for all. */
+const ofTheViewer = new Set([
+  ...ofTheHop,
+  "content-length",
+  "content-type",
+  "cookie",
+  "forwarded",
+  "if-match",
+  "if-modified-since",
+  "if-none-match",
+  "if-range",
+  "if-unmodified-since",
+  "range",
+  // By these, an origin may be made to answer as to another client, host, URL or method than those that the answer is kept for.
+  "true-client-ip",
+  "x-client-ip",
+  "x-forwarded-for",
+  "x-forwarded-host",
+  "x-forwarded-path",
+  "x-forwarded-port",
+  "x-forwarded-prefix",
+  "x-forwarded-proto",
+  "x-forwarded-scheme",
+  "x-forwarded-server",
+  "x-forwarded-ssl",
+  "x-forwarded-uri",
+  "x-host",
+  "x-http-host-override",
+  "x-http-method",
+  "x-http-method-override",
+  "x-method-override",
+  "x-original-host",
+  "x-original-url",
+  "x-real-ip",
+  "x-rewrite-url"
+])
+
+const replaced = new Set(["cache-status", "set-cookie"])
+
+/** Those that are common, of the methods that are passed on: all but two are. */
+const ALLOW = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE"
+
+/** How often OPTIONS may be passed on yet (RFC 9110 §7.6.2). */
+const maxForwards = ({ headers, method }: Request): number | undefined => {
+  const field = method === "OPTIONS" ? headers["max-forwards"] : undefined
+  return field !== undefined && /^\d{1,9}$/.test(field) ? Number(field) : undefined
+}
+
+/** Methods that change nothing at the origin (RFC 9110 §9.2.1, RFC 4918, RFC 3253, RFC 5323); all others may. */
+const safe = new Set(["GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH"])
 
 const make = Effect.gen(function*() {
   const media = yield* MediaStream
   const admin = yield* Admin
+  const limits = yield* Limits
+  const lookup = yield* Lookup
   const origin = yield* Origin
+  const resolver = yield* OriginResolver
   const clock = yield* Clock.Clock
 
-  const logCut = (url: string) => (error: OriginError) =>
-    Effect.logWarning("Response cut: the origin failed").pipe(
-      Effect.annotateLogs({ url: loggable(url), error: error._tag, reason: error.message.replace(url, loggable(url)) })
-    )
+  const logCut = (url: string) => (body: Stream.Stream<Uint8Array, OriginError>) =>
+    Stream.tapError(body, (error) =>
+      Effect.logWarning("Response cut: the origin failed").pipe(
+        Effect.annotateLogs({ url: loggable(url), error: error._tag, reason: error.message })
+      ))
 
-  /** The request as it is to the origin, and its answer as it is to the viewer. */
-  const forward = Effect.fnUntraced(function*(
-    resource: Resource,
-    request: HttpServerRequest.HttpServerRequest,
-    detail: string
-  ) {
-    const method = request.method === "HEAD" ? "HEAD" : "GET"
-    const response = yield* origin.request({
-      method,
-      url: resource.url,
-      headers: endToEnd(request.headers, ofTheHop)
-    })
-    const { body, cookies, status } = response
-    const headers = {
-      ...endToEnd(response.headers, replaced),
-      "cache-status": CacheStatus.format({ fwd: "bypass", detail })
-    }
-    const bodiless = method === "HEAD" || status === 204 || status === 304
-    return bodiless
-      ? HttpServerResponse.empty({ status, headers, cookies })
-      : answer(Stream.tapError(body, logCut(resource.url)), { status, headers, cookies })
+  const sourceOf = (resource: Resource, request: Request, fields: HeaderFields): Source => ({
+    fields,
+    locate: (refusal) =>
+      Effect.timeoutOrElse(resolver.locate({ target: request.url, headers: request.headers }, resource, refusal), {
+        duration: LOCATE_MILLIS,
+        orElse: () => Effect.fail(new OriginTimeout({ url: loggable(resource.url), phase: "location" }))
+      })
   })
 
-  /** The head of the answer, and whether a body follows. */
-  const headOf = (
-    opened: Media,
-    request: HttpServerRequest.HttpServerRequest
-  ): Head & { readonly hasBody: boolean } => {
-    const { entry: { confirmed, representation }, isPartial, range, status: cacheStatus } = opened
-    const headers: Record<string, string> = {
-      ...representation.headers,
-      "accept-ranges": "bytes",
-      "cache-status": CacheStatus.format(cacheStatus)
+  /** The origin's answer as it is to the viewer. */
+  const passedOn = Effect.fnUntraced(function*(
+    resource: Resource,
+    { body, cookies, headers, status }: OriginResponse,
+    method: string,
+    cacheStatus: CacheStatus.CacheStatus
+  ) {
+    const head = {
+      status,
+      headers: {
+        ...endToEnd(headers, replaced),
+        "cache-status": CacheStatus.append(headers["cache-status"], cacheStatus)
+      },
+      cookies
     }
-    const age = Math.floor((clock.currentTimeMillisUnsafe() - confirmed) / 1000)
-    if (confirmed > 0 && age > 0) headers["age"] = String(age)
-    if (isNotModified(request.headers, representation)) {
-      delete headers["content-type"]
-      return { status: 304, headers, hasBody: false }
+    const bodiless = method === "HEAD" || status === 204 || status === 304
+    return bodiless ? HttpServerResponse.empty(head) : answer(logCut(resource.url)(yield* beginBody(body)), head)
+  })
+
+  /** A GET or HEAD as it is to the origin. */
+  const forward = Effect.fnUntraced(function*(resource: Resource, request: Request, detail: string) {
+    const method = request.method === "HEAD" ? "HEAD" : "GET"
+    const source = sourceOf(resource, request, endToEnd(request.headers, ofTheHop))
+    const response = yield* askOrigin(origin, source, { method, headers: {} })
+    return yield* passedOn(resource, response, method, { fwd: "bypass", detail })
+  })
+
+  /** Another method: body and answer are streamed through, and what it may have changed is asked for anew (RFC 9111 §4.4). */
+  const pass = Effect.fnUntraced(function*(resource: Resource, request: Request) {
+    const { headers, method } = request
+    const forwards = maxForwards(request)
+    if (forwards === 0) return HttpServerResponse.empty({ headers: { allow: ALLOW } })
+    const hasBody = headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined
+    const location = yield* sourceOf(resource, request, {}).locate()
+    const { url } = location
+    const response = yield* origin.request({
+      method,
+      url,
+      access: location.access ?? "any",
+      headers: {
+        ...endToEnd(headers, ofTheHopPassing),
+        ...(forwards !== undefined && { "max-forwards": String(forwards - 1) }),
+        ...location.headers
+      },
+      secrets: Object.keys(location.headers),
+      ...(hasBody && { body: request.stream })
+    })
+    if (!safe.has(method) && response.status < 400) {
+      yield* lookup.invalidate(resource)
+      for (const field of ["location", "content-location"]) {
+        const named = URL.parse(response.headers[field] ?? "", url)
+        if (named?.origin === new URL(url).origin) {
+          yield* lookup.invalidate(makeResource(named.origin + named.pathname + named.search))
+        }
+      }
     }
-    if (range === undefined) {
-      headers["content-range"] = formatUnsatisfied(representation.size)
-      headers["content-length"] = "0"
-      delete headers["content-type"]
-      return { status: 416, headers, hasBody: false }
+    return yield* passedOn(resource, response, method, { fwd: "method" })
+  })
+
+  /** A short answer that is for all, kept for a while or not. */
+  const finalOf = (
+    { answer: final, asked, collapsed = false, freshness, stored = false }: Final,
+    method: string
+  ): Response => {
+    const { body, cookies, headers: received, status } = final
+    const now = clock.currentTimeMillisUnsafe()
+    const cacheStatus: CacheStatus.CacheStatus = freshness === undefined
+      ? { fwd: asked?.reason ?? "uri-miss", fwdStatus: status, stored, collapsed }
+      : { hit: true, ttl: ttlSeconds(freshness, now) }
+    const headers = {
+      ...endToEnd(received, replaced),
+      ...(freshness !== undefined && { age: String(Math.floor(age(freshness, now) / 1000)) }),
+      "cache-status": CacheStatus.append(received["cache-status"], cacheStatus)
     }
-    headers["content-length"] = String(range.end - range.start)
-    if (isPartial) headers["content-range"] = formatContentRange(range, representation.size)
-    return { status: isPartial ? 206 : 200, headers, hasBody: request.method === "GET" }
+    return method === "HEAD" || body.length === 0
+      ? HttpServerResponse.empty({ status, headers, cookies })
+      : answer(body, { status, headers, cookies })
   }
 
-  const respond = Effect.fnUntraced(function*(opened: Media, request: HttpServerRequest.HttpServerRequest) {
-    const head = headOf(opened, request)
-    if (!head.hasBody) return HttpServerResponse.empty(head)
-    if (opened.body instanceof Uint8Array) return answer(opened.body, head)
-    const { url } = opened.entry.representation
-    return answer(Stream.tapError(yield* opened.body, logCut(url)), head)
+  const respondTo = Effect.fnUntraced(function*(opened: Opened, resource: Resource, request: Request) {
+    // Whoever has a cookie may be told something else.
+    const hasCookie = request.headers["cookie"] !== undefined
+    switch (opened._tag) {
+      case "Media":
+        return yield* respond(opened, request, clock, logCut(opened.entry.representation.url))
+      case "NotCached":
+        return text(504, "Not in the cache", { detail: "NOT_CACHED" })
+      case "Final":
+        return hasCookie ? yield* forward(resource, request, "COOKIE") : finalOf(opened, request.method)
+      case "NotStorable": {
+        const { answer: spare, reason } = opened
+        const own = spare === undefined || hasCookie ? undefined : yield* spare.take
+        return own === undefined
+          ? yield* forward(resource, request, reason)
+          : yield* passedOn(resource, own, request.method, { fwd: "bypass", detail: reason })
+      }
+    }
+  })
+
+  /** More ranges than are allowed are none that could be satisfied. */
+  const rangesOf = ({ headers, method }: Request) => {
+    const ranges = method === "GET" ? parseRanges(headers["range"]) : undefined
+    return ranges === "TooMany" ? [] : ranges
+  }
+
+  const mediaRequestOf = (resource: Resource, request: Request, fields: HeaderFields) => ({
+    resource,
+    ranges: rangesOf(request),
+    ifRange: request.headers["if-range"],
+    directives: requestDirectives(request.headers),
+    source: sourceOf(resource, request, fields)
   })
 
   /** The answer where that takes no waiting, which most do: everything else is left to `get`. */
-  const getNow = (resource: Resource, request: HttpServerRequest.HttpServerRequest): Response | undefined => {
-    const { headers, method } = request
-    if (method !== "GET" || headers["authorization"] !== undefined) return undefined
-    const opened = media.openNow({ resource, range: parseRange(headers["range"]), ifRange: headers["if-range"] })
-    if (!(opened?.body instanceof Uint8Array)) return undefined
-    const head = headOf(opened, request)
-    return head.hasBody ? answer(opened.body, head) : HttpServerResponse.empty(head)
+  const getNow = (resource: Resource, request: Request): Response | undefined => {
+    if (request.method !== "GET") return undefined
+    const opened = media.openNow(mediaRequestOf(resource, request, request.headers))
+    if (opened === undefined || verdictOf(opened, request.headers) === "Failed") return undefined
+    return respondNow(opened, request, clock)
   }
 
-  const get = Effect.fnUntraced(function*(
-    resource: Resource,
-    request: HttpServerRequest.HttpServerRequest
-  ): Effect.fn.Return<Response, OriginError, Scope.Scope> {
-    // An answer to one viewer's credentials is that viewer's.
-    if (request.headers["authorization"] !== undefined) return yield* forward(resource, request, "AUTHORIZATION")
-    const opened = request.method === "HEAD"
-      ? yield* media.head(resource)
-      : yield* media.open({
-        resource,
-        range: parseRange(request.headers["range"]),
-        ifRange: request.headers["if-range"]
-      })
-    switch (opened._tag) {
-      case "Media":
-        return yield* respond(opened, request)
-      case "NotStorable":
-        return yield* forward(resource, request, opened.reason)
-      case "Final": {
-        const { body, cookies, head } = opened
-        const headers = {
-          ...endToEnd(head.headers, replaced),
-          "cache-status": CacheStatus.format({ fwd: "miss", fwdStatus: head.status })
-        }
-        return request.method === "HEAD" || body.length === 0
-          ? HttpServerResponse.empty({ status: head.status, headers, cookies })
-          : answer(body, { status: head.status, headers, cookies })
-      }
-    }
+  const get = Effect.fnUntraced(function*(resource: Resource, request: Request) {
+    const mediaRequest = mediaRequestOf(resource, request, endToEnd(request.headers, ofTheViewer))
+    const { directives } = mediaRequest
+    const open = request.method === "HEAD" ? media.head : media.open
+    const isUnstored = directives?.noStore === true && !directives.onlyIfCached
+    // What is stored already may answer a request of which nothing is to be stored (RFC 9111 §5.2.1.5).
+    let opened = yield* open(
+      isUnstored ? { ...mediaRequest, directives: { ...directives, onlyIfCached: true } } : mediaRequest
+    )
+    // What fails a precondition may be out of date.
+    const isFailed = opened._tag === "Media" && !isOfNow(opened) && verdictOf(opened, request.headers) === "Failed"
+    if (isUnstored && (isFailed || opened._tag === "NotCached")) return yield* forward(resource, request, "NO_STORE")
+    if (isFailed && !directives?.onlyIfCached) opened = yield* open({ ...mediaRequest, directives: noCache })
+    return yield* respondTo(opened, resource, request)
   })
 
-  const fetch = (resource: Resource, request: HttpServerRequest.HttpServerRequest) =>
-    get(resource, request).pipe(
+  const fetch = (resource: Resource, request: Request) => {
+    const answered = request.method === "GET" || request.method === "HEAD"
       // Found out before the first byte: the second time, the new file is asked for.
-      Effect.catchTag("RepresentationChanged", () => get(resource, request)),
-      Effect.catch((error) =>
-        Effect.as(
-          Effect.logWarning("Origin failed").pipe(
-            Effect.annotateLogs({ url: loggable(resource.url), error: error._tag })
-          ),
-          originFailed(error)
-        )
-      )
-    )
+      ? Effect.catchTag(get(resource, request), "RepresentationChanged", () => get(resource, request))
+      : pass(resource, request)
+    return Effect.catch(answered, (error) =>
+      Effect.as(
+        Effect.logWarning("Origin failed").pipe(
+          Effect.annotateLogs({ url: loggable(resource.url), error: error._tag })
+        ),
+        originFailed(error)
+      ))
+  }
 
-  const handle = (origin: URL): Handler => {
-    const find = resourcesOf(origin)
-    return Effect.flatMap(HttpServerRequest.HttpServerRequest, (request): Handler => {
-      if (request.method !== "GET" && request.method !== "HEAD") {
-        return Effect.succeed(refused(405, "Only GET and HEAD are served", { allow: "GET, HEAD" }))
-      }
-      if (request.url.startsWith(PREFIX)) return admin.answer(request.url)
-      const resource = find(request.url)
-      if ("status" in resource) return Effect.succeed(refused(resource.status, resource.reason))
-      const now = getNow(resource, request)
-      // The platform runs handlers to their end otherwise, though the viewer may have gone.
-      return now === undefined ? Effect.interruptible(fetch(resource, request)) : Effect.succeed(now)
-    }).pipe(
+  const serve = (request: Request): Handler => {
+    const { headers, url } = request
+    const resource = resolver.identify({ target: url, headers })
+    if ("status" in resource) return Effect.succeed(refused(resource.status, resource.reason))
+    const now = getNow(resource, request)
+    // The platform runs handlers to their end otherwise, though the viewer may have gone.
+    return now === undefined ? Effect.interruptible(limits.admit(fetch(resource, request))) : Effect.succeed(now)
+  }
+
+  const handle = (request: Request): Handler => {
+    const { headers: { via }, method, url } = request
+    if (via !== undefined && passes(via) > MAX_PASSES) {
+      return Effect.succeed(text(508, "This request goes in a circle", { fwd: "bypass", detail: "LOOP" }))
+    }
+    if (method === "TRACE" || method === "CONNECT") {
+      return Effect.succeed(refused(405, "This method is not served", { allow: ALLOW }))
+    }
+    // Asks about the server as such (RFC 9110 §9.3.7).
+    if (method === "OPTIONS" && url === "*") {
+      return Effect.succeed(HttpServerResponse.empty({ headers: { allow: ALLOW } }))
+    }
+    if (!url.startsWith(PREFIX)) return serve(request)
+    if (!isNamed(url)) return admin.answer(request)
+    return method === "GET" || method === "HEAD"
+      ? Effect.map(serve(anonymous(request)), foreign)
+      : Effect.succeed(refused(405, "This method is not served here", { allow: "GET, HEAD" }))
+  }
+
+  return Proxy.of({
+    handler: Effect.flatMap(HttpServerRequest.HttpServerRequest, handle).pipe(
       Effect.catchDefect((defect) =>
         Effect.as(Effect.logError("Defect while answering a request", defect), refused(500, "Internal error"))
       )
     )
-  }
-
-  return Proxy.of({ to: handle })
+  })
 })

@@ -1,4 +1,5 @@
 import { Context, Layer } from "effect"
+import type { TtlRule } from "../domain/TtlRule.ts"
 
 /** What the people who run a cache decide about it. Sizes are in bytes. */
 export interface CacheOptions {
@@ -14,6 +15,8 @@ export interface CacheOptions {
   readonly memory: number
   /** How long a viewer waits for a cached chunk before the origin takes over, in milliseconds. */
   readonly readDeadline: number
+  /** How long files are fresh where the origin does not say, or whatever it says. */
+  readonly ttl: ReadonlyArray<TtlRule>
 }
 
 /** What is used where nothing is said. */
@@ -23,7 +26,8 @@ export const defaults: CacheOptions = {
   maxSize: 10 * 1024 ** 3,
   minFree: 1024 ** 3,
   memory: 256 * 1024 ** 2,
-  readDeadline: 250
+  readDeadline: 250,
+  ttl: []
 }
 
 /** The bounds of `chunkSize`, in bytes. */

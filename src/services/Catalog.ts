@@ -1,37 +1,62 @@
 import { Clock, Context, Effect, Layer, Option } from "effect"
+import type { RequestDirectives } from "../domain/CacheControl.ts"
 import { IoError } from "../domain/CacheError.ts"
-import { initialAge, lifetime } from "../domain/Freshness.ts"
+import { type Freshness, freshnessOf, isFresh } from "../domain/Freshness.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
-import type { Representation } from "../domain/Representation.ts"
-import type { Resource } from "../domain/Resource.ts"
+import * as HttpDate from "../domain/HttpDate.ts"
+import { Representation } from "../domain/Representation.ts"
+import { type Resource, variant } from "../domain/Resource.ts"
+import { isSharable, varyNames } from "../domain/Storable.ts"
+import { ttlOf } from "../domain/TtlRule.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkStore } from "./ChunkStore.ts"
 
-/** What is known of a resource: its current representation, and until when that needs no asking (milliseconds since 1970). */
+/** What is known of a resource: its current representation, and for how long that needs no asking. */
 export interface Entry {
   readonly representation: Representation
-  readonly freshUntil: number
-  /** When the origin made or last confirmed it, in milliseconds since 1970; the base of the `Age` field. */
-  readonly confirmed: number
+  readonly freshness: Freshness
+  /** Whether the origin lets it answer requests with credentials (RFC 9111 §3.5). */
+  readonly isSharable: boolean
+}
+
+/** When an answer of the origin was asked for, and when it came, in milliseconds since 1970. */
+export interface Times {
+  readonly requested: number
+  readonly received: number
 }
 
 /**
  * The current representation of each resource, with its freshness. Kept in memory for the resources used last, and beside
- * the chunks on disk, from where it comes back stale, that is, to be confirmed by the origin.
+ * the chunks on disk. A resource whose answers vary has an entry for each variant.
  */
 export class Catalog extends Context.Service<Catalog, {
-  /** What is known, from memory or disk. A disk that cannot be read knows nothing. */
-  readonly get: (resource: Resource) => Effect.Effect<Option.Option<Entry>>
+  /** The variant of a resource that a request with `fields` selects, as far as is known. */
+  readonly select: (resource: Resource, fields: HeaderFields) => Resource
+  /** Whether the answers for `resource` are known to vary. */
+  readonly varies: (resource: Resource) => boolean
+  /** Takes note of the fields that an answer for `resource` varies on, and returns the variant that `fields` select. */
+  readonly vary: (resource: Resource, answer: HeaderFields, fields: HeaderFields) => Resource
+  /** What is known of a variant, from memory or disk. A disk that cannot be read knows nothing. */
+  readonly get: (variant: Resource) => Effect.Effect<Option.Option<Entry>>
   /** What needs no asking, neither of the disk nor of the origin. */
-  readonly fresh: (resource: Resource) => Entry | undefined
-  /** Takes an answer of the origin for the current state of its resource; another representation supersedes the old one. */
-  readonly confirm: (representation: Representation, headers: HeaderFields) => Effect.Effect<Entry>
+  readonly fresh: (
+    resource: Resource,
+    fields: HeaderFields,
+    directives: RequestDirectives | undefined
+  ) => Entry | undefined
+  /**
+   * Takes an answer of the origin, of which `answer` are the fields, for the current state of a variant; another representation
+   * supersedes the old one.
+   */
+  readonly confirm: (representation: Representation, answer: HeaderFields, times: Times) => Entry
   /** Whether `representation` is still the current one of its resource. */
   readonly isCurrent: (representation: Representation) => boolean
   /** Has the origin asked at the next use. */
   readonly expire: (representation: Representation) => void
+  /** The same for all variants, and nothing is used any more unless the origin confirms it (RFC 9111 §4.4). */
+  readonly invalidate: (resource: Resource) => Effect.Effect<void>
 }>()("spillway/services/Catalog") {
   static readonly layer: Layer.Layer<Catalog, never, CacheConfig | CacheHealth | CacheIndex | ChunkStore> = Layer
     .effect(
@@ -40,25 +65,52 @@ export class Catalog extends Context.Service<Catalog, {
     )
 }
 
-/** How many resources are kept in memory. */
+/** How many resources are kept in memory, and of how many it is known that they vary. */
 const CAPACITY = 20_000
+
+/** How many variants of one resource an invalidation reaches. */
+const MAX_VARIANTS = 64
+
+interface Variants {
+  readonly names: ReadonlyArray<string>
+  /** The variants that were seen last. */
+  readonly ids: Set<string>
+}
+
+/** Keeps `map` within `capacity`: what was put in first goes. */
+const putLast = <K, V>(map: Map<K, V>, key: K, value: V, capacity: number): void => {
+  map.delete(key)
+  map.set(key, value)
+  if (map.size > capacity) map.delete(map.keys().next().value!)
+}
 
 const make = Effect.gen(function*() {
   const health = yield* CacheHealth
   const index = yield* CacheIndex
   const store = yield* ChunkStore
   const clock = yield* Clock.Clock
-  const { readDeadline } = yield* CacheConfig
+  const { readDeadline, ttl } = yield* CacheConfig
   // In the order of use.
   const entries = new Map<string, Entry>()
+  const variants = new Map<string, Variants>()
+  const now = () => clock.currentTimeMillisUnsafe()
 
   const put = (entry: Entry): Entry => {
-    const { resource } = entry.representation
-    entries.delete(resource)
-    entries.set(resource, entry)
-    const [oldest] = entries.keys()
-    if (entries.size > CAPACITY && oldest !== undefined) entries.delete(oldest)
+    putLast(entries, entry.representation.resource, entry, CAPACITY)
     return entry
+  }
+
+  const entryOf = (representation: Representation, freshness: Freshness): Entry => ({
+    representation,
+    freshness,
+    isSharable: isSharable(representation.headers)
+  })
+
+  /** As far as its fields tell, and no fresher than when it was written. */
+  const restored = (representation: Representation): Entry => {
+    const { born, headers, url } = representation
+    const freshness = freshnessOf(headers, { requested: born, received: born }, ttlOf(ttl, url))
+    return entryOf(representation, { ...freshness, born: Math.min(born, now()) })
   }
 
   const fromDisk = (resource: Resource) =>
@@ -70,7 +122,7 @@ const make = Effect.gen(function*() {
       const newer = entries.get(resource.id)
       if (newer !== undefined) return Option.some(newer)
       if (Option.isNone(manifest) || manifest.value.url !== resource.url) return Option.none()
-      return Option.some(put({ representation: manifest.value, freshUntil: 0, confirmed: 0 }))
+      return Option.some(put(restored(manifest.value)))
     }).pipe(
       Effect.timeoutOrElse({
         duration: readDeadline,
@@ -79,35 +131,66 @@ const make = Effect.gen(function*() {
       Effect.catch((error) => Effect.as(health.report(error), Option.none<Entry>()))
     )
 
+  const get = (resource: Resource) =>
+    Effect.suspend(() => {
+      const known = entries.get(resource.id)
+      return known === undefined ? fromDisk(resource) : Effect.succeedSome(put(known))
+    })
+
+  const select = (resource: Resource, fields: HeaderFields): Resource => {
+    const known = variants.get(resource.id)
+    return known === undefined ? resource : variant(resource, known.names, fields)
+  }
+
+  const invalidate = (id: string): void => {
+    const entry = entries.get(id)
+    if (entry === undefined) return
+    const freshness = { ...entry.freshness, lifetime: 0, staleWhileRevalidate: 0, mustRevalidate: true }
+    entries.set(id, { ...entry, freshness })
+  }
+
   return Catalog.of({
-    fresh: (resource) => {
-      const entry = entries.get(resource.id)
-      return entry !== undefined && clock.currentTimeMillisUnsafe() < entry.freshUntil ? put(entry) : undefined
+    select,
+    varies: (resource) => variants.has(resource.id),
+    vary: (resource, answer, fields) => {
+      const names = varyNames(answer)
+      if (names.length === 0) {
+        variants.delete(resource.id)
+        return resource
+      }
+      const selected = variant(resource, names, fields)
+      const known = variants.get(resource.id)
+      const ids = known?.ids ?? new Set()
+      ids.delete(selected.id)
+      ids.add(selected.id)
+      if (ids.size > MAX_VARIANTS) ids.delete(ids.keys().next().value!)
+      putLast(variants, resource.id, { names, ids }, CAPACITY)
+      return selected
     },
-    get: (resource) =>
-      Effect.suspend(() => {
-        const known = entries.get(resource.id)
-        return known === undefined ? fromDisk(resource) : Effect.succeedSome(put(known))
-      }),
-    confirm: (representation, headers) =>
-      Effect.sync(() => {
-        const now = clock.currentTimeMillisUnsafe()
-        const before = entries.get(representation.resource)
-        if (before !== undefined && before.representation.id !== representation.id) {
-          index.supersede(representation.resource, representation.id)
-        }
-        return put({
-          representation,
-          freshUntil: now + lifetime(headers, now),
-          confirmed: now - initialAge(headers)
-        })
-      }),
+    get,
+    fresh: (resource, fields, directives) => {
+      const entry = entries.get(select(resource, fields).id)
+      return entry !== undefined && isFresh(entry.freshness, now(), directives) ? put(entry) : undefined
+    },
+    confirm: (found, answer, times) => {
+      const before = entries.get(found.resource)
+      if (before !== undefined && before.representation.id !== found.id) index.supersede(found.resource, found.id)
+      const headers = { ...found.headers, date: answer["date"] ?? HttpDate.format(times.received) }
+      const age = answer["age"] === undefined ? {} : { age: answer["age"] }
+      const freshness = freshnessOf({ ...headers, ...age }, times, ttlOf(ttl, found.url))
+      return put(entryOf(new Representation({ ...found, headers, born: freshness.born }), freshness))
+    },
     isCurrent: (representation) => entries.get(representation.resource)?.representation.id === representation.id,
     expire: (representation) => {
       const entry = entries.get(representation.resource)
-      if (entry?.representation.id === representation.id) {
-        entries.set(representation.resource, { ...entry, freshUntil: 0 })
-      }
-    }
+      if (entry?.representation.id !== representation.id) return
+      const freshness = { ...entry.freshness, lifetime: 0, staleWhileRevalidate: 0 }
+      entries.set(representation.resource, { ...entry, freshness })
+    },
+    invalidate: (resource) =>
+      // What is on disk only is taken into memory, where the mark is kept.
+      Effect.map(get(resource), () => {
+        for (const id of [resource.id, ...variants.get(resource.id)?.ids ?? []]) invalidate(id)
+      })
   })
 })

@@ -3,8 +3,8 @@ import { crc32 } from "node:zlib"
 import { type CacheError, fromPlatformError, IoError } from "../domain/CacheError.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
 import { keyText } from "../domain/Chunk.ts"
-import { Representation } from "../domain/Representation.ts"
-import { CacheConfig } from "./CacheConfig.ts"
+import { isSound, Representation } from "../domain/Representation.ts"
+import { CacheConfig, CHUNK_SIZE } from "./CacheConfig.ts"
 import { decode, encodeHeader, HEADER_BYTES } from "./chunkFile.ts"
 import { DiskGate } from "./DiskGate.ts"
 import { makeDirectories } from "./makeDirectories.ts"
@@ -71,6 +71,12 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   static readonly layerMemory: Layer.Layer<ChunkStore> = Layer.sync(ChunkStore, () => makeInMemory())
 }
 
+/** How large a manifest may be, in bytes: ten times the largest header that is taken from an origin. */
+const MAX_MANIFEST_BYTES = 256 * 1024
+
+/** The same as for directories. */
+const FILE_MODE = 0o600
+
 const MANIFEST = "manifest.json"
 const TEMPORARY = ".tmp"
 
@@ -105,7 +111,7 @@ const makeOnDisk = Effect.gen(function*() {
     effect: Effect.Effect<A, Parameters<ReturnType<typeof fromPlatformError>>[0], R>
   ): Effect.Effect<A, CacheError, R> => Effect.mapError(effect, fromPlatformError(operation, at))
 
-  const open = (at: string, flag: "r" | "wx") => io("open", at, fs.open(at, { flag }))
+  const open = (at: string, flag: "r" | "wx") => io("open", at, fs.open(at, { flag, mode: FILE_MODE }))
 
   const missing = (error: CacheError): boolean => error.errno === "ENOENT"
 
@@ -218,18 +224,28 @@ const makeOnDisk = Effect.gen(function*() {
   })
 
   const verify = Effect.fnUntraced(function*(key: ChunkKey) {
-    const { size } = yield* io("stat", pathOf(key), fs.stat(pathOf(key)))
+    const at = pathOf(key)
+    const { size, type } = yield* io("stat", at, fs.stat(at))
+    if (type !== "File" || Number(size) > CHUNK_SIZE.maximum + HEADER_BYTES) {
+      return yield* new IoError({ errno: "CORRUPT", operation: "stat", path: at })
+    }
     const payload = yield* read(key, Math.max(0, Number(size) - HEADER_BYTES))
     return payload.length
   })
 
   const readManifest = (resource: string) => {
     const at = path.join(directoryOf(resource), MANIFEST)
-    return io("read", at, fs.readFileString(at)).pipe(
-      Effect.map((text) => {
-        const [json = "", checksum] = text.split("\n")
-        return checksum === String(crc32(json)) ? decodeManifest(json) : Option.none()
-      }),
+    const understood = (text: string) => {
+      const [json = "", checksum] = text.split("\n")
+      return checksum === String(crc32(json)) ? decodeManifest(json) : Option.none()
+    }
+    const isSane = (found: Representation) => isSound(found, resource) && found.chunkSize <= CHUNK_SIZE.maximum
+    return io("stat", at, fs.stat(at)).pipe(
+      Effect.flatMap(({ size, type }) =>
+        type === "File" && Number(size) <= MAX_MANIFEST_BYTES
+          ? Effect.map(io("read", at, fs.readFileString(at)), (text) => Option.filter(understood(text), isSane))
+          : Effect.succeedNone
+      ),
       Effect.catchIf(missing, () => Effect.succeedNone)
     )
   }

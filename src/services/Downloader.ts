@@ -1,8 +1,9 @@
 import { Cause, Context, Effect, Exit, FiberSet, Layer, type Scope, Stream } from "effect"
 import type { ByteRange } from "../domain/ByteRange.ts"
 import { type ChunkKey, indexAt, roundUp, span } from "../domain/Chunk.ts"
-import { OriginBodyFailed, type OriginError } from "../domain/OriginError.ts"
+import { loggable, OriginBodyFailed, type OriginError } from "../domain/OriginError.ts"
 import type { Representation } from "../domain/Representation.ts"
+import type { Source } from "./askOrigin.ts"
 import { ChunkAssembly } from "./ChunkAssembly.ts"
 import { ChunkCache } from "./ChunkCache.ts"
 import { Origin } from "./Origin.ts"
@@ -35,12 +36,21 @@ export interface View {
  * there, and ends when its last viewer has left. A finished chunk is handed to `ChunkCache`, once.
  */
 export class Downloader extends Context.Service<Downloader, {
-  readonly view: (representation: Representation, range: ByteRange) => Effect.Effect<View, never, Scope.Scope>
+  readonly view: (
+    representation: Representation,
+    range: ByteRange,
+    source: Source
+  ) => Effect.Effect<View, never, Scope.Scope>
   /**
    * Makes a run of an answer that has been asked for already; it goes on to the end of its first chunk without viewers.
    * `false`, and nothing is done, when a run for these bytes is under way.
    */
-  readonly adopt: (representation: Representation, transfer: OpenTransfer, range: ByteRange) => boolean
+  readonly adopt: (
+    representation: Representation,
+    transfer: OpenTransfer,
+    range: ByteRange,
+    source: Source
+  ) => boolean
   /** Whether a viewer who asks for the byte at `offset` now would share a run that is under way. */
   readonly isRunning: (representation: Representation, offset: number) => boolean
 }>()("spillway/services/Downloader") {
@@ -94,13 +104,14 @@ const make = Effect.gen(function*() {
 
   const startRun = (
     download: Download,
-    from: number,
-    end: number,
+    source: Source,
+    { end, start: from }: ByteRange,
     options: { readonly keepUntil?: number; readonly isFill?: boolean; readonly opened?: OpenTransfer } = {}
   ): Run => {
     const sequential = !download.representation.acceptsRanges
     const run: Run = {
       download,
+      source,
       first: indexAt(from, download.representation.chunkSize),
       position: sequential ? 0 : from,
       end,
@@ -133,7 +144,7 @@ const make = Effect.gen(function*() {
       run.failure = error._tag === "Some"
         ? error.value
         : new OriginBodyFailed({
-          url: download.representation.url,
+          url: loggable(download.representation.url),
           offset: run.position,
           cause: Cause.squash(exit.cause)
         })
@@ -193,7 +204,7 @@ const make = Effect.gen(function*() {
     const from = assembly.filledTo(span.start)
     const end = assembly.missingTo(from)
     const underWay = [...download.runs].some((other) => other.position <= from && other.end > from)
-    if (!underWay) startRun(download, from, end, { keepUntil: end, isFill: true })
+    if (!underWay) startRun(download, run.source, { start: from, end }, { keepUntil: end, isFill: true })
   }
 
   const transfer = makeTransfer(origin, accept)
@@ -237,7 +248,8 @@ const make = Effect.gen(function*() {
     }
     const failure = viewer.run?.failure
     if (failure !== undefined) return Exit.fail(failure)
-    join(viewer, startRun(download, offset, endOfMissing(representation, offset, end)))
+    const missing = { start: offset, end: endOfMissing(representation, offset, end) }
+    join(viewer, startRun(download, viewer.source, missing))
     return undefined
   }
 
@@ -262,9 +274,10 @@ const make = Effect.gen(function*() {
     return findRun(download, offset) !== undefined || (assembly !== undefined && assembly.filledTo(offset) > offset)
   }
 
-  const view = Effect.fnUntraced(function*(representation: Representation, range: ByteRange) {
+  const view = Effect.fnUntraced(function*(representation: Representation, range: ByteRange, source: Source) {
     const download = downloadOf(representation)
     const viewer: Viewer = {
+      source,
       offset: range.start,
       end: range.end,
       run: undefined,
@@ -298,10 +311,10 @@ const make = Effect.gen(function*() {
 
   return Downloader.of({
     view,
-    adopt: (representation, opened, { end, start }) => {
-      if (isRunning(representation, start)) return false
-      const keepUntil = roundUp(start + 1, representation.chunkSize, end)
-      startRun(downloadOf(representation), start, end, { keepUntil, opened })
+    adopt: (representation, opened, range, source) => {
+      if (isRunning(representation, range.start)) return false
+      const keepUntil = roundUp(range.start + 1, representation.chunkSize, range.end)
+      startRun(downloadOf(representation), source, range, { keepUntil, opened })
       return true
     },
     isRunning

@@ -1,196 +1,137 @@
-import { Clock, Context, Effect, Layer, Option, Scope, Stream } from "effect"
-import type { Cookies } from "effect/http"
-import { type ByteRange, formatRange, parseContentRange, type RangeSpec, resolve } from "../domain/ByteRange.ts"
-import { indexAt, roundUp } from "../domain/Chunk.ts"
-import { parseCacheControl } from "../domain/Freshness.ts"
-import type { HeaderFields } from "../domain/Headers.ts"
-import { isTransient, type OriginError, OriginUnexpected } from "../domain/OriginError.ts"
+import { Clock, Context, Effect, FiberSet, Layer, Option, Scope } from "effect"
+import { type RangeSpec, resolve } from "../domain/ByteRange.ts"
+import type { RequestDirectives } from "../domain/CacheControl.ts"
+import { indexAt } from "../domain/Chunk.ts"
+import { freshnessOf, isFresh, mayRevalidateBehind, mayServeStale } from "../domain/Freshness.ts"
+import { isTransient, loggable, type OriginError, OriginUnexpected } from "../domain/OriginError.ts"
+import { fromHead, isConfirmedBy, type Representation, updated, validation } from "../domain/Representation.ts"
+import { identify, type Resource } from "../domain/Resource.ts"
 import {
-  fromHead,
+  isHeuristicallyCacheable,
+  isOfTheRequest,
   type NotStorable,
-  type OriginHead,
-  type Representation,
-  validation
-} from "../domain/Representation.ts"
-import type { Resource } from "../domain/Resource.ts"
+  varyNames,
+  whyNotStorable
+} from "../domain/Storable.ts"
+import * as AnswerCache from "./AnswerCache.ts"
+import type { Source } from "./askOrigin.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { Catalog, type Entry } from "./Catalog.ts"
 import { ChunkCache } from "./ChunkCache.ts"
 import { Downloader } from "./Downloader.ts"
+import { type Answered, carriedBytes, makeFirstAnswer, rangeField, shortBody } from "./firstAnswer.ts"
+import type { Asked, Current, Found } from "./Found.ts"
+import * as NotStorableMemory from "./NotStorableMemory.ts"
 import { Origin, type OriginResponse } from "./Origin.ts"
+import { OriginConfig } from "./OriginConfig.ts"
 import * as SingleFlight from "./SingleFlight.ts"
+import * as SpareAnswer from "./SpareAnswer.ts"
 
-/** How a representation was come by: `stale` without the origin's word, since it did not answer. */
-export type Means = "fresh" | "validated" | "fetched" | "stale"
-
-/** What a resource turned out to be. */
-export type Found =
-  | { readonly _tag: "Current"; readonly entry: Entry; readonly means: Means }
-  /** The origin's answer is to be passed on as it is. */
-  | {
-    readonly _tag: "Final"
-    readonly head: OriginHead
-    readonly cookies: Cookies.Cookies
-    readonly body: Uint8Array
-  }
-  /** The origin's answer is not for a shared cache: each viewer needs one of its own. */
-  | { readonly _tag: "NotStorable"; readonly reason: NotStorable }
+/** What is to be found out, and for whom. */
+export interface Question {
+  readonly resource: Resource
+  /** The range that the viewer asked for, or `undefined` for everything. */
+  readonly wanted: RangeSpec | undefined
+  readonly source: Source
+  readonly directives: RequestDirectives | undefined
+}
 
 /**
  * Finds the current representation of a resource: from the `Catalog` while that is fresh, and else from the origin, in one
  * round trip that also starts the transfer of the bytes that are wanted. Requests for one resource at a time share it.
  */
 export class Lookup extends Context.Service<Lookup, {
-  /** `wanted` is the range that the viewer asked for, or `undefined` for everything. */
-  readonly find: (resource: Resource, wanted: RangeSpec | undefined) => Effect.Effect<Found, OriginError>
+  readonly find: (question: Question) => Effect.Effect<Found, OriginError>
   /** The same without a transfer. */
-  readonly head: (resource: Resource) => Effect.Effect<Found, OriginError>
+  readonly head: (question: Question) => Effect.Effect<Found, OriginError>
+  /** Has the origin asked before anything that is kept of a resource is used again. */
+  readonly invalidate: (resource: Resource) => Effect.Effect<void>
 }>()("spillway/services/Lookup") {
-  static readonly layer: Layer.Layer<Lookup, never, CacheConfig | Catalog | ChunkCache | Downloader | Origin> = Layer
-    .effect(Lookup, Effect.suspend(() => make))
+  static readonly layer: Layer.Layer<
+    Lookup,
+    never,
+    CacheConfig | Catalog | ChunkCache | Downloader | Origin | OriginConfig
+  > = Layer.effect(Lookup, Effect.suspend(() => make))
 }
 
 /** The largest answer other than 200 and 206 that is shared by those who wait for it, in bytes. */
 const FINAL_BYTES = 64 * 1024
 
-/** How long an answer is remembered to be not for a shared cache, in milliseconds, so that it costs one request only. */
-const NOT_STORABLE_MILLIS = 60_000
+/** How often an answer may turn out to be of another variant than was thought. */
+const MAX_SELECTIONS = 3
 
-/** How many such resources are remembered. */
-const NOT_STORABLE_CAPACITY = 10_000
+const unexpected = ({ url }: Resource, status: number, detail: string) =>
+  new OriginUnexpected({ url: loggable(url), status, detail })
+
+const isServerError = (status: number): boolean => status === 500 || status === 502 || status === 503 || status === 504
 
 const make = Effect.gen(function*() {
   const config = yield* CacheConfig
+  const { offline } = yield* OriginConfig
   const catalog = yield* Catalog
   const cache = yield* ChunkCache
   const clock = yield* Clock.Clock
   const downloader = yield* Downloader
-  const origin = yield* Origin
+  const firstAnswer = makeFirstAnswer(yield* Origin)
   const shared = SingleFlight.make<string, Found, OriginError>()
-  const notStorable = new Map<string, { readonly reason: NotStorable; readonly until: number }>()
+  const inBackground = yield* FiberSet.makeRuntime<never, unknown, unknown>()
+  const answers = AnswerCache.make()
+  const notStorables = NotStorableMemory.make()
+  const now = () => clock.currentTimeMillisUnsafe()
 
-  const remember = (resource: Resource, reason: NotStorable): Found => {
-    // A status belongs to the moment; the other reasons to the resource.
-    if (reason !== "STATUS") {
-      notStorable.delete(resource.id)
-      notStorable.set(resource.id, { reason, until: clock.currentTimeMillisUnsafe() + NOT_STORABLE_MILLIS })
-      const [oldest] = notStorable.keys()
-      if (notStorable.size > NOT_STORABLE_CAPACITY && oldest !== undefined) notStorable.delete(oldest)
-    }
-    return { _tag: "NotStorable", reason }
+  /** An answer to one viewer's credentials is not told to others, unless the origin allows that. */
+  const credentialsOf = ({ fields }: Source): string =>
+    fields["authorization"] === undefined ? "" : ` ${identify(fields["authorization"])}`
+
+  const keyOf = ({ resource, source }: Question): string => resource.id + credentialsOf(source)
+
+  /** The origin does not give the file to a shared cache; an older one that is stored is not used again, if it took that back. */
+  const remember = (question: Question, reason: NotStorable): Effect.Effect<Found> => {
+    notStorables.put(keyOf(question), reason, now())
+    const isTakenBack = credentialsOf(question.source) === "" && (reason === "PRIVATE" || reason === "NO_STORE")
+    const taken = isTakenBack ? catalog.invalidate(question.resource) : Effect.void
+    return Effect.as(taken, { _tag: "NotStorable", reason })
   }
 
   /** Whether an answer says the same to everybody who waits for it, whatever range they asked for. */
-  const isForAll = ({ headers, status }: OriginResponse): boolean => {
-    const directives = parseCacheControl(headers["cache-control"])
-    return status !== 416 && headers["set-cookie"] === undefined && !directives.has("private") &&
-      !directives.has("no-store")
-  }
+  const isForAll = ({ headers, status }: OriginResponse): boolean =>
+    status !== 416 && headers["set-cookie"] === undefined && whyNotStorable(status, headers, false) === undefined
 
-  /** The answer with its body, when that is short, and may be shared. */
-  const final = (response: OriginResponse, hasBody: boolean): Effect.Effect<Found, OriginError> => {
-    const length = hasBody ? Number(response.headers["content-length"] ?? Number.NaN) : 0
-    if (!isForAll(response) || !(length <= FINAL_BYTES)) {
-      return Effect.succeed({ _tag: "NotStorable", reason: "STATUS" })
-    }
-    const body = hasBody ? Stream.mkUint8Array(response.body) : Effect.succeed(new Uint8Array())
-    return Effect.map(body, (body): Found => ({ _tag: "Final", head: response, cookies: response.cookies, body }))
-  }
-
-  /** `known` where it is the same, so that there is one object for one representation. */
-  const current = Effect.fnUntraced(function*(
-    known: Representation | undefined,
-    found: Representation,
-    headers: HeaderFields
-  ) {
-    const representation = known?.id === found.id ? known : found
-    return yield* catalog.confirm(representation, headers)
+  /** The answer with its body, when that is short, and may be shared; kept for a while, where the origin lets a cache keep it. */
+  const final = Effect.fnUntraced(function*(
+    question: Question,
+    { response, times }: Answered,
+    asked: Asked,
+    hasBody: boolean
+  ): Effect.fn.Return<Found, OriginError> {
+    const { cookies, headers, status } = response
+    const isLong = Number(headers["content-length"] ?? 0) > FINAL_BYTES
+    if (!isForAll(response) || (hasBody && isLong)) return { _tag: "NotStorable", reason: "STATUS" }
+    const body = hasBody ? yield* shortBody(response.body, FINAL_BYTES) : new Uint8Array()
+    if (body === undefined) return { _tag: "NotStorable", reason: "STATUS" }
+    const length = body.length > 0 ? { "content-length": String(body.length) } : {}
+    const answer = { status, headers: { ...headers, ...length }, cookies, body }
+    const freshness = freshnessOf(headers, times)
+    const mayKeep = hasBody && credentialsOf(question.source) === "" && varyNames(headers).length === 0 &&
+      (isHeuristicallyCacheable(status) ||
+        (freshness.explicit && !isServerError(status) && !isOfTheRequest(status)))
+    const stored = mayKeep && isFresh(freshness, now())
+    if (stored) answers.put(question.resource.id, answer, freshness)
+    return { _tag: "Final", answer, asked: { ...asked, status }, stored }
   })
 
-  const notModified = Effect.fnUntraced(function*(known: Representation, headers: HeaderFields) {
-    const entry = yield* catalog.confirm(known, { ...known.headers, ...headers })
-    return { _tag: "Current", entry, means: "validated" } satisfies Found
-  })
-
-  /** The range that a first request asks for, rounded up to the end of a chunk, since whole chunks are kept. */
-  const rangeField = (wanted: RangeSpec | undefined, known: Representation | undefined): string | undefined => {
-    const chunkSize = known?.chunkSize ?? config.chunkSize
-    if (wanted === undefined) return undefined
-    if (wanted._tag === "Suffix") return `bytes=-${wanted.length}`
-    const end = wanted.last === undefined ? undefined : roundUp(wanted.last + 1, chunkSize, Number.MAX_SAFE_INTEGER)
-    return formatRange(wanted.start, end)
-  }
-
-  /** The bytes that a 200 or 206 carries, or `undefined` when it does not say, or they are not those wanted. */
-  const carried = (
-    response: OriginResponse,
-    representation: Representation,
-    wanted: RangeSpec | undefined
-  ): ByteRange | undefined => {
-    if (response.status === 200) return { start: 0, end: representation.size }
-    const range = parseContentRange(response.headers["content-range"])?.range
-    const expected = wanted === undefined
-      ? { start: 0, end: representation.size }
-      : resolve(wanted, representation.size)
-    return range !== undefined && expected?.start === range.start ? range : undefined
-  }
-
-  const ask = (
-    resource: Resource,
-    entry: Entry | undefined,
-    wanted: RangeSpec | undefined
-  ): Effect.Effect<Found, OriginError> =>
-    Effect.uninterruptibleMask((restore) =>
-      Effect.gen(function*() {
-        const known = entry?.representation
-        const scope = yield* Scope.make()
-        const range = rangeField(wanted, known)
-        // With the first byte at hand, the origin need not send it again; without, its answer must bring it.
-        const conditional = known !== undefined && hasFirst(known, wanted)
-        const request = origin.request({
-          method: "GET",
-          url: resource.url,
-          headers: { ...(range !== undefined && { range }), ...(conditional && validation(known)) }
-        })
-        let adopted = false
-        const answer = Effect.gen(function*() {
-          const response = yield* Scope.provide(request, scope)
-          const { headers, status } = response
-          if (status === 304 && conditional) return yield* notModified(known, headers)
-          if (status !== 200 && status !== 206) return yield* final(response, true)
-          const found = fromHead(resource, response, known?.chunkSize ?? config.chunkSize)
-          if (typeof found === "string") return remember(resource, found)
-          const bytes = carried(response, found, wanted)
-          if (bytes === undefined) {
-            return yield* new OriginUnexpected({
-              url: resource.url,
-              status,
-              detail: "another range than was asked for"
-            })
-          }
-          notStorable.delete(resource.id)
-          const confirmed = yield* current(known, found, headers)
-          if (bytes.end > bytes.start) {
-            adopted = downloader.adopt(confirmed.representation, { response, scope }, bytes)
-          }
-          return { _tag: "Current", entry: confirmed, means: "fetched" } satisfies Found
-        })
-        return yield* restore(answer).pipe(
-          Effect.onExit((exit) => adopted ? Effect.void : Scope.close(scope, exit))
-        )
-      })
-    ).pipe(
-      // An origin that cannot be asked does not make a cached file disappear, unless it forbade that.
-      Effect.catchIf(
-        (error) =>
-          isTransient(error) && entry !== undefined && mayBeStale(entry) && hasFirst(entry.representation, wanted),
-        () => Effect.succeed({ _tag: "Current", entry: entry!, means: "stale" } satisfies Found)
-      )
-    )
-
-  const mayBeStale = ({ representation }: Entry): boolean => {
-    const directives = parseCacheControl(representation.headers["cache-control"])
-    return !["must-revalidate", "proxy-revalidate", "no-cache", "s-maxage"].some((name) => directives.has(name))
+  /** What a 304 makes of what is known. */
+  const notModified = (
+    question: Question,
+    known: Representation,
+    { response: { headers }, times }: Answered,
+    asked: Asked
+  ): Effect.Effect<Found> => {
+    const next = updated(known, headers)
+    const why = whyNotStorable(200, next.headers, credentialsOf(question.source) !== "")
+    if (why !== undefined) return remember(question, why)
+    const entry = catalog.confirm(next, headers, times)
+    return Effect.succeed({ _tag: "Current", entry, means: "validated", asked: { ...asked, status: 304 } })
   }
 
   const hasFirst = (representation: Representation, wanted: RangeSpec | undefined): boolean => {
@@ -201,46 +142,194 @@ const make = Effect.gen(function*() {
       downloader.isRunning(representation, range.start)
   }
 
-  const askHead = (resource: Resource, entry: Entry | undefined): Effect.Effect<Found, OriginError> =>
-    Effect.scoped(Effect.gen(function*() {
-      const known = entry?.representation
-      const response = yield* origin.request({
-        method: "HEAD",
-        url: resource.url,
-        headers: known === undefined ? {} : validation(known)
+  /** What is kept, where it may do although the origin could not be asked. */
+  const staleOf = (
+    { directives, wanted }: Question,
+    entry: Entry | undefined,
+    asked: Asked
+  ): Current | undefined =>
+    entry !== undefined && mayServeStale(entry.freshness, now(), directives) && hasFirst(entry.representation, wanted)
+      ? { _tag: "Current", entry, means: "stale", asked }
+      : undefined
+
+  const orStale = (question: Question, entry: Entry | undefined, asked: Asked) =>
+    Effect.catch((error: OriginError) => {
+      const stale = isTransient(error) ? staleOf(question, entry, asked) : undefined
+      return stale === undefined ? Effect.fail(error) : Effect.succeed(stale)
+    })
+
+  /** What `ask` makes of an answer that is neither a 304 nor a transfer. */
+  const other = Effect.fnUntraced(function*(
+    question: Question,
+    entry: Entry | undefined,
+    answered: Answered,
+    asked: Asked,
+    hasBody: boolean
+  ) {
+    const { status } = answered.response
+    // An answer of 5xx is as good as none (RFC 9111 §4.3.3).
+    const stale = isServerError(status) ? staleOf(question, entry, { ...asked, status }) : undefined
+    if (stale !== undefined) return stale
+    // Gone is gone, also should the origin fail later.
+    if (entry !== undefined && (status === 404 || status === 410)) yield* catalog.invalidate(question.resource)
+    return yield* final(question, answered, asked, hasBody)
+  })
+
+  const ask = (
+    question: Question,
+    entry: Entry | undefined,
+    reason: Asked["reason"],
+    background = false
+  ): Effect.Effect<Found, OriginError> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function*() {
+        const { resource, source, wanted } = question
+        const known = entry?.representation
+        const asked: Asked = { reason, status: undefined }
+        const scope = yield* Scope.make()
+        const range = rangeField(wanted, known?.chunkSize ?? config.chunkSize)
+        // With the first byte at hand, the origin need not send it again; without, its answer must bring it.
+        const conditional = known !== undefined && hasFirst(known, wanted)
+        const headers = { ...(range !== undefined && { range }), ...(conditional && validation(known)) }
+        const isPatient = staleOf(question, entry, asked) === undefined
+        let isKept = false
+        /** The answer as it is, where it is the one to the viewer's own request. */
+        const notStorable = Effect.fnUntraced(function*(found: Found, response: OriginResponse) {
+          const isRead = response.status !== 200 && response.headers["content-length"] === undefined
+          if (found._tag !== "NotStorable" || range !== undefined || conditional || background || isRead) return found
+          isKept = true
+          return { ...found, answer: yield* SpareAnswer.make(response, scope) }
+        })
+        const answer = Effect.gen(function*() {
+          let answered = yield* firstAnswer(source, { method: "GET", headers, background }, isPatient)
+          if (answered.response.status === 304 && conditional) {
+            if (isConfirmedBy(known, answered.response.headers)) {
+              return yield* notModified(question, known, answered, asked)
+            }
+            // It confirms some other version than the one that was asked about.
+            const plain = range === undefined ? {} : { range }
+            answered = yield* firstAnswer(source, { method: "GET", headers: plain }, isPatient)
+          }
+          const { response, times } = answered
+          const { status } = response
+          if (status === 304) return yield* unexpected(resource, status, "a 304 that nobody asked for")
+          if (status !== 200 && status !== 206) {
+            return yield* notStorable(yield* other(question, entry, answered, asked, true), response)
+          }
+          const selected = catalog.vary(resource, response.headers, source.fields)
+          const isAuthorized = source.fields["authorization"] !== undefined
+          const found = fromHead(selected, response, known?.chunkSize ?? config.chunkSize, isAuthorized)
+          const isKnown = typeof found !== "string"
+          const bytes = carriedBytes(response, isKnown ? found.size : undefined, wanted)
+          if (bytes === undefined) return yield* unexpected(resource, status, "another range than was asked for")
+          if (!isKnown) return yield* notStorable(yield* remember(question, found), response)
+          notStorables.remove(keyOf(question))
+          answers.remove(resource.id)
+          const confirmed = catalog.confirm(found, response.headers, times)
+          if (bytes.end > bytes.start) {
+            isKept = downloader.adopt(confirmed.representation, { response, scope }, bytes, source)
+          }
+          return { _tag: "Current", entry: confirmed, means: "fetched", asked: { ...asked, status } } satisfies Found
+        }).pipe(
+          Scope.provide(scope),
+          orStale(question, entry, asked)
+        )
+        return yield* restore(answer).pipe(
+          Effect.onExit((exit) => isKept ? Effect.void : Scope.close(scope, exit))
+        )
       })
-      const { headers, status } = response
-      if (status === 304 && known !== undefined) return yield* notModified(known, headers)
-      if (status !== 200) return yield* final(response, false)
-      const found = fromHead(resource, response, known?.chunkSize ?? config.chunkSize)
-      // A HEAD may leave out what the answer to a GET has, so nothing is concluded for that.
-      if (typeof found === "string") return { _tag: "NotStorable", reason: found } satisfies Found
-      const confirmed = yield* current(known, found, headers)
-      return { _tag: "Current", entry: confirmed, means: "fetched" } satisfies Found
-    })).pipe(
-      Effect.catchIf(
-        (error) => isTransient(error) && entry !== undefined && mayBeStale(entry),
-        () => Effect.succeed({ _tag: "Current", entry: entry!, means: "stale" } satisfies Found)
-      )
     )
 
+  const askHead = (
+    question: Question,
+    entry: Entry | undefined,
+    reason: Asked["reason"]
+  ): Effect.Effect<Found, OriginError> => {
+    const { resource, source } = question
+    const known = entry?.representation
+    const asked: Asked = { reason, status: undefined }
+    const headers = known === undefined ? {} : validation(known)
+    return Effect.scoped(Effect.gen(function*() {
+      const isPatient = staleOf(question, entry, asked) === undefined
+      let answered = yield* firstAnswer(source, { method: "HEAD", headers }, isPatient)
+      if (answered.response.status === 304 && known !== undefined) {
+        if (isConfirmedBy(known, answered.response.headers)) return yield* notModified(question, known, answered, asked)
+        answered = yield* firstAnswer(source, { method: "HEAD", headers: {} }, isPatient)
+      }
+      const { response, times } = answered
+      if (response.status === 304) return yield* unexpected(resource, 304, "a 304 that nobody asked for")
+      if (response.status !== 200) return yield* other(question, entry, answered, asked, false)
+      const selected = catalog.vary(resource, response.headers, source.fields)
+      const isAuthorized = source.fields["authorization"] !== undefined
+      const found = fromHead(selected, response, known?.chunkSize ?? config.chunkSize, isAuthorized)
+      // A HEAD may leave out what the answer to a GET has, so nothing is concluded for that.
+      if (typeof found === "string") return { _tag: "NotStorable", reason: found } satisfies Found
+      answers.remove(resource.id)
+      const confirmed = catalog.confirm(found, response.headers, times)
+      return { _tag: "Current", entry: confirmed, means: "fetched", asked: { ...asked, status: 200 } } satisfies Found
+    })).pipe(orStale(question, entry, asked))
+  }
+
   const find = Effect.fnUntraced(function*(
-    flight: string,
-    resource: Resource,
-    work: (entry: Entry | undefined) => Effect.Effect<Found, OriginError>
+    method: string,
+    question: Question,
+    work: (entry: Entry | undefined, reason: Asked["reason"]) => Effect.Effect<Found, OriginError>
   ) {
-    const entry = Option.getOrUndefined(yield* catalog.get(resource))
-    const now = clock.currentTimeMillisUnsafe()
-    if (entry !== undefined && now < entry.freshUntil) return { _tag: "Current", entry, means: "fresh" } satisfies Found
-    const refused = notStorable.get(resource.id)
-    if (refused !== undefined && now < refused.until) {
-      return { _tag: "NotStorable", reason: refused.reason } satisfies Found
+    const { directives, resource, source } = question
+    const cacheOnly = offline || directives?.onlyIfCached === true
+    for (let selections = 0; selections < MAX_SELECTIONS; selections++) {
+      const selected = catalog.select(resource, source.fields)
+      const entry = Option.getOrUndefined(yield* catalog.get(selected))
+      // What others may not be given is not asked for with one viewer's credentials to be kept.
+      if (entry?.isSharable === false && credentialsOf(source) !== "") {
+        return cacheOnly ? { _tag: "NotCached" } as const : { _tag: "NotStorable", reason: "AUTHORIZATION" } as const
+      }
+      if (entry !== undefined && isFresh(entry.freshness, now(), directives)) {
+        return { _tag: "Current", entry, means: "fresh", cacheOnly } as const
+      }
+      const kept = answers.get(keyOf(question), now(), directives)
+      if (kept !== undefined) return { _tag: "Final", ...kept } as const
+      if (offline && entry !== undefined) return { _tag: "Current", entry, means: "stale", cacheOnly: true } as const
+      if (cacheOnly) return { _tag: "NotCached" } as const
+      const reason = notStorables.get(keyOf(question), now())
+      if (reason !== undefined) return { _tag: "NotStorable", reason } as const
+      const flight = `${method} ${selected.id}${credentialsOf(source)}`
+      if (entry !== undefined && mayRevalidateBehind(entry.freshness, now(), directives)) {
+        inBackground(Effect.ignore(shared(flight, ask(question, entry, "stale", true))))
+        return { _tag: "Current", entry, means: "revalidating" } as const
+      }
+      const miss = catalog.varies(resource) ? "vary-miss" : "uri-miss"
+      const why = entry === undefined ? miss : isFresh(entry.freshness, now()) ? "request" : "stale"
+      let isFirst = false
+      const found = yield* shared(
+        flight,
+        Effect.suspend(() => {
+          isFirst = true
+          return work(entry, why)
+        })
+      )
+      if (found._tag === "NotStorable") return isFirst ? found : { _tag: "NotStorable", reason: found.reason } as const
+      if (found._tag === "Final" && !isFirst) {
+        // What varies is for the one whose request it answers.
+        const isMine = varyNames(found.answer.headers).length === 0
+        return isMine ? { ...found, collapsed: true } : { _tag: "NotStorable", reason: "VARY" } as const
+      }
+      if (found._tag !== "Current") return found
+      // Who joined another viewer's request may learn that the answer is of another variant than its own.
+      const mine = catalog.select(resource, source.fields)
+      if (mine.id === found.entry.representation.resource) return isFirst ? found : { ...found, collapsed: true }
     }
-    return yield* shared(flight, work(entry))
+    return { _tag: "NotStorable", reason: "VARY" } as const
   })
 
   return Lookup.of({
-    find: (resource, wanted) => find(resource.id, resource, (entry) => ask(resource, entry, wanted)),
-    head: (resource) => find(`HEAD ${resource.id}`, resource, (entry) => askHead(resource, entry))
+    find: (question) => find("GET", question, (entry, reason) => ask(question, entry, reason)),
+    head: (question) => find("HEAD", question, (entry, reason) => askHead(question, entry, reason)),
+    invalidate: (resource) =>
+      Effect.suspend(() => {
+        answers.remove(resource.id)
+        notStorables.remove(resource.id)
+        return catalog.invalidate(resource)
+      })
   })
 })

@@ -1,46 +1,63 @@
-import { Cause, Context, Effect, Layer, type Scope, Stream } from "effect"
-import { type ByteRange, type RangeSpec, resolve } from "../domain/ByteRange.ts"
+import { Cause, Clock, Context, Effect, Layer, type Scope, Stream } from "effect"
+import { type ByteRange, type RangeSpec, resolveAll } from "../domain/ByteRange.ts"
+import type { RequestDirectives } from "../domain/CacheControl.ts"
 import type { CacheError } from "../domain/CacheError.ts"
 import type { CacheStatus } from "../domain/CacheStatus.ts"
 import { type ChunkKey, indexAt, span } from "../domain/Chunk.ts"
+import { ttlSeconds } from "../domain/Freshness.ts"
 import type { OriginError } from "../domain/OriginError.ts"
 import { rangeApplies } from "../domain/Preconditions.ts"
 import type { Representation } from "../domain/Representation.ts"
 import type { Resource } from "../domain/Resource.ts"
+import { plainSource, type Source } from "./askOrigin.ts"
 import { Catalog, type Entry } from "./Catalog.ts"
 import { ChunkCache } from "./ChunkCache.ts"
 import { Downloader } from "./Downloader.ts"
-import { type Found, Lookup, type Means } from "./Lookup.ts"
+import type { Current, Found, Means } from "./Found.ts"
+import { Lookup } from "./Lookup.ts"
 
 /** What a viewer asks of a resource. */
 export interface MediaRequest {
   readonly resource: Resource
-  readonly range?: RangeSpec | undefined
-  /** A validator: the range applies only to the representation that it names. */
+  /** The parts that are wanted, or everything without it. */
+  readonly ranges?: ReadonlyArray<RangeSpec> | undefined
+  /** A validator: the ranges apply only to the representation that it names. */
   readonly ifRange?: string | undefined
+  /** What the viewer says about the use of the cache. */
+  readonly directives?: RequestDirectives | undefined
+  /** Where the bytes are to be had, with the viewer's fields; without it, at the URL of the resource. */
+  readonly source?: Source
 }
 
-/** A representation, the part of it that the viewer gets, and how to get it. */
+/**
+ * Bytes: at once where they are in memory, and few. Otherwise an effect that returns when the first of them are there, so that what
+ * fails until then can still be told; the stream fails for the origin's reasons only.
+ */
+export type Bytes = Uint8Array | Effect.Effect<Stream.Stream<Uint8Array, OriginError>, OriginError, Scope.Scope>
+
+/** A part of a representation. */
+export interface Part {
+  readonly range: ByteRange
+  readonly bytes: Bytes
+}
+
+/** A representation, what the viewer gets of it, and how to get that. */
 export interface Media {
   readonly _tag: "Media"
   readonly entry: Entry
-  /** `undefined`: the range lies outside. */
-  readonly range: ByteRange | undefined
-  /** Whether the viewer gets a range, rather than everything. */
+  /** In the order asked for, none of them touching another; none at all where everything that was asked for lies outside. */
+  readonly parts: ReadonlyArray<Part>
+  /** Whether the viewer gets ranges, rather than everything. */
   readonly isPartial: boolean
+  readonly means: Means
   readonly status: CacheStatus
-  /**
-   * The bytes of `range`: at once where they are in memory, and few. Otherwise an effect that returns when the first of them are
-   * there, so that what fails until then can still be told; the stream fails for the origin's reasons only.
-   */
-  readonly body: Uint8Array | Effect.Effect<Stream.Stream<Uint8Array, OriginError>, OriginError, Scope.Scope>
 }
 
-/** A `Media`, or an answer of the origin's that goes past the cache. */
-export type Opened = Media | Exclude<Found, { readonly _tag: "Current" }>
+/** A `Media`, or an answer that goes past the cache. */
+export type Opened = Media | Exclude<Found, Current>
 
 /**
- * From a request for a range to a head and the bytes: from memory, from disk, or from the origin, byte by byte whichever
+ * From a request for ranges to a head and the bytes: from memory, from disk, or from the origin, byte by byte whichever
  * can be had. A failure of the cache is never the viewer's: the origin takes over at the very byte.
  */
 export class MediaStream extends Context.Service<MediaStream, {
@@ -48,7 +65,7 @@ export class MediaStream extends Context.Service<MediaStream, {
   /** What `open` would return, where that can be told without waiting: the representation is fresh, the bytes in memory. */
   readonly openNow: (request: MediaRequest) => Media | undefined
   /** The head alone: nothing is transferred for it. */
-  readonly head: (resource: Resource) => Effect.Effect<Opened, OriginError>
+  readonly head: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
 }>()("spillway/services/MediaStream") {
   static readonly layer: Layer.Layer<MediaStream, never, Catalog | ChunkCache | Downloader | Lookup> = Layer.effect(
     MediaStream,
@@ -65,6 +82,7 @@ const detailOf = (error: CacheError): string => error._tag.replace(/(?<=[a-z])(?
 const make = Effect.gen(function*() {
   const catalog = yield* Catalog
   const cache = yield* ChunkCache
+  const clock = yield* Clock.Clock
   const downloader = yield* Downloader
   const lookup = yield* Lookup
 
@@ -108,8 +126,12 @@ const make = Effect.gen(function*() {
    * Where the cache fails, the origin's stream is swapped in at the byte after the last one that left; that stream ends
    * where the cache has a chunk again.
    */
-  const viewerStream = (representation: Representation, range: ByteRange): Stream.Stream<Uint8Array, OriginError> =>
-    Stream.unwrap(Effect.map(downloader.view(representation, range), (view) => {
+  const viewerStream = (
+    representation: Representation,
+    range: ByteRange,
+    source: Source
+  ): Stream.Stream<Uint8Array, OriginError> =>
+    Stream.unwrap(Effect.map(downloader.view(representation, range, source), (view) => {
       // The count comes after everything that can fail, so that it is exactly what the viewer got.
       const counted = Stream.map((bytes: Uint8Array) => {
         view.advance(bytes.length)
@@ -173,8 +195,8 @@ const make = Effect.gen(function*() {
     return next === undefined ? undefined : Buffer.concat([first, next.subarray(0, range.end - end)])
   }
 
-  const bodyOf = (representation: Representation, range: ByteRange): Media["body"] =>
-    inMemory(representation, range) ?? begin(viewerStream(representation, range))
+  const bytesOf = (representation: Representation, range: ByteRange, source: Source): Bytes =>
+    inMemory(representation, range) ?? begin(viewerStream(representation, range, source))
 
   const isCached = (representation: Representation, { end, start }: ByteRange): boolean => {
     for (let offset = start; offset < end; offset += representation.chunkSize) {
@@ -183,61 +205,109 @@ const make = Effect.gen(function*() {
     return start === end || cache.has(keyAt(representation, end - 1))
   }
 
-  /** What the cache is about to do for this response. */
-  const statusOf = (representation: Representation, range: ByteRange, means: Means): CacheStatus => {
-    if (means === "validated") return { fwd: "stale", fwdStatus: 304 }
-    const cached = means !== "fetched" && isCached(representation, range)
-    if (means === "stale") return { ...(cached ? { hit: true } : { fwd: "stale" }), detail: "ORIGIN_UNREACHABLE" }
-    if (cached) return { hit: true }
+  /** What the cache is about to do for the bytes of a representation that needs no asking. */
+  const transferOf = (representation: Representation, ranges: ReadonlyArray<ByteRange>): CacheStatus => {
+    if (ranges.every((range) => isCached(representation, range))) return { hit: true }
     const failure = cache.failure()
     if (failure !== undefined) return { fwd: "bypass", detail: detailOf(failure) }
-    const collapsed = means === "fresh" && downloader.isRunning(representation, range.start)
-    const fwd = cache.has(keyAt(representation, range.start)) ? "partial" : "miss"
-    return { fwd, stored: true, collapsed }
+    const start = ranges[0]?.start ?? 0
+    const fwd = cache.has(keyAt(representation, start)) ? "partial" : "miss"
+    return { fwd, stored: true, collapsed: downloader.isRunning(representation, start) }
   }
 
-  /** The part of a representation that is asked for: `range` is `undefined` when it lies outside. */
-  const partOf = (representation: Representation, request: MediaRequest): Pick<Media, "isPartial" | "range"> => {
-    const wanted = rangeApplies(request.ifRange, representation) ? request.range : undefined
-    return wanted === undefined
-      ? { isPartial: false, range: { start: 0, end: representation.size } }
-      : { isPartial: true, range: resolve(wanted, representation.size) }
+  /** What the cache is about to do for this response. */
+  const statusOf = ({ asked, collapsed, entry, means }: Current, ranges: ReadonlyArray<ByteRange>): CacheStatus => {
+    const { freshness, representation } = entry
+    const transfer = transferOf(representation, ranges)
+    const told = {
+      ttl: ttlSeconds(freshness, clock.currentTimeMillisUnsafe()),
+      key: representation.resource
+    }
+    const reason = asked?.reason ?? "miss"
+    switch (means) {
+      case "fresh":
+        return { ...transfer, ...told }
+      case "revalidating":
+        return { ...transfer, detail: transfer.detail ?? "REVALIDATING", ...told }
+      case "validated":
+        return { fwd: reason, fwdStatus: 304, ...told, ...(collapsed && { collapsed }) }
+      case "fetched":
+        return transfer.fwd === "bypass" && reason !== "request" ? { ...transfer, ...told } : {
+          fwd: reason,
+          ...(asked?.status !== undefined && { fwdStatus: asked.status }),
+          stored: cache.failure() === undefined,
+          ...told,
+          ...(collapsed && { collapsed })
+        }
+      case "stale": {
+        if (asked === undefined) return { hit: true, detail: "OFFLINE", ...told }
+        const { status } = asked
+        if (status !== undefined) return { fwd: reason, fwdStatus: status, detail: "ORIGIN_ERROR", ...told }
+        return { ...(transfer.hit ? { hit: true } : { fwd: reason }), detail: "ORIGIN_UNREACHABLE", ...told }
+      }
+    }
   }
 
-  const mediaOf = (
-    entry: Entry,
-    means: Means,
-    { isPartial, range }: Pick<Media, "isPartial" | "range">,
-    body: Media["body"]
-  ): Media => {
-    const { representation } = entry
-    const status = statusOf(representation, range ?? { start: 0, end: representation.size }, means)
-    return { _tag: "Media", entry, range, isPartial, status, body }
-  }
+  /** The ranges of a representation that are asked for, all of it without a field that says so. */
+  const rangesOf = (
+    representation: Representation,
+    { ifRange, ranges }: MediaRequest
+  ): { readonly isPartial: boolean; readonly ranges: ReadonlyArray<ByteRange> } =>
+    ranges !== undefined && rangeApplies(ifRange, representation)
+      ? { isPartial: true, ranges: resolveAll(ranges, representation.size) }
+      : { isPartial: false, ranges: [{ start: 0, end: representation.size }] }
 
   const openedOf = (found: Found, request: MediaRequest): Opened => {
     if (found._tag !== "Current") return found
-    const { entry, means } = found
-    const part = partOf(entry.representation, request)
-    const body = part.range === undefined ? new Uint8Array() : bodyOf(entry.representation, part.range)
-    return mediaOf(entry, means, part, body)
+    const { entry } = found
+    const { representation } = entry
+    const { isPartial, ranges } = rangesOf(representation, request)
+    if (found.cacheOnly && !ranges.every((range) => isCached(representation, range))) return { _tag: "NotCached" }
+    const source = request.source ?? plainSource(request.resource)
+    const status = statusOf(found, ranges)
+    const parts = ranges.map((range) => ({ range, bytes: bytesOf(representation, range, source) }))
+    return { _tag: "Media", entry, parts, isPartial, means: found.means, status }
   }
+
+  const questionOf = ({ directives, ranges, resource, source = plainSource(resource) }: MediaRequest) => ({
+    resource,
+    wanted: ranges?.[0],
+    source,
+    directives
+  })
 
   return MediaStream.of({
     openNow: (request) => {
-      const entry = catalog.fresh(request.resource)
-      if (entry === undefined) return undefined
-      const part = partOf(entry.representation, request)
+      const { directives, resource, source } = request
+      const fields = source?.fields ?? {}
+      const entry = catalog.fresh(resource, fields, directives)
+      if (entry === undefined || (fields["authorization"] !== undefined && !entry.isSharable)) return undefined
+      const { representation } = entry
+      const { isPartial, ranges } = rangesOf(representation, request)
+      const [range] = ranges
+      if (ranges.length > 1) return undefined
       // Whether the bytes are there comes first: the status of what is not would be found out twice.
-      const body = part.range === undefined ? new Uint8Array() : inMemory(entry.representation, part.range)
-      return body === undefined ? undefined : mediaOf(entry, "fresh", part, body)
+      const bytes = range === undefined ? new Uint8Array() : inMemory(representation, range)
+      if (bytes === undefined) return undefined
+      const parts = range === undefined ? [] : [{ range, bytes }]
+      const status = statusOf({ _tag: "Current", entry, means: "fresh" }, ranges)
+      return { _tag: "Media", entry, parts, isPartial, means: "fresh", status }
     },
-    open: (request) =>
-      Effect.map(
-        // Which representation the range is of is not known yet, so `If-Range` is asked about afterwards.
-        lookup.find(request.resource, request.range),
-        (found) => openedOf(found, request)
-      ),
-    head: (resource) => Effect.map(lookup.head(resource), (found) => openedOf(found, { resource }))
+    open: Effect.fnUntraced(function*(request) {
+      const question = questionOf(request)
+      const count = request.ranges?.length
+      // Which representation the range is of is not known yet, so `If-Range` is asked about afterwards.
+      const found = yield* count === 0 ? lookup.head(question) : lookup.find(question)
+      if (found._tag === "NotStorable" && found.reason === "STATUS" && count !== undefined && count > 1) {
+        // The first range may lie outside, and others not.
+        const head = yield* lookup.head(question)
+        if (head._tag === "Current") return openedOf(head, request)
+      }
+      return openedOf(found, request)
+    }),
+    head: (request) =>
+      Effect.map(lookup.head(questionOf(request)), (found) =>
+        // It needs no bytes, so none have to be in the cache.
+        openedOf(found._tag === "Current" ? { ...found, cacheOnly: false } : found, { ...request, ranges: undefined }))
   })
 })

@@ -1,6 +1,7 @@
 import { Effect, type Fiber } from "effect"
 import type { OriginError } from "../domain/OriginError.ts"
 import type { Representation } from "../domain/Representation.ts"
+import type { Source } from "./askOrigin.ts"
 import type { ChunkAssembly } from "./ChunkAssembly.ts"
 
 /**
@@ -16,6 +17,7 @@ const JOIN_BYTES = 64 * 1024
 
 /** Somebody who watches a part of a representation. */
 export interface Viewer {
+  readonly source: Source
   offset: number
   readonly end: number
   run: Run | undefined
@@ -27,6 +29,8 @@ export interface Viewer {
 /** One origin request for a contiguous stretch of missing chunks, and those who share it. */
 export interface Run {
   readonly download: Download
+  /** The origin as the viewer sees it for whom the run was started. */
+  readonly source: Source
   /** The chunk that it was started for. */
   readonly first: number
   /** The next byte to arrive. */

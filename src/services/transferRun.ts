@@ -1,14 +1,17 @@
-import { Cause, Duration, Effect, Random, Scope, Stream } from "effect"
-import { formatRange, parseContentRange } from "../domain/ByteRange.ts"
+import { Cause, Clock, Effect, Scope, Stream } from "effect"
+import { type ByteRange, formatRange } from "../domain/ByteRange.ts"
 import {
-  isTransient,
+  loggable,
   OriginBodyFailed,
   type OriginError,
   OriginUnexpected,
-  RepresentationChanged
+  RepresentationChanged,
+  retryAfterMillis
 } from "../domain/OriginError.ts"
-import { isSame, type OriginHead } from "../domain/Representation.ts"
+import { carriedRange, ifUnchanged, isSame, type OriginHead } from "../domain/Representation.ts"
+import { askOrigin } from "./askOrigin.ts"
 import type { Origin, OriginResponse } from "./Origin.ts"
+import { mayRetry, pause } from "./retry.ts"
 import { awaitDemand, demand, type Run } from "./Run.ts"
 
 /** An answer of the origin whose body is about to be read, with the scope that holds its connection. */
@@ -17,11 +20,8 @@ export interface OpenTransfer {
   readonly scope: Scope.Closeable
 }
 
-/** How often a transfer is tried again without a byte having arrived in between. */
-const RETRIES = 3
-
-/** The pause before the first of these, doubled before each further one, give or take a half. */
-const RETRY_PAUSE = Duration.millis(100)
+/** How long a stream that is running waits for an origin that asks to come again later, in milliseconds, at most. */
+const MAX_RETRY_AFTER_MILLIS = 10_000
 
 /**
  * The transfer of a run: asks the origin, checks that the answer is of the very bytes that are missing, and gives them to
@@ -29,34 +29,47 @@ const RETRY_PAUSE = Duration.millis(100)
  * is tried again from the exact byte.
  */
 export const makeTransfer = (origin: Origin["Service"], accept: (run: Run, bytes: Uint8Array) => boolean) => {
-  /** Checks that an answer is of the wanted bytes: where its first byte belongs. */
-  const placeOf = (run: Run, head: OriginHead): Effect.Effect<number, OriginError> => {
+  /** Checks that an answer is of the wanted bytes: those that it carries. */
+  const carriedBy = (run: Run, head: OriginHead, now: number): Effect.Effect<ByteRange, OriginError> => {
     const { representation } = run.download
-    const { url } = representation
+    const url = loggable(representation.url)
     const unexpected = (detail: string) => new OriginUnexpected({ url, status: head.status, detail })
     if (head.status === 404 || head.status === 410 || head.status === 412 || head.status === 416) {
       return Effect.fail(new RepresentationChanged({ url }))
     }
-    if (head.status !== 200 && head.status !== 206) return Effect.fail(unexpected("no body of the file"))
+    if (head.status !== 200 && head.status !== 206) {
+      const retryAfter = retryAfterMillis(head.headers, now)
+      return Effect.fail(
+        new OriginUnexpected({
+          url,
+          status: head.status,
+          detail: "no body of the file",
+          ...(retryAfter !== undefined && { retryAfter })
+        })
+      )
+    }
     if (!isSame(representation, head)) return Effect.fail(new RepresentationChanged({ url }))
-    if (head.status === 200) return Effect.succeed(0)
-    const place = parseContentRange(head.headers["content-range"])?.range.start
-    return place === run.position ? Effect.succeed(place) : Effect.fail(unexpected("another range than was asked for"))
+    if (head.status === 200) return Effect.succeed({ start: 0, end: representation.size })
+    const range = carriedRange(head)?.range
+    return range?.start === run.position
+      ? Effect.succeed(range)
+      : Effect.fail(unexpected("another range than was asked for"))
   }
 
   const request = (run: Run) => {
     const { representation } = run.download
     const { position } = run
-    return origin.request({
+    return askOrigin(origin, run.source, {
       method: "GET",
-      url: representation.url,
-      headers: run.sequential ? {} : { range: formatRange(position, run.end) }
+      headers: run.sequential ? {} : { range: formatRange(position, run.end), ...ifUnchanged(representation) },
+      background: run.isFill
     })
   }
 
   /** One request, read until the run has what it wants. */
   const transfer = Effect.fnUntraced(function*(run: Run, response: OriginResponse) {
-    let place = yield* placeOf(run, response)
+    const { end, start } = yield* carriedBy(run, response, yield* Clock.currentTimeMillis)
+    let place = start
     if (place < run.position && run.position > 0 && !run.sequential) {
       // The whole file came for a range. What nobody has seen yet may as well start at its beginning, to be kept.
       run.sequential = true
@@ -65,18 +78,21 @@ export const makeTransfer = (origin: Origin["Service"], accept: (run: Run, bytes
     const pull = yield* Stream.toPull(response.body)
     while (run.position < run.end) {
       for (const bytes of yield* pull) {
+        // What comes after the announced end belongs nowhere.
+        const announced = bytes.subarray(0, end - place)
         // After a retry without range support, the bytes up to the position have been seen.
-        const fresh = place < run.position ? bytes.subarray(run.position - place) : bytes
-        place += bytes.length
+        const fresh = place < run.position ? announced.subarray(run.position - place) : announced
+        place += announced.length
         if (fresh.length > 0 && !accept(run, fresh)) return
       }
+      if (place === end && run.position < run.end) return yield* Cause.done()
       if (run.position < run.end && (yield* awaitDemand(run)) === "end") return
     }
   })
 
   return Effect.fnUntraced(function*(run: Run, first: OpenTransfer | undefined) {
     const endedEarly = (cause: unknown) =>
-      new OriginBodyFailed({ url: run.download.representation.url, offset: run.position, cause })
+      new OriginBodyFailed({ url: loggable(run.download.representation.url), offset: run.position, cause })
     const attempt = (opened: OpenTransfer | undefined) =>
       (opened === undefined
         ? Effect.scoped(Effect.flatMap(request(run), (response) => transfer(run, response)))
@@ -93,9 +109,9 @@ export const makeTransfer = (origin: Origin["Service"], accept: (run: Run, bytes
       if (outcome._tag === "Success") return
       const error = outcome.failure
       failures = run.position > before ? 1 : failures + 1
-      if (!isTransient(error) || failures > RETRIES) return yield* error
-      const jitter = 0.5 + (yield* Random.next)
-      yield* Effect.sleep(Duration.times(RETRY_PAUSE, 2 ** (failures - 1) * jitter))
+      if (!mayRetry(error, failures)) return yield* error
+      const wait = error._tag === "OriginUnexpected" ? error.retryAfter : undefined
+      yield* pause(failures, Math.min(wait ?? 0, MAX_RETRY_AFTER_MILLIS))
       if (demand(run) === "end") return
     }
   })

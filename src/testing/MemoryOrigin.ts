@@ -160,7 +160,7 @@ const make = () => {
     const rest = Stream.suspend((): Stream.Stream<never, OriginError> => {
       switch (fault?._tag) {
         case "Reset":
-          return Stream.fail(new OriginBodyFailed({ url, offset: limit, cause: "reset" }))
+          return limit < end ? Stream.fail(new OriginBodyFailed({ url, offset: limit, cause: "reset" })) : Stream.empty
         case "Stall":
           return fault.millis === undefined ? Stream.never : Stream.fromEffectDrain(
             Effect.andThen(Effect.sleep(fault.millis), Effect.fail(new OriginTimeout({ url, phase: "body" })))

@@ -1,14 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
 import {
+  carriedRange,
   fromHead,
+  ifUnchanged,
+  isConfirmedBy,
   isSame,
-  type NotStorable,
   type OriginHead,
   Representation,
+  updated,
   validation
 } from "../../src/domain/Representation.ts"
 import * as Resource from "../../src/domain/Resource.ts"
+import type { NotStorable } from "../../src/domain/Storable.ts"
 
 const resource = Resource.make("http://origin.example/a.mp4")
 const MODIFIED = "Tue, 01 Jan 2030 12:00:00 GMT"
@@ -84,6 +88,8 @@ describe("fromHead", () => {
       "content-type": "video/mp4",
       "content-disposition": "inline",
       "cache-control": "max-age=60",
+      "cache-status": "other; hit",
+      "date": MODIFIED,
       "x-own": "1"
     })
   })
@@ -106,7 +112,7 @@ describe("fromHead", () => {
     ["private for a field", ok({ "cache-control": "private=\"x-own\"" }), "PRIVATE"],
     ["Vary: *", ok({ vary: "*" }), "VARY"],
     ["Vary: Cookie", ok({ vary: "Cookie" }), "VARY"],
-    ["Vary with Accept-Encoding and more", ok({ vary: "Accept-Encoding, Origin" }), "VARY"],
+    ["Vary with Accept-Encoding and more", ok({ vary: "Accept-Encoding, Cookie" }), "VARY"],
     ["Set-Cookie", ok({ "set-cookie": "a=1" }), "SET_COOKIE"],
     ["gzip", ok({ "content-encoding": "gzip" }), "ENCODED"],
     ["br in upper case", ok({ "content-encoding": "BR" }), "ENCODED"],
@@ -124,14 +130,26 @@ describe("fromHead", () => {
     }, "NO_LENGTH"],
     ["no validator", without(ok(), "etag"), "NO_VALIDATOR"],
     ["a weak ETag alone", ok({ etag: "W/\"v1\"" }), "NO_VALIDATOR"],
-    ["an ETag without quotes", ok({ etag: "v1" }), "NO_VALIDATOR"]
+    ["an ETag without quotes", ok({ etag: "v1" }), "NO_VALIDATOR"],
+    ["a Last-Modified that is no date", without(ok({ "last-modified": "yesterday" }), "etag"), "NO_VALIDATOR"],
+    [
+      "a Last-Modified of the same second",
+      without(ok({ "last-modified": MODIFIED, "date": MODIFIED }), "etag"),
+      "NO_VALIDATOR"
+    ]
   ]
 
   it.each(refused)("does not keep: %s", (_, head, reason) => {
     assert.strictEqual(fromHead(resource, head, CHUNK), reason)
   })
 
-  it("keeps what varies by Accept-Encoding only, or has the identity coding", () => {
+  it("keeps what was asked for with credentials only where the origin allows that", () => {
+    assert.strictEqual(fromHead(resource, ok(), CHUNK, true), "AUTHORIZATION")
+    assert.instanceOf(fromHead(resource, ok({ "cache-control": "public" }), CHUNK, true), Representation)
+  })
+
+  it("keeps what varies, and what has the identity coding", () => {
+    stored(ok({ vary: "Origin" }))
     stored(ok({ vary: "accept-encoding" }))
     stored(ok({ vary: "Accept-Encoding, accept-encoding," }))
     stored(ok({ "content-encoding": "identity" }))
@@ -216,5 +234,52 @@ describe("isSame", () => {
     assert.isFalse(isSame(dated, without(ok({ "last-modified": "Wed, 02 Jan 2030 12:00:00 GMT" }), "etag")))
     assert.isFalse(isSame(dated, without(ok(), "etag")))
     assert.deepStrictEqual(validation(representation), { "if-none-match": "\"v1\"" })
+  })
+})
+
+describe("carriedRange", () => {
+  const head = (headers: Record<string, string>): OriginHead => ({ status: 206, headers })
+
+  it("is what Content-Range says, unless Content-Length says otherwise", () => {
+    const range = { "content-range": "bytes 5-9/1000" }
+    assert.deepStrictEqual(carriedRange(head(range)), { range: { start: 5, end: 10 }, size: 1000 })
+    assert.isDefined(carriedRange(head({ ...range, "content-length": "5" })))
+    assert.isUndefined(carriedRange(head({ ...range, "content-length": "6" })))
+    assert.isUndefined(carriedRange(head({ "content-length": "5" })))
+  })
+})
+
+describe("a 304", () => {
+  const representation = stored(ok({ "last-modified": MODIFIED, "cache-control": "max-age=1", "x-own": "1" }))
+
+  it("is about the representation unless it names another strong validator", () => {
+    assert.isTrue(isConfirmedBy(representation, {}))
+    assert.isTrue(isConfirmedBy(representation, { etag: "\"v1\"" }))
+    assert.isTrue(isConfirmedBy(representation, { etag: "W/\"v2\"" }))
+    assert.isFalse(isConfirmedBy(representation, { etag: "\"v2\"" }))
+  })
+
+  it("changes the stored fields, but none that tells which bytes they are (RFC 9111 §3.2)", () => {
+    const { headers, ...rest } = updated(representation, {
+      "cache-control": "max-age=9",
+      "content-encoding": "gzip",
+      "content-length": "0",
+      "content-range": "bytes 0-0/1",
+      "content-type": "text/plain",
+      "connection": "x-hop",
+      "etag": "W/\"v9\"",
+      "last-modified": "Wed, 02 Jan 2030 12:00:00 GMT",
+      "x-hop": "1",
+      "x-new": "2"
+    })
+    assert.deepStrictEqual(headers, { ...representation.headers, "cache-control": "max-age=9", "x-new": "2" })
+    assert.strictEqual(rest.id, representation.id)
+    assert.strictEqual(rest.size, representation.size)
+  })
+
+  it("is asked for, as is an unchanged range, by the strongest validator there is", () => {
+    assert.deepStrictEqual(ifUnchanged(representation), { "if-range": "\"v1\"" })
+    const dated = stored(without(ok({ "last-modified": MODIFIED }), "etag"))
+    assert.deepStrictEqual(ifUnchanged(dated), { "if-range": MODIFIED })
   })
 })

@@ -3,7 +3,21 @@ import { Effect, Layer, type Scope } from "effect"
 import { HttpServer } from "effect/http"
 import { createServer, type IncomingHttpHeaders, request as httpRequest } from "node:http"
 import { connect, type Socket } from "node:net"
-import { CacheConfig, CacheLock, ChunkStore, DiskMonitor, layerNoDeps, Origin, Server } from "../../src/index.ts"
+import {
+  CacheConfig,
+  CacheLock,
+  type CacheOptions,
+  ChunkStore,
+  DiskMonitor,
+  layerNoDeps,
+  Origin,
+  OriginConfig,
+  type OriginOptions,
+  OriginResolver,
+  Server,
+  ServerConfig,
+  type ServerOptions
+} from "../../src/index.ts"
 import { makeTestOrigin, type TestOrigin } from "../support/TestOrigin.ts"
 
 export const CHUNK_BYTES = 64 * 1024
@@ -98,19 +112,42 @@ export interface TestProxyOptions {
   readonly path?: string
   /** The server to answer on; without it, one that cuts what is open at its end. */
   readonly server?: Layer.Layer<HttpServer.HttpServer, unknown>
+  readonly cache?: Partial<CacheOptions>
+  /** `origins` are the test's own origin unless this says otherwise. */
+  readonly origins?: Partial<OriginOptions>
+  readonly limits?: Partial<ServerOptions>
+  readonly resolver?: (origin: TestOrigin) => Layer.Layer<OriginResolver, never, OriginConfig>
+  /** What another proxy had, so as to go on where that ended: a store and an origin of its own without it. */
+  readonly before?: { readonly origin: TestOrigin; readonly store: ChunkStore["Service"] }
 }
 
 /** Starts both on free ports of the loopback interface; they end with the scope. */
 export const makeTestProxy = (
-  { path = "", server = layerHttp }: TestProxyOptions = {}
+  {
+    before,
+    cache,
+    limits,
+    origins,
+    path = "",
+    resolver = () => OriginResolver.layer,
+    server = layerHttp
+  }: TestProxyOptions = {}
 ): Effect.Effect<TestProxy, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const origin = yield* makeTestOrigin
-    const services = yield* Server.layerProxy(new URL(origin.url + path)).pipe(
+    const origin = before?.origin ?? (yield* makeTestOrigin)
+    const store = before === undefined ? ChunkStore.layerMemory : Layer.succeed(ChunkStore, before.store)
+    const routes = [{ match: { _tag: "All" as const }, url: new URL(origin.url + path) }]
+    const config = Layer.mergeAll(
+      CacheConfig.layer({ chunkSize: CHUNK_BYTES, ...cache }),
+      OriginConfig.layer({ origins: { routes, urlHosts: [], allowPrivate: false }, ...origins }),
+      limits === undefined ? Layer.empty : ServerConfig.layer(limits)
+    )
+    const services = yield* Server.layerProxy.pipe(
       Layer.provideMerge(server),
       Layer.provideMerge(layerNoDeps),
-      Layer.provideMerge(Layer.mergeAll(CacheLock.layerNone, ChunkStore.layerMemory, layerDisk, Origin.layer)),
-      Layer.provide(CacheConfig.layer({ chunkSize: CHUNK_BYTES })),
+      Layer.provideMerge(Layer.mergeAll(CacheLock.layerNone, store, layerDisk, Origin.layer)),
+      Layer.provideMerge(resolver(origin)),
+      Layer.provide(config),
       Layer.build,
       Effect.orDie
     )

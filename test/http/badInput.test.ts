@@ -63,9 +63,8 @@ describe("malformed Range fields", () => {
     "bytes=a-b",
     "bytes=0x0-0x5",
     "bytes=1.5-2",
-    "bytes=0-5,10-15",
-    "bytes=0-0,-1",
-    `bytes=${Array.from({ length: 1000 }, (_, i) => `${i}-${i}`).join(",")}`,
+    "bytes=0-5,10-5",
+    `bytes=${Array.from({ length: 1000 }, (_, i) => `${i}-${i}`).join(",")},x`,
     "bytes=1-2-3",
     "bytes 0-5",
     "chars=0-5",
@@ -288,8 +287,8 @@ describe("what is hardly a request", () => {
     ["a method that no one knows", get("/a").replace("GET", "BREW"), 400],
     ["a method in lower case", get("/a").replace("GET", "get"), 400],
     ["a long method", get("/a").replace("GET", "A".repeat(5000)), 400],
-    ["a method that the parser knows", get("/a").replace("GET", "MKCOL"), 405],
-    ["OPTIONS *", get("*").replace("GET", "OPTIONS"), 405],
+    ["a method that the parser knows", get("/a").replace("GET", "MKCOL"), 200],
+    ["OPTIONS *", get("*").replace("GET", "OPTIONS"), 204],
     ["the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400],
     ["the start of TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400],
     ["bytes", randomBytes(500, 9).toString("latin1"), 400],
@@ -363,8 +362,8 @@ describe("what is hardly a request", () => {
       const body = "a".repeat(2_000_000)
       const request = get("/a", `Content-Length: ${body.length}`).replace("GET", "POST")
       const received = yield* exchange(proxy.port, request + body)
-      // The connection may be reset under an answer that nobody waited for.
-      if (received !== "") assert.strictEqual(statusOf(received), 405)
+      // It goes to the origin, whose answer may come before the end of it.
+      if (received !== "") assert.strictEqual(statusOf(received), 200)
       yield* assertServing(proxy)
     }))
 })
@@ -384,7 +383,7 @@ describe("pipelined requests", () => {
           get("/a", "Range: bytes=10-14")
       )
       const statuses = [...received.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => Number(status))
-      assert.deepStrictEqual(statuses, [206, 404, 400, 206, 200, 405, 206])
+      assert.deepStrictEqual(statuses, [206, 404, 400, 206, 200, 200, 206])
       const text = bytes.toString("latin1")
       assert.isTrue(received.endsWith(text.slice(10, 15)))
       assert.include(received, `\r\n\r\n${text.slice(5, 10)}HTTP/1.1 200`)

@@ -1,11 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Latch } from "effect"
+import { Clock, Effect, Fiber, Latch } from "effect"
 import { TestClock } from "effect/testing"
+import { story } from "../support/cacheStatus.ts"
 import { type OriginFile, randomBytes } from "../support/TestOrigin.ts"
 import { type Answer, type Ask, CHUNK_BYTES, makeTestProxy, type TestProxy } from "./TestProxy.ts"
 
-const MODIFIED = "Tue, 01 Jan 2030 12:00:00 GMT"
-const EARLIER = "Mon, 31 Dec 2029 12:00:00 GMT"
+const MODIFIED = "Tue, 01 Jan 2019 12:00:00 GMT"
+const EARLIER = "Mon, 31 Dec 2018 12:00:00 GMT"
 const SIZE = 5 * CHUNK_BYTES + 1234
 const bytes = randomBytes(SIZE)
 
@@ -18,10 +19,13 @@ const file = (options: Partial<OriginFile> = {}): OriginFile => ({
   ...options
 })
 
+/** What needs the origin's word each time. */
+const STALE = { "cache-control": "max-age=0" }
+
 /** A proxy whose origin has `/a`. */
 const start = Effect.fnUntraced(function*(options: Partial<OriginFile> = {}) {
-  // The clock of a test starts with 1970, which in an entry means that it was never confirmed.
-  yield* TestClock.setTime(Date.parse(MODIFIED))
+  // The dates of the origin are real ones.
+  yield* TestClock.setTime(yield* TestClock.withLive(Clock.currentTimeMillis))
   const proxy = yield* makeTestProxy()
   proxy.origin.files.set("/a", file(options))
   return proxy
@@ -33,11 +37,19 @@ const assertBytes = (answer: Answer, expected: Buffer): void => {
   assert.strictEqual(answer.headers["content-length"], String(expected.length))
 }
 
+/** Lets time pass until `effect` has ended: what is tried again waits in between. */
+const patiently = Effect.fnUntraced(function*<A, E>(effect: Effect.Effect<A, E>) {
+  const fiber = yield* Effect.forkChild(effect)
+  const pass = Effect.andThen(TestClock.adjust("1 second"), TestClock.withLive(Effect.sleep("5 millis")))
+  yield* Effect.forkChild(Effect.forever(pass))
+  return yield* Fiber.join(fiber)
+}, Effect.scoped)
+
 const methodsSeen = (proxy: TestProxy) => proxy.origin.requests.map(({ method }) => method)
 
 /** Fields that differ from answer to answer. */
 const stable = ({ headers }: Answer): Record<string, unknown> => {
-  const { "cache-status": _, connection: _1, date: _2, "keep-alive": _3, ...rest } = headers
+  const { age: _, "cache-status": _1, connection: _2, date: _3, "keep-alive": _4, ...rest } = headers
   return rest
 }
 
@@ -72,11 +84,11 @@ describe("a whole file", () => {
       const first = yield* ask("/a")
       assert.strictEqual(first.status, 200)
       assertBytes(first, bytes)
-      assert.strictEqual(first.headers["cache-status"], "spillway; fwd=miss; stored")
+      assert.strictEqual(story(first.headers), "spillway; fwd=uri-miss; stored")
       const second = yield* ask("/a")
       assert.strictEqual(second.status, 200)
       assertBytes(second, bytes)
-      assert.strictEqual(second.headers["cache-status"], "spillway; hit")
+      assert.strictEqual(story(second.headers), "spillway; hit")
       assert.strictEqual(origin.requests.length, 1)
       for (const { headers } of [first, second]) {
         assert.strictEqual(headers["accept-ranges"], "bytes")
@@ -164,10 +176,14 @@ describe("a whole file", () => {
   it.effect("is asked for without the viewer's own fields", () =>
     Effect.gen(function*() {
       const { ask, origin } = yield* start()
-      yield* ask("/a", { headers: { "cookie": "session=1", "accept-encoding": "gzip, br", "x-own": "1" } })
+      yield* ask("/a", {
+        headers: { "cookie": "session=1", "accept-encoding": "gzip, br", "x-own": "1", "if-none-match": "\"v0\"" }
+      })
       const [seen] = origin.requests
       assert.notProperty(seen!.headers, "cookie")
-      assert.notProperty(seen!.headers, "x-own")
+      assert.notProperty(seen!.headers, "if-none-match")
+      // The answer may depend on it, and then says so.
+      assert.strictEqual(seen!.headers["x-own"], "1")
       assert.notProperty(seen!.headers, "traceparent")
       assert.strictEqual(seen!.headers["accept-encoding"], "identity")
     }))
@@ -241,7 +257,7 @@ describe("ranges", () => {
       for (const [range, from, to] of cases) {
         const answer = yield* ask("/a", { headers: { range } })
         assertRange(answer, from, to)
-        assert.strictEqual(answer.headers["cache-status"], "spillway; hit")
+        assert.strictEqual(story(answer.headers), "spillway; hit")
       }
       assert.strictEqual(origin.requests.length, 1)
     }))
@@ -295,7 +311,7 @@ describe("ranges", () => {
       assertBytes(answer, bytes)
     }))
 
-  it.effect.each(["bytes=0-1,5-6", "bytes=9-5", "items=0-5", "bytes=a-b", "bytes=", "nonsense"])(
+  it.effect.each(["bytes=0-1,6-5", "bytes=9-5", "items=0-5", "bytes=a-b", "bytes=", "nonsense"])(
     "%s is ignored",
     (range) =>
       Effect.gen(function*() {
@@ -316,9 +332,9 @@ describe("ranges", () => {
       const answer = yield* ask("/a")
       assert.strictEqual(answer.status, 200)
       assertBytes(answer, bytes)
-      assert.match(String(answer.headers["cache-status"]), /^spillway; fwd=miss; stored/)
+      assert.match(story(answer.headers), /^spillway; fwd=miss; stored/)
       assert.isAtMost(origin.bodyBytes(), SIZE + CHUNK_BYTES)
-      assert.strictEqual((yield* ask("/a")).headers["cache-status"], "spillway; hit")
+      assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
     }))
 
   it.effect("that are cached in part are told so", () =>
@@ -326,7 +342,7 @@ describe("ranges", () => {
       const { ask } = yield* start()
       yield* ask("/a", { headers: { range: `bytes=0-${CHUNK_BYTES - 1}` } })
       const answer = yield* ask("/a")
-      assert.strictEqual(answer.headers["cache-status"], "spillway; fwd=partial; stored")
+      assert.strictEqual(story(answer.headers), "spillway; fwd=partial; stored")
       assertBytes(answer, bytes)
     }))
 })
@@ -345,7 +361,7 @@ describe("HEAD", () => {
       assert.strictEqual(cold.headers["content-length"], String(SIZE))
       assert.deepStrictEqual(stable(cold), stable(get))
       assert.deepStrictEqual(stable(warm), stable(get))
-      assert.strictEqual(warm.headers["cache-status"], "spillway; hit")
+      assert.strictEqual(story(warm.headers), "spillway; hit")
       assert.strictEqual(origin.requests.length, 2)
     }))
 
@@ -398,7 +414,7 @@ describe("HEAD", () => {
       })
       assert.strictEqual((yield* ask("/script", { method: "HEAD" })).status, 200)
       assert.strictEqual((yield* ask("/script")).body.toString(), "abc")
-      assert.strictEqual((yield* ask("/script")).headers["cache-status"], "spillway; hit")
+      assert.strictEqual(story((yield* ask("/script")).headers), "spillway; hit")
     }))
 })
 
@@ -479,17 +495,17 @@ describe("freshness", () => {
       yield* TestClock.adjust("20 seconds")
       const aged = yield* ask("/a")
       assert.strictEqual(aged.headers["age"], "20")
-      assert.strictEqual(aged.headers["cache-status"], "spillway; hit")
+      assert.strictEqual(story(aged.headers), "spillway; hit")
       assert.strictEqual(origin.requests.length, 1)
       yield* TestClock.adjust("50 seconds")
       const confirmed = yield* ask("/a")
-      assert.strictEqual(confirmed.headers["cache-status"], "spillway; fwd=stale; fwd-status=304")
+      assert.strictEqual(story(confirmed.headers), "spillway; fwd=stale; fwd-status=304")
       assert.notProperty(confirmed.headers, "age")
       assertBytes(confirmed, bytes)
       assert.strictEqual(origin.requests.length, 2)
       assert.strictEqual(origin.requests[1]!.headers["if-none-match"], "\"v1\"")
       assert.strictEqual(origin.bodyBytes(), SIZE)
-      assert.strictEqual((yield* ask("/a")).headers["cache-status"], "spillway; hit")
+      assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
     }))
 
   it.effect("starts from the Age with which the answer came", () =>
@@ -503,9 +519,9 @@ describe("freshness", () => {
       assert.strictEqual(origin.requests.length, 2)
     }))
 
-  it.effect("is none where the origin says nothing", () =>
+  it.effect("may be none", () =>
     Effect.gen(function*() {
-      const { ask, origin } = yield* start({ headers: {} })
+      const { ask, origin } = yield* start({ headers: STALE })
       for (let i = 0; i < 3; i++) assertBytes(yield* ask("/a"), bytes)
       assert.strictEqual(origin.requests.length, 3)
       assert.strictEqual(origin.bodyBytes(), SIZE)
@@ -513,8 +529,8 @@ describe("freshness", () => {
 
   it.effect("goes by Last-Modified where there is no ETag", () =>
     Effect.gen(function*() {
-      const { origin, ask } = yield* makeTestProxy()
-      origin.files.set("/a", { bytes, lastModified: MODIFIED })
+      const { origin, ask } = yield* start()
+      origin.files.set("/a", { bytes, lastModified: MODIFIED, headers: STALE })
       for (let i = 0; i < 2; i++) assertBytes(yield* ask("/a"), bytes)
       assert.strictEqual(origin.requests[1]!.headers["if-modified-since"], MODIFIED)
       assert.strictEqual(origin.bodyBytes(), SIZE)
@@ -522,10 +538,10 @@ describe("freshness", () => {
 
   it.effect("ends with a new file at the origin", () =>
     Effect.gen(function*() {
-      const { ask, origin } = yield* start({ headers: {} })
+      const { ask, origin } = yield* start({ headers: STALE })
       yield* ask("/a")
       const next = randomBytes(3 * CHUNK_BYTES + 5, 2)
-      origin.files.set("/a", file({ bytes: next, etag: "\"v2\"", headers: {} }))
+      origin.files.set("/a", file({ bytes: next, etag: "\"v2\"", headers: STALE }))
       const answer = yield* ask("/a")
       assertBytes(answer, next)
       assert.strictEqual(answer.headers["etag"], "\"v2\"")
@@ -536,17 +552,17 @@ describe("freshness", () => {
 
   it.effect("does without the origin when that is down", () =>
     Effect.gen(function*() {
-      const { ask, origin } = yield* start({ headers: {} })
+      const { ask, origin } = yield* start({ headers: STALE })
       yield* ask("/a")
       yield* origin.close
       const answer = yield* ask("/a")
       assertBytes(answer, bytes)
-      assert.strictEqual(answer.headers["cache-status"], "spillway; hit; detail=ORIGIN_UNREACHABLE")
+      assert.strictEqual(story(answer.headers), "spillway; hit; detail=ORIGIN_UNREACHABLE")
       const head = yield* ask("/a", { method: "HEAD" })
       assert.strictEqual(head.status, 200)
-      const missing = yield* ask("/b")
+      const missing = yield* patiently(ask("/b"))
       assert.strictEqual(missing.status, 502)
-      assert.strictEqual(missing.headers["cache-status"], "spillway; fwd=miss; detail=ORIGIN_UNREACHABLE")
+      assert.strictEqual(story(missing.headers), "spillway; fwd=miss; detail=ORIGIN_UNREACHABLE")
       assert.notInclude(missing.body.toString(), origin.url)
     }))
 
@@ -557,12 +573,11 @@ describe("freshness", () => {
       origin.handlers.set("/silent", () => asked.openUnsafe())
       for (const headers of [{}, { authorization: "Basic YTpi" }]) {
         yield* asked.close
-        const answer = yield* Effect.forkChild(ask("/silent", { headers }))
+        const answer = yield* Effect.forkChild(patiently(ask("/silent", { headers })))
         yield* asked.await
-        yield* TestClock.adjust("1 minute")
         const { headers: fields, status } = yield* Fiber.join(answer)
         assert.strictEqual(status, 504)
-        assert.strictEqual(fields["cache-status"], "spillway; fwd=miss; detail=ORIGIN_TIMEOUT")
+        assert.strictEqual(story(fields), "spillway; fwd=miss; detail=ORIGIN_TIMEOUT")
       }
     }))
 
@@ -571,15 +586,15 @@ describe("freshness", () => {
       const { ask, origin } = yield* start({ headers: { "cache-control": "no-cache" } })
       yield* ask("/a")
       yield* origin.close
-      assert.strictEqual((yield* ask("/a")).status, 502)
+      assert.strictEqual((yield* patiently(ask("/a"))).status, 502)
     }))
 })
 
 describe("answers that are not the file", () => {
   const statuses: ReadonlyArray<readonly [number, Record<string, string>]> = [
     [301, { "location": "https://elsewhere.example/b?c=d" }],
-    [302, { "location": "/b" }],
-    [307, { "location": "../b" }],
+    [302, { "location": "https://elsewhere.example/b" }],
+    [307, { "location": "//elsewhere.example/b" }],
     [401, { "www-authenticate": "Basic realm=\"a\"" }],
     [403, { "x-own": "1" }],
     [404, {}],
@@ -613,7 +628,7 @@ describe("answers that are not the file", () => {
         ])
         assert.notProperty(answer.headers, "x-hop")
         assert.match(
-          String(answer.headers["cache-status"]),
+          story(answer.headers),
           /^spillway; fwd=(?:miss; fwd-status=\d+|bypass; detail=STATUS)$/
         )
       })
@@ -695,7 +710,7 @@ describe("what is not for a shared cache", () => {
         const answer = yield* ask("/x", { headers: { "cookie": `viewer=${i}` } })
         assert.strictEqual(answer.status, 200)
         assert.isTrue(answer.body.equals(bytes))
-        assert.strictEqual(answer.headers["cache-status"], `spillway; fwd=bypass; detail=${detail}`)
+        assert.strictEqual(story(answer.headers), `spillway; fwd=bypass; detail=${detail}`)
         assert.strictEqual(answer.headers["x-own"], "1")
         assert.strictEqual(answer.headers["content-type"], "video/mp4")
         assert.strictEqual(answer.headers["content-length"], detail === "NO_LENGTH" ? undefined : String(SIZE))
@@ -727,12 +742,12 @@ describe("what is not for a shared cache", () => {
       origin.files.set("/a", file())
       yield* TestClock.adjust("2 minutes")
       yield* ask("/a")
-      assert.strictEqual((yield* ask("/a")).headers["cache-status"], "spillway; hit")
+      assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
     }))
 
   it.effect("is forgotten by the cache when a file becomes so", () =>
     Effect.gen(function*() {
-      const { ask, origin } = yield* start({ headers: {} })
+      const { ask, origin } = yield* start({ headers: STALE })
       yield* ask("/a")
       origin.files.set(
         "/a",
@@ -741,7 +756,7 @@ describe("what is not for a shared cache", () => {
       for (let i = 0; i < 2; i++) {
         const answer = yield* ask("/a")
         assertBytes(answer, randomBytes(100, 3))
-        assert.strictEqual(answer.headers["cache-status"], "spillway; fwd=bypass; detail=NO_STORE")
+        assert.strictEqual(story(answer.headers), "spillway; fwd=bypass; detail=NO_STORE")
       }
     }))
 
@@ -811,7 +826,7 @@ describe("Authorization", () => {
         const answer = yield* ask("/secret", { headers: { authorization: who } })
         assert.strictEqual(answer.status, 200)
         assert.strictEqual(answer.body.toString(), `the secret of ${who}`)
-        assert.strictEqual(answer.headers["cache-status"], "spillway; fwd=bypass; detail=AUTHORIZATION")
+        assert.strictEqual(story(answer.headers), "spillway; fwd=bypass; detail=AUTHORIZATION")
         const stranger = yield* ask("/secret")
         assert.strictEqual(stranger.status, 401)
         assert.strictEqual(stranger.headers["www-authenticate"], "Basic")
@@ -826,24 +841,20 @@ describe("Authorization", () => {
       assert.strictEqual(answer.status, 206)
       assertBytes(answer, bytes.subarray(0, 10))
       assert.strictEqual(origin.requests.length, 2)
-      assert.strictEqual((yield* ask("/a")).headers["cache-status"], "spillway; hit")
+      assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
     }))
 })
 
 describe("methods", () => {
-  it.effect.each(["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PROPFIND", "PURGE"])(
-    "%s is answered 405",
-    (method) =>
-      Effect.gen(function*() {
-        const { ask, origin } = yield* start()
-        const answer = yield* ask("/a", { method, ...(method !== "TRACE" && { body: "a=1" }) })
-        assert.strictEqual(answer.status, 405)
-        assert.strictEqual(answer.headers["allow"], "GET, HEAD")
-        assert.strictEqual(answer.headers["cache-status"], "spillway; fwd=bypass; detail=REFUSED")
-        assert.strictEqual(origin.requests.length, 0)
-        assertBytes(yield* ask("/a"), bytes)
-      })
-  )
+  it.effect("TRACE is answered 405", () =>
+    Effect.gen(function*() {
+      const { ask, origin } = yield* start()
+      const answer = yield* ask("/a", { method: "TRACE" })
+      assert.strictEqual(answer.status, 405)
+      assert.strictEqual(story(answer.headers), "spillway; fwd=bypass; detail=REFUSED")
+      assert.strictEqual(origin.requests.length, 0)
+      assertBytes(yield* ask("/a"), bytes)
+    }))
 
   it.effect("a GET may have a body, which is not read", () =>
     Effect.gen(function*() {

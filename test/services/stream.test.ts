@@ -38,11 +38,11 @@ describe.each(["memory", "real", "faulty"] as const)("over the %s store", (store
       yield* putFilm
       const first = yield* view(url)
       assert.strictEqual(sha256(first.bytes), sha256(film))
-      assert.deepStrictEqual(first.status, { fwd: "miss", stored: true, collapsed: false })
+      assert.deepInclude(first.status, { fwd: "uri-miss", stored: true })
       yield* (yield* Recorder).idle
       const second = yield* view(url)
       assert.strictEqual(sha256(second.bytes), sha256(film))
-      assert.deepStrictEqual(second.status, { hit: true })
+      assert.deepInclude(second.status, { hit: true })
       assert.strictEqual(yield* sent, film.length)
     }).pipe(Effect.provide(stack(store))))
 

@@ -72,7 +72,7 @@ export const onHead = (view: View, { headers, length, status }: Head, now: numbe
   const version = file.versionOf(validator)
   if (version === undefined) return `${status} without a validator that the file ever had`
   view.version = version
-  view.isStale = headers["cache-status"]?.includes("ORIGIN_UNREACHABLE") === true
+  view.isStale = /detail=ORIGIN_(?:ERROR|UNREACHABLE)/.test(headers["cache-status"] ?? "")
   if (view.isStale && !struckSince(file, view.opened)) return "a stale answer though the origin was well"
   if (!allowed(view, now).includes(version)) return `version ${version.validator} which was not current`
   const size = version.file.bytes.length

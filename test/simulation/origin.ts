@@ -40,7 +40,9 @@ export const ORIGIN = "http://origin.test"
 
 /** Whether Spillway tries again after `misbehaviour`, unless it goes on. */
 const isTransient = (misbehaviour: Misbehaviour): boolean =>
-  misbehaviour._tag === "Status" ? [429, 502, 503, 504].includes(misbehaviour.status) : misbehaviour._tag !== "Displace"
+  misbehaviour._tag === "Status"
+    ? [429, 500, 502, 503, 504].includes(misbehaviour.status)
+    : misbehaviour._tag !== "Displace"
 
 export const makeFile = (
   plan: FilePlan,
@@ -62,7 +64,8 @@ export const makeFile = (
       bytes: randomBytes(size, random.int(1, 2 ** 31)),
       ...(plan.validator === "etag" ? { etag: validator } : { lastModified: validator }),
       acceptsRanges: plan.acceptsRanges,
-      headers: plan.maxAge === undefined ? {} : { "cache-control": `max-age=${plan.maxAge}` }
+      // Without it, a file would be fresh by its age.
+      headers: { "cache-control": `max-age=${plan.maxAge ?? 0}` }
     }
     const version = { file, validator }
     versions.push(version)

@@ -8,6 +8,8 @@ import {
   DiskGate,
   DiskMonitor,
   layerNoDeps,
+  OriginConfig,
+  OriginResolver,
   type Recorder
 } from "../../src/index.ts"
 import type { Origin } from "../../src/services/Origin.ts"
@@ -15,6 +17,7 @@ import * as FaultyFileSystem from "../../src/testing/FaultyFileSystem.ts"
 import * as MemoryFileSystem from "../../src/testing/MemoryFileSystem.ts"
 import * as MemoryOrigin from "../../src/testing/MemoryOrigin.ts"
 import type { Machine, Process } from "./machine.ts"
+import { ORIGIN } from "./origin.ts"
 import type { Random } from "./random.ts"
 import type { Schedule } from "./schedule.ts"
 
@@ -78,8 +81,12 @@ export const start = (
     Layer.provideMerge(Layer.mergeAll(
       DiskGate.layer,
       Path.layer,
-      CacheConfig.layer({ directory: DIRECTORY, chunkSize, maxSize, memory, minFree })
+      CacheConfig.layer({ directory: DIRECTORY, chunkSize, maxSize, memory, minFree }),
+      OriginResolver.layer
     )),
+    Layer.provideMerge(OriginConfig.layer({
+      origins: { routes: [{ match: { _tag: "All" }, url: new URL(ORIGIN) }], urlHosts: [], allowPrivate: false }
+    })),
     Layer.provide(Layer.succeedContext(context))
   )
   let services: Context.Context<Services> | undefined

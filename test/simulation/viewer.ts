@@ -42,9 +42,7 @@ const watch = Effect.fnUntraced(function*(id: string, file: OriginFile, leg: Leg
   const request = HttpServerRequest.fromWeb(
     new Request(file.url.replace(ORIGIN, "http://spillway"), { headers: field(leg.range) })
   )
-  const response = yield* proxy.to(new URL(ORIGIN)).pipe(
-    Effect.provideService(HttpServerRequest.HttpServerRequest, request)
-  )
+  const response = yield* Effect.provideService(proxy.handler, HttpServerRequest.HttpServerRequest, request)
   const { body, headers, status } = response
   const length = ("contentLength" in body ? body.contentLength : undefined) ??
     (headers["content-length"] === undefined ? undefined : Number(headers["content-length"]))

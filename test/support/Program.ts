@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process"
 import { createHash } from "node:crypto"
 import { get, type IncomingHttpHeaders, type IncomingMessage } from "node:http"
 import { fileURLToPath } from "node:url"
+import { story } from "./cacheStatus.ts"
 
 /** The real program, as a child process. */
 export interface Program {
@@ -203,4 +204,4 @@ export const view = (url: string, headers?: Record<string, string>): Effect.Effe
 
 /** Waits until what `url` names is answered from the cache alone. */
 export const eventuallyHit = (url: string): Effect.Effect<void, ViewFailed> =>
-  eventually(`a hit on ${url}`, Effect.map(view(url), ({ headers }) => headers["cache-status"] === "spillway; hit"))
+  eventually(`a hit on ${url}`, Effect.map(view(url), ({ headers }) => story(headers) === "spillway; hit"))

@@ -1,4 +1,4 @@
-import { Effect, type Scope } from "effect"
+import { Clock, Effect, type Scope } from "effect"
 import { createHash } from "node:crypto"
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
@@ -122,7 +122,9 @@ const serve = (file: OriginFile, request: IncomingMessage, response: ServerRespo
   const ifRange = request.headers["if-range"]
   const applies = file.ranges !== false &&
     (ifRange === undefined || ifRange === file.etag || ifRange === file.lastModified)
-  const match = !applies ? null : /^bytes=(\d*)-(\d*)$/.exec(request.headers.range ?? "")
+  const range = /^bytes=(\d*)-(\d*)$/.exec(request.headers.range ?? "")
+  const isBackward = range !== null && range[2] !== "" && Number(range[1]) > Number(range[2])
+  const match = !applies || (isBackward && range[1] !== "") ? null : range
   let start = 0
   let end = bytes.length
   if (match !== null) {
@@ -147,7 +149,10 @@ export const makeTestOrigin: Effect.Effect<TestOrigin, never, Scope.Scope> = Eff
   const files: TestOrigin["files"] = new Map()
   const handlers: TestOrigin["handlers"] = new Map()
   const requests: Array<SeenRequest> = []
+  const clock = yield* Clock.Clock
   const server: Server = createServer((request, response) => {
+    // By the clock of the test, as all else.
+    response.setHeader("date", new Date(clock.currentTimeMillisUnsafe()).toUTCString())
     const url = request.url ?? "/"
     const seen: SeenRequest = { method: request.method!, url, headers: request.headers, sent: 0, aborted: false }
     requests.push(seen)

@@ -10,6 +10,8 @@ import { ChunkStore } from "../../src/services/ChunkStore.ts"
 import { DiskGate } from "../../src/services/DiskGate.ts"
 import { DiskMonitor } from "../../src/services/DiskMonitor.ts"
 import { MediaStream } from "../../src/services/MediaStream.ts"
+import { OriginConfig } from "../../src/services/OriginConfig.ts"
+import { OriginResolver } from "../../src/services/OriginResolver.ts"
 import * as FaultyFileSystem from "../../src/testing/FaultyFileSystem.ts"
 import * as MemoryFileSystem from "../../src/testing/MemoryFileSystem.ts"
 import * as MemoryOrigin from "../../src/testing/MemoryOrigin.ts"
@@ -51,6 +53,8 @@ const directories = {
   faulty: Effect.succeed("/cache")
 }
 
+const Edges = Layer.provideMerge(OriginResolver.layer, OriginConfig.layer())
+
 const config = (store: keyof typeof stores, options: Partial<CacheOptions>) =>
   Layer.effect(
     CacheConfig,
@@ -70,7 +74,7 @@ export const stack = (store: keyof typeof stores, options: Partial<CacheOptions>
   layerNoDeps.pipe(
     Layer.provideMerge(stores[store]),
     Layer.provideMerge(CacheLock.layerNone),
-    Layer.provide(DiskGate.layer),
+    Layer.provide(Layer.merge(DiskGate.layer, Edges)),
     Layer.provideMerge(Monitor),
     Layer.provideMerge(MemoryOrigin.layer),
     Layer.provideMerge(config(store, options))
@@ -81,7 +85,7 @@ export const restartable = (options: Partial<CacheOptions> = {}) =>
   layerNoDeps.pipe(
     Layer.provideMerge(ChunkStore.layer),
     Layer.provideMerge(CacheLock.layerNone),
-    Layer.provide(DiskGate.layer),
+    Layer.provide(Layer.merge(DiskGate.layer, Edges)),
     Layer.provideMerge(Monitor),
     Layer.provideMerge(config("faulty", options))
   )
@@ -92,11 +96,12 @@ export const World = Layer.mergeAll(FaultyFiles, MemoryOrigin.layer)
 /** What a viewer gets of `url`: the bytes, and what the response said of them. */
 export const view = Effect.fnUntraced(function*(url: string, range?: RangeSpec) {
   const media = yield* MediaStream
-  const opened = yield* media.open({ resource: makeResource(url), range })
+  const opened = yield* media.open({ resource: makeResource(url), ranges: range && [range] })
   if (opened._tag !== "Media") return yield* Effect.die(`unexpected ${opened._tag}`)
-  const { body } = opened
+  const [part] = opened.parts
+  const body = part?.bytes ?? new Uint8Array()
   const bytes = body instanceof Uint8Array ? body : yield* Stream.mkUint8Array(yield* body)
-  return { bytes, status: opened.status, range: opened.range }
+  return { bytes, status: opened.status, range: part?.range }
 }, Effect.scoped)
 
 /** A range as a viewer asks for it. */

@@ -1,0 +1,28 @@
+import { Cookies, Headers, type HttpServerRequest, HttpServerResponse } from "effect/http"
+import { URL_PATH } from "../services/OriginResolver.ts"
+
+/**
+ * A browser takes whatever it gets by way of this server for a part of it. Where a viewer names a URL outright, that is the page
+ * of somebody else, and neither may learn or change what is the other's.
+ */
+
+/** Fields of a request that are for this server, or for what it stands before. */
+const ofTheViewer = ["authorization", "cookie"]
+
+/** Fields of a response that would hold for this server and all that it serves. */
+const ofTheSite = ["clear-site-data", "content-security-policy", "service-worker-allowed", "strict-transport-security"]
+
+/** Whether a request for `target` names the URL of what it is for. */
+export const isNamed = (target: string): boolean =>
+  target.startsWith(URL_PATH) && /^$|^\?/.test(target.slice(URL_PATH.length))
+
+/** `request` without what it says of its viewer. */
+export const anonymous = (request: HttpServerRequest.HttpServerRequest): HttpServerRequest.HttpServerRequest =>
+  request.modify({ headers: Headers.removeMany(request.headers, ofTheViewer) })
+
+/** `response` as that of another site: a page of it is shown without scripts, and has no cookies. */
+export const foreign = (response: HttpServerResponse.HttpServerResponse): HttpServerResponse.HttpServerResponse =>
+  ofTheSite.reduce<HttpServerResponse.HttpServerResponse>(
+    (rest, name) => HttpServerResponse.removeHeader(rest, name),
+    HttpServerResponse.replaceCookies(response, Cookies.empty)
+  ).pipe(HttpServerResponse.setHeader("content-security-policy", "sandbox"))
