@@ -1,0 +1,198 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
+import { story } from "../support/cacheStatus.ts"
+import { bytes, makeGate, maxAge, type Reply, start, until } from "./Site.ts"
+
+const KEPT_BYTES = 64 * 1024
+
+describe("an answer that is no file", () => {
+  const kept: ReadonlyArray<readonly [number, Record<string, string>]> = [
+    [404, {}],
+    [410, {}],
+    [301, { location: "https://elsewhere.example/" }],
+    [308, { location: "https://elsewhere.example/" }],
+    [405, { allow: "GET" }],
+    [414, {}],
+    [501, {}],
+    // Not by a guess, but by the origin's word.
+    [302, { location: "https://elsewhere.example/" }],
+    [403, {}]
+  ]
+
+  it.effect.each(kept)(
+    "RFC 9111 §3 is kept for as long as it is fresh: %i",
+    ([status, headers]) =>
+      Effect.gen(function*() {
+        const { answer, ask, at, seen } = yield* start()
+        answer(
+          "/a",
+          () => ({ status, headers: { ...maxAge(60), "content-type": "text/plain", ...headers }, body: "no" })
+        )
+        const first = yield* ask("/a")
+        assert.strictEqual(story(first.headers), `spillway; fwd=uri-miss; fwd-status=${status}; stored`)
+        assert.notProperty(first.headers, "age")
+        for (const age of [0, 30, 59]) {
+          yield* TestClock.setTime(Date.parse(at(age)))
+          for (const options of [{}, { headers: { range: "bytes=0-0" } }, { method: "HEAD" }]) {
+            const again = yield* ask("/a", options)
+            assert.strictEqual(again.status, status)
+            assert.strictEqual(again.body.toString(), "method" in options ? "" : "no")
+            assert.strictEqual(again.headers["content-type"], "text/plain")
+            assert.strictEqual(again.headers["content-length"], "2")
+            assert.strictEqual(again.headers["age"], String(age))
+            assert.strictEqual(again.headers["date"], at(0))
+            assert.strictEqual(again.headers["cache-status"], `spillway; hit; ttl=${60 - age}`)
+            for (const [name, value] of Object.entries(headers)) assert.strictEqual(again.headers[name], value)
+          }
+        }
+        assert.strictEqual(seen("/a").length, 1)
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(story((yield* ask("/a")).headers), `spillway; fwd=uri-miss; fwd-status=${status}; stored`)
+        assert.strictEqual(seen("/a").length, 2)
+      })
+  )
+
+  const notKept: ReadonlyArray<readonly [string, Reply]> = [
+    ["without a word about freshness", { status: 404 }],
+    ["302 without a word about freshness", { status: 302, headers: { location: "https://elsewhere.example/" } }],
+    ["403 by a guess", { status: 403, headers: { "last-modified": "Tue, 01 Jan 2019 00:00:00 GMT" } }],
+    ["with max-age=0", { status: 404, headers: maxAge(0) }],
+    ["with no-cache", { status: 404, headers: maxAge(60, "no-cache") }],
+    ["with no-store", { status: 404, headers: maxAge(60, "no-store") }],
+    ["private", { status: 404, headers: maxAge(60, "private") }],
+    ["larger than is worth it", { status: 404, headers: maxAge(60), body: Buffer.alloc(KEPT_BYTES + 1) }],
+    ["larger than is worth it, and of no length", {
+      status: 404,
+      headers: { ...maxAge(60), "transfer-encoding": "chunked" },
+      body: Buffer.alloc(KEPT_BYTES + 1)
+    }],
+    ["500", { status: 500, headers: maxAge(60) }],
+    ["502", { status: 502, headers: maxAge(60) }],
+    ["503", { status: 503, headers: { ...maxAge(60), "retry-after": "60" } }],
+    ["504", { status: 504, headers: maxAge(60) }],
+    ["206 to no range", { status: 206, headers: maxAge(60) }],
+    ["304 to no condition", { status: 304, headers: maxAge(60) }],
+    ["416 to no range", { status: 416, headers: maxAge(60) }]
+  ]
+
+  it.effect.each(notKept)("RFC 9111 §3 is not kept: %s", ([, reply]) =>
+    Effect.gen(function*() {
+      const { answer, ask, file } = yield* start()
+      answer("/a", () => reply)
+      // What nobody asked for is no answer.
+      const status = reply.status === 206 || reply.status === 304 ? 502 : reply.status
+      for (let i = 0; i < 2; i++) {
+        const answered = yield* ask("/a")
+        assert.strictEqual(answered.status, status)
+        if (reply.body !== undefined) assert.strictEqual(answered.body.length, reply.body.length)
+        assert.notInclude(answered.headers["cache-status"], "; hit")
+        assert.notInclude(answered.headers["cache-status"], "; stored")
+      }
+      file("/a")
+      assert.isTrue((yield* ask("/a")).body.equals(bytes))
+    }))
+
+  it.effect("RFC 9111 §4.2.2 is kept by a guess, where its status allows that", () =>
+    Effect.gen(function*() {
+      const { answer, ask, at } = yield* start()
+      answer("/a", () => ({ status: 404, headers: { "last-modified": at(-1000) }, body: "no" }))
+      yield* ask("/a")
+      yield* TestClock.adjust("99 seconds")
+      assert.strictEqual((yield* ask("/a")).headers["cache-status"], "spillway; hit; ttl=1")
+      yield* TestClock.adjust("1 second")
+      assert.include((yield* ask("/a")).headers["cache-status"], "fwd=uri-miss")
+    }))
+
+  it.effect("is kept with a body of no length that turns out short, and asked for once", () =>
+    Effect.gen(function*() {
+      const { answer, ask, seen } = yield* start()
+      answer("/a", () => ({
+        status: 404,
+        headers: { ...maxAge(60), "transfer-encoding": "chunked" },
+        body: Buffer.alloc(KEPT_BYTES, "no")
+      }))
+      for (let i = 0; i < 2; i++) {
+        const { body, headers } = yield* ask("/a")
+        assert.strictEqual(body.length, KEPT_BYTES)
+        assert.strictEqual(headers["content-length"], String(KEPT_BYTES))
+      }
+      assert.strictEqual(seen("/a").length, 1)
+    }))
+
+  it.effect("is asked for once by those who ask at the same time", () =>
+    Effect.gen(function*() {
+      const { answer, ask, file, seen } = yield* start()
+      const gate = makeGate()
+      answer("/a", async () => {
+        await gate.opened
+        return { status: 404, body: "no" }
+      })
+      file("/ping")
+      const viewers: Array<Fiber.Fiber<string, Error>> = []
+      for (let i = 0; i < 3; i++) {
+        viewers.push(yield* Effect.forkChild(Effect.map(ask("/a"), ({ headers }) => story(headers))))
+        yield* ask("/ping")
+      }
+      yield* until("the request", () => seen("/a").length > 0)
+      gate.open()
+      const stories = yield* Effect.forEach(viewers, Fiber.join)
+      assert.deepStrictEqual(stories, [
+        "spillway; fwd=uri-miss; fwd-status=404",
+        "spillway; fwd=uri-miss; fwd-status=404; collapsed",
+        "spillway; fwd=uri-miss; fwd-status=404; collapsed"
+      ])
+      assert.strictEqual(seen("/a").length, 1)
+    }))
+
+  it.effect("RFC 9111 §5.2.1 that is kept is asked for again by a request that wants a younger one", () =>
+    Effect.gen(function*() {
+      const { answer, ask, seen } = yield* start()
+      answer("/a", () => ({ status: 404, headers: maxAge(60), body: "no" }))
+      yield* ask("/a")
+      yield* TestClock.adjust("20 seconds")
+      for (const directives of ["no-cache", "max-age=19", "min-fresh=41"]) {
+        const before = seen("/a").length
+        yield* TestClock.adjust("20 seconds")
+        yield* ask("/a", { headers: { "cache-control": directives } })
+        assert.strictEqual(seen("/a").length, before + 1, directives)
+        assert.strictEqual((yield* ask("/a")).headers["age"], "0", directives)
+      }
+    }))
+
+  it.effect("RFC 9111 §4 that is kept is not used again once there is a file", () =>
+    Effect.gen(function*() {
+      const { answer, ask, file } = yield* start()
+      answer("/a", () => ({ status: 404, headers: maxAge(3600), body: "no" }))
+      yield* ask("/a")
+      file("/a")
+      yield* ask("/a", { headers: { "cache-control": "no-cache" } })
+      assert.strictEqual((yield* ask("/a")).status, 200)
+      yield* TestClock.adjust("61 seconds")
+      const { headers, status } = yield* ask("/a")
+      assert.strictEqual(status, 200)
+      assert.strictEqual(story(headers), "spillway; fwd=stale; fwd-status=304")
+    }))
+
+  it.effect("RFC 9111 §4 that is kept is used instead of a file that is stale by then", () =>
+    Effect.gen(function*() {
+      const { answer, ask, file, seen } = yield* start()
+      file("/a")
+      yield* ask("/a")
+      yield* TestClock.adjust("61 seconds")
+      answer("/a", () => ({ status: 410, headers: maxAge(60), body: "no" }))
+      for (let i = 0; i < 2; i++) assert.strictEqual((yield* ask("/a")).status, 410)
+      assert.strictEqual(seen("/a").length, 2)
+    }))
+
+  it.effect("RFC 9111 §7 that is kept is not for those with a cookie", () =>
+    Effect.gen(function*() {
+      const { answer, ask } = yield* start()
+      answer("/a", ({ headers }) => ({ status: 404, headers: maxAge(60), body: `none for ${headers.cookie}` }))
+      yield* ask("/a")
+      const { body, headers } = yield* ask("/a", { headers: { cookie: "a" } })
+      assert.strictEqual(body.toString(), "none for a")
+      assert.strictEqual(story(headers), "spillway; fwd=bypass; detail=COOKIE")
+      assert.strictEqual((yield* ask("/a")).body.toString(), "none for undefined")
+    }))
+})

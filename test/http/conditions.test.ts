@@ -1,0 +1,270 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { TestClock } from "effect/testing"
+import { story } from "../support/cacheStatus.ts"
+import { bytes, maxAge, otherBytes, type Site, start } from "./Site.ts"
+
+type Fields = Record<string, string>
+
+/** Request fields, which may have dates. */
+type FieldsOf = (at: Site["at"]) => Fields
+
+const fields = (headers: Fields): FieldsOf => () => headers
+
+const NO_BODY = ["content-length", "content-type", "content-range", "transfer-encoding", "last-modified"]
+
+describe("If-None-Match and If-Modified-Since", () => {
+  const cases: ReadonlyArray<readonly [string, FieldsOf, 200 | 304]> = [
+    ["§13.1.2 the ETag", fields({ "if-none-match": "\"v1\"" }), 304],
+    ["§13.1.2 the ETag as a weak one", fields({ "if-none-match": "W/\"v1\"" }), 304],
+    ["§13.1.2 a list with the ETag", fields({ "if-none-match": "\"v0\" ,, \"a,b\",\"v1\"" }), 304],
+    ["§13.1.2 any", fields({ "if-none-match": "*" }), 304],
+    ["§13.1.2 another ETag", fields({ "if-none-match": "\"v0\"" }), 200],
+    ["§13.1.2 no ETag", fields({ "if-none-match": "v1" }), 200],
+    ["§13.1.3 the date", (at) => ({ "if-modified-since": at(-1000) }), 304],
+    ["§13.1.3 a later date", (at) => ({ "if-modified-since": at(-999) }), 304],
+    ["§13.1.3 an earlier date", (at) => ({ "if-modified-since": at(-1001) }), 200],
+    ["§13.1.3 no date", fields({ "if-modified-since": "yesterday" }), 200],
+    ["§13.2.2 another ETag before the date", (at) => ({ "if-none-match": "\"v0\"", "if-modified-since": at(0) }), 200],
+    ["§13.2.2 the ETag before an earlier date", (at) => ({
+      "if-none-match": "\"v1\"",
+      "if-modified-since": at(-2000)
+    }), 304],
+    ["§13.2.2 the ETag before Range", fields({ "if-none-match": "\"v1\"", "range": "bytes=0-9" }), 304]
+  ]
+
+  it.effect.each(cases)("%s", ([, fieldsOf, status]) =>
+    Effect.gen(function*() {
+      const { ask, at, file } = yield* start()
+      file("/a", { headers: { ...maxAge(60), "vary": "Accept-Encoding", "content-location": "/b", "x-own": "1" } })
+      // Cold, from the cache, and without a body.
+      for (const method of ["GET", "GET", "HEAD"]) {
+        const answer = yield* ask("/a", { method, headers: fieldsOf(at) })
+        assert.strictEqual(answer.status, status)
+        assert.strictEqual(answer.headers["etag"], "\"v1\"")
+        // §15.4.5
+        assert.strictEqual(answer.headers["cache-control"], "max-age=60")
+        assert.strictEqual(answer.headers["content-location"], "/b")
+        assert.strictEqual(answer.headers["vary"], "Accept-Encoding")
+        assert.strictEqual(answer.headers["date"], at(0))
+        assert.strictEqual(answer.headers["x-own"], "1")
+        if (status === 304) {
+          assert.strictEqual(answer.body.length, 0)
+          for (const name of NO_BODY) assert.notProperty(answer.headers, name)
+        } else if (method === "GET") assert.isTrue(answer.body.equals(bytes))
+      }
+    }))
+
+  it.effect("§13.2.2 come before a Range that lies outside", () =>
+    Effect.gen(function*() {
+      const { ask, file } = yield* start()
+      file("/a")
+      for (let i = 0; i < 2; i++) {
+        const { status } = yield* ask("/a", { headers: { "if-none-match": "\"v1\"", "range": "bytes=9999999-" } })
+        assert.strictEqual(status, 304)
+        yield* ask("/a")
+      }
+    }))
+
+  it.effect("§15.4.5 a 304 has Last-Modified where there is no ETag", () =>
+    Effect.gen(function*() {
+      const { ask, at, file } = yield* start()
+      file("/a", { etag: undefined! })
+      for (let i = 0; i < 2; i++) {
+        const { headers, status } = yield* ask("/a", { headers: { "if-modified-since": at(-1000) } })
+        assert.strictEqual(status, 304)
+        assert.strictEqual(headers["last-modified"], at(-1000))
+      }
+    }))
+
+  it.effect("RFC 9111 §4.3.2 If-Modified-Since is compared with Date where there is no Last-Modified", () =>
+    Effect.gen(function*() {
+      const { ask, at, file } = yield* start()
+      file("/a", { lastModified: undefined! })
+      yield* ask("/a")
+      assert.strictEqual((yield* ask("/a", { headers: { "if-modified-since": at(0) } })).status, 304)
+      assert.strictEqual((yield* ask("/a", { headers: { "if-modified-since": at(-1) } })).status, 200)
+    }))
+
+  it.effect("RFC 9111 §4.3.2 a condition is not the origin's to hear where the cache can tell", () =>
+    Effect.gen(function*() {
+      const { ask, at, file, seen } = yield* start()
+      file("/a")
+      const headers = {
+        "if-none-match": "\"v0\"",
+        "if-modified-since": at(0),
+        "if-range": "\"v0\"",
+        "range": "bytes=0-9"
+      }
+      yield* ask("/a", { headers })
+      for (const name of ["if-none-match", "if-modified-since", "if-range"]) {
+        assert.notProperty(seen("/a")[0]!.headers, name)
+      }
+    }))
+
+  it.effect("RFC 9111 §4.3.2 a stale file is validated before a viewer's condition is evaluated", () =>
+    Effect.gen(function*() {
+      const { ask, file } = yield* start()
+      file("/a")
+      yield* ask("/a")
+      yield* TestClock.adjust("61 seconds")
+      const same = yield* ask("/a", { headers: { "if-none-match": "\"v1\"" } })
+      assert.strictEqual(same.status, 304)
+      yield* TestClock.adjust("61 seconds")
+      file("/a", { bytes: otherBytes, etag: "\"v2\"" })
+      const changed = yield* ask("/a", { headers: { "if-none-match": "\"v1\"" } })
+      assert.strictEqual(changed.status, 200)
+      assert.strictEqual(changed.headers["etag"], "\"v2\"")
+    }))
+
+  it.effect("§13.2.1 a condition means nothing to an answer other than 200, from the origin or kept", () =>
+    Effect.gen(function*() {
+      const { answer, ask, seen } = yield* start()
+      answer("/a", () => ({ status: 404, headers: { ...maxAge(60), "etag": "\"v1\"" }, body: "gone" }))
+      for (const headers of [{ "if-none-match": "\"v1\"" }, { "if-none-match": "*" }, { "if-match": "\"v0\"" }]) {
+        for (let i = 0; i < 2; i++) {
+          const { body, status } = yield* ask("/a", { headers })
+          assert.strictEqual(status, 404)
+          assert.strictEqual(body.toString(), "gone")
+        }
+      }
+      assert.strictEqual(seen("/a").length, 1)
+    }))
+
+  it.effect("§13.1 conditions go to the origin with what the cache does not keep", () =>
+    Effect.gen(function*() {
+      const { ask, file, seen } = yield* start()
+      file("/a", { headers: { "cache-control": "no-store" } })
+      yield* ask("/a")
+      const { body, status } = yield* ask("/a", { headers: { "if-none-match": "\"v1\"" } })
+      assert.strictEqual(status, 304)
+      assert.strictEqual(body.length, 0)
+      assert.strictEqual(seen("/a").at(-1)!.headers["if-none-match"], "\"v1\"")
+    }))
+
+  it.effect("RFC 9211 §2.1 a 304 from the cache is a hit, though the cache has no bytes", () =>
+    Effect.gen(function*() {
+      const { ask, file, seen } = yield* start()
+      file("/a")
+      yield* ask("/a", { method: "HEAD" })
+      const { headers, status } = yield* ask("/a", { headers: { "if-none-match": "\"v1\"" } })
+      assert.strictEqual(status, 304)
+      assert.strictEqual(story(headers), "spillway; hit")
+      assert.strictEqual(seen("/a").length, 1)
+    }))
+})
+
+describe("If-Match and If-Unmodified-Since", () => {
+  const cases: ReadonlyArray<readonly [string, FieldsOf, 200 | 206 | 304 | 412]> = [
+    ["§13.1.1 the ETag", fields({ "if-match": "\"v0\", \"v1\"" }), 200],
+    ["§13.1.1 any", fields({ "if-match": "*" }), 200],
+    ["§13.1.1 another ETag", fields({ "if-match": "\"v0\"" }), 412],
+    ["§13.1.1 the ETag as a weak one", fields({ "if-match": "W/\"v1\"" }), 412],
+    ["§13.1.4 the date", (at) => ({ "if-unmodified-since": at(-1000) }), 200],
+    ["§13.1.4 an earlier date", (at) => ({ "if-unmodified-since": at(-1001) }), 412],
+    ["§13.1.4 no date", fields({ "if-unmodified-since": "yesterday" }), 200],
+    ["§13.2.2 the ETag before an earlier date", (at) => ({
+      "if-match": "\"v1\"",
+      "if-unmodified-since": at(-1001)
+    }), 200],
+    ["§13.2.2 before If-None-Match", fields({ "if-match": "\"v0\"", "if-none-match": "\"v1\"" }), 412],
+    ["§13.2.2 and then If-None-Match", fields({ "if-match": "\"v1\"", "if-none-match": "\"v1\"" }), 304],
+    ["§13.2.2 before Range", fields({ "if-match": "\"v0\"", "range": "bytes=0-9" }), 412],
+    ["§13.2.2 and then Range", fields({ "if-match": "\"v1\"", "range": "bytes=0-9" }), 206]
+  ]
+
+  it.effect.each(cases)("%s", ([, fieldsOf, status]) =>
+    Effect.gen(function*() {
+      const { ask, at, file } = yield* start()
+      file("/a")
+      for (const method of status === 206 ? ["GET", "GET"] : ["GET", "GET", "HEAD"]) {
+        const answer = yield* ask("/a", { method, headers: fieldsOf(at) })
+        assert.strictEqual(answer.status, status)
+        if (status === 412) assert.strictEqual(answer.body.length, 0)
+      }
+    }))
+
+  /** How much of the file is cached when it changes. */
+  const extents: ReadonlyArray<readonly [string, Fields]> = [["the whole file", {}], ["a part", { range: "bytes=0-9" }]]
+
+  it.effect.each(extents)(
+    "§13.1.1 is not failed by a fresh copy of %s that is out of date",
+    ([, headers]) =>
+      Effect.gen(function*() {
+        const { ask, file } = yield* start()
+        file("/a")
+        yield* ask("/a", { headers })
+        file("/a", { bytes: otherBytes, etag: "\"v2\"" })
+        const { body, status } = yield* ask("/a", { headers: { "if-match": "\"v2\"" } })
+        assert.strictEqual(status, 200)
+        assert.isTrue(body.equals(otherBytes))
+      })
+  )
+
+  it.effect("§13.1.1 is failed by a fresh copy only when the origin has confirmed that", () =>
+    Effect.gen(function*() {
+      const { ask, file, seen } = yield* start()
+      file("/a")
+      yield* ask("/a")
+      const { headers, status } = yield* ask("/a", { headers: { "if-match": "\"v0\"" } })
+      assert.strictEqual(status, 412)
+      assert.strictEqual(story(headers), "spillway; fwd=request; fwd-status=304")
+      assert.strictEqual(seen("/a").length, 2)
+    }))
+})
+
+describe("If-Range", () => {
+  const cases: ReadonlyArray<readonly [string, FieldsOf, 200 | 206]> = [
+    ["§13.1.5 the ETag", fields({ "if-range": "\"v1\"" }), 206],
+    ["§13.1.5 another ETag", fields({ "if-range": "\"v0\"" }), 200],
+    ["§13.1.5 the ETag as a weak one", fields({ "if-range": "W/\"v1\"" }), 200],
+    ["§13.1.5 a list", fields({ "if-range": "\"v1\", \"v2\"" }), 200],
+    ["§13.1.5 the date", (at) => ({ "if-range": at(-1000) }), 206],
+    ["§13.1.5 a later date", (at) => ({ "if-range": at(-999) }), 200],
+    ["§13.1.5 an earlier date", (at) => ({ "if-range": at(-1001) }), 200],
+    ["§13.1.5 neither", fields({ "if-range": "v1" }), 200],
+    ["§13.1.5 none", fields({}), 206]
+  ]
+
+  it.effect.each(cases)("%s", ([, fieldsOf, status]) =>
+    Effect.gen(function*() {
+      const { ask, at, file } = yield* start()
+      file("/a")
+      for (let i = 0; i < 2; i++) {
+        for (const range of ["bytes=100-199", "bytes=100-199, 0-9", "bytes=9999999-"]) {
+          const answer = yield* ask("/a", { headers: { range, ...fieldsOf(at) } })
+          const isOutside = range === "bytes=9999999-"
+          assert.strictEqual(answer.status, status === 206 && isOutside ? 416 : status)
+          if (status === 200) assert.isTrue(answer.body.equals(bytes))
+          if (range === "bytes=100-199" && status === 206) assert.isTrue(answer.body.equals(bytes.subarray(100, 200)))
+        }
+      }
+    }))
+
+  it.effect("§13.1.5 a date is no strong validator where the file had just changed", () =>
+    Effect.gen(function*() {
+      const { ask, at, file } = yield* start()
+      file("/a", { lastModified: at(0) })
+      yield* ask("/a")
+      const answer = yield* ask("/a", { headers: { "range": "bytes=100-199", "if-range": at(0) } })
+      assert.strictEqual(answer.status, 200)
+    }))
+
+  it.effect("§13.1.5 a weak ETag of the origin's is no strong validator", () =>
+    Effect.gen(function*() {
+      const { ask, file } = yield* start()
+      file("/a", { etag: "W/\"v1\"" })
+      yield* ask("/a")
+      const answer = yield* ask("/a", { headers: { "range": "bytes=100-199", "if-range": "W/\"v1\"" } })
+      assert.strictEqual(answer.status, 200)
+    }))
+
+  it.effect("§13.1.5 means nothing without Range", () =>
+    Effect.gen(function*() {
+      const { ask, file } = yield* start()
+      file("/a")
+      for (const etag of ["\"v0\"", "\"v1\""]) {
+        assert.isTrue((yield* ask("/a", { headers: { "if-range": etag } })).body.equals(bytes))
+      }
+    }))
+})

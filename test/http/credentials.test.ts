@@ -1,0 +1,236 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { story } from "../support/cacheStatus.ts"
+import { makeGate, maxAge, type Site, start, until } from "./Site.ts"
+
+const as = (authorization: string) => ({ headers: { authorization } })
+
+/** Has `/a` tell each viewer its name, to be cached as `cacheControl` says. */
+const serveNames = (site: Site, cacheControl: string, opened: Promise<void> = Promise.resolve()) =>
+  site.answer("/a", async ({ headers }) => {
+    await opened
+    const name = headers.authorization ?? headers.cookie ?? "nobody"
+    return { headers: { "cache-control": cacheControl, "etag": `"${name}"` }, body: `for ${name}` }
+  })
+
+describe("Authorization", () => {
+  it.effect("RFC 9111 §3.5 goes to the origin, and what comes back to that viewer alone", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      serveNames(site, "max-age=60")
+      for (const name of ["a", "b", "a"]) {
+        const { body, headers } = yield* site.ask("/a", as(name))
+        assert.strictEqual(body.toString(), `for ${name}`)
+        assert.strictEqual(story(headers), "spillway; fwd=bypass; detail=AUTHORIZATION")
+      }
+      const open = yield* site.ask("/a")
+      assert.strictEqual(open.body.toString(), "for nobody")
+      assert.strictEqual(story(open.headers), "spillway; fwd=uri-miss; stored")
+      // What is for nobody in particular was not said to be for somebody.
+      assert.strictEqual((yield* site.ask("/a", as("a"))).body.toString(), "for a")
+      assert.strictEqual(story((yield* site.ask("/a")).headers), "spillway; hit")
+    }))
+
+  it.effect.each(["public", "s-maxage=60", "must-revalidate"])(
+    "RFC 9111 §3.5 makes no difference with %s",
+    (directive) =>
+      Effect.gen(function*() {
+        const site = yield* start()
+        serveNames(site, `max-age=60, ${directive}`)
+        assert.strictEqual(story((yield* site.ask("/a", as("a"))).headers), "spillway; fwd=uri-miss; stored")
+        for (const options of [as("a"), as("b"), {}, { method: "HEAD", ...as("b") }]) {
+          const { headers } = yield* site.ask("/a", options)
+          assert.strictEqual(story(headers), "spillway; hit")
+          assert.strictEqual(headers["etag"], "\"a\"")
+        }
+        assert.strictEqual(site.seen("/a").length, 1)
+      })
+  )
+
+  it.effect("RFC 9111 §3.5 has no answer shared by viewers who ask at the same time", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      const gate = makeGate()
+      serveNames(site, "max-age=60", gate.opened)
+      const options = [as("a"), as("b"), {}, as("a"), { headers: { cookie: "c" } }]
+      const viewers: Array<Fiber.Fiber<string, Error>> = []
+      for (const option of options) {
+        viewers.push(yield* Effect.forkChild(Effect.map(site.ask("/a", option), ({ body }) => body.toString())))
+      }
+      yield* until("three requests", () => site.seen("/a").length >= 3)
+      gate.open()
+      const bodies = yield* Effect.forEach(viewers, Fiber.join)
+      assert.deepStrictEqual(bodies, ["for a", "for b", "for nobody", "for a", "for nobody"])
+    }))
+
+  it.effect("RFC 9111 §3.5 has no refusal shared either", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      const gate = makeGate()
+      site.answer("/a", async ({ headers }) => {
+        await gate.opened
+        const { authorization } = headers
+        return authorization === undefined
+          ? { status: 401, headers: { ...maxAge(60), "www-authenticate": "Basic realm=\"a\"" }, body: "who?" }
+          : { status: 403, headers: maxAge(60), body: `not ${authorization}` }
+      })
+      const viewers = yield* Effect.forEach(
+        [as("a"), {}, as("b")],
+        (option) => Effect.forkChild(site.ask("/a", option))
+      )
+      yield* until("three requests", () => site.seen("/a").length >= 3)
+      gate.open()
+      const answers = yield* Effect.forEach(viewers, Fiber.join)
+      assert.deepStrictEqual(
+        answers.map(({ body, headers, status }) => [status, body.toString(), headers["www-authenticate"]]),
+        [[403, "not a", undefined], [401, "who?", "Basic realm=\"a\""], [403, "not b", undefined]]
+      )
+      // Nor afterwards.
+      assert.strictEqual((yield* site.ask("/a", as("c"))).body.toString(), "not c")
+    }))
+
+  it.effect("RFC 9111 §3.5 ranges and conditions with it go to the origin", () =>
+    Effect.gen(function*() {
+      const { ask, file, seen } = yield* start()
+      file("/a")
+      yield* ask("/a")
+      const headers = { "authorization": "a", "range": "bytes=0-9" }
+      assert.strictEqual((yield* ask("/a", { headers })).headers["content-length"], "10")
+      const same = yield* ask("/a", { headers: { "authorization": "a", "if-none-match": "\"v1\"" } })
+      assert.strictEqual(same.status, 304)
+      assert.strictEqual(seen("/a").at(-1)!.headers.authorization, "a")
+      assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
+    }))
+})
+
+describe("Cookie", () => {
+  it.effect("does not go to the origin for what may be cached", () =>
+    Effect.gen(function*() {
+      const { ask, file, seen } = yield* start()
+      file("/a")
+      const { headers } = yield* ask("/a", { headers: { cookie: "a" } })
+      assert.strictEqual(story(headers), "spillway; fwd=uri-miss; stored")
+      assert.strictEqual(story((yield* ask("/a", { headers: { cookie: "b" } })).headers), "spillway; hit")
+      assert.strictEqual(seen("/a").length, 1)
+      assert.notProperty(seen("/a")[0]!.headers, "cookie")
+    }))
+
+  it.effect("goes there where the answer without it is no file, and has that answer for itself", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      site.answer("/a", ({ headers: { cookie } }) =>
+        cookie === undefined
+          ? { status: 403, headers: maxAge(60), body: "log in" }
+          : { headers: { ...maxAge(60), "etag": `"${cookie}"` }, body: `for ${cookie}` })
+      for (let i = 0; i < 2; i++) {
+        for (const cookie of ["a", "b"]) {
+          const { body, headers, status } = yield* site.ask("/a", { headers: { cookie } })
+          assert.strictEqual(status, 200)
+          assert.strictEqual(body.toString(), `for ${cookie}`)
+          assert.strictEqual(story(headers), "spillway; fwd=bypass; detail=COOKIE")
+        }
+        assert.strictEqual((yield* site.ask("/a")).status, 403)
+      }
+    }))
+
+  it.effect("goes there with what is for one viewer", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      serveNames(site, "private, max-age=60")
+      for (const cookie of ["a", "b"]) {
+        const { body } = yield* site.ask("/a", { headers: { cookie } })
+        assert.strictEqual(body.toString(), `for ${cookie}`)
+      }
+    }))
+})
+
+describe("Set-Cookie", () => {
+  const setCookies = (cacheControl: string, status = 200) => {
+    let sessions = 0
+    return () => ({
+      status,
+      headers: {
+        "cache-control": cacheControl,
+        "etag": "\"v1\"",
+        "set-cookie": [`session=${++sessions}; Path=/`, "b=2"]
+      },
+      body: "abc"
+    })
+  }
+
+  it.effect("RFC 9111 §7.3 has an answer kept from the cache, and goes to its viewer", () =>
+    Effect.gen(function*() {
+      const { answer, ask } = yield* start()
+      for (const status of [200, 404]) {
+        answer("/a", setCookies("max-age=60", status))
+        const sessions = new Set<string>()
+        for (let i = 0; i < 3; i++) {
+          const { headers, lines } = yield* ask("/a")
+          const cookies = lines.filter(([name]) => name === "set-cookie").map(([, value]) => value)
+          assert.strictEqual(cookies[1], "b=2")
+          sessions.add(cookies[0]!)
+          assert.match(story(headers), /^spillway; fwd=bypass; detail=(?:SET_COOKIE|STATUS)$/)
+        }
+        assert.strictEqual(sessions.size, 3)
+      }
+    }))
+
+  it.effect.each(["public", "s-maxage=60"])(
+    "RFC 9111 §7.3 is not kept with an answer that is %s",
+    (directive) =>
+      Effect.gen(function*() {
+        const { answer, ask, seen } = yield* start()
+        answer("/a", setCookies(`max-age=60, ${directive}`))
+        for (let i = 0; i < 2; i++) {
+          const { body, headers } = yield* ask("/a")
+          assert.strictEqual(body.toString(), "abc")
+          assert.notProperty(headers, "set-cookie")
+        }
+        assert.strictEqual(seen("/a").length, 1)
+      })
+  )
+
+  it.effect.each(["max-age=60", "public, max-age=60"])(
+    "RFC 9111 §7.3 goes to one alone of several at a time: %s",
+    (field) =>
+      Effect.gen(function*() {
+        const { answer, ask, seen } = yield* start()
+        const gate = makeGate()
+        const reply = setCookies(field, 403)
+        answer("/a", async () => {
+          await gate.opened
+          return reply()
+        })
+        const viewers = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(ask("/a")))
+        yield* until("a request", () => seen("/a").length > 0)
+        gate.open()
+        const answers = yield* Effect.forEach(viewers, Fiber.join)
+        assert.strictEqual(new Set(answers.map(({ headers }) => headers["set-cookie"]![0])).size, 3)
+      })
+  )
+})
+
+describe("what is not for a shared cache", () => {
+  const cases: ReadonlyArray<readonly [string, string, Record<string, string>]> = [
+    ["§5.2.2.5 no-store", "NO_STORE", { "cache-control": "no-store, max-age=60" }],
+    ["§5.2.2.7 private", "PRIVATE", { "cache-control": "private, max-age=60" }],
+    ["§5.2.2.7 private for a field", "PRIVATE", { "cache-control": "private=\"x-own\", max-age=60" }],
+    ["RFC 9213 §2.2 no-store in CDN-Cache-Control", "NO_STORE", { ...maxAge(60), "cdn-cache-control": "no-store" }],
+    ["RFC 9110 §8.8.1 no strong validator", "NO_VALIDATOR", { "etag": "W/\"v1\"" }],
+    ["no length", "NO_LENGTH", { "transfer-encoding": "chunked" }]
+  ]
+
+  it.effect.each(cases)("%s streams through, asked for once a viewer", ([, detail, headers]) =>
+    Effect.gen(function*() {
+      const { answer, ask, seen } = yield* start()
+      answer("/a", (request) => ({ headers: { "etag": "\"v1\"", ...headers }, body: `for ${request.headers.cookie}` }))
+      yield* ask("/a")
+      for (const cookie of ["a", "b"]) {
+        const before = seen("/a").length
+        const { body, headers } = yield* ask("/a", { headers: { cookie } })
+        assert.strictEqual(body.toString(), `for ${cookie}`)
+        assert.strictEqual(story(headers), `spillway; fwd=bypass; detail=${detail}`)
+        assert.strictEqual(seen("/a").length, before + 1)
+      }
+    }))
+})

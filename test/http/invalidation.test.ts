@@ -1,0 +1,185 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { ChunkStore } from "../../src/index.ts"
+import { story } from "../support/cacheStatus.ts"
+import { fileOf, makeTestOrigin } from "../support/TestOrigin.ts"
+import { bytes, maxAge, otherBytes, type Reply, type Site, start, withTime } from "./Site.ts"
+import { CHUNK_BYTES } from "./TestProxy.ts"
+
+const HIT = "spillway; hit"
+const VALIDATED = "spillway; fwd=stale; fwd-status=304"
+
+/** Has the origin answer GET and HEAD with a file, and what else there is with `reply`. */
+const serve = (site: Site, path: string, reply: (method: string) => Reply): void => {
+  site.answer(path, ({ headers, method }) => {
+    const fields = { ...maxAge(3600), "etag": "\"v1\"" }
+    if (method !== "GET" && method !== "HEAD") return reply(method!)
+    return headers["if-none-match"] === "\"v1\"" ? { status: 304, headers: fields } : { headers: fields, body: bytes }
+  })
+}
+
+const storyOf = (site: Site, path = "/a") => Effect.map(site.ask(path), ({ headers }) => story(headers))
+
+/** A site with `/a`, viewed before. */
+const startViewed = Effect.fnUntraced(function*(reply: Reply = {}) {
+  const site = yield* start()
+  serve(site, "/a", () => reply)
+  yield* site.ask("/a")
+  assert.strictEqual(yield* storyOf(site), HIT)
+  return site
+})
+
+describe("RFC 9111 §4.4 what is stored", () => {
+  it.effect.each(["POST", "PUT", "DELETE", "PATCH", "PURGE", "MKCOL", "LOCK"])(
+    "is asked for again after %s",
+    (method) =>
+      Effect.gen(function*() {
+        const site = yield* startViewed()
+        const answer = yield* site.ask("/a", { method, body: "a" })
+        assert.strictEqual(answer.status, 200)
+        assert.strictEqual(story(answer.headers), "spillway; fwd=method")
+        assert.strictEqual(yield* storyOf(site), VALIDATED)
+        assert.strictEqual(yield* storyOf(site), HIT)
+      })
+  )
+
+  it.effect.each(["OPTIONS", "PROPFIND", "REPORT", "SEARCH"])(
+    "is used on after %s, which is safe",
+    (method) =>
+      Effect.gen(function*() {
+        const site = yield* startViewed()
+        assert.strictEqual((yield* site.ask("/a", { method, body: "a" })).status, 200)
+        assert.strictEqual(yield* storyOf(site), HIT)
+      })
+  )
+
+  it.effect.each([201, 204, 303])("is asked for again after %i", (status) =>
+    Effect.gen(function*() {
+      const site = yield* startViewed({ status })
+      assert.strictEqual((yield* site.ask("/a", { method: "POST", body: "a" })).status, status)
+      assert.strictEqual(yield* storyOf(site), VALIDATED)
+    }))
+
+  it.effect.each([400, 403, 404, 409, 412, 500, 503])("is used on after %i", (status) =>
+    Effect.gen(function*() {
+      const site = yield* startViewed({ status })
+      assert.strictEqual((yield* site.ask("/a", { method: "PUT", body: "a" })).status, status)
+      assert.strictEqual(yield* storyOf(site), HIT)
+    }))
+
+  it.effect("is used on where the origin could not be reached", () =>
+    Effect.gen(function*() {
+      const site = yield* startViewed()
+      yield* site.origin.close
+      assert.strictEqual((yield* withTime(site.ask("/a", { method: "PUT", body: "a" }))).status, 502)
+      assert.strictEqual(yield* storyOf(site), HIT)
+    }))
+
+  it.effect("is not used stale afterwards, should the origin fail", () =>
+    Effect.gen(function*() {
+      const site = yield* startViewed()
+      yield* site.ask("/a", { method: "DELETE" })
+      yield* site.origin.close
+      assert.strictEqual((yield* withTime(site.ask("/a"))).status, 502)
+    }))
+
+  it.effect.each(["Location", "Content-Location"])(
+    "under the %s of the answer is asked for again, of this origin",
+    (name) =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        const other = yield* makeTestOrigin
+        const store = yield* Effect.provide(ChunkStore, ChunkStore.layerMemory)
+        const routes = [
+          { match: { _tag: "Path" as const, prefix: "/elsewhere" }, url: new URL(other.url) },
+          { match: { _tag: "All" as const }, url: new URL(origin.url) }
+        ]
+        const site = yield* start({
+          before: { origin, store },
+          origins: { origins: { routes, urlHosts: [], allowPrivate: false } }
+        })
+        for (const path of ["/b/relative", "/absolute?c=d", "/file"]) serve(site, path, () => ({}))
+        other.files.set("/file", fileOf(100, 1))
+        const paths = ["/b/relative", "/absolute?c=d", "/file", "/elsewhere/file"]
+        for (const path of paths) yield* site.ask(path)
+        for (
+          const [to, changed] of [
+            ["relative", "/b/relative"],
+            [`${origin.url}/absolute?c=d#e`, "/absolute?c=d"],
+            [`${other.url}/file`, undefined],
+            ["http://[", undefined]
+          ] as const
+        ) {
+          serve(site, "/b/a", () => ({ status: 201, headers: { [name]: to } }))
+          yield* site.ask("/b/a", { method: "POST", body: "a" })
+          for (const path of paths) {
+            assert.strictEqual(yield* storyOf(site, path), path === changed ? VALIDATED : HIT, to)
+          }
+        }
+      })
+  )
+
+  it.effect("under other paths is used on", () =>
+    Effect.gen(function*() {
+      const site = yield* startViewed()
+      serve(site, "/a?b", () => ({}))
+      yield* site.ask("/a?b", { method: "POST", body: "a" })
+      assert.strictEqual(yield* storyOf(site), HIT)
+    }))
+
+  it.effect("in parts is asked for again as a whole", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      site.file("/a")
+      yield* site.ask("/a")
+      site.answer("/a", () => ({}))
+      yield* site.ask("/a", { method: "PUT", body: "a" })
+      site.file("/a", { bytes: otherBytes, etag: "\"v2\"" })
+      const range = `bytes=${2 * CHUNK_BYTES}-${2 * CHUNK_BYTES + 9}`
+      const { body } = yield* site.ask("/a", { headers: { range } })
+      assert.isTrue(body.equals(otherBytes.subarray(2 * CHUNK_BYTES, 2 * CHUNK_BYTES + 10)))
+      assert.isTrue((yield* site.ask("/a")).body.equals(otherBytes))
+    }))
+
+  it.effect("in variants is asked for again in each", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      site.answer("/a", ({ headers, method }) => {
+        const fields = { ...maxAge(3600), "etag": `"${headers["accept-language"]}"`, "vary": "Accept-Language" }
+        if (method === "POST") return {}
+        return headers["if-none-match"] === fields.etag
+          ? { status: 304, headers: fields }
+          : { headers: fields, body: "a" }
+      })
+      const options = ["de", "fr"].map((name) => ({ headers: { "accept-language": name } }))
+      for (const option of options) yield* site.ask("/a", option)
+      yield* site.ask("/a", { method: "POST", body: "a" })
+      for (const option of options) {
+        assert.strictEqual(story((yield* site.ask("/a", option)).headers), VALIDATED)
+        assert.strictEqual(story((yield* site.ask("/a", option)).headers), HIT)
+      }
+    }))
+
+  it.effect("that is no file is asked for again", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      site.answer("/a", ({ method }) => method === "PUT" ? { status: 201 } : { status: 404, headers: maxAge(3600) })
+      yield* site.ask("/a")
+      assert.strictEqual(yield* storyOf(site), HIT)
+      yield* site.ask("/a", { method: "PUT", body: "a" })
+      site.file("/a")
+      assert.strictEqual((yield* site.ask("/a")).status, 200)
+    }))
+
+  it.effect("nowhere since the origin forbade that is asked for again, and may be stored then", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      serve(site, "/a", () => ({}))
+      site.file("/a", { headers: { "cache-control": "no-store" } })
+      yield* site.ask("/a")
+      serve(site, "/a", () => ({}))
+      assert.strictEqual(yield* storyOf(site), "spillway; fwd=bypass; detail=NO_STORE")
+      yield* site.ask("/a", { method: "PUT", body: "a" })
+      assert.strictEqual(yield* storyOf(site), "spillway; fwd=uri-miss; stored")
+    }))
+})

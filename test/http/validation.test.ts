@@ -1,0 +1,207 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { TestClock } from "effect/testing"
+import { story } from "../support/cacheStatus.ts"
+import { bytes, maxAge, otherBytes, SIZE, start, withTime } from "./Site.ts"
+import { CHUNK_BYTES } from "./TestProxy.ts"
+
+describe("validation", () => {
+  it.effect("§4.3.1 sends the ETag, and §4.3.3 a 304 has what is stored used again", () =>
+    Effect.gen(function*() {
+      const { ask, file, origin, seen } = yield* start()
+      file("/a")
+      yield* ask("/a")
+      yield* TestClock.adjust("61 seconds")
+      const again = yield* ask("/a")
+      assert.strictEqual(again.status, 200)
+      assert.isTrue(again.body.equals(bytes))
+      assert.strictEqual(story(again.headers), "spillway; fwd=stale; fwd-status=304")
+      const [, second] = seen("/a")
+      assert.strictEqual(second!.headers["if-none-match"], "\"v1\"")
+      assert.strictEqual(origin.bodyBytes(), SIZE)
+    }))
+
+  it.effect("§4.3.1 sends Last-Modified where there is no strong ETag", () =>
+    Effect.gen(function*() {
+      const { ask, at, file, origin, seen } = yield* start()
+      for (const [path, etag] of [["/none", undefined!], ["/weak", "W/\"v1\""]] as const) {
+        file(path, { etag })
+        yield* ask(path)
+        yield* TestClock.adjust("61 seconds")
+        yield* ask(path)
+        assert.strictEqual(seen(path)[1]!.headers["if-modified-since"], at(-1000))
+        assert.notProperty(seen(path)[1]!.headers, "if-none-match")
+      }
+      assert.strictEqual(origin.bodyBytes(), 2 * SIZE)
+    }))
+
+  it.effect("§4.3.4 one 304 refreshes every chunk of a file", () =>
+    Effect.gen(function*() {
+      const { ask, file, seen } = yield* start()
+      file("/a")
+      yield* ask("/a")
+      yield* TestClock.adjust("61 seconds")
+      const range = `bytes=${2 * CHUNK_BYTES}-${2 * CHUNK_BYTES + 9}`
+      assert.strictEqual((yield* ask("/a", { headers: { range } })).status, 206)
+      assert.strictEqual(seen("/a").length, 2)
+      for (let start = 0; start < SIZE; start += CHUNK_BYTES) {
+        const answer = yield* ask("/a", { headers: { range: `bytes=${start}-${start + 99}` } })
+        assert.isTrue(answer.body.equals(bytes.subarray(start, start + 100)))
+        assert.strictEqual(story(answer.headers), "spillway; hit")
+      }
+      assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
+      assert.strictEqual(seen("/a").length, 2)
+    }))
+
+  it.effect("§4.3.4 many viewers of a stale file cost one request", () =>
+    Effect.gen(function*() {
+      const { ask, file, seen } = yield* start()
+      file("/a")
+      yield* ask("/a")
+      yield* TestClock.adjust("61 seconds")
+      const answers = yield* Effect.all(Array.from({ length: 8 }, () => ask("/a")), { concurrency: "unbounded" })
+      for (const { body } of answers) assert.isTrue(body.equals(bytes))
+      assert.strictEqual(seen("/a").length, 2)
+    }))
+
+  it.effect("§3.2 a 304 brings new fields, for as long as they last, and no others about the bytes", () =>
+    Effect.gen(function*() {
+      const { ask, answer, at, file, seen } = yield* start()
+      file("/a", { headers: { ...maxAge(60), "x-old": "kept", "x-own": "1", "content-language": "en" } })
+      yield* ask("/a")
+      yield* TestClock.adjust("61 seconds")
+      answer("/a", () => ({
+        status: 304,
+        headers: {
+          ...maxAge(600),
+          "x-own": "2",
+          "x-hop": "1",
+          "connection": "x-hop",
+          "etag": "\"v1\"",
+          "content-type": "text/plain",
+          "content-encoding": "gzip",
+          "content-range": "bytes 0-9/10",
+          "set-cookie": "session=1"
+        }
+      }))
+      yield* ask("/a")
+      yield* TestClock.adjust("599 seconds")
+      const { body, headers } = yield* ask("/a")
+      assert.strictEqual(story(headers), "spillway; hit")
+      assert.isTrue(body.equals(bytes))
+      assert.strictEqual(headers["cache-control"], "max-age=600")
+      assert.strictEqual(headers["x-own"], "2")
+      assert.strictEqual(headers["x-old"], "kept")
+      assert.strictEqual(headers["content-language"], "en")
+      assert.strictEqual(headers["date"], at(61))
+      assert.strictEqual(headers["age"], "599")
+      assert.strictEqual(headers["content-type"], "video/mp4")
+      assert.strictEqual(headers["content-length"], String(SIZE))
+      for (const name of ["x-hop", "content-encoding", "content-range", "set-cookie"]) assert.notProperty(headers, name)
+      assert.strictEqual(seen("/a").length, 2)
+    }))
+
+  it.effect.each(["GET", "HEAD"])(
+    "§4.3.4 a 304 that names another ETag is not believed: %s",
+    (method) =>
+      Effect.gen(function*() {
+        const { ask, answer, file, seen } = yield* start()
+        file("/a")
+        yield* ask("/a")
+        yield* TestClock.adjust("61 seconds")
+        answer("/a", ({ headers }) =>
+          "if-none-match" in headers
+            ? { status: 304, headers: { ...maxAge(60), "etag": "\"v2\"" } }
+            : { headers: { ...maxAge(60), "etag": "\"v2\"" }, body: otherBytes })
+        const answered = yield* ask("/a", { method })
+        assert.strictEqual(answered.status, 200)
+        assert.strictEqual(answered.headers["etag"], "\"v2\"")
+        assert.strictEqual(seen("/a").length, 3)
+        assert.isTrue((yield* ask("/a")).body.equals(otherBytes))
+      })
+  )
+
+  it.effect("§3 a 304 that says private or no-store ends the use of what is stored", () =>
+    Effect.gen(function*() {
+      const { ask, answer, file } = yield* start()
+      for (const [detail, directive] of [["PRIVATE", "private"], ["NO_STORE", "no-store"]] as const) {
+        const path = `/${directive}`
+        file(path)
+        yield* ask(path)
+        yield* TestClock.adjust("61 seconds")
+        const headers = { "etag": "\"v1\"", ...maxAge(60, directive) }
+        answer(path, (request) =>
+          "if-none-match" in request.headers
+            ? { status: 304, headers }
+            : { headers, body: `for ${String(request.headers["cookie"])}` })
+        for (const cookie of ["a", "b"]) {
+          const { body, headers } = yield* ask(path, { headers: { cookie } })
+          assert.strictEqual(body.toString(), `for ${cookie}`)
+          assert.strictEqual(story(headers), `spillway; fwd=bypass; detail=${detail}`)
+        }
+      }
+    }))
+
+  it.effect("§4.3.3 another file replaces what is stored, and nothing of the two is mixed", () =>
+    Effect.gen(function*() {
+      const { ask, file, seen } = yield* start()
+      file("/a")
+      yield* ask("/a")
+      yield* TestClock.adjust("61 seconds")
+      file("/a", { bytes: otherBytes, etag: "\"v2\"" })
+      const range = `bytes=${CHUNK_BYTES}-${CHUNK_BYTES + 9}`
+      const part = yield* ask("/a", { headers: { range } })
+      assert.isTrue(part.body.equals(otherBytes.subarray(CHUNK_BYTES, CHUNK_BYTES + 10)))
+      assert.strictEqual(story(part.headers), "spillway; fwd=stale; stored")
+      assert.isTrue((yield* ask("/a")).body.equals(otherBytes))
+      assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
+      assert.isAtMost(seen("/a").length, 4)
+    }))
+
+  it.effect("§4.3.3 an answer that is not to be stored is for its viewer, and ends the use of what was stored", () =>
+    Effect.gen(function*() {
+      const { ask, file, origin } = yield* start()
+      file("/a")
+      yield* ask("/a")
+      yield* TestClock.adjust("61 seconds")
+      file("/a", { bytes: otherBytes, etag: "\"v2\"", headers: { "cache-control": "private" } })
+      assert.isTrue((yield* ask("/a")).body.equals(otherBytes))
+      yield* TestClock.adjust("2 minutes")
+      yield* origin.close
+      assert.strictEqual((yield* withTime(ask("/a"))).status, 502)
+    }))
+
+  it.effect("§4.3.5 an answer to HEAD with the same ETag refreshes the file", () =>
+    Effect.gen(function*() {
+      const { ask, answer, file, seen } = yield* start()
+      file("/a", { headers: { ...maxAge(60), "x-own": "1" } })
+      yield* ask("/a")
+      yield* TestClock.adjust("61 seconds")
+      answer("/a", () => ({ headers: { ...maxAge(60), "etag": "\"v1\"", "x-own": "2" }, body: bytes }))
+      yield* ask("/a", { method: "HEAD" })
+      const { body, headers } = yield* ask("/a")
+      assert.strictEqual(story(headers), "spillway; hit")
+      assert.strictEqual(headers["x-own"], "2")
+      assert.isTrue(body.equals(bytes))
+      assert.deepStrictEqual(seen("/a").map(({ method }) => method), ["GET", "HEAD"])
+    }))
+
+  const changes = [["ETag", "\"v2\"", otherBytes], ["length", "\"v1\"", otherBytes.subarray(1)]] as const
+
+  it.effect.each(changes)(
+    "§4.3.5 an answer to HEAD with another %s ends the use of the file",
+    ([, etag, body]) =>
+      Effect.gen(function*() {
+        const { ask, answer, file, seen } = yield* start()
+        file("/a")
+        yield* ask("/a")
+        yield* TestClock.adjust("61 seconds")
+        answer("/a", () => ({ headers: { ...maxAge(60), etag }, body }))
+        yield* ask("/a", { method: "HEAD" })
+        const answered = yield* ask("/a")
+        assert.strictEqual(answered.headers["etag"], etag)
+        assert.isTrue(answered.body.equals(body))
+        assert.deepStrictEqual(seen("/a").map(({ method }) => method), ["GET", "HEAD", "GET"])
+      })
+  )
+})

@@ -1,0 +1,179 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
+import { story } from "../support/cacheStatus.ts"
+import { makeGate, maxAge, type Site, start, until } from "./Site.ts"
+
+const language = (name: string) => ({ headers: { "accept-language": name } })
+
+/** Has `/a` answered in the language that is asked for. */
+const serveLanguages = (site: Site, fields: Record<string, string> = {}, opened: Promise<void> = Promise.resolve()) =>
+  site.answer("/a", async ({ headers }) => {
+    await opened
+    const wanted = headers["accept-language"] ?? "none"
+    const etag = `"${wanted}"`
+    const fieldsOf = { ...maxAge(60), "vary": "Accept-Language", "content-language": wanted, etag, ...fields }
+    return headers["if-none-match"] === etag
+      ? { status: 304, headers: fieldsOf }
+      : { headers: fieldsOf, body: `in ${wanted}` }
+  })
+
+describe("Vary", () => {
+  it.effect("§4.1 has variants kept beside each other", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      serveLanguages(site)
+      const stories: Array<string> = []
+      for (const name of ["de", "fr", "en", "de", "fr", "en"]) {
+        const { body, headers } = yield* site.ask("/a", language(name))
+        assert.strictEqual(body.toString(), `in ${name}`)
+        assert.strictEqual(headers["vary"], "Accept-Language")
+        assert.strictEqual(headers["content-language"], name)
+        stories.push(story(headers))
+      }
+      assert.deepStrictEqual(stories, [
+        "spillway; fwd=uri-miss; stored",
+        "spillway; fwd=vary-miss; stored",
+        "spillway; fwd=vary-miss; stored",
+        ...Array.from({ length: 3 }, () => "spillway; hit")
+      ])
+      assert.strictEqual(site.seen("/a").length, 3)
+    }))
+
+  it.effect("§4.1 takes a field that is absent for none that is there, and white space for nothing", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      serveLanguages(site)
+      yield* site.ask("/a", language("de"))
+      const none = yield* site.ask("/a")
+      assert.strictEqual(none.body.toString(), "in none")
+      assert.strictEqual(story(none.headers), "spillway; fwd=vary-miss; stored")
+      assert.strictEqual(story((yield* site.ask("/a", language("  de  "))).headers), "spillway; hit")
+    }))
+
+  it.effect("§4.1 of several fields takes them in any order and case", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      let requests = 0
+      site.answer("/a", () => ({
+        headers: { ...maxAge(60), "etag": "\"v1\"", "vary": requests++ % 2 === 0 ? "X-A, X-B" : "x-b,x-a" },
+        body: "abc"
+      }))
+      yield* site.ask("/a", { headers: { "x-a": "1", "x-b": "2" } })
+      yield* site.ask("/a", { headers: { "x-a": "2", "x-b": "1" } })
+      assert.strictEqual(site.seen("/a").length, 2)
+      for (const [a, b] of [["1", "2"], ["2", "1"]] as const) {
+        assert.strictEqual(story((yield* site.ask("/a", { headers: { "x-a": a, "x-b": b } })).headers), "spillway; hit")
+      }
+    }))
+
+  it.effect("§4.3.1 has each variant validated by its own ETag", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      serveLanguages(site)
+      yield* site.ask("/a", language("de"))
+      yield* site.ask("/a", language("fr"))
+      yield* TestClock.adjust("61 seconds")
+      for (const name of ["fr", "de"]) {
+        const { body, headers } = yield* site.ask("/a", language(name))
+        assert.strictEqual(body.toString(), `in ${name}`)
+        assert.strictEqual(story(headers), "spillway; fwd=stale; fwd-status=304")
+        assert.strictEqual(site.seen("/a").at(-1)!.headers["if-none-match"], `"${name}"`)
+      }
+    }))
+
+  it.effect("§4.1 gives those who waited for one variant their own", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      const gate = makeGate()
+      serveLanguages(site, {}, gate.opened)
+      site.file("/ping")
+      const names = ["de", "fr", "de", "en", "fr"]
+      const viewers: Array<Fiber.Fiber<string, Error>> = []
+      for (const name of names) {
+        const viewer = site.ask("/a", language(name)).pipe(Effect.map(({ body }) => body.toString()))
+        viewers.push(yield* Effect.forkChild(viewer))
+        // What was sent before this has been read when it is answered.
+        yield* site.ask("/ping")
+      }
+      yield* until("the request", () => site.seen("/a").length > 0)
+      assert.strictEqual(site.seen("/a").length, 1)
+      gate.open()
+      for (const [i, name] of names.entries()) assert.strictEqual(yield* Fiber.join(viewers[i]!), `in ${name}`)
+      assert.strictEqual(site.seen("/a").length, 3)
+    }))
+
+  it.effect("§4.1 gives those who waited for an answer that is no file their own", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      const gate = makeGate()
+      site.answer("/a", async ({ headers }) => {
+        await gate.opened
+        return { status: 404, headers: { vary: "Accept-Language" }, body: `none in ${headers["accept-language"]}` }
+      })
+      site.file("/ping")
+      const first = yield* Effect.forkChild(site.ask("/a", language("de")))
+      yield* site.ask("/ping")
+      const second = yield* Effect.forkChild(site.ask("/a", language("fr")))
+      yield* site.ask("/ping")
+      yield* until("the request", () => site.seen("/a").length > 0)
+      gate.open()
+      assert.strictEqual((yield* Fiber.join(first)).body.toString(), "none in de")
+      assert.strictEqual((yield* Fiber.join(second)).body.toString(), "none in fr")
+    }))
+
+  it.effect("§4.1 an answer that is no file, and varies, is not kept", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      site.answer("/a", ({ headers }) => ({
+        status: 404,
+        headers: { ...maxAge(60), vary: "Accept-Language" },
+        body: `none in ${headers["accept-language"]}`
+      }))
+      for (const name of ["de", "fr"]) {
+        assert.strictEqual((yield* site.ask("/a", language(name))).body.toString(), `none in ${name}`)
+      }
+    }))
+
+  const personal = [["*", "*"], ["Cookie", "Origin, Cookie"], ["Authorization", "Authorization"], [
+    "more than 8 fields",
+    "a, b, c, d, e, f, g, h, i"
+  ]] as const
+
+  it.effect.each(personal)("§4.1 %s has nothing kept", ([, vary]) =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      site.answer("/a", ({ headers }) => ({
+        headers: { ...maxAge(60), "etag": "\"v1\"", vary },
+        body: `for ${headers["cookie"] ?? headers["authorization"] ?? "nobody"}`
+      }))
+      for (const cookie of ["a", "b", "a"]) {
+        const { body, headers } = yield* site.ask("/a", { headers: { cookie } })
+        assert.strictEqual(body.toString(), `for ${cookie}`)
+        assert.strictEqual(story(headers), "spillway; fwd=bypass; detail=VARY")
+      }
+    }))
+
+  it.effect("RFC 9110 §12.5.3 Accept-Encoding is asked for as identity, and makes no variants", () =>
+    Effect.gen(function*() {
+      const { ask, file, seen } = yield* start()
+      file("/a", { headers: { ...maxAge(60), "vary": "Accept-Encoding" } })
+      for (const encoding of ["gzip", "br", "identity"]) {
+        const { headers } = yield* ask("/a", { headers: { "accept-encoding": encoding } })
+        assert.strictEqual(headers["vary"], "Accept-Encoding")
+      }
+      assert.strictEqual(seen("/a").length, 1)
+      assert.strictEqual(seen("/a")[0]!.headers["accept-encoding"], "identity")
+    }))
+
+  it.effect("RFC 9110 §8.4 what is encoded all the same is passed on, and not kept", () =>
+    Effect.gen(function*() {
+      const { ask, file } = yield* start()
+      file("/a", { headers: { ...maxAge(60), "content-encoding": "gzip" } })
+      for (let i = 0; i < 2; i++) {
+        const { headers } = yield* ask("/a", { headers: { "accept-encoding": "gzip" } })
+        assert.strictEqual(headers["content-encoding"], "gzip")
+        assert.strictEqual(story(headers), "spillway; fwd=bypass; detail=ENCODED")
+      }
+    }))
+})
