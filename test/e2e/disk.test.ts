@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import * as Fs from "node:fs"
+import { story } from "../support/cacheStatus.ts"
 import {
   chunkFiles,
   type Disk,
@@ -50,7 +51,7 @@ const seesWhole = Effect.fnUntraced(function*(program: Program, origin: TestOrig
   assert.strictEqual(headers["content-length"], String(bytes.length))
   assert.strictEqual(size, bytes.length)
   assert.strictEqual(hash, sha256(bytes))
-  return headers["cache-status"]
+  return story(headers)
 })
 
 /** Once for the cause, not once for each chunk. */

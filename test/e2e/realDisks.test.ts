@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope } from "effect"
 import * as Fs from "node:fs"
+import { story } from "../support/cacheStatus.ts"
 import { chunkFiles, ordinaryUser, setWritable, takeAllRoom, usedBytes } from "../support/disks.ts"
 import {
   eventually,
@@ -60,7 +61,7 @@ const seesWhole = Effect.fnUntraced(function*(program: Program, origin: TestOrig
   assert.strictEqual(seen.status, 200)
   assert.strictEqual(seen.size, bytes.length)
   assert.strictEqual(seen.sha256, sha256(bytes))
-  return seen.headers["cache-status"]
+  return story(seen.headers)
 })
 
 /** Starts to read `path` at `from`: the bytes before `to` at once, the rest is the effect that is returned. */
