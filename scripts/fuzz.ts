@@ -11,7 +11,7 @@ import { makeTestOrigin } from "../test/support/TestOrigin.ts"
 
 /**
  * Plays seeds against the real program, as a child process, until one fails. `--seeds N` how many, `--from S` the first,
- * `--seed S` that one only, with all that was sent and received, `--concurrency C` how many connections at a time.
+ * `--seed S` that one only, with what was sent and received, `--concurrency C` how many connections at a time.
  */
 
 const { values } = parseArgs({

@@ -68,7 +68,7 @@ interface Connection {
   dropped: number
   /** The last request. */
   request: IncomingMessage | undefined
-  /** The answers that are not sent yet, in order. One that is may be at the front until the next request comes. */
+  /** The answers that are not sent yet, in order. */
   readonly answers: Array<ServerResponse>
 }
 
@@ -184,6 +184,7 @@ export class GuardedServer extends Server {
       // The timer runs once.
       else socket.setTimeout(idleTimeout)
     })
+    // Node would answer by itself, whatever else is wrong with the request.
     this.on("checkExpectation", (_, response) => {
       response.writeHead(417, { "content-length": "0" })
       response.end()
@@ -225,11 +226,9 @@ export class GuardedServer extends Server {
    */
   #fail(error: NodeJS.ErrnoException, socket: Socket): void {
     const connection = this.#connections.get(socket)
-    if (connection === undefined || !socket.writable || socket.errored !== null) return void socket.destroy()
+    if (connection === undefined || socket.errored !== null) return void socket.destroy()
     if (connection.isClosing) return this.#drop(socket, connection)
     connection.isClosing = true
-    // What follows `Connection: close` is nobody's request (RFC 9112 §9.6).
-    if (error.code === "HPE_CLOSED_CONNECTION") return
     const { answers, request } = connection
     const last = answers.at(-1)
     const isOfBody = request?.complete === false
@@ -312,7 +311,6 @@ export class GuardedServer extends Server {
       this.#drop(socket, connection)
       return true
     }
-    while (answers.length > 0 && answers[0]!.writableFinished) answers.shift()
     if (answers.length >= MAX_PIPELINED) {
       // The viewer asks again for what was not answered when the connection ends (RFC 9112 §9.3.2).
       connection.isClosing = true

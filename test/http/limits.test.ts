@@ -199,6 +199,19 @@ describe("connections", () => {
       for (const viewer of viewers) assert.deepStrictEqual(statuses(viewer.received()), [200])
     }))
 
+  it.live("do not give way while their first request arrives", () =>
+    Effect.gen(function*() {
+      const { port } = yield* start({ maxConnections: 1 })
+      const viewer = yield* openRaw(port)
+      const text = last("/a")
+      viewer.send(text.slice(0, 20))
+      yield* pass(50)
+      assert.deepStrictEqual(statuses(yield* exchange(port, last("/a"))), [503])
+      viewer.send(text.slice(20))
+      yield* viewer.closed
+      assert.deepStrictEqual(statuses(viewer.received()), [200])
+    }))
+
   it.live("do not give way while a request is under way on them", () =>
     Effect.gen(function*() {
       const { port } = yield* start({ maxConnections: 1 })
@@ -235,7 +248,8 @@ describe("what comes in by one connection", () => {
         ["Host: a:80a", 400],
         ["Host: [::1", 400],
         ["Host: a\r\nHost: a", 400],
-        ["Host: a\r\nHOST: b", 400]
+        ["Host: a\r\nHOST: b", 400],
+        ["Host: a\r\nHost: b\r\nExpect: x", 400]
       ]
       for (const [host, status] of hosts) {
         const received = yield* exchange(port, `GET /a HTTP/1.1\r\n${host}\r\nConnection: close\r\n\r\n`)
@@ -342,6 +356,33 @@ describe("pipelined requests", () => {
       yield* gate.open
       yield* viewer.closed
       assert.deepStrictEqual(statuses(viewer.received()), [200, 404, 400])
+    }))
+
+  it.live("are answered in their order, also those whose expectation nobody meets", () =>
+    Effect.gen(function*() {
+      const { gate, viewer } = yield* late
+      viewer.send(`${request("/late") + request("/a", "Expect: 200-ok")}nonsense\r\n\r\n`)
+      yield* pass(100)
+      yield* gate.open
+      yield* viewer.closed
+      assert.deepStrictEqual(statuses(viewer.received()), [200, 417, 400])
+    }))
+
+  it.live("end at once for whoever goes on and on behind the last", () =>
+    Effect.gen(function*() {
+      const { port, viewer } = yield* late
+      viewer.send(request("/late").repeat(17 + 300))
+      yield* viewer.closed
+      const another = yield* openRaw(port)
+      another.socket.setNoDelay()
+      another.send(request("/late"))
+      // A piece at a time is found malformed.
+      for (let i = 0; i < 400 && !another.isClosed(); i++) {
+        another.send("nonsense\r\n\r\n")
+        yield* pass(2)
+      }
+      yield* another.closed
+      assert.strictEqual(viewer.received() + another.received(), "")
     }))
 
   it.live("are answered once, though a body turns out to be malformed after the answer", () =>
