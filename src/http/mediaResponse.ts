@@ -49,6 +49,7 @@ const failureHeaders = (headers: HeaderFields): Record<string, string> =>
 
 /** What the cache did for a response of `code`. */
 const toldStatus = ({ status }: Media, code: number, hasBody: boolean): CacheStatus.CacheStatus => {
+  if (status.hit) return status
   const { collapsed: _, fwd, fwdStatus, stored: _1, ...told } = status
   // What needs no asking needs none of its bytes where there is no body.
   if (!hasBody && (fwd === "miss" || fwd === "partial")) return { ...told, hit: true }
@@ -77,21 +78,24 @@ const headOf = (
     : 200
   const hasBody = status < 300 && request.method === "GET"
   const seconds = Math.floor(age(freshness, clock.currentTimeMillisUnsafe()) / 1000)
-  const own: Record<string, string> = {
-    "accept-ranges": "bytes",
-    "cache-status": CacheStatus.append(headers["cache-status"], toldStatus(opened, status, hasBody)),
-    // By an `Age` it is seen that an answer is not the origin's own (RFC 9111 §5.1).
-    ...((seconds > 0 || !isOfNow(opened)) && { age: String(seconds) })
+  // One object, filled in place: this is done for every answer.
+  const told: Record<string, string> = status === 304
+    ? notModifiedHeaders(headers)
+    : status >= 400
+    ? failureHeaders(headers)
+    : { ...headers }
+  told["accept-ranges"] = "bytes"
+  told["cache-status"] = CacheStatus.append(headers["cache-status"], toldStatus(opened, status, hasBody))
+  // By an `Age` it is seen that an answer is not the origin's own (RFC 9111 §5.1).
+  if (seconds > 0 || !isOfNow(opened)) told["age"] = String(seconds)
+  if (status === 416) {
+    told["content-range"] = formatUnsatisfied(size)
+    told["content-length"] = "0"
+  } else if (status < 300 && first !== undefined) {
+    told["content-length"] = String(first.range.end - first.range.start)
+    if (isPartial) told["content-range"] = formatContentRange(first.range, size)
   }
-  if (status === 304) return { status, headers: { ...notModifiedHeaders(headers), ...own }, hasBody }
-  if (status === 412) return { status, headers: { ...failureHeaders(headers), ...own }, hasBody }
-  if (first === undefined) {
-    const range = { "content-range": formatUnsatisfied(size), "content-length": "0" }
-    return { status, headers: { ...failureHeaders(headers), ...own, ...range }, hasBody }
-  }
-  const range = { "content-length": String(first.range.end - first.range.start) }
-  const partial = isPartial ? { "content-range": formatContentRange(first.range, size) } : {}
-  return { status, headers: { ...headers, ...own, ...range, ...partial }, hasBody }
+  return { status, headers: told, hasBody }
 }
 
 /** The response where all that it takes is at hand. */

@@ -286,11 +286,14 @@ const make = Effect.gen(function*() {
       const { isPartial, ranges } = rangesOf(representation, request)
       const [range] = ranges
       if (ranges.length > 1) return undefined
-      // Whether the bytes are there comes first: the status of what is not would be found out twice.
       const bytes = range === undefined ? new Uint8Array() : inMemory(representation, range)
       if (bytes === undefined) return undefined
       const parts = range === undefined ? [] : [{ range, bytes }]
-      const status = statusOf({ _tag: "Current", entry, means: "fresh" }, ranges)
+      const status = {
+        hit: true,
+        ttl: ttlSeconds(entry.freshness, clock.currentTimeMillisUnsafe()),
+        key: representation.resource
+      }
       return { _tag: "Media", entry, parts, isPartial, means: "fresh", status }
     },
     open: Effect.fnUntraced(function*(request) {
