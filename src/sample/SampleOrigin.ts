@@ -124,4 +124,4 @@ export const start = Effect.gen(function*() {
 export const instructions = (address: string): string =>
   `  open   ${address}/            a page with a video that plays and seeks through the cache
   try    curl -s -o /dev/null -D - ${address}/large.bin
-         twice: the first answer says "Cache-Status: spillway; fwd=miss; stored", the second one "spillway; hit"`
+         twice: the first answer says "Cache-Status: spillway; fwd=uri-miss; stored", the second one "spillway; hit"`
