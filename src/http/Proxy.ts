@@ -16,10 +16,26 @@ import { LOCATE_MILLIS, OriginResolver } from "../services/OriginResolver.ts"
 import { Admin, PREFIX } from "./Admin.ts"
 import { beginBody } from "./beginBody.ts"
 import { Limits } from "./Limits.ts"
-import { answer, isOfNow, respond, respondNow, type Response, verdictOf } from "./mediaResponse.ts"
+import {
+  answer,
+  isOfNow,
+  promptly,
+  type PromptResponse,
+  respond,
+  type Response,
+  toResponse,
+  verdictOf
+} from "./mediaResponse.ts"
 import { anonymous, foreign, isNamed } from "./namedUrl.ts"
 
 type Request = HttpServerRequest.HttpServerRequest
+
+/** What of a request tells whether it can be answered at once. */
+export interface Asked {
+  readonly method: string
+  readonly url: string
+  readonly headers: HeaderFields
+}
 
 /** Answers a request; never fails. */
 export type Handler = Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest | Scope.Scope>
@@ -30,6 +46,8 @@ export type Handler = Effect.Effect<Response, never, HttpServerRequest.HttpServe
  */
 export class Proxy extends Context.Service<Proxy, {
   readonly handler: Handler
+  /** What `handler` would answer where that takes no waiting, as most requests do; `undefined` for all others. */
+  readonly answerNow: (request: Asked) => PromptResponse | undefined
 }>()("spillway/http/Proxy") {
   static readonly layer: Layer.Layer<Proxy, never, Admin | Limits | Lookup | MediaStream | Origin | OriginResolver> =
     Layer.effect(
@@ -78,6 +96,8 @@ const MAX_PASSES = 8
 
 /** How often `via` (RFC 9110 §7.6.3) names a Spillway. */
 const passes = (via: string): number => via.split(",").filter((hop) => hop.trim() === VIA).length
+
+const isCircling = (via: string | undefined): boolean => via !== undefined && passes(via) > MAX_PASSES
 
 /** Fields of a request that are Spillway's own business on the way to the origin. */
 const ofTheHop = new Set(["host", "expect", "accept-encoding"])
@@ -260,29 +280,35 @@ const make = Effect.gen(function*() {
   })
 
   /** More ranges than are allowed are none that could be satisfied. */
-  const rangesOf = ({ headers, method }: Request) => {
+  const rangesOf = ({ headers, method }: Asked) => {
     const ranges = method === "GET" ? parseRanges(headers["range"]) : undefined
     return ranges === "TooMany" ? [] : ranges
   }
 
-  const mediaRequestOf = (resource: Resource, request: Request, fields: HeaderFields) => ({
+  const mediaRequestOf = (resource: Resource, request: Asked) => ({
     resource,
     ranges: rangesOf(request),
     ifRange: request.headers["if-range"],
-    directives: requestDirectives(request.headers),
-    source: sourceOf(resource, request, fields)
+    directives: requestDirectives(request.headers)
   })
 
-  /** The answer where that takes no waiting, which most do: everything else is left to `get`. */
-  const getNow = (resource: Resource, request: Request): Response | undefined => {
+  /** Everything else is left to `get`. */
+  const getNow = (resource: Resource, request: Asked): PromptResponse | undefined => {
     if (request.method !== "GET") return undefined
-    const opened = media.openNow(mediaRequestOf(resource, request, request.headers))
-    if (opened === undefined || verdictOf(opened, request.headers) === "Failed") return undefined
-    return respondNow(opened, request, clock)
+    const hit = media.openNow(mediaRequestOf(resource, request), request.headers)
+    return hit === undefined || verdictOf(hit, request.headers) === "Failed" ? undefined : promptly(hit, request, clock)
+  }
+
+  const answerNow = (request: Asked): PromptResponse | undefined => {
+    const { headers, url } = request
+    if (isCircling(headers["via"]) || url.startsWith(PREFIX)) return undefined
+    const resource = resolver.identify({ target: url, headers })
+    return "status" in resource ? undefined : getNow(resource, request)
   }
 
   const get = Effect.fnUntraced(function*(resource: Resource, request: Request) {
-    const mediaRequest = mediaRequestOf(resource, request, endToEnd(request.headers, ofTheViewer))
+    const source = sourceOf(resource, request, endToEnd(request.headers, ofTheViewer))
+    const mediaRequest = { ...mediaRequestOf(resource, request), source }
     const { directives } = mediaRequest
     const open = request.method === "HEAD" ? media.head : media.open
     const isUnstored = directives?.noStore === true && !directives.onlyIfCached
@@ -317,12 +343,14 @@ const make = Effect.gen(function*() {
     if ("status" in resource) return Effect.succeed(refused(resource.status, resource.reason))
     const now = getNow(resource, request)
     // The platform runs handlers to their end otherwise, though the viewer may have gone.
-    return now === undefined ? Effect.interruptible(limits.admit(fetch(resource, request))) : Effect.succeed(now)
+    return now === undefined
+      ? Effect.interruptible(limits.admit(fetch(resource, request)))
+      : Effect.succeed(toResponse(now))
   }
 
   const handle = (request: Request): Handler => {
     const { headers: { via }, method, url } = request
-    if (via !== undefined && passes(via) > MAX_PASSES) {
+    if (isCircling(via)) {
       return Effect.succeed(text(508, "This request goes in a circle", { fwd: "bypass", detail: "LOOP" }))
     }
     if (method === "TRACE" || method === "CONNECT") {
@@ -340,6 +368,7 @@ const make = Effect.gen(function*() {
   }
 
   return Proxy.of({
+    answerNow,
     handler: Effect.flatMap(HttpServerRequest.HttpServerRequest, handle).pipe(
       Effect.catchDefect((defect) =>
         Effect.as(Effect.logError("Defect while answering a request", defect), refused(500, "Internal error"))

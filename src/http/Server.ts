@@ -1,5 +1,5 @@
 import { NodeHttpServer } from "@effect/platform-node"
-import { Effect, Layer, Metric } from "effect"
+import { Context, Effect, Layer, Metric, Option } from "effect"
 import { HttpServer, type HttpServerError } from "effect/http"
 import { GuardedServer } from "./guardedServer.ts"
 import { Proxy } from "./Proxy.ts"
@@ -12,6 +12,9 @@ export interface Address {
   readonly port: number
 }
 
+/** The server of `layerNode`, which answers hits without the platform's request fiber: that costs more than the hit. */
+export class NodeServer extends Context.Service<NodeServer, GuardedServer>()("spillway/http/Server/NodeServer") {}
+
 /** How long the end of the program waits for running streams; then they are cut. */
 const DRAIN_TIMEOUT = "10 seconds"
 
@@ -23,9 +26,10 @@ const refusals = Metric.counter("spillway_connections_refused_total", {
 })
 
 /** A Node HTTP server with the bounds of `ServerConfig`. Closing it lets running responses end, for at most `DRAIN_TIMEOUT`. */
-export const layerNode = ({ host, port }: Address): Layer.Layer<HttpServer.HttpServer, HttpServerError.ServeError> =>
-  Layer.effect(
-    HttpServer.HttpServer,
+export const layerNode = (
+  { host, port }: Address
+): Layer.Layer<HttpServer.HttpServer | NodeServer, HttpServerError.ServeError> =>
+  Layer.effectContext(
     Effect.gen(function*() {
       const options = yield* ServerConfig
       const context = yield* Effect.context()
@@ -34,19 +38,24 @@ export const layerNode = ({ host, port }: Address): Layer.Layer<HttpServer.HttpS
           limit: options.maxConnections
         })
       )
-      const server = () =>
-        new GuardedServer(options, {
-          onConnections: (count) => connections.updateUnsafe(count, context),
-          onSurplus: () => {
-            refusals.updateUnsafe(1, context)
-            Effect.runForkWith(context)(warn)
-          }
-        })
-      return yield* NodeHttpServer.make(server, { host, port, gracefulShutdownTimeout: DRAIN_TIMEOUT })
+      const node = new GuardedServer(options, {
+        onConnections: (count) => connections.updateUnsafe(count, context),
+        onSurplus: () => {
+          refusals.updateUnsafe(1, context)
+          Effect.runForkWith(context)(warn)
+        }
+      })
+      const server = yield* NodeHttpServer.make(() => node, { host, port, gracefulShutdownTimeout: DRAIN_TIMEOUT })
+      return Context.make(HttpServer.HttpServer, server).pipe(Context.add(NodeServer, node))
     })
   )
 
 /** Serves the proxy on the `HttpServer` in context. */
 export const layerProxy: Layer.Layer<never, never, Proxy | HttpServer.HttpServer> = Layer.unwrap(
-  Effect.map(Proxy, ({ handler }) => HttpServer.serve(handler))
+  Effect.gen(function*() {
+    const { answerNow, handler } = yield* Proxy
+    const node = yield* Effect.serviceOption(NodeServer)
+    if (Option.isSome(node)) node.value.answerNow = answerNow
+    return HttpServer.serve(handler)
+  })
 )

@@ -3,7 +3,9 @@ import type { CacheError } from "../domain/CacheError.ts"
 import { type ChunkKey, count, keyText, span } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
 import { CacheHealth } from "./CacheHealth.ts"
+import { ChunkMap } from "./ChunkMap.ts"
 import { bytesOnDisk, ChunkStore, MANIFEST_BYTES, type StoredChunk } from "./ChunkStore.ts"
+import { Line, type Member } from "./Line.ts"
 
 /**
  * What is on the disk, and in which order it was last used: kept in memory, so that asking costs nothing. It is read from
@@ -30,7 +32,7 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   /** Waits until all that the store had at the start is entered. */
   readonly loaded: Effect.Effect<void>
   /** The chunk to evict next: superseded before current, and then least recently used. */
-  readonly oldest: () => StoredChunk | undefined
+  readonly oldest: () => ChunkKey | undefined
   /** All chunks, as of now. */
   readonly keys: () => ReadonlyArray<ChunkKey>
   /** What chunks and manifests take of the disk, in bytes. */
@@ -44,7 +46,14 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   )
 }
 
-type Queue = Map<string, StoredChunk>
+/** A chunk that is on disk, in one of the lines to be evicted. */
+interface Indexed extends Member<Indexed> {
+  readonly key: ChunkKey
+  readonly bytes: number
+  line: Line<Indexed>
+  /** Whether it was used since the store was last told. */
+  isUsed: boolean
+}
 
 /** How long to wait before the start's reading of the store is tried again after a failure. */
 const RETRY_INTERVAL = "2 seconds"
@@ -64,45 +73,43 @@ const make = Effect.gen(function*() {
   const mutex = yield* Semaphore.make(1)
   const loaded = yield* Latch.make(false)
 
-  // In the order of eviction; each Map in the order of use. `cold` is what was found at the start, the oldest first.
-  const condemned: Queue = new Map()
-  const superseded: Queue = new Map()
-  const cold: Queue = new Map()
-  const warm: Queue = new Map()
-  const queues = [condemned, superseded, cold, warm]
-  const chunksOf = new Map<string, Map<string, StoredChunk>>()
+  // In the order of eviction; each in the order of use. `cold` is what was found at the start, the oldest first.
+  const condemned = new Line<Indexed>()
+  const superseded = new Line<Indexed>()
+  const cold = new Line<Indexed>()
+  const warm = new Line<Indexed>()
+  const lines = [condemned, superseded, cold, warm]
+  const chunks = new ChunkMap<Indexed>()
   const known = new Set<string>()
   /** Chunks that were used since the store was last told. */
-  const used = new Map<string, ChunkKey>()
+  let used: Array<Indexed> = []
   let bytes = 0
 
-  const queueOf = (text: string) => queues.find((queue) => queue.has(text))
-
-  const enter = (queue: Queue, chunk: StoredChunk): void => {
-    const text = keyText(chunk.key)
-    // It has been written anew.
-    if (condemned.has(text)) remove(chunk.key)
-    if (queueOf(text) !== undefined) return
-    queue.set(text, chunk)
-    bytes += chunk.bytes
-    const siblings = chunksOf.get(chunk.key.resource)
-    if (siblings === undefined) {
-      chunksOf.set(chunk.key.resource, new Map([[text, chunk]]))
-      bytes += MANIFEST_BYTES
-    } else siblings.set(text, chunk)
+  const move = (chunk: Indexed, line: Line<Indexed>): void => {
+    chunk.line.remove(chunk)
+    line.push(chunk)
+    chunk.line = line
   }
 
   const remove = (key: ChunkKey): void => {
-    const text = keyText(key)
-    const queue = queueOf(text)
-    if (queue === undefined) return
-    bytes -= queue.get(text)!.bytes
-    queue.delete(text)
-    const siblings = chunksOf.get(key.resource)!
-    siblings.delete(text)
-    if (siblings.size > 0) return
-    chunksOf.delete(key.resource)
-    bytes -= MANIFEST_BYTES
+    const chunk = chunks.get(key)
+    if (chunk === undefined) return
+    chunk.line.remove(chunk)
+    chunks.delete(key)
+    bytes -= chunk.bytes
+    if (!chunks.hasResource(key.resource)) bytes -= MANIFEST_BYTES
+  }
+
+  const enter = (line: Line<Indexed>, { bytes: size, key }: Omit<StoredChunk, "used">): void => {
+    const before = chunks.get(key)
+    // It has been written anew.
+    if (before?.line === condemned) remove(key)
+    else if (before !== undefined) return
+    if (!chunks.hasResource(key.resource)) bytes += MANIFEST_BYTES
+    bytes += size
+    const chunk: Indexed = { key, bytes: size, line, isUsed: false, before: undefined, behind: undefined }
+    line.push(chunk)
+    chunks.set(key, chunk)
   }
 
   // The manifest tells how long the chunks are, so that nothing but a directory need be read.
@@ -114,13 +121,13 @@ const make = Effect.gen(function*() {
     for (const key of keys) {
       if (key.representation !== id || key.index >= count(size, chunkSize)) continue
       const { end, start } = span(key.index, chunkSize, size)
-      enter(warm, { key, bytes: bytesOnDisk(end - start), used: 0 })
+      enter(warm, { key, bytes: bytesOnDisk(end - start) })
     }
   })
 
   const reconcile = Effect.fnUntraced(function*(resource: string) {
     const there = new Set((yield* store.list(resource)).map(keyText))
-    for (const [text, { key }] of chunksOf.get(resource) ?? []) if (!there.has(text)) remove(key)
+    for (const { key } of chunks.of(resource)) if (!there.has(keyText(key))) remove(key)
   })
 
   // The whole store. What was loaded in the meantime is entered already, and `enter` leaves it as it is.
@@ -135,8 +142,8 @@ const make = Effect.gen(function*() {
     Stream.runCollect,
     Effect.tap((found) =>
       Effect.sync(() => {
-        const chunks = found.flatMap((options) => options.flatMap(Option.toArray))
-        for (const chunk of chunks.toSorted((a, b) => a.used - b.used)) enter(cold, chunk)
+        const stored = found.flatMap((options) => options.flatMap(Option.toArray))
+        for (const chunk of stored.toSorted((a, b) => a.used - b.used)) enter(cold, chunk)
       })
     ),
     Effect.tapError(health.report),
@@ -148,8 +155,11 @@ const make = Effect.gen(function*() {
   // The order of use is told to the store now and then, so that it survives a restart.
   yield* Effect.sleep(TOUCH_INTERVAL).pipe(
     Effect.andThen(Effect.suspend(() => {
-      const keys = [...used.values()]
-      used.clear()
+      const keys = used.map((chunk) => {
+        chunk.isUsed = false
+        return chunk.key
+      })
+      used = []
       return health.unwritable() === undefined
         ? Effect.forEach(keys, (key) => Effect.ignore(store.touch(key)), { discard: true })
         : Effect.void
@@ -160,45 +170,39 @@ const make = Effect.gen(function*() {
 
   return CacheIndex.of({
     has: (key) => {
-      const queue = queueOf(keyText(key))
-      return queue !== undefined && queue !== condemned
+      const chunk = chunks.get(key)
+      return chunk !== undefined && chunk.line !== condemned
     },
-    hasResource: (resource) => chunksOf.has(resource),
-    hasNothingOf: (resource) => loaded.isOpen() && !chunksOf.has(resource),
+    hasResource: (resource) => chunks.hasResource(resource),
+    hasNothingOf: (resource) => loaded.isOpen() && !chunks.hasResource(resource),
     touch: (key) => {
-      const text = keyText(key)
-      const queue = queueOf(text)
-      if (queue !== cold && queue !== warm) return
-      const chunk = queue.get(text)!
-      if (used.size < TOUCHES) used.set(text, key)
-      queue.delete(text)
-      warm.set(text, chunk)
+      const chunk = chunks.get(key)
+      if (chunk === undefined || chunk.line === condemned || chunk.line === superseded) return
+      if (!chunk.isUsed && used.length < TOUCHES) {
+        chunk.isUsed = true
+        used.push(chunk)
+      }
+      move(chunk, warm)
     },
-    add: (key, bytes) => enter(warm, { key, bytes, used: 0 }),
+    add: (key, bytes) => enter(warm, { key, bytes }),
     remove,
     condemn: (key) => {
-      const text = keyText(key)
-      const queue = queueOf(text)
-      const chunk = queue?.get(text)
-      if (chunk === undefined) return
-      queue!.delete(text)
-      condemned.set(text, chunk)
+      const chunk = chunks.get(key)
+      if (chunk !== undefined) move(chunk, condemned)
     },
     supersede: (resource, current) => {
-      for (const [text, chunk] of chunksOf.get(resource) ?? []) {
-        if (chunk.key.representation === current || condemned.has(text)) continue
-        queueOf(text)!.delete(text)
-        superseded.set(text, chunk)
+      for (const chunk of chunks.of(resource)) {
+        if (chunk.key.representation !== current && chunk.line !== condemned) move(chunk, superseded)
       }
     },
     load: (representation) => loaded.isOpen() ? Effect.void : load(representation),
     reconcile,
     loaded: loaded.await,
     oldest: () => {
-      for (const queue of queues) for (const chunk of queue.values()) return chunk
+      for (const line of lines) if (line.first !== undefined) return line.first.key
       return undefined
     },
-    keys: () => queues.flatMap((queue) => Array.from(queue.values(), ({ key }) => key)),
+    keys: () => lines.flatMap((line) => Array.from(line, ({ key }) => key)),
     bytes: () => bytes,
     exclusively: (change) => mutex.withPermit(change)
   })

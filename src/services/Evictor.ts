@@ -42,13 +42,11 @@ const make = Effect.gen(function*() {
     const victim = index.oldest()
     if (victim === undefined) return Effect.succeed(0)
     const before = index.bytes()
-    return store.remove(victim.key).pipe(
-      Effect.andThen(Effect.sync(() => index.remove(victim.key))),
+    return store.remove(victim).pipe(
+      Effect.andThen(Effect.sync(() => index.remove(victim))),
       // Nothing is left of the resource but its manifest.
       Effect.andThen(
-        Effect.suspend(() =>
-          index.hasResource(victim.key.resource) ? Effect.void : store.removeResource(victim.key.resource)
-        )
+        Effect.suspend(() => index.hasResource(victim.resource) ? Effect.void : store.removeResource(victim.resource))
       ),
       Effect.andThen(Effect.sync(() => before - index.bytes()))
     )

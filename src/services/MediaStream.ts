@@ -5,6 +5,7 @@ import type { CacheError } from "../domain/CacheError.ts"
 import type { CacheStatus } from "../domain/CacheStatus.ts"
 import { type ChunkKey, indexAt, span } from "../domain/Chunk.ts"
 import { ttlSeconds } from "../domain/Freshness.ts"
+import type { HeaderFields } from "../domain/Headers.ts"
 import type { OriginError } from "../domain/OriginError.ts"
 import { rangeApplies } from "../domain/Preconditions.ts"
 import type { Representation } from "../domain/Representation.ts"
@@ -53,6 +54,12 @@ export interface Media {
   readonly status: CacheStatus
 }
 
+/** What is at hand: at most one range, as pieces of chunks that nobody writes to. */
+export interface Hit extends Omit<Media, "parts"> {
+  readonly range: ByteRange | undefined
+  readonly pieces: ReadonlyArray<Uint8Array>
+}
+
 /** A `Media`, or an answer that goes past the cache. */
 export type Opened = Media | Exclude<Found, Current>
 
@@ -62,8 +69,11 @@ export type Opened = Media | Exclude<Found, Current>
  */
 export class MediaStream extends Context.Service<MediaStream, {
   readonly open: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
-  /** What `open` would return, where that can be told without waiting: the representation is fresh, the bytes in memory. */
-  readonly openNow: (request: MediaRequest) => Media | undefined
+  /**
+   * What `open` would return for a request with `fields`, where that can be told without waiting: the representation is fresh, the
+   * bytes are in memory, and few.
+   */
+  readonly openNow: (request: Omit<MediaRequest, "source">, fields: HeaderFields) => Hit | undefined
   /** The head alone: nothing is transferred for it. */
   readonly head: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
 }>()("spillway/services/MediaStream") {
@@ -73,7 +83,7 @@ export class MediaStream extends Context.Service<MediaStream, {
   )
 }
 
-/** The most that is put together from two chunks to be answered at once, in bytes. */
+/** The most of two chunks that is answered at once, in bytes. */
 const AT_ONCE_BYTES = 256 * 1024
 
 /** `DISK_FULL` for `DiskFull`, and so on. */
@@ -179,8 +189,8 @@ const make = Effect.gen(function*() {
   })
 
   /** The bytes of `range` where memory has them all: a part of a chunk, or a few bytes across two. */
-  const inMemory = (representation: Representation, range: ByteRange): Uint8Array | undefined => {
-    if (range.start === range.end) return new Uint8Array()
+  const inMemory = (representation: Representation, range: ByteRange): ReadonlyArray<Uint8Array> | undefined => {
+    if (range.start === range.end) return []
     const key = keyAt(representation, range.start)
     const { end } = span(key.index, representation.chunkSize, representation.size)
     const spansTwo = range.end > end
@@ -190,13 +200,16 @@ const make = Effect.gen(function*() {
     const chunk = cache.inMemory(key)
     if (chunk === undefined) return undefined
     const first = slice(representation, chunk, range.start, Math.min(range.end, end))
-    if (!spansTwo) return first
+    if (!spansTwo) return [first]
     const next = cache.inMemory(keyAt(representation, end))
-    return next === undefined ? undefined : Buffer.concat([first, next.subarray(0, range.end - end)])
+    return next === undefined ? undefined : [first, next.subarray(0, range.end - end)]
   }
 
-  const bytesOf = (representation: Representation, range: ByteRange, source: Source): Bytes =>
-    inMemory(representation, range) ?? begin(viewerStream(representation, range, source))
+  const bytesOf = (representation: Representation, range: ByteRange, source: Source): Bytes => {
+    const pieces = inMemory(representation, range)
+    if (pieces === undefined) return begin(viewerStream(representation, range, source))
+    return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces)
+  }
 
   const isCached = (representation: Representation, { end, start }: ByteRange): boolean => {
     for (let offset = start; offset < end; offset += representation.chunkSize) {
@@ -277,24 +290,22 @@ const make = Effect.gen(function*() {
   })
 
   return MediaStream.of({
-    openNow: (request) => {
-      const { directives, resource, source } = request
-      const fields = source?.fields ?? {}
+    openNow: (request, fields) => {
+      const { directives, resource } = request
       const entry = catalog.fresh(resource, fields, directives)
       if (entry === undefined || (fields["authorization"] !== undefined && !entry.isSharable)) return undefined
       const { representation } = entry
       const { isPartial, ranges } = rangesOf(representation, request)
       const [range] = ranges
       if (ranges.length > 1) return undefined
-      const bytes = range === undefined ? new Uint8Array() : inMemory(representation, range)
-      if (bytes === undefined) return undefined
-      const parts = range === undefined ? [] : [{ range, bytes }]
+      const pieces = range === undefined ? [] : inMemory(representation, range)
+      if (pieces === undefined) return undefined
       const status = {
         hit: true,
         ttl: ttlSeconds(entry.freshness, clock.currentTimeMillisUnsafe()),
         key: representation.resource
       }
-      return { _tag: "Media", entry, parts, isPartial, means: "fresh", status }
+      return { _tag: "Media", entry, range, pieces, isPartial, means: "fresh", status }
     },
     open: Effect.fnUntraced(function*(request) {
       const question = questionOf(request)
