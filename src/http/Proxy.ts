@@ -1,5 +1,6 @@
 import { Clock, Context, Effect, Layer, type Scope, Stream } from "effect"
 import { HttpServerRequest, HttpServerResponse } from "effect/http"
+import { IncomingMessage } from "node:http"
 import { parseRanges } from "../domain/ByteRange.ts"
 import { noCache, requestDirectives } from "../domain/CacheControl.ts"
 import * as CacheStatus from "../domain/CacheStatus.ts"
@@ -13,6 +14,7 @@ import { Lookup } from "../services/Lookup.ts"
 import { MediaStream, type Opened } from "../services/MediaStream.ts"
 import { Origin, type OriginResponse, VIA } from "../services/Origin.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../services/OriginResolver.ts"
+import { REUSED_BYTES } from "../services/Scratch.ts"
 import { Admin, PREFIX } from "./Admin.ts"
 import { beginBody } from "./beginBody.ts"
 import { Limits } from "./Limits.ts"
@@ -155,6 +157,15 @@ const maxForwards = ({ headers, method }: Request): number | undefined => {
 
 /** Methods that change nothing at the origin (RFC 9110 §9.2.1, RFC 4918, RFC 3253, RFC 5323); all others may. */
 const safe = new Set(["GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH"])
+
+/**
+ * Whether the platform asks for the next piece of a body only when all of a long one has been handed to the kernel: it waits for
+ * `drain` behind a piece that is no shorter than the mark.
+ */
+const waitsForDrain = ({ source }: Request): boolean => {
+  if (!(source instanceof IncomingMessage) || source.httpVersionMajor !== 1) return false
+  return source.socket.writableHighWaterMark <= REUSED_BYTES
+}
 
 const make = Effect.gen(function*() {
   const media = yield* MediaStream
@@ -308,7 +319,7 @@ const make = Effect.gen(function*() {
 
   const get = Effect.fnUntraced(function*(resource: Resource, request: Request) {
     const source = sourceOf(resource, request, endToEnd(request.headers, ofTheViewer))
-    const mediaRequest = { ...mediaRequestOf(resource, request), source }
+    const mediaRequest = { ...mediaRequestOf(resource, request), source, reuses: waitsForDrain(request) }
     const { directives } = mediaRequest
     const open = request.method === "HEAD" ? media.head : media.open
     const isUnstored = directives?.noStore === true && !directives.onlyIfCached

@@ -18,6 +18,8 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly hasNothingOf: (resource: string) => boolean
   /** Counts as a use. */
   readonly touch: (key: ChunkKey) => void
+  /** How often a chunk was used lately: older uses count for half, and for half again, with every `ERA_USES` of all chunks. */
+  readonly uses: (key: ChunkKey) => number
   /** Enters a chunk that was written just now. */
   readonly add: (key: ChunkKey, bytes: number) => void
   readonly remove: (key: ChunkKey) => void
@@ -53,6 +55,9 @@ interface Indexed extends Member<Indexed> {
   line: Line<Indexed>
   /** Whether it was used since the store was last told. */
   isUsed: boolean
+  /** How often it was used, as of `era`. */
+  uses: number
+  era: number
 }
 
 /** How long to wait before the start's reading of the store is tried again after a failure. */
@@ -66,6 +71,9 @@ const TOUCH_INTERVAL = "1 minute"
 
 /** How many chunks it is told of at a time; the order of others is lost at the end of the process. */
 const TOUCHES = 10_000
+
+/** How many uses of chunks make an era. */
+const ERA_USES = 65_536
 
 const make = Effect.gen(function*() {
   const store = yield* ChunkStore
@@ -83,6 +91,7 @@ const make = Effect.gen(function*() {
   const known = new Set<string>()
   /** Chunks that were used since the store was last told. */
   let used: Array<Indexed> = []
+  let touches = 0
   let bytes = 0
 
   const move = (chunk: Indexed, line: Line<Indexed>): void => {
@@ -90,6 +99,10 @@ const make = Effect.gen(function*() {
     line.push(chunk)
     chunk.line = line
   }
+
+  const eraNow = (): number => Math.floor(touches / ERA_USES)
+
+  const usesOf = ({ era, uses }: Indexed): number => uses / 2 ** (eraNow() - era)
 
   const remove = (key: ChunkKey): void => {
     const chunk = chunks.get(key)
@@ -107,7 +120,16 @@ const make = Effect.gen(function*() {
     else if (before !== undefined) return
     if (!chunks.hasResource(key.resource)) bytes += MANIFEST_BYTES
     bytes += size
-    const chunk: Indexed = { key, bytes: size, line, isUsed: false, before: undefined, behind: undefined }
+    const chunk: Indexed = {
+      key,
+      bytes: size,
+      line,
+      isUsed: false,
+      uses: 0,
+      era: 0,
+      before: undefined,
+      behind: undefined
+    }
     line.push(chunk)
     chunks.set(key, chunk)
   }
@@ -183,6 +205,13 @@ const make = Effect.gen(function*() {
         used.push(chunk)
       }
       move(chunk, warm)
+      touches += 1
+      chunk.uses = usesOf(chunk) + 1
+      chunk.era = eraNow()
+    },
+    uses: (key) => {
+      const chunk = chunks.get(key)
+      return chunk === undefined ? 0 : usesOf(chunk)
     },
     add: (key, bytes) => enter(warm, { key, bytes }),
     remove,

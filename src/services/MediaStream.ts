@@ -16,6 +16,7 @@ import { ChunkCache } from "./ChunkCache.ts"
 import { Downloader } from "./Downloader.ts"
 import type { Current, Found, Means } from "./Found.ts"
 import { Lookup } from "./Lookup.ts"
+import * as Scratch from "./Scratch.ts"
 
 /** What a viewer asks of a resource. */
 export interface MediaRequest {
@@ -28,6 +29,8 @@ export interface MediaRequest {
   readonly directives?: RequestDirectives | undefined
   /** Where the bytes are to be had, with the viewer's fields; without it, at the URL of the resource. */
   readonly source?: Source
+  /** Whoever takes the bytes has done with a piece of `REUSED_BYTES` or more when it asks for the next: that may overwrite it. */
+  readonly reuses?: boolean
 }
 
 /**
@@ -112,7 +115,7 @@ const make = Effect.gen(function*() {
    * The chunks that are in the cache, from `start` on. Ends where the first one is missing that can be fetched and kept;
    * fails where the cache cannot do its part: a chunk that is there cannot be read, or one that is missing not be kept.
    */
-  const cachedStream = (representation: Representation, { end, start }: ByteRange) =>
+  const cachedStream = (representation: Representation, { end, start }: ByteRange, scratch?: Scratch.Scratch) =>
     Stream.fromPull(Effect.sync(() => {
       let offset = start
       const take = (chunk: Uint8Array) => {
@@ -120,12 +123,20 @@ const make = Effect.gen(function*() {
         offset += bytes.length
         return [bytes] as const
       }
+      const takeFromScratch = (chunk: Uint8Array) => {
+        const [bytes] = take(chunk)
+        return [bytes.length < Scratch.REUSED_BYTES ? bytes.slice() : bytes] as const
+      }
       return Effect.suspend((): Effect.Effect<readonly [Uint8Array], CacheError | Cause.Done> => {
         if (offset >= end) return Cause.done()
         const key = keyAt(representation, offset)
         const inMemory = cache.inMemory(key)
         if (inMemory !== undefined) return Effect.succeed(take(inMemory))
-        if (cache.has(key)) return Effect.map(cache.read(representation, key), take)
+        if (cache.has(key)) {
+          return scratch === undefined
+            ? Effect.map(cache.read(representation, key), take)
+            : Effect.map(scratch((buffer) => cache.read(representation, key, buffer)), takeFromScratch)
+        }
         const failure = cache.failure()
         return failure === undefined ? Cause.done() : Effect.fail(failure)
       })
@@ -139,9 +150,11 @@ const make = Effect.gen(function*() {
   const viewerStream = (
     representation: Representation,
     range: ByteRange,
-    source: Source
+    source: Source,
+    reuses: boolean
   ): Stream.Stream<Uint8Array, OriginError> =>
     Stream.unwrap(Effect.map(downloader.view(representation, range, source), (view) => {
+      const scratch = reuses ? Scratch.make(representation.chunkSize) : undefined
       // The count comes after everything that can fail, so that it is exactly what the viewer got.
       const counted = Stream.map((bytes: Uint8Array) => {
         view.advance(bytes.length)
@@ -152,7 +165,9 @@ const make = Effect.gen(function*() {
         view.distrust()
         return originStream
       }
-      const leg = Stream.suspend(() => counted(cachedStream(representation, { start: view.offset(), end: range.end })))
+      const leg = Stream.suspend(() =>
+        counted(cachedStream(representation, { start: view.offset(), end: range.end }, scratch))
+      )
         .pipe(
           Stream.catchTags({
             DiskFull: swapIn,
@@ -205,9 +220,9 @@ const make = Effect.gen(function*() {
     return next === undefined ? undefined : [first, next.subarray(0, range.end - end)]
   }
 
-  const bytesOf = (representation: Representation, range: ByteRange, source: Source): Bytes => {
+  const bytesOf = (representation: Representation, range: ByteRange, source: Source, reuses: boolean): Bytes => {
     const pieces = inMemory(representation, range)
-    if (pieces === undefined) return begin(viewerStream(representation, range, source))
+    if (pieces === undefined) return begin(viewerStream(representation, range, source, reuses))
     return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces)
   }
 
@@ -278,7 +293,10 @@ const make = Effect.gen(function*() {
     if (found.cacheOnly && !ranges.every((range) => isCached(representation, range))) return { _tag: "NotCached" }
     const source = request.source ?? plainSource(request.resource)
     const status = statusOf(found, ranges)
-    const parts = ranges.map((range) => ({ range, bytes: bytesOf(representation, range, source) }))
+    const parts = ranges.map((range) => ({
+      range,
+      bytes: bytesOf(representation, range, source, request.reuses ?? false)
+    }))
     return { _tag: "Media", entry, parts, isPartial, means: found.means, status }
   }
 

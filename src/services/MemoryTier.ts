@@ -13,6 +13,10 @@ export class MemoryTier extends Context.Service<MemoryTier, {
   readonly get: (key: ChunkKey) => Uint8Array | undefined
   readonly has: (key: ChunkKey) => boolean
   readonly put: (key: ChunkKey, payload: Uint8Array) => void
+  /** Whether so many bytes can be put without another chunk's going. */
+  readonly hasRoom: (bytes: number) => boolean
+  /** The chunk that goes next. */
+  readonly next: () => ChunkKey | undefined
   readonly remove: (key: ChunkKey) => void
 }>()("spillway/services/MemoryTier") {
   static readonly layer: Layer.Layer<MemoryTier, never, CacheConfig> = Layer.effect(
@@ -51,6 +55,8 @@ const make = (capacity: number) => {
       remove(key)
       chunks.set(key, sieve.add({ key, payload }, payload.length, forget))
     },
+    hasRoom: (bytes) => sieve.weight + bytes <= capacity,
+    next: () => sieve.next()?.value.key,
     remove
   })
 }

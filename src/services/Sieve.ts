@@ -37,7 +37,7 @@ export class Sieve<A> {
   /** Keeps `value`, which must not be heavier than the capacity, and hands each value that goes for it to `onGone`. */
   add(value: A, weight: number, onGone: (value: A) => void): Kept<A> {
     while (this.#weight + weight > this.#capacity) {
-      const victim = this.#next()
+      const victim = this.next()
       if (victim === undefined) break
       this.remove(victim)
       onGone(victim.value)
@@ -63,8 +63,8 @@ export class Sieve<A> {
     this.#count -= 1
   }
 
-  /** Ends after two rounds at most: the first takes every mark away. */
-  #next(): Kept<A> | undefined {
+  /** What goes next. The hand gets there in two rounds at most: the first takes every mark away. */
+  next(): Kept<A> | undefined {
     let hand = this.#hand ?? this.#oldest
     while (hand?.visited === true) {
       hand.visited = false
