@@ -72,7 +72,7 @@ export const startSpillway = async (
     ...prefix,
     process.execPath,
     ...flags,
-    pathOf("../src/main.ts"),
+    pathOf("../dist/bin/spillway.js"),
     "serve",
     `http://127.0.0.1:${origin.port}`,
     "--port=0",
