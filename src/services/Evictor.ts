@@ -8,7 +8,7 @@ import { DiskMonitor, POLL_INTERVAL } from "./DiskMonitor.ts"
 import { Traffic } from "./Traffic.ts"
 
 /**
- * Keeps the cache within `maxSize` and the disk above `minFree`, least recently used chunks first. Called inside
+ * Keeps the cache within `maxSize` and the disk above `minFree`, least recently used chunks first, never those of pinned resources. Called inside
  * `CacheIndex.exclusively`. A chunk that is being read stays readable: its file is open, and Unix keeps the bytes of a
  * removed file until it is closed.
  */
@@ -52,7 +52,9 @@ const make = Effect.gen(function*() {
       // Nothing is left of the resource but its manifest.
       Effect.andThen(
         Effect.suspend(() =>
-          index.hasResource(victim.key.resource) ? Effect.void : store.removeResource(victim.key.resource)
+          index.hasResource(victim.key.resource) || index.isPinned(victim.key.resource)
+            ? Effect.void
+            : store.removeResource(victim.key.resource)
         )
       ),
       Effect.andThen(Effect.sync(() => before - index.bytes()))
@@ -69,10 +71,17 @@ const make = Effect.gen(function*() {
     return freed
   })
 
+  const full = () => new DiskFull({ errno: "MAX_SIZE", operation: "reserve", path: config.directory })
+
+  // Else the cache would be found usable by each probe, and full by each write.
+  health.require(() =>
+    index.bytes() + bytesOnDisk(config.chunkSize) > config.maxSize && index.oldest() === undefined ? full() : undefined
+  )
+
   const reserve = Effect.fnUntraced(function*(bytes: number) {
     while (index.bytes() + bytes > config.maxSize) {
       if ((yield* evictOne) > 0) continue
-      return yield* new DiskFull({ errno: "MAX_SIZE", operation: "reserve", path: config.directory })
+      return yield* full()
     }
     const tryReserve = monitor.reserve(bytes)
     const orEvict: typeof tryReserve = Effect.catchTag(

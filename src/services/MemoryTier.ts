@@ -12,6 +12,10 @@ export class MemoryTier extends Context.Service<MemoryTier, {
   readonly has: (key: ChunkKey) => boolean
   readonly put: (key: ChunkKey, payload: Uint8Array) => void
   readonly remove: (key: ChunkKey) => void
+  /** Drops all chunks of a resource. */
+  readonly removeResource: (resource: string) => void
+  /** What it holds: bytes of chunks, and how many these are. */
+  readonly usage: () => { readonly bytes: number; readonly chunks: number }
 }>()("spillway/services/MemoryTier") {
   static readonly layer: Layer.Layer<MemoryTier, never, CacheConfig> = Layer.effect(
     MemoryTier,
@@ -52,6 +56,10 @@ const make = (capacity: number) => {
         remove(oldest)
       }
     },
-    remove: (key) => remove(keyText(key))
+    remove: (key) => remove(keyText(key)),
+    removeResource: (resource) => {
+      for (const text of chunks.keys()) if (text.startsWith(`${resource}/`)) remove(text)
+    },
+    usage: () => ({ bytes, chunks: chunks.size })
   })
 }
