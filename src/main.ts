@@ -5,7 +5,7 @@ import { Cause, Config, Console, Effect, Exit, Layer, Logger, LogLevel, Referenc
 import { CliError, CliOutput, Command } from "effect/cli"
 import { serve, StartupError } from "./cli/serve.ts"
 import { verify } from "./cli/verify.ts"
-import { version } from "./cli/version.ts"
+import { version } from "./version.ts"
 
 const spillway = Command.make("spillway").pipe(
   Command.withDescription("A caching streaming proxy whose viewers never notice that the cache has failed"),

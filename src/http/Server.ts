@@ -1,6 +1,8 @@
 import { NodeHttpServer } from "@effect/platform-node"
 import { Context, Effect, Layer, Metric, Option } from "effect"
 import { HttpServer, type HttpServerError } from "effect/http"
+import { connections } from "./connections.ts"
+import { Events } from "./Events.ts"
 import { GuardedServer } from "./guardedServer.ts"
 import { Proxy } from "./Proxy.ts"
 import { ServerConfig } from "./ServerConfig.ts"
@@ -17,8 +19,6 @@ export class NodeServer extends Context.Service<NodeServer, GuardedServer>()("sp
 
 /** How long the end of the program waits for running streams; then they are cut. */
 const DRAIN_TIMEOUT = "10 seconds"
-
-const connections = Metric.gauge("spillway_connections", { description: "Connections of viewers" })
 
 const refusals = Metric.counter("spillway_connections_refused_total", {
   description: "Connections beyond those that are served",
@@ -50,12 +50,17 @@ export const layerNode = (
     })
   )
 
+/** Events go on for ever otherwise, and the end of the server waits for them. */
+const layerEventsEnd: Layer.Layer<never, never, Events> = Layer.effectDiscard(
+  Effect.flatMap(Events, ({ end }) => Effect.addFinalizer(() => end))
+)
+
 /** Serves the proxy on the `HttpServer` in context. */
-export const layerProxy: Layer.Layer<never, never, Proxy | HttpServer.HttpServer> = Layer.unwrap(
-  Effect.gen(function*() {
+export const layerProxy: Layer.Layer<never, never, Events | Proxy | HttpServer.HttpServer> = layerEventsEnd.pipe(
+  Layer.provideMerge(Layer.unwrap(Effect.gen(function*() {
     const { answerNow, handler } = yield* Proxy
     const node = yield* Effect.serviceOption(NodeServer)
     if (Option.isSome(node)) node.value.answerNow = answerNow
     return HttpServer.serve(handler)
-  })
+  })))
 )

@@ -16,6 +16,8 @@ export class DiskMonitor extends Context.Service<DiskMonitor, {
   readonly usage: Effect.Effect<DiskUsage, CacheError>
   /** As of the last reading, at most `POLL_INTERVAL` ago. */
   readonly status: () => DiskStatus
+  /** What the last reading brought; nothing where there has been none. */
+  readonly latest: () => DiskUsage | undefined
   /** The status as it is, then each change of it. */
   readonly changes: Stream.Stream<DiskStatus>
   /** Promises `bytes` to the caller until its scope closes; fails with `DiskFull` where that would go below `minFree`. */
@@ -73,8 +75,10 @@ const make = Effect.fnUntraced(function*(
   const observed = yield* Observed.make<DiskStatus>("Healthy")
   let reservedBytes = 0
   let reservations = 0
+  let latest: DiskUsage | undefined
 
   const look = Effect.tap(usage, (usage) => {
+    latest = usage
     const before = observed.current()
     const status = classify(usage, minFree)
     return before === status ? Effect.void : observed.set(status).pipe(
@@ -112,5 +116,11 @@ const make = Effect.fnUntraced(function*(
     Effect.forkScoped
   )
 
-  return DiskMonitor.of({ usage: look, status: observed.current, changes: observed.changes, reserve })
+  return DiskMonitor.of({
+    usage: look,
+    status: observed.current,
+    latest: () => latest,
+    changes: observed.changes,
+    reserve
+  })
 })

@@ -18,6 +18,10 @@ export class MemoryTier extends Context.Service<MemoryTier, {
   /** The chunk that goes next. */
   readonly next: () => ChunkKey | undefined
   readonly remove: (key: ChunkKey) => void
+  /** Drops all chunks of a resource. */
+  readonly removeResource: (resource: string) => void
+  /** What it holds: bytes of chunks, and how many these are. */
+  readonly usage: () => { readonly bytes: number; readonly chunks: number }
 }>()("spillway/services/MemoryTier") {
   static readonly layer: Layer.Layer<MemoryTier, never, CacheConfig> = Layer.effect(
     MemoryTier,
@@ -57,6 +61,10 @@ const make = (capacity: number) => {
     },
     hasRoom: (bytes) => sieve.weight + bytes <= capacity,
     next: () => sieve.next()?.value.key,
-    remove
+    remove,
+    removeResource: (resource) => {
+      for (const { value } of chunks.of(resource)) remove(value.key)
+    },
+    usage: () => ({ bytes: sieve.weight, chunks: sieve.count })
   })
 }
