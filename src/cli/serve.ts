@@ -11,6 +11,7 @@ import { CacheHealth } from "../services/CacheHealth.ts"
 import { Origin } from "../services/Origin.ts"
 import { OriginConfig } from "../services/OriginConfig.ts"
 import { serveFlags } from "./flags.ts"
+import { layerRequests } from "./logging.ts"
 
 /** What keeps the program from starting, in one line for the person who started it. */
 export class StartupError extends Schema.TaggedError<StartupError>()("StartupError", { message: Schema.String }) {}
@@ -97,6 +98,7 @@ export const serve = Command.make(
       Layer.provideMerge(Server.layerNode({ host, port })),
       Layer.provideMerge(layer),
       Layer.provide(Layer.mergeAll(
+        layerRequests,
         CacheConfig.layer(
           Struct.pick(flags, ["chunkSize", "directory", "maxSize", "memory", "minFree", "readDeadline", "ttl"])
         ),

@@ -30,6 +30,8 @@ export type Handler = Effect.Effect<Response, never, HttpServerRequest.HttpServe
  */
 export class Proxy extends Context.Service<Proxy, {
   readonly handler: Handler
+  /** Says at `/_spillway/ready` from now on that the server is about to end. */
+  readonly drain: Effect.Effect<void>
 }>()("spillway/http/Proxy") {
   static readonly layer: Layer.Layer<Proxy, never, Admin | Limits | Lookup | MediaStream | Origin | OriginResolver> =
     Layer.effect(
@@ -340,6 +342,7 @@ const make = Effect.gen(function*() {
   }
 
   return Proxy.of({
+    drain: admin.drain,
     handler: Effect.flatMap(HttpServerRequest.HttpServerRequest, handle).pipe(
       Effect.catchDefect((defect) =>
         Effect.as(Effect.logError("Defect while answering a request", defect), refused(500, "Internal error"))

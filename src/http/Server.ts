@@ -3,6 +3,7 @@ import { Effect, Layer, Metric } from "effect"
 import { HttpServer, type HttpServerError } from "effect/http"
 import { GuardedServer } from "./guardedServer.ts"
 import { Proxy } from "./Proxy.ts"
+import { exchangeOf, RequestLog } from "./RequestLog.ts"
 import { ServerConfig } from "./ServerConfig.ts"
 import { sparingly } from "./sparingly.ts"
 
@@ -28,6 +29,7 @@ export const layerNode = ({ host, port }: Address): Layer.Layer<HttpServer.HttpS
     HttpServer.HttpServer,
     Effect.gen(function*() {
       const options = yield* ServerConfig
+      const log = yield* RequestLog
       const context = yield* Effect.context()
       const warn = sparingly(
         Effect.annotateLogs(Effect.logWarning("Too many connections: more are refused"), {
@@ -40,13 +42,18 @@ export const layerNode = ({ host, port }: Address): Layer.Layer<HttpServer.HttpS
           onSurplus: () => {
             refusals.updateUnsafe(1, context)
             Effect.runForkWith(context)(warn)
-          }
+          },
+          onAnswered: (response) => log?.(exchangeOf(response))
         })
       return yield* NodeHttpServer.make(server, { host, port, gracefulShutdownTimeout: DRAIN_TIMEOUT })
     })
   )
 
-/** Serves the proxy on the `HttpServer` in context. */
-export const layerProxy: Layer.Layer<never, never, Proxy | HttpServer.HttpServer> = Layer.unwrap(
-  Effect.map(Proxy, ({ handler }) => HttpServer.serve(handler))
+/** Serves the proxy on the `HttpServer` in context. Its end begins with `/_spillway/ready` saying so. */
+export const layerProxy: Layer.Layer<never, never, Proxy | HttpServer.HttpServer> = Layer.effectDiscard(
+  Effect.gen(function*() {
+    const { drain, handler } = yield* Proxy
+    yield* HttpServer.serveEffect(handler)
+    yield* Effect.addFinalizer(() => drain)
+  })
 )

@@ -3,6 +3,7 @@ import type { Socket } from "node:net"
 import * as CacheStatus from "../domain/CacheStatus.ts"
 import { overloadedHeaders } from "./Limits.ts"
 import type { ServerOptions } from "./ServerConfig.ts"
+import { WatchedResponse } from "./WatchedResponse.ts"
 
 /** How long an idle connection is kept for the viewer's next request, in milliseconds. */
 const KEEP_ALIVE_MILLIS = 65_000
@@ -142,6 +143,8 @@ export interface Watcher {
   readonly onConnections: (count: number) => void
   /** A connection found no room. */
   readonly onSurplus: () => void
+  /** An answer has been sent, or given up. */
+  readonly onAnswered: (response: WatchedResponse) => void
 }
 
 /**
@@ -163,7 +166,8 @@ export class GuardedServer extends Server {
       requestTimeout: Math.max(REQUEST_MILLIS, headerTimeout),
       connectionsCheckingInterval: Math.min(CHECKS.longest, Math.ceil(headerTimeout / CHECKS.parts)),
       keepAliveTimeout: KEEP_ALIVE_MILLIS,
-      requireHostHeader: false
+      requireHostHeader: false,
+      ServerResponse: WatchedResponse as typeof ServerResponse
     })
     this.#options = options
     this.#watcher = watcher
@@ -249,6 +253,7 @@ export class GuardedServer extends Server {
 
   /** An answer has been sent, or given up. What is sent is let go of: it may be large, and the connection be kept for long. */
   #settle(response: ServerResponse): void {
+    this.#watcher.onAnswered(response as WatchedResponse)
     const { socket } = response.req
     const answers = this.#connections.get(socket)?.answers
     const index = answers?.indexOf(response) ?? -1
