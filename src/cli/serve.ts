@@ -12,6 +12,7 @@ import { Origin } from "../services/Origin.ts"
 import { OriginConfig } from "../services/OriginConfig.ts"
 import { serveFlags } from "./flags.ts"
 import { layerRequests } from "./logging.ts"
+import { layer as telemetry } from "./telemetry.ts"
 
 /** What keeps the program from starting, in one line for the person who started it. */
 export class StartupError extends Schema.TaggedError<StartupError>()("StartupError", { message: Schema.String }) {}
@@ -19,6 +20,15 @@ export class StartupError extends Schema.TaggedError<StartupError>()("StartupErr
 const parseOrigin = (text: string): Effect.Effect<Route, StartupError> => {
   const route = parseRoute(text)
   return typeof route === "string" ? Effect.fail(new StartupError({ message: route })) : Effect.succeed(route)
+}
+
+const parseCollector = (text: string): Effect.Effect<URL, StartupError> => {
+  const url = URL.parse(text)
+  return url !== null && /^https?:$/.test(url.protocol) && url.username + url.password + url.search === ""
+    ? Effect.succeed(url)
+    : Effect.fail(
+      new StartupError({ message: "--otlp (SPILLWAY_OTLP): not an http or https URL without password and query" })
+    )
 }
 
 const cannotListen = (host: string, port: number) => (error: HttpServerError.ServeError): StartupError => {
@@ -112,7 +122,10 @@ export const serve = Command.make(
         })
       ))
     )
-    const services = yield* Layer.build(running).pipe(
+    const observed = Option.isNone(flags.otlp)
+      ? running
+      : Layer.provide(running, telemetry(yield* parseCollector(flags.otlp.value)))
+    const services = yield* Layer.build(observed).pipe(
       Effect.catchTag("ServeError", (error) => Effect.fail(cannotListen(host, port)(error)))
     )
     return yield* Effect.gen(function*() {

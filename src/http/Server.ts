@@ -1,11 +1,12 @@
 import { NodeHttpServer } from "@effect/platform-node"
 import { Effect, Layer, Metric } from "effect"
-import { HttpServer, type HttpServerError } from "effect/http"
+import { HttpMiddleware, HttpServer, type HttpServerError } from "effect/http"
 import { GuardedServer } from "./guardedServer.ts"
 import { Proxy } from "./Proxy.ts"
 import { exchangeOf, RequestLog } from "./RequestLog.ts"
 import { ServerConfig } from "./ServerConfig.ts"
 import { sparingly } from "./sparingly.ts"
+import { traced } from "./traced.ts"
 
 /** Where to listen. Port 0 is any free one. */
 export interface Address {
@@ -53,7 +54,7 @@ export const layerNode = ({ host, port }: Address): Layer.Layer<HttpServer.HttpS
 export const layerProxy: Layer.Layer<never, never, Proxy | HttpServer.HttpServer> = Layer.effectDiscard(
   Effect.gen(function*() {
     const { drain, handler } = yield* Proxy
-    yield* HttpServer.serveEffect(handler)
+    yield* HttpServer.serveEffect(yield* traced(handler))
     yield* Effect.addFinalizer(() => drain)
   })
-)
+).pipe(Layer.provide(Layer.succeed(HttpMiddleware.TracerDisabledWhen, () => true)))
