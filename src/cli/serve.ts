@@ -12,6 +12,7 @@ import { Origin } from "../services/Origin.ts"
 import { OriginConfig } from "../services/OriginConfig.ts"
 import { serveFlags } from "./flags.ts"
 import { layerRequests } from "./logging.ts"
+import { layer as processMetrics } from "./processMetrics.ts"
 import { layer as telemetry } from "./telemetry.ts"
 
 /** What keeps the program from starting, in one line for the person who started it. */
@@ -109,6 +110,7 @@ export const serve = Command.make(
       Layer.provideMerge(layer),
       Layer.provide(Layer.mergeAll(
         layerRequests,
+        processMetrics,
         CacheConfig.layer(
           Struct.pick(flags, ["chunkSize", "directory", "maxSize", "memory", "minFree", "readDeadline", "ttl"])
         ),

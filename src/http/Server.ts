@@ -37,6 +37,8 @@ export const layerNode = ({ host, port }: Address): Layer.Layer<HttpServer.HttpS
           limit: options.maxConnections
         })
       )
+      connections.updateUnsafe(0, context)
+      refusals.updateUnsafe(0, context)
       const server = () =>
         new GuardedServer(options, {
           onConnections: (count) => connections.updateUnsafe(count, context),
