@@ -3,6 +3,7 @@ import { Layer } from "effect"
 import { Admin } from "./http/Admin.ts"
 import { Limits } from "./http/Limits.ts"
 import { Proxy } from "./http/Proxy.ts"
+import { Activity } from "./services/Activity.ts"
 import type { CacheConfig } from "./services/CacheConfig.ts"
 import { CacheHealth } from "./services/CacheHealth.ts"
 import { CacheIndex } from "./services/CacheIndex.ts"
@@ -14,14 +15,17 @@ import { DiskGate } from "./services/DiskGate.ts"
 import { DiskMonitor } from "./services/DiskMonitor.ts"
 import { Downloader } from "./services/Downloader.ts"
 import { Evictor } from "./services/Evictor.ts"
+import { Failures } from "./services/Failures.ts"
 import { Lookup } from "./services/Lookup.ts"
 import { MediaStream } from "./services/MediaStream.ts"
 import { MemoryTier } from "./services/MemoryTier.ts"
+import * as observedOrigin from "./services/observedOrigin.ts"
 import { Origin } from "./services/Origin.ts"
 import type { OriginConfig } from "./services/OriginConfig.ts"
 import { OriginResolver } from "./services/OriginResolver.ts"
 import { Recorder } from "./services/Recorder.ts"
 import * as Scrubber from "./services/Scrubber.ts"
+import { Traffic } from "./services/Traffic.ts"
 
 export {
   type OriginError,
@@ -40,6 +44,7 @@ export { CacheConfig, type CacheOptions } from "./services/CacheConfig.ts"
 export { OriginConfig, type OriginOptions } from "./services/OriginConfig.ts"
 export { OriginResolver, type Wanted } from "./services/OriginResolver.ts"
 export {
+  Activity,
   CacheHealth,
   CacheIndex,
   CacheLock,
@@ -50,17 +55,30 @@ export {
   DiskMonitor,
   Downloader,
   Evictor,
+  Failures,
   Lookup,
   MediaStream,
   MemoryTier,
   Origin,
   Proxy,
-  Recorder
+  Recorder,
+  Traffic
 }
 
 /** All services of the cache but those at its edges: configuration, lock, store, disk and origin. */
 export const layerNoDeps: Layer.Layer<
-  CacheHealth | CacheIndex | Catalog | ChunkCache | Downloader | Evictor | MediaStream | Proxy | Recorder,
+  | Activity
+  | CacheHealth
+  | CacheIndex
+  | Catalog
+  | ChunkCache
+  | Downloader
+  | Evictor
+  | Failures
+  | MediaStream
+  | Proxy
+  | Recorder
+  | Traffic,
   never,
   CacheConfig | CacheLock | ChunkStore | DiskMonitor | Origin | OriginConfig | OriginResolver
 > = Layer.merge(Proxy.layer, Scrubber.layer).pipe(
@@ -72,12 +90,24 @@ export const layerNoDeps: Layer.Layer<
   Layer.provideMerge(Layer.mergeAll(Recorder.layer, MemoryTier.layer)),
   Layer.provideMerge(Layer.mergeAll(Evictor.layer, Catalog.layer)),
   Layer.provideMerge(CacheIndex.layer),
-  Layer.provideMerge(CacheHealth.layer)
+  Layer.provide(observedOrigin.layer),
+  Layer.provideMerge(Layer.merge(Activity.layer, Failures.layer)),
+  Layer.provideMerge(Layer.merge(CacheHealth.layer, Traffic.layer))
 )
 
 /** The whole of Spillway over the disk of `CacheConfig` and real connections to origins, which `OriginResolver` finds. */
 export const layerNoResolver: Layer.Layer<
-  CacheHealth | CacheIndex | ChunkStore | DiskMonitor | MediaStream | Origin | Proxy | Recorder,
+  | Activity
+  | CacheHealth
+  | CacheIndex
+  | ChunkStore
+  | DiskMonitor
+  | Failures
+  | MediaStream
+  | Origin
+  | Proxy
+  | Recorder
+  | Traffic,
   never,
   CacheConfig | OriginConfig | OriginResolver | FileSystem.FileSystem | Path.Path
 > = layerNoDeps.pipe(
@@ -87,7 +117,17 @@ export const layerNoResolver: Layer.Layer<
 
 /** The same for the origins of `OriginConfig`. */
 export const layer: Layer.Layer<
-  CacheHealth | CacheIndex | ChunkStore | DiskMonitor | MediaStream | Origin | Proxy | Recorder,
+  | Activity
+  | CacheHealth
+  | CacheIndex
+  | ChunkStore
+  | DiskMonitor
+  | Failures
+  | MediaStream
+  | Origin
+  | Proxy
+  | Recorder
+  | Traffic,
   never,
   CacheConfig | OriginConfig | FileSystem.FileSystem | Path.Path
 > = Layer.provide(layerNoResolver, OriginResolver.layer)

@@ -5,6 +5,7 @@ import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { bytesOnDisk, ChunkStore } from "./ChunkStore.ts"
 import { DiskMonitor, POLL_INTERVAL } from "./DiskMonitor.ts"
+import { Traffic } from "./Traffic.ts"
 
 /**
  * Keeps the cache within `maxSize` and the disk above `minFree`, least recently used chunks first. Called inside
@@ -20,7 +21,7 @@ export class Evictor extends Context.Service<Evictor, {
   static readonly layer: Layer.Layer<
     Evictor,
     never,
-    CacheConfig | CacheHealth | CacheIndex | ChunkStore | DiskMonitor
+    CacheConfig | CacheHealth | CacheIndex | ChunkStore | DiskMonitor | Traffic
   > = Layer.effect(Evictor, Effect.suspend(() => make))
 }
 
@@ -36,6 +37,7 @@ const make = Effect.gen(function*() {
   const index = yield* CacheIndex
   const store = yield* ChunkStore
   const monitor = yield* DiskMonitor
+  const traffic = yield* Traffic
 
   /** Evicts one chunk: the bytes freed, 0 when nothing is left. */
   const evictOne = Effect.suspend(() => {
@@ -43,7 +45,10 @@ const make = Effect.gen(function*() {
     if (victim === undefined) return Effect.succeed(0)
     const before = index.bytes()
     return store.remove(victim.key).pipe(
-      Effect.andThen(Effect.sync(() => index.remove(victim.key))),
+      Effect.andThen(Effect.sync(() => {
+        index.remove(victim.key)
+        traffic.evicted()
+      })),
       // Nothing is left of the resource but its manifest.
       Effect.andThen(
         Effect.suspend(() =>

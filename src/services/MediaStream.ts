@@ -9,12 +9,14 @@ import type { OriginError } from "../domain/OriginError.ts"
 import { rangeApplies } from "../domain/Preconditions.ts"
 import type { Representation } from "../domain/Representation.ts"
 import type { Resource } from "../domain/Resource.ts"
+import { Activity } from "./Activity.ts"
 import { plainSource, type Source } from "./askOrigin.ts"
 import { Catalog, type Entry } from "./Catalog.ts"
 import { ChunkCache } from "./ChunkCache.ts"
 import { Downloader } from "./Downloader.ts"
 import type { Current, Found, Means } from "./Found.ts"
 import { Lookup } from "./Lookup.ts"
+import type { ByteSource } from "./Traffic.ts"
 
 /** What a viewer asks of a resource. */
 export interface MediaRequest {
@@ -27,6 +29,8 @@ export interface MediaRequest {
   readonly directives?: RequestDirectives | undefined
   /** Where the bytes are to be had, with the viewer's fields; without it, at the URL of the resource. */
   readonly source?: Source
+  /** The address of the viewer, to be told to the people who run the server. */
+  readonly viewer?: string | undefined
 }
 
 /**
@@ -67,10 +71,11 @@ export class MediaStream extends Context.Service<MediaStream, {
   /** The head alone: nothing is transferred for it. */
   readonly head: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
 }>()("spillway/services/MediaStream") {
-  static readonly layer: Layer.Layer<MediaStream, never, Catalog | ChunkCache | Downloader | Lookup> = Layer.effect(
-    MediaStream,
-    Effect.suspend(() => make)
-  )
+  static readonly layer: Layer.Layer<MediaStream, never, Activity | Catalog | ChunkCache | Downloader | Lookup> = Layer
+    .effect(
+      MediaStream,
+      Effect.suspend(() => make)
+    )
 }
 
 /** The most that is put together from two chunks to be answered at once, in bytes. */
@@ -80,6 +85,7 @@ const AT_ONCE_BYTES = 256 * 1024
 const detailOf = (error: CacheError): string => error._tag.replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase()
 
 const make = Effect.gen(function*() {
+  const activity = yield* Activity
   const catalog = yield* Catalog
   const cache = yield* ChunkCache
   const clock = yield* Clock.Clock
@@ -100,12 +106,18 @@ const make = Effect.gen(function*() {
 
   /**
    * The chunks that are in the cache, from `start` on. Ends where the first one is missing that can be fetched and kept;
-   * fails where the cache cannot do its part: a chunk that is there cannot be read, or one that is missing not be kept.
+   * fails where the cache cannot do its part: a chunk that is there cannot be read, or one that is missing not be kept. `from` is
+   * told where the bytes come from that are next.
    */
-  const cachedStream = (representation: Representation, { end, start }: ByteRange) =>
+  const cachedStream = (
+    representation: Representation,
+    { end, start }: ByteRange,
+    from: (source: ByteSource) => void
+  ) =>
     Stream.fromPull(Effect.sync(() => {
       let offset = start
-      const take = (chunk: Uint8Array) => {
+      const take = (chunk: Uint8Array, source: ByteSource) => {
+        from(source)
         const bytes = slice(representation, chunk, offset, end)
         offset += bytes.length
         return [bytes] as const
@@ -114,8 +126,8 @@ const make = Effect.gen(function*() {
         if (offset >= end) return Cause.done()
         const key = keyAt(representation, offset)
         const inMemory = cache.inMemory(key)
-        if (inMemory !== undefined) return Effect.succeed(take(inMemory))
-        if (cache.has(key)) return Effect.map(cache.read(representation, key), take)
+        if (inMemory !== undefined) return Effect.succeed(take(inMemory, "memory"))
+        if (cache.has(key)) return Effect.map(cache.read(representation, key), (chunk) => take(chunk, "disk"))
         const failure = cache.failure()
         return failure === undefined ? Cause.done() : Effect.fail(failure)
       })
@@ -129,20 +141,34 @@ const make = Effect.gen(function*() {
   const viewerStream = (
     representation: Representation,
     range: ByteRange,
-    source: Source
+    source: Source,
+    viewer: string | undefined
   ): Stream.Stream<Uint8Array, OriginError> =>
-    Stream.unwrap(Effect.map(downloader.view(representation, range, source), (view) => {
+    Stream.unwrap(Effect.gen(function*() {
+      const { resource, size, url } = representation
+      const progress = yield* activity.begin({ url, resource, ...range, size, viewer })
+      const view = yield* downloader.view(representation, range, source)
+      let cachedIn: ByteSource = "disk"
       // The count comes after everything that can fail, so that it is exactly what the viewer got.
-      const counted = Stream.map((bytes: Uint8Array) => {
+      const cached = Stream.map((bytes: Uint8Array) => {
         view.advance(bytes.length)
+        progress.advance(bytes.length, cachedIn)
         return bytes
       })
-      const originStream = counted(view.stream)
+      const originStream = Stream.map(view.stream, (bytes: Uint8Array) => {
+        view.advance(bytes.length)
+        const failure = cache.failure()
+        if (failure === undefined) progress.advance(bytes.length, "origin")
+        else progress.advance(bytes.length, "passthrough", detailOf(failure))
+        return bytes
+      })
       const swapIn = () => {
         view.distrust()
         return originStream
       }
-      const leg = Stream.suspend(() => counted(cachedStream(representation, { start: view.offset(), end: range.end })))
+      const leg = Stream.suspend(() =>
+        cached(cachedStream(representation, { start: view.offset(), end: range.end }, (source) => cachedIn = source))
+      )
         .pipe(
           Stream.catchTags({
             DiskFull: swapIn,
@@ -195,8 +221,8 @@ const make = Effect.gen(function*() {
     return next === undefined ? undefined : Buffer.concat([first, next.subarray(0, range.end - end)])
   }
 
-  const bytesOf = (representation: Representation, range: ByteRange, source: Source): Bytes =>
-    inMemory(representation, range) ?? begin(viewerStream(representation, range, source))
+  const bytesOf = (representation: Representation, range: ByteRange, source: Source, viewer?: string): Bytes =>
+    inMemory(representation, range) ?? begin(viewerStream(representation, range, source, viewer))
 
   const isCached = (representation: Representation, { end, start }: ByteRange): boolean => {
     for (let offset = start; offset < end; offset += representation.chunkSize) {
@@ -265,7 +291,7 @@ const make = Effect.gen(function*() {
     if (found.cacheOnly && !ranges.every((range) => isCached(representation, range))) return { _tag: "NotCached" }
     const source = request.source ?? plainSource(request.resource)
     const status = statusOf(found, ranges)
-    const parts = ranges.map((range) => ({ range, bytes: bytesOf(representation, range, source) }))
+    const parts = ranges.map((range) => ({ range, bytes: bytesOf(representation, range, source, request.viewer) }))
     return { _tag: "Media", entry, parts, isPartial, means: found.means, status }
   }
 
