@@ -19,6 +19,7 @@ import { Failures } from "./services/Failures.ts"
 import { Lookup } from "./services/Lookup.ts"
 import { MediaStream } from "./services/MediaStream.ts"
 import { MemoryTier } from "./services/MemoryTier.ts"
+import * as metrics from "./services/metrics.ts"
 import * as observedOrigin from "./services/observedOrigin.ts"
 import { Origin } from "./services/Origin.ts"
 import type { OriginConfig } from "./services/OriginConfig.ts"
@@ -81,7 +82,7 @@ export const layerNoDeps: Layer.Layer<
   | Traffic,
   never,
   CacheConfig | CacheLock | ChunkStore | DiskMonitor | Origin | OriginConfig | OriginResolver
-> = Layer.merge(Proxy.layer, Scrubber.layer).pipe(
+> = Layer.mergeAll(Proxy.layer, Scrubber.layer, metrics.layer).pipe(
   Layer.provideMerge(Layer.merge(Admin.layer, Limits.layer)),
   Layer.provideMerge(MediaStream.layer),
   Layer.provideMerge(Lookup.layer),

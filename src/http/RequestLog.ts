@@ -1,10 +1,12 @@
-import { Context } from "effect"
+import { NodeHttpServerRequest } from "@effect/platform-node"
+import { Context, Effect } from "effect"
+import { HttpServerRequest, type HttpServerResponse } from "effect/http"
 import type { IncomingMessage } from "node:http"
+import { type CacheStatus, type Outcome, outcomeOf } from "../domain/CacheStatus.ts"
 import { loggable } from "../domain/OriginError.ts"
-import type { BodySource, WatchedResponse } from "./WatchedResponse.ts"
-
-/** What the cache did for an answer; `other` for those that are no files, such as Spillway's own pages. */
-export type Outcome = "hit" | "miss" | "partial" | "stale" | "bypass" | "other"
+import { SourceListener } from "../services/Activity.ts"
+import type { ByteSource } from "../services/Traffic.ts"
+import { WatchedResponse } from "./WatchedResponse.ts"
 
 /** A request that is over. */
 export interface Exchange {
@@ -14,7 +16,7 @@ export interface Exchange {
   /** The status, or 0 where no head was sent. */
   readonly status: number
   readonly outcome: Outcome
-  readonly source: BodySource | undefined
+  readonly source: ByteSource | undefined
   /** The detail of the answer's `Cache-Status`, such as `DISK_FULL`. */
   readonly detail: string | undefined
   /** Bytes of the body. Of a cut one, those that were handed to the connection. */
@@ -31,44 +33,62 @@ export class RequestLog extends Context.Reference<((exchange: Exchange) => void)
   { defaultValue: () => undefined }
 ) {}
 
-const outcomes: Record<string, Outcome> = {
-  "uri-miss": "miss",
-  "vary-miss": "miss",
-  "miss": "miss",
-  "request": "stale",
-  "stale": "stale",
-  "partial": "partial",
-  "bypass": "bypass",
-  "method": "bypass"
-}
-
-/** The outcome and detail that a `Cache-Status` tells, Spillway being the last in its list. */
-export const outcomeOf = (cacheStatus: string | undefined): readonly [Outcome, string | undefined] => {
+/** The outcome and detail that a `Cache-Status` tells, Spillway being the last in its list; `other` for answers without one. */
+export const toldBy = (cacheStatus: string | undefined): readonly [Outcome, string | undefined] => {
   if (cacheStatus === undefined) return ["other", undefined]
   const own = cacheStatus.slice(cacheStatus.lastIndexOf("spillway;"))
   const detail = own.includes("; detail=") ? /; detail=([\w-]+)/.exec(own)?.[1] : undefined
-  if (own.startsWith("spillway; hit")) return ["hit", detail]
-  return [outcomes[/; fwd=([\w-]+)/.exec(own)?.[1] ?? ""] ?? "other", detail]
+  if (own.startsWith("spillway; hit")) {
+    return [outcomeOf({ hit: true, ...(detail !== undefined && { detail }) }), detail]
+  }
+  const fwd = /; fwd=([\w-]+)/.exec(own)?.[1] as CacheStatus["fwd"]
+  return [outcomeOf(fwd === undefined ? {} : { fwd }), detail]
+}
+
+/** Where the bytes of an answer came from that was no stream of a file's. */
+const sourceOf = (outcome: Outcome): ByteSource | undefined => {
+  switch (outcome) {
+    case "hit":
+      return "memory"
+    case "bypass":
+      return "passthrough"
+    case "other":
+      return undefined
+    default:
+      return "origin"
+  }
 }
 
 /** What there is to be said of an answer that has ended. */
 export const exchangeOf = (response: WatchedResponse): Exchange => {
   const { req } = response as WatchedResponse & { readonly req: IncomingMessage }
-  const [outcome, detail] = outcomeOf(response.cacheStatus)
+  const [outcome, detail] = toldBy(response.cacheStatus)
   const isCut = !response.writableFinished
   const hasBody = req.method !== "HEAD" && response.statusCode !== 304 && response.statusCode !== 204
+  const bytes = hasBody ? response.bodyBytes : 0
   return {
     method: req.method ?? "",
     url: loggable(req.url ?? ""),
     status: response.headersSent ? response.statusCode : 0,
     outcome,
-    source: response.source,
+    source: bytes === 0 ? undefined : response.source ?? sourceOf(outcome),
     detail,
-    bytes: hasBody ? response.bodyBytes : 0,
+    bytes,
     milliseconds: performance.now() - response.startedAt,
     isCut
   }
 }
+
+/** `handler`, which tells the log where the bytes of a stream come from. */
+export const listened = <E, R>(
+  handler: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
+): Effect.Effect<HttpServerResponse.HttpServerResponse, E, R | HttpServerRequest.HttpServerRequest> =>
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+    const response = NodeHttpServerRequest.toServerResponse(request)
+    return response instanceof WatchedResponse
+      ? Effect.provideService(handler, SourceListener, (source) => void (response.source = source))
+      : handler
+  })
 
 /** Only what every terminal and every reader of logs takes for what it is. */
 const printable = /^[\x21-\x7e]*$/

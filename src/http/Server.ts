@@ -3,7 +3,7 @@ import { Effect, Layer, Metric } from "effect"
 import { HttpMiddleware, HttpServer, type HttpServerError } from "effect/http"
 import { GuardedServer } from "./guardedServer.ts"
 import { Proxy } from "./Proxy.ts"
-import { exchangeOf, RequestLog } from "./RequestLog.ts"
+import { exchangeOf, listened, RequestLog } from "./RequestLog.ts"
 import { ServerConfig } from "./ServerConfig.ts"
 import { sparingly } from "./sparingly.ts"
 import { traced } from "./traced.ts"
@@ -56,7 +56,8 @@ export const layerNode = ({ host, port }: Address): Layer.Layer<HttpServer.HttpS
 export const layerProxy: Layer.Layer<never, never, Proxy | HttpServer.HttpServer> = Layer.effectDiscard(
   Effect.gen(function*() {
     const { drain, handler } = yield* Proxy
-    yield* HttpServer.serveEffect(yield* traced(handler))
+    const log = yield* RequestLog
+    yield* HttpServer.serveEffect(yield* traced(log === undefined ? handler : listened(handler)))
     yield* Effect.addFinalizer(() => drain)
   })
 ).pipe(Layer.provide(Layer.succeed(HttpMiddleware.TracerDisabledWhen, () => true)))

@@ -1,7 +1,5 @@
 import { ServerResponse } from "node:http"
-
-/** Where the bytes of an answer came from; the last of them, where they came from several places. */
-export type BodySource = "memory" | "disk" | "origin" | "passthrough"
+import type { ByteSource } from "../services/Traffic.ts"
 
 /** An answer that can be asked, once it has ended, what it was. */
 export class WatchedResponse extends ServerResponse {
@@ -11,8 +9,8 @@ export class WatchedResponse extends ServerResponse {
   cacheStatus: string | undefined
   /** Bytes of its body that were handed over to be sent. */
   bodyBytes = 0
-  /** Told by whoever answers. */
-  source: BodySource | undefined
+  /** Where the last bytes of a stream came from. */
+  source: ByteSource | undefined
 
   override writeHead(status: number, ...rest: Array<any>): this {
     this.cacheStatus = sent(rest.at(-1), "cache-status")

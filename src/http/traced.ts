@@ -2,7 +2,7 @@ import { Effect, type Scope } from "effect"
 import { HttpServerRequest, type HttpServerResponse } from "effect/http"
 import { loggable } from "../domain/OriginError.ts"
 import { isTraced, parentOf } from "../services/tracing.ts"
-import { outcomeOf } from "./RequestLog.ts"
+import { toldBy } from "./RequestLog.ts"
 
 type Handler = Effect.Effect<
   HttpServerResponse.HttpServerResponse,
@@ -23,7 +23,7 @@ export const traced = (handler: Handler): Effect.Effect<Handler> =>
 const spanOf = (handler: Handler) => ({ headers, method, url }: HttpServerRequest.HttpServerRequest): Handler =>
   handler.pipe(
     Effect.tap((response) => {
-      const [outcome, detail] = outcomeOf(response.headers["cache-status"])
+      const [outcome, detail] = toldBy(response.headers["cache-status"])
       return Effect.annotateCurrentSpan({
         "http.response.status_code": response.status,
         "spillway.outcome": outcome,

@@ -5,6 +5,7 @@ import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { bytesOnDisk, ChunkStore } from "./ChunkStore.ts"
 import { DiskMonitor, POLL_INTERVAL } from "./DiskMonitor.ts"
+import * as Metrics from "./liveMetrics.ts"
 import { Traffic } from "./Traffic.ts"
 
 /**
@@ -39,30 +40,41 @@ const make = Effect.gen(function*() {
   const monitor = yield* DiskMonitor
   const traffic = yield* Traffic
 
-  /** Evicts one chunk: the bytes freed, 0 when nothing is left. */
-  const evictOne = Effect.suspend(() => {
-    const victim = index.oldest()
-    if (victim === undefined) return Effect.succeed(0)
-    const before = index.bytes()
-    return store.remove(victim.key).pipe(
-      Effect.andThen(Effect.sync(() => {
-        index.remove(victim.key)
-        traffic.evicted()
-      })),
-      // Nothing is left of the resource but its manifest.
-      Effect.andThen(
-        Effect.suspend(() =>
-          index.hasResource(victim.key.resource) ? Effect.void : store.removeResource(victim.key.resource)
-        )
-      ),
-      Effect.andThen(Effect.sync(() => before - index.bytes()))
-    )
-  })
+  const countEvicted = yield* Metrics.counters(
+    "spillway_evictions_total",
+    "Chunks removed to make room: in the ordinary course of things, or since the disk was full",
+    "reason",
+    ["room", "emergency"]
+  )
 
-  const evict = Effect.fnUntraced(function*(bytes: number) {
+  type Reason = "room" | "emergency"
+
+  /** Evicts one chunk: the bytes freed, 0 when nothing is left. */
+  const evictOne = (reason: Reason) =>
+    Effect.suspend(() => {
+      const victim = index.oldest()
+      if (victim === undefined) return Effect.succeed(0)
+      const before = index.bytes()
+      return store.remove(victim.key).pipe(
+        Effect.andThen(Effect.sync(() => {
+          index.remove(victim.key)
+          traffic.evicted()
+          countEvicted(reason)
+        })),
+        // Nothing is left of the resource but its manifest.
+        Effect.andThen(
+          Effect.suspend(() =>
+            index.hasResource(victim.key.resource) ? Effect.void : store.removeResource(victim.key.resource)
+          )
+        ),
+        Effect.andThen(Effect.sync(() => before - index.bytes()))
+      )
+    })
+
+  const evict = Effect.fnUntraced(function*(bytes: number, reason: Reason) {
     let freed = 0
     while (freed < bytes) {
-      const one = yield* evictOne
+      const one = yield* evictOne(reason)
       if (one === 0) break
       freed += one
     }
@@ -71,21 +83,21 @@ const make = Effect.gen(function*() {
 
   const reserve = Effect.fnUntraced(function*(bytes: number) {
     while (index.bytes() + bytes > config.maxSize) {
-      if ((yield* evictOne) > 0) continue
+      if ((yield* evictOne("room")) > 0) continue
       return yield* new DiskFull({ errno: "MAX_SIZE", operation: "reserve", path: config.directory })
     }
     const tryReserve = monitor.reserve(bytes)
     const orEvict: typeof tryReserve = Effect.catchTag(
       tryReserve,
       "DiskFull",
-      (full) => Effect.flatMap(evict(bytes), (freed) => freed > 0 ? orEvict : Effect.fail(full))
+      (full) => Effect.flatMap(evict(bytes, "room"), (freed) => freed > 0 ? orEvict : Effect.fail(full))
     )
     yield* orEvict
   })
 
   const cleanUp = Effect.gen(function*() {
     const { total } = yield* monitor.usage
-    const freed = yield* evict(Math.min(CLEAN_UP_BYTES, total / 8, config.maxSize / 8))
+    const freed = yield* evict(Math.min(CLEAN_UP_BYTES, total / 8, config.maxSize / 8), "emergency")
     if (freed > 0) yield* Effect.logWarning("Disk full: emergency clean-up").pipe(Effect.annotateLogs({ freed }))
     return freed
   })
@@ -97,8 +109,8 @@ const make = Effect.gen(function*() {
     const probe = health.unwritable() === undefined ? 0 : bytesOnDisk(config.chunkSize)
     const headroom = Math.max(probe, Math.min(HEADROOM_BYTES, total / 64))
     const missing = config.minFree + headroom - free
-    if (missing > 0) yield* evict(missing)
-    while (index.bytes() + probe > config.maxSize && (yield* evictOne) > 0);
+    if (missing > 0) yield* evict(missing, "room")
+    while (index.bytes() + probe > config.maxSize && (yield* evictOne("room")) > 0);
   })
   yield* index.loaded.pipe(
     Effect.andThen(

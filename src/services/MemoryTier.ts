@@ -12,6 +12,8 @@ export class MemoryTier extends Context.Service<MemoryTier, {
   readonly has: (key: ChunkKey) => boolean
   readonly put: (key: ChunkKey, payload: Uint8Array) => void
   readonly remove: (key: ChunkKey) => void
+  /** What is in memory now, and how often a chunk was found there. */
+  readonly usage: () => { readonly bytes: number; readonly chunks: number; readonly hits: number }
 }>()("spillway/services/MemoryTier") {
   static readonly layer: Layer.Layer<MemoryTier, never, CacheConfig> = Layer.effect(
     MemoryTier,
@@ -23,6 +25,7 @@ const make = (capacity: number) => {
   // A Map iterates in the order of insertion, so the first entry is the least recently used one.
   const chunks = new Map<string, Uint8Array>()
   let bytes = 0
+  let hits = 0
 
   const remove = (text: string): void => {
     const chunk = chunks.get(text)
@@ -36,6 +39,7 @@ const make = (capacity: number) => {
       const text = keyText(key)
       const chunk = chunks.get(text)
       if (chunk === undefined) return undefined
+      hits += 1
       chunks.delete(text)
       chunks.set(text, chunk)
       return chunk
@@ -52,6 +56,7 @@ const make = (capacity: number) => {
         remove(oldest)
       }
     },
-    remove: (key) => remove(keyText(key))
+    remove: (key) => remove(keyText(key)),
+    usage: () => ({ bytes, chunks: chunks.size, hits })
   })
 }

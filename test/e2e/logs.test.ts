@@ -35,8 +35,22 @@ describe.concurrent("the log", () => {
         yield* view(`${program.url}/_spillway/ready`)
         assert.strictEqual(yield* program.stop(), 0)
         const [miss, hit, nothing, ready] = requestsOf(program)
-        assert.deepInclude(miss, { method: "GET", url: "/film?…", status: 200, outcome: "miss", bytes: 2 * MiB })
-        assert.deepInclude(hit, { url: "/film?…", status: 206, outcome: "hit", bytes: 100, level: "INFO" })
+        assert.deepInclude(miss, {
+          method: "GET",
+          url: "/film?…",
+          status: 200,
+          outcome: "miss",
+          source: "origin",
+          bytes: 2 * MiB
+        })
+        assert.deepInclude(hit, {
+          url: "/film?…",
+          status: 206,
+          outcome: "hit",
+          source: "memory",
+          bytes: 100,
+          level: "INFO"
+        })
         assert.deepInclude(nothing, { url: "/nothing", status: 404, outcome: "miss" })
         assert.deepInclude(ready, { url: "/_spillway/ready", status: 200, outcome: "other" })
         for (const { milliseconds, timestamp } of requestsOf(program)) {
@@ -62,6 +76,21 @@ describe.concurrent("the log", () => {
         assert.deepInclude(line, { status: 200, cut: true })
         assert.isBelow(line["bytes"] as number, 64 * MiB)
       }
+    }), 30_000)
+
+  it.live("tells where bytes came from: the disk, or past a cache that cannot be used", () =>
+    Effect.gen(function*() {
+      const sourceOf = (program: Program) =>
+        Effect.gen(function*() {
+          const before = requestsOf(program).length
+          yield* view(`${program.url}/film?token=hidden`)
+          yield* eventually("a line", Effect.sync(() => requestsOf(program).length > before))
+          return requestsOf(program).at(-1)?.["source"]
+        })
+      const { origin, program } = yield* start("--memory", "0")
+      yield* eventually("a hit", Effect.map(sourceOf(program), (source) => source === "disk"))
+      const broken = yield* startProgram([origin.url, "--memory", "0", "--cache-dir", "/proc/none"])
+      assert.strictEqual(yield* sourceOf(broken), "passthrough")
     }), 30_000)
 
   it.live("says nothing of requests above the level info", () =>
