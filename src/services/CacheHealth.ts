@@ -47,6 +47,9 @@ const PROBE_DEADLINE = Duration.seconds(1)
 
 const usable: CacheState = { _tag: "Usable" }
 
+/** Those that are counted from the start, so that 0 can be told from nothing. */
+export const COMMON_ERRNOS = ["ENOSPC", "EDQUOT", "EROFS", "EACCES", "EIO", "TIMEOUT", "MAX_SIZE"]
+
 /** By state: that the cache is usable, or the error for which it is not. */
 const STATES = ["Usable", "DiskFull", "PermissionDenied", "IoError"] as const
 
@@ -64,7 +67,8 @@ const make = Effect.gen(function*() {
   const countFailure = yield* Metrics.counters(
     "spillway_cache_failures_total",
     "How often the cache became unusable, or did so for another reason, by errno",
-    "errno"
+    "errno",
+    COMMON_ERRNOS
   )
   const millis = { Usable: 0, DiskFull: 0, PermissionDenied: 0, IoError: 0 }
   let countedTo = clock.currentTimeMillisUnsafe()

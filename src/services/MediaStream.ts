@@ -11,6 +11,7 @@ import type { Representation } from "../domain/Representation.ts"
 import type { Resource } from "../domain/Resource.ts"
 import { Activity } from "./Activity.ts"
 import { plainSource, type Source } from "./askOrigin.ts"
+import { COMMON_ERRNOS } from "./CacheHealth.ts"
 import { Catalog, type Entry } from "./Catalog.ts"
 import { ChunkCache } from "./ChunkCache.ts"
 import { Downloader } from "./Downloader.ts"
@@ -95,7 +96,8 @@ const make = Effect.gen(function*() {
   const countUncached = yield* Metrics.counters(
     "spillway_uncached_bytes_total",
     "Bytes that were streamed past a cache that could not be used, by why not",
-    "errno"
+    "errno",
+    COMMON_ERRNOS
   )
 
   const keyAt = ({ chunkSize, id, resource }: Representation, offset: number): ChunkKey => ({
