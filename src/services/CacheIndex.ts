@@ -35,6 +35,8 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly pin: (resource: string, representation: string) => void
   readonly unpin: (resource: string) => void
   readonly isPinned: (resource: string) => boolean
+  /** What pinned resources take of the disk, in bytes. */
+  readonly pinnedBytes: () => number
   /** Forgets all chunks of a resource, and that it was pinned. */
   readonly forget: (resource: string) => void
   readonly isLoaded: () => boolean
@@ -264,6 +266,7 @@ const make = Effect.gen(function*() {
       for (const text of chunksOf.get(resource)?.keys() ?? []) move(pinned, warm, text)
     },
     isPinned: (resource) => pins.has(resource),
+    pinnedBytes: () => [...pinned.values()].reduce((sum, { bytes }) => sum + bytes, pins.size * MANIFEST_BYTES),
     forget: (resource) => {
       pins.delete(resource)
       for (const { key } of chunksOf.get(resource)?.values() ?? []) remove(key)

@@ -3,7 +3,7 @@ import { type CacheError, DiskFull } from "../domain/CacheError.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
-import { bytesOnDisk, ChunkStore } from "./ChunkStore.ts"
+import { bytesOnDisk, ChunkStore, MANIFEST_BYTES } from "./ChunkStore.ts"
 import { DiskMonitor, POLL_INTERVAL } from "./DiskMonitor.ts"
 import { Traffic } from "./Traffic.ts"
 
@@ -75,7 +75,7 @@ const make = Effect.gen(function*() {
 
   // Else the cache would be found usable by each probe, and full by each write.
   health.require(() =>
-    index.bytes() + bytesOnDisk(config.chunkSize) > config.maxSize && index.oldest() === undefined ? full() : undefined
+    index.pinnedBytes() + bytesOnDisk(config.chunkSize) + MANIFEST_BYTES > config.maxSize ? full() : undefined
   )
 
   const reserve = Effect.fnUntraced(function*(bytes: number) {
