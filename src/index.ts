@@ -1,8 +1,11 @@
 import type { FileSystem, Path } from "effect"
 import { Layer } from "effect"
 import { Admin } from "./http/Admin.ts"
+import { ControlApi } from "./http/api/ControlApi.ts"
+import { Events } from "./http/Events.ts"
 import { Limits } from "./http/Limits.ts"
 import { Proxy } from "./http/Proxy.ts"
+import { Report } from "./http/Report.ts"
 import { Activity } from "./services/Activity.ts"
 import type { CacheConfig } from "./services/CacheConfig.ts"
 import { CacheHealth } from "./services/CacheHealth.ts"
@@ -15,7 +18,9 @@ import { DiskGate } from "./services/DiskGate.ts"
 import { DiskMonitor } from "./services/DiskMonitor.ts"
 import { Downloader } from "./services/Downloader.ts"
 import { Evictor } from "./services/Evictor.ts"
+import { Explainer } from "./services/Explainer.ts"
 import { Failures } from "./services/Failures.ts"
+import { Keeper } from "./services/Keeper.ts"
 import { Lookup } from "./services/Lookup.ts"
 import { MediaStream } from "./services/MediaStream.ts"
 import { MemoryTier } from "./services/MemoryTier.ts"
@@ -25,8 +30,10 @@ import { Origin } from "./services/Origin.ts"
 import type { OriginConfig } from "./services/OriginConfig.ts"
 import { OriginResolver } from "./services/OriginResolver.ts"
 import { Recorder } from "./services/Recorder.ts"
+import { Resources } from "./services/Resources.ts"
 import * as Scrubber from "./services/Scrubber.ts"
 import { Traffic } from "./services/Traffic.ts"
+import { Warmer } from "./services/Warmer.ts"
 
 export {
   type OriginError,
@@ -74,6 +81,7 @@ export const layerNoDeps: Layer.Layer<
   | Catalog
   | ChunkCache
   | Downloader
+  | Events
   | Evictor
   | Failures
   | MediaStream
@@ -84,6 +92,10 @@ export const layerNoDeps: Layer.Layer<
   CacheConfig | CacheLock | ChunkStore | DiskMonitor | Origin | OriginConfig | OriginResolver
 > = Layer.mergeAll(Proxy.layer, Scrubber.layer, metrics.layer).pipe(
   Layer.provideMerge(Layer.merge(Admin.layer, Limits.layer)),
+  Layer.provideMerge(ControlApi.layer),
+  Layer.provideMerge(Events.layer),
+  Layer.provideMerge(Layer.mergeAll(Explainer.layer, Keeper.layer, Report.layer, Warmer.layer)),
+  Layer.provideMerge(Resources.layer),
   Layer.provideMerge(MediaStream.layer),
   Layer.provideMerge(Lookup.layer),
   Layer.provideMerge(Downloader.layer),
@@ -103,6 +115,7 @@ export const layerNoResolver: Layer.Layer<
   | CacheIndex
   | ChunkStore
   | DiskMonitor
+  | Events
   | Failures
   | MediaStream
   | Origin
@@ -123,6 +136,7 @@ export const layer: Layer.Layer<
   | CacheIndex
   | ChunkStore
   | DiskMonitor
+  | Events
   | Failures
   | MediaStream
   | Origin

@@ -1,34 +1,36 @@
-import { Context, Effect, Layer, Option } from "effect"
+import { Context, Effect, Layer, Option, type Scope } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
 import { CacheHealth } from "../services/CacheHealth.ts"
 import { CacheIndex } from "../services/CacheIndex.ts"
 import { DiskMonitor } from "../services/DiskMonitor.ts"
 import { judge } from "./AdminGuard.ts"
+import { ControlApi } from "./api/ControlApi.ts"
 import { ServerConfig } from "./ServerConfig.ts"
 
 /** Paths below this are Spillway's own, and never the origin's. */
 export const PREFIX = "/_spillway/"
 
 /**
- * What the people who run a server may ask it: its health, and its metrics. Strangers are told no more than that it is
- * alive, and whether it takes requests.
+ * What the people who run a server may ask it: its health, its metrics, and the control API. Strangers are told no more
+ * than that it is alive, and whether it takes requests.
  */
 export class Admin extends Context.Service<Admin, {
   /** The answer to a request for a target that starts with `PREFIX`. */
   readonly answer: (
     request: HttpServerRequest.HttpServerRequest
-  ) => Effect.Effect<HttpServerResponse.HttpServerResponse>
+  ) => Effect.Effect<HttpServerResponse.HttpServerResponse, never, Scope.Scope>
   /** Has it say from now on that it is not ready: the server is about to end, and only finishes what it has begun. */
   readonly drain: Effect.Effect<void>
 }>()("spillway/http/Admin") {
-  static readonly layer: Layer.Layer<Admin, never, CacheHealth | CacheIndex | DiskMonitor> = Layer.effect(
+  static readonly layer: Layer.Layer<Admin, never, CacheHealth | CacheIndex | ControlApi | DiskMonitor> = Layer.effect(
     Admin,
     Effect.suspend(() => make)
   )
 }
 
 const make = Effect.gen(function*() {
+  const api = yield* ControlApi
   const health = yield* CacheHealth
   const index = yield* CacheIndex
   const monitor = yield* DiskMonitor
@@ -89,6 +91,7 @@ const make = Effect.gen(function*() {
         if (page === "health") return Effect.succeed(HttpServerResponse.jsonUnsafe({ status: "ok" }, { headers }))
         return Effect.succeed(verdict === "Unauthorized" ? unauthorized : forbidden)
       }
+      if (page.startsWith("api/")) return api.answer(request)
       switch (page) {
         case "health":
           return Effect.sync(() => HttpServerResponse.jsonUnsafe(report(), { headers }))

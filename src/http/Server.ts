@@ -1,6 +1,8 @@
 import { NodeHttpServer } from "@effect/platform-node"
 import { Effect, Layer, Metric } from "effect"
 import { HttpMiddleware, HttpServer, type HttpServerError } from "effect/http"
+import { connections } from "./connections.ts"
+import { Events } from "./Events.ts"
 import { GuardedServer } from "./guardedServer.ts"
 import { Proxy } from "./Proxy.ts"
 import { exchangeOf, listened, RequestLog } from "./RequestLog.ts"
@@ -16,8 +18,6 @@ export interface Address {
 
 /** How long the end of the program waits for running streams; then they are cut. */
 const DRAIN_TIMEOUT = "10 seconds"
-
-const connections = Metric.gauge("spillway_connections", { description: "Connections of viewers" })
 
 const refusals = Metric.counter("spillway_connections_refused_total", {
   description: "Connections beyond those that are served",
@@ -53,11 +53,14 @@ export const layerNode = ({ host, port }: Address): Layer.Layer<HttpServer.HttpS
   )
 
 /** Serves the proxy on the `HttpServer` in context. Its end begins with `/_spillway/ready` saying so. */
-export const layerProxy: Layer.Layer<never, never, Proxy | HttpServer.HttpServer> = Layer.effectDiscard(
+export const layerProxy: Layer.Layer<never, never, Events | Proxy | HttpServer.HttpServer> = Layer.effectDiscard(
   Effect.gen(function*() {
     const { drain, handler } = yield* Proxy
+    const events = yield* Events
     const log = yield* RequestLog
     yield* HttpServer.serveEffect(yield* traced(log === undefined ? handler : listened(handler)))
     yield* Effect.addFinalizer(() => drain)
+    // They go on for ever otherwise, and the end of the server waits for them.
+    yield* Effect.addFinalizer(() => events.end)
   })
 ).pipe(Layer.provide(Layer.succeed(HttpMiddleware.TracerDisabledWhen, () => true)))

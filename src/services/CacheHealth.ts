@@ -24,6 +24,8 @@ export class CacheHealth extends Context.Service<CacheHealth, {
   readonly changes: Stream.Stream<CacheState>
   /** Opens the breaker. Logged when the cause is another one than before. */
   readonly report: (error: CacheError) => Effect.Effect<void>
+  /** Has probes fail with what `check` tells: what only the cache itself knows, such as that nothing in it may make room. */
+  readonly require: (check: () => CacheError | undefined) => void
 }>()("spillway/services/CacheHealth") {
   /** Takes the cache's lock and probes it once, before anybody asks for anything. */
   static readonly layer: Layer.Layer<CacheHealth, never, CacheConfig | CacheLock | ChunkStore | DiskMonitor> = Layer
@@ -63,6 +65,7 @@ const make = Effect.gen(function*() {
   const opened = yield* Latch.make(false)
   let pause = PROBE_INTERVAL.shortest
   let usableSince = 0
+  let required: () => CacheError | undefined = () => undefined
 
   const countFailure = yield* Metrics.counters(
     "spillway_cache_failures_total",
@@ -123,6 +126,10 @@ const make = Effect.gen(function*() {
   // A probe of a few bytes may still find room on a disk where no chunk does, and a quota is not seen in the disk's free space.
   // Whoever finds the directory writable first takes the lock as well.
   const probe = Effect.scoped(lock.acquire.pipe(
+    Effect.andThen(Effect.suspend(() => {
+      const failure = required()
+      return failure === undefined ? Effect.void : Effect.fail(failure)
+    })),
     Effect.andThen(monitor.reserve(bytesOnDisk(chunkSize))),
     Effect.andThen(Effect.suspend(() => store.probe(unwritable()?._tag === "DiskFull" ? chunkSize : PROBE_BYTES)))
   )).pipe(
@@ -172,6 +179,7 @@ const make = Effect.gen(function*() {
     unwritable,
     readable: () => unwritable()?._tag !== "IoError",
     changes: observed.changes,
-    report
+    report,
+    require: (check) => void (required = check)
   })
 })

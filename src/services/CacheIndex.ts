@@ -1,4 +1,4 @@
-import { Context, Effect, Latch, Layer, Option, Schedule, Semaphore, Stream } from "effect"
+import { Clock, Context, Effect, Latch, Layer, Option, Schedule, Semaphore, Stream } from "effect"
 import type { CacheError } from "../domain/CacheError.ts"
 import { type ChunkKey, count, keyText, span } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
@@ -29,8 +29,24 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly reconcile: (resource: string) => Effect.Effect<void, CacheError>
   /** Waits until all that the store had at the start is entered. */
   readonly loaded: Effect.Effect<void>
-  /** The chunk to evict next: superseded before current, and then least recently used. */
+  /** The chunk to evict next: superseded before current, and then least recently used. Those of pinned resources are none. */
   readonly oldest: () => StoredChunk | undefined
+  /** Keeps the chunks of a representation, and those to come of the resource, from being evicted, until `unpin`. */
+  readonly pin: (resource: string, representation: string) => void
+  readonly unpin: (resource: string) => void
+  readonly isPinned: (resource: string) => boolean
+  /** What pinned resources take of the disk, in bytes. */
+  readonly pinnedBytes: () => number
+  /** Forgets all chunks of a resource, and that it was pinned. */
+  readonly forget: (resource: string) => void
+  readonly isLoaded: () => boolean
+  readonly resources: () => ReadonlyArray<string>
+  /** The chunks of a resource, in no order. */
+  readonly chunksOf: (resource: string) => ReadonlyArray<StoredChunk>
+  /** When a chunk of the resource was last used, to the minute, in milliseconds since 1970; 0 where that is not known. */
+  readonly lastUsed: (resource: string) => number
+  /** How many chunks there are. */
+  readonly count: () => number
   /** All chunks, as of now. */
   readonly keys: () => ReadonlyArray<ChunkKey>
   /** What chunks and manifests take of the disk, in bytes. */
@@ -63,13 +79,19 @@ const make = Effect.gen(function*() {
   const health = yield* CacheHealth
   const mutex = yield* Semaphore.make(1)
   const loaded = yield* Latch.make(false)
+  const clock = yield* Clock.Clock
 
   // In the order of eviction; each Map in the order of use. `cold` is what was found at the start, the oldest first.
   const condemned: Queue = new Map()
   const superseded: Queue = new Map()
   const cold: Queue = new Map()
   const warm: Queue = new Map()
-  const queues = [condemned, superseded, cold, warm]
+  const inTurn = [condemned, superseded, cold, warm]
+  /** Those that are not evicted. */
+  const pinned: Queue = new Map()
+  const queues = [...inTurn, pinned]
+  const pins = new Set<string>()
+  const lastUsed = new Map<string, number>()
   const chunksOf = new Map<string, Map<string, StoredChunk>>()
   const known = new Set<string>()
   /** Chunks that were used since the store was last told. */
@@ -92,6 +114,16 @@ const make = Effect.gen(function*() {
     } else siblings.set(text, chunk)
   }
 
+  const noteUse = (resource: string, at: number): void => {
+    if (at > (lastUsed.get(resource) ?? 0)) lastUsed.set(resource, at)
+  }
+
+  const move = (from: Queue, to: Queue, text: string): void => {
+    const chunk = from.get(text)
+    if (chunk === undefined || !from.delete(text)) return
+    to.set(text, chunk)
+  }
+
   const remove = (key: ChunkKey): void => {
     const text = keyText(key)
     const queue = queueOf(text)
@@ -102,20 +134,23 @@ const make = Effect.gen(function*() {
     siblings.delete(text)
     if (siblings.size > 0) return
     chunksOf.delete(key.resource)
+    lastUsed.delete(key.resource)
     bytes -= MANIFEST_BYTES
   }
 
   // The manifest tells how long the chunks are, so that nothing but a directory need be read.
   const load = Effect.fnUntraced(function*({ chunkSize, id, resource, size }: Representation) {
     if (known.has(resource)) return
-    const keys = yield* store.list(resource)
+    const { keys, pinned: isPinned } = yield* store.contents(resource)
     if (known.has(resource)) return
     known.add(resource)
+    if (isPinned) pins.add(resource)
     for (const key of keys) {
       if (key.representation !== id || key.index >= count(size, chunkSize)) continue
       const { end, start } = span(key.index, chunkSize, size)
-      enter(warm, { key, bytes: bytesOnDisk(end - start), used: 0 })
+      enter(isPinned ? pinned : warm, { key, bytes: bytesOnDisk(end - start), used: 0 })
     }
+    noteUse(resource, clock.currentTimeMillisUnsafe())
   })
 
   const reconcile = Effect.fnUntraced(function*(resource: string) {
@@ -123,20 +158,36 @@ const make = Effect.gen(function*() {
     for (const [text, { key }] of chunksOf.get(resource) ?? []) if (!there.has(text)) remove(key)
   })
 
+  /** The representations of pinned resources: chunks of others are as any others. */
+  const pinnedAtStart = new Map<string, string>()
+
+  const readPin = (resource: string) =>
+    Effect.map(store.readManifest(resource), (manifest) => {
+      pins.add(resource)
+      if (Option.isSome(manifest)) pinnedAtStart.set(resource, manifest.value.id)
+    })
+
   // The whole store. What was loaded in the meantime is entered already, and `enter` leaves it as it is.
   yield* store.resources.pipe(
     Stream.mapEffect((resource) =>
-      Effect.flatMap(store.list(resource), (keys) =>
+      Effect.flatMap(store.contents(resource), ({ keys, pinned }) =>
         // Only a manifest, left by a process that ended before the first chunk was written.
         keys.length === 0
           ? Effect.as(Effect.ignore(store.removeResource(resource)), [])
-          : Effect.forEach(keys, (key) => store.stat(key), { concurrency: SCAN_CONCURRENCY }))
+          : Effect.andThen(
+            pinned ? readPin(resource) : Effect.void,
+            Effect.forEach(keys, (key) => store.stat(key), { concurrency: SCAN_CONCURRENCY })
+          ))
     ),
     Stream.runCollect,
     Effect.tap((found) =>
       Effect.sync(() => {
         const chunks = found.flatMap((options) => options.flatMap(Option.toArray))
-        for (const chunk of chunks.toSorted((a, b) => a.used - b.used)) enter(cold, chunk)
+        for (const chunk of chunks.toSorted((a, b) => a.used - b.used)) {
+          const { representation, resource } = chunk.key
+          noteUse(resource, chunk.used)
+          enter(pinnedAtStart.get(resource) === representation ? pinned : cold, chunk)
+        }
       })
     ),
     Effect.tapError(health.report),
@@ -150,6 +201,7 @@ const make = Effect.gen(function*() {
     Effect.andThen(Effect.suspend(() => {
       const keys = [...used.values()]
       used.clear()
+      for (const { resource } of keys) noteUse(resource, clock.currentTimeMillisUnsafe())
       return health.unwritable() === undefined
         ? Effect.forEach(keys, (key) => Effect.ignore(store.touch(key)), { discard: true })
         : Effect.void
@@ -168,13 +220,16 @@ const make = Effect.gen(function*() {
     touch: (key) => {
       const text = keyText(key)
       const queue = queueOf(text)
-      if (queue !== cold && queue !== warm) return
+      if (queue !== cold && queue !== warm && queue !== pinned) return
       const chunk = queue.get(text)!
       if (used.size < TOUCHES) used.set(text, key)
       queue.delete(text)
-      warm.set(text, chunk)
+      ;(queue === pinned ? pinned : warm).set(text, chunk)
     },
-    add: (key, bytes) => enter(warm, { key, bytes, used: 0 }),
+    add: (key, bytes) => {
+      enter(pins.has(key.resource) ? pinned : warm, { key, bytes, used: 0 })
+      noteUse(key.resource, clock.currentTimeMillisUnsafe())
+    },
     remove,
     condemn: (key) => {
       const text = keyText(key)
@@ -195,9 +250,32 @@ const make = Effect.gen(function*() {
     reconcile,
     loaded: loaded.await,
     oldest: () => {
-      for (const queue of queues) for (const chunk of queue.values()) return chunk
+      for (const queue of inTurn) for (const chunk of queue.values()) return chunk
       return undefined
     },
+    pin: (resource, representation) => {
+      pins.add(resource)
+      for (const [text, { key }] of chunksOf.get(resource) ?? []) {
+        if (key.representation !== representation) continue
+        move(cold, pinned, text)
+        move(warm, pinned, text)
+      }
+    },
+    unpin: (resource) => {
+      pins.delete(resource)
+      for (const text of chunksOf.get(resource)?.keys() ?? []) move(pinned, warm, text)
+    },
+    isPinned: (resource) => pins.has(resource),
+    pinnedBytes: () => [...pinned.values()].reduce((sum, { bytes }) => sum + bytes, pins.size * MANIFEST_BYTES),
+    forget: (resource) => {
+      pins.delete(resource)
+      for (const { key } of chunksOf.get(resource)?.values() ?? []) remove(key)
+    },
+    isLoaded: () => loaded.isOpen(),
+    resources: () => [...chunksOf.keys()],
+    chunksOf: (resource) => [...chunksOf.get(resource)?.values() ?? []],
+    lastUsed: (resource) => lastUsed.get(resource) ?? 0,
+    count: () => queues.reduce((sum, { size }) => sum + size, 0),
     keys: () => queues.flatMap((queue) => Array.from(queue.values(), ({ key }) => key)),
     bytes: () => bytes,
     exclusively: (change) => mutex.withPermit(change)

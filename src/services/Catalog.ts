@@ -1,6 +1,6 @@
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import type { RequestDirectives } from "../domain/CacheControl.ts"
-import { IoError } from "../domain/CacheError.ts"
+import { type CacheError, IoError } from "../domain/CacheError.ts"
 import { type Freshness, freshnessOf, isFresh } from "../domain/Freshness.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
 import * as HttpDate from "../domain/HttpDate.ts"
@@ -51,6 +51,14 @@ export class Catalog extends Context.Service<Catalog, {
    * supersedes the old one.
    */
   readonly confirm: (representation: Representation, answer: HeaderFields, times: Times) => Entry
+  /** What is in memory of the resource of an identifier. */
+  readonly known: (resource: string) => Entry | undefined
+  /** What `get` would return for the resource of an identifier, without counting as a use. */
+  readonly peek: (resource: string) => Effect.Effect<Option.Option<Entry>, CacheError>
+  /** Knows nothing of a resource any more. */
+  readonly forget: (resource: string) => void
+  /** The identifiers of resources in memory, variants included, whose URL is to the liking of `matches`. */
+  readonly identifiers: (matches: (url: string) => boolean) => ReadonlyArray<string>
   /** Whether `representation` is still the current one of its resource. */
   readonly isCurrent: (representation: Representation) => boolean
   /** Has the origin asked at the next use. */
@@ -180,6 +188,17 @@ const make = Effect.gen(function*() {
       const freshness = freshnessOf({ ...headers, ...age }, times, ttlOf(ttl, found.url))
       return put(entryOf(new Representation({ ...found, headers, born: freshness.born }), freshness))
     },
+    known: (resource) => entries.get(resource),
+    peek: (resource) =>
+      Effect.suspend(() => {
+        const known = entries.get(resource)
+        return known === undefined
+          ? Effect.map(store.readManifest(resource), Option.map(restored))
+          : Effect.succeedSome(known)
+      }),
+    forget: (resource) => void entries.delete(resource),
+    identifiers: (matches) =>
+      [...entries.values()].flatMap(({ representation: { resource, url } }) => matches(url) ? [resource] : []),
     isCurrent: (representation) => entries.get(representation.resource)?.representation.id === representation.id,
     expire: (representation) => {
       const entry = entries.get(representation.resource)

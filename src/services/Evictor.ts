@@ -3,13 +3,13 @@ import { type CacheError, DiskFull } from "../domain/CacheError.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
-import { bytesOnDisk, ChunkStore } from "./ChunkStore.ts"
+import { bytesOnDisk, ChunkStore, MANIFEST_BYTES } from "./ChunkStore.ts"
 import { DiskMonitor, POLL_INTERVAL } from "./DiskMonitor.ts"
 import * as Metrics from "./liveMetrics.ts"
 import { Traffic } from "./Traffic.ts"
 
 /**
- * Keeps the cache within `maxSize` and the disk above `minFree`, least recently used chunks first. Called inside
+ * Keeps the cache within `maxSize` and the disk above `minFree`, least recently used chunks first, never those of pinned resources. Called inside
  * `CacheIndex.exclusively`. A chunk that is being read stays readable: its file is open, and Unix keeps the bytes of a
  * removed file until it is closed.
  */
@@ -46,61 +46,72 @@ const make = Effect.gen(function*() {
     "reason",
     ["room", "emergency"]
   )
-
-  type Reason = "room" | "emergency"
+  /** Why chunks are removed now; one change of the disk is made at a time. */
+  let reason: "room" | "emergency" = "room"
 
   /** Evicts one chunk: the bytes freed, 0 when nothing is left. */
-  const evictOne = (reason: Reason) =>
-    Effect.suspend(() => {
-      const victim = index.oldest()
-      if (victim === undefined) return Effect.succeed(0)
-      const before = index.bytes()
-      return store.remove(victim.key).pipe(
-        Effect.andThen(Effect.sync(() => {
-          index.remove(victim.key)
-          traffic.evicted()
-          countEvicted(reason)
-        })),
-        // Nothing is left of the resource but its manifest.
-        Effect.andThen(
-          Effect.suspend(() =>
-            index.hasResource(victim.key.resource) ? Effect.void : store.removeResource(victim.key.resource)
-          )
-        ),
-        Effect.andThen(Effect.sync(() => before - index.bytes()))
-      )
-    })
+  const evictOne = Effect.suspend(() => {
+    const victim = index.oldest()
+    if (victim === undefined) return Effect.succeed(0)
+    const before = index.bytes()
+    return store.remove(victim.key).pipe(
+      Effect.andThen(Effect.sync(() => {
+        index.remove(victim.key)
+        traffic.evicted()
+        countEvicted(reason)
+      })),
+      // Nothing is left of the resource but its manifest.
+      Effect.andThen(
+        Effect.suspend(() =>
+          index.hasResource(victim.key.resource) || index.isPinned(victim.key.resource)
+            ? Effect.void
+            : store.removeResource(victim.key.resource)
+        )
+      ),
+      Effect.andThen(Effect.sync(() => before - index.bytes()))
+    )
+  })
 
-  const evict = Effect.fnUntraced(function*(bytes: number, reason: Reason) {
+  const evict = Effect.fnUntraced(function*(bytes: number) {
     let freed = 0
     while (freed < bytes) {
-      const one = yield* evictOne(reason)
+      const one = yield* evictOne
       if (one === 0) break
       freed += one
     }
     return freed
   })
 
+  const full = () => new DiskFull({ errno: "MAX_SIZE", operation: "reserve", path: config.directory })
+
+  // Else the cache would be found usable by each probe, and full by each write.
+  health.require(() =>
+    index.pinnedBytes() + bytesOnDisk(config.chunkSize) + MANIFEST_BYTES > config.maxSize ? full() : undefined
+  )
+
   const reserve = Effect.fnUntraced(function*(bytes: number) {
     while (index.bytes() + bytes > config.maxSize) {
-      if ((yield* evictOne("room")) > 0) continue
-      return yield* new DiskFull({ errno: "MAX_SIZE", operation: "reserve", path: config.directory })
+      if ((yield* evictOne) > 0) continue
+      return yield* full()
     }
     const tryReserve = monitor.reserve(bytes)
     const orEvict: typeof tryReserve = Effect.catchTag(
       tryReserve,
       "DiskFull",
-      (full) => Effect.flatMap(evict(bytes, "room"), (freed) => freed > 0 ? orEvict : Effect.fail(full))
+      (full) => Effect.flatMap(evict(bytes), (freed) => freed > 0 ? orEvict : Effect.fail(full))
     )
     yield* orEvict
   })
 
   const cleanUp = Effect.gen(function*() {
     const { total } = yield* monitor.usage
-    const freed = yield* evict(Math.min(CLEAN_UP_BYTES, total / 8, config.maxSize / 8), "emergency")
+    reason = "emergency"
+    const freed = yield* evict(Math.min(CLEAN_UP_BYTES, total / 8, config.maxSize / 8))
     if (freed > 0) yield* Effect.logWarning("Disk full: emergency clean-up").pipe(Effect.annotateLogs({ freed }))
     return freed
-  })
+  }).pipe(Effect.ensuring(Effect.sync(() => {
+    reason = "room"
+  })))
 
   // Others fill the disk as well: room is given back before a write needs it.
   const trim = Effect.gen(function*() {
@@ -109,8 +120,8 @@ const make = Effect.gen(function*() {
     const probe = health.unwritable() === undefined ? 0 : bytesOnDisk(config.chunkSize)
     const headroom = Math.max(probe, Math.min(HEADROOM_BYTES, total / 64))
     const missing = config.minFree + headroom - free
-    if (missing > 0) yield* evict(missing, "room")
-    while (index.bytes() + probe > config.maxSize && (yield* evictOne("room")) > 0);
+    if (missing > 0) yield* evict(missing)
+    while (index.bytes() + probe > config.maxSize && (yield* evictOne) > 0);
   })
   yield* index.loaded.pipe(
     Effect.andThen(

@@ -47,6 +47,8 @@ export class Lookup extends Context.Service<Lookup, {
   readonly head: (question: Question) => Effect.Effect<Found, OriginError>
   /** Has the origin asked before anything that is kept of a resource is used again. */
   readonly invalidate: (resource: Resource) => Effect.Effect<void>
+  /** Forgets all answers that are no files, and what is not to be kept. */
+  readonly forget: () => void
 }>()("spillway/services/Lookup") {
   static readonly layer: Layer.Layer<
     Lookup,
@@ -327,6 +329,10 @@ const make = Effect.gen(function*() {
   return Lookup.of({
     find: (question) => find("GET", question, (entry, reason) => ask(question, entry, reason)),
     head: (question) => find("HEAD", question, (entry, reason) => askHead(question, entry, reason)),
+    forget: () => {
+      answers.clear()
+      notStorables.clear()
+    },
     invalidate: (resource) =>
       Effect.suspend(() => {
         answers.remove(resource.id)

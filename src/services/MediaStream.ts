@@ -9,7 +9,7 @@ import type { OriginError } from "../domain/OriginError.ts"
 import { rangeApplies } from "../domain/Preconditions.ts"
 import type { Representation } from "../domain/Representation.ts"
 import type { Resource } from "../domain/Resource.ts"
-import { Activity } from "./Activity.ts"
+import { Activity, type Progress } from "./Activity.ts"
 import { plainSource, type Source } from "./askOrigin.ts"
 import { COMMON_ERRNOS } from "./CacheHealth.ts"
 import { Catalog, type Entry } from "./Catalog.ts"
@@ -83,6 +83,9 @@ export class MediaStream extends Context.Service<MediaStream, {
 /** The most that is put together from two chunks to be answered at once, in bytes. */
 const AT_ONCE_BYTES = 256 * 1024
 
+/** Of what no viewer gets. */
+const unseen: Progress = { advance: () => {} }
+
 /** `DISK_FULL` for `DiskFull`, and so on. */
 const detailOf = (error: CacheError): string => error._tag.replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase()
 
@@ -154,7 +157,9 @@ const make = Effect.gen(function*() {
   ): Stream.Stream<Uint8Array, OriginError> =>
     Stream.unwrap(Effect.gen(function*() {
       const { resource, size, url } = representation
-      const progress = yield* activity.begin({ url, resource, ...range, size, viewer })
+      const progress = source.background
+        ? unseen
+        : yield* activity.begin({ url, resource, ...range, size, viewer })
       const view = yield* downloader.view(representation, range, source)
       let cachedIn: ByteSource = "disk"
       // The count comes after everything that can fail, so that it is exactly what the viewer got.

@@ -12,7 +12,9 @@ export class MemoryTier extends Context.Service<MemoryTier, {
   readonly has: (key: ChunkKey) => boolean
   readonly put: (key: ChunkKey, payload: Uint8Array) => void
   readonly remove: (key: ChunkKey) => void
-  /** What is in memory now, and how often a chunk was found there. */
+  /** Drops all chunks of a resource. */
+  readonly removeResource: (resource: string) => void
+  /** What it holds: bytes of chunks, and how many these are; and how often one was found. */
   readonly usage: () => { readonly bytes: number; readonly chunks: number; readonly hits: number }
 }>()("spillway/services/MemoryTier") {
   static readonly layer: Layer.Layer<MemoryTier, never, CacheConfig> = Layer.effect(
@@ -57,6 +59,9 @@ const make = (capacity: number) => {
       }
     },
     remove: (key) => remove(keyText(key)),
+    removeResource: (resource) => {
+      for (const text of chunks.keys()) if (text.startsWith(`${resource}/`)) remove(text)
+    },
     usage: () => ({ bytes, chunks: chunks.size, hits })
   })
 }

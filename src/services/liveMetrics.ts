@@ -9,7 +9,10 @@ type Labels = Readonly<Record<string, string>>
 
 const ignore = (): void => {}
 
-/** Enters a series until the scope closes, in place of an older one of the same name and labels. */
+/**
+ * Enters a series, in place of an older one of the same name and labels. When the scope closes, it keeps its last value, which has
+ * yet to be exported, and lets go of whoever counted.
+ */
 const enter = <State>(
   type: "Counter" | "Gauge" | "Summary",
   id: string,
@@ -19,10 +22,14 @@ const enter = <State>(
 ): Effect.Effect<void, never, Scope.Scope> =>
   Effect.flatMap(Metric.MetricRegistry, (registry) => {
     const key = `${type}:${id}:${JSON.stringify(labels)}`
-    const series = { id, type, description, attributes: labels, hooks: { get, update: ignore, modify: ignore } }
+    const hooks = { get, update: ignore, modify: ignore }
     return Effect.acquireRelease(
-      Effect.sync(() => registry.set(key, series)),
-      () => Effect.sync(() => registry.get(key) === series && registry.delete(key))
+      Effect.sync(() => registry.set(key, { id, type, description, attributes: labels, hooks })),
+      () =>
+        Effect.sync(() => {
+          const last = hooks.get()
+          hooks.get = () => last
+        })
     )
   })
 

@@ -80,7 +80,7 @@ export class Keeping extends HttpApiGroup.make("keeping", { topLevel: true })
     HttpApiEndpoint.put("pin", "/pin", {
       payload: UrlRequest,
       success: ResourceSummary,
-      error: [NotFound, Conflict, Unavailable]
+      error: [NotFound, Unavailable]
     }).annotate(OpenApi.Summary, "Keeps a cached resource from being evicted"),
     HttpApiEndpoint.delete("unpin", "/pin", {
       query: url,

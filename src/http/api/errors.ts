@@ -1,4 +1,5 @@
 import { Schema } from "effect"
+import type { Refused } from "../../domain/target.ts"
 
 /**
  * What the control API refuses with: the status says which, and the body is `{ message }`.
@@ -29,3 +30,6 @@ export class Unavailable extends Schema.Error<Unavailable>("spillway/http/api/Un
   _tag: Schema.tagDefaultOmit("Unavailable"),
   ...message
 }, { description: "Not now", httpApiStatus: 503 }) {}
+
+/** Why a URL or path is none that could be cached. */
+export const refusalOf = ({ reason }: Refused): BadRequest => new BadRequest({ message: reason })
