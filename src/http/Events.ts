@@ -1,4 +1,4 @@
-import { type Cause, Clock, Context, Effect, Layer, Queue, type Scope, Stream } from "effect"
+import { type Cause, Clock, Context, Effect, Latch, Layer, Queue, type Scope, Stream } from "effect"
 import { Report } from "./Report.ts"
 
 /**
@@ -28,6 +28,7 @@ const make = Effect.gen(function*() {
   const report = yield* Report
   const clock = yield* Clock.Clock
   const watchers = new Set<Watcher>()
+  const watched = yield* Latch.make(false)
   let latest: { readonly at: number; readonly event: Uint8Array } | undefined
   let isEnding = false
 
@@ -44,15 +45,19 @@ const make = Effect.gen(function*() {
       : refresh
   )
 
-  yield* Effect.sleep(INTERVAL_MILLIS).pipe(
-    Effect.andThen(Effect.suspend(() => {
-      if (watchers.size > 0) return refresh
-      latest = undefined
-      return Effect.undefined
-    })),
-    Effect.map((event) => {
-      if (event !== undefined) { for (const watcher of watchers) Queue.offerUnsafe(watcher, event) }
-    }),
+  const publish = Effect.suspend(() => {
+    if (watchers.size > 0) {
+      return Effect.map(refresh, (event) => {
+        for (const watcher of watchers) Queue.offerUnsafe(watcher, event)
+      })
+    }
+    latest = undefined
+    return watched.close
+  })
+
+  yield* watched.await.pipe(
+    Effect.andThen(Effect.sleep(INTERVAL_MILLIS)),
+    Effect.andThen(publish),
     Effect.forever,
     Effect.forkScoped
   )
@@ -66,6 +71,7 @@ const make = Effect.gen(function*() {
           Effect.sync(() => watchers.add(watcher)),
           () => Effect.sync(() => watchers.delete(watcher))
         )
+        yield* watched.open
         Queue.offerUnsafe(watcher, yield* current)
         return Stream.fromQueue(watcher)
       })

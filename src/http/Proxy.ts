@@ -54,6 +54,8 @@ export class Proxy extends Context.Service<Proxy, {
   readonly handler: Handler
   /** What `handler` would answer where that takes no waiting, as most requests do; `undefined` for all others. */
   readonly answerNow: (request: Asked) => PromptResponse | undefined
+  /** Says at `/_spillway/ready` from now on that the server is about to end. */
+  readonly drain: Effect.Effect<void>
 }>()("spillway/http/Proxy") {
   static readonly layer: Layer.Layer<
     Proxy,
@@ -366,6 +368,7 @@ const make = Effect.gen(function*() {
 
   return Proxy.of({
     answerNow,
+    drain: admin.drain,
     handler: Effect.flatMap(HttpServerRequest.HttpServerRequest, handle).pipe(
       Effect.catchDefect((defect) =>
         Effect.as(Effect.logError("Defect while answering a request", defect), refused(500, "Internal error"))

@@ -39,6 +39,8 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly pin: (resource: string, representation: string) => void
   readonly unpin: (resource: string) => void
   readonly isPinned: (resource: string) => boolean
+  /** What pinned resources take of the disk, in bytes. */
+  readonly pinnedBytes: () => number
   /** Forgets all chunks of a resource, and that it was pinned. */
   readonly forget: (resource: string) => void
   readonly isLoaded: () => boolean
@@ -294,6 +296,7 @@ const make = Effect.gen(function*() {
       for (const chunk of chunks.of(resource)) if (chunk.line === pinned) move(chunk, warm)
     },
     isPinned: (resource) => pins.has(resource),
+    pinnedBytes: () => [...pinned].reduce((sum, { bytes }) => sum + bytes, pins.size * MANIFEST_BYTES),
     forget: (resource) => {
       pins.delete(resource)
       for (const { key } of chunks.of(resource)) remove(key)

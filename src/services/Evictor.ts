@@ -3,8 +3,9 @@ import { type CacheError, DiskFull } from "../domain/CacheError.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
-import { bytesOnDisk, ChunkStore } from "./ChunkStore.ts"
+import { bytesOnDisk, ChunkStore, MANIFEST_BYTES } from "./ChunkStore.ts"
 import { DiskMonitor, POLL_INTERVAL } from "./DiskMonitor.ts"
+import * as Metrics from "./liveMetrics.ts"
 import { Traffic } from "./Traffic.ts"
 
 /**
@@ -39,6 +40,15 @@ const make = Effect.gen(function*() {
   const monitor = yield* DiskMonitor
   const traffic = yield* Traffic
 
+  const countEvicted = yield* Metrics.counters(
+    "spillway_evictions_total",
+    "Chunks removed to make room: in the ordinary course of things, or since the disk was full",
+    "reason",
+    ["room", "emergency"]
+  )
+  /** Why chunks are removed now; one change of the disk is made at a time. */
+  let reason: "room" | "emergency" = "room"
+
   /** Evicts one chunk: the bytes freed, 0 when nothing is left. */
   const evictOne = Effect.suspend(() => {
     const victim = index.oldest()
@@ -48,6 +58,7 @@ const make = Effect.gen(function*() {
       Effect.andThen(Effect.sync(() => {
         index.remove(victim)
         traffic.evicted()
+        countEvicted(reason)
       })),
       // Nothing is left of the resource but its manifest.
       Effect.andThen(
@@ -75,7 +86,7 @@ const make = Effect.gen(function*() {
 
   // Else the cache would be found usable by each probe, and full by each write.
   health.require(() =>
-    index.bytes() + bytesOnDisk(config.chunkSize) > config.maxSize && index.oldest() === undefined ? full() : undefined
+    index.pinnedBytes() + bytesOnDisk(config.chunkSize) + MANIFEST_BYTES > config.maxSize ? full() : undefined
   )
 
   const reserve = Effect.fnUntraced(function*(bytes: number) {
@@ -94,10 +105,13 @@ const make = Effect.gen(function*() {
 
   const cleanUp = Effect.gen(function*() {
     const { total } = yield* monitor.usage
+    reason = "emergency"
     const freed = yield* evict(Math.min(CLEAN_UP_BYTES, total / 8, config.maxSize / 8))
     if (freed > 0) yield* Effect.logWarning("Disk full: emergency clean-up").pipe(Effect.annotateLogs({ freed }))
     return freed
-  })
+  }).pipe(Effect.ensuring(Effect.sync(() => {
+    reason = "room"
+  })))
 
   // Others fill the disk as well: room is given back before a write needs it.
   const trim = Effect.gen(function*() {

@@ -12,10 +12,12 @@ import type { Representation } from "../domain/Representation.ts"
 import type { Resource } from "../domain/Resource.ts"
 import { Activity, type Progress } from "./Activity.ts"
 import { plainSource, type Source } from "./askOrigin.ts"
+import { COMMON_ERRNOS } from "./CacheHealth.ts"
 import { Catalog, type Entry } from "./Catalog.ts"
 import { ChunkCache } from "./ChunkCache.ts"
 import { Downloader } from "./Downloader.ts"
 import type { Current, Found, Means } from "./Found.ts"
+import * as Metrics from "./liveMetrics.ts"
 import { Lookup } from "./Lookup.ts"
 import * as Scratch from "./Scratch.ts"
 import type { ByteSource } from "./Traffic.ts"
@@ -107,6 +109,12 @@ const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const downloader = yield* Downloader
   const lookup = yield* Lookup
+  const countUncached = yield* Metrics.counters(
+    "spillway_uncached_bytes_total",
+    "Bytes that were streamed past a cache that could not be used, by why not",
+    "errno",
+    COMMON_ERRNOS
+  )
 
   const keyAt = ({ chunkSize, id, resource }: Representation, offset: number): ChunkKey => ({
     resource,
@@ -187,7 +195,10 @@ const make = Effect.gen(function*() {
         view.advance(bytes.length)
         const failure = cache.failure()
         if (failure === undefined) progress.advance(bytes.length, "origin")
-        else progress.advance(bytes.length, "passthrough", detailOf(failure))
+        else {
+          countUncached(failure.errno, bytes.length)
+          progress.advance(bytes.length, "passthrough", detailOf(failure))
+        }
         return bytes
       })
       const swapIn = () => {

@@ -20,8 +20,8 @@ export class MemoryTier extends Context.Service<MemoryTier, {
   readonly remove: (key: ChunkKey) => void
   /** Drops all chunks of a resource. */
   readonly removeResource: (resource: string) => void
-  /** What it holds: bytes of chunks, and how many these are. */
-  readonly usage: () => { readonly bytes: number; readonly chunks: number }
+  /** What it holds: bytes of chunks, and how many these are; and how often one was found. */
+  readonly usage: () => { readonly bytes: number; readonly chunks: number; readonly hits: number }
 }>()("spillway/services/MemoryTier") {
   static readonly layer: Layer.Layer<MemoryTier, never, CacheConfig> = Layer.effect(
     MemoryTier,
@@ -37,6 +37,7 @@ interface Chunk {
 const make = (capacity: number) => {
   const sieve = new Sieve<Chunk>(capacity)
   const chunks = new ChunkMap<Kept<Chunk>>()
+  let hits = 0
   const forget = ({ key }: Chunk): void => chunks.delete(key)
 
   const remove = (key: ChunkKey): void => {
@@ -50,6 +51,7 @@ const make = (capacity: number) => {
     get: (key) => {
       const kept = chunks.get(key)
       if (kept === undefined) return undefined
+      hits += 1
       kept.visited = true
       return kept.value.payload
     },
@@ -65,6 +67,6 @@ const make = (capacity: number) => {
     removeResource: (resource) => {
       for (const { value } of chunks.of(resource)) remove(value.key)
     },
-    usage: () => ({ bytes: sieve.weight, chunks: sieve.count })
+    usage: () => ({ bytes: sieve.weight, chunks: sieve.count, hits })
   })
 }
