@@ -1,4 +1,4 @@
-import { Config, Console, Effect, Layer, Option, Schema, Struct } from "effect"
+import { Config, Console, Effect, Layer, Option, Struct } from "effect"
 import { Argument, Command } from "effect/cli"
 import { HttpServer, type HttpServerError } from "effect/http"
 import { errnoOf } from "../domain/CacheError.ts"
@@ -13,10 +13,8 @@ import { OriginConfig } from "../services/OriginConfig.ts"
 import { serveFlags } from "./flags.ts"
 import { layerRequests } from "./logging.ts"
 import { layer as processMetrics } from "./processMetrics.ts"
+import { StartupError } from "./StartupError.ts"
 import { layer as telemetry } from "./telemetry.ts"
-
-/** What keeps the program from starting, in one line for the person who started it. */
-export class StartupError extends Schema.TaggedError<StartupError>()("StartupError", { message: Schema.String }) {}
 
 const parseOrigin = (text: string): Effect.Effect<Route, StartupError> => {
   const route = parseRoute(text)
