@@ -1,5 +1,5 @@
 import { NodeHttpServer } from "@effect/platform-node"
-import { Effect, Layer, Metric } from "effect"
+import { Context, Effect, Layer, Metric, Option } from "effect"
 import { HttpMiddleware, HttpServer, type HttpServerError } from "effect/http"
 import { connections } from "./connections.ts"
 import { Events } from "./Events.ts"
@@ -16,6 +16,9 @@ export interface Address {
   readonly port: number
 }
 
+/** The server of `layerNode`, which answers hits without the platform's request fiber: that costs more than the hit. */
+export class NodeServer extends Context.Service<NodeServer, GuardedServer>()("spillway/http/Server/NodeServer") {}
+
 /** How long the end of the program waits for running streams; then they are cut. */
 const DRAIN_TIMEOUT = "10 seconds"
 
@@ -25,9 +28,10 @@ const refusals = Metric.counter("spillway_connections_refused_total", {
 })
 
 /** A Node HTTP server with the bounds of `ServerConfig`. Closing it lets running responses end, for at most `DRAIN_TIMEOUT`. */
-export const layerNode = ({ host, port }: Address): Layer.Layer<HttpServer.HttpServer, HttpServerError.ServeError> =>
-  Layer.effect(
-    HttpServer.HttpServer,
+export const layerNode = (
+  { host, port }: Address
+): Layer.Layer<HttpServer.HttpServer | NodeServer, HttpServerError.ServeError> =>
+  Layer.effectContext(
     Effect.gen(function*() {
       const options = yield* ServerConfig
       const log = yield* RequestLog
@@ -39,25 +43,27 @@ export const layerNode = ({ host, port }: Address): Layer.Layer<HttpServer.HttpS
       )
       connections.updateUnsafe(0, context)
       refusals.updateUnsafe(0, context)
-      const server = () =>
-        new GuardedServer(options, {
-          onConnections: (count) => connections.updateUnsafe(count, context),
-          onSurplus: () => {
-            refusals.updateUnsafe(1, context)
-            Effect.runForkWith(context)(warn)
-          },
-          onAnswered: (response) => log?.(exchangeOf(response))
-        })
-      return yield* NodeHttpServer.make(server, { host, port, gracefulShutdownTimeout: DRAIN_TIMEOUT })
+      const node = new GuardedServer(options, {
+        onConnections: (count) => connections.updateUnsafe(count, context),
+        onSurplus: () => {
+          refusals.updateUnsafe(1, context)
+          Effect.runForkWith(context)(warn)
+        },
+        onAnswered: log === undefined ? undefined : (response) => log(exchangeOf(response))
+      })
+      const server = yield* NodeHttpServer.make(() => node, { host, port, gracefulShutdownTimeout: DRAIN_TIMEOUT })
+      return Context.make(HttpServer.HttpServer, server).pipe(Context.add(NodeServer, node))
     })
   )
 
 /** Serves the proxy on the `HttpServer` in context. Its end begins with `/_spillway/ready` saying so. */
 export const layerProxy: Layer.Layer<never, never, Events | Proxy | HttpServer.HttpServer> = Layer.effectDiscard(
   Effect.gen(function*() {
-    const { drain, handler } = yield* Proxy
+    const { answerNow, drain, handler } = yield* Proxy
     const events = yield* Events
     const log = yield* RequestLog
+    const node = yield* Effect.serviceOption(NodeServer)
+    if (Option.isSome(node)) node.value.answerNow = answerNow
     yield* HttpServer.serveEffect(yield* traced(log === undefined ? handler : listened(handler)))
     yield* Effect.addFinalizer(() => drain)
     // They go on for ever otherwise, and the end of the server waits for them.

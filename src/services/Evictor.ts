@@ -54,18 +54,18 @@ const make = Effect.gen(function*() {
     const victim = index.oldest()
     if (victim === undefined) return Effect.succeed(0)
     const before = index.bytes()
-    return store.remove(victim.key).pipe(
+    return store.remove(victim).pipe(
       Effect.andThen(Effect.sync(() => {
-        index.remove(victim.key)
+        index.remove(victim)
         traffic.evicted()
         countEvicted(reason)
       })),
       // Nothing is left of the resource but its manifest.
       Effect.andThen(
         Effect.suspend(() =>
-          index.hasResource(victim.key.resource) || index.isPinned(victim.key.resource)
+          index.hasResource(victim.resource) || index.isPinned(victim.resource)
             ? Effect.void
-            : store.removeResource(victim.key.resource)
+            : store.removeResource(victim.resource)
         )
       ),
       Effect.andThen(Effect.sync(() => before - index.bytes()))
