@@ -45,6 +45,7 @@ export {
 export { type Origins, parseRoute, type Route } from "./domain/Origins.ts"
 export * as Resource from "./domain/Resource.ts"
 export type { Refused } from "./domain/target.ts"
+export { type Exchange, RequestLog } from "./http/RequestLog.ts"
 export * as Server from "./http/Server.ts"
 export { ServerConfig, type ServerOptions } from "./http/ServerConfig.ts"
 export type { Location, Refusal, Source } from "./services/askOrigin.ts"
