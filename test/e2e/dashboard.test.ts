@@ -1,0 +1,215 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { statSync } from "node:fs"
+import { ServerConfig } from "../../src/index.ts"
+import { makeTestProxy } from "../http/TestProxy.ts"
+import { chromiumPath, startBrowser } from "../support/browser.ts"
+import { type DashboardPage, type Look, misplaced, openDashboard } from "../support/dashboardPage.ts"
+import { FULL, makeStage, sceneAt, type Stage } from "../support/dashboardScene.ts"
+import { eventually } from "../support/Program.ts"
+
+if (chromiumPath === undefined) process.stderr.write("skipped: the dashboard's tests need Chromium\n")
+
+const TIMEOUT = 60_000
+
+/** So often the stage speaks, so that a scene of minutes takes seconds. */
+const EVERY_MILLIS = 60
+
+const makeEmptyStage = Effect.flatMap(makeTestProxy(), ({ url }) => makeStage(url, EVERY_MILLIS))
+
+const at = ({ url }: Stage) => `${url}/_spillway/`
+
+/** Plays the scene from one second to another, and stays there. */
+const play = (stage: Stage, from: number, to: number) => {
+  let second = from
+  stage.show(() => sceneAt(second < to ? second++ : to))
+  return eventually(`second ${to} of the scene`, Effect.sync(() => second === to))
+}
+
+/** The console was told of nothing, and nobody else was asked for anything. */
+const assertQuiet = ({ complaints, requests }: DashboardPage, origin: string) => {
+  assert.deepStrictEqual(complaints, [])
+  assert.isAbove(requests.length, 10)
+  assert.deepStrictEqual(
+    requests.filter((url) => !url.startsWith(`${origin}/_spillway/`) && !url.startsWith("data:")),
+    []
+  )
+}
+
+const looks: ReadonlyArray<readonly [string, Look]> = [
+  ["wide-light", { width: 1440, height: 900, colorScheme: "light" }],
+  ["wide-dark", { width: 1440, height: 900, colorScheme: "dark" }],
+  ["narrow-light", { width: 360, height: 740, colorScheme: "light" }],
+  ["narrow-dark", { width: 360, height: 740, colorScheme: "dark" }]
+]
+
+describe.skipIf(chromiumPath === undefined)("The dashboard", () => {
+  it.live.each(looks)("can be looked at and read: %s", ([name, look]) =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage), look)
+      yield* play(stage, 15, FULL.from + 12)
+      yield* dashboard.says("#state-title", "Passing through")
+      yield* dashboard.says("#streams li:first-child .source", "Passthrough, the disk is full")
+      const check = Effect.fnUntraced(function*(state: string) {
+        assert.deepStrictEqual(yield* dashboard.evaluate<Array<string>>(misplaced), [])
+        assert.deepStrictEqual(yield* dashboard.violations, [])
+        assert.isAbove(statSync(yield* dashboard.picture(`${name}-${state}`)).size, 50_000)
+      })
+      yield* check("failing")
+      yield* play(stage, FULL.from + 12, 112)
+      yield* dashboard.says("#state-title", "Caching")
+      yield* dashboard.says("#failures li:first-child .recovery", "Recovered by itself after 22 s")
+      yield* check("recovered")
+      assertQuiet(dashboard, stage.url)
+      yield* stage.setGone(true)
+      yield* dashboard.says("#state-title", "No answer from the server")
+      yield* check("gone")
+    }), TIMEOUT)
+
+  it.live("says when the server is gone, and comes back by itself", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      yield* dashboard.says("#link", "Live")
+      assert.strictEqual(yield* dashboard.evaluate("document.title"), "Spillway")
+      yield* stage.setGone(true)
+      yield* dashboard.says("#state-title", "No answer from the server")
+      yield* dashboard.says("#link", /^Trying again/)
+      assert.match(yield* dashboard.textOf("#state-text"), /Last heard at \d\d:\d\d:\d\d/)
+      assert.strictEqual(yield* dashboard.evaluate("document.title"), "No answer – Spillway")
+      yield* stage.setGone(false)
+      yield* dashboard.says("#link", "Live")
+      yield* dashboard.says("#state-title", "Caching")
+      // It goes on from there.
+      yield* play(stage, 0, FULL.from + 2)
+      yield* dashboard.says("#state-title", "Passing through")
+      assert.strictEqual(yield* dashboard.evaluate("document.title"), "Passing through – Spillway")
+    }), TIMEOUT)
+
+  it.live("tells a silent server from one that speaks", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      yield* dashboard.says("#link", "Live")
+      stage.setSilent(true)
+      yield* dashboard.says("#state-title", "No answer from the server")
+      stage.setSilent(false)
+      yield* dashboard.says("#link", "Live")
+    }), TIMEOUT)
+
+  it.live("takes what servers and files are called for text", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      const hostile =
+        "https://a.example/<img src=x onerror=document.title=1><script>document.title=2</script>\"'&amp;%3Cb%3E%FF"
+      const scene = sceneAt(FULL.from)
+      stage.show(() => ({
+        ...scene,
+        streams: [{ ...scene.streams[0]!, id: "x", url: hostile, viewer: "<b>", detail: "<i>A_B" }],
+        failures: [{ ...scene.failures[0]!, kind: "<u>", message: "<s>", url: hostile }],
+        resources: [{ ...scene.resources[0]!, resource: "x", url: hostile }]
+      }))
+      const shown = hostile.slice("https://a.example".length)
+      yield* dashboard.says("#streams .what", shown)
+      yield* dashboard.says("#maps h3", shown)
+      yield* dashboard.says("#failures .kind b", "<u>")
+      assert.strictEqual(
+        yield* dashboard.evaluate("document.querySelectorAll('main :is(img, script, i b, u, s)').length"),
+        0
+      )
+      assert.strictEqual(yield* dashboard.evaluate("document.title"), "Passing through – Spillway")
+      assertQuiet(dashboard, stage.url)
+    }), TIMEOUT)
+
+  it.live("shows as many as one can look at, and says how many there are", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      const scene = sceneAt(3)
+      const times = <A>(f: (name: string) => A) => Array.from({ length: 500 }, (_, index) => f(String(index)))
+      stage.show(() => ({
+        ...scene,
+        status: { ...scene.status, streams: 2345 },
+        streams: times((id) => ({ ...scene.streams[0]!, id })),
+        failures: times((url) => ({ ...scene.failures[0]!, url })),
+        resources: times((resource) => ({ ...scene.resources[0]!, resource }))
+      }))
+      yield* dashboard.says("#streams-more", "and 2\u202f295 more")
+      yield* dashboard.says("#failures-more", "and 492 more")
+      yield* dashboard.says("#maps-more", "and 488 more")
+      const count = (selector: string) => dashboard.evaluate(`document.querySelectorAll("${selector}").length`)
+      assert.deepStrictEqual([yield* count("#streams li"), yield* count("#failures li"), yield* count("canvas")], [
+        50,
+        8,
+        13
+      ])
+      // And those go that are over.
+      stage.show(() => ({ ...scene, streams: [], failures: [], resources: [] }))
+      yield* Effect.promise(() => dashboard.page.locator("#failures-none").waitFor())
+      assert.deepStrictEqual([yield* count("#streams li"), yield* count("#failures li"), yield* count("canvas")], [
+        0,
+        0,
+        1
+      ])
+    }), TIMEOUT)
+
+  it.live("can be used by keyboard, and tells of changes of state alone", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      yield* dashboard.says("#link", "Live")
+      yield* Effect.promise(() => dashboard.page.keyboard.press("Tab"))
+      assert.strictEqual(yield* dashboard.evaluate("document.activeElement.className"), "skip")
+      assert.strictEqual(yield* dashboard.evaluate("getComputedStyle(document.activeElement).outlineStyle"), "solid")
+      yield* Effect.promise(() => dashboard.page.keyboard.press("Enter"))
+      assert.strictEqual(yield* dashboard.evaluate("document.activeElement.id"), "main")
+      const changes = `new Promise((resolve) => {
+        const live = [...document.querySelectorAll("[aria-live]")]
+        let changes = 0
+        const observer = new MutationObserver((records) => changes += records.length)
+        for (const element of live) observer.observe(element, { characterData: true, childList: true, subtree: true })
+        setTimeout(() => resolve([live.length, changes]), 1000)
+      })`
+      yield* play(stage, 0, 5)
+      stage.show(() => sceneAt(5))
+      yield* Effect.sleep("200 millis")
+      let second = 5
+      stage.show(() => sceneAt(second++ % 30 + 5))
+      assert.deepStrictEqual(yield* dashboard.evaluate(changes), [1, 0])
+      stage.show(() => sceneAt(FULL.from))
+      yield* dashboard.says("#state-title", "Passing through")
+    }), TIMEOUT)
+
+  it.live("is entered by the token where there is one", () =>
+    Effect.gen(function*() {
+      const token = "correct-horse-battery-staple"
+      const proxy = yield* Effect.provide(makeTestProxy(), ServerConfig.layer({ adminToken: token }))
+      const stage = yield* makeStage(proxy.url, EVERY_MILLIS)
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage), {
+        width: 360,
+        height: 740,
+        colorScheme: "dark"
+      })
+      const logIn = (text: string) =>
+        Effect.promise(async () => {
+          await dashboard.page.getByLabel("Admin token").fill(text)
+          await dashboard.page.getByRole("button", { name: "Log in" }).click()
+        })
+      assert.deepStrictEqual(yield* dashboard.violations, [])
+      yield* dashboard.picture("login")
+      yield* logIn("wrong")
+      yield* dashboard.says("[role=alert]", "That is not the token.")
+      yield* logIn(token)
+      yield* dashboard.says("#link", "Live")
+      assert.deepStrictEqual(yield* dashboard.evaluate<Array<string>>(misplaced), [])
+      // Scripts cannot have it.
+      assert.strictEqual(yield* dashboard.evaluate("document.cookie"), "")
+      yield* Effect.promise(() => dashboard.page.getByRole("button", { name: "Log out" }).click())
+      yield* dashboard.says("h1", "Spillway")
+      yield* Effect.promise(() => dashboard.page.getByLabel("Admin token").waitFor())
+      yield* Effect.promise(() => dashboard.page.reload())
+      yield* Effect.promise(() => dashboard.page.getByLabel("Admin token").waitFor())
+    }), TIMEOUT)
+})
