@@ -1,12 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
 import { statSync } from "node:fs"
 import { ServerConfig } from "../../src/index.ts"
 import { makeTestProxy } from "../http/TestProxy.ts"
 import { chromiumPath, startBrowser } from "../support/browser.ts"
 import { type DashboardPage, type Look, misplaced, openDashboard } from "../support/dashboardPage.ts"
 import { FULL, makeStage, sceneAt, type Stage } from "../support/dashboardScene.ts"
-import { eventually } from "../support/Program.ts"
+import { insideOf, makeDisk, noDisks, takeAllRoom } from "../support/disks.ts"
+import { eventually, openView, startProgram, view } from "../support/Program.ts"
+import { fileOf, makeTestOrigin, MiB, sha256 } from "../support/TestOrigin.ts"
 
 if (chromiumPath === undefined) process.stderr.write("skipped: the dashboard's tests need Chromium\n")
 
@@ -212,4 +214,68 @@ describe.skipIf(chromiumPath === undefined)("The dashboard", () => {
       yield* Effect.promise(() => dashboard.page.reload())
       yield* Effect.promise(() => dashboard.page.getByLabel("Admin token").waitFor())
     }), TIMEOUT)
+})
+
+if (noDisks !== undefined) process.stderr.write(`skipped: ${noDisks}\n`)
+
+describe.skipIf(chromiumPath === undefined || noDisks !== undefined)("The dashboard of the real program", () => {
+  it.live("shows how a stream goes round a disk that is full, and back", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const film = fileOf(36 * MiB, 1, { rate: 2 * MiB })
+      origin.files.set("/films/the-long-river.mp4", film)
+      origin.files.set("/music/quintet.flac", fileOf(20 * MiB, 2))
+      const disk = yield* makeDisk(64 * MiB)
+      const flags = ["--chunk-size", "256KiB", "--min-free", "0", "--memory", "0", "--read-deadline", "10s"]
+      const program = yield* startProgram([origin.url, "--cache-dir", disk.mountPoint, ...flags], {
+        prefix: disk.prefix
+      })
+      yield* view(`${program.url}/music/quintet.flac`)
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), `${program.url}/_spillway/`)
+      yield* dashboard.says("#state-title", "Caching")
+      yield* dashboard.says("#failures-none", "None since the start.")
+
+      const rest = yield* Effect.forkChild((yield* openView(`${program.url}/films/the-long-river.mp4`)).rest)
+      const first = "#streams li:first-child"
+      yield* dashboard.says(`${first} .what`, "/films/the-long-river.mp4")
+      yield* dashboard.says(`${first} .source`, "Origin")
+      yield* dashboard.says("#now-origin", /^\d.* MB\/s$/)
+      const map = "#maps .map:first-child p"
+      yield* dashboard.says(map, /^[1-9]\S* % cached: .* of 37.7 MB in 144 chunks, 1 viewer in it$/)
+      // One who has come to what is cached, and stays there.
+      const listener = yield* openView(`${program.url}/music/quintet.flac`)
+      yield* listener.readTo(MiB)
+      yield* dashboard.says("#streams li:nth-child(2) .source", "Disk")
+      assert.match(yield* dashboard.textOf("#streams-count"), /^2$/)
+
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* takeAllRoom(insideOf(program, disk.mountPoint))
+        yield* dashboard.says("#state-title", "Passing through")
+        assert.match(
+          yield* dashboard.textOf("#state-text"),
+          /^The disk is full \(ENOSPC, \w+\) since \d\d:\d\d:\d\d\. /
+        )
+        yield* dashboard.says(`${first} .source`, "Passthrough, the disk is full")
+        yield* dashboard.says("#gauge .disk-state", "Hardly any room left")
+        yield* dashboard.says("#now-passthrough", /^\d.* MB\/s$/)
+        yield* dashboard.says("#failures li:first-child .kind b", "Disk full")
+        yield* dashboard.says("#failures li:first-child .recovery", /^Not over yet/)
+        yield* dashboard.picture("program-failing")
+      }))
+      yield* dashboard.says("#state-title", "Caching")
+      yield* dashboard.says(`${first} .source`, "Origin")
+      yield* dashboard.says("#failures li:first-child .recovery", /^Recovered by itself after/)
+      yield* dashboard.says("#now-passthrough", "0 B/s")
+      assert.deepStrictEqual(yield* dashboard.evaluate<Array<string>>(misplaced), [])
+      assert.deepStrictEqual(yield* dashboard.violations, [])
+      yield* dashboard.picture("program-recovered")
+
+      // Nobody noticed.
+      assert.strictEqual((yield* Fiber.join(rest)).sha256, sha256(film.bytes))
+      yield* listener.rest
+      yield* dashboard.says("#streams-count", "0")
+      assertQuiet(dashboard, program.url)
+      yield* program.stop()
+      yield* dashboard.says("#state-title", "No answer from the server")
+    }), 120_000)
 })
