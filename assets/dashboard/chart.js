@@ -9,7 +9,7 @@ import uPlot from "./uPlot.esm.js"
  */
 
 /** How much is shown at first, in seconds; later as much as there is. */
-const FIRST_SECONDS = 120
+const FIRST_SECONDS = 60
 
 const HEIGHT = 220
 

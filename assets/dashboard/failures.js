@@ -27,14 +27,17 @@ const kinds = {
 const makeView = ({ at, errno, kind, message, operation, url }) => {
   const holder = make("span", { class: "holder" })
   const recovery = make("p", { class: "recovery" }, holder, make("span"))
-  const cause = [errno, operation].filter((text) => text !== undefined).join(", ")
+  const code = [errno, operation].filter((text) => text !== undefined).join(", ")
+  const causes = [
+    message,
+    ...(errno !== undefined && message.includes(errno) ? [] : [code]),
+    url === undefined ? "" : nameOf(url)
+  ]
   const element = make(
     "li",
     {},
     make("p", { class: "kind" }, make("b", {}, kinds[kind] ?? kind), make("time", { datetime: at }, clock(at))),
-    ...(message === "" ? [] : [make("p", { class: "cause dim" }, message)]),
-    ...(cause === "" ? [] : [make("p", { class: "cause dim" }, make("code", {}, cause))]),
-    ...(url === undefined ? [] : [make("p", { class: "cause dim" }, nameOf(url))]),
+    ...causes.filter((text) => text !== "").map((text) => make("p", { class: "cause dim", title: text }, text)),
     recovery
   )
 

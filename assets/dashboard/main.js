@@ -22,8 +22,8 @@ const gauge = makeGauge(byId("gauge"))
 let pointed
 /** @type {number | undefined} */
 let lastHeard
-/** @type {number | undefined} */
-let nextAttempt
+/** @type {(() => void) | undefined} */
+let sayGone
 
 const showNow = () => {
   const sample = pointed ?? history.samples().at(-1)
@@ -50,7 +50,7 @@ const showSums = () => {
 listen({
   onSnapshot: ({ failures, resources, status, streams, totals }) => {
     lastHeard = Date.now()
-    nextAttempt = undefined
+    sayGone = undefined
     const now = Date.parse(status.startedAt) / 1000 + status.uptime
     history.add(now, totals, status.startedAt)
     showStatus(status, totals, history.samples().at(-1))
@@ -62,16 +62,14 @@ listen({
     showMaps(resources)
     showFailures(failures)
   },
-  onGone: (next) => {
-    nextAttempt = next
-    showGone(lastHeard, next)
+  onGone: (nextAttempt, isFull) => {
+    sayGone = () => showGone(lastHeard, nextAttempt, isFull)
+    sayGone()
   }
 })
 
 // Counts down.
-setInterval(() => {
-  if (nextAttempt !== undefined) showGone(lastHeard, nextAttempt)
-}, 1000)
+setInterval(() => sayGone?.(), 1000)
 
 const { video } = document.documentElement.dataset
 if (video !== undefined && video !== "") {

@@ -119,11 +119,13 @@ export const showStatus = (status, totals, now) => {
 /**
  * @param {number | undefined} lastHeard milliseconds since 1970
  * @param {number} nextAttempt the same
+ * @param {boolean} isFull whether the server answers, but as many watch as may
  */
-export const showGone = (lastHeard, nextAttempt) => {
+export const showGone = (lastHeard, nextAttempt, isFull) => {
   const heard = lastHeard === undefined ? "" : ` Last heard at ${clock(lastHeard)}: what is below is from then.`
-  showState("gone", "No answer from the server", `This page tries again by itself.${heard}`)
-  document.title = "No answer – Spillway"
+  const what = isFull ? "Too many watch" : "No answer from the server"
+  showState("gone", what, `This page tries again by itself.${heard}`)
+  document.title = `${isFull ? what : "No answer"} – Spillway`
   const seconds = Math.max(0, Math.ceil((nextAttempt - Date.now()) / 1000))
   showLink("gone", seconds === 0 ? "Trying again" : `Trying again in ${seconds} s`)
 }

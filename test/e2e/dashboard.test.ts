@@ -6,7 +6,7 @@ import { makeTestProxy } from "../http/TestProxy.ts"
 import { chromiumPath, startBrowser } from "../support/browser.ts"
 import { type DashboardPage, type Look, misplaced, openDashboard } from "../support/dashboardPage.ts"
 import { FULL, makeStage, sceneAt, type Stage } from "../support/dashboardScene.ts"
-import { insideOf, makeDisk, noDisks, takeAllRoom } from "../support/disks.ts"
+import { insideOf, makeDisk, noDisks, takeAllRoom, temporaryDirectory } from "../support/disks.ts"
 import { eventually, openView, startProgram, view } from "../support/Program.ts"
 import { fileOf, makeTestOrigin, MiB, sha256 } from "../support/TestOrigin.ts"
 
@@ -97,6 +97,16 @@ describe.skipIf(chromiumPath === undefined)("The dashboard", () => {
       stage.setSilent(true)
       yield* dashboard.says("#state-title", "No answer from the server")
       stage.setSilent(false)
+      yield* dashboard.says("#link", "Live")
+    }), TIMEOUT)
+
+  it.live("says when too many watch", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      stage.setFull(true)
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      yield* dashboard.says("#state-title", "Too many watch")
+      stage.setFull(false)
       yield* dashboard.says("#link", "Live")
     }), TIMEOUT)
 
@@ -213,6 +223,27 @@ describe.skipIf(chromiumPath === undefined)("The dashboard", () => {
       yield* Effect.promise(() => dashboard.page.getByLabel("Admin token").waitFor())
       yield* Effect.promise(() => dashboard.page.reload())
       yield* Effect.promise(() => dashboard.page.getByLabel("Admin token").waitFor())
+    }), TIMEOUT)
+})
+
+describe.skipIf(chromiumPath === undefined)("The dashboard before the sample origin", () => {
+  it.live("plays the sample, and shows where it comes from", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const program = yield* startProgram(["--cache-dir", directory, "--min-free", "0"])
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), `${program.url}/_spillway/`)
+      yield* dashboard.evaluate("document.querySelector('#sample video').play()")
+      yield* eventually(
+        "a second of the sample",
+        dashboard.evaluate("document.querySelector('#sample video').currentTime > 1")
+      )
+      yield* dashboard.says("#fetched-of", /^[1-9]/)
+      assert.deepStrictEqual(yield* dashboard.evaluate<Array<string>>(misplaced), [])
+      assert.deepStrictEqual(yield* dashboard.violations, [])
+      yield* dashboard.picture("sample")
+      assert.deepStrictEqual(dashboard.complaints, [])
+      const elsewhere = dashboard.requests.filter((url) => !url.startsWith(`${program.url}/_spillway/`))
+      assert.deepStrictEqual([...new Set(elsewhere)], [`${program.url}/sample.mp4`])
     }), TIMEOUT)
 })
 

@@ -217,6 +217,8 @@ export interface Stage {
   readonly show: (snapshot: () => Snapshot) => void
   /** Ends all connections and refuses new ones, or not any more. */
   readonly setGone: (gone: boolean) => Effect.Effect<void>
+  /** Refuses to let one more watch, or not any more. */
+  readonly setFull: (full: boolean) => void
   /** Says nothing on the connections that there are, or speaks again. */
   readonly setSilent: (silent: boolean) => void
 }
@@ -227,13 +229,14 @@ export const makeStage = (behind: string, everyMillis: number): Effect.Effect<St
     let snapshot = () => sceneAt(0)
     let gone = false
     let silent = false
+    let full = false
     const listeners = new Set<ServerResponse>()
     const send = (response: ServerResponse) =>
       response.write(`event: snapshot\ndata: ${JSON.stringify(snapshot())}\n\n`)
     const server = createServer((request, response) => {
       if (gone) return request.socket.destroy()
-      if (request.url === "/_spillway/api/status") return response.end(JSON.stringify(snapshot().status))
       if (request.url === "/_spillway/api/events") {
+        if (full) return response.writeHead(503).end()
         response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" })
         response.flushHeaders()
         listeners.add(response)
@@ -270,6 +273,7 @@ export const makeStage = (behind: string, everyMillis: number): Effect.Effect<St
           gone = value
           if (gone) server.closeAllConnections()
         }),
+      setFull: (value) => void (full = value),
       setSilent: (value) => void (silent = value)
     }
   })
