@@ -177,6 +177,11 @@ describe.skipIf(chromiumPath === undefined)("The dashboard", () => {
       assert.strictEqual(yield* dashboard.evaluate("getComputedStyle(document.activeElement).outlineStyle"), "solid")
       yield* Effect.promise(() => dashboard.page.keyboard.press("Enter"))
       assert.strictEqual(yield* dashboard.evaluate("document.activeElement.id"), "main")
+      // The browser was told to move as little as can be.
+      assert.strictEqual(
+        yield* dashboard.evaluate("getComputedStyle(document.querySelector('.meter i')).transitionDuration"),
+        "0s"
+      )
       const changes = `new Promise((resolve) => {
         const live = [...document.querySelectorAll("[aria-live]")]
         let changes = 0
@@ -192,6 +197,38 @@ describe.skipIf(chromiumPath === undefined)("The dashboard", () => {
       assert.deepStrictEqual(yield* dashboard.evaluate(changes), [1, 0])
       stage.show(() => sceneAt(FULL.from))
       yield* dashboard.says("#state-title", "Passing through")
+    }), TIMEOUT)
+
+  it.live("remembers ten minutes, and knows what it has missed", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      /** Adds samples of 100 bytes each second, from one to another: what is known then. */
+      const remembered = (...spans: ReadonlyArray<readonly [from: number, to: number, startedAt: string]>) =>
+        dashboard.evaluate<{ readonly samples: ReadonlyArray<readonly [number, number | null]>; readonly sum: number }>(
+          `import("./assets/history.js").then(({ makeHistory }) => {
+            const { add, samples, sums } = makeHistory()
+            for (const [from, to, startedAt] of ${JSON.stringify(spans)}) {
+              for (let at = from; at <= to; at++) {
+                const bytes = { memory: 40 * at, disk: 60 * at, origin: 0, passthrough: 0 }
+                add(startedAt === "later" ? at + 100 : at, { bytes }, startedAt)
+              }
+            }
+            return { samples: samples().map(({ at, cached }) => [at, cached]), sum: sums().cached }
+          })`
+        )
+      const long = yield* remembered([0, 2000, ""])
+      assert.deepStrictEqual([long.samples.length, long.samples[0], long.sum], [601, [1400, 100], 60_100])
+      // A silence is a gap before what has come of it.
+      assert.deepStrictEqual((yield* remembered([0, 1, ""], [9, 10, ""])).samples, [[1, 100], [1, null], [9, 100], [
+        10,
+        100
+      ]])
+      // A server that has started anew counts anew.
+      assert.deepStrictEqual(
+        (yield* remembered([0, 1, ""], [0, 2, "later"])).samples,
+        [[1, 100], [1, null], [101, 100], [102, 100]]
+      )
     }), TIMEOUT)
 
   it.live("is entered by the token where there is one", () =>

@@ -141,11 +141,9 @@ describe("Where there is a token, a browser", () => {
         assert.include(answer.body.toString(), "That is not the token")
         assert.isUndefined(answer.headers["set-cookie"])
       }
-      const long = yield* Effect.exit(post(proxy, `token=${TOKEN}&more=${"x".repeat(8192)}`))
-      if (long._tag === "Success") {
-        assert.strictEqual(long.value.status, 400)
-        assert.isUndefined(long.value.headers["set-cookie"])
-      }
+      const long = yield* post(proxy, `token=${TOKEN}&more=${"x".repeat(8192)}`)
+      assert.strictEqual(long.status, 400)
+      assert.isUndefined(long.headers["set-cookie"])
       assert.strictEqual((yield* get(proxy, "login", { headers: html })).status, 405)
     }))
 
