@@ -24,6 +24,7 @@ import { Keeper } from "./services/Keeper.ts"
 import { Lookup } from "./services/Lookup.ts"
 import { MediaStream } from "./services/MediaStream.ts"
 import { MemoryTier } from "./services/MemoryTier.ts"
+import * as metrics from "./services/metrics.ts"
 import * as observedOrigin from "./services/observedOrigin.ts"
 import { Origin } from "./services/Origin.ts"
 import type { OriginConfig } from "./services/OriginConfig.ts"
@@ -89,7 +90,7 @@ export const layerNoDeps: Layer.Layer<
   | Traffic,
   never,
   CacheConfig | CacheLock | ChunkStore | DiskMonitor | Origin | OriginConfig | OriginResolver
-> = Layer.merge(Proxy.layer, Scrubber.layer).pipe(
+> = Layer.mergeAll(Proxy.layer, Scrubber.layer, metrics.layer).pipe(
   Layer.provideMerge(Layer.merge(Admin.layer, Limits.layer)),
   Layer.provideMerge(ControlApi.layer),
   Layer.provideMerge(Events.layer),

@@ -176,5 +176,14 @@ export const serveFlags = {
     "header-timeout",
     "How long a viewer may take to send the header of a request",
     "30s"
+  ),
+  // Read later, as origins are.
+  otlp: Flag.String("otlp").pipe(
+    Flag.withMetavar("URL"),
+    Flag.withFallbackConfig(Config.String(variableOf("otlp"))),
+    Flag.optional,
+    Flag.withDescription(
+      `The OpenTelemetry collector that gets traces and metrics, such as http://localhost:4318 (${variableOf("otlp")})`
+    )
   )
 }

@@ -15,13 +15,15 @@ export const PREFIX = "/_spillway/"
 
 /**
  * What the people who run a server may ask it: its health, its metrics, the control API, and a page to look at. Strangers are
- * told no more than that it is alive.
+ * told no more than that it is alive, and whether it takes requests.
  */
 export class Admin extends Context.Service<Admin, {
   /** The answer to a request for a target that starts with `PREFIX`. */
   readonly answer: (
     request: HttpServerRequest.HttpServerRequest
   ) => Effect.Effect<HttpServerResponse.HttpServerResponse, never, Scope.Scope>
+  /** Has it say from now on that it is not ready: the server is about to end, and only finishes what it has begun. */
+  readonly drain: Effect.Effect<void>
 }>()("spillway/http/Admin") {
   static readonly layer: Layer.Layer<Admin, never, CacheHealth | CacheIndex | ControlApi | DiskMonitor> = Layer.effect(
     Admin,
@@ -58,6 +60,15 @@ const make = Effect.gen(function*() {
     }
   }
 
+  let isDraining = false
+
+  /** To a cache that failed, streams go past: requests may come all the same. */
+  const readiness = () =>
+    HttpServerResponse.jsonUnsafe({ status: isDraining ? "draining" : "ready" }, {
+      status: isDraining ? 503 : 200,
+      headers
+    })
+
   const headers = { "cache-control": "no-store" }
   const forbidden = HttpServerResponse.text(
     "Shown to this machine only: ask from there by http://localhost, or start the server with an admin token\n",
@@ -69,13 +80,18 @@ const make = Effect.gen(function*() {
   })
 
   return Admin.of({
+    drain: Effect.sync(() => {
+      isDraining = true
+    }),
     answer: (request) => {
       const page = request.url.split("?", 1)[0]!.slice(PREFIX.length)
+      // Load balancers ask from elsewhere, and show no token.
+      if (page === "ready") return Effect.sync(readiness)
       if (hasLogin && page === Login.PAGE) return Login.answer(adminToken, request)
       const caller = { address: Option.getOrUndefined(request.peerAddress), headers: request.headers }
       const verdict = judge(adminToken, caller, clock.currentTimeMillisUnsafe())
       if (verdict !== "Allowed") {
-        // Load balancers ask from elsewhere whether it is alive, and show no token.
+        // So do those who ask whether it is alive.
         if (page === "health") return Effect.succeed(HttpServerResponse.jsonUnsafe({ status: "ok" }, { headers }))
         if (verdict === "Forbidden") return Effect.succeed(forbidden)
         return Effect.succeed(page === "" && Login.isBrowser(request) ? Login.form : unauthorized)

@@ -1,5 +1,6 @@
 import { Clock, Context, Effect, Layer, type Scope, Stream } from "effect"
 import { HttpServerRequest, HttpServerResponse } from "effect/http"
+import { IncomingMessage } from "node:http"
 import { parseRanges } from "../domain/ByteRange.ts"
 import { noCache, requestDirectives } from "../domain/CacheControl.ts"
 import * as CacheStatus from "../domain/CacheStatus.ts"
@@ -14,16 +15,33 @@ import { Lookup } from "../services/Lookup.ts"
 import { MediaStream, type Opened } from "../services/MediaStream.ts"
 import { Origin, type OriginResponse, VIA } from "../services/Origin.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../services/OriginResolver.ts"
+import { REUSED_BYTES } from "../services/Scratch.ts"
 import { Traffic } from "../services/Traffic.ts"
 import { makeAccounting, viewerOf } from "./accounting.ts"
 import { Admin, PREFIX } from "./Admin.ts"
 import { beginBody } from "./beginBody.ts"
 import { ofTheHop, ofTheHopPassing, ofTheViewer } from "./hopFields.ts"
 import { Limits } from "./Limits.ts"
-import { answer, isOfNow, respond, respondNow, type Response, verdictOf } from "./mediaResponse.ts"
+import {
+  answer,
+  isOfNow,
+  promptly,
+  type PromptResponse,
+  respond,
+  type Response,
+  toResponse,
+  verdictOf
+} from "./mediaResponse.ts"
 import { anonymous, foreign, isNamed } from "./namedUrl.ts"
 
 type Request = HttpServerRequest.HttpServerRequest
+
+/** What of a request tells whether it can be answered at once. */
+export interface Asked {
+  readonly method: string
+  readonly url: string
+  readonly headers: HeaderFields
+}
 
 /** Answers a request; never fails. */
 export type Handler = Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest | Scope.Scope>
@@ -34,6 +52,10 @@ export type Handler = Effect.Effect<Response, never, HttpServerRequest.HttpServe
  */
 export class Proxy extends Context.Service<Proxy, {
   readonly handler: Handler
+  /** What `handler` would answer where that takes no waiting, as most requests do; `undefined` for all others. */
+  readonly answerNow: (request: Asked) => PromptResponse | undefined
+  /** Says at `/_spillway/ready` from now on that the server is about to end. */
+  readonly drain: Effect.Effect<void>
 }>()("spillway/http/Proxy") {
   static readonly layer: Layer.Layer<
     Proxy,
@@ -83,6 +105,8 @@ const MAX_PASSES = 8
 /** How often `via` (RFC 9110 §7.6.3) names a Spillway. */
 const passes = (via: string): number => via.split(",").filter((hop) => hop.trim() === VIA).length
 
+const isCircling = (via: string | undefined): boolean => via !== undefined && passes(via) > MAX_PASSES
+
 const replaced = new Set(["cache-status", "set-cookie"])
 
 /** Those that are common, of the methods that are passed on: all but two are. */
@@ -96,6 +120,15 @@ const maxForwards = ({ headers, method }: Request): number | undefined => {
 
 /** Methods that change nothing at the origin (RFC 9110 §9.2.1, RFC 4918, RFC 3253, RFC 5323); all others may. */
 const safe = new Set(["GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH"])
+
+/**
+ * Whether the platform asks for the next piece of a body only when all of a long one has been handed to the kernel: it waits for
+ * `drain` behind a piece that is no shorter than the mark.
+ */
+const waitsForDrain = ({ source }: Request): boolean => {
+  if (!(source instanceof IncomingMessage) || source.httpVersionMajor !== 1) return false
+  return source.socket.writableHighWaterMark <= REUSED_BYTES
+}
 
 const make = Effect.gen(function*() {
   const activity = yield* Activity
@@ -233,32 +266,41 @@ const make = Effect.gen(function*() {
   })
 
   /** More ranges than are allowed are none that could be satisfied. */
-  const rangesOf = ({ headers, method }: Request) => {
+  const rangesOf = ({ headers, method }: Asked) => {
     const ranges = method === "GET" ? parseRanges(headers["range"]) : undefined
     return ranges === "TooMany" ? [] : ranges
   }
 
-  const mediaRequestOf = (resource: Resource, request: Request, fields: HeaderFields) => ({
+  const mediaRequestOf = (resource: Resource, request: Asked) => ({
     resource,
     ranges: rangesOf(request),
     ifRange: request.headers["if-range"],
-    directives: requestDirectives(request.headers),
-    source: sourceOf(resource, request, fields)
+    directives: requestDirectives(request.headers)
   })
 
-  /** The answer where that takes no waiting, which most do: everything else is left to `get`. */
-  const getNow = (resource: Resource, request: Request): Response | undefined => {
+  /** Everything else is left to `get`. */
+  const getNow = (resource: Resource, request: Asked): PromptResponse | undefined => {
     if (request.method !== "GET") return undefined
-    const opened = media.openNow(mediaRequestOf(resource, request, request.headers))
-    if (opened === undefined || verdictOf(opened, request.headers) === "Failed") return undefined
-    const response = respondNow(opened, request, clock)
-    if (response !== undefined) countMedia(opened, response)
+    const hit = media.openNow(mediaRequestOf(resource, request), request.headers)
+    if (hit === undefined || verdictOf(hit, request.headers) === "Failed") return undefined
+    const response = promptly(hit, request, clock)
+    traffic.request("hit")
+    for (const piece of response.pieces) traffic.bytes("memory", piece.length)
     return response
+  }
+
+  const answerNow = (request: Asked): PromptResponse | undefined => {
+    const { headers, url } = request
+    if (isCircling(headers["via"]) || url.startsWith(PREFIX)) return undefined
+    const resource = resolver.identify({ target: url, headers })
+    return "status" in resource ? undefined : getNow(resource, request)
   }
 
   const get = Effect.fnUntraced(function*(resource: Resource, request: Request) {
     const mediaRequest = {
-      ...mediaRequestOf(resource, request, endToEnd(request.headers, ofTheViewer)),
+      ...mediaRequestOf(resource, request),
+      source: sourceOf(resource, request, endToEnd(request.headers, ofTheViewer)),
+      reuses: waitsForDrain(request),
       viewer: viewerOf(request)
     }
     const { directives } = mediaRequest
@@ -300,12 +342,14 @@ const make = Effect.gen(function*() {
     }
     const now = getNow(resource, request)
     // The platform runs handlers to their end otherwise, though the viewer may have gone.
-    return now === undefined ? Effect.interruptible(limits.admit(fetch(resource, request))) : Effect.succeed(now)
+    return now === undefined
+      ? Effect.interruptible(limits.admit(fetch(resource, request)))
+      : Effect.succeed(toResponse(now))
   }
 
   const handle = (request: Request): Handler => {
     const { headers: { via }, method, url } = request
-    if (via !== undefined && passes(via) > MAX_PASSES) {
+    if (isCircling(via)) {
       return Effect.succeed(text(508, "This request goes in a circle", { fwd: "bypass", detail: "LOOP" }))
     }
     if (method === "TRACE" || method === "CONNECT") {
@@ -323,6 +367,8 @@ const make = Effect.gen(function*() {
   }
 
   return Proxy.of({
+    answerNow,
+    drain: admin.drain,
     handler: Effect.flatMap(HttpServerRequest.HttpServerRequest, handle).pipe(
       Effect.catchDefect((defect) =>
         Effect.as(Effect.logError("Defect while answering a request", defect), refused(500, "Internal error"))

@@ -1,18 +1,23 @@
 import { NodeHttpServer } from "@effect/platform-node"
-import { Effect, Layer, Metric } from "effect"
-import { HttpServer, type HttpServerError } from "effect/http"
+import { Context, Effect, Layer, Metric, Option } from "effect"
+import { HttpMiddleware, HttpServer, type HttpServerError } from "effect/http"
 import { connections } from "./connections.ts"
 import { Events } from "./Events.ts"
 import { GuardedServer } from "./guardedServer.ts"
 import { Proxy } from "./Proxy.ts"
+import { exchangeOf, listened, RequestLog } from "./RequestLog.ts"
 import { ServerConfig } from "./ServerConfig.ts"
 import { sparingly } from "./sparingly.ts"
+import { traced } from "./traced.ts"
 
 /** Where to listen. Port 0 is any free one. */
 export interface Address {
   readonly host: string
   readonly port: number
 }
+
+/** The server of `layerNode`, which answers hits without the platform's request fiber: that costs more than the hit. */
+export class NodeServer extends Context.Service<NodeServer, GuardedServer>()("spillway/http/Server/NodeServer") {}
 
 /** How long the end of the program waits for running streams; then they are cut. */
 const DRAIN_TIMEOUT = "10 seconds"
@@ -23,35 +28,45 @@ const refusals = Metric.counter("spillway_connections_refused_total", {
 })
 
 /** A Node HTTP server with the bounds of `ServerConfig`. Closing it lets running responses end, for at most `DRAIN_TIMEOUT`. */
-export const layerNode = ({ host, port }: Address): Layer.Layer<HttpServer.HttpServer, HttpServerError.ServeError> =>
-  Layer.effect(
-    HttpServer.HttpServer,
+export const layerNode = (
+  { host, port }: Address
+): Layer.Layer<HttpServer.HttpServer | NodeServer, HttpServerError.ServeError> =>
+  Layer.effectContext(
     Effect.gen(function*() {
       const options = yield* ServerConfig
+      const log = yield* RequestLog
       const context = yield* Effect.context()
       const warn = sparingly(
         Effect.annotateLogs(Effect.logWarning("Too many connections: more are refused"), {
           limit: options.maxConnections
         })
       )
-      const server = () =>
-        new GuardedServer(options, {
-          onConnections: (count) => connections.updateUnsafe(count, context),
-          onSurplus: () => {
-            refusals.updateUnsafe(1, context)
-            Effect.runForkWith(context)(warn)
-          }
-        })
-      return yield* NodeHttpServer.make(server, { host, port, gracefulShutdownTimeout: DRAIN_TIMEOUT })
+      connections.updateUnsafe(0, context)
+      refusals.updateUnsafe(0, context)
+      const node = new GuardedServer(options, {
+        onConnections: (count) => connections.updateUnsafe(count, context),
+        onSurplus: () => {
+          refusals.updateUnsafe(1, context)
+          Effect.runForkWith(context)(warn)
+        },
+        onAnswered: log === undefined ? undefined : (response) => log(exchangeOf(response))
+      })
+      const server = yield* NodeHttpServer.make(() => node, { host, port, gracefulShutdownTimeout: DRAIN_TIMEOUT })
+      return Context.make(HttpServer.HttpServer, server).pipe(Context.add(NodeServer, node))
     })
   )
 
-/** Events go on for ever otherwise, and the end of the server waits for them. */
-const layerEventsEnd: Layer.Layer<never, never, Events> = Layer.effectDiscard(
-  Effect.flatMap(Events, ({ end }) => Effect.addFinalizer(() => end))
-)
-
-/** Serves the proxy on the `HttpServer` in context. */
-export const layerProxy: Layer.Layer<never, never, Events | Proxy | HttpServer.HttpServer> = layerEventsEnd.pipe(
-  Layer.provideMerge(Layer.unwrap(Effect.map(Proxy, ({ handler }) => HttpServer.serve(handler))))
-)
+/** Serves the proxy on the `HttpServer` in context. Its end begins with `/_spillway/ready` saying so. */
+export const layerProxy: Layer.Layer<never, never, Events | Proxy | HttpServer.HttpServer> = Layer.effectDiscard(
+  Effect.gen(function*() {
+    const { answerNow, drain, handler } = yield* Proxy
+    const events = yield* Events
+    const log = yield* RequestLog
+    const node = yield* Effect.serviceOption(NodeServer)
+    if (Option.isSome(node)) node.value.answerNow = answerNow
+    yield* HttpServer.serveEffect(yield* traced(log === undefined ? handler : listened(handler)))
+    yield* Effect.addFinalizer(() => drain)
+    // They go on for ever otherwise, and the end of the server waits for them.
+    yield* Effect.addFinalizer(() => events.end)
+  })
+).pipe(Layer.provide(Layer.succeed(HttpMiddleware.TracerDisabledWhen, () => true)))

@@ -1,8 +1,12 @@
 import { type IncomingMessage, Server, type ServerResponse } from "node:http"
 import type { Socket } from "node:net"
 import * as CacheStatus from "../domain/CacheStatus.ts"
+import type { HeaderFields } from "../domain/Headers.ts"
 import { overloadedHeaders } from "./Limits.ts"
+import type { PromptResponse } from "./mediaResponse.ts"
+import type { Asked } from "./Proxy.ts"
 import type { ServerOptions } from "./ServerConfig.ts"
+import { WatchedResponse } from "./WatchedResponse.ts"
 
 /** How long an idle connection is kept for the viewer's next request, in milliseconds. */
 const KEEP_ALIVE_MILLIS = 65_000
@@ -142,6 +146,8 @@ export interface Watcher {
   readonly onConnections: (count: number) => void
   /** A connection found no room. */
   readonly onSurplus: () => void
+  /** An answer has been sent, or given up. Answers are watched only where somebody wants to know. */
+  readonly onAnswered: ((response: WatchedResponse) => void) | undefined
 }
 
 /**
@@ -152,6 +158,8 @@ export class GuardedServer extends Server {
   readonly #connections = new Map<Socket, Connection>()
   readonly #options: ServerOptions
   readonly #watcher: Watcher
+  /** Answers what takes no waiting; everything else goes to the listeners. */
+  answerNow: ((request: Asked) => PromptResponse | undefined) | undefined
   /** One for all answers. */
   readonly #onSettled: (this: ServerResponse) => void
 
@@ -163,7 +171,8 @@ export class GuardedServer extends Server {
       requestTimeout: Math.max(REQUEST_MILLIS, headerTimeout),
       connectionsCheckingInterval: Math.min(CHECKS.longest, Math.ceil(headerTimeout / CHECKS.parts)),
       keepAliveTimeout: KEEP_ALIVE_MILLIS,
-      requireHostHeader: false
+      requireHostHeader: false,
+      ...(watcher.onAnswered !== undefined && { ServerResponse: WatchedResponse as typeof ServerResponse })
     })
     this.#options = options
     this.#watcher = watcher
@@ -197,7 +206,9 @@ export class GuardedServer extends Server {
   }
 
   override emit(event: string, ...args: Array<any>): boolean {
-    return (isRequest.has(event) && this.#refuses(args[0], args[1])) || super.emit(event, ...args)
+    if (!isRequest.has(event)) return super.emit(event, ...args)
+    return this.#refuses(args[0], args[1]) || (event === "request" && this.#answers(args[0], args[1])) ||
+      super.emit(event, ...args)
   }
 
   /**
@@ -249,6 +260,7 @@ export class GuardedServer extends Server {
 
   /** An answer has been sent, or given up. What is sent is let go of: it may be large, and the connection be kept for long. */
   #settle(response: ServerResponse): void {
+    this.#watcher.onAnswered?.(response as WatchedResponse)
     const { socket } = response.req
     const answers = this.#connections.get(socket)?.answers
     const index = answers?.indexOf(response) ?? -1
@@ -299,6 +311,26 @@ export class GuardedServer extends Server {
       connections.set(socket, connection)
     }
     return false
+  }
+
+  /** Whether a request was answered without waiting for anything. */
+  #answers(request: IncomingMessage, response: ServerResponse): boolean {
+    const { headers, method, url } = request
+    // Whoever does not read a body has to see to its end.
+    if (headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined) return false
+    let prompt: PromptResponse | undefined
+    try {
+      prompt = this.answerNow?.({ method: method!, url: url!, headers: headers as HeaderFields })
+    } catch {
+      // A defect, which the listeners meet as well, and have means to tell of.
+      return false
+    }
+    if (prompt === undefined) return false
+    const { fields, pieces, status } = prompt
+    response.writeHead(status, fields as Array<string>)
+    for (let i = 0; i < pieces.length - 1; i++) response.write(pieces[i])
+    response.end(pieces.at(-1))
+    return true
   }
 
   /** Whether a request goes no further: it has been answered here, or will never be. */

@@ -1,14 +1,15 @@
 import { type Clock, Effect, type Scope, Stream } from "effect"
 import { type Cookies, HttpServerResponse } from "effect/http"
 import { randomBytes } from "node:crypto"
-import { formatContentRange, formatUnsatisfied } from "../domain/ByteRange.ts"
+import { type ByteRange, formatContentRange, formatUnsatisfied } from "../domain/ByteRange.ts"
 import * as CacheStatus from "../domain/CacheStatus.ts"
 import { age } from "../domain/Freshness.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
 import * as Multipart from "../domain/Multipart.ts"
 import type { OriginError } from "../domain/OriginError.ts"
 import { evaluate, notModifiedHeaders } from "../domain/Preconditions.ts"
-import type { Bytes, Media } from "../services/MediaStream.ts"
+import type { Representation } from "../domain/Representation.ts"
+import type { Bytes, Hit, Media } from "../services/MediaStream.ts"
 
 /**
  * From what `MediaStream` opened to the response: its status, its fields and its body.
@@ -33,11 +34,14 @@ export const answer = (body: Uint8Array | Stream.Stream<Uint8Array, OriginError>
   return typed ? response : HttpServerResponse.removeHeader(response, "content-type")
 }
 
+/** What a head is made from. */
+type Told = Pick<Media, "entry" | "isPartial" | "means" | "status">
+
 /** Whether the origin has just sent or confirmed what is opened, for this viewer or for one at the same time. */
-export const isOfNow = ({ means }: Media): boolean => means === "fetched" || means === "validated"
+export const isOfNow = ({ means }: Told): boolean => means === "fetched" || means === "validated"
 
 /** What a viewer's preconditions make of it (RFC 9110 §13.2.2). */
-export const verdictOf = (opened: Media, request: HeaderFields) => evaluate(request, opened.entry.representation)
+export const verdictOf = (opened: Told, request: HeaderFields) => evaluate(request, opened.entry.representation)
 
 /** The fields of a 412 or 416: without those that would have another cache answer with it whoever asks for the file. */
 const failureHeaders = (headers: HeaderFields): Record<string, string> =>
@@ -48,7 +52,7 @@ const failureHeaders = (headers: HeaderFields): Record<string, string> =>
   )
 
 /** What the cache did for a response of `code`. */
-const toldStatus = ({ status }: Media, code: number, hasBody: boolean): CacheStatus.CacheStatus => {
+const toldStatus = ({ status }: Told, code: number, hasBody: boolean): CacheStatus.CacheStatus => {
   if (status.hit) return status
   const { collapsed: _, fwd, fwdStatus, stored: _1, ...told } = status
   // What needs no asking needs none of its bytes where there is no body.
@@ -59,55 +63,96 @@ const toldStatus = ({ status }: Media, code: number, hasBody: boolean): CacheSta
   return same
 }
 
-/** The head of the response, and whether a body follows. For several ranges, what is special to them is added by `respond`. */
+/** Names and values in turn. */
+type Fields = ReadonlyArray<string>
+
+const fieldsOf = (headers: HeaderFields): Array<string> => {
+  const fields = ["accept-ranges", "bytes"]
+  for (const name in headers) if (name !== "cache-status") fields.push(name, headers[name]!)
+  return fields
+}
+
+const recordOf = (fields: Fields): Record<string, string> => {
+  const record: Record<string, string> = {}
+  for (let i = 0; i < fields.length; i += 2) record[fields[i]!] = fields[i + 1]!
+  return record
+}
+
+/** What all answers with bytes of a representation have in common, worked out once. */
+const commonFields = new WeakMap<Representation, Fields>()
+
+const commonFieldsOf = (representation: Representation): Fields => {
+  const known = commonFields.get(representation)
+  if (known !== undefined) return known
+  const fields = fieldsOf(representation.headers)
+  commonFields.set(representation, fields)
+  return fields
+}
+
+/** The first line and the fields of a response, and whether a body follows. */
+interface MediaHead {
+  readonly status: number
+  readonly fields: Fields
+  readonly hasBody: boolean
+}
+
+/** The head for `range`, the first one. For several ranges, what is special to them is added by `respond`. */
 const headOf = (
-  opened: Media,
+  opened: Told,
+  range: ByteRange | undefined,
   request: { readonly method: string; readonly headers: HeaderFields },
   clock: Clock.Clock
-): Head & { readonly hasBody: boolean } => {
-  const { entry: { freshness, representation: { headers, size } }, isPartial, parts: [first] } = opened
+): MediaHead => {
+  const { entry: { freshness, representation }, isPartial } = opened
+  const { headers, size } = representation
   const verdict = verdictOf(opened, request.headers)
   const status = verdict === "NotModified"
     ? 304
     : verdict === "Failed"
     ? 412
-    : first === undefined
+    : range === undefined
     ? 416
     : isPartial
     ? 206
     : 200
   const hasBody = status < 300 && request.method === "GET"
   const seconds = Math.floor(age(freshness, clock.currentTimeMillisUnsafe()) / 1000)
-  // One object, filled in place: this is done for every answer.
-  const told: Record<string, string> = status === 304
-    ? notModifiedHeaders(headers)
-    : status >= 400
-    ? failureHeaders(headers)
-    : { ...headers }
-  told["accept-ranges"] = "bytes"
-  told["cache-status"] = CacheStatus.append(headers["cache-status"], toldStatus(opened, status, hasBody))
+  const fields = status < 300
+    ? commonFieldsOf(representation).slice()
+    : fieldsOf(status === 304 ? notModifiedHeaders(headers) : failureHeaders(headers))
+  fields.push("cache-status", CacheStatus.append(headers["cache-status"], toldStatus(opened, status, hasBody)))
   // By an `Age` it is seen that an answer is not the origin's own (RFC 9111 §5.1).
-  if (seconds > 0 || !isOfNow(opened)) told["age"] = String(seconds)
-  if (status === 416) {
-    told["content-range"] = formatUnsatisfied(size)
-    told["content-length"] = "0"
-  } else if (status < 300 && first !== undefined) {
-    told["content-length"] = String(first.range.end - first.range.start)
-    if (isPartial) told["content-range"] = formatContentRange(first.range, size)
+  if (seconds > 0 || !isOfNow(opened)) fields.push("age", String(seconds))
+  if (status === 416) fields.push("content-range", formatUnsatisfied(size), "content-length", "0")
+  else if (status < 300 && range !== undefined) {
+    fields.push("content-length", String(range.end - range.start))
+    if (isPartial) fields.push("content-range", formatContentRange(range, size))
   }
-  return { status, headers: told, hasBody }
+  return { status, fields, hasBody }
 }
 
-/** The response where all that it takes is at hand. */
-export const respondNow = (
-  opened: Media,
+/** A response all of which is at hand: its body is in pieces, none where it has none. */
+export interface PromptResponse {
+  readonly status: number
+  readonly fields: Fields
+  readonly pieces: ReadonlyArray<Uint8Array>
+}
+
+/** The response to a hit. */
+export const promptly = (
+  hit: Hit,
   request: { readonly method: string; readonly headers: HeaderFields },
   clock: Clock.Clock
-): Response | undefined => {
-  const [part] = opened.parts
-  if (opened.parts.length > 1 || (part !== undefined && !(part.bytes instanceof Uint8Array))) return undefined
-  const head = headOf(opened, request, clock)
-  return head.hasBody ? answer(part!.bytes as Uint8Array, head) : HttpServerResponse.empty(head)
+): PromptResponse => {
+  const { fields, hasBody, status } = headOf(hit, hit.range, request, clock)
+  return { status, fields, pieces: hasBody ? hit.pieces : [] }
+}
+
+/** The same for the platform. */
+export const toResponse = ({ fields, pieces, status }: PromptResponse): Response => {
+  const head = { status, headers: recordOf(fields) }
+  if (pieces.length === 0) return HttpServerResponse.empty(head)
+  return answer(pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces), head)
 }
 
 const streamOf = (bytes: Bytes): Stream.Stream<Uint8Array, OriginError> =>
@@ -122,9 +167,10 @@ export const respond = Effect.fnUntraced(function*(
   clock: Clock.Clock,
   finish: (body: Stream.Stream<Uint8Array, OriginError>) => Stream.Stream<Uint8Array, OriginError>
 ): Effect.fn.Return<Response, OriginError, Scope.Scope> {
-  const head = headOf(opened, request, clock)
   const [first, ...others] = opened.parts
-  if (!head.hasBody || first === undefined) return HttpServerResponse.empty(head)
+  const { fields, hasBody, status } = headOf(opened, first?.range, request, clock)
+  const head = { status, headers: recordOf(fields) }
+  if (!hasBody || first === undefined) return HttpServerResponse.empty(head)
   const bytes = first.bytes instanceof Uint8Array ? first.bytes : yield* first.bytes
   if (others.length === 0) return answer(bytes instanceof Uint8Array ? bytes : finish(bytes), head)
   const { representation } = opened.entry

@@ -27,6 +27,12 @@ export interface Running extends Begun {
   readonly detail: string | undefined
 }
 
+/** Whoever has a body begun may be told where its bytes come from, as they leave. */
+export class SourceListener extends Context.Reference<((source: ByteSource) => void) | undefined>(
+  "spillway/services/Activity/SourceListener",
+  { defaultValue: () => undefined }
+) {}
+
 /** How a stream tells what it does, synchronously. */
 export interface Progress {
   /** So many bytes leave for the viewer. */
@@ -108,11 +114,12 @@ const make = Effect.gen(function*() {
       Effect.acquireRelease(
         Effect.sync(() => enter(stream)),
         (entry) => Effect.sync(() => entries.delete(entry))
-      ).pipe(Effect.map((entry) => ({
+      ).pipe(Effect.zipWith(SourceListener, (entry, listener) => ({
         advance: (bytes, source, detail) => {
           entry.position += bytes
           entry.source = source
           entry.detail = detail
+          listener?.(source)
           traffic.bytes(source, bytes)
         }
       }))),

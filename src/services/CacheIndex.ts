@@ -3,7 +3,9 @@ import type { CacheError } from "../domain/CacheError.ts"
 import { type ChunkKey, count, keyText, span } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
 import { CacheHealth } from "./CacheHealth.ts"
+import { ChunkMap } from "./ChunkMap.ts"
 import { bytesOnDisk, ChunkStore, MANIFEST_BYTES, type StoredChunk } from "./ChunkStore.ts"
+import { Line, type Member } from "./Line.ts"
 
 /**
  * What is on the disk, and in which order it was last used: kept in memory, so that asking costs nothing. It is read from
@@ -16,6 +18,8 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly hasNothingOf: (resource: string) => boolean
   /** Counts as a use. */
   readonly touch: (key: ChunkKey) => void
+  /** How often a chunk was used lately: older uses count for half, and for half again, with every `ERA_USES` of all chunks. */
+  readonly uses: (key: ChunkKey) => number
   /** Enters a chunk that was written just now. */
   readonly add: (key: ChunkKey, bytes: number) => void
   readonly remove: (key: ChunkKey) => void
@@ -30,7 +34,7 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   /** Waits until all that the store had at the start is entered. */
   readonly loaded: Effect.Effect<void>
   /** The chunk to evict next: superseded before current, and then least recently used. Those of pinned resources are none. */
-  readonly oldest: () => StoredChunk | undefined
+  readonly oldest: () => ChunkKey | undefined
   /** Keeps the chunks of a representation, and those to come of the resource, from being evicted, until `unpin`. */
   readonly pin: (resource: string, representation: string) => void
   readonly unpin: (resource: string) => void
@@ -42,7 +46,7 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly isLoaded: () => boolean
   readonly resources: () => ReadonlyArray<string>
   /** The chunks of a resource, in no order. */
-  readonly chunksOf: (resource: string) => ReadonlyArray<StoredChunk>
+  readonly chunksOf: (resource: string) => ReadonlyArray<Pick<StoredChunk, "bytes" | "key">>
   /** When a chunk of the resource was last used, to the minute, in milliseconds since 1970; 0 where that is not known. */
   readonly lastUsed: (resource: string) => number
   /** How many chunks there are. */
@@ -60,7 +64,17 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   )
 }
 
-type Queue = Map<string, StoredChunk>
+/** A chunk that is on disk, in one of the lines to be evicted. */
+interface Indexed extends Member<Indexed> {
+  readonly key: ChunkKey
+  readonly bytes: number
+  line: Line<Indexed>
+  /** Whether it was used since the store was last told. */
+  isUsed: boolean
+  /** How often it was used, as of `era`. */
+  uses: number
+  era: number
+}
 
 /** How long to wait before the start's reading of the store is tried again after a failure. */
 const RETRY_INTERVAL = "2 seconds"
@@ -74,6 +88,9 @@ const TOUCH_INTERVAL = "1 minute"
 /** How many chunks it is told of at a time; the order of others is lost at the end of the process. */
 const TOUCHES = 10_000
 
+/** How many uses of chunks make an era. */
+const ERA_USES = 65_536
+
 const make = Effect.gen(function*() {
   const store = yield* ChunkStore
   const health = yield* CacheHealth
@@ -81,61 +98,70 @@ const make = Effect.gen(function*() {
   const loaded = yield* Latch.make(false)
   const clock = yield* Clock.Clock
 
-  // In the order of eviction; each Map in the order of use. `cold` is what was found at the start, the oldest first.
-  const condemned: Queue = new Map()
-  const superseded: Queue = new Map()
-  const cold: Queue = new Map()
-  const warm: Queue = new Map()
+  // In the order of eviction; each in the order of use. `cold` is what was found at the start, the oldest first.
+  const condemned = new Line<Indexed>()
+  const superseded = new Line<Indexed>()
+  const cold = new Line<Indexed>()
+  const warm = new Line<Indexed>()
   const inTurn = [condemned, superseded, cold, warm]
   /** Those that are not evicted. */
-  const pinned: Queue = new Map()
-  const queues = [...inTurn, pinned]
+  const pinned = new Line<Indexed>()
+  const chunks = new ChunkMap<Indexed>()
   const pins = new Set<string>()
   const lastUsed = new Map<string, number>()
-  const chunksOf = new Map<string, Map<string, StoredChunk>>()
   const known = new Set<string>()
   /** Chunks that were used since the store was last told. */
-  const used = new Map<string, ChunkKey>()
+  let used: Array<Indexed> = []
+  let touches = 0
   let bytes = 0
-
-  const queueOf = (text: string) => queues.find((queue) => queue.has(text))
-
-  const enter = (queue: Queue, chunk: StoredChunk): void => {
-    const text = keyText(chunk.key)
-    // It has been written anew.
-    if (condemned.has(text)) remove(chunk.key)
-    if (queueOf(text) !== undefined) return
-    queue.set(text, chunk)
-    bytes += chunk.bytes
-    const siblings = chunksOf.get(chunk.key.resource)
-    if (siblings === undefined) {
-      chunksOf.set(chunk.key.resource, new Map([[text, chunk]]))
-      bytes += MANIFEST_BYTES
-    } else siblings.set(text, chunk)
-  }
+  let chunkCount = 0
 
   const noteUse = (resource: string, at: number): void => {
     if (at > (lastUsed.get(resource) ?? 0)) lastUsed.set(resource, at)
   }
 
-  const move = (from: Queue, to: Queue, text: string): void => {
-    const chunk = from.get(text)
-    if (chunk === undefined || !from.delete(text)) return
-    to.set(text, chunk)
+  const move = (chunk: Indexed, line: Line<Indexed>): void => {
+    chunk.line.remove(chunk)
+    line.push(chunk)
+    chunk.line = line
   }
 
+  const eraNow = (): number => Math.floor(touches / ERA_USES)
+
+  const usesOf = ({ era, uses }: Indexed): number => uses / 2 ** (eraNow() - era)
+
   const remove = (key: ChunkKey): void => {
-    const text = keyText(key)
-    const queue = queueOf(text)
-    if (queue === undefined) return
-    bytes -= queue.get(text)!.bytes
-    queue.delete(text)
-    const siblings = chunksOf.get(key.resource)!
-    siblings.delete(text)
-    if (siblings.size > 0) return
-    chunksOf.delete(key.resource)
+    const chunk = chunks.get(key)
+    if (chunk === undefined) return
+    chunk.line.remove(chunk)
+    chunks.delete(key)
+    bytes -= chunk.bytes
+    chunkCount -= 1
+    if (chunks.hasResource(key.resource)) return
     lastUsed.delete(key.resource)
     bytes -= MANIFEST_BYTES
+  }
+
+  const enter = (line: Line<Indexed>, { bytes: size, key }: Omit<StoredChunk, "used">): void => {
+    const before = chunks.get(key)
+    // It has been written anew.
+    if (before?.line === condemned) remove(key)
+    else if (before !== undefined) return
+    if (!chunks.hasResource(key.resource)) bytes += MANIFEST_BYTES
+    bytes += size
+    chunkCount += 1
+    const chunk: Indexed = {
+      key,
+      bytes: size,
+      line,
+      isUsed: false,
+      uses: 0,
+      era: 0,
+      before: undefined,
+      behind: undefined
+    }
+    line.push(chunk)
+    chunks.set(key, chunk)
   }
 
   // The manifest tells how long the chunks are, so that nothing but a directory need be read.
@@ -148,14 +174,14 @@ const make = Effect.gen(function*() {
     for (const key of keys) {
       if (key.representation !== id || key.index >= count(size, chunkSize)) continue
       const { end, start } = span(key.index, chunkSize, size)
-      enter(isPinned ? pinned : warm, { key, bytes: bytesOnDisk(end - start), used: 0 })
+      enter(isPinned ? pinned : warm, { key, bytes: bytesOnDisk(end - start) })
     }
     noteUse(resource, clock.currentTimeMillisUnsafe())
   })
 
   const reconcile = Effect.fnUntraced(function*(resource: string) {
     const there = new Set((yield* store.list(resource)).map(keyText))
-    for (const [text, { key }] of chunksOf.get(resource) ?? []) if (!there.has(text)) remove(key)
+    for (const { key } of chunks.of(resource)) if (!there.has(keyText(key))) remove(key)
   })
 
   /** The representations of pinned resources: chunks of others are as any others. */
@@ -182,8 +208,8 @@ const make = Effect.gen(function*() {
     Stream.runCollect,
     Effect.tap((found) =>
       Effect.sync(() => {
-        const chunks = found.flatMap((options) => options.flatMap(Option.toArray))
-        for (const chunk of chunks.toSorted((a, b) => a.used - b.used)) {
+        const stored = found.flatMap((options) => options.flatMap(Option.toArray))
+        for (const chunk of stored.toSorted((a, b) => a.used - b.used)) {
           const { representation, resource } = chunk.key
           noteUse(resource, chunk.used)
           enter(pinnedAtStart.get(resource) === representation ? pinned : cold, chunk)
@@ -199,8 +225,11 @@ const make = Effect.gen(function*() {
   // The order of use is told to the store now and then, so that it survives a restart.
   yield* Effect.sleep(TOUCH_INTERVAL).pipe(
     Effect.andThen(Effect.suspend(() => {
-      const keys = [...used.values()]
-      used.clear()
+      const keys = used.map((chunk) => {
+        chunk.isUsed = false
+        return chunk.key
+      })
+      used = []
       for (const { resource } of keys) noteUse(resource, clock.currentTimeMillisUnsafe())
       return health.unwritable() === undefined
         ? Effect.forEach(keys, (key) => Effect.ignore(store.touch(key)), { discard: true })
@@ -212,71 +241,72 @@ const make = Effect.gen(function*() {
 
   return CacheIndex.of({
     has: (key) => {
-      const queue = queueOf(keyText(key))
-      return queue !== undefined && queue !== condemned
+      const chunk = chunks.get(key)
+      return chunk !== undefined && chunk.line !== condemned
     },
-    hasResource: (resource) => chunksOf.has(resource),
-    hasNothingOf: (resource) => loaded.isOpen() && !chunksOf.has(resource),
+    hasResource: (resource) => chunks.hasResource(resource),
+    hasNothingOf: (resource) => loaded.isOpen() && !chunks.hasResource(resource),
     touch: (key) => {
-      const text = keyText(key)
-      const queue = queueOf(text)
-      if (queue !== cold && queue !== warm && queue !== pinned) return
-      const chunk = queue.get(text)!
-      if (used.size < TOUCHES) used.set(text, key)
-      queue.delete(text)
-      ;(queue === pinned ? pinned : warm).set(text, chunk)
+      const chunk = chunks.get(key)
+      if (chunk === undefined || chunk.line === condemned || chunk.line === superseded) return
+      if (!chunk.isUsed && used.length < TOUCHES) {
+        chunk.isUsed = true
+        used.push(chunk)
+      }
+      move(chunk, chunk.line === pinned ? pinned : warm)
+      touches += 1
+      chunk.uses = usesOf(chunk) + 1
+      chunk.era = eraNow()
+    },
+    uses: (key) => {
+      const chunk = chunks.get(key)
+      return chunk === undefined ? 0 : usesOf(chunk)
     },
     add: (key, bytes) => {
-      enter(pins.has(key.resource) ? pinned : warm, { key, bytes, used: 0 })
+      enter(pins.has(key.resource) ? pinned : warm, { key, bytes })
       noteUse(key.resource, clock.currentTimeMillisUnsafe())
     },
     remove,
     condemn: (key) => {
-      const text = keyText(key)
-      const queue = queueOf(text)
-      const chunk = queue?.get(text)
-      if (chunk === undefined) return
-      queue!.delete(text)
-      condemned.set(text, chunk)
+      const chunk = chunks.get(key)
+      if (chunk !== undefined) move(chunk, condemned)
     },
     supersede: (resource, current) => {
-      for (const [text, chunk] of chunksOf.get(resource) ?? []) {
-        if (chunk.key.representation === current || condemned.has(text)) continue
-        queueOf(text)!.delete(text)
-        superseded.set(text, chunk)
+      for (const chunk of chunks.of(resource)) {
+        if (chunk.key.representation !== current && chunk.line !== condemned) move(chunk, superseded)
       }
     },
     load: (representation) => loaded.isOpen() ? Effect.void : load(representation),
     reconcile,
     loaded: loaded.await,
     oldest: () => {
-      for (const queue of inTurn) for (const chunk of queue.values()) return chunk
+      for (const line of inTurn) if (line.first !== undefined) return line.first.key
       return undefined
     },
     pin: (resource, representation) => {
       pins.add(resource)
-      for (const [text, { key }] of chunksOf.get(resource) ?? []) {
-        if (key.representation !== representation) continue
-        move(cold, pinned, text)
-        move(warm, pinned, text)
+      for (const chunk of chunks.of(resource)) {
+        if (chunk.key.representation === representation && (chunk.line === cold || chunk.line === warm)) {
+          move(chunk, pinned)
+        }
       }
     },
     unpin: (resource) => {
       pins.delete(resource)
-      for (const text of chunksOf.get(resource)?.keys() ?? []) move(pinned, warm, text)
+      for (const chunk of chunks.of(resource)) if (chunk.line === pinned) move(chunk, warm)
     },
     isPinned: (resource) => pins.has(resource),
-    pinnedBytes: () => [...pinned.values()].reduce((sum, { bytes }) => sum + bytes, pins.size * MANIFEST_BYTES),
+    pinnedBytes: () => [...pinned].reduce((sum, { bytes }) => sum + bytes, pins.size * MANIFEST_BYTES),
     forget: (resource) => {
       pins.delete(resource)
-      for (const { key } of chunksOf.get(resource)?.values() ?? []) remove(key)
+      for (const { key } of chunks.of(resource)) remove(key)
     },
     isLoaded: () => loaded.isOpen(),
-    resources: () => [...chunksOf.keys()],
-    chunksOf: (resource) => [...chunksOf.get(resource)?.values() ?? []],
+    resources: () => chunks.resources(),
+    chunksOf: (resource) => [...chunks.of(resource)],
     lastUsed: (resource) => lastUsed.get(resource) ?? 0,
-    count: () => queues.reduce((sum, { size }) => sum + size, 0),
-    keys: () => queues.flatMap((queue) => Array.from(queue.values(), ({ key }) => key)),
+    count: () => chunkCount,
+    keys: () => [...inTurn, pinned].flatMap((line) => Array.from(line, ({ key }) => key)),
     bytes: () => bytes,
     exclusively: (change) => mutex.withPermit(change)
   })

@@ -12,6 +12,7 @@ import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkStore } from "./ChunkStore.ts"
+import { type Kept, Sieve } from "./Sieve.ts"
 
 /** What is known of a resource: its current representation, and for how long that needs no asking. */
 export interface Entry {
@@ -92,20 +93,40 @@ const putLast = <K, V>(map: Map<K, V>, key: K, value: V, capacity: number): void
   if (map.size > capacity) map.delete(map.keys().next().value!)
 }
 
+/** The entry of a resource in memory, which changes in place. */
+interface Held {
+  entry: Entry
+}
+
 const make = Effect.gen(function*() {
   const health = yield* CacheHealth
   const index = yield* CacheIndex
   const store = yield* ChunkStore
   const clock = yield* Clock.Clock
   const { readDeadline, ttl } = yield* CacheConfig
-  // In the order of use.
-  const entries = new Map<string, Entry>()
+  const sieve = new Sieve<Held>(CAPACITY)
+  const entries = new Map<string, Kept<Held>>()
   const variants = new Map<string, Variants>()
   const now = () => clock.currentTimeMillisUnsafe()
 
+  const known = (id: string): Entry | undefined => entries.get(id)?.value.entry
+
+  const forget = ({ entry }: Held): void => void entries.delete(entry.representation.resource)
+
   const put = (entry: Entry): Entry => {
-    putLast(entries, entry.representation.resource, entry, CAPACITY)
+    const { resource } = entry.representation
+    const kept = entries.get(resource)
+    if (kept === undefined) entries.set(resource, sieve.add({ entry }, 1, forget))
+    else kept.value.entry = entry
     return entry
+  }
+
+  /** What is known, which counts as used by this. */
+  const use = (id: string): Entry | undefined => {
+    const kept = entries.get(id)
+    if (kept === undefined) return undefined
+    kept.visited = true
+    return kept.value.entry
   }
 
   const entryOf = (representation: Representation, freshness: Freshness): Entry => ({
@@ -127,7 +148,7 @@ const make = Effect.gen(function*() {
       const manifest = yield* store.readManifest(resource.id)
       if (Option.isSome(manifest)) yield* index.load(manifest.value)
       // Somebody may have asked the origin in the meantime.
-      const newer = entries.get(resource.id)
+      const newer = known(resource.id)
       if (newer !== undefined) return Option.some(newer)
       if (Option.isNone(manifest) || manifest.value.url !== resource.url) return Option.none()
       return Option.some(put(restored(manifest.value)))
@@ -141,8 +162,8 @@ const make = Effect.gen(function*() {
 
   const get = (resource: Resource) =>
     Effect.suspend(() => {
-      const known = entries.get(resource.id)
-      return known === undefined ? fromDisk(resource) : Effect.succeedSome(put(known))
+      const entry = use(resource.id)
+      return entry === undefined ? fromDisk(resource) : Effect.succeedSome(entry)
     })
 
   const select = (resource: Resource, fields: HeaderFields): Resource => {
@@ -151,10 +172,10 @@ const make = Effect.gen(function*() {
   }
 
   const invalidate = (id: string): void => {
-    const entry = entries.get(id)
+    const entry = known(id)
     if (entry === undefined) return
     const freshness = { ...entry.freshness, lifetime: 0, staleWhileRevalidate: 0, mustRevalidate: true }
-    entries.set(id, { ...entry, freshness })
+    put({ ...entry, freshness })
   }
 
   return Catalog.of({
@@ -177,34 +198,41 @@ const make = Effect.gen(function*() {
     },
     get,
     fresh: (resource, fields, directives) => {
-      const entry = entries.get(select(resource, fields).id)
-      return entry !== undefined && isFresh(entry.freshness, now(), directives) ? put(entry) : undefined
+      const entry = use(select(resource, fields).id)
+      return entry !== undefined && isFresh(entry.freshness, now(), directives) ? entry : undefined
     },
     confirm: (found, answer, times) => {
-      const before = entries.get(found.resource)
+      const before = known(found.resource)
       if (before !== undefined && before.representation.id !== found.id) index.supersede(found.resource, found.id)
       const headers = { ...found.headers, date: answer["date"] ?? HttpDate.format(times.received) }
       const age = answer["age"] === undefined ? {} : { age: answer["age"] }
       const freshness = freshnessOf({ ...headers, ...age }, times, ttlOf(ttl, found.url))
       return put(entryOf(new Representation({ ...found, headers, born: freshness.born }), freshness))
     },
-    known: (resource) => entries.get(resource),
+    known,
     peek: (resource) =>
       Effect.suspend(() => {
-        const known = entries.get(resource)
-        return known === undefined
+        const entry = known(resource)
+        return entry === undefined
           ? Effect.map(store.readManifest(resource), Option.map(restored))
-          : Effect.succeedSome(known)
+          : Effect.succeedSome(entry)
       }),
-    forget: (resource) => void entries.delete(resource),
+    forget: (resource) => {
+      const kept = entries.get(resource)
+      if (kept === undefined) return
+      sieve.remove(kept)
+      entries.delete(resource)
+    },
     identifiers: (matches) =>
-      [...entries.values()].flatMap(({ representation: { resource, url } }) => matches(url) ? [resource] : []),
-    isCurrent: (representation) => entries.get(representation.resource)?.representation.id === representation.id,
+      [...entries.values()].flatMap(({ value: { entry: { representation: { resource, url } } } }) =>
+        matches(url) ? [resource] : []
+      ),
+    isCurrent: (representation) => known(representation.resource)?.representation.id === representation.id,
     expire: (representation) => {
-      const entry = entries.get(representation.resource)
+      const entry = known(representation.resource)
       if (entry?.representation.id !== representation.id) return
       const freshness = { ...entry.freshness, lifetime: 0, staleWhileRevalidate: 0 }
-      entries.set(representation.resource, { ...entry, freshness })
+      put({ ...entry, freshness })
     },
     invalidate: (resource) =>
       // What is on disk only is taken into memory, where the mark is kept.

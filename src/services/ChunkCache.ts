@@ -6,6 +6,7 @@ import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkStore } from "./ChunkStore.ts"
+import * as Metrics from "./liveMetrics.ts"
 import { MemoryTier } from "./MemoryTier.ts"
 import { Recorder } from "./Recorder.ts"
 import * as SingleFlight from "./SingleFlight.ts"
@@ -21,9 +22,14 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   readonly has: (key: ChunkKey) => boolean
   /**
    * A chunk from disk. One that is gone or damaged is dropped, a disk that fails or is slower than `readDeadline` is reported,
-   * and the caller told.
+   * and the caller told. Where it is not used often enough to be kept in memory, it may be read into `scratch`, as by
+   * `ChunkStore.read`.
    */
-  readonly read: (representation: Representation, key: ChunkKey) => Effect.Effect<Uint8Array, CacheError>
+  readonly read: (
+    representation: Representation,
+    key: ChunkKey,
+    scratch?: Buffer
+  ) => Effect.Effect<Uint8Array, CacheError>
   /** Keeps a finished chunk: in memory now, on disk soon, each as far as there is room. */
   readonly keep: (representation: Representation, key: ChunkKey, payload: Uint8Array) => void
   /** Forgets a chunk that `error` tells to be damaged, and removes it from the disk in the background. */
@@ -51,6 +57,12 @@ const make = Effect.gen(function*() {
   const { readDeadline } = yield* CacheConfig
   const shared = SingleFlight.make<string, Uint8Array, CacheError>()
 
+  const countDamaged = yield* Metrics.counters(
+    "spillway_damaged_chunks_total",
+    "Cached chunks that were not what was written, or gone, by what was found",
+    "errno",
+    ["CORRUPT", "SHORT_READ", "ENOENT"]
+  )
   let dropped = 0
   let said = -Infinity
 
@@ -72,6 +84,7 @@ const make = Effect.gen(function*() {
   const drop = (key: ChunkKey, error: CacheError) =>
     Effect.suspend(() => {
       index.condemn(key)
+      if (isDamage(error)) countDamaged(error.errno)
       return Effect.suspend(() =>
         index.has(key) ? Effect.void : Effect.andThen(store.remove(key), Effect.sync(() => index.remove(key)))
       ).pipe(
@@ -89,16 +102,25 @@ const make = Effect.gen(function*() {
     return Effect.andThen(error._tag === "IoError" ? Effect.void : drop(key, error), health.report(error))
   }
 
-  const read = (representation: Representation, key: ChunkKey) => {
-    const { end, start } = span(key.index, representation.chunkSize, representation.size)
-    return store.read(key, end - start).pipe(
+  const lengthOf = ({ chunkSize, size }: Representation, { index }: ChunkKey): number => {
+    const { end, start } = span(index, chunkSize, size)
+    return end - start
+  }
+
+  const read = (key: ChunkKey, length: number, scratch?: Buffer) =>
+    store.read(key, length, scratch).pipe(
       Effect.timeoutOrElse({
         duration: readDeadline,
         orElse: () => Effect.fail(new IoError({ errno: "TIMEOUT", operation: "read", path: keyText(key) }))
       }),
-      Effect.tap((payload) => Effect.sync(() => memory.put(key, payload))),
       Effect.tapError(failed(key))
     )
+
+  /** Whether a chunk from disk had better be in memory: there is room, or it was used more often than the one that would go. */
+  const isWorthMemory = (key: ChunkKey, length: number): boolean => {
+    if (memory.hasRoom(length)) return true
+    const rival = memory.next()
+    return rival !== undefined && index.uses(key) > index.uses(rival)
   }
 
   return ChunkCache.of({
@@ -108,9 +130,14 @@ const make = Effect.gen(function*() {
       return payload
     },
     has: (key) => memory.has(key) || recorder.pending(key) !== undefined || (health.readable() && index.has(key)),
-    read: (representation, key) => {
+    read: (representation, key, scratch) => {
       index.touch(key)
-      return shared(keyText(key), read(representation, key))
+      const length = lengthOf(representation, key)
+      if (isWorthMemory(key, length)) {
+        const kept = Effect.tap(read(key, length), (payload) => Effect.sync(() => memory.put(key, payload)))
+        return shared(keyText(key), kept)
+      }
+      return scratch === undefined ? shared(keyText(key), read(key, length)) : read(key, length, scratch)
     },
     keep: (representation, key, payload) => {
       memory.put(key, payload)

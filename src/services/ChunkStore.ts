@@ -41,9 +41,10 @@ export const MANIFEST_BYTES = 3 * BLOCK_BYTES
 export class ChunkStore extends Context.Service<ChunkStore, {
   /**
    * The `length` bytes of a chunk, its checksum verified. A file that is gone, too short or not what was written fails with
-   * `IoError` and the errno `ENOENT`, `SHORT_READ` or `CORRUPT`.
+   * `IoError` and the errno `ENOENT`, `SHORT_READ` or `CORRUPT`. They are in `scratch` where that is given, which has room
+   * for the file's header too, and is written to until the read has succeeded, or for ever where it has not.
    */
-  readonly read: (key: ChunkKey, length: number) => Effect.Effect<Uint8Array, CacheError>
+  readonly read: (key: ChunkKey, length: number, scratch?: Buffer) => Effect.Effect<Uint8Array, CacheError>
   /** Reads a chunk of any length to see whether it is what was written: its length in bytes, or the errors of `read`. */
   readonly verify: (key: ChunkKey) => Effect.Effect<number, CacheError>
   /** Keeps a chunk. A write that fails leaves nothing behind. */
@@ -157,9 +158,9 @@ const makeOnDisk = Effect.gen(function*() {
     )
   }, Effect.uninterruptible)
 
-  const readFile = Effect.fnUntraced(function*(at: string, size: number) {
+  const readFile = Effect.fnUntraced(function*(at: string, size: number, scratch?: Buffer) {
     const file = yield* open(at, "r")
-    const buffer = Buffer.allocUnsafeSlow(size)
+    const buffer = scratch?.subarray(0, size) ?? Buffer.allocUnsafeSlow(size)
     let filled = 0
     while (filled < size) {
       const count = yield* io("read", at, file.read(buffer.subarray(filled), { position: BigInt(filled) }))
@@ -233,9 +234,9 @@ const makeOnDisk = Effect.gen(function*() {
     yield* Effect.onError(Effect.andThen(closing(at, readFile(at, bytes)), remove(at)), () => discard(at))
   })
 
-  const read = Effect.fnUntraced(function*(key: ChunkKey, length: number) {
+  const read = Effect.fnUntraced(function*(key: ChunkKey, length: number, scratch?: Buffer) {
     const at = pathOf(key)
-    const payload = decode(key, yield* closing(at, readFile(at, length + HEADER_BYTES)))
+    const payload = decode(key, yield* closing(at, readFile(at, length + HEADER_BYTES, scratch)))
     return payload ?? (yield* new IoError({ errno: "CORRUPT", operation: "read", path: at }))
   })
 
@@ -274,7 +275,7 @@ const makeOnDisk = Effect.gen(function*() {
     )
 
   return ChunkStore.of({
-    read: (key, length) => gate.pass(read(key, length)),
+    read: (key, length, scratch) => gate.pass(read(key, length, scratch)),
     verify: (key) => gate.pass(verify(key)),
     write: (key, payload) => gate.pass(writeFile(pathOf(key), [encodeHeader(key, payload), payload])),
     remove: (key) => gate.pass(remove(pathOf(key))),

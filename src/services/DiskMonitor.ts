@@ -5,6 +5,7 @@ import { type CacheError, DiskFull, errnoOf, fromErrno } from "../domain/CacheEr
 import { classify, type DiskStatus, type DiskUsage } from "../domain/DiskStatus.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { DiskGate } from "./DiskGate.ts"
+import * as Metrics from "./liveMetrics.ts"
 import * as Observed from "./Observed.ts"
 
 /**
@@ -76,6 +77,14 @@ const make = Effect.fnUntraced(function*(
   let reservedBytes = 0
   let reservations = 0
   let latest: DiskUsage | undefined
+
+  yield* Metrics.gauge(
+    "spillway_disk_free_bytes",
+    "Free bytes of the disk, as of the last look",
+    () => latest?.free ?? 0
+  )
+  yield* Metrics.gauge("spillway_disk_size_bytes", "Bytes of the cache's disk", () => latest?.total ?? 0)
+  yield* Metrics.gauge("spillway_disk_min_free_bytes", "Bytes of the disk that are never taken", () => minFree)
 
   const look = Effect.tap(usage, (usage) => {
     latest = usage

@@ -5,6 +5,7 @@ import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { bytesOnDisk, ChunkStore, MANIFEST_BYTES } from "./ChunkStore.ts"
 import { DiskMonitor, POLL_INTERVAL } from "./DiskMonitor.ts"
+import * as Metrics from "./liveMetrics.ts"
 import { Traffic } from "./Traffic.ts"
 
 /**
@@ -39,22 +40,32 @@ const make = Effect.gen(function*() {
   const monitor = yield* DiskMonitor
   const traffic = yield* Traffic
 
+  const countEvicted = yield* Metrics.counters(
+    "spillway_evictions_total",
+    "Chunks removed to make room: in the ordinary course of things, or since the disk was full",
+    "reason",
+    ["room", "emergency"]
+  )
+  /** Why chunks are removed now; one change of the disk is made at a time. */
+  let reason: "room" | "emergency" = "room"
+
   /** Evicts one chunk: the bytes freed, 0 when nothing is left. */
   const evictOne = Effect.suspend(() => {
     const victim = index.oldest()
     if (victim === undefined) return Effect.succeed(0)
     const before = index.bytes()
-    return store.remove(victim.key).pipe(
+    return store.remove(victim).pipe(
       Effect.andThen(Effect.sync(() => {
-        index.remove(victim.key)
+        index.remove(victim)
         traffic.evicted()
+        countEvicted(reason)
       })),
       // Nothing is left of the resource but its manifest.
       Effect.andThen(
         Effect.suspend(() =>
-          index.hasResource(victim.key.resource) || index.isPinned(victim.key.resource)
+          index.hasResource(victim.resource) || index.isPinned(victim.resource)
             ? Effect.void
-            : store.removeResource(victim.key.resource)
+            : store.removeResource(victim.resource)
         )
       ),
       Effect.andThen(Effect.sync(() => before - index.bytes()))
@@ -94,10 +105,13 @@ const make = Effect.gen(function*() {
 
   const cleanUp = Effect.gen(function*() {
     const { total } = yield* monitor.usage
+    reason = "emergency"
     const freed = yield* evict(Math.min(CLEAN_UP_BYTES, total / 8, config.maxSize / 8))
     if (freed > 0) yield* Effect.logWarning("Disk full: emergency clean-up").pipe(Effect.annotateLogs({ freed }))
     return freed
-  })
+  }).pipe(Effect.ensuring(Effect.sync(() => {
+    reason = "room"
+  })))
 
   // Others fill the disk as well: room is given back before a write needs it.
   const trim = Effect.gen(function*() {

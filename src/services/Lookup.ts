@@ -1,4 +1,4 @@
-import { Clock, Context, Effect, FiberSet, Layer, Option, Scope } from "effect"
+import { Clock, Context, Effect, FiberSet, Layer, Metric, Option, Scope } from "effect"
 import { type RangeSpec, resolve } from "../domain/ByteRange.ts"
 import type { RequestDirectives } from "../domain/CacheControl.ts"
 import { indexAt } from "../domain/Chunk.ts"
@@ -24,6 +24,7 @@ import type { Asked, Current, Found } from "./Found.ts"
 import * as NotStorableMemory from "./NotStorableMemory.ts"
 import { Origin, type OriginResponse } from "./Origin.ts"
 import { OriginConfig } from "./OriginConfig.ts"
+import { retries } from "./retry.ts"
 import * as SingleFlight from "./SingleFlight.ts"
 import * as SpareAnswer from "./SpareAnswer.ts"
 
@@ -78,6 +79,7 @@ const make = Effect.gen(function*() {
   const shared = SingleFlight.make<string, Found, OriginError>()
   const inBackground = yield* FiberSet.makeRuntime<never, unknown, unknown>()
   const answers = AnswerCache.make()
+  yield* Metric.update(retries, 0)
   const notStorables = NotStorableMemory.make()
   const now = () => clock.currentTimeMillisUnsafe()
 

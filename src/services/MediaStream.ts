@@ -5,17 +5,21 @@ import type { CacheError } from "../domain/CacheError.ts"
 import type { CacheStatus } from "../domain/CacheStatus.ts"
 import { type ChunkKey, indexAt, span } from "../domain/Chunk.ts"
 import { ttlSeconds } from "../domain/Freshness.ts"
+import type { HeaderFields } from "../domain/Headers.ts"
 import type { OriginError } from "../domain/OriginError.ts"
 import { rangeApplies } from "../domain/Preconditions.ts"
 import type { Representation } from "../domain/Representation.ts"
 import type { Resource } from "../domain/Resource.ts"
 import { Activity, type Progress } from "./Activity.ts"
 import { plainSource, type Source } from "./askOrigin.ts"
+import { COMMON_ERRNOS } from "./CacheHealth.ts"
 import { Catalog, type Entry } from "./Catalog.ts"
 import { ChunkCache } from "./ChunkCache.ts"
 import { Downloader } from "./Downloader.ts"
 import type { Current, Found, Means } from "./Found.ts"
+import * as Metrics from "./liveMetrics.ts"
 import { Lookup } from "./Lookup.ts"
+import * as Scratch from "./Scratch.ts"
 import type { ByteSource } from "./Traffic.ts"
 
 /** What a viewer asks of a resource. */
@@ -29,6 +33,8 @@ export interface MediaRequest {
   readonly directives?: RequestDirectives | undefined
   /** Where the bytes are to be had, with the viewer's fields; without it, at the URL of the resource. */
   readonly source?: Source
+  /** Whoever takes the bytes has done with a piece of `REUSED_BYTES` or more when it asks for the next: that may overwrite it. */
+  readonly reuses?: boolean
   /** The address of the viewer, to be told to the people who run the server. */
   readonly viewer?: string | undefined
 }
@@ -57,6 +63,12 @@ export interface Media {
   readonly status: CacheStatus
 }
 
+/** What is at hand: at most one range, as pieces of chunks that nobody writes to. */
+export interface Hit extends Omit<Media, "parts"> {
+  readonly range: ByteRange | undefined
+  readonly pieces: ReadonlyArray<Uint8Array>
+}
+
 /** A `Media`, or an answer that goes past the cache. */
 export type Opened = Media | Exclude<Found, Current>
 
@@ -66,8 +78,11 @@ export type Opened = Media | Exclude<Found, Current>
  */
 export class MediaStream extends Context.Service<MediaStream, {
   readonly open: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
-  /** What `open` would return, where that can be told without waiting: the representation is fresh, the bytes in memory. */
-  readonly openNow: (request: MediaRequest) => Media | undefined
+  /**
+   * What `open` would return for a request with `fields`, where that can be told without waiting: the representation is fresh, the
+   * bytes are in memory, and few.
+   */
+  readonly openNow: (request: Omit<MediaRequest, "source">, fields: HeaderFields) => Hit | undefined
   /** The head alone: nothing is transferred for it. */
   readonly head: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
 }>()("spillway/services/MediaStream") {
@@ -78,7 +93,7 @@ export class MediaStream extends Context.Service<MediaStream, {
     )
 }
 
-/** The most that is put together from two chunks to be answered at once, in bytes. */
+/** The most of two chunks that is answered at once, in bytes. */
 const AT_ONCE_BYTES = 256 * 1024
 
 /** Of what no viewer gets. */
@@ -94,6 +109,12 @@ const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const downloader = yield* Downloader
   const lookup = yield* Lookup
+  const countUncached = yield* Metrics.counters(
+    "spillway_uncached_bytes_total",
+    "Bytes that were streamed past a cache that could not be used, by why not",
+    "errno",
+    COMMON_ERRNOS
+  )
 
   const keyAt = ({ chunkSize, id, resource }: Representation, offset: number): ChunkKey => ({
     resource,
@@ -115,7 +136,8 @@ const make = Effect.gen(function*() {
   const cachedStream = (
     representation: Representation,
     { end, start }: ByteRange,
-    from: (source: ByteSource) => void
+    from: (source: ByteSource) => void,
+    scratch: Scratch.Scratch | undefined
   ) =>
     Stream.fromPull(Effect.sync(() => {
       let offset = start
@@ -125,12 +147,20 @@ const make = Effect.gen(function*() {
         offset += bytes.length
         return [bytes] as const
       }
+      const takeFromScratch = (chunk: Uint8Array) => {
+        const [bytes] = take(chunk, "disk")
+        return [bytes.length < Scratch.REUSED_BYTES ? bytes.slice() : bytes] as const
+      }
       return Effect.suspend((): Effect.Effect<readonly [Uint8Array], CacheError | Cause.Done> => {
         if (offset >= end) return Cause.done()
         const key = keyAt(representation, offset)
         const inMemory = cache.inMemory(key)
         if (inMemory !== undefined) return Effect.succeed(take(inMemory, "memory"))
-        if (cache.has(key)) return Effect.map(cache.read(representation, key), (chunk) => take(chunk, "disk"))
+        if (cache.has(key)) {
+          return scratch === undefined
+            ? Effect.map(cache.read(representation, key), (chunk) => take(chunk, "disk"))
+            : Effect.map(scratch((buffer) => cache.read(representation, key, buffer)), takeFromScratch)
+        }
         const failure = cache.failure()
         return failure === undefined ? Cause.done() : Effect.fail(failure)
       })
@@ -145,7 +175,7 @@ const make = Effect.gen(function*() {
     representation: Representation,
     range: ByteRange,
     source: Source,
-    viewer: string | undefined
+    { reuses = false, viewer }: Pick<MediaRequest, "reuses" | "viewer">
   ): Stream.Stream<Uint8Array, OriginError> =>
     Stream.unwrap(Effect.gen(function*() {
       const { resource, size, url } = representation
@@ -153,6 +183,7 @@ const make = Effect.gen(function*() {
         ? unseen
         : yield* activity.begin({ url, resource, ...range, size, viewer })
       const view = yield* downloader.view(representation, range, source)
+      const scratch = reuses ? Scratch.make(representation.chunkSize) : undefined
       let cachedIn: ByteSource = "disk"
       // The count comes after everything that can fail, so that it is exactly what the viewer got.
       const cached = Stream.map((bytes: Uint8Array) => {
@@ -164,7 +195,10 @@ const make = Effect.gen(function*() {
         view.advance(bytes.length)
         const failure = cache.failure()
         if (failure === undefined) progress.advance(bytes.length, "origin")
-        else progress.advance(bytes.length, "passthrough", detailOf(failure))
+        else {
+          countUncached(failure.errno, bytes.length)
+          progress.advance(bytes.length, "passthrough", detailOf(failure))
+        }
         return bytes
       })
       const swapIn = () => {
@@ -172,7 +206,14 @@ const make = Effect.gen(function*() {
         return originStream
       }
       const leg = Stream.suspend(() =>
-        cached(cachedStream(representation, { start: view.offset(), end: range.end }, (source) => cachedIn = source))
+        cached(
+          cachedStream(
+            representation,
+            { start: view.offset(), end: range.end },
+            (source) => cachedIn = source,
+            scratch
+          )
+        )
       )
         .pipe(
           Stream.catchTags({
@@ -210,8 +251,8 @@ const make = Effect.gen(function*() {
   })
 
   /** The bytes of `range` where memory has them all: a part of a chunk, or a few bytes across two. */
-  const inMemory = (representation: Representation, range: ByteRange): Uint8Array | undefined => {
-    if (range.start === range.end) return new Uint8Array()
+  const inMemory = (representation: Representation, range: ByteRange): ReadonlyArray<Uint8Array> | undefined => {
+    if (range.start === range.end) return []
     const key = keyAt(representation, range.start)
     const { end } = span(key.index, representation.chunkSize, representation.size)
     const spansTwo = range.end > end
@@ -221,13 +262,16 @@ const make = Effect.gen(function*() {
     const chunk = cache.inMemory(key)
     if (chunk === undefined) return undefined
     const first = slice(representation, chunk, range.start, Math.min(range.end, end))
-    if (!spansTwo) return first
+    if (!spansTwo) return [first]
     const next = cache.inMemory(keyAt(representation, end))
-    return next === undefined ? undefined : Buffer.concat([first, next.subarray(0, range.end - end)])
+    return next === undefined ? undefined : [first, next.subarray(0, range.end - end)]
   }
 
-  const bytesOf = (representation: Representation, range: ByteRange, source: Source, viewer?: string): Bytes =>
-    inMemory(representation, range) ?? begin(viewerStream(representation, range, source, viewer))
+  const bytesOf = (representation: Representation, range: ByteRange, source: Source, request: MediaRequest): Bytes => {
+    const pieces = inMemory(representation, range)
+    if (pieces === undefined) return begin(viewerStream(representation, range, source, request))
+    return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces)
+  }
 
   const isCached = (representation: Representation, { end, start }: ByteRange): boolean => {
     for (let offset = start; offset < end; offset += representation.chunkSize) {
@@ -296,7 +340,7 @@ const make = Effect.gen(function*() {
     if (found.cacheOnly && !ranges.every((range) => isCached(representation, range))) return { _tag: "NotCached" }
     const source = request.source ?? plainSource(request.resource)
     const status = statusOf(found, ranges)
-    const parts = ranges.map((range) => ({ range, bytes: bytesOf(representation, range, source, request.viewer) }))
+    const parts = ranges.map((range) => ({ range, bytes: bytesOf(representation, range, source, request) }))
     return { _tag: "Media", entry, parts, isPartial, means: found.means, status }
   }
 
@@ -308,24 +352,22 @@ const make = Effect.gen(function*() {
   })
 
   return MediaStream.of({
-    openNow: (request) => {
-      const { directives, resource, source } = request
-      const fields = source?.fields ?? {}
+    openNow: (request, fields) => {
+      const { directives, resource } = request
       const entry = catalog.fresh(resource, fields, directives)
       if (entry === undefined || (fields["authorization"] !== undefined && !entry.isSharable)) return undefined
       const { representation } = entry
       const { isPartial, ranges } = rangesOf(representation, request)
       const [range] = ranges
       if (ranges.length > 1) return undefined
-      const bytes = range === undefined ? new Uint8Array() : inMemory(representation, range)
-      if (bytes === undefined) return undefined
-      const parts = range === undefined ? [] : [{ range, bytes }]
+      const pieces = range === undefined ? [] : inMemory(representation, range)
+      if (pieces === undefined) return undefined
       const status = {
         hit: true,
         ttl: ttlSeconds(entry.freshness, clock.currentTimeMillisUnsafe()),
         key: representation.resource
       }
-      return { _tag: "Media", entry, parts, isPartial, means: "fresh", status }
+      return { _tag: "Media", entry, range, pieces, isPartial, means: "fresh", status }
     },
     open: Effect.fnUntraced(function*(request) {
       const question = questionOf(request)

@@ -1,21 +1,27 @@
 import { Context, Effect, Layer } from "effect"
-import { type ChunkKey, keyText } from "../domain/Chunk.ts"
+import type { ChunkKey } from "../domain/Chunk.ts"
 import { CacheConfig } from "./CacheConfig.ts"
+import { ChunkMap } from "./ChunkMap.ts"
+import { type Kept, Sieve } from "./Sieve.ts"
 
 /**
- * Whole chunks in memory, at most `memory` bytes of them; the least recently used go first. Never fails and never waits.
- * The bytes are shared: nobody writes to them.
+ * Whole chunks in memory, at most `memory` bytes of them; those that are used once go before those that are used again and
+ * again. Never fails and never waits. The bytes are shared: nobody writes to them.
  */
 export class MemoryTier extends Context.Service<MemoryTier, {
   /** The chunk, which counts as used by this, or `undefined`. */
   readonly get: (key: ChunkKey) => Uint8Array | undefined
   readonly has: (key: ChunkKey) => boolean
   readonly put: (key: ChunkKey, payload: Uint8Array) => void
+  /** Whether so many bytes can be put without another chunk's going. */
+  readonly hasRoom: (bytes: number) => boolean
+  /** The chunk that goes next. */
+  readonly next: () => ChunkKey | undefined
   readonly remove: (key: ChunkKey) => void
   /** Drops all chunks of a resource. */
   readonly removeResource: (resource: string) => void
-  /** What it holds: bytes of chunks, and how many these are. */
-  readonly usage: () => { readonly bytes: number; readonly chunks: number }
+  /** What it holds: bytes of chunks, and how many these are; and how often one was found. */
+  readonly usage: () => { readonly bytes: number; readonly chunks: number; readonly hits: number }
 }>()("spillway/services/MemoryTier") {
   static readonly layer: Layer.Layer<MemoryTier, never, CacheConfig> = Layer.effect(
     MemoryTier,
@@ -23,43 +29,44 @@ export class MemoryTier extends Context.Service<MemoryTier, {
   )
 }
 
-const make = (capacity: number) => {
-  // A Map iterates in the order of insertion, so the first entry is the least recently used one.
-  const chunks = new Map<string, Uint8Array>()
-  let bytes = 0
+interface Chunk {
+  readonly key: ChunkKey
+  readonly payload: Uint8Array
+}
 
-  const remove = (text: string): void => {
-    const chunk = chunks.get(text)
-    if (chunk === undefined) return
-    chunks.delete(text)
-    bytes -= chunk.length
+const make = (capacity: number) => {
+  const sieve = new Sieve<Chunk>(capacity)
+  const chunks = new ChunkMap<Kept<Chunk>>()
+  let hits = 0
+  const forget = ({ key }: Chunk): void => chunks.delete(key)
+
+  const remove = (key: ChunkKey): void => {
+    const kept = chunks.get(key)
+    if (kept === undefined) return
+    sieve.remove(kept)
+    chunks.delete(key)
   }
 
   return MemoryTier.of({
     get: (key) => {
-      const text = keyText(key)
-      const chunk = chunks.get(text)
-      if (chunk === undefined) return undefined
-      chunks.delete(text)
-      chunks.set(text, chunk)
-      return chunk
+      const kept = chunks.get(key)
+      if (kept === undefined) return undefined
+      hits += 1
+      kept.visited = true
+      return kept.value.payload
     },
-    has: (key) => chunks.has(keyText(key)),
+    has: (key) => chunks.get(key) !== undefined,
     put: (key, payload) => {
       if (payload.length > capacity) return
-      const text = keyText(key)
-      remove(text)
-      chunks.set(text, payload)
-      bytes += payload.length
-      for (const oldest of chunks.keys()) {
-        if (bytes <= capacity) break
-        remove(oldest)
-      }
+      remove(key)
+      chunks.set(key, sieve.add({ key, payload }, payload.length, forget))
     },
-    remove: (key) => remove(keyText(key)),
+    hasRoom: (bytes) => sieve.weight + bytes <= capacity,
+    next: () => sieve.next()?.value.key,
+    remove,
     removeResource: (resource) => {
-      for (const text of chunks.keys()) if (text.startsWith(`${resource}/`)) remove(text)
+      for (const { value } of chunks.of(resource)) remove(value.key)
     },
-    usage: () => ({ bytes, chunks: chunks.size })
+    usage: () => ({ bytes: sieve.weight, chunks: sieve.count, hits })
   })
 }

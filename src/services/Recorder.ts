@@ -1,4 +1,4 @@
-import { Cause, Context, Effect, Latch, Layer, Queue } from "effect"
+import { Cause, Context, Effect, Exit, Latch, Layer, Queue } from "effect"
 import { IoError } from "../domain/CacheError.ts"
 import { type ChunkKey, keyText } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
@@ -8,6 +8,7 @@ import { CacheIndex } from "./CacheIndex.ts"
 import { Catalog } from "./Catalog.ts"
 import { bytesOnDisk, ChunkStore, MANIFEST_BYTES } from "./ChunkStore.ts"
 import { Evictor } from "./Evictor.ts"
+import * as Metrics from "./liveMetrics.ts"
 import { Traffic } from "./Traffic.ts"
 
 /**
@@ -78,6 +79,16 @@ const make = Effect.gen(function*() {
     index.add(key, bytes)
   }, Effect.scoped)
 
+  const countRetry = yield* Metrics.counters(
+    "spillway_write_retries_total",
+    "Chunks written once more after an emergency clean-up, by whether that helped",
+    "outcome",
+    ["won", "lost"]
+  )
+
+  const writeAgain = (job: Job) =>
+    Effect.onExit(write(job), (exit) => Effect.sync(() => countRetry(Exit.isSuccess(exit) ? "won" : "lost")))
+
   const done = (job: Job): void => {
     pending.delete(keyText(job.key))
     waiting -= job.payload.length
@@ -105,7 +116,7 @@ const make = Effect.gen(function*() {
       if (!catalog.isCurrent(job.representation) || index.has(job.key)) return Effect.void
       return write(job).pipe(
         Effect.catchTag("DiskFull", (full) =>
-          Effect.flatMap(evictor.cleanUp, (freed) => freed > 0 ? write(job) : Effect.fail(full))),
+          Effect.flatMap(evictor.cleanUp, (freed) => freed > 0 ? writeAgain(job) : Effect.fail(full))),
         index.exclusively,
         Effect.raceFirst(Effect.andThen(watch, Effect.never))
       )

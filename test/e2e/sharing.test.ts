@@ -75,6 +75,36 @@ describe("viewers of one file", () => {
       assert.isAtMost(origin.bodyBytes(), size * 1.01)
     }), 30_000)
 
+  it.live(
+    "at their own pace, from the disk, get right bytes though memory is used over and over",
+    () =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        const size = 24 * MiB
+        origin.files.set("/film", fileOf(size, 1))
+        const directory = yield* temporaryDirectory
+        // Chunks that fit into no memory tier.
+        const { url } = yield* startProgram([origin.url, "--cache-dir", directory, "--min-free=0", "--memory=1MiB"])
+        yield* view(`${url}/film`)
+        yield* eventually("the file on disk", Effect.sync(() => chunkFiles(directory).length === 24))
+        const sent = origin.bodyBytes()
+        const slow = Effect.gen(function*() {
+          const { readTo, rest } = yield* openView(`${url}/film`)
+          for (let at = MiB; at < 8 * MiB; at += 700_001) yield* Effect.delay(readTo(at), "5 millis")
+          return (yield* rest).sha256
+        })
+        const quick = Effect.map(view(`${url}/film`), ({ sha256 }) => sha256)
+        const hashes = yield* Effect.all([slow, quick, quick, slow], { concurrency: "unbounded" })
+        for (const hash of hashes) assert.strictEqual(hash, hashOf(origin, "/film"))
+        // Begins and ends with a short piece each.
+        const [from, to] = [3 * MiB - 1000, 9 * MiB + 1000]
+        const part = yield* view(`${url}/film`, { range: `bytes=${from}-${to - 1}` })
+        assert.strictEqual(part.sha256, hashOf(origin, "/film", from, to))
+        assert.strictEqual(origin.bodyBytes(), sent)
+      }),
+    30_000
+  )
+
   it.live("the last one to leave ends the transfer, and no one before", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin

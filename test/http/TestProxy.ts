@@ -1,8 +1,9 @@
 import { NodeHttpServer } from "@effect/platform-node"
-import { Effect, Layer, type Scope } from "effect"
+import { Context, Effect, Layer, type Scope } from "effect"
 import { HttpServer } from "effect/http"
 import { createServer, type IncomingHttpHeaders, request as httpRequest } from "node:http"
 import { connect, type Socket } from "node:net"
+import { GuardedServer } from "../../src/http/guardedServer.ts"
 import {
   CacheConfig,
   CacheLock,
@@ -105,7 +106,21 @@ const layerDisk = DiskMonitor.layerTest(
   Effect.succeed({ free: 5e11, total: 1e12, freeNodes: 1e6, totalNodes: 2e6 })
 )
 
-const layerHttp = NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1", disablePreemptiveShutdown: true })
+const listen = { port: 0, host: "127.0.0.1", disablePreemptiveShutdown: true }
+
+/** The server of the program, which answers hits by itself, but at its end it cuts what is open. */
+export const layerHttp = Layer.effectContext(Effect.gen(function*() {
+  const node = new GuardedServer(yield* ServerConfig, {
+    onConnections: () => {},
+    onSurplus: () => {},
+    onAnswered: undefined
+  })
+  const server = yield* NodeHttpServer.make(() => node, listen)
+  return Context.make(HttpServer.HttpServer, server).pipe(Context.add(Server.NodeServer, node))
+}))
+
+/** The platform's server, as applications have it: every request goes to the handler. */
+export const layerPlainHttp = NodeHttpServer.layer(createServer, listen)
 
 export interface TestProxyOptions {
   /** What goes after the origin's address. */
