@@ -118,7 +118,8 @@ export const serve = Command.make(
         }),
         ServerConfig.layer({
           ...Struct.pick(flags, ["headerTimeout", "idleTimeout", "maxConnections", "maxStreams"]),
-          adminToken
+          adminToken,
+          sampleVideo: sample === undefined ? undefined : SampleOrigin.VIDEO
         })
       ))
     )
@@ -146,7 +147,7 @@ export const serve = Command.make(
 ).pipe(
   Command.withDescription(
     "Run the caching proxy. What is in brackets is the variable, and the default. Whoever shows SPILLWAY_ADMIN_TOKEN, a variable only, " +
-      "sees /_spillway/health and /_spillway/metrics from elsewhere too"
+      "sees the dashboard at /_spillway/ from elsewhere too"
   ),
   Command.withExamples([
     { command: "spillway serve", description: "See it work, with a sample origin" },
