@@ -1,6 +1,7 @@
 import { NodeHttpServer } from "@effect/platform-node"
 import { Context, Effect, Layer, Metric, Option } from "effect"
 import { HttpServer, type HttpServerError } from "effect/http"
+import { Registrations } from "../services/Registrations.ts"
 import { GuardedServer } from "./guardedServer.ts"
 import { Proxy } from "./Proxy.ts"
 import { ServerConfig } from "./ServerConfig.ts"
@@ -51,8 +52,10 @@ export const layerNode = (
   )
 
 /** Serves the proxy on the `HttpServer` in context. */
-export const layerProxy: Layer.Layer<never, never, Proxy | HttpServer.HttpServer> = Layer.unwrap(
+export const layerProxy: Layer.Layer<never, never, Proxy | HttpServer.HttpServer | Registrations> = Layer.unwrap(
   Effect.gen(function*() {
+    const { serveAt } = yield* Registrations
+    yield* HttpServer.addressFormattedWith((address) => Effect.sync(() => serveAt(address)))
     const { answerNow, handler } = yield* Proxy
     const node = yield* Effect.serviceOption(NodeServer)
     if (Option.isSome(node)) node.value.answerNow = answerNow
