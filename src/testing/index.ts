@@ -4,3 +4,4 @@
 export * as FaultyFileSystem from "./FaultyFileSystem.ts"
 export * as MemoryFileSystem from "./MemoryFileSystem.ts"
 export * as MemoryOrigin from "./MemoryOrigin.ts"
+export * as TestSpillway from "./TestSpillway.ts"
