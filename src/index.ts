@@ -49,9 +49,11 @@ export {
   RepresentationChanged
 } from "./domain/OriginError.ts"
 export { type Origins, parseRoute, type Route } from "./domain/Origins.ts"
+/** Keys of the cache: `make` makes one of a URL. */
 export * as Resource from "./domain/Resource.ts"
 export type { Refused } from "./domain/target.ts"
 export type { OpenedMedia, OpenOptions } from "./embed/openMedia.ts"
+/** Servers for Spillway alone: `layerProxy` serves it on the `HttpServer` in context, `layerNode` is one that strangers may talk to. */
 export { Server }
 export { ServerConfig, type ServerOptions } from "./http/ServerConfig.ts"
 export type { Location, Refusal, Source } from "./services/askOrigin.ts"

@@ -52,6 +52,7 @@ export interface Registration {
 export class Registrations extends Context.Service<Registrations, {
   /** What `url` with `options` is. */
   readonly name: (url: string, options?: FetchOptions) => Effect.Effect<Named, MediaRefused>
+  /** A local URL for `url`, until the scope closes. At most `MAX_REGISTRATIONS` at a time. */
   readonly register: (
     url: string,
     options?: FetchOptions
