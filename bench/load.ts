@@ -29,7 +29,7 @@ export const get = async (connection: Connection, target: Target, onBody?: (piec
   return exchange
 }
 
-/** Asks over `connections` connections, one request after the other on each, until `seconds` have passed. */
+/** Asks over `connections` connections, one request after the other on each, until `seconds` have passed; once at least. */
 export const load = async (
   port: number,
   options: { readonly connections: number; readonly seconds: number; readonly next: () => Target }
@@ -42,12 +42,12 @@ export const load = async (
   let bytes = 0
   try {
     await Promise.all(connections.map(async (connection) => {
-      while (performance.now() < deadline) {
+      do {
         const exchange = await get(connection, options.next())
         // Not in one expression with the wait: `+=` would add to what the sum was before it.
         bytes += exchange.bytes
         requests += 1
-      }
+      } while (performance.now() < deadline)
     }))
   } finally {
     for (const connection of connections) connection.close()

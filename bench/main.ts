@@ -7,17 +7,31 @@ import { cleanUp, cleanUpAtTheEnd, isInterrupted } from "./processes.ts"
 import { json, markdown, textTable, withMeasured } from "./report.ts"
 import { coldCrowd } from "./scenarios/coldCrowd.ts"
 import { coldFile } from "./scenarios/coldFile.ts"
+import { coldSeek } from "./scenarios/coldSeek.ts"
 import { gap } from "./scenarios/gap.ts"
 import { growth } from "./scenarios/growth.ts"
 import { missLatency } from "./scenarios/missLatency.ts"
 import type { Scenario } from "./scenarios/Scenario.ts"
+import { slowViewers } from "./scenarios/slowViewers.ts"
 import { start } from "./scenarios/start.ts"
-import { warmFile, warmRanges } from "./scenarios/warm.ts"
+import { warmDisk, warmFile, warmRanges } from "./scenarios/warm.ts"
 import { startOrigin } from "./servers.ts"
 
 /** Spillway beside other servers and beside its own origin, all on this machine. */
 
-const scenarios: ReadonlyArray<Scenario> = [warmFile, warmRanges, missLatency, coldFile, coldCrowd, gap, start, growth]
+const scenarios: ReadonlyArray<Scenario> = [
+  warmFile,
+  warmDisk,
+  warmRanges,
+  missLatency,
+  coldSeek,
+  coldFile,
+  coldCrowd,
+  slowViewers,
+  gap,
+  start,
+  growth
+]
 
 const names = scenarios.map(({ name }) => name)
 

@@ -1,6 +1,6 @@
 import { createServer, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
-import { bytesOf, makeContent, ORIGIN_RATE, PACE } from "./content.ts"
+import { bytesOf, makeContent, ORIGIN_RATE, PACES, pieceAt } from "./content.ts"
 import { announce, answerTo, notFound } from "./fileServer.ts"
 
 /** The origin, a process of its own: the files that `freshPath` names, and how many bytes it has sent at `/sent`. */
@@ -19,11 +19,11 @@ interface Rate {
 const shared: Rate = { bytes: ORIGIN_RATE, freeAt: 0 }
 
 /** Sends at a rate, which other responses may share, and counts only what has left. */
-const sendRated = (response: ServerResponse, body: Buffer, rate: Rate): void => {
-  let offset = 0
+const sendRated = (response: ServerResponse, start: number, end: number, rate: Rate): void => {
+  let offset = start
   const step = (): void => {
-    while (offset < body.length && !response.destroyed) {
-      const slice = body.subarray(offset, offset + SLICE_BYTES)
+    while (offset < end && !response.destroyed) {
+      const slice = pieceAt(content, offset, Math.min(SLICE_BYTES, end - offset))
       offset += slice.length
       sent += slice.length
       const now = performance.now()
@@ -31,6 +31,22 @@ const sendRated = (response: ServerResponse, body: Buffer, rate: Rate): void => 
       const flowing = response.write(slice)
       if (rate.freeAt > now + 1) return void setTimeout(step, rate.freeAt - now)
       if (!flowing) return void response.once("drain", step)
+    }
+    response.end()
+  }
+  step()
+}
+
+/** Sends as fast as can be. */
+const send = (response: ServerResponse, start: number, end: number): void => {
+  let offset = start
+  const step = (): void => {
+    while (offset < end && !response.destroyed) {
+      const piece = pieceAt(content, offset, end - offset)
+      offset += piece.length
+      sent += piece.length
+      if (offset === end) return void response.end(piece)
+      if (!response.write(piece)) return void response.once("drain", step)
     }
     response.end()
   }
@@ -45,12 +61,11 @@ const server = createServer((request, response) => {
   const { end, headers, start, status } = answerTo(request, size)
   if (request.headers["if-none-match"] === headers["etag"]) return void response.writeHead(304, headers).end()
   response.writeHead(status, headers)
-  const body = content.subarray(start, end)
   if (request.method === "HEAD") return void response.end()
-  if (path.startsWith("/rated/")) return sendRated(response, body, shared)
-  if (path.startsWith("/paced/")) return sendRated(response, body, { bytes: PACE, freeAt: 0 })
-  sent += body.length
-  response.end(body)
+  if (path.startsWith("/rated/")) return sendRated(response, start, end, shared)
+  const pace = PACES[path.split("/")[1] as keyof typeof PACES]
+  if (pace === undefined) return send(response, start, end)
+  sendRated(response, start, end, { bytes: pace, freeAt: 0 })
 })
 
 server.keepAliveTimeout = 60_000

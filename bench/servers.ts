@@ -72,11 +72,13 @@ export const startSpillway = async (
     ...prefix,
     process.execPath,
     ...flags,
-    pathOf("../src/main.ts"),
+    pathOf("../dist/bin/spillway.js"),
     "serve",
     `http://127.0.0.1:${origin.port}`,
     "--port=0",
     `--cache-dir=${directory}`,
+    // As nginx has no access log here.
+    "--log-level=warn",
     ...args
   ]
   const running = await run(onServerCpu(command), LISTENING)
@@ -92,7 +94,7 @@ export const startBare = async (): Promise<Server> => {
   return { name: "bare", ...running, port: portOf(running), rangePort: portOf(running) }
 }
 
-const startNginx = async (origin: Origin): Promise<Server> => {
+export const startNginx = async (origin: Origin): Promise<Server> => {
   const directory = temporaryDirectory()
   const [port, rangePort] = [await freePort(), await freePort()]
   const file = join(directory, "nginx.conf")

@@ -5,9 +5,13 @@ import { address, layerOptions } from "./embed/config.ts"
 import * as openMedia from "./embed/openMedia.ts"
 import { routes } from "./embed/routes.ts"
 import { Admin } from "./http/Admin.ts"
+import { ControlApi } from "./http/api/ControlApi.ts"
+import { Events } from "./http/Events.ts"
 import { Limits } from "./http/Limits.ts"
 import { Proxy } from "./http/Proxy.ts"
+import { Report } from "./http/Report.ts"
 import * as Server from "./http/Server.ts"
+import { Activity } from "./services/Activity.ts"
 import type { CacheConfig } from "./services/CacheConfig.ts"
 import { CacheHealth } from "./services/CacheHealth.ts"
 import { CacheIndex } from "./services/CacheIndex.ts"
@@ -19,15 +23,23 @@ import { DiskGate } from "./services/DiskGate.ts"
 import { DiskMonitor } from "./services/DiskMonitor.ts"
 import { Downloader } from "./services/Downloader.ts"
 import { Evictor } from "./services/Evictor.ts"
+import { Explainer } from "./services/Explainer.ts"
+import { Failures } from "./services/Failures.ts"
+import { Keeper } from "./services/Keeper.ts"
 import { Lookup } from "./services/Lookup.ts"
 import { MediaStream } from "./services/MediaStream.ts"
 import { MemoryTier } from "./services/MemoryTier.ts"
+import * as metrics from "./services/metrics.ts"
+import * as observedOrigin from "./services/observedOrigin.ts"
 import { Origin } from "./services/Origin.ts"
 import type { OriginConfig } from "./services/OriginConfig.ts"
 import { OriginResolver } from "./services/OriginResolver.ts"
 import { Recorder } from "./services/Recorder.ts"
 import { Registrations } from "./services/Registrations.ts"
+import { Resources } from "./services/Resources.ts"
 import * as Scrubber from "./services/Scrubber.ts"
+import { Traffic } from "./services/Traffic.ts"
+import { Warmer } from "./services/Warmer.ts"
 
 export type { ByteRange, RangeSpec } from "./domain/ByteRange.ts"
 export { type CacheError, DiskFull, IoError, PermissionDenied } from "./domain/CacheError.ts"
@@ -62,6 +74,7 @@ export { OriginConfig, type OriginOptions } from "./services/OriginConfig.ts"
 export { OriginResolver, type Wanted } from "./services/OriginResolver.ts"
 export { type FetchOptions, type Registration, Registrations } from "./services/Registrations.ts"
 export {
+  Activity,
   CacheHealth,
   CacheIndex,
   CacheLock,
@@ -72,30 +85,40 @@ export {
   DiskMonitor,
   Downloader,
   Evictor,
+  Failures,
   Lookup,
   MediaStream,
   MemoryTier,
   Origin,
   Proxy,
-  Recorder
+  Recorder,
+  Traffic
 }
 
 /** All services of the cache but those at its edges: configuration, lock, store, disk and origin. */
 const layerNoDeps: Layer.Layer<
+  | Activity
   | CacheHealth
   | CacheIndex
   | Catalog
   | ChunkCache
   | Downloader
+  | Events
   | Evictor
+  | Failures
   | MediaStream
   | Proxy
   | Recorder
-  | Registrations,
+  | Registrations
+  | Traffic,
   never,
   CacheConfig | CacheLock | ChunkStore | DiskMonitor | Origin | OriginConfig | OriginResolver
-> = Layer.merge(Proxy.layer, Scrubber.layer).pipe(
+> = Layer.mergeAll(Proxy.layer, Scrubber.layer, metrics.layer).pipe(
   Layer.provideMerge(Layer.merge(Admin.layer, Limits.layer)),
+  Layer.provideMerge(ControlApi.layer),
+  Layer.provideMerge(Events.layer),
+  Layer.provideMerge(Layer.mergeAll(Explainer.layer, Keeper.layer, Report.layer, Warmer.layer)),
+  Layer.provideMerge(Resources.layer),
   Layer.provideMerge(MediaStream.layer),
   Layer.provideMerge(Lookup.layer),
   Layer.provideMerge(Downloader.layer),
@@ -103,14 +126,28 @@ const layerNoDeps: Layer.Layer<
   Layer.provideMerge(Layer.mergeAll(Recorder.layer, MemoryTier.layer)),
   Layer.provideMerge(Layer.mergeAll(Evictor.layer, Catalog.layer)),
   Layer.provideMerge(CacheIndex.layer),
-  Layer.provideMerge(CacheHealth.layer),
+  Layer.provide(observedOrigin.layer),
+  Layer.provideMerge(Layer.merge(Activity.layer, Failures.layer)),
+  Layer.provideMerge(Layer.merge(CacheHealth.layer, Traffic.layer)),
   Layer.provide(Registrations.layerResolver),
   Layer.provideMerge(Registrations.layer)
 )
 
 /** The whole of Spillway over the disk of `CacheConfig` and real connections to origins, which `OriginResolver` finds. */
 const layerNoResolver: Layer.Layer<
-  CacheHealth | CacheIndex | ChunkStore | DiskMonitor | MediaStream | Origin | Proxy | Recorder | Registrations,
+  | Activity
+  | CacheHealth
+  | CacheIndex
+  | ChunkStore
+  | DiskMonitor
+  | Events
+  | Failures
+  | MediaStream
+  | Origin
+  | Proxy
+  | Recorder
+  | Registrations
+  | Traffic,
   never,
   CacheConfig | OriginConfig | OriginResolver | FileSystem.FileSystem | Path.Path
 > = layerNoDeps.pipe(
@@ -180,6 +217,6 @@ export class Spillway extends Context.Service<Spillway, {
   static readonly layerServer: Layer.Layer<
     HttpServer.HttpServer | Server.NodeServer,
     Config.ConfigError | HttpServerError.ServeError,
-    Proxy | Registrations
+    Events | Proxy | Registrations
   > = Server.layerProxy.pipe(Layer.provideMerge(Layer.unwrap(Effect.map(address, Server.layerNode))))
 }

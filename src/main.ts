@@ -3,6 +3,7 @@ import "./cli/threadPool.ts"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Cause, Config, Console, Effect, Exit, Layer, Logger, LogLevel, References } from "effect"
 import { CliError, CliOutput, Command } from "effect/cli"
+import { layer as logging } from "./cli/logging.ts"
 import { serve, StartupError } from "./cli/serve.ts"
 import { verify } from "./cli/verify.ts"
 import { version } from "./version.ts"
@@ -38,11 +39,7 @@ const LogLevelFromEnvironment = Layer.effect(
   )
 )
 
-const Logging = Layer.mergeAll(
-  Logger.layer([process.stderr.isTTY ? Logger.consolePretty() : Logger.withConsoleError(Logger.formatLogFmt)]),
-  Layer.succeed(Logger.LogToStderr, true),
-  LogLevelFromEnvironment
-)
+const Logging = Layer.mergeAll(logging, Layer.succeed(Logger.LogToStderr, true), LogLevelFromEnvironment)
 
 /**
  * Ends the process. Node waits for the threads of its pool, and one that is held by a disk that hangs would keep the process

@@ -2,8 +2,9 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { FILE_BYTES, randomWords, RANGE_BYTES, WARM_PATH } from "../content.ts"
 import { cpuSeconds } from "../cpuTime.ts"
 import { type Load, load, type Target } from "../load.ts"
+import { nginxVersion } from "../machine.ts"
 import { type Metric, Samples } from "../Metric.ts"
-import { type Server, startBare, startCaches } from "../servers.ts"
+import { type Server, startBare, startCaches, startNginx, startSpillway } from "../servers.ts"
 import { median } from "../statistics.ts"
 import { randomRange, verify } from "../verify.ts"
 import type { Context, Scenario } from "./Scenario.ts"
@@ -26,10 +27,20 @@ interface Shape {
   readonly port: (server: Server) => number
   readonly metric: Pick<Metric, "name" | "unit" | "targets">
   readonly rate: (load: Load) => number
+  /** The servers that are compared, Spillway among them. */
+  readonly servers: (context: Context) => Promise<Array<Server>>
 }
 
+/** How much more processor time than nginx's the bytes may cost, as a ratio. */
+const CPU_TARGET = 1.5
+
+const all = async ({ origin, profile }: Context): Promise<Array<Server>> => [
+  await startBare(),
+  ...await startCaches(origin, profile)
+]
+
 const measure = async (scenario: string, shape: Shape, context: Context): Promise<ReadonlyArray<Metric>> => {
-  const servers = [await startBare(), ...await startCaches(context.origin, context.profile)]
+  const servers = await shape.servers(context)
   const rates = new Samples()
   const cpu = new Samples()
   const clientBusy = new Samples()
@@ -54,20 +65,46 @@ const measure = async (scenario: string, shape: Shape, context: Context): Promis
   }
   return [
     { scenario, better: "higher", samples: rates.all(), ...shape.metric },
-    { scenario, name: "server's processor time", unit: "s/GB", better: "lower", samples: cpu.all() }
+    {
+      scenario,
+      name: "server's processor time",
+      unit: "s/GB",
+      better: "lower",
+      samples: cpu.all(),
+      targets: { nginx: CPU_TARGET }
+    }
   ]
+}
+
+const wholeFile = {
+  connections: 4,
+  next: () => ({ path: WARM_PATH, bytes: FILE_BYTES }),
+  port: ({ port }: Server) => port,
+  rate: ({ bytes, seconds }: Load) => bytes / 1e6 / seconds
 }
 
 export const warmFile: Scenario = {
   name: "warm-file",
-  about: "a whole file of 64 MiB from the cache, 4 connections",
+  about: "a whole file of 64 MiB from memory, 4 connections",
   run: (context) =>
     measure("warm-file", {
-      connections: 4,
-      next: () => ({ path: WARM_PATH, bytes: FILE_BYTES }),
-      port: ({ port }) => port,
-      metric: { name: "throughput", unit: "MB/s", targets: { bare: 0.5, nginx: 1.2 } },
-      rate: ({ bytes, seconds }) => bytes / 1e6 / seconds
+      ...wholeFile,
+      servers: all,
+      metric: { name: "throughput", unit: "MB/s", targets: { nginx: 1.2, varnish: 1 } }
+    }, context)
+}
+
+export const warmDisk: Scenario = {
+  name: "warm-disk",
+  about: "the same from the page cache: Spillway keeps no more than one chunk in memory",
+  run: (context) =>
+    measure("warm-disk", {
+      ...wholeFile,
+      servers: async ({ origin, profile }) => [
+        await startSpillway(origin, { profile, args: ["--memory=1MiB"] }),
+        ...nginxVersion === undefined ? [] : [await startNginx(origin)]
+      ],
+      metric: { name: "throughput", unit: "MB/s", targets: { nginx: 1 } }
     }, context)
 }
 
@@ -80,7 +117,8 @@ export const warmRanges: Scenario = {
       connections: 32,
       next: () => ({ path: WARM_PATH, range: randomRange(random).field, bytes: RANGE_BYTES }),
       port: ({ rangePort }) => rangePort,
-      metric: { name: "requests", unit: "1/s", targets: { bare: 0.5, nginx: 0.8 } },
+      servers: all,
+      metric: { name: "requests", unit: "1/s", targets: { nginx: 0.8, varnish: 1 } },
       rate: ({ requests, seconds }) => requests / seconds
     }, context)
   }

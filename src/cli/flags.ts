@@ -218,7 +218,21 @@ const settings = {
     "header-timeout",
     "How long a viewer may take to send the header of a request",
     "30s"
-  )
+  ),
+  // Read later, as origins are.
+  otlp: {
+    flag: Flag.String("otlp").pipe(
+      Flag.withMetavar("URL"),
+      Flag.withFallbackConfig(Config.String(variableOf("otlp"))),
+      Flag.optional,
+      Flag.withDescription(
+        `The OpenTelemetry collector that gets traces and metrics, such as http://localhost:4318 (${
+          variableOf("otlp")
+        })`
+      )
+    ),
+    config: Config.option(Config.String(variableOf("otlp")))
+  }
 }
 
 type Settings = typeof settings

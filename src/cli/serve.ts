@@ -11,6 +11,9 @@ import { CacheHealth } from "../services/CacheHealth.ts"
 import { Origin } from "../services/Origin.ts"
 import { OriginConfig } from "../services/OriginConfig.ts"
 import { serveFlags } from "./flags.ts"
+import { layerRequests } from "./logging.ts"
+import { layer as processMetrics } from "./processMetrics.ts"
+import { layer as telemetry } from "./telemetry.ts"
 
 /** What keeps the program from starting, in one line for the person who started it. */
 export class StartupError extends Schema.TaggedError<StartupError>()("StartupError", { message: Schema.String }) {}
@@ -18,6 +21,15 @@ export class StartupError extends Schema.TaggedError<StartupError>()("StartupErr
 const parseOrigin = (text: string): Effect.Effect<Route, StartupError> => {
   const route = parseRoute(text)
   return typeof route === "string" ? Effect.fail(new StartupError({ message: route })) : Effect.succeed(route)
+}
+
+const parseCollector = (text: string): Effect.Effect<URL, StartupError> => {
+  const url = URL.parse(text)
+  return url !== null && /^https?:$/.test(url.protocol) && url.username + url.password + url.search === ""
+    ? Effect.succeed(url)
+    : Effect.fail(
+      new StartupError({ message: "--otlp (SPILLWAY_OTLP): not an http or https URL without password and query" })
+    )
 }
 
 const cannotListen = (host: string, port: number) => (error: HttpServerError.ServeError): StartupError => {
@@ -97,6 +109,8 @@ export const serve = Command.make(
       Layer.provideMerge(Server.layerNode({ host, port })),
       Layer.provideMerge(Spillway.layer),
       Layer.provide(Layer.mergeAll(
+        layerRequests,
+        processMetrics,
         CacheConfig.layer(
           Struct.pick(flags, ["chunkSize", "directory", "maxSize", "memory", "minFree", "readDeadline", "ttl"])
         ),
@@ -110,7 +124,10 @@ export const serve = Command.make(
         })
       ))
     )
-    const services = yield* Layer.build(running).pipe(
+    const observed = Option.isNone(flags.otlp)
+      ? running
+      : Layer.provide(running, telemetry(yield* parseCollector(flags.otlp.value)))
+    const services = yield* Layer.build(observed).pipe(
       Effect.catchTag("ServeError", (error) => Effect.fail(cannotListen(host, port)(error)))
     )
     return yield* Effect.gen(function*() {

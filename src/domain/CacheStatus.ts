@@ -52,3 +52,15 @@ export const append = (received: string | undefined, status: CacheStatus): strin
   const before = received?.trim() ?? ""
   return before === "" ? format(status) : `${before}, ${format(status)}`
 }
+
+/** What became of a request, for counting. `miss`: fetched; `partial`: in part; `stale`: used or asked about since it was stale. */
+export type Outcome = "hit" | "miss" | "partial" | "stale" | "bypass" | "other"
+
+/** The outcome that `status` tells of. */
+export const outcomeOf = ({ detail, fwd, hit }: CacheStatus): Outcome => {
+  if (fwd === "partial" || fwd === "stale" || fwd === "bypass") return fwd
+  if (fwd === "method") return "other"
+  if (fwd !== undefined) return "miss"
+  if (hit !== true) return "other"
+  return detail === "OFFLINE" || detail === "ORIGIN_UNREACHABLE" ? "stale" : "hit"
+}

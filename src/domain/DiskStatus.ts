@@ -20,9 +20,19 @@ const GB = 1_000_000_000
  * below `minFree`. On a small disk the absolute bounds shrink to 15 % and 7.5 % of it, so that the order holds and a
  * disk of 16 MiB is not critical for ever.
  */
-export const classify = (usage: DiskUsage, minFree: number): DiskStatus => {
-  const { free, total } = usage
-  if (free < Math.max(total * 0.05, Math.min(GB, total * 0.075)) || free < minFree) return "Critical"
-  if (free < Math.max(total * 0.1, Math.min(5 * GB, total * 0.15))) return "Warning"
-  return free < total * 0.2 ? "Info" : "Healthy"
+export const classify = ({ free, total }: DiskUsage, minFree: number): DiskStatus => {
+  const { critical, info, warning } = thresholds(total, minFree)
+  if (free < critical) return "Critical"
+  if (free < warning) return "Warning"
+  return free < info ? "Info" : "Healthy"
 }
+
+/** The free bytes below which a disk of `total` bytes has each status; whichever is the worst holds. */
+export const thresholds = (
+  total: number,
+  minFree: number
+): { readonly info: number; readonly warning: number; readonly critical: number } => ({
+  info: total * 0.2,
+  warning: Math.max(total * 0.1, Math.min(5 * GB, total * 0.15)),
+  critical: Math.max(total * 0.05, Math.min(GB, total * 0.075), minFree)
+})

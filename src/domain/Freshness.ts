@@ -105,6 +105,20 @@ export const freshnessOf = (headers: HeaderFields, { received, requested }: Time
   }
 }
 
+/** What of `headers`, or which rule of the operator's, decides how long a response is fresh: `freshnessOf` in words. */
+export const freshnessSource = (headers: HeaderFields, ttl?: Ttl): string => {
+  if (ttl?.override === true) return "--ttl for this path"
+  const targeted = targetedDirectives(headers)
+  const directives = targeted ?? parse(headers["cache-control"])
+  const field = targeted === undefined ? "Cache-Control" : "CDN-Cache-Control"
+  for (const name of ["no-cache", "s-maxage", "max-age"]) if (directives.has(name)) return `${field}: ${name}`
+  if (targeted === undefined && headers["expires"] !== undefined) return "Expires"
+  if (ttl !== undefined) return "--ttl"
+  if (directives.has("immutable")) return `${field}: immutable`
+  if (forbidsHeuristic(directives)) return field
+  return headers["last-modified"] === undefined ? "nothing" : "guessed from Last-Modified"
+}
+
 /** The current age, in milliseconds, never negative (RFC 9111 §4.2.3). */
 export const age = (freshness: Freshness, now: number): number => Math.max(0, now - freshness.born)
 

@@ -1,32 +1,36 @@
-import { Context, Effect, Layer, Option } from "effect"
+import { Context, Effect, Layer, Option, type Scope } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
 import { CacheHealth } from "../services/CacheHealth.ts"
 import { CacheIndex } from "../services/CacheIndex.ts"
 import { DiskMonitor } from "../services/DiskMonitor.ts"
 import { judge } from "./AdminGuard.ts"
+import { ControlApi } from "./api/ControlApi.ts"
 import { ServerConfig } from "./ServerConfig.ts"
 
 /** Paths below this are Spillway's own, and never the origin's. */
 export const PREFIX = "/_spillway/"
 
 /**
- * What the people who run a server may ask it: its health, and its metrics. Strangers are told no more than that it is
- * alive.
+ * What the people who run a server may ask it: its health, its metrics, and the control API. Strangers are told no more
+ * than that it is alive, and whether it takes requests.
  */
 export class Admin extends Context.Service<Admin, {
   /** The answer to a request for a target that starts with `PREFIX`. */
   readonly answer: (
     request: HttpServerRequest.HttpServerRequest
-  ) => Effect.Effect<HttpServerResponse.HttpServerResponse>
+  ) => Effect.Effect<HttpServerResponse.HttpServerResponse, never, Scope.Scope>
+  /** Has it say from now on that it is not ready: the server is about to end, and only finishes what it has begun. */
+  readonly drain: Effect.Effect<void>
 }>()("spillway/http/Admin") {
-  static readonly layer: Layer.Layer<Admin, never, CacheHealth | CacheIndex | DiskMonitor> = Layer.effect(
+  static readonly layer: Layer.Layer<Admin, never, CacheHealth | CacheIndex | ControlApi | DiskMonitor> = Layer.effect(
     Admin,
     Effect.suspend(() => make)
   )
 }
 
 const make = Effect.gen(function*() {
+  const api = yield* ControlApi
   const health = yield* CacheHealth
   const index = yield* CacheIndex
   const monitor = yield* DiskMonitor
@@ -51,6 +55,15 @@ const make = Effect.gen(function*() {
     }
   }
 
+  let isDraining = false
+
+  /** To a cache that failed, streams go past: requests may come all the same. */
+  const readiness = () =>
+    HttpServerResponse.jsonUnsafe({ status: isDraining ? "draining" : "ready" }, {
+      status: isDraining ? 503 : 200,
+      headers
+    })
+
   const headers = { "cache-control": "no-store" }
   const forbidden = HttpServerResponse.text(
     "Shown to this machine only: ask from there by http://localhost, or start the server with an admin token\n",
@@ -62,17 +75,23 @@ const make = Effect.gen(function*() {
   })
 
   return Admin.of({
+    drain: Effect.sync(() => {
+      isDraining = true
+    }),
     answer: (request) => {
       const page = request.url.split("?", 1)[0]!.slice(PREFIX.length)
+      // Load balancers ask from elsewhere, and show no token.
+      if (page === "ready") return Effect.sync(readiness)
       const verdict = judge(adminToken, {
         address: Option.getOrUndefined(request.peerAddress),
         headers: request.headers
       })
       if (verdict !== "Allowed") {
-        // Load balancers ask from elsewhere whether it is alive, and show no token.
+        // So do those who ask whether it is alive.
         if (page === "health") return Effect.succeed(HttpServerResponse.jsonUnsafe({ status: "ok" }, { headers }))
         return Effect.succeed(verdict === "Unauthorized" ? unauthorized : forbidden)
       }
+      if (page.startsWith("api/")) return api.answer(request)
       switch (page) {
         case "health":
           return Effect.sync(() => HttpServerResponse.jsonUnsafe(report(), { headers }))

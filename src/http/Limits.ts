@@ -60,6 +60,7 @@ const make = Effect.gen(function*() {
   )
 
   yield* Metric.update(streams, 0)
+  yield* Metric.update(refusals, 0)
   return Limits.of({
     admit: <E, R>(open: Effect.Effect<Response, E, R>) =>
       Effect.flatMap(place, (taken): Effect.Effect<Response, E, R> => taken ? open : refuse)

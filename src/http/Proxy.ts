@@ -8,6 +8,7 @@ import { age, ttlSeconds } from "../domain/Freshness.ts"
 import { endToEnd, type HeaderFields } from "../domain/Headers.ts"
 import { loggable, type OriginError, OriginTimeout } from "../domain/OriginError.ts"
 import { make as makeResource, type Resource } from "../domain/Resource.ts"
+import { Activity } from "../services/Activity.ts"
 import { askOrigin, type Source } from "../services/askOrigin.ts"
 import type { Final } from "../services/Found.ts"
 import { Lookup } from "../services/Lookup.ts"
@@ -15,8 +16,11 @@ import { MediaStream, type Opened } from "../services/MediaStream.ts"
 import { Origin, type OriginResponse, VIA } from "../services/Origin.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../services/OriginResolver.ts"
 import { REUSED_BYTES } from "../services/Scratch.ts"
+import { Traffic } from "../services/Traffic.ts"
+import { makeAccounting, viewerOf } from "./accounting.ts"
 import { Admin, PREFIX } from "./Admin.ts"
 import { beginBody } from "./beginBody.ts"
+import { ofTheHop, ofTheHopPassing, ofTheViewer } from "./hopFields.ts"
 import { Limits } from "./Limits.ts"
 import {
   answer,
@@ -50,12 +54,14 @@ export class Proxy extends Context.Service<Proxy, {
   readonly handler: Handler
   /** What `handler` would answer where that takes no waiting, as most requests do; `undefined` for all others. */
   readonly answerNow: (request: Asked) => PromptResponse | undefined
+  /** Says at `/_spillway/ready` from now on that the server is about to end. */
+  readonly drain: Effect.Effect<void>
 }>()("spillway/http/Proxy") {
-  static readonly layer: Layer.Layer<Proxy, never, Admin | Limits | Lookup | MediaStream | Origin | OriginResolver> =
-    Layer.effect(
-      Proxy,
-      Effect.suspend(() => make)
-    )
+  static readonly layer: Layer.Layer<
+    Proxy,
+    never,
+    Activity | Admin | Limits | Lookup | MediaStream | Origin | OriginResolver | Traffic
+  > = Layer.effect(Proxy, Effect.suspend(() => make))
 }
 
 const text = (
@@ -101,49 +107,6 @@ const passes = (via: string): number => via.split(",").filter((hop) => hop.trim(
 
 const isCircling = (via: string | undefined): boolean => via !== undefined && passes(via) > MAX_PASSES
 
-/** Fields of a request that are Spillway's own business on the way to the origin. */
-const ofTheHop = new Set(["host", "expect", "accept-encoding"])
-
-/** The same where the answer is for this viewer alone, who may have it compressed. */
-const ofTheHopPassing = new Set(["host", "expect"])
-
-/** Besides, what tells one viewer's request from another's, where the answer is for all. */
-const ofTheViewer = new Set([
-  ...ofTheHop,
-  "content-length",
-  "content-type",
-  "cookie",
-  "forwarded",
-  "if-match",
-  "if-modified-since",
-  "if-none-match",
-  "if-range",
-  "if-unmodified-since",
-  "range",
-  // By these, an origin may be made to answer as to another client, host, URL or method than those that the answer is kept for.
-  "true-client-ip",
-  "x-client-ip",
-  "x-forwarded-for",
-  "x-forwarded-host",
-  "x-forwarded-path",
-  "x-forwarded-port",
-  "x-forwarded-prefix",
-  "x-forwarded-proto",
-  "x-forwarded-scheme",
-  "x-forwarded-server",
-  "x-forwarded-ssl",
-  "x-forwarded-uri",
-  "x-host",
-  "x-http-host-override",
-  "x-http-method",
-  "x-http-method-override",
-  "x-method-override",
-  "x-original-host",
-  "x-original-url",
-  "x-real-ip",
-  "x-rewrite-url"
-])
-
 const replaced = new Set(["cache-status", "set-cookie"])
 
 /** Those that are common, of the methods that are passed on: all but two are. */
@@ -168,13 +131,17 @@ const waitsForDrain = ({ source }: Request): boolean => {
 }
 
 const make = Effect.gen(function*() {
+  const activity = yield* Activity
   const media = yield* MediaStream
   const admin = yield* Admin
   const limits = yield* Limits
   const lookup = yield* Lookup
   const origin = yield* Origin
   const resolver = yield* OriginResolver
+  const traffic = yield* Traffic
   const clock = yield* Clock.Clock
+
+  const { count, countMedia, passing } = makeAccounting(activity, traffic)
 
   const logCut = (url: string) => (body: Stream.Stream<Uint8Array, OriginError>) =>
     Stream.tapError(body, (error) =>
@@ -195,9 +162,10 @@ const make = Effect.gen(function*() {
   const passedOn = Effect.fnUntraced(function*(
     resource: Resource,
     { body, cookies, headers, status }: OriginResponse,
-    method: string,
+    request: Request,
     cacheStatus: CacheStatus.CacheStatus
   ) {
+    count(cacheStatus)
     const head = {
       status,
       headers: {
@@ -206,8 +174,10 @@ const make = Effect.gen(function*() {
       },
       cookies
     }
-    const bodiless = method === "HEAD" || status === 204 || status === 304
-    return bodiless ? HttpServerResponse.empty(head) : answer(logCut(resource.url)(yield* beginBody(body)), head)
+    const bodiless = request.method === "HEAD" || status === 204 || status === 304
+    if (bodiless) return HttpServerResponse.empty(head)
+    const stream = yield* passing(body, resource, request, headers, cacheStatus.detail)
+    return answer(logCut(resource.url)(yield* beginBody(stream)), head)
   })
 
   /** A GET or HEAD as it is to the origin. */
@@ -215,7 +185,7 @@ const make = Effect.gen(function*() {
     const method = request.method === "HEAD" ? "HEAD" : "GET"
     const source = sourceOf(resource, request, endToEnd(request.headers, ofTheHop))
     const response = yield* askOrigin(origin, source, { method, headers: {} })
-    return yield* passedOn(resource, response, method, { fwd: "bypass", detail })
+    return yield* passedOn(resource, response, request, { fwd: "bypass", detail })
   })
 
   /** Another method: body and answer are streamed through, and what it may have changed is asked for anew (RFC 9111 §4.4). */
@@ -247,7 +217,7 @@ const make = Effect.gen(function*() {
         }
       }
     }
-    return yield* passedOn(resource, response, method, { fwd: "method" })
+    return yield* passedOn(resource, response, request, { fwd: "method" })
   })
 
   /** A short answer that is for all, kept for a while or not. */
@@ -260,6 +230,7 @@ const make = Effect.gen(function*() {
     const cacheStatus: CacheStatus.CacheStatus = freshness === undefined
       ? { fwd: asked?.reason ?? "uri-miss", fwdStatus: status, stored, collapsed }
       : { hit: true, ttl: ttlSeconds(freshness, now) }
+    count(cacheStatus)
     const headers = {
       ...endToEnd(received, replaced),
       ...(freshness !== undefined && { age: String(Math.floor(age(freshness, now) / 1000)) }),
@@ -274,9 +245,13 @@ const make = Effect.gen(function*() {
     // Whoever has a cookie may be told something else.
     const hasCookie = request.headers["cookie"] !== undefined
     switch (opened._tag) {
-      case "Media":
-        return yield* respond(opened, request, clock, logCut(opened.entry.representation.url))
+      case "Media": {
+        const response = yield* respond(opened, request, clock, logCut(opened.entry.representation.url))
+        countMedia(opened, response)
+        return response
+      }
       case "NotCached":
+        traffic.request("other")
         return text(504, "Not in the cache", { detail: "NOT_CACHED" })
       case "Final":
         return hasCookie ? yield* forward(resource, request, "COOKIE") : finalOf(opened, request.method)
@@ -285,7 +260,7 @@ const make = Effect.gen(function*() {
         const own = spare === undefined || hasCookie ? undefined : yield* spare.take
         return own === undefined
           ? yield* forward(resource, request, reason)
-          : yield* passedOn(resource, own, request.method, { fwd: "bypass", detail: reason })
+          : yield* passedOn(resource, own, request, { fwd: "bypass", detail: reason })
       }
     }
   })
@@ -307,7 +282,11 @@ const make = Effect.gen(function*() {
   const getNow = (resource: Resource, request: Asked): PromptResponse | undefined => {
     if (request.method !== "GET") return undefined
     const hit = media.openNow(mediaRequestOf(resource, request), request.headers)
-    return hit === undefined || verdictOf(hit, request.headers) === "Failed" ? undefined : promptly(hit, request, clock)
+    if (hit === undefined || verdictOf(hit, request.headers) === "Failed") return undefined
+    const response = promptly(hit, request, clock)
+    traffic.request("hit")
+    for (const piece of response.pieces) traffic.bytes("memory", piece.length)
+    return response
   }
 
   const answerNow = (request: Asked): PromptResponse | undefined => {
@@ -318,8 +297,12 @@ const make = Effect.gen(function*() {
   }
 
   const get = Effect.fnUntraced(function*(resource: Resource, request: Request) {
-    const source = sourceOf(resource, request, endToEnd(request.headers, ofTheViewer))
-    const mediaRequest = { ...mediaRequestOf(resource, request), source, reuses: waitsForDrain(request) }
+    const mediaRequest = {
+      ...mediaRequestOf(resource, request),
+      source: sourceOf(resource, request, endToEnd(request.headers, ofTheViewer)),
+      reuses: waitsForDrain(request),
+      viewer: viewerOf(request)
+    }
     const { directives } = mediaRequest
     const open = request.method === "HEAD" ? media.head : media.open
     const isUnstored = directives?.noStore === true && !directives.onlyIfCached
@@ -339,19 +322,24 @@ const make = Effect.gen(function*() {
       // Found out before the first byte: the second time, the new file is asked for.
       ? Effect.catchTag(get(resource, request), "RepresentationChanged", () => get(resource, request))
       : pass(resource, request)
-    return Effect.catch(answered, (error) =>
-      Effect.as(
+    return Effect.catch(answered, (error) => {
+      traffic.request("other")
+      return Effect.as(
         Effect.logWarning("Origin failed").pipe(
           Effect.annotateLogs({ url: loggable(resource.url), error: error._tag })
         ),
         originFailed(error)
-      ))
+      )
+    })
   }
 
   const serve = (request: Request): Handler => {
     const { headers, url } = request
     const resource = resolver.identify({ target: url, headers })
-    if ("status" in resource) return Effect.succeed(refused(resource.status, resource.reason))
+    if ("status" in resource) {
+      traffic.request("other")
+      return Effect.succeed(refused(resource.status, resource.reason))
+    }
     const now = getNow(resource, request)
     // The platform runs handlers to their end otherwise, though the viewer may have gone.
     return now === undefined
@@ -380,6 +368,7 @@ const make = Effect.gen(function*() {
 
   return Proxy.of({
     answerNow,
+    drain: admin.drain,
     handler: Effect.flatMap(HttpServerRequest.HttpServerRequest, handle).pipe(
       Effect.catchDefect((defect) =>
         Effect.as(Effect.logError("Defect while answering a request", defect), refused(500, "Internal error"))

@@ -1,11 +1,15 @@
 import { NodeHttpServer } from "@effect/platform-node"
 import { Context, Effect, Layer, Metric, Option } from "effect"
-import { HttpServer, type HttpServerError } from "effect/http"
+import { HttpMiddleware, HttpServer, type HttpServerError } from "effect/http"
 import { Registrations } from "../services/Registrations.ts"
+import { connections } from "./connections.ts"
+import { Events } from "./Events.ts"
 import { GuardedServer } from "./guardedServer.ts"
 import { Proxy } from "./Proxy.ts"
+import { exchangeOf, listened, RequestLog } from "./RequestLog.ts"
 import { ServerConfig } from "./ServerConfig.ts"
 import { sparingly } from "./sparingly.ts"
+import { traced } from "./traced.ts"
 
 /** Where to listen. Port 0 is any free one. */
 export interface Address {
@@ -19,8 +23,6 @@ export class NodeServer extends Context.Service<NodeServer, GuardedServer>()("sp
 /** How long the end of the program waits for running streams; then they are cut. */
 const DRAIN_TIMEOUT = "10 seconds"
 
-const connections = Metric.gauge("spillway_connections", { description: "Connections of viewers" })
-
 const refusals = Metric.counter("spillway_connections_refused_total", {
   description: "Connections beyond those that are served",
   incremental: true
@@ -33,32 +35,42 @@ export const layerNode = (
   Layer.effectContext(
     Effect.gen(function*() {
       const options = yield* ServerConfig
+      const log = yield* RequestLog
       const context = yield* Effect.context()
       const warn = sparingly(
         Effect.annotateLogs(Effect.logWarning("Too many connections: more are refused"), {
           limit: options.maxConnections
         })
       )
+      connections.updateUnsafe(0, context)
+      refusals.updateUnsafe(0, context)
       const node = new GuardedServer(options, {
         onConnections: (count) => connections.updateUnsafe(count, context),
         onSurplus: () => {
           refusals.updateUnsafe(1, context)
           Effect.runForkWith(context)(warn)
-        }
+        },
+        onAnswered: log === undefined ? undefined : (response) => log(exchangeOf(response))
       })
       const server = yield* NodeHttpServer.make(() => node, { host, port, gracefulShutdownTimeout: DRAIN_TIMEOUT })
       return Context.make(HttpServer.HttpServer, server).pipe(Context.add(NodeServer, node))
     })
   )
 
-/** Serves the proxy on the `HttpServer` in context. */
-export const layerProxy: Layer.Layer<never, never, Proxy | HttpServer.HttpServer | Registrations> = Layer.unwrap(
-  Effect.gen(function*() {
-    const { serveAt } = yield* Registrations
-    yield* HttpServer.addressFormattedWith((address) => Effect.sync(() => serveAt(address)))
-    const { answerNow, handler } = yield* Proxy
-    const node = yield* Effect.serviceOption(NodeServer)
-    if (Option.isSome(node)) node.value.answerNow = answerNow
-    return HttpServer.serve(handler)
-  })
-)
+/** Serves the proxy on the `HttpServer` in context. Its end begins with `/_spillway/ready` saying so. */
+export const layerProxy: Layer.Layer<never, never, Events | Proxy | HttpServer.HttpServer | Registrations> = Layer
+  .effectDiscard(
+    Effect.gen(function*() {
+      const { answerNow, drain, handler } = yield* Proxy
+      const events = yield* Events
+      const log = yield* RequestLog
+      const { serveAt } = yield* Registrations
+      yield* HttpServer.addressFormattedWith((address) => Effect.sync(() => serveAt(address)))
+      const node = yield* Effect.serviceOption(NodeServer)
+      if (Option.isSome(node)) node.value.answerNow = answerNow
+      yield* HttpServer.serveEffect(yield* traced(log === undefined ? handler : listened(handler)))
+      yield* Effect.addFinalizer(() => drain)
+      // They go on for ever otherwise, and the end of the server waits for them.
+      yield* Effect.addFinalizer(() => events.end)
+    })
+  ).pipe(Layer.provide(Layer.succeed(HttpMiddleware.TracerDisabledWhen, () => true)))

@@ -6,6 +6,7 @@ import { overloadedHeaders } from "./Limits.ts"
 import type { PromptResponse } from "./mediaResponse.ts"
 import type { Asked } from "./Proxy.ts"
 import type { ServerOptions } from "./ServerConfig.ts"
+import { WatchedResponse } from "./WatchedResponse.ts"
 
 /** How long an idle connection is kept for the viewer's next request, in milliseconds. */
 const KEEP_ALIVE_MILLIS = 65_000
@@ -145,6 +146,8 @@ export interface Watcher {
   readonly onConnections: (count: number) => void
   /** A connection found no room. */
   readonly onSurplus: () => void
+  /** An answer has been sent, or given up. Answers are watched only where somebody wants to know. */
+  readonly onAnswered: ((response: WatchedResponse) => void) | undefined
 }
 
 /**
@@ -168,7 +171,8 @@ export class GuardedServer extends Server {
       requestTimeout: Math.max(REQUEST_MILLIS, headerTimeout),
       connectionsCheckingInterval: Math.min(CHECKS.longest, Math.ceil(headerTimeout / CHECKS.parts)),
       keepAliveTimeout: KEEP_ALIVE_MILLIS,
-      requireHostHeader: false
+      requireHostHeader: false,
+      ...(watcher.onAnswered !== undefined && { ServerResponse: WatchedResponse as typeof ServerResponse })
     })
     this.#options = options
     this.#watcher = watcher
@@ -256,6 +260,7 @@ export class GuardedServer extends Server {
 
   /** An answer has been sent, or given up. What is sent is let go of: it may be large, and the connection be kept for long. */
   #settle(response: ServerResponse): void {
+    this.#watcher.onAnswered?.(response as WatchedResponse)
     const { socket } = response.req
     const answers = this.#connections.get(socket)?.answers
     const index = answers?.indexOf(response) ?? -1

@@ -59,6 +59,10 @@ export const make = () => {
         remove(oldest)
       }
     },
-    remove
+    remove,
+    clear: (): void => {
+      answers.clear()
+      bytes = 0
+    }
   }
 }

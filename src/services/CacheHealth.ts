@@ -1,9 +1,10 @@
-import { Clock, Context, Duration, Effect, Fiber, Latch, Layer, Metric, type Stream } from "effect"
+import { Clock, Context, Duration, Effect, Fiber, Latch, Layer, type Stream } from "effect"
 import { type CacheError, IoError } from "../domain/CacheError.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheLock } from "./CacheLock.ts"
 import { bytesOnDisk, ChunkStore } from "./ChunkStore.ts"
 import { DiskMonitor } from "./DiskMonitor.ts"
+import * as Metrics from "./liveMetrics.ts"
 import * as Observed from "./Observed.ts"
 
 /** Whether chunks can be kept, and if not why, and since when (milliseconds since 1970). */
@@ -26,6 +27,8 @@ export class CacheHealth extends Context.Service<CacheHealth, {
   readonly changes: Stream.Stream<CacheState>
   /** Opens the breaker. Logged when the cause is another one than before. */
   readonly report: (error: CacheError) => Effect.Effect<void>
+  /** Has probes fail with what `check` tells: what only the cache itself knows, such as that nothing in it may make room. */
+  readonly require: (check: () => CacheError | undefined) => void
 }>()("spillway/services/CacheHealth") {
   /** Takes the cache's lock and probes it once, before anybody asks for anything. */
   static readonly layer: Layer.Layer<CacheHealth, never, CacheConfig | CacheLock | ChunkStore | DiskMonitor> = Layer
@@ -49,14 +52,11 @@ const PROBE_DEADLINE = Duration.seconds(1)
 
 const usable: CacheState = { _tag: "Usable" }
 
-const usableGauge = Metric.gauge("spillway_cache_usable", {
-  description: "1 while chunks are kept, 0 while streams pass the cache"
-})
+/** Those that are counted from the start, so that 0 can be told from nothing. */
+export const COMMON_ERRNOS = ["ENOSPC", "EDQUOT", "EROFS", "EACCES", "EIO", "TIMEOUT", "MAX_SIZE"]
 
-const failures = Metric.counter("spillway_cache_failures_total", {
-  description: "How often the cache became unusable, by cause",
-  incremental: true
-})
+/** By state: that the cache is usable, or the error for which it is not. */
+const STATES = ["Usable", "DiskFull", "PermissionDenied", "IoError"] as const
 
 const make = Effect.gen(function*() {
   const store = yield* ChunkStore
@@ -68,6 +68,37 @@ const make = Effect.gen(function*() {
   const opened = yield* Latch.make(false)
   let pause = PROBE_INTERVAL.shortest
   let usableSince = 0
+  let required: () => CacheError | undefined = () => undefined
+
+  const countFailure = yield* Metrics.counters(
+    "spillway_cache_failures_total",
+    "How often the cache became unusable, or did so for another reason, by errno",
+    "errno",
+    COMMON_ERRNOS
+  )
+  const millis = { Usable: 0, DiskFull: 0, PermissionDenied: 0, IoError: 0 }
+  let countedTo = clock.currentTimeMillisUnsafe()
+  /** Adds the time since the last call to the state that there is. */
+  const countTime = () => {
+    const now = clock.currentTimeMillisUnsafe()
+    millis[stateName()] += now - countedTo
+    countedTo = now
+  }
+  const stateName = () => {
+    const state = observed.current()
+    return state._tag === "Usable" ? state._tag : state.error._tag
+  }
+  yield* Metrics.gauge(
+    "spillway_cache_usable",
+    "1 while chunks are kept, 0 while streams pass the cache",
+    () => unwritable() === undefined ? 1 : 0
+  )
+  for (const state of STATES) {
+    yield* Metrics.counter("spillway_cache_state_seconds_total", "Time that the cache was in each state", () => {
+      countTime()
+      return millis[state] / 1000
+    }, { state })
+  }
 
   const unwritable = () => {
     const state = observed.current()
@@ -81,9 +112,9 @@ const make = Effect.gen(function*() {
         return Effect.void
       }
       const since = clock.currentTimeMillisUnsafe()
+      countTime()
+      countFailure(error.errno)
       return observed.set({ _tag: "Unusable", error, since }).pipe(
-        Effect.andThen(Metric.update(usableGauge, 0)),
-        Effect.andThen(Metric.update(Metric.withAttributes(failures, { error: error._tag, errno: error.errno }), 1)),
         Effect.andThen(Effect.logWarning("Cache unusable: streaming from the origin")),
         Effect.annotateLogs({
           error: error._tag,
@@ -98,6 +129,10 @@ const make = Effect.gen(function*() {
   // A probe of a few bytes may still find room on a disk where no chunk does, and a quota is not seen in the disk's free space.
   // Whoever finds the directory writable first takes the lock as well.
   const probe = Effect.scoped(lock.acquire.pipe(
+    Effect.andThen(Effect.suspend(() => {
+      const failure = required()
+      return failure === undefined ? Effect.void : Effect.fail(failure)
+    })),
     Effect.andThen(monitor.reserve(bytesOnDisk(chunkSize))),
     Effect.andThen(Effect.suspend(() => store.probe(unwritable()?._tag === "DiskFull" ? chunkSize : PROBE_BYTES)))
   )).pipe(
@@ -112,8 +147,8 @@ const make = Effect.gen(function*() {
   const close = Effect.gen(function*() {
     yield* opened.close
     usableSince = clock.currentTimeMillisUnsafe()
+    countTime()
     yield* observed.set(usable)
-    yield* Metric.update(usableGauge, 1)
     yield* Effect.logInfo("Cache usable again")
   })
 
@@ -135,7 +170,6 @@ const make = Effect.gen(function*() {
       orElse: () => report(new IoError({ errno: "TIMEOUT", operation: "probe", path: directory }))
     })
   )
-  if (observed.current()._tag === "Usable") yield* Metric.update(usableGauge, 1)
   yield* Effect.forkScoped(Effect.forever(recover))
   yield* Effect.sleep(LOCK_INTERVAL).pipe(
     Effect.andThen(Effect.suspend(() => unwritable() === undefined ? Effect.catch(lock.acquire, report) : Effect.void)),
@@ -148,6 +182,7 @@ const make = Effect.gen(function*() {
     unwritable,
     readable: () => unwritable()?._tag !== "IoError",
     changes: observed.changes,
-    report
+    report,
+    require: (check) => void (required = check)
   })
 })

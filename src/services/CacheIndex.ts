@@ -1,4 +1,4 @@
-import { Context, Effect, Latch, Layer, Option, Schedule, Semaphore, Stream } from "effect"
+import { Clock, Context, Effect, Latch, Layer, Option, Schedule, Semaphore, Stream } from "effect"
 import type { CacheError } from "../domain/CacheError.ts"
 import { type ChunkKey, count, keyText, span } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
@@ -36,8 +36,28 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly reconcile: (resource: string) => Effect.Effect<void, CacheError>
   /** Waits until all that the store had at the start is entered. */
   readonly loaded: Effect.Effect<void>
-  /** The chunk to evict next: superseded before current, and then least recently used. */
+  /** The chunk to evict next: superseded before current, and then least recently used. Those of pinned resources are none. */
   readonly oldest: () => ChunkKey | undefined
+  /** Keeps the chunks of a representation, and those to come of the resource, from being evicted, until `unpin`. */
+  readonly pin: (resource: string, representation: string) => void
+  /** Lets the chunks of a resource be evicted again. */
+  readonly unpin: (resource: string) => void
+  /** Whether the chunks of a resource are kept from being evicted. */
+  readonly isPinned: (resource: string) => boolean
+  /** What pinned resources take of the disk, in bytes. */
+  readonly pinnedBytes: () => number
+  /** Forgets all chunks of a resource, and that it was pinned. */
+  readonly forget: (resource: string) => void
+  /** Whether all that the store had at the start is entered. */
+  readonly isLoaded: () => boolean
+  /** The resources of which anything is on disk, as far as is known. */
+  readonly resources: () => ReadonlyArray<string>
+  /** The chunks of a resource, in no order. */
+  readonly chunksOf: (resource: string) => ReadonlyArray<Pick<StoredChunk, "bytes" | "key">>
+  /** When a chunk of the resource was last used, to the minute, in milliseconds since 1970; 0 where that is not known. */
+  readonly lastUsed: (resource: string) => number
+  /** How many chunks there are. */
+  readonly count: () => number
   /** All chunks, as of now. */
   readonly keys: () => ReadonlyArray<ChunkKey>
   /** What chunks and manifests take of the disk, in bytes. */
@@ -83,19 +103,29 @@ const make = Effect.gen(function*() {
   const health = yield* CacheHealth
   const mutex = yield* Semaphore.make(1)
   const loaded = yield* Latch.make(false)
+  const clock = yield* Clock.Clock
 
   // In the order of eviction; each in the order of use. `cold` is what was found at the start, the oldest first.
   const condemned = new Line<Indexed>()
   const superseded = new Line<Indexed>()
   const cold = new Line<Indexed>()
   const warm = new Line<Indexed>()
-  const lines = [condemned, superseded, cold, warm]
+  const inTurn = [condemned, superseded, cold, warm]
+  /** Those that are not evicted. */
+  const pinned = new Line<Indexed>()
   const chunks = new ChunkMap<Indexed>()
+  const pins = new Set<string>()
+  const lastUsed = new Map<string, number>()
   const known = new Set<string>()
   /** Chunks that were used since the store was last told. */
   let used: Array<Indexed> = []
   let touches = 0
   let bytes = 0
+  let chunkCount = 0
+
+  const noteUse = (resource: string, at: number): void => {
+    if (at > (lastUsed.get(resource) ?? 0)) lastUsed.set(resource, at)
+  }
 
   const move = (chunk: Indexed, line: Line<Indexed>): void => {
     chunk.line.remove(chunk)
@@ -113,7 +143,10 @@ const make = Effect.gen(function*() {
     chunk.line.remove(chunk)
     chunks.delete(key)
     bytes -= chunk.bytes
-    if (!chunks.hasResource(key.resource)) bytes -= MANIFEST_BYTES
+    chunkCount -= 1
+    if (chunks.hasResource(key.resource)) return
+    lastUsed.delete(key.resource)
+    bytes -= MANIFEST_BYTES
   }
 
   const enter = (line: Line<Indexed>, { bytes: size, key }: Omit<StoredChunk, "used">): void => {
@@ -123,6 +156,7 @@ const make = Effect.gen(function*() {
     else if (before !== undefined) return
     if (!chunks.hasResource(key.resource)) bytes += MANIFEST_BYTES
     bytes += size
+    chunkCount += 1
     const chunk: Indexed = {
       key,
       bytes: size,
@@ -140,14 +174,16 @@ const make = Effect.gen(function*() {
   // The manifest tells how long the chunks are, so that nothing but a directory need be read.
   const load = Effect.fnUntraced(function*({ chunkSize, id, resource, size }: Representation) {
     if (known.has(resource)) return
-    const keys = yield* store.list(resource)
+    const { keys, pinned: isPinned } = yield* store.contents(resource)
     if (known.has(resource)) return
     known.add(resource)
+    if (isPinned) pins.add(resource)
     for (const key of keys) {
       if (key.representation !== id || key.index >= count(size, chunkSize)) continue
       const { end, start } = span(key.index, chunkSize, size)
-      enter(warm, { key, bytes: bytesOnDisk(end - start) })
+      enter(isPinned ? pinned : warm, { key, bytes: bytesOnDisk(end - start) })
     }
+    noteUse(resource, clock.currentTimeMillisUnsafe())
   })
 
   const reconcile = Effect.fnUntraced(function*(resource: string) {
@@ -155,20 +191,36 @@ const make = Effect.gen(function*() {
     for (const { key } of chunks.of(resource)) if (!there.has(keyText(key))) remove(key)
   })
 
+  /** The representations of pinned resources: chunks of others are as any others. */
+  const pinnedAtStart = new Map<string, string>()
+
+  const readPin = (resource: string) =>
+    Effect.map(store.readManifest(resource), (manifest) => {
+      pins.add(resource)
+      if (Option.isSome(manifest)) pinnedAtStart.set(resource, manifest.value.id)
+    })
+
   // The whole store. What was loaded in the meantime is entered already, and `enter` leaves it as it is.
   yield* store.resources.pipe(
     Stream.mapEffect((resource) =>
-      Effect.flatMap(store.list(resource), (keys) =>
+      Effect.flatMap(store.contents(resource), ({ keys, pinned }) =>
         // Only a manifest, left by a process that ended before the first chunk was written.
         keys.length === 0
           ? Effect.as(Effect.ignore(store.removeResource(resource)), [])
-          : Effect.forEach(keys, (key) => store.stat(key), { concurrency: SCAN_CONCURRENCY }))
+          : Effect.andThen(
+            pinned ? readPin(resource) : Effect.void,
+            Effect.forEach(keys, (key) => store.stat(key), { concurrency: SCAN_CONCURRENCY })
+          ))
     ),
     Stream.runCollect,
     Effect.tap((found) =>
       Effect.sync(() => {
         const stored = found.flatMap((options) => options.flatMap(Option.toArray))
-        for (const chunk of stored.toSorted((a, b) => a.used - b.used)) enter(cold, chunk)
+        for (const chunk of stored.toSorted((a, b) => a.used - b.used)) {
+          const { representation, resource } = chunk.key
+          noteUse(resource, chunk.used)
+          enter(pinnedAtStart.get(resource) === representation ? pinned : cold, chunk)
+        }
       })
     ),
     Effect.tapError(health.report),
@@ -185,6 +237,7 @@ const make = Effect.gen(function*() {
         return chunk.key
       })
       used = []
+      for (const { resource } of keys) noteUse(resource, clock.currentTimeMillisUnsafe())
       return health.unwritable() === undefined
         ? Effect.forEach(keys, (key) => Effect.ignore(store.touch(key)), { discard: true })
         : Effect.void
@@ -207,7 +260,7 @@ const make = Effect.gen(function*() {
         chunk.isUsed = true
         used.push(chunk)
       }
-      move(chunk, warm)
+      move(chunk, chunk.line === pinned ? pinned : warm)
       touches += 1
       chunk.uses = usesOf(chunk) + 1
       chunk.era = eraNow()
@@ -216,7 +269,10 @@ const make = Effect.gen(function*() {
       const chunk = chunks.get(key)
       return chunk === undefined ? 0 : usesOf(chunk)
     },
-    add: (key, bytes) => enter(warm, { key, bytes }),
+    add: (key, bytes) => {
+      enter(pins.has(key.resource) ? pinned : warm, { key, bytes })
+      noteUse(key.resource, clock.currentTimeMillisUnsafe())
+    },
     remove,
     condemn: (key) => {
       const chunk = chunks.get(key)
@@ -231,10 +287,33 @@ const make = Effect.gen(function*() {
     reconcile,
     loaded: loaded.await,
     oldest: () => {
-      for (const line of lines) if (line.first !== undefined) return line.first.key
+      for (const line of inTurn) if (line.first !== undefined) return line.first.key
       return undefined
     },
-    keys: () => lines.flatMap((line) => Array.from(line, ({ key }) => key)),
+    pin: (resource, representation) => {
+      pins.add(resource)
+      for (const chunk of chunks.of(resource)) {
+        if (chunk.key.representation === representation && (chunk.line === cold || chunk.line === warm)) {
+          move(chunk, pinned)
+        }
+      }
+    },
+    unpin: (resource) => {
+      pins.delete(resource)
+      for (const chunk of chunks.of(resource)) if (chunk.line === pinned) move(chunk, warm)
+    },
+    isPinned: (resource) => pins.has(resource),
+    pinnedBytes: () => [...pinned].reduce((sum, { bytes }) => sum + bytes, pins.size * MANIFEST_BYTES),
+    forget: (resource) => {
+      pins.delete(resource)
+      for (const { key } of chunks.of(resource)) remove(key)
+    },
+    isLoaded: () => loaded.isOpen(),
+    resources: () => chunks.resources(),
+    chunksOf: (resource) => [...chunks.of(resource)],
+    lastUsed: (resource) => lastUsed.get(resource) ?? 0,
+    count: () => chunkCount,
+    keys: () => [...inTurn, pinned].flatMap((line) => Array.from(line, ({ key }) => key)),
     bytes: () => bytes,
     exclusively: (change) => mutex.withPermit(change)
   })

@@ -1,6 +1,6 @@
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import type { RequestDirectives } from "../domain/CacheControl.ts"
-import { IoError } from "../domain/CacheError.ts"
+import { type CacheError, IoError } from "../domain/CacheError.ts"
 import { type Freshness, freshnessOf, isFresh } from "../domain/Freshness.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
 import * as HttpDate from "../domain/HttpDate.ts"
@@ -52,6 +52,14 @@ export class Catalog extends Context.Service<Catalog, {
    * supersedes the old one.
    */
   readonly confirm: (representation: Representation, answer: HeaderFields, times: Times) => Entry
+  /** What is in memory of the resource of an identifier. */
+  readonly known: (resource: string) => Entry | undefined
+  /** What `get` would return for the resource of an identifier, without counting as a use. */
+  readonly peek: (resource: string) => Effect.Effect<Option.Option<Entry>, CacheError>
+  /** Knows nothing of a resource any more. */
+  readonly forget: (resource: string) => void
+  /** The identifiers of resources in memory, variants included, whose URL is to the liking of `matches`. */
+  readonly identifiers: (matches: (url: string) => boolean) => ReadonlyArray<string>
   /** Whether `representation` is still the current one of its resource. */
   readonly isCurrent: (representation: Representation) => boolean
   /** Has the origin asked at the next use. */
@@ -201,6 +209,24 @@ const make = Effect.gen(function*() {
       const freshness = freshnessOf({ ...headers, ...age }, times, ttlOf(ttl, found.url))
       return put(entryOf(new Representation({ ...found, headers, born: freshness.born }), freshness))
     },
+    known,
+    peek: (resource) =>
+      Effect.suspend(() => {
+        const entry = known(resource)
+        return entry === undefined
+          ? Effect.map(store.readManifest(resource), Option.map(restored))
+          : Effect.succeedSome(entry)
+      }),
+    forget: (resource) => {
+      const kept = entries.get(resource)
+      if (kept === undefined) return
+      sieve.remove(kept)
+      entries.delete(resource)
+    },
+    identifiers: (matches) =>
+      [...entries.values()].flatMap(({ value: { entry: { representation: { resource, url } } } }) =>
+        matches(url) ? [resource] : []
+      ),
     isCurrent: (representation) => known(representation.resource)?.representation.id === representation.id,
     expire: (representation) => {
       const entry = known(representation.resource)

@@ -6,6 +6,7 @@ import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkStore } from "./ChunkStore.ts"
+import * as Metrics from "./liveMetrics.ts"
 import { MemoryTier } from "./MemoryTier.ts"
 import { Recorder } from "./Recorder.ts"
 import * as SingleFlight from "./SingleFlight.ts"
@@ -56,6 +57,12 @@ const make = Effect.gen(function*() {
   const { readDeadline } = yield* CacheConfig
   const shared = SingleFlight.make<string, Uint8Array, CacheError>()
 
+  const countDamaged = yield* Metrics.counters(
+    "spillway_damaged_chunks_total",
+    "Cached chunks that were not what was written, or gone, by what was found",
+    "errno",
+    ["CORRUPT", "SHORT_READ", "ENOENT"]
+  )
   let dropped = 0
   let said = -Infinity
 
@@ -77,6 +84,7 @@ const make = Effect.gen(function*() {
   const drop = (key: ChunkKey, error: CacheError) =>
     Effect.suspend(() => {
       index.condemn(key)
+      if (isDamage(error)) countDamaged(error.errno)
       return Effect.suspend(() =>
         index.has(key) ? Effect.void : Effect.andThen(store.remove(key), Effect.sync(() => index.remove(key)))
       ).pipe(

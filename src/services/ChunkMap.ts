@@ -28,6 +28,10 @@ export class ChunkMap<A> {
     return this.#resources.has(resource)
   }
 
+  resources(): ReadonlyArray<string> {
+    return [...this.#resources.keys()]
+  }
+
   /** All of one resource, in no order. */
   *of(resource: string): Generator<A> {
     for (const chunks of this.#resources.get(resource)?.values() ?? []) yield* chunks.values()

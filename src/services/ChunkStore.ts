@@ -18,6 +18,12 @@ export interface StoredChunk {
   readonly used: number
 }
 
+/** What the store has of a resource. */
+export interface Contents {
+  readonly keys: ReadonlyArray<ChunkKey>
+  readonly pinned: boolean
+}
+
 /** Space is given out in blocks, and a cache of a limited size counts what it really takes. */
 const BLOCK_BYTES = 4096
 
@@ -53,6 +59,10 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   readonly removeResource: (resource: string) => Effect.Effect<void, CacheError>
   /** The chunks kept of one resource, in no order. */
   readonly list: (resource: string) => Effect.Effect<ReadonlyArray<ChunkKey>, CacheError>
+  /** The same, and whether the resource is marked to stay. */
+  readonly contents: (resource: string) => Effect.Effect<Contents, CacheError>
+  /** Marks a resource to stay, or no more. The mark goes with `removeResource`. */
+  readonly pin: (resource: string, pinned: boolean) => Effect.Effect<void, CacheError>
   /** What is known of a chunk without reading it, or none when it is gone. */
   readonly stat: (key: ChunkKey) => Effect.Effect<Option.Option<StoredChunk>, CacheError>
   /** Marks a chunk as used now, for the order of eviction after a restart. */
@@ -80,6 +90,7 @@ const MAX_MANIFEST_BYTES = 256 * 1024
 const FILE_MODE = 0o600
 
 const MANIFEST = "manifest.json"
+const PINNED = "pinned"
 const TEMPORARY = ".tmp"
 
 const manifestJson = Schema.fromJsonString(Representation)
@@ -167,11 +178,16 @@ const makeOnDisk = Effect.gen(function*() {
 
   const remove = (at: string, recursive = false) => io("unlink", at, fs.remove(at, { force: true, recursive }))
 
-  const list = (resource: string) =>
-    Effect.map(
-      readDirectory(directoryOf(resource)),
-      (names) => names.flatMap((name) => parseFileName(resource, name) ?? [])
-    )
+  const contents = (resource: string) =>
+    Effect.map(readDirectory(directoryOf(resource)), (names): Contents => ({
+      keys: names.flatMap((name) => parseFileName(resource, name) ?? []),
+      pinned: names.includes(PINNED)
+    }))
+
+  const pin = (resource: string, pinned: boolean) => {
+    const at = path.join(directoryOf(resource), PINNED)
+    return pinned ? writeFile(at, []) : remove(at)
+  }
 
   const stat = (key: ChunkKey) =>
     io("stat", pathOf(key), fs.stat(pathOf(key))).pipe(
@@ -267,7 +283,9 @@ const makeOnDisk = Effect.gen(function*() {
     readManifest: (resource) => gate.pass(readManifest(resource)),
     writeManifest: (representation) => gate.pass(writeManifest(representation)),
     removeResource: (resource) => gate.pass(remove(directoryOf(resource), true)),
-    list: (resource) => gate.pass(list(resource)),
+    list: (resource) => gate.pass(Effect.map(contents(resource), ({ keys }) => keys)),
+    contents: (resource) => gate.pass(contents(resource)),
+    pin: (resource, pinned) => gate.pass(pin(resource, pinned)),
     stat: (key) => gate.pass(stat(key)),
     touch: (key) => gate.pass(touch(key)),
     resources,
@@ -278,6 +296,7 @@ const makeOnDisk = Effect.gen(function*() {
 const makeInMemory = () => {
   const chunks = new Map<string, { readonly key: ChunkKey; readonly payload: Uint8Array; readonly used: number }>()
   const manifests = new Map<string, Representation>()
+  const pins = new Set<string>()
   const of = (resource: string) => [...chunks.values()].filter(({ key }) => key.resource === resource)
   return ChunkStore.of({
     read: (key, length) =>
@@ -309,8 +328,12 @@ const makeInMemory = () => {
       Effect.sync(() => {
         for (const { key } of of(resource)) chunks.delete(keyText(key))
         manifests.delete(resource)
+        pins.delete(resource)
       }),
     list: (resource) => Effect.sync(() => of(resource).map(({ key }) => key)),
+    contents: (resource) =>
+      Effect.sync(() => ({ keys: of(resource).map(({ key }) => key), pinned: pins.has(resource) })),
+    pin: (resource, pinned) => Effect.sync(() => void (pinned ? pins.add(resource) : pins.delete(resource))),
     stat: (key) =>
       Effect.sync(() =>
         Option.map(

@@ -3,11 +3,13 @@ import { type CacheError, DiskFull } from "../domain/CacheError.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
-import { bytesOnDisk, ChunkStore } from "./ChunkStore.ts"
+import { bytesOnDisk, ChunkStore, MANIFEST_BYTES } from "./ChunkStore.ts"
 import { DiskMonitor, POLL_INTERVAL } from "./DiskMonitor.ts"
+import * as Metrics from "./liveMetrics.ts"
+import { Traffic } from "./Traffic.ts"
 
 /**
- * Keeps the cache within `maxSize` and the disk above `minFree`, least recently used chunks first. Called inside
+ * Keeps the cache within `maxSize` and the disk above `minFree`, least recently used chunks first, never those of pinned resources. Called inside
  * `CacheIndex.exclusively`. A chunk that is being read stays readable: its file is open, and Unix keeps the bytes of a
  * removed file until it is closed.
  */
@@ -20,7 +22,7 @@ export class Evictor extends Context.Service<Evictor, {
   static readonly layer: Layer.Layer<
     Evictor,
     never,
-    CacheConfig | CacheHealth | CacheIndex | ChunkStore | DiskMonitor
+    CacheConfig | CacheHealth | CacheIndex | ChunkStore | DiskMonitor | Traffic
   > = Layer.effect(Evictor, Effect.suspend(() => make))
 }
 
@@ -36,6 +38,16 @@ const make = Effect.gen(function*() {
   const index = yield* CacheIndex
   const store = yield* ChunkStore
   const monitor = yield* DiskMonitor
+  const traffic = yield* Traffic
+
+  const countEvicted = yield* Metrics.counters(
+    "spillway_evictions_total",
+    "Chunks removed to make room: in the ordinary course of things, or since the disk was full",
+    "reason",
+    ["room", "emergency"]
+  )
+  /** Why chunks are removed now; one change of the disk is made at a time. */
+  let reason: "room" | "emergency" = "room"
 
   /** Evicts one chunk: the bytes freed, 0 when nothing is left. */
   const evictOne = Effect.suspend(() => {
@@ -43,10 +55,18 @@ const make = Effect.gen(function*() {
     if (victim === undefined) return Effect.succeed(0)
     const before = index.bytes()
     return store.remove(victim).pipe(
-      Effect.andThen(Effect.sync(() => index.remove(victim))),
+      Effect.andThen(Effect.sync(() => {
+        index.remove(victim)
+        traffic.evicted()
+        countEvicted(reason)
+      })),
       // Nothing is left of the resource but its manifest.
       Effect.andThen(
-        Effect.suspend(() => index.hasResource(victim.resource) ? Effect.void : store.removeResource(victim.resource))
+        Effect.suspend(() =>
+          index.hasResource(victim.resource) || index.isPinned(victim.resource)
+            ? Effect.void
+            : store.removeResource(victim.resource)
+        )
       ),
       Effect.andThen(Effect.sync(() => before - index.bytes()))
     )
@@ -62,10 +82,17 @@ const make = Effect.gen(function*() {
     return freed
   })
 
+  const full = () => new DiskFull({ errno: "MAX_SIZE", operation: "reserve", path: config.directory })
+
+  // Else the cache would be found usable by each probe, and full by each write.
+  health.require(() =>
+    index.pinnedBytes() + bytesOnDisk(config.chunkSize) + MANIFEST_BYTES > config.maxSize ? full() : undefined
+  )
+
   const reserve = Effect.fnUntraced(function*(bytes: number) {
     while (index.bytes() + bytes > config.maxSize) {
       if ((yield* evictOne) > 0) continue
-      return yield* new DiskFull({ errno: "MAX_SIZE", operation: "reserve", path: config.directory })
+      return yield* full()
     }
     const tryReserve = monitor.reserve(bytes)
     const orEvict: typeof tryReserve = Effect.catchTag(
@@ -78,10 +105,13 @@ const make = Effect.gen(function*() {
 
   const cleanUp = Effect.gen(function*() {
     const { total } = yield* monitor.usage
+    reason = "emergency"
     const freed = yield* evict(Math.min(CLEAN_UP_BYTES, total / 8, config.maxSize / 8))
     if (freed > 0) yield* Effect.logWarning("Disk full: emergency clean-up").pipe(Effect.annotateLogs({ freed }))
     return freed
-  })
+  }).pipe(Effect.ensuring(Effect.sync(() => {
+    reason = "room"
+  })))
 
   // Others fill the disk as well: room is given back before a write needs it.
   const trim = Effect.gen(function*() {

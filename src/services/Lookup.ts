@@ -1,4 +1,4 @@
-import { Clock, Context, Effect, FiberSet, Layer, Option, Scope } from "effect"
+import { Clock, Context, Effect, FiberSet, Layer, Metric, Option, Scope } from "effect"
 import { type RangeSpec, resolve } from "../domain/ByteRange.ts"
 import type { RequestDirectives } from "../domain/CacheControl.ts"
 import { indexAt } from "../domain/Chunk.ts"
@@ -24,6 +24,7 @@ import type { Asked, Current, Found } from "./Found.ts"
 import * as NotStorableMemory from "./NotStorableMemory.ts"
 import { Origin, type OriginResponse } from "./Origin.ts"
 import { OriginConfig } from "./OriginConfig.ts"
+import { retries } from "./retry.ts"
 import * as SingleFlight from "./SingleFlight.ts"
 import * as SpareAnswer from "./SpareAnswer.ts"
 
@@ -47,6 +48,8 @@ export class Lookup extends Context.Service<Lookup, {
   readonly head: (question: Question) => Effect.Effect<Found, OriginError>
   /** Has the origin asked before anything that is kept of a resource is used again. */
   readonly invalidate: (resource: Resource) => Effect.Effect<void>
+  /** Forgets all answers that are no files, and what is not to be kept. */
+  readonly forget: () => void
 }>()("spillway/services/Lookup") {
   static readonly layer: Layer.Layer<
     Lookup,
@@ -77,6 +80,7 @@ const make = Effect.gen(function*() {
   const shared = SingleFlight.make<string, Found, OriginError>()
   const inBackground = yield* FiberSet.makeRuntime<never, unknown, unknown>()
   const answers = AnswerCache.make()
+  yield* Metric.update(retries, 0)
   const notStorables = NotStorableMemory.make()
   const now = () => clock.currentTimeMillisUnsafe()
 
@@ -326,6 +330,10 @@ const make = Effect.gen(function*() {
   return Lookup.of({
     find: (question) => find("GET", question, (entry, reason) => ask(question, entry, reason)),
     head: (question) => find("HEAD", question, (entry, reason) => askHead(question, entry, reason)),
+    forget: () => {
+      answers.clear()
+      notStorables.clear()
+    },
     invalidate: (resource) =>
       Effect.suspend(() => {
         answers.remove(resource.id)

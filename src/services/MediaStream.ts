@@ -10,13 +10,17 @@ import type { OriginError } from "../domain/OriginError.ts"
 import { rangeApplies } from "../domain/Preconditions.ts"
 import type { Representation } from "../domain/Representation.ts"
 import type { Resource } from "../domain/Resource.ts"
+import { Activity, type Progress } from "./Activity.ts"
 import { plainSource, type Source } from "./askOrigin.ts"
+import { COMMON_ERRNOS } from "./CacheHealth.ts"
 import { Catalog, type Entry } from "./Catalog.ts"
 import { ChunkCache } from "./ChunkCache.ts"
 import { Downloader } from "./Downloader.ts"
 import type { Current, Found, Means } from "./Found.ts"
+import * as Metrics from "./liveMetrics.ts"
 import { Lookup } from "./Lookup.ts"
 import * as Scratch from "./Scratch.ts"
+import type { ByteSource } from "./Traffic.ts"
 
 /** What a viewer asks of a resource. */
 export interface MediaRequest {
@@ -31,6 +35,8 @@ export interface MediaRequest {
   readonly source?: Source
   /** Whoever takes the bytes has done with a piece of `REUSED_BYTES` or more when it asks for the next: that may overwrite it. */
   readonly reuses?: boolean
+  /** The address of the viewer, to be told to the people who run the server. */
+  readonly viewer?: string | undefined
 }
 
 /**
@@ -81,24 +87,35 @@ export class MediaStream extends Context.Service<MediaStream, {
   /** The head alone: nothing is transferred for it. */
   readonly head: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
 }>()("spillway/services/MediaStream") {
-  static readonly layer: Layer.Layer<MediaStream, never, Catalog | ChunkCache | Downloader | Lookup> = Layer.effect(
-    MediaStream,
-    Effect.suspend(() => make)
-  )
+  static readonly layer: Layer.Layer<MediaStream, never, Activity | Catalog | ChunkCache | Downloader | Lookup> = Layer
+    .effect(
+      MediaStream,
+      Effect.suspend(() => make)
+    )
 }
 
 /** The most of two chunks that is answered at once, in bytes. */
 const AT_ONCE_BYTES = 256 * 1024
 
+/** Of what no viewer gets. */
+const unseen: Progress = { advance: () => {} }
+
 /** `DISK_FULL` for `DiskFull`, and so on. */
 const detailOf = (error: CacheError): string => error._tag.replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase()
 
 const make = Effect.gen(function*() {
+  const activity = yield* Activity
   const catalog = yield* Catalog
   const cache = yield* ChunkCache
   const clock = yield* Clock.Clock
   const downloader = yield* Downloader
   const lookup = yield* Lookup
+  const countUncached = yield* Metrics.counters(
+    "spillway_uncached_bytes_total",
+    "Bytes that were streamed past a cache that could not be used, by why not",
+    "errno",
+    COMMON_ERRNOS
+  )
 
   const keyAt = ({ chunkSize, id, resource }: Representation, offset: number): ChunkKey => ({
     resource,
@@ -114,28 +131,35 @@ const make = Effect.gen(function*() {
 
   /**
    * The chunks that are in the cache, from `start` on. Ends where the first one is missing that can be fetched and kept;
-   * fails where the cache cannot do its part: a chunk that is there cannot be read, or one that is missing not be kept.
+   * fails where the cache cannot do its part: a chunk that is there cannot be read, or one that is missing not be kept. `from` is
+   * told where the bytes come from that are next.
    */
-  const cachedStream = (representation: Representation, { end, start }: ByteRange, scratch?: Scratch.Scratch) =>
+  const cachedStream = (
+    representation: Representation,
+    { end, start }: ByteRange,
+    from: (source: ByteSource) => void,
+    scratch: Scratch.Scratch | undefined
+  ) =>
     Stream.fromPull(Effect.sync(() => {
       let offset = start
-      const take = (chunk: Uint8Array) => {
+      const take = (chunk: Uint8Array, source: ByteSource) => {
+        from(source)
         const bytes = slice(representation, chunk, offset, end)
         offset += bytes.length
         return [bytes] as const
       }
       const takeFromScratch = (chunk: Uint8Array) => {
-        const [bytes] = take(chunk)
+        const [bytes] = take(chunk, "disk")
         return [bytes.length < Scratch.REUSED_BYTES ? bytes.slice() : bytes] as const
       }
       return Effect.suspend((): Effect.Effect<readonly [Uint8Array], CacheError | Cause.Done> => {
         if (offset >= end) return Cause.done()
         const key = keyAt(representation, offset)
         const inMemory = cache.inMemory(key)
-        if (inMemory !== undefined) return Effect.succeed(take(inMemory))
+        if (inMemory !== undefined) return Effect.succeed(take(inMemory, "memory"))
         if (cache.has(key)) {
           return scratch === undefined
-            ? Effect.map(cache.read(representation, key), take)
+            ? Effect.map(cache.read(representation, key), (chunk) => take(chunk, "disk"))
             : Effect.map(scratch((buffer) => cache.read(representation, key, buffer)), takeFromScratch)
         }
         const failure = cache.failure()
@@ -152,22 +176,45 @@ const make = Effect.gen(function*() {
     representation: Representation,
     range: ByteRange,
     source: Source,
-    reuses: boolean
+    { reuses = false, viewer }: Pick<MediaRequest, "reuses" | "viewer">
   ): Stream.Stream<Uint8Array, OriginError> =>
-    Stream.unwrap(Effect.map(downloader.view(representation, range, source), (view) => {
+    Stream.unwrap(Effect.gen(function*() {
+      const { resource, size, url } = representation
+      const progress = source.background
+        ? unseen
+        : yield* activity.begin({ url, resource, ...range, size, viewer })
+      const view = yield* downloader.view(representation, range, source)
       const scratch = reuses ? Scratch.make(representation.chunkSize) : undefined
+      let cachedIn: ByteSource = "disk"
       // The count comes after everything that can fail, so that it is exactly what the viewer got.
-      const counted = Stream.map((bytes: Uint8Array) => {
+      const cached = Stream.map((bytes: Uint8Array) => {
         view.advance(bytes.length)
+        progress.advance(bytes.length, cachedIn)
         return bytes
       })
-      const originStream = counted(view.stream)
+      const originStream = Stream.map(view.stream, (bytes: Uint8Array) => {
+        view.advance(bytes.length)
+        const failure = cache.failure()
+        if (failure === undefined) progress.advance(bytes.length, "origin")
+        else {
+          countUncached(failure.errno, bytes.length)
+          progress.advance(bytes.length, "passthrough", detailOf(failure))
+        }
+        return bytes
+      })
       const swapIn = () => {
         view.distrust()
         return originStream
       }
       const leg = Stream.suspend(() =>
-        counted(cachedStream(representation, { start: view.offset(), end: range.end }, scratch))
+        cached(
+          cachedStream(
+            representation,
+            { start: view.offset(), end: range.end },
+            (source) => cachedIn = source,
+            scratch
+          )
+        )
       )
         .pipe(
           Stream.catchTags({
@@ -221,9 +268,9 @@ const make = Effect.gen(function*() {
     return next === undefined ? undefined : [first, next.subarray(0, range.end - end)]
   }
 
-  const bytesOf = (representation: Representation, range: ByteRange, source: Source, reuses: boolean): Bytes => {
+  const bytesOf = (representation: Representation, range: ByteRange, source: Source, request: MediaRequest): Bytes => {
     const pieces = inMemory(representation, range)
-    if (pieces === undefined) return begin(viewerStream(representation, range, source, reuses))
+    if (pieces === undefined) return begin(viewerStream(representation, range, source, request))
     return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces)
   }
 
@@ -294,10 +341,7 @@ const make = Effect.gen(function*() {
     if (found.cacheOnly && !ranges.every((range) => isCached(representation, range))) return { _tag: "NotCached" }
     const source = request.source ?? plainSource(request.resource)
     const status = statusOf(found, ranges)
-    const parts = ranges.map((range) => ({
-      range,
-      bytes: bytesOf(representation, range, source, request.reuses ?? false)
-    }))
+    const parts = ranges.map((range) => ({ range, bytes: bytesOf(representation, range, source, request) }))
     return { _tag: "Media", entry, parts, isPartial, means: found.means, status }
   }
 

@@ -21,6 +21,10 @@ export class MemoryTier extends Context.Service<MemoryTier, {
   readonly next: () => ChunkKey | undefined
   /** Lets a chunk go; one that is not there is no error. */
   readonly remove: (key: ChunkKey) => void
+  /** Drops all chunks of a resource. */
+  readonly removeResource: (resource: string) => void
+  /** What it holds: bytes of chunks, and how many these are; and how often one was found. */
+  readonly usage: () => { readonly bytes: number; readonly chunks: number; readonly hits: number }
 }>()("spillway/services/MemoryTier") {
   static readonly layer: Layer.Layer<MemoryTier, never, CacheConfig> = Layer.effect(
     MemoryTier,
@@ -36,6 +40,7 @@ interface Chunk {
 const make = (capacity: number) => {
   const sieve = new Sieve<Chunk>(capacity)
   const chunks = new ChunkMap<Kept<Chunk>>()
+  let hits = 0
   const forget = ({ key }: Chunk): void => chunks.delete(key)
 
   const remove = (key: ChunkKey): void => {
@@ -49,6 +54,7 @@ const make = (capacity: number) => {
     get: (key) => {
       const kept = chunks.get(key)
       if (kept === undefined) return undefined
+      hits += 1
       kept.visited = true
       return kept.value.payload
     },
@@ -60,6 +66,10 @@ const make = (capacity: number) => {
     },
     hasRoom: (bytes) => sieve.weight + bytes <= capacity,
     next: () => sieve.next()?.value.key,
-    remove
+    remove,
+    removeResource: (resource) => {
+      for (const { value } of chunks.of(resource)) remove(value.key)
+    },
+    usage: () => ({ bytes: sieve.weight, chunks: sieve.count, hits })
   })
 }

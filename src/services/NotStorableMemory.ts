@@ -20,6 +20,7 @@ export const make = () => {
       const [oldest] = known.keys()
       if (known.size > CAPACITY && oldest !== undefined) known.delete(oldest)
     },
-    remove: (key: string): void => void known.delete(key)
+    remove: (key: string): void => void known.delete(key),
+    clear: (): void => known.clear()
   }
 }

@@ -15,6 +15,7 @@ import type { OriginHead } from "../domain/Representation.ts"
 import { OriginConfig, type OriginOptions } from "./OriginConfig.ts"
 import { failureOf, isPrivateLiteral, makeConnections, type OriginConnections } from "./originConnections.ts"
 import * as OriginGate from "./OriginGate.ts"
+import { isTraced, traceFields } from "./tracing.ts"
 import { makeTurn, upload, watchedBody } from "./watchedBody.ts"
 
 /** A request as it goes to the origin. */
@@ -55,7 +56,7 @@ export class Origin extends Context.Service<Origin, {
   static readonly layerNoDeps: Layer.Layer<Origin, never, HttpClient.HttpClient | OriginConfig> = Layer.effect(
     Origin,
     Effect.gen(function*() {
-      return make(yield* OriginConfig, { any: yield* HttpClient.HttpClient })
+      return make(yield* OriginConfig, { any: yield* HttpClient.HttpClient }, yield* isTraced)
     })
   )
 
@@ -64,7 +65,7 @@ export class Origin extends Context.Service<Origin, {
     Origin,
     Effect.gen(function*() {
       const config = yield* OriginConfig
-      return make(config, yield* makeConnections(config))
+      return make(config, yield* makeConnections(config), yield* isTraced)
     })
   )
 }
@@ -116,7 +117,7 @@ interface Answer {
   readonly connection: Scope.Closeable
 }
 
-const make = (config: OriginOptions, connections: Partial<OriginConnections>) => {
+const make = (config: OriginOptions, connections: Partial<OriginConnections>, isTraced: boolean) => {
   const gate = OriginGate.make({ places: config.maxRequests, patience: config.firstByteTimeout })
   const clients = {
     any: connections.any && HttpClient.withScope(connections.any),
@@ -136,15 +137,26 @@ const make = (config: OriginOptions, connections: Partial<OriginConnections>) =>
     const turn = yield* makeTurn(config.firstByteTimeout)
     const body = request.body && upload(request.body, turn)
     turn.begin()
-    return yield* client.execute(messageOf({ ...request, body }, hop)).pipe(
+    const traced = isTraced ? { ...hop, headers: { ...hop.headers, ...yield* traceFields } } : hop
+    return yield* client.execute(messageOf({ ...request, body }, traced)).pipe(
       Effect.mapError((error) => failureOf(url, error)),
       Effect.raceFirst(Effect.andThen(turn.overdue, Effect.fail(new OriginTimeout({ url, phase: "header" }))))
     )
   })
 
+  /** The same as a span, where somebody listens. */
+  const askTraced = (request: OriginRequest, hop: Hop) =>
+    ask(request, hop).pipe(
+      Effect.tap(({ status }) => Effect.annotateCurrentSpan("http.response.status_code", status)),
+      Effect.withSpan(`origin ${request.method}`, {
+        kind: "client",
+        attributes: { "http.request.method": request.method, "url.full": loggable(hop.url.href) }
+      })
+    )
+
   const answerTo = Effect.fnUntraced(function*(request: OriginRequest, hop: Hop) {
     const connection = yield* Scope.fork(yield* Effect.scope)
-    const response = yield* ask(request, hop).pipe(
+    const response = yield* (isTraced ? askTraced : ask)(request, hop).pipe(
       Scope.provide(connection),
       Effect.onError(() => Scope.close(connection, Exit.void))
     )

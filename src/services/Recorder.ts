@@ -1,4 +1,4 @@
-import { Cause, Context, Effect, Latch, Layer, Queue } from "effect"
+import { Cause, Context, Effect, Exit, Latch, Layer, Queue } from "effect"
 import { IoError } from "../domain/CacheError.ts"
 import { type ChunkKey, keyText } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
@@ -8,6 +8,8 @@ import { CacheIndex } from "./CacheIndex.ts"
 import { Catalog } from "./Catalog.ts"
 import { bytesOnDisk, ChunkStore, MANIFEST_BYTES } from "./ChunkStore.ts"
 import { Evictor } from "./Evictor.ts"
+import * as Metrics from "./liveMetrics.ts"
+import { Traffic } from "./Traffic.ts"
 
 /**
  * The side branch from memory to disk (write-behind). Takes finished chunks and writes them in the background, one after
@@ -19,13 +21,15 @@ export class Recorder extends Context.Service<Recorder, {
   readonly offer: (representation: Representation, key: ChunkKey, payload: Uint8Array) => boolean
   /** The payload of a chunk that waits to be written. */
   readonly pending: (key: ChunkKey) => Uint8Array | undefined
+  /** How much waits to be written, and how much may, in bytes. */
+  readonly backlog: () => { readonly bytes: number; readonly maxBytes: number }
   /** Waits until every chunk that was taken is written or given up. */
   readonly idle: Effect.Effect<void>
 }>()("spillway/services/Recorder") {
   static readonly layer: Layer.Layer<
     Recorder,
     never,
-    CacheConfig | CacheHealth | CacheIndex | Catalog | ChunkStore | Evictor
+    CacheConfig | CacheHealth | CacheIndex | Catalog | ChunkStore | Evictor | Traffic
   > = Layer.effect(Recorder, Effect.suspend(() => make))
 }
 
@@ -51,6 +55,7 @@ const make = Effect.gen(function*() {
   const health = yield* CacheHealth
   const index = yield* CacheIndex
   const store = yield* ChunkStore
+  const traffic = yield* Traffic
   const backlog = Math.max(BACKLOG_BYTES, 2 * config.chunkSize)
   // Bounded by `offer`, in bytes.
   const jobs = yield* Queue.unbounded<Job>()
@@ -74,6 +79,16 @@ const make = Effect.gen(function*() {
     index.add(key, bytes)
   }, Effect.scoped)
 
+  const countRetry = yield* Metrics.counters(
+    "spillway_write_retries_total",
+    "Chunks written once more after an emergency clean-up, by whether that helped",
+    "outcome",
+    ["won", "lost"]
+  )
+
+  const writeAgain = (job: Job) =>
+    Effect.onExit(write(job), (exit) => Effect.sync(() => countRetry(Exit.isSuccess(exit) ? "won" : "lost")))
+
   const done = (job: Job): void => {
     pending.delete(keyText(job.key))
     waiting -= job.payload.length
@@ -84,24 +99,32 @@ const make = Effect.gen(function*() {
   const watch = Effect.sleep(WRITE_DEADLINE).pipe(
     Effect.andThen(health.report(new IoError({ errno: "TIMEOUT", operation: "write", path: config.directory }))),
     Effect.andThen(Effect.sync(() => {
-      for (let next = Queue.takeUnsafe(jobs); next?._tag === "Success"; next = Queue.takeUnsafe(jobs)) done(next.value)
+      for (let next = Queue.takeUnsafe(jobs); next?._tag === "Success"; next = Queue.takeUnsafe(jobs)) {
+        traffic.dropped()
+        done(next.value)
+      }
     }))
   )
 
   const record = (job: Job) =>
     Effect.suspend(() => {
       // The representation may have been superseded, or the disk have failed, while the chunk waited.
-      if (health.unwritable() !== undefined || !catalog.isCurrent(job.representation) || index.has(job.key)) {
+      if (health.unwritable() !== undefined) {
+        traffic.dropped()
         return Effect.void
       }
+      if (!catalog.isCurrent(job.representation) || index.has(job.key)) return Effect.void
       return write(job).pipe(
         Effect.catchTag("DiskFull", (full) =>
-          Effect.flatMap(evictor.cleanUp, (freed) => freed > 0 ? write(job) : Effect.fail(full))),
+          Effect.flatMap(evictor.cleanUp, (freed) => freed > 0 ? writeAgain(job) : Effect.fail(full))),
         index.exclusively,
         Effect.raceFirst(Effect.andThen(watch, Effect.never))
       )
     }).pipe(
-      Effect.catch(health.report),
+      Effect.catch((error) => {
+        traffic.dropped()
+        return health.report(error)
+      }),
       Effect.ensuring(Effect.sync(() =>
         done(job)
       ))
@@ -121,7 +144,10 @@ const make = Effect.gen(function*() {
     offer: (representation, key, payload) => {
       const text = keyText(key)
       if (pending.has(text)) return true
-      if (health.unwritable() !== undefined || waiting + payload.length > backlog) return false
+      if (health.unwritable() !== undefined || waiting + payload.length > backlog) {
+        traffic.dropped()
+        return false
+      }
       waiting += payload.length
       idle.closeUnsafe()
       pending.set(text, payload)
@@ -129,6 +155,7 @@ const make = Effect.gen(function*() {
       return true
     },
     pending: (key) => pending.get(keyText(key)),
+    backlog: () => ({ bytes: waiting, maxBytes: backlog }),
     idle: idle.await
   })
 })

@@ -24,6 +24,8 @@ export interface Refusal {
 export interface Source {
   /** The viewer's fields that go to the origin; the ones that `Vary` may name. */
   readonly fields: HeaderFields
+  /** Nobody waits for what it is asked for: whoever is waited for goes first. */
+  readonly background?: boolean
   /** Asked before each request; once more with the `refusal` when the origin did not accept the location. */
   readonly locate: (refusal?: Refusal) => Effect.Effect<Location, OriginError>
 }
@@ -61,7 +63,7 @@ export const askOrigin = (
         method,
         url,
         access,
-        background,
+        background: background || source.background === true,
         headers: { ...source.fields, ...ofLocation, ...headers },
         secrets: Object.keys(ofLocation)
       }),

@@ -1,25 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Fs from "node:fs"
-import { createServer } from "node:net"
-import type { AddressInfo } from "node:net"
 import { join } from "node:path"
 import { story } from "../support/cacheStatus.ts"
 import { chunkFiles, temporaryDirectory } from "../support/disks.ts"
+import { freePort } from "../support/freePort.ts"
 import { eventually, eventuallyHit, runProgram, startProgram, view } from "../support/Program.ts"
 import { fileOf, makeTestOrigin, MiB, sha256, type TestOrigin } from "../support/TestOrigin.ts"
 
 const KiB = 1024
 
 const ORIGIN = "http://127.0.0.1:9"
-
-/** A port that is free, as far as one can know. */
-const freePort = Effect.callback<number>((resume) => {
-  const server = createServer().listen(0, "127.0.0.1", () => {
-    const { port } = server.address() as AddressInfo
-    server.close(() => resume(Effect.succeed(port)))
-  })
-})
 
 const wrong: ReadonlyArray<
   { readonly what: string; readonly args: ReadonlyArray<string>; readonly says: RegExp }

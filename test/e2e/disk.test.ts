@@ -57,7 +57,7 @@ const seesWhole = Effect.fnUntraced(function*(program: Program, origin: TestOrig
 /** Once for the cause, not once for each chunk. */
 const saidUnusableOnce = (program: Program, error: string) => {
   assert.strictEqual(occurrences(program.printed(), "Cache unusable"), 1, program.printed())
-  assert.match(program.printed(), new RegExp(`Cache unusable[^\\n]*error=${error}`))
+  assert.match(program.printed(), new RegExp(`Cache unusable[^\\n]*"error":"${error}"`))
 }
 
 /** Waits until the disk has so many chunks; a hit may come from what is still to be written. */

@@ -238,7 +238,7 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
         const warm = yield* openPlayer(browser, `${program.url}/`)
         assert.deepStrictEqual(yield* playAndSeek(warm), frames)
         assert.isTrue(rangesOf(warm, "/sample.mp4", size).every(isHit))
-        assert.strictEqual(program.stderr(), "")
+        assert.strictEqual(program.remarks(), "")
       }), TIMEOUT)
 
     it.effect(
@@ -262,7 +262,7 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
           const warm = yield* openPlayer(browser, `${program.url}/film.html`)
           assert.deepStrictEqual(yield* playAndSeek(warm), expected)
           assert.isTrue(rangesOf(warm, "/film.mp4", film.length).every(isHit))
-          assert.strictEqual(program.stderr(), "")
+          assert.strictEqual(program.remarks(), "")
           assert.isEmpty(origin.requests)
         }),
       TIMEOUT
@@ -288,7 +288,7 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
             yield* gate.open
             yield* playWithoutPause(player)
             assert.strictEqual(occurrences(program.printed(), "Cache unusable"), 1, program.printed())
-            assert.match(program.printed(), new RegExp(`Cache unusable[^\\n]*error=${error}`))
+            assert.match(program.printed(), new RegExp(`Cache unusable[^\\n]*"error":"${error}"`))
             // Somebody else, who has nothing of it yet, while the disk is still broken.
             const other = yield* openPlayer(browser, `${program.url}/film.html`)
             assert.deepStrictEqual(yield* seekBothWays(other), expected)
@@ -347,7 +347,7 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
           })
           const cold = yield* play()
           const warm = yield* play()
-          assert.strictEqual(program.stderr(), "")
+          assert.strictEqual(program.remarks(), "")
           assert.deepStrictEqual(warm.frames, cold.frames)
           assert.isEmpty(warm.answers.filter((answer) => !isHit(answer)))
           assert.isEmpty(origin.requests)
@@ -403,7 +403,7 @@ describeWith({ mpv: isInstalled("mpv"), ffmpeg: isInstalled("ffmpeg") })("mpv", 
       yield* play()
       assert.isNotEmpty(origin.requests)
       yield* play()
-      assert.strictEqual(program.stderr(), "")
+      assert.strictEqual(program.remarks(), "")
       assert.isEmpty(origin.requests)
     }), TIMEOUT)
 })
@@ -436,7 +436,7 @@ describeWith({ ...gstreamer, ffmpeg: isInstalled("ffmpeg") })("GStreamer", () =>
         assert.deepStrictEqual(yield* decode(program.url), expected)
         assert.isNotEmpty(origin.requests)
         assert.deepStrictEqual(yield* decode(program.url), expected)
-        assert.strictEqual(program.stderr(), "")
+        assert.strictEqual(program.remarks(), "")
         assert.isEmpty(origin.requests)
       }),
     TIMEOUT

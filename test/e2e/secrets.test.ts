@@ -121,7 +121,9 @@ describe("what the program prints", () => {
           assert.strictEqual(yield* program.stop(), 0)
           assertSilent(program)
           // A line for each thing that is said, whatever is in a path.
-          for (const line of program.printed().trimEnd().split("\n")) assert.match(line, /^(?:spillway |timestamp=)/)
+          for (const line of program.printed().trimEnd().split("\n")) {
+            assert.match(line, /^(?:spillway |\{"timestamp":)/)
+          }
           assert.notMatch(program.printed(), /[^\n -~…]/)
           yield* origin.listen
         }

@@ -110,7 +110,11 @@ const listen = { port: 0, host: "127.0.0.1", disablePreemptiveShutdown: true }
 
 /** The server of the program, which answers hits by itself, but at its end it cuts what is open. */
 export const layerHttp = Layer.effectContext(Effect.gen(function*() {
-  const node = new GuardedServer(yield* ServerConfig, { onConnections: () => {}, onSurplus: () => {} })
+  const node = new GuardedServer(yield* ServerConfig, {
+    onConnections: () => {},
+    onSurplus: () => {},
+    onAnswered: undefined
+  })
   const server = yield* NodeHttpServer.make(() => node, listen)
   return Context.make(HttpServer.HttpServer, server).pipe(Context.add(Server.NodeServer, node))
 }))

@@ -172,6 +172,17 @@ describe("Spillway's own pages", () => {
       assert.lengthOf(proxy.origin.requests, 0)
     }))
 
+  it.effect("tell everybody whether the server takes requests, and no more", () =>
+    Effect.gen(function*() {
+      const stranger = { host: "media.example.org", via: "1.1 a" }
+      for (const options of [{}, { adminToken: TOKEN }]) {
+        const proxy = yield* start(options)
+        assert.deepStrictEqual(json(yield* get(proxy, "ready")), { status: "ready" })
+        assert.deepStrictEqual(json(yield* get(proxy, "ready?verbose", stranger)), { status: "ready" })
+        assert.strictEqual((yield* get(proxy, "ready/", stranger)).status, "adminToken" in options ? 401 : 403)
+      }
+    }))
+
   it.effect("are shown for the token", () =>
     Effect.gen(function*() {
       const proxy = yield* start({ adminToken: TOKEN })

@@ -10,10 +10,12 @@ export interface Program {
   /** Where it listens. */
   readonly url: string
   readonly process: ChildProcess
-  /** All it has printed so far. */
+  /** What it has printed so far. */
   readonly stdout: () => string
   readonly stderr: () => string
-  /** Both of these. */
+  /** What it has logged so far besides requests. */
+  readonly remarks: () => string
+  /** All it has printed so far. */
   readonly printed: () => string
   /** Sends a signal and waits for the end: the exit code, or the signal's name. */
   readonly stop: (signal?: NodeJS.Signals) => Effect.Effect<number | string>
@@ -79,6 +81,7 @@ export const startProgram = (
       process: child.process,
       stdout: child.stdout,
       stderr: child.stderr,
+      remarks: () => child.stderr().replace(/^.*"message":"request".*\n?/gm, ""),
       printed: () => child.stdout() + child.stderr(),
       stop: child.stop
     }

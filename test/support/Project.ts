@@ -14,7 +14,7 @@ export const root = fileURLToPath(new URL("../..", import.meta.url))
  */
 export const makeProject: Effect.Effect<string, never, Scope.Scope> = Effect.gen(function*() {
   const directory = yield* temporaryDirectory
-  const packed = yield* run("npm", ["pack", root, "--silent", "--pack-destination", directory])
+  const packed = yield* run("npm", ["pack", root, "--silent", "--ignore-scripts", "--pack-destination", directory])
   if (packed.code !== 0) return yield* Effect.die(packed.stderr)
   const tarball = join(directory, packed.stdout.trim().split("\n").at(-1)!)
   Fs.writeFileSync(join(directory, "package.json"), JSON.stringify({ name: "viewer", private: true, type: "module" }))

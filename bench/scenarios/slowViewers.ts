@@ -1,0 +1,95 @@
+import { readFileSync } from "node:fs"
+import { connect, type Socket } from "node:net"
+import { setTimeout as sleep } from "node:timers/promises"
+import { FILE_BYTES, MEBIBYTE, randomWords, WARM_PATH } from "../content.ts"
+import { cpuSeconds } from "../cpuTime.ts"
+import { Samples } from "../Metric.ts"
+import { startSpillway } from "../servers.ts"
+import { verify } from "../verify.ts"
+import type { Scenario } from "./Scenario.ts"
+
+const VIEWERS = 2000
+
+/** How fast each of them reads, in bytes per second. */
+const RATE = 20_000
+
+/** How often each reads, in milliseconds. */
+const TICK_MILLIS = 500
+
+/** How long they have been watching when the first sample is taken, and how long a sample takes, in seconds. */
+const SETTLE_SECONDS = 4
+
+const SAMPLE_SECONDS = 3
+
+const MEMORY_TIER_BYTES = 64 * MEBIBYTE
+
+/** How much memory they may take besides the tier, in MB, and how much of a processor. */
+const MEMORY_TARGET = 150
+
+const CPU_TARGET = 0.5
+
+const residentBytes = (pid: number): number =>
+  Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]) * 1024
+
+/** A viewer somewhere in the file, who takes nothing by itself. */
+const watch = (port: number, offset: number): Promise<Socket> =>
+  new Promise((resolve, reject) => {
+    const socket = connect({ host: "127.0.0.1", port })
+    socket.pause()
+    socket.once("error", reject)
+    socket.once("connect", () => {
+      socket.write(`GET ${WARM_PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nRange: bytes=${offset}-\r\n\r\n`)
+      resolve(socket)
+    })
+  })
+
+export const slowViewers: Scenario = {
+  name: "slow-viewers",
+  about: `${VIEWERS} viewers who read 20 KB/s each of a file of 64 MiB in memory`,
+  run: async ({ origin, profile, rounds }) => {
+    const { pid, port } = await startSpillway(origin, { profile, args: [`--memory=${MEMORY_TIER_BYTES}B`] })
+    await verify(port, WARM_PATH)
+    const random = randomWords(6)
+    const sockets: Array<Socket> = []
+    let taken = 0
+    let ended = 0
+    for (let count = 0; count < VIEWERS; count++) {
+      // In the first half, so that nobody comes to the end.
+      const socket = await watch(port, random() % (FILE_BYTES / 2))
+      socket.on("close", () => ended += 1)
+      sockets.push(socket)
+    }
+    const share = RATE * TICK_MILLIS / 1000
+    const timer = setInterval(() => {
+      for (const socket of sockets) {
+        const bytes: Buffer | null = socket.read(Math.min(share, socket.readableLength)) ?? socket.read()
+        taken += bytes?.length ?? 0
+      }
+    }, TICK_MILLIS)
+    const memory = new Samples()
+    const cpu = new Samples()
+    await sleep(SETTLE_SECONDS * 1000)
+    for (let round = 0; round < rounds; round++) {
+      const before = cpuSeconds(pid)
+      const takenBefore = taken
+      await sleep(SAMPLE_SECONDS * 1000)
+      const read = (taken - takenBefore) / SAMPLE_SECONDS / VIEWERS
+      if (ended > 0 || read < RATE / 2) {
+        throw new Error(`${ended} viewers were cut, the others read ${read} bytes/s each`)
+      }
+      memory.add("spillway", (residentBytes(pid) - MEMORY_TIER_BYTES) / 1e6)
+      memory.add("bound", MEMORY_TARGET)
+      const after = cpuSeconds(pid)
+      if (before === undefined || after === undefined) continue
+      cpu.add("spillway", (after - before) / SAMPLE_SECONDS)
+      cpu.add("bound", CPU_TARGET)
+    }
+    clearInterval(timer)
+    for (const socket of sockets) socket.destroy()
+    const common = { scenario: "slow-viewers", better: "lower", targets: { bound: 1 } } as const
+    return [
+      { ...common, name: "resident memory besides the tier", unit: "MB", samples: memory.all() },
+      { ...common, name: "processors in use", unit: "", samples: cpu.all() }
+    ]
+  }
+}

@@ -1,0 +1,111 @@
+import { Clock, Context, Effect, Layer, Metric } from "effect"
+import { thresholds } from "../domain/DiskStatus.ts"
+import { Activity } from "../services/Activity.ts"
+import { CacheConfig } from "../services/CacheConfig.ts"
+import { CacheHealth } from "../services/CacheHealth.ts"
+import { CacheIndex } from "../services/CacheIndex.ts"
+import { Catalog } from "../services/Catalog.ts"
+import { DiskMonitor } from "../services/DiskMonitor.ts"
+import { Failures } from "../services/Failures.ts"
+import { MemoryTier } from "../services/MemoryTier.ts"
+import { Recorder } from "../services/Recorder.ts"
+import { Resources } from "../services/Resources.ts"
+import { Traffic } from "../services/Traffic.ts"
+import { version } from "../version.ts"
+import type { CacheStatus, DiskReport, Snapshot, Status } from "./api/model.ts"
+import { failureOf, mapOf, streamOf, time } from "./api/present.ts"
+import { connections } from "./connections.ts"
+
+/** What the server is doing, all of it from memory: the disk is not asked, so that one that hangs delays nothing. */
+export class Report extends Context.Service<Report, {
+  readonly status: Effect.Effect<Status>
+  /** At most `MAX_MAPS` of the resources that are being streamed. */
+  readonly snapshot: Effect.Effect<Snapshot>
+}>()("spillway/http/Report") {
+  static readonly layer: Layer.Layer<
+    Report,
+    never,
+    | Activity
+    | CacheConfig
+    | CacheHealth
+    | CacheIndex
+    | Catalog
+    | DiskMonitor
+    | Failures
+    | MemoryTier
+    | Recorder
+    | Resources
+    | Traffic
+  > = Layer.effect(Report, Effect.suspend(() => make))
+}
+
+/** How many resources a snapshot has maps of. */
+export const MAX_MAPS = 24
+
+const make = Effect.gen(function*() {
+  const activity = yield* Activity
+  const catalog = yield* Catalog
+  const clock = yield* Clock.Clock
+  const config = yield* CacheConfig
+  const failures = yield* Failures
+  const health = yield* CacheHealth
+  const index = yield* CacheIndex
+  const memory = yield* MemoryTier
+  const monitor = yield* DiskMonitor
+  const recorder = yield* Recorder
+  const resources = yield* Resources
+  const traffic = yield* Traffic
+  const startedAt = clock.currentTimeMillisUnsafe()
+
+  const cacheStatus = (): CacheStatus => {
+    const state = health.state()
+    const held = {
+      directory: config.directory,
+      bytes: index.bytes(),
+      maxBytes: config.maxSize,
+      chunkBytes: config.chunkSize,
+      chunks: index.count(),
+      resources: index.resources().length,
+      indexed: index.isLoaded()
+    }
+    if (state._tag === "Usable") return { state: "usable", ...held }
+    const { _tag: error, errno, operation } = state.error
+    return { state: "unusable", error, errno, operation, since: time(state.since), ...held }
+  }
+
+  const diskReport = (): DiskReport => {
+    const { free, total } = monitor.latest() ?? { free: 0, total: 0 }
+    const { critical, info, warning } = thresholds(total, config.minFree)
+    const lines = { info: Math.round(info), warning: Math.round(warning), critical: Math.round(critical) }
+    const status = monitor.status().toLowerCase() as DiskReport["status"]
+    return { status, freeBytes: free, totalBytes: total, minFreeBytes: config.minFree, thresholds: lines }
+  }
+
+  const status = Effect.map(Metric.value(connections), ({ value }): Status => ({
+    version,
+    startedAt: time(startedAt),
+    uptime: (clock.currentTimeMillisUnsafe() - startedAt) / 1000,
+    cache: cacheStatus(),
+    memory: { ...memory.usage(), maxBytes: config.memory },
+    disk: diskReport(),
+    backlog: recorder.backlog(),
+    totals: traffic.totals(),
+    connections: value,
+    streams: activity.count()
+  }))
+
+  const snapshot = Effect.map(status, (status): Snapshot => {
+    const streams = activity.streams()
+    const ids = [...new Set(streams.map(({ resource }) => resource))]
+    const entries = ids.flatMap((id) => catalog.known(id) ?? []).slice(0, MAX_MAPS)
+    return {
+      status,
+      streams: streams.map(streamOf),
+      failures: failures.recent().map(failureOf),
+      totals: status.totals,
+      resources: entries.map((entry) => mapOf(resources.cached(entry), streams))
+    }
+  })
+
+  return Report.of({ status, snapshot })
+})

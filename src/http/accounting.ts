@@ -1,0 +1,51 @@
+import { Effect, Option, Stream } from "effect"
+import type { HttpServerRequest, HttpServerResponse } from "effect/http"
+import { parseContentRange } from "../domain/ByteRange.ts"
+import { type CacheStatus, outcomeOf } from "../domain/CacheStatus.ts"
+import type { HeaderFields } from "../domain/Headers.ts"
+import type { Resource } from "../domain/Resource.ts"
+import type { Activity } from "../services/Activity.ts"
+import type { Media } from "../services/MediaStream.ts"
+import type { OriginResponse } from "../services/Origin.ts"
+import type { Traffic } from "../services/Traffic.ts"
+
+/** The address of whoever sent a request. */
+export const viewerOf = (request: HttpServerRequest.HttpServerRequest): string | undefined =>
+  Option.getOrUndefined(request.peerAddress)
+
+/** Tells `Traffic` of requests, and `Activity` of bodies that go past `MediaStream`. */
+export const makeAccounting = (activity: Activity["Service"], traffic: Traffic["Service"]) => {
+  const count = (status: CacheStatus): void => {
+    traffic.request(outcomeOf(status))
+    if (status.collapsed) traffic.coalesced()
+  }
+
+  return {
+    /** Counts a request by what the cache did for it. */
+    count,
+    /** The same, and the bytes of `response` that do not come as a stream: those are from memory. */
+    countMedia: ({ parts, status }: Media, response: HttpServerResponse.HttpServerResponse): void => {
+      count(status)
+      if (response.body._tag === "Empty") return
+      for (const { bytes } of parts) if (bytes instanceof Uint8Array) traffic.bytes("memory", bytes.length)
+    },
+    /** `body` of an answer with `headers`, which is listed while it runs. A size that the origin does not tell is 0. */
+    passing: Effect.fnUntraced(function*(
+      body: OriginResponse["body"],
+      { id, url }: Resource,
+      request: HttpServerRequest.HttpServerRequest,
+      headers: HeaderFields,
+      detail: string | undefined
+    ) {
+      const carried = parseContentRange(headers["content-range"])
+      const start = carried?.range.start ?? 0
+      const end = start + Number(headers["content-length"] ?? 0)
+      const viewer = viewerOf(request)
+      const progress = yield* activity.begin({ url, resource: id, start, end, size: carried?.size ?? end, viewer })
+      return Stream.map(body, (bytes) => {
+        progress.advance(bytes.length, "passthrough", detail)
+        return bytes
+      })
+    })
+  }
+}

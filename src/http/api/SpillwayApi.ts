@@ -1,0 +1,119 @@
+import { Schema } from "effect"
+import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, HttpApiSchema, OpenApi } from "effect/http-api"
+import { BadRequest, Conflict, NotFound, Unavailable } from "./errors.ts"
+import {
+  Purged,
+  PurgeRequest,
+  ResourceDetail,
+  ResourceSummary,
+  RunningStream,
+  Snapshot,
+  Status,
+  UrlRequest,
+  WarmJob,
+  Why
+} from "./model.ts"
+
+/** Answers 400 with a message where a request is not of the form that is described. */
+export class Requests extends HttpApiMiddleware.Service<Requests>()("spillway/http/api/Requests", {
+  error: BadRequest
+}) {}
+
+/** Where the API is. */
+export const API_PATH = "/_spillway/api"
+
+/** How many resources are listed unless the request says otherwise, and at most. */
+export const RESOURCES_LISTED = { default: 100, maximum: 1000 }
+
+const limit = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: RESOURCES_LISTED.maximum }))
+
+const url = { url: Schema.String }
+
+const id = { id: Schema.String }
+
+/** Looking: nothing is changed. */
+export class Inspection extends HttpApiGroup.make("inspection", { topLevel: true })
+  .add(
+    HttpApiEndpoint.get("status", "/status", { success: Status })
+      .annotate(OpenApi.Summary, "State of the server, its cache and its disk"),
+    HttpApiEndpoint.get("streams", "/streams", { success: Schema.Struct({ streams: Schema.Array(RunningStream) }) })
+      .annotate(OpenApi.Summary, "Bodies that are being sent"),
+    HttpApiEndpoint.get("resources", "/resources", {
+      query: { prefix: Schema.optionalKey(Schema.String), limit: Schema.optionalKey(limit) },
+      success: Schema.Struct({
+        resources: Schema.Array(ResourceSummary),
+        total: Schema.Finite,
+        bytes: Schema.Finite
+      }),
+      error: Unavailable
+    }).annotate(
+      OpenApi.Summary,
+      "Cached resources, the one used last first; total and bytes are of all that match the prefix"
+    ),
+    HttpApiEndpoint.get("resource", "/resource", {
+      query: url,
+      success: ResourceDetail,
+      error: [NotFound, Unavailable]
+    })
+      .annotate(OpenApi.Summary, "One cached resource, with the ranges that are cached"),
+    HttpApiEndpoint.get("why", "/why", { query: url, success: Why })
+      .annotate(OpenApi.Summary, "Whether a URL is cached, whether it would be, and why not"),
+    HttpApiEndpoint.get("events", "/events", {
+      success: HttpApiSchema.StreamSse({
+        events: Schema.Struct({
+          id: Schema.optionalKey(Schema.String),
+          event: Schema.Literal("snapshot"),
+          data: Schema.fromJsonString(Snapshot)
+        })
+      }),
+      error: Unavailable
+    }).annotate(OpenApi.Summary, "A snapshot at once and then each second, as server-sent events")
+  )
+  .middleware(Requests)
+{}
+
+/** Changing what is kept. */
+export class Keeping extends HttpApiGroup.make("keeping", { topLevel: true })
+  .add(
+    HttpApiEndpoint.post("purge", "/purge", { payload: PurgeRequest, success: Purged, error: Unavailable })
+      .annotate(OpenApi.Summary, "Removes what is cached; running streams go on from the origin"),
+    HttpApiEndpoint.put("pin", "/pin", {
+      payload: UrlRequest,
+      success: ResourceSummary,
+      error: [NotFound, Unavailable]
+    }).annotate(OpenApi.Summary, "Keeps a cached resource from being evicted"),
+    HttpApiEndpoint.delete("unpin", "/pin", {
+      query: url,
+      success: ResourceSummary,
+      error: [NotFound, Unavailable]
+    }).annotate(OpenApi.Summary, "Lets a resource be evicted again")
+  )
+  .middleware(Requests)
+{}
+
+/** Fetching ahead. */
+export class Warming extends HttpApiGroup.make("warming", { topLevel: true })
+  .add(
+    HttpApiEndpoint.post("warm", "/warm", { payload: UrlRequest, success: WarmJob, error: [Conflict, Unavailable] })
+      .annotate(OpenApi.Summary, "Fetches a file ahead, in the background; what is cached is not fetched again"),
+    HttpApiEndpoint.get("warmJobs", "/warm", { success: Schema.Struct({ jobs: Schema.Array(WarmJob) }) })
+      .annotate(OpenApi.Summary, "Jobs that wait, run, or ended lately"),
+    HttpApiEndpoint.get("warmJob", "/warm/:id", { params: id, success: WarmJob, error: NotFound })
+      .annotate(OpenApi.Summary, "One job"),
+    HttpApiEndpoint.delete("cancelWarm", "/warm/:id", { params: id, success: WarmJob, error: NotFound })
+      .annotate(OpenApi.Summary, "Stops a job; what it has fetched stays")
+  )
+  .middleware(Requests)
+{}
+
+/** The control API of a running server, for those whom `AdminGuard` lets in. */
+export class SpillwayApi extends HttpApi.make("spillway")
+  .add(Inspection, Keeping, Warming)
+  .prefix(API_PATH)
+  .annotateMerge(OpenApi.annotations({
+    title: "Spillway",
+    description:
+      "Looks into a running Spillway and tells it what to keep. Sizes are in bytes, durations in seconds, times " +
+      "in ISO 8601. Errors are `{ message }`. Requests are served to this machine, or to whoever shows the admin token."
+  }))
+{}

@@ -1,0 +1,217 @@
+import { Schema } from "effect"
+
+/**
+ * What the control API tells, as JSON. Sizes and offsets are in bytes, times ISO 8601 texts in UTC, durations in seconds, rates in
+ * bytes per second. Ranges are half-open: `end` is the offset after the last byte.
+ */
+
+const bytes = Schema.Finite
+const seconds = Schema.Finite
+const count = Schema.Finite
+const time = Schema.String
+
+/** Whether chunks are kept on disk, and if not, why and since when. */
+export const CacheStatus = Schema.Struct({
+  state: Schema.Literals(["usable", "unusable"]),
+  /** `DiskFull`, `PermissionDenied` or `IoError`, while unusable; so are the next three. */
+  error: Schema.optionalKey(Schema.String),
+  errno: Schema.optionalKey(Schema.String),
+  operation: Schema.optionalKey(Schema.String),
+  since: Schema.optionalKey(time),
+  directory: Schema.String,
+  bytes,
+  maxBytes: bytes,
+  /** The size of a chunk. */
+  chunkBytes: bytes,
+  chunks: count,
+  resources: count,
+  /** Whether all that the disk had at the start has been read in; before that, the counts are too small. */
+  indexed: Schema.Boolean
+})
+export type CacheStatus = typeof CacheStatus.Type
+
+/** The chunks in memory. */
+export const MemoryStatus = Schema.Struct({ bytes, maxBytes: bytes, chunks: count })
+export type MemoryStatus = typeof MemoryStatus.Type
+
+/** How full the disk of the cache is. `thresholds` are the free bytes below which it has that status. */
+export const DiskReport = Schema.Struct({
+  status: Schema.Literals(["healthy", "info", "warning", "critical"]),
+  freeBytes: bytes,
+  totalBytes: bytes,
+  minFreeBytes: bytes,
+  thresholds: Schema.Struct({ info: bytes, warning: bytes, critical: bytes })
+})
+export type DiskReport = typeof DiskReport.Type
+
+/** What has been counted since the start. `requests` are by outcome, `bytes` by where they came from on their way to viewers. */
+export const Totals = Schema.Struct({
+  requests: Schema.Struct({ hit: count, miss: count, partial: count, stale: count, bypass: count, other: count }),
+  bytes: Schema.Struct({ memory: bytes, disk: bytes, origin: bytes, passthrough: bytes }),
+  /** Requests made to origins, and bytes received of their bodies. */
+  originRequests: count,
+  originBytes: bytes,
+  /** Viewers who joined the transfer of another. */
+  coalesced: count,
+  /** Chunks removed to make room, and chunks that were not written since too many were waiting or the disk failed. */
+  evictions: count,
+  droppedChunks: count
+})
+export type Totals = typeof Totals.Type
+
+/** The state of a server. */
+export const Status = Schema.Struct({
+  version: Schema.String,
+  startedAt: time,
+  uptime: seconds,
+  /** The URL at which it listens. */
+  listening: Schema.optionalKey(Schema.String),
+  cache: CacheStatus,
+  memory: MemoryStatus,
+  disk: DiskReport,
+  /** Chunks that wait to be written. */
+  backlog: Schema.Struct({ bytes, maxBytes: bytes }),
+  totals: Totals,
+  connections: count,
+  streams: count
+})
+export type Status = typeof Status.Type
+
+/** Where the bytes of a stream come from: `passthrough` is the origin while nothing can be kept. */
+export const StreamSource = Schema.Literals(["memory", "disk", "origin", "passthrough"])
+export type StreamSource = typeof StreamSource.Type
+
+/** A body that is being sent. Answers from memory alone are not listed. */
+export const RunningStream = Schema.Struct({
+  id: Schema.String,
+  url: Schema.String,
+  /** The identifier of the resource. */
+  resource: Schema.String,
+  /** The range that is sent, the offset of the next byte, and the size of the whole file. */
+  start: bytes,
+  end: bytes,
+  position: bytes,
+  size: bytes,
+  source: StreamSource,
+  bytesPerSecond: Schema.Finite,
+  startedAt: time,
+  /** The address of the viewer. */
+  viewer: Schema.optionalKey(Schema.String),
+  /** Why it passes the cache, such as `DISK_FULL`. */
+  detail: Schema.optionalKey(Schema.String)
+})
+export type RunningStream = typeof RunningStream.Type
+
+/** A resource of which something is cached, or that is pinned. */
+export const ResourceSummary = Schema.Struct({
+  url: Schema.String,
+  resource: Schema.String,
+  size: bytes,
+  cachedBytes: bytes,
+  chunks: Schema.Struct({ cached: count, total: count }),
+  pinned: Schema.Boolean,
+  lastUsed: Schema.optionalKey(time),
+  fresh: Schema.Boolean,
+  expiresAt: Schema.optionalKey(time),
+  contentType: Schema.optionalKey(Schema.String),
+  etag: Schema.optionalKey(Schema.String)
+})
+export type ResourceSummary = typeof ResourceSummary.Type
+
+const map = {
+  url: Schema.String,
+  resource: Schema.String,
+  size: bytes,
+  chunkSize: bytes,
+  /** What is cached, in order, neighbours as one. */
+  ranges: Schema.Array(Schema.Struct({ start: bytes, end: bytes })),
+  streams: Schema.Array(Schema.Struct({ position: bytes }))
+}
+
+/** Which parts of a resource are cached, and where its streams are. */
+export const ResourceMap = Schema.Struct(map)
+export type ResourceMap = typeof ResourceMap.Type
+
+/** All that is known of a resource; `headers` are the origin's. */
+export const ResourceDetail = Schema.Struct({
+  ...ResourceSummary.fields,
+  ...map,
+  headers: Schema.Record(Schema.String, Schema.String),
+  storedAt: Schema.optionalKey(time)
+})
+export type ResourceDetail = typeof ResourceDetail.Type
+
+/** Whether a URL is cached, whether it would be, and why not. `code` is for programs, `message` for people. */
+export const Why = Schema.Struct({
+  url: Schema.String,
+  cached: Schema.Literals(["whole", "partly", "no"]),
+  cachedBytes: Schema.optionalKey(bytes),
+  size: Schema.optionalKey(bytes),
+  /** Whether the origin's answer may be kept. */
+  storable: Schema.Boolean,
+  reasons: Schema.Array(Schema.Struct({ code: Schema.String, message: Schema.String })),
+  /** `source` is the field or rule that says how long it is fresh. */
+  freshness: Schema.optionalKey(Schema.Struct({
+    fresh: Schema.Boolean,
+    ageSeconds: seconds,
+    ttlSeconds: seconds,
+    source: Schema.String
+  })),
+  store: Schema.Struct({ usable: Schema.Boolean, error: Schema.optionalKey(Schema.String) }),
+  /** Whether the origin answers a request for a range with the range. */
+  rangeSupport: Schema.optionalKey(Schema.Boolean),
+  advice: Schema.Array(Schema.String)
+})
+export type Why = typeof Why.Type
+
+/** What was removed. */
+export const Purged = Schema.Struct({ resources: count, bytes })
+export type Purged = typeof Purged.Type
+
+/** What is to be removed: one URL, all whose URL begins with a text, or everything. */
+export const PurgeRequest = Schema.Union([
+  Schema.Struct({ url: Schema.String }),
+  Schema.Struct({ prefix: Schema.NonEmptyString }),
+  Schema.Struct({ all: Schema.Literal(true) })
+])
+export type PurgeRequest = typeof PurgeRequest.Type
+
+/** A URL as it is at the origin. */
+export const UrlRequest = Schema.Struct({ url: Schema.String })
+export type UrlRequest = typeof UrlRequest.Type
+
+/** A file that is being fetched ahead. `bytes` is how far it is, `cachedBytes` how much of that was there already. */
+export const WarmJob = Schema.Struct({
+  id: Schema.String,
+  url: Schema.String,
+  state: Schema.Literals(["waiting", "running", "done", "failed", "cancelled"]),
+  size: Schema.optionalKey(bytes),
+  bytes,
+  cachedBytes: bytes,
+  bytesPerSecond: Schema.Finite,
+  secondsLeft: Schema.optionalKey(seconds),
+  error: Schema.optionalKey(Schema.String)
+})
+export type WarmJob = typeof WarmJob.Type
+
+/** A failure of the disk or of an origin. `kind` is the tag of the error; `recoveredAt` is there once it has passed. */
+export const Failure = Schema.Struct({
+  at: time,
+  kind: Schema.String,
+  errno: Schema.optionalKey(Schema.String),
+  operation: Schema.optionalKey(Schema.String),
+  message: Schema.String,
+  recoveredAt: Schema.optionalKey(time),
+  url: Schema.optionalKey(Schema.String)
+})
+export type Failure = typeof Failure.Type
+
+/** All that changes from second to second. `resources` are those that are being streamed, `failures` the newest first. */
+export const Snapshot = Schema.Struct({
+  status: Status,
+  streams: Schema.Array(RunningStream),
+  failures: Schema.Array(Failure),
+  totals: Totals,
+  resources: Schema.Array(ResourceMap)
+})
+export type Snapshot = typeof Snapshot.Type

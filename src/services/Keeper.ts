@@ -1,0 +1,118 @@
+import { Context, Effect, Layer, Option } from "effect"
+import type { CacheError } from "../domain/CacheError.ts"
+import type { ChunkKey } from "../domain/Chunk.ts"
+import { CacheHealth } from "./CacheHealth.ts"
+import { CacheIndex } from "./CacheIndex.ts"
+import { Catalog } from "./Catalog.ts"
+import { ChunkStore } from "./ChunkStore.ts"
+import { Lookup } from "./Lookup.ts"
+import { MemoryTier } from "./MemoryTier.ts"
+import { type Cached, Resources } from "./Resources.ts"
+
+/** What was removed: how many resources, and what they took of the disk in bytes. */
+export interface Purged {
+  readonly resources: number
+  readonly bytes: number
+}
+
+/**
+ * What people say about the keeping of resources, past what the cache decides itself. Failures of the disk are reported to
+ * `CacheHealth`, and told.
+ */
+export class Keeper extends Context.Service<Keeper, {
+  /**
+   * Removes all that is kept of the resources whose URL is to the liking of `matches`: in memory, on disk, and that they are pinned.
+   * Streams that run go on from the origin. Where the disk fails, the rest is still in the index, and goes first.
+   */
+  readonly purge: (matches: (url: string) => boolean) => Effect.Effect<Purged, CacheError>
+  /**
+   * Has a resource stay when room is made for others, also after a restart, or no more. None where nothing of it is cached.
+   */
+  readonly pin: (url: string, pinned: boolean) => Effect.Effect<Option.Option<Cached>, CacheError>
+}>()("spillway/services/Keeper") {
+  static readonly layer: Layer.Layer<
+    Keeper,
+    never,
+    CacheHealth | CacheIndex | Catalog | ChunkStore | Lookup | MemoryTier | Resources
+  > = Layer.effect(Keeper, Effect.suspend(() => make))
+}
+
+/** How many chunks are removed before others may write again, and how many of them at a time. */
+const BATCH = 32
+const CONCURRENCY = 4
+
+const make = Effect.gen(function*() {
+  const catalog = yield* Catalog
+  const health = yield* CacheHealth
+  const index = yield* CacheIndex
+  const lookup = yield* Lookup
+  const memory = yield* MemoryTier
+  const resources = yield* Resources
+  const store = yield* ChunkStore
+
+  /** From now on nobody is served of it, and what is being fetched of it is not written. */
+  const forget = (resource: string): void => {
+    catalog.forget(resource)
+    memory.removeResource(resource)
+  }
+
+  const removeChunk = (key: ChunkKey) =>
+    Effect.suspend(() =>
+      // It may have been written anew in the meantime.
+      index.has(key) ? Effect.void : Effect.andThen(store.remove(key), Effect.sync(() => index.remove(key)))
+    )
+
+  const removeChunks = (keys: ReadonlyArray<ChunkKey>) =>
+    Effect.forEach(keys, removeChunk, { concurrency: CONCURRENCY, discard: true })
+
+  const removeRest = (resource: string) =>
+    Effect.suspend(() => {
+      if (index.hasResource(resource)) {
+        index.unpin(resource)
+        return store.pin(resource, false)
+      }
+      index.forget(resource)
+      return store.removeResource(resource)
+    })
+
+  const remove = Effect.fnUntraced(function*(resource: string) {
+    const keys = index.chunksOf(resource).map(({ key }) => key)
+    for (const key of keys) index.condemn(key)
+    forget(resource)
+    for (let at = 0; at < keys.length; at += BATCH) {
+      yield* index.exclusively(Effect.uninterruptible(removeChunks(keys.slice(at, at + BATCH))))
+    }
+    yield* index.exclusively(Effect.uninterruptible(removeRest(resource)))
+    // Its manifest may have been read anew until then.
+    forget(resource)
+  })
+
+  const mark = ({ entry }: Cached, pinned: boolean) =>
+    Effect.suspend(() => {
+      const { id, resource } = entry.representation
+      if (!index.hasResource(resource)) return Effect.succeedNone
+      return Effect.map(store.pin(resource, pinned), () => {
+        if (pinned) index.pin(resource, id)
+        else index.unpin(resource)
+        return Option.some(resources.cached(entry))
+      })
+    })
+
+  return Keeper.of({
+    purge: Effect.fnUntraced(function*(matches) {
+      // Short answers, such as that there is no file, are had again with little effort.
+      lookup.forget()
+      for (const resource of catalog.identifiers(matches)) forget(resource)
+      const found = yield* resources.identifiers(matches)
+      const bytes = found.reduce((sum, resource) => sum + resources.diskBytes(resource), 0)
+      yield* Effect.tapError(Effect.forEach(found, remove, { discard: true }), health.report)
+      return { resources: found.length, bytes }
+    }),
+    pin: Effect.fnUntraced(function*(url, pinned) {
+      const cached = yield* resources.find(url)
+      if (Option.isNone(cached)) return cached
+      const marked = index.exclusively(Effect.uninterruptible(mark(cached.value, pinned)))
+      return yield* Effect.tapError(marked, health.report)
+    })
+  })
+})

@@ -1,0 +1,130 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { request } from "node:http"
+import { ask } from "../http/TestProxy.ts"
+import { temporaryDirectory } from "../support/disks.ts"
+import { eventually, openView, type Program, startProgram, view } from "../support/Program.ts"
+import { fileOf, makeTestOrigin, MiB } from "../support/TestOrigin.ts"
+
+interface Line {
+  readonly [name: string]: unknown
+}
+
+const linesOf = (program: Program): ReadonlyArray<Line> =>
+  program.stderr().split("\n").slice(0, -1).map((line) => JSON.parse(line) as Line)
+
+const requestsOf = (program: Program) => linesOf(program).filter(({ message }) => message === "request")
+
+const start = Effect.fnUntraced(function*(...args: ReadonlyArray<string>) {
+  const origin = yield* makeTestOrigin
+  origin.files.set("/film?token=hidden", fileOf(2 * MiB, 1))
+  const directory = yield* temporaryDirectory
+  const program = yield* startProgram([origin.url, "--cache-dir", directory, "--min-free", "0", ...args])
+  return { origin, program }
+})
+
+describe.concurrent("the log", () => {
+  it.live(
+    "has a line of JSON for each request when it is over, and all of them at the end",
+    () =>
+      Effect.gen(function*() {
+        const { program } = yield* start()
+        yield* view(`${program.url}/film?token=hidden`)
+        yield* view(`${program.url}/film?token=hidden`, { range: "bytes=0-99" })
+        yield* view(`${program.url}/nothing`)
+        yield* view(`${program.url}/_spillway/ready`)
+        assert.strictEqual(yield* program.stop(), 0)
+        const [miss, hit, nothing, ready] = requestsOf(program)
+        assert.deepInclude(miss, {
+          method: "GET",
+          url: "/film?…",
+          status: 200,
+          outcome: "miss",
+          source: "origin",
+          bytes: 2 * MiB
+        })
+        assert.deepInclude(hit, {
+          url: "/film?…",
+          status: 206,
+          outcome: "hit",
+          source: "memory",
+          bytes: 100,
+          level: "INFO"
+        })
+        assert.deepInclude(nothing, { url: "/nothing", status: 404, outcome: "miss" })
+        assert.deepInclude(ready, { url: "/_spillway/ready", status: 200, outcome: "other" })
+        for (const { milliseconds, timestamp } of requestsOf(program)) {
+          assert.isAbove(milliseconds as number, 0)
+          assert.match(timestamp as string, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+        }
+      }),
+    30_000
+  )
+
+  it.live("tells of answers that were cut, by the origin or by the viewer", () =>
+    Effect.gen(function*() {
+      const { origin, program } = yield* start()
+      origin.handlers.set("/cut", (_, response) => {
+        response.writeHead(200, { "content-length": String(MiB) })
+        response.write(Buffer.alloc(1000), () => response.destroy())
+      })
+      yield* Effect.result(view(`${program.url}/cut`))
+      origin.files.set("/long", fileOf(64 * MiB, 2))
+      yield* Effect.scoped(Effect.flatMap(openView(`${program.url}/long`), ({ readTo }) => readTo(1000)))
+      yield* eventually("both lines", Effect.sync(() => requestsOf(program).length === 2))
+      for (const line of requestsOf(program)) {
+        assert.deepInclude(line, { status: 200, cut: true })
+        assert.isBelow(line["bytes"] as number, 64 * MiB)
+      }
+    }), 30_000)
+
+  it.live("tells where bytes came from: the disk, or past a cache that cannot be used", () =>
+    Effect.gen(function*() {
+      const sourceOf = (program: Program) =>
+        Effect.gen(function*() {
+          const before = requestsOf(program).length
+          yield* view(`${program.url}/film?token=hidden`)
+          yield* eventually("a line", Effect.sync(() => requestsOf(program).length > before))
+          return requestsOf(program).at(-1)?.["source"]
+        })
+      const { origin, program } = yield* start("--memory", "0")
+      yield* eventually("a hit", Effect.map(sourceOf(program), (source) => source === "disk"))
+      const broken = yield* startProgram([origin.url, "--memory", "0", "--cache-dir", "/proc/none"])
+      assert.strictEqual(yield* sourceOf(broken), "passthrough")
+    }), 30_000)
+
+  it.live("says nothing of requests above the level info", () =>
+    Effect.gen(function*() {
+      const { origin, program } = yield* start("--log-level", "warn")
+      yield* view(`${program.url}/film`)
+      yield* origin.close
+      yield* view(`${program.url}/other`)
+      yield* program.stop()
+      assert.isEmpty(requestsOf(program))
+      assert.deepInclude(linesOf(program)[0], { level: "WARN", message: "Origin failed", error: "OriginUnreachable" })
+    }), 30_000)
+
+  it.live("holds nobody up when its reader takes nothing, and comes to its end", () =>
+    Effect.gen(function*() {
+      const { program } = yield* start()
+      program.process.stderr!.pause()
+      // More than pipe, sockets and buffers hold.
+      for (let i = 0; i < 400; i++) {
+        const status = yield* Effect.callback<number | undefined>((resume) => {
+          const sent = request(`${program.url}/${"y".repeat(7000)}`, { agent: false }, (response) => {
+            response.resume().on("end", () => resume(Effect.succeed(response.statusCode)))
+          })
+          sent.end()
+        })
+        assert.strictEqual(status, 404)
+      }
+      const { body } = yield* ask(program.url, "/_spillway/metrics")
+      const dropped = /^spillway_log_lines_dropped_total (\d+)$/m.exec(body.toString())?.[1]
+      assert.isAbove(Number(dropped), 0)
+      const code = yield* Effect.callback<number | null>((resume) => {
+        program.process.once("exit", (code) => resume(Effect.succeed(code)))
+        program.process.kill("SIGTERM")
+      })
+      assert.strictEqual(code, 0)
+    }), 60_000)
+})

@@ -1,0 +1,82 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { spawnSync } from "node:child_process"
+import * as Fs from "node:fs"
+import { ask } from "../http/TestProxy.ts"
+import { find } from "../support/command.ts"
+import { temporaryDirectory } from "../support/disks.ts"
+import { eventually, startProgram, view } from "../support/Program.ts"
+import { familiesOf, type Family, valueOf } from "../support/scrape.ts"
+import { fileOf, makeTestOrigin, MiB } from "../support/TestOrigin.ts"
+
+const promtool = find("promtool")
+if (promtool === undefined) process.stderr.write("skipped: the linting of metrics: there is no promtool\n")
+
+/** The tables of `docs/metrics.md`. */
+const documented: ReadonlyArray<Family> = Fs.readFileSync(new URL("../../docs/metrics.md", import.meta.url), "utf8")
+  .split("\n").filter((line) => line.startsWith("| `")).map((line) => {
+    const [, name, type, labels] = line.split("|").map((cell) => cell.trim())
+    return {
+      name: name!.slice(1, -1),
+      type: type!,
+      labels: labels!.split(" ").filter(Boolean).map((l) => l.slice(1, -1)).toSorted()
+    }
+  }).toSorted((a, b) => a.name < b.name ? -1 : 1)
+
+const start = Effect.fnUntraced(function*() {
+  const origin = yield* makeTestOrigin
+  origin.files.set("/film", fileOf(3 * MiB, 1))
+  const directory = yield* temporaryDirectory
+  const program = yield* startProgram([origin.url, "--cache-dir", directory, "--min-free", "0"])
+  const scrape = Effect.map(ask(program.url, "/_spillway/metrics"), ({ body }) => body.toString())
+  return { origin, program, scrape }
+})
+
+describe.concurrent("the metrics of the program", () => {
+  it.live("are those that are documented, from the start", () =>
+    Effect.gen(function*() {
+      const { scrape } = yield* start()
+      assert.deepStrictEqual(familiesOf(yield* scrape), documented)
+    }), 30_000)
+
+  it.live.skipIf(promtool === undefined)("are as Prometheus would have them", () =>
+    Effect.gen(function*() {
+      const { program, scrape } = yield* start()
+      yield* view(`${program.url}/film`)
+      const { status, stderr, stdout } = spawnSync(promtool!, ["check", "metrics"], {
+        input: yield* scrape,
+        encoding: "utf8"
+      })
+      assert.deepStrictEqual([status, stdout, stderr], [0, "", ""])
+    }), 30_000)
+
+  it.live("tell what viewers got, and what the process does", () =>
+    Effect.gen(function*() {
+      const { program, scrape } = yield* start()
+      yield* view(`${program.url}/film`)
+      yield* view(`${program.url}/film`, { range: "bytes=0-999" })
+      yield* view(`${program.url}/none`)
+      const text = yield* scrape
+      assert.strictEqual(valueOf(text, "spillway_requests_total{outcome=\"miss\"}"), 2)
+      assert.strictEqual(valueOf(text, "spillway_requests_total{outcome=\"hit\"}"), 1)
+      const sent = ["memory", "disk", "origin", "passthrough"]
+        .map((source) => valueOf(text, `spillway_sent_bytes_total{source="${source}"}`)!)
+      assert.strictEqual(sent.reduce((a, b) => a + b), 3 * MiB + 1000)
+      // And the text of the 404.
+      assert.approximately(valueOf(text, "spillway_origin_received_bytes_total")!, 3 * MiB, 100)
+      assert.strictEqual(valueOf(text, "spillway_origin_requests_total{outcome=\"4xx\"}"), 1)
+      assert.strictEqual(valueOf(text, "spillway_memory_bytes"), 3 * MiB)
+      assert.strictEqual(valueOf(text, "spillway_connections"), 1)
+      assert.isAbove(valueOf(text, "spillway_disk_free_bytes")!, 0)
+      assert.isAbove(valueOf(text, "process_cpu_seconds_total")!, 0.1)
+      assert.isAbove(valueOf(text, "process_resident_memory_bytes")!, 3 * MiB)
+      assert.approximately(valueOf(text, "process_start_time_seconds")!, performance.timeOrigin / 1000, 600)
+      yield* eventually(
+        "a window of the event loop's",
+        Effect.map(scrape, (text) => valueOf(text, "spillway_event_loop_delay_seconds_count")! > 100)
+      )
+      const late = valueOf(yield* scrape, "spillway_event_loop_delay_seconds{quantile=\"1\"}")!
+      assert.isAbove(late, 0)
+      assert.isBelow(late, 10)
+    }), 60_000)
+})
