@@ -1,5 +1,5 @@
 import { type Config, Context, Effect, type FileSystem, Layer, type Path, type Scope } from "effect"
-import type { HttpRouter, HttpServer, HttpServerError } from "effect/http"
+import { type HttpRouter, HttpServer, type HttpServerError } from "effect/http"
 import type { OpenError } from "./domain/OpenError.ts"
 import { address, layerOptions } from "./embed/config.ts"
 import * as openMedia from "./embed/openMedia.ts"
@@ -213,10 +213,12 @@ export class Spillway extends Context.Service<Spillway, {
     prefix: HttpRouter.PathInput
   ) => Layer.Layer<never, never, HttpRouter.HttpRouter | HttpServer.HttpServer | Proxy | Registrations> = routes
 
-  /** A Node server for Spillway alone, at `SPILLWAY_HOST` and `SPILLWAY_PORT`, with the bounds of `ServerConfig`. */
+  /** A Node server for Spillway alone, at `SPILLWAY_HOST` and `SPILLWAY_PORT`, with the bounds of `ServerConfig`. Logs where it listens. */
   static readonly layerServer: Layer.Layer<
     HttpServer.HttpServer | Server.NodeServer,
     Config.ConfigError | HttpServerError.ServeError,
     Events | Proxy | Registrations
-  > = Server.layerProxy.pipe(Layer.provideMerge(Layer.unwrap(Effect.map(address, Server.layerNode))))
+  > = HttpServer.withLogAddress(Server.layerProxy).pipe(
+    Layer.provideMerge(Layer.unwrap(Effect.map(address, Server.layerNode)))
+  )
 }
