@@ -1,11 +1,16 @@
-import type { FileSystem, Path } from "effect"
-import { Layer } from "effect"
+import { type Config, Context, Effect, type FileSystem, Layer, type Path, type Scope } from "effect"
+import { type HttpRouter, HttpServer, type HttpServerError } from "effect/http"
+import type { OpenError } from "./domain/OpenError.ts"
+import { address, layerOptions } from "./embed/config.ts"
+import * as openMedia from "./embed/openMedia.ts"
+import { routes } from "./embed/routes.ts"
 import { Admin } from "./http/Admin.ts"
 import { ControlApi } from "./http/api/ControlApi.ts"
 import { Events } from "./http/Events.ts"
 import { Limits } from "./http/Limits.ts"
 import { Proxy } from "./http/Proxy.ts"
 import { Report } from "./http/Report.ts"
+import * as Server from "./http/Server.ts"
 import { Activity } from "./services/Activity.ts"
 import type { CacheConfig } from "./services/CacheConfig.ts"
 import { CacheHealth } from "./services/CacheHealth.ts"
@@ -30,28 +35,45 @@ import { Origin } from "./services/Origin.ts"
 import type { OriginConfig } from "./services/OriginConfig.ts"
 import { OriginResolver } from "./services/OriginResolver.ts"
 import { Recorder } from "./services/Recorder.ts"
+import { Registrations } from "./services/Registrations.ts"
 import { Resources } from "./services/Resources.ts"
 import * as Scrubber from "./services/Scrubber.ts"
 import { Traffic } from "./services/Traffic.ts"
 import { Warmer } from "./services/Warmer.ts"
 
+export type { ByteRange, RangeSpec } from "./domain/ByteRange.ts"
+export { type CacheError, DiskFull, IoError, PermissionDenied } from "./domain/CacheError.ts"
 export {
+  MediaRefused,
+  NotInCache,
+  NotServed,
+  type OpenError,
+  RangeNotSatisfiable,
+  TooManyRegistrations
+} from "./domain/OpenError.ts"
+export {
+  OriginBodyFailed,
   type OriginError,
   OriginForbidden,
   OriginTimeout,
   OriginUnexpected,
-  OriginUnreachable
+  OriginUnreachable,
+  RepresentationChanged
 } from "./domain/OriginError.ts"
 export { type Origins, parseRoute, type Route } from "./domain/Origins.ts"
+/** Keys of the cache: `make` makes one of a URL. */
 export * as Resource from "./domain/Resource.ts"
 export type { Refused } from "./domain/target.ts"
+export type { OpenedMedia, OpenOptions } from "./embed/openMedia.ts"
 export { type Exchange, RequestLog } from "./http/RequestLog.ts"
-export * as Server from "./http/Server.ts"
+/** Servers for Spillway alone: `layerProxy` serves it on the `HttpServer` in context, `layerNode` is one that strangers may talk to. */
+export { Server }
 export { ServerConfig, type ServerOptions } from "./http/ServerConfig.ts"
 export type { Location, Refusal, Source } from "./services/askOrigin.ts"
 export { CacheConfig, type CacheOptions } from "./services/CacheConfig.ts"
 export { OriginConfig, type OriginOptions } from "./services/OriginConfig.ts"
 export { OriginResolver, type Wanted } from "./services/OriginResolver.ts"
+export { type FetchOptions, type Registration, Registrations } from "./services/Registrations.ts"
 export {
   Activity,
   CacheHealth,
@@ -75,7 +97,7 @@ export {
 }
 
 /** All services of the cache but those at its edges: configuration, lock, store, disk and origin. */
-export const layerNoDeps: Layer.Layer<
+const layerNoDeps: Layer.Layer<
   | Activity
   | CacheHealth
   | CacheIndex
@@ -88,6 +110,7 @@ export const layerNoDeps: Layer.Layer<
   | MediaStream
   | Proxy
   | Recorder
+  | Registrations
   | Traffic,
   never,
   CacheConfig | CacheLock | ChunkStore | DiskMonitor | Origin | OriginConfig | OriginResolver
@@ -106,11 +129,13 @@ export const layerNoDeps: Layer.Layer<
   Layer.provideMerge(CacheIndex.layer),
   Layer.provide(observedOrigin.layer),
   Layer.provideMerge(Layer.merge(Activity.layer, Failures.layer)),
-  Layer.provideMerge(Layer.merge(CacheHealth.layer, Traffic.layer))
+  Layer.provideMerge(Layer.merge(CacheHealth.layer, Traffic.layer)),
+  Layer.provide(Registrations.layerResolver),
+  Layer.provideMerge(Registrations.layer)
 )
 
 /** The whole of Spillway over the disk of `CacheConfig` and real connections to origins, which `OriginResolver` finds. */
-export const layerNoResolver: Layer.Layer<
+const layerNoResolver: Layer.Layer<
   | Activity
   | CacheHealth
   | CacheIndex
@@ -122,6 +147,7 @@ export const layerNoResolver: Layer.Layer<
   | Origin
   | Proxy
   | Recorder
+  | Registrations
   | Traffic,
   never,
   CacheConfig | OriginConfig | OriginResolver | FileSystem.FileSystem | Path.Path
@@ -130,20 +156,70 @@ export const layerNoResolver: Layer.Layer<
   Layer.provide(DiskGate.layer)
 )
 
-/** The same for the origins of `OriginConfig`. */
-export const layer: Layer.Layer<
-  | Activity
-  | CacheHealth
-  | CacheIndex
-  | ChunkStore
-  | DiskMonitor
-  | Events
-  | Failures
-  | MediaStream
-  | Origin
-  | Proxy
-  | Recorder
-  | Traffic,
-  never,
-  CacheConfig | OriginConfig | FileSystem.FileSystem | Path.Path
-> = Layer.provide(layerNoResolver, OriginResolver.layer)
+const facade = <Self>(tag: Context.Key<Self, Spillway["Service"]>) =>
+  Layer.effect(
+    tag,
+    Effect.gen(function*() {
+      const { register } = yield* Registrations
+      return { open: yield* openMedia.make, register }
+    })
+  )
+
+/**
+ * Spillway in an application: streams of media that are cached on the way, an HTTP handler for the application's own router, and
+ * local URLs for players that cannot send headers. `layer` is all of it; what is cached outlives the program.
+ */
+export class Spillway extends Context.Service<Spillway, {
+  /**
+   * Opens what is at `what`: an absolute URL, or a path as a viewer would ask for it, which `OriginResolver` finds and to which
+   * the options of `FetchOptions` do not apply. Returns when the first bytes are there, so that what fails until then is an error
+   * of this effect. The stream goes on from the origin where the cache fails, at the exact byte; it fails for the origin's reasons
+   * only, after three retries without progress, and is never ended as if whole. What may not be kept streams past the cache.
+   * Closing the scope ends the transfer, unless others share it.
+   */
+  readonly open: (
+    what: string,
+    options?: openMedia.OpenOptions
+  ) => Effect.Effect<openMedia.OpenedMedia, OpenError, Scope.Scope>
+  /**
+   * A local URL for `url`, for players that cannot send the headers that the origin wants. Whoever knows it may GET it, by ranges
+   * too, until the scope closes: it has 192 random bits. The cache entry is that of `open` with the same options. At most 10 000
+   * are registered at a time. Fails with `NotServed` as long as neither `routes` nor `layerServer` is in use.
+   */
+  readonly register: Registrations["Service"]["register"]
+}>()("spillway/Spillway") {
+  /**
+   * Over services of your own at the edges, in tests above all: configuration, lock, store, disk, and origin (`spillway/testing`
+   * has some).
+   */
+  static readonly layerNoDeps = Layer.provideMerge(facade(this), layerNoDeps)
+
+  /** Over the disk of `CacheConfig` and real connections to origins, with an `OriginResolver` of your own. */
+  static readonly layerNoResolver = Layer.provideMerge(facade(this), layerNoResolver)
+
+  /** Over the disk of `CacheConfig`, and real connections to origins: those of `OriginConfig`, and whatever is opened by URL. */
+  static readonly layer = Layer.provide(this.layerNoResolver, OriginResolver.layer)
+
+  /**
+   * The same, with the options of `spillway serve` from its variables, `SPILLWAY_ORIGIN` and so on, of the `ConfigProvider` in
+   * context. `ServerConfig` comes with it. Fails with a `ConfigError` that names the variable where one is wrong.
+   */
+  static readonly layerConfig = Layer.provideMerge(this.layer, layerOptions)
+
+  /**
+   * The handler for an `HttpRouter`, for every path below `prefix`, which starts with `/`: `prefix/films/a.mp4` is what
+   * `/films/a.mp4` is to a server of Spillway's own, and Spillway's own pages are at `prefix/_spillway/`.
+   */
+  static readonly routes: (
+    prefix: HttpRouter.PathInput
+  ) => Layer.Layer<never, never, HttpRouter.HttpRouter | HttpServer.HttpServer | Proxy | Registrations> = routes
+
+  /** A Node server for Spillway alone, at `SPILLWAY_HOST` and `SPILLWAY_PORT`, with the bounds of `ServerConfig`. Logs where it listens. */
+  static readonly layerServer: Layer.Layer<
+    HttpServer.HttpServer | Server.NodeServer,
+    Config.ConfigError | HttpServerError.ServeError,
+    Events | Proxy | Registrations
+  > = HttpServer.withLogAddress(Server.layerProxy).pipe(
+    Layer.provideMerge(Layer.unwrap(Effect.map(address, Server.layerNode)))
+  )
+}

@@ -4,13 +4,13 @@ import { Effect, FileSystem, Layer, Stream } from "effect"
 import { HttpServer } from "effect/http"
 import {
   CacheConfig,
-  layerNoResolver,
   MediaStream,
   OriginConfig,
   OriginResolver,
   OriginUnexpected,
   Resource,
-  Server
+  Server,
+  Spillway
 } from "../src/index.ts"
 import { makeSignedOrigin, type SignedOrigin } from "./support/SignedOrigin.ts"
 import { MiB, randomBytes, sha256 } from "./support/TestOrigin.ts"
@@ -61,7 +61,7 @@ describe("an application with Spillway in it", () => {
 
       const layer = Server.layerProxy.pipe(
         Layer.provideMerge(Server.layerNode({ host: "127.0.0.1", port: 0 })),
-        Layer.provideMerge(layerNoResolver),
+        Layer.provideMerge(Spillway.layerNoResolver),
         Layer.provide(layerResolver(new Storage(origin))),
         Layer.provide(CacheConfig.layer({ directory, minFree: 0 })),
         Layer.provide(OriginConfig.layer({ firstByteTimeout: 5000 }))

@@ -1,15 +1,41 @@
-import { ByteSize, Config, Effect, Option } from "effect"
+import { ByteSize, Config, ConfigProvider, Effect, Option } from "effect"
 import { CliError, Flag } from "effect/cli"
 import * as TtlRule from "../domain/TtlRule.ts"
 import { CHUNK_SIZE, defaults } from "../services/CacheConfig.ts"
 
 /**
- * The options of `spillway serve`: a flag, or else its variable, or else the default.
+ * The options of `spillway serve`: a flag, or else its variable, or else the default. Programs that have no command line read the
+ * variable alone, by the same rules.
  */
+
+/** An option, as a flag and as a variable. */
+interface Setting<A> {
+  readonly flag: Flag.Flag<A>
+  readonly config: Config.Config<A>
+}
 
 const variableOf = (name: string): string => `SPILLWAY_${name.toUpperCase().replaceAll("-", "_")}`
 
-/** A flag whose text, wherever it comes from, is read by `parse`. */
+const wrong = (message: string) => new Config.ConfigError(new ConfigProvider.SourceError({ message }))
+
+/** What a variable says, read by `parse`. */
+const variable = <A>(
+  name: string,
+  fallback: string,
+  parse: (text: string) => Option.Option<A>,
+  expected: string
+): Config.Config<A> =>
+  Config.String(variableOf(name)).pipe(
+    Config.withDefault(fallback),
+    Config.mapEffect((text) =>
+      Effect.fromOption(
+        parse(text),
+        () => wrong(`${variableOf(name)}: expected ${expected}, but "${text}" was given`)
+      )
+    )
+  )
+
+/** An option whose text, wherever it comes from, is read by `parse`. */
 const flag = <A>(
   name: string,
   metavar: string,
@@ -17,14 +43,16 @@ const flag = <A>(
   fallback: string,
   parse: (text: string) => Option.Option<A>,
   expected: string
-) =>
-  Flag.String(name).pipe(
+): Setting<A> => ({
+  flag: Flag.String(name).pipe(
     Flag.withMetavar(metavar),
     Flag.withFallbackConfig(Config.String(variableOf(name))),
     Flag.withDefault(fallback),
     Flag.withDescription(`${description} (${variableOf(name)}, ${fallback})`),
     Flag.filterMap(parse, (text) => `${expected}, but "${text}" was given by the flag or by ${variableOf(name)}`)
-  )
+  ),
+  config: variable(name, fallback, parse, expected)
+})
 
 /** Bytes, such as `10GiB`, `500MB` or `65536`. */
 const bytes = (minimum: number, maximum = Number.MAX_SAFE_INTEGER) => (text: string): Option.Option<number> => {
@@ -60,58 +88,72 @@ const countFlag = (name: string, description: string, fallback: string) =>
 
 const nonEmpty = Option.liftPredicate((text: string) => text !== "")
 
-/** A flag that may be given several times; its variable holds a list, separated by spaces. */
-const texts = (name: string, metavar: string, description: string) =>
-  Flag.String(name).pipe(
-    Flag.withMetavar(metavar),
-    Flag.atLeast(0),
-    Flag.withDescription(`${description} (${variableOf(name)}, may be given several times)`),
-    Flag.mapEffect(Effect.fnUntraced(function*(given) {
-      if (given.length > 0) return given
-      const variable = yield* Effect.orDie(Config.option(Config.String(variableOf(name))))
-      return Option.getOrElse(variable, () => "").split(/\s+/).filter((text) => text !== "")
-    }))
-  )
+const words = (text: string): ReadonlyArray<string> => text.split(/\s+/).filter((word) => word !== "")
 
-/** The same, each text of which is read by `parse`. */
+/** The variable of an option that may be given several times: a list, separated by spaces. */
+const wordsOf = (name: string): Config.Config<ReadonlyArray<string>> =>
+  Config.String(variableOf(name)).pipe(Config.withDefault(""), Config.map(words))
+
+/** An option that may be given several times, each text of which is read by `parse`. */
 const list = <A>(
   name: string,
   metavar: string,
   description: string,
   parse: (text: string) => A | undefined,
   expected: string
-) =>
-  texts(name, metavar, description).pipe(
-    Flag.mapEffect((texts) =>
-      Effect.forEach(texts, (value) => {
-        const parsed = parse(value)
-        const told = `${expected}, but "${value}" was given by the flag or by ${variableOf(name)}`
-        return parsed === undefined
-          ? Effect.fail(new CliError.InvalidValue({ option: name, value, expected: told, kind: "flag" }))
-          : Effect.succeed(parsed)
-      })
+): Setting<ReadonlyArray<A>> => {
+  const each = <E>(texts: ReadonlyArray<string>, fail: (value: string) => E) =>
+    Effect.forEach(texts, (text) => {
+      const parsed = parse(text)
+      return parsed === undefined ? Effect.fail(fail(text)) : Effect.succeed(parsed)
+    })
+  return {
+    flag: Flag.String(name).pipe(
+      Flag.withMetavar(metavar),
+      Flag.atLeast(0),
+      Flag.withDescription(`${description} (${variableOf(name)}, may be given several times)`),
+      Flag.mapEffect(Effect.fnUntraced(function*(given) {
+        const texts = given.length > 0 ? given : yield* Effect.orDie(wordsOf(name))
+        return yield* each(texts, (value) => {
+          const told = `${expected}, but "${value}" was given by the flag or by ${variableOf(name)}`
+          return new CliError.InvalidValue({ option: name, value, expected: told, kind: "flag" })
+        })
+      }))
+    ),
+    config: Config.mapEffect(
+      wordsOf(name),
+      (texts) => each(texts, (text) => wrong(`${variableOf(name)}: expected ${expected}, but "${text}" was given`))
     )
-  )
+  }
+}
+
+const boolean = (text: string): Option.Option<boolean> => {
+  const value = text.trim().toLowerCase()
+  return value === "true" || value === "false" ? Option.some(value === "true") : Option.none()
+}
 
 /** On or off; the variable says `true` or `false`. */
-const toggle = (name: string, description: string) =>
-  Flag.Boolean(name).pipe(
+const toggle = (name: string, description: string): Setting<boolean> => ({
+  flag: Flag.Boolean(name).pipe(
     Flag.optional,
     Flag.withDescription(`${description} (${variableOf(name)}, false)`),
     Flag.mapEffect(Effect.fnUntraced(function*(given) {
       if (Option.isSome(given)) return given.value
-      const variable = yield* Effect.orDie(Config.option(Config.String(variableOf(name))))
-      const value = Option.getOrElse(variable, () => "false").trim().toLowerCase()
-      if (value === "true" || value === "false") return value === "true"
+      const value = yield* Effect.orDie(Config.String(variableOf(name)).pipe(Config.withDefault("false")))
       const expected = `true or false in ${variableOf(name)}`
-      return yield* new CliError.InvalidValue({ option: name, value, expected, kind: "flag" })
+      return yield* Effect.fromOption(
+        boolean(value),
+        () => new CliError.InvalidValue({ option: name, value, expected, kind: "flag" })
+      )
     }))
-  )
+  ),
+  config: variable(name, "false", boolean, "true or false")
+})
 
 /** Hosts are letters that a `Host` field has; a wrong one would only never match. */
 const HOST = /^(?:\*\.)?[a-z0-9.-]+(?::\d{1,5})?$|^\[[0-9a-f:.]+\](?::\d{1,5})?$/i
 
-export const serveFlags = {
+const settings = {
   host: flag("host", "ADDRESS", "Address to listen on", "127.0.0.1", nonEmpty, "an address"),
   port: flag(
     "port",
@@ -152,7 +194,7 @@ export const serveFlags = {
   ),
   offline: toggle("offline", "Never ask an origin: serve what is cached, however old"),
   // Read later: a wrong one may have a password in it, which is not to be shown.
-  origins: texts("origin", "ROUTE", "Another origin, as /prefix=URL or host=URL"),
+  origins: list("origin", "ROUTE", "Another origin, as /prefix=URL or host=URL", (text) => text, "a route"),
   urlHosts: list(
     "url-host",
     "HOST",
@@ -178,12 +220,30 @@ export const serveFlags = {
     "30s"
   ),
   // Read later, as origins are.
-  otlp: Flag.String("otlp").pipe(
-    Flag.withMetavar("URL"),
-    Flag.withFallbackConfig(Config.String(variableOf("otlp"))),
-    Flag.optional,
-    Flag.withDescription(
-      `The OpenTelemetry collector that gets traces and metrics, such as http://localhost:4318 (${variableOf("otlp")})`
-    )
-  )
+  otlp: {
+    flag: Flag.String("otlp").pipe(
+      Flag.withMetavar("URL"),
+      Flag.withFallbackConfig(Config.String(variableOf("otlp"))),
+      Flag.optional,
+      Flag.withDescription(
+        `The OpenTelemetry collector that gets traces and metrics, such as http://localhost:4318 (${
+          variableOf("otlp")
+        })`
+      )
+    ),
+    config: Config.option(Config.String(variableOf("otlp")))
+  }
 }
+
+type Settings = typeof settings
+
+const parts = <Part extends keyof Setting<unknown>>(part: Part) =>
+  Object.fromEntries(Object.entries(settings).map(([name, setting]) => [name, setting[part]])) as unknown as {
+    readonly [Name in keyof Settings]: Settings[Name][Part]
+  }
+
+/** The options as flags. */
+export const serveFlags = parts("flag")
+
+/** The options as variables. */
+export const serveConfig = parts("config")

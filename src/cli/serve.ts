@@ -4,7 +4,7 @@ import { HttpServer, type HttpServerError } from "effect/http"
 import { errnoOf } from "../domain/CacheError.ts"
 import { type Origins, parseRoute, type Route } from "../domain/Origins.ts"
 import { ServerConfig } from "../http/ServerConfig.ts"
-import { layer, Server } from "../index.ts"
+import { Server, Spillway } from "../index.ts"
 import * as SampleOrigin from "../sample/SampleOrigin.ts"
 import { CacheConfig } from "../services/CacheConfig.ts"
 import { CacheHealth } from "../services/CacheHealth.ts"
@@ -105,7 +105,7 @@ export const serve = Command.make(
     const adminToken = yield* adminTokenFromEnvironment
     const running = Server.layerProxy.pipe(
       Layer.provideMerge(Server.layerNode({ host, port })),
-      Layer.provideMerge(layer),
+      Layer.provideMerge(Spillway.layer),
       Layer.provide(Layer.mergeAll(
         layerRequests,
         processMetrics,

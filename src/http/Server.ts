@@ -1,6 +1,7 @@
 import { NodeHttpServer } from "@effect/platform-node"
 import { Context, Effect, Layer, Metric, Option } from "effect"
 import { HttpMiddleware, HttpServer, type HttpServerError } from "effect/http"
+import { Registrations } from "../services/Registrations.ts"
 import { connections } from "./connections.ts"
 import { Events } from "./Events.ts"
 import { GuardedServer } from "./guardedServer.ts"
@@ -57,16 +58,19 @@ export const layerNode = (
   )
 
 /** Serves the proxy on the `HttpServer` in context. Its end begins with `/_spillway/ready` saying so. */
-export const layerProxy: Layer.Layer<never, never, Events | Proxy | HttpServer.HttpServer> = Layer.effectDiscard(
-  Effect.gen(function*() {
-    const { answerNow, drain, handler } = yield* Proxy
-    const events = yield* Events
-    const log = yield* RequestLog
-    const node = yield* Effect.serviceOption(NodeServer)
-    if (Option.isSome(node)) node.value.answerNow = answerNow
-    yield* HttpServer.serveEffect(yield* traced(log === undefined ? handler : listened(handler)))
-    yield* Effect.addFinalizer(() => drain)
-    // They go on for ever otherwise, and the end of the server waits for them.
-    yield* Effect.addFinalizer(() => events.end)
-  })
-).pipe(Layer.provide(Layer.succeed(HttpMiddleware.TracerDisabledWhen, () => true)))
+export const layerProxy: Layer.Layer<never, never, Events | Proxy | HttpServer.HttpServer | Registrations> = Layer
+  .effectDiscard(
+    Effect.gen(function*() {
+      const { answerNow, drain, handler } = yield* Proxy
+      const events = yield* Events
+      const log = yield* RequestLog
+      const { serveAt } = yield* Registrations
+      yield* HttpServer.addressFormattedWith((address) => Effect.sync(() => serveAt(address)))
+      const node = yield* Effect.serviceOption(NodeServer)
+      if (Option.isSome(node)) node.value.answerNow = answerNow
+      yield* HttpServer.serveEffect(yield* traced(log === undefined ? handler : listened(handler)))
+      yield* Effect.addFinalizer(() => drain)
+      // They go on for ever otherwise, and the end of the server waits for them.
+      yield* Effect.addFinalizer(() => events.end)
+    })
+  ).pipe(Layer.provide(Layer.succeed(HttpMiddleware.TracerDisabledWhen, () => true)))

@@ -1,5 +1,6 @@
 import { Cookies, Headers, type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { URL_PATH } from "../services/OriginResolver.ts"
+import { LOCAL_PATH } from "../services/Registrations.ts"
 
 /**
  * A browser takes whatever it gets by way of this server for a part of it. Where a viewer names a URL outright, that is the page
@@ -12,9 +13,9 @@ const ofTheViewer = ["authorization", "cookie"]
 /** Fields of a response that would hold for this server and all that it serves. */
 const ofTheSite = ["clear-site-data", "content-security-policy", "service-worker-allowed", "strict-transport-security"]
 
-/** Whether a request for `target` names the URL of what it is for. */
+/** Whether a request for `target` names the URL of what it is for, or has a token for one that the application has named. */
 export const isNamed = (target: string): boolean =>
-  target.startsWith(URL_PATH) && /^$|^\?/.test(target.slice(URL_PATH.length))
+  target.startsWith(LOCAL_PATH) || (target.startsWith(URL_PATH) && /^$|^\?/.test(target.slice(URL_PATH.length)))
 
 /** `request` without what it says of its viewer. */
 export const anonymous = (request: HttpServerRequest.HttpServerRequest): HttpServerRequest.HttpServerRequest =>

@@ -48,6 +48,7 @@ export class Activity extends Context.Service<Activity, {
   readonly begin: (stream: Begun) => Effect.Effect<Progress, never, Scope.Scope>
   /** Those that began first, at most `MAX_LISTED`. */
   readonly streams: () => ReadonlyArray<Running>
+  /** How many there are, listed or not. */
   readonly count: () => number
 }>()("spillway/services/Activity") {
   static readonly layer: Layer.Layer<Activity, never, Traffic> = Layer.effect(Activity, Effect.suspend(() => make))

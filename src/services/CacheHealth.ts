@@ -17,10 +17,13 @@ export type CacheState =
  * that nobody's request has to find out. Full or read-only disks may still be read, a failing one not.
  */
 export class CacheHealth extends Context.Service<CacheHealth, {
+  /** Whether the store is in use now, and since when and why it is not. */
   readonly state: () => CacheState
   /** Why nothing is written now, or `undefined` when the store is in use. */
   readonly unwritable: () => CacheError | undefined
+  /** Whether chunks may be read: not where the disk itself fails. */
   readonly readable: () => boolean
+  /** The state as it is, then each change of it. */
   readonly changes: Stream.Stream<CacheState>
   /** Opens the breaker. Logged when the cause is another one than before. */
   readonly report: (error: CacheError) => Effect.Effect<void>

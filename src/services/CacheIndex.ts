@@ -12,7 +12,9 @@ import { Line, type Member } from "./Line.ts"
  * the store in the background at the start, and for a single resource as soon as somebody asks for it.
  */
 export class CacheIndex extends Context.Service<CacheIndex, {
+  /** Whether a chunk is on disk, as far as is known without asking it. */
   readonly has: (key: ChunkKey) => boolean
+  /** Whether any chunk of a resource is. */
   readonly hasResource: (resource: string) => boolean
   /** Whether the disk need not be asked to know that nothing is kept of a resource. */
   readonly hasNothingOf: (resource: string) => boolean
@@ -22,6 +24,7 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly uses: (key: ChunkKey) => number
   /** Enters a chunk that was written just now. */
   readonly add: (key: ChunkKey, bytes: number) => void
+  /** Takes out a chunk that is no longer on disk; one that is not there is no error. */
   readonly remove: (key: ChunkKey) => void
   /** Says no more that a chunk is there, and counts it until it is removed: it goes before all others. */
   readonly condemn: (key: ChunkKey) => void
@@ -37,13 +40,17 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly oldest: () => ChunkKey | undefined
   /** Keeps the chunks of a representation, and those to come of the resource, from being evicted, until `unpin`. */
   readonly pin: (resource: string, representation: string) => void
+  /** Lets the chunks of a resource be evicted again. */
   readonly unpin: (resource: string) => void
+  /** Whether the chunks of a resource are kept from being evicted. */
   readonly isPinned: (resource: string) => boolean
   /** What pinned resources take of the disk, in bytes. */
   readonly pinnedBytes: () => number
   /** Forgets all chunks of a resource, and that it was pinned. */
   readonly forget: (resource: string) => void
+  /** Whether all that the store had at the start is entered. */
   readonly isLoaded: () => boolean
+  /** The resources of which anything is on disk, as far as is known. */
   readonly resources: () => ReadonlyArray<string>
   /** The chunks of a resource, in no order. */
   readonly chunksOf: (resource: string) => ReadonlyArray<Pick<StoredChunk, "bytes" | "key">>

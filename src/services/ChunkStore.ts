@@ -53,6 +53,7 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   readonly remove: (key: ChunkKey) => Effect.Effect<void, CacheError>
   /** The current representation of a resource, or none when it was never kept or cannot be understood. */
   readonly readManifest: (resource: string) => Effect.Effect<Option.Option<Representation>, CacheError>
+  /** Keeps what is known of a representation as that of its resource: the one before is replaced, whole or not at all. */
   readonly writeManifest: (representation: Representation) => Effect.Effect<void, CacheError>
   /** Drops all that is kept of a resource. */
   readonly removeResource: (resource: string) => Effect.Effect<void, CacheError>

@@ -36,6 +36,7 @@ export interface View {
  * there, and ends when its last viewer has left. A finished chunk is handed to `ChunkCache`, once.
  */
 export class Downloader extends Context.Service<Downloader, {
+  /** A viewer of `range`, until the scope closes: it joins the transfer that is about to deliver its next byte, or starts one. */
   readonly view: (
     representation: Representation,
     range: ByteRange,

@@ -42,6 +42,7 @@ export interface Question {
  * round trip that also starts the transfer of the bytes that are wanted. Requests for one resource at a time share it.
  */
 export class Lookup extends Context.Service<Lookup, {
+  /** What a resource is, from the cache while it is fresh, else from the origin, whose answer begins the transfer of what is wanted. */
   readonly find: (question: Question) => Effect.Effect<Found, OriginError>
   /** The same without a transfer. */
   readonly head: (question: Question) => Effect.Effect<Found, OriginError>

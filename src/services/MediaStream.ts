@@ -77,6 +77,7 @@ export type Opened = Media | Exclude<Found, Current>
  * can be had. A failure of the cache is never the viewer's: the origin takes over at the very byte.
  */
 export class MediaStream extends Context.Service<MediaStream, {
+  /** The head and the bytes of the ranges. What may not be cached is told as such, for the caller to ask the origin itself. */
   readonly open: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
   /**
    * What `open` would return for a request with `fields`, where that can be told without waiting: the representation is fresh, the

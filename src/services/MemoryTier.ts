@@ -11,12 +11,15 @@ import { type Kept, Sieve } from "./Sieve.ts"
 export class MemoryTier extends Context.Service<MemoryTier, {
   /** The chunk, which counts as used by this, or `undefined`. */
   readonly get: (key: ChunkKey) => Uint8Array | undefined
+  /** Whether a chunk is there; does not count as a use. */
   readonly has: (key: ChunkKey) => boolean
+  /** Keeps a chunk, and lets others go for it; one larger than the tier is not kept. Nobody may write to `payload` any more. */
   readonly put: (key: ChunkKey, payload: Uint8Array) => void
   /** Whether so many bytes can be put without another chunk's going. */
   readonly hasRoom: (bytes: number) => boolean
   /** The chunk that goes next. */
   readonly next: () => ChunkKey | undefined
+  /** Lets a chunk go; one that is not there is no error. */
   readonly remove: (key: ChunkKey) => void
   /** Drops all chunks of a resource. */
   readonly removeResource: (resource: string) => void

@@ -46,6 +46,7 @@ export interface OriginResponse extends OriginHead {
  * retries nor remembers.
  */
 export class Origin extends Context.Service<Origin, {
+  /** One request and the head of its answer, redirects followed; the scope holds the connection. Fails when it takes longer than `OriginConfig` allows. */
   readonly request: (request: OriginRequest) => Effect.Effect<OriginResponse, OriginError, Scope.Scope>
 }>()("spillway/services/Origin") {
   /**

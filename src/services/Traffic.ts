@@ -26,13 +26,21 @@ export interface Totals {
  * piece of a body; reading takes a copy.
  */
 export class Traffic extends Context.Service<Traffic, {
+  /** A viewer was answered. */
   readonly request: (outcome: Outcome) => void
+  /** Bytes of a body left towards a viewer. */
   readonly bytes: (source: ByteSource, count: number) => void
+  /** A request was made to an origin. */
   readonly originRequest: () => void
+  /** Bytes of a body came from an origin. */
   readonly originBytes: (count: number) => void
+  /** A viewer joined the transfer of another. */
   readonly coalesced: () => void
+  /** A chunk was removed to make room. */
   readonly evicted: () => void
+  /** A finished chunk was not written. */
   readonly dropped: () => void
+  /** A copy of all counts. */
   readonly totals: () => Totals
 }>()("spillway/services/Traffic") {
   static readonly layer: Layer.Layer<Traffic> = Layer.sync(Traffic, () => make())

@@ -26,6 +26,7 @@ export type Fault = string
 export interface Rule {
   readonly operation: Operation
   readonly fault: Fault
+  /** Which paths it is about; every one without it. */
   readonly path?: (path: string) => boolean
   readonly after?: number
   readonly times?: number
@@ -33,6 +34,7 @@ export interface Rule {
 
 /** The plan of faults of a `FileSystem` that this module has made. */
 export class Faults extends Context.Service<Faults, {
+  /** Adds a rule; of several that apply, the first strikes. */
   readonly add: (rule: Rule) => Effect.Effect<void>
   /** Takes a rule back, and lets go what hangs by it. */
   readonly lift: (rule: Rule) => Effect.Effect<void>

@@ -8,6 +8,7 @@ export class MemoryDisk extends Context.Service<MemoryDisk, {
   capacity: number
   /** What others have written to the disk, in bytes. */
   foreign: number
+  /** Free and total bytes and nodes, as `DiskMonitor` wants them. */
   readonly usage: () => DiskUsage
   /** Files by path, as they are seen now. */
   readonly files: () => ReadonlyMap<string, Uint8Array>

@@ -10,14 +10,14 @@ import {
   type CacheOptions,
   ChunkStore,
   DiskMonitor,
-  layerNoDeps,
   Origin,
   OriginConfig,
   type OriginOptions,
   OriginResolver,
   Server,
   ServerConfig,
-  type ServerOptions
+  type ServerOptions,
+  Spillway
 } from "../../src/index.ts"
 import { makeTestOrigin, type TestOrigin } from "../support/TestOrigin.ts"
 
@@ -159,7 +159,7 @@ export const makeTestProxy = (
     )
     const services = yield* Server.layerProxy.pipe(
       Layer.provideMerge(server),
-      Layer.provideMerge(layerNoDeps),
+      Layer.provideMerge(Spillway.layerNoDeps),
       Layer.provideMerge(Layer.mergeAll(CacheLock.layerNone, store, layerDisk, Origin.layer)),
       Layer.provideMerge(resolver(origin)),
       Layer.provide(config),

@@ -8,7 +8,7 @@ import { join } from "node:path"
 import { crc32 } from "node:zlib"
 import type { Representation } from "../../src/domain/Representation.ts"
 import { identify } from "../../src/domain/Resource.ts"
-import { CacheConfig, ChunkStore, layer, OriginConfig, Server } from "../../src/index.ts"
+import { CacheConfig, ChunkStore, OriginConfig, Server, Spillway } from "../../src/index.ts"
 import { DiskGate } from "../../src/services/DiskGate.ts"
 import { story } from "../support/cacheStatus.ts"
 import { temporaryDirectory } from "../support/disks.ts"
@@ -248,7 +248,7 @@ const startOn = Effect.fnUntraced(function*(directory: string, origin: TestOrigi
   const routes = [{ match: { _tag: "All" as const }, url: new URL(origin.url) }]
   const services = yield* Server.layerProxy.pipe(
     Layer.provideMerge(Server.layerNode({ host: "127.0.0.1", port: 0 })),
-    Layer.provideMerge(layer),
+    Layer.provideMerge(Spillway.layer),
     Layer.provide(CacheConfig.layer({ directory, chunkSize: CHUNK_BYTES, minFree: 0, memory: 0 })),
     Layer.provide(OriginConfig.layer({ origins: { routes, urlHosts: [], allowPrivate: false } })),
     Layer.provide(NodeServices.layer),

@@ -7,10 +7,10 @@ import {
   ChunkStore,
   DiskGate,
   DiskMonitor,
-  layerNoDeps,
   OriginConfig,
   OriginResolver,
-  type Recorder
+  type Recorder,
+  Spillway as Facade
 } from "../../src/index.ts"
 import type { Origin } from "../../src/services/Origin.ts"
 import * as FaultyFileSystem from "../../src/testing/FaultyFileSystem.ts"
@@ -73,7 +73,7 @@ export const start = (
 ): Spillway => {
   const process = machine.startProcess(random, onError)
   const scope = Scope.makeUnsafe()
-  const layer = layerNoDeps.pipe(
+  const layer = Facade.layerNoDeps.pipe(
     Layer.provideMerge(ChunkStore.layer),
     Layer.provideMerge(FaultyFileSystem.layer),
     Layer.provideMerge(CacheLock.layerNone),

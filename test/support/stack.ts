@@ -3,7 +3,7 @@ import { Context, Effect, FileSystem, Layer, Ref, Stream } from "effect"
 import type { ByteRange, RangeSpec } from "../../src/domain/ByteRange.ts"
 import type { DiskUsage } from "../../src/domain/DiskStatus.ts"
 import { make as makeResource } from "../../src/domain/Resource.ts"
-import { layerNoDeps } from "../../src/index.ts"
+import { Spillway } from "../../src/index.ts"
 import { CacheConfig, type CacheOptions, defaults } from "../../src/services/CacheConfig.ts"
 import { CacheLock } from "../../src/services/CacheLock.ts"
 import { ChunkStore } from "../../src/services/ChunkStore.ts"
@@ -71,7 +71,7 @@ const config = (store: keyof typeof stores, options: Partial<CacheOptions>) =>
 
 /** Everything, over an origin in memory and a disk of a test's choice; no memory tier unless `options` has one. */
 export const stack = (store: keyof typeof stores, options: Partial<CacheOptions> = {}) =>
-  layerNoDeps.pipe(
+  Spillway.layerNoDeps.pipe(
     Layer.provideMerge(stores[store]),
     Layer.provideMerge(CacheLock.layerNone),
     Layer.provide(Layer.merge(DiskGate.layer, Edges)),
@@ -82,7 +82,7 @@ export const stack = (store: keyof typeof stores, options: Partial<CacheOptions>
 
 /** The same over a disk and an origin that outlive it, to see what a restart finds. */
 export const restartable = (options: Partial<CacheOptions> = {}) =>
-  layerNoDeps.pipe(
+  Spillway.layerNoDeps.pipe(
     Layer.provideMerge(ChunkStore.layer),
     Layer.provideMerge(CacheLock.layerNone),
     Layer.provide(Layer.merge(DiskGate.layer, Edges)),

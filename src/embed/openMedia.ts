@@ -1,0 +1,168 @@
+import { Effect, type Scope, Stream } from "effect"
+import { formatRange, parseContentRange, type RangeSpec, resolve } from "../domain/ByteRange.ts"
+import * as CacheStatus from "../domain/CacheStatus.ts"
+import { endToEnd, type HeaderFields } from "../domain/Headers.ts"
+import { MediaRefused, NotInCache, type OpenError, RangeNotSatisfiable } from "../domain/OpenError.ts"
+import { loggable, type OriginError, OriginUnexpected } from "../domain/OriginError.ts"
+import type { Resource } from "../domain/Resource.ts"
+import { askOrigin, type Source } from "../services/askOrigin.ts"
+import { MediaStream } from "../services/MediaStream.ts"
+import { Origin, type OriginResponse } from "../services/Origin.ts"
+import { OriginResolver } from "../services/OriginResolver.ts"
+import { type FetchOptions, Registrations } from "../services/Registrations.ts"
+
+/** What of it is wanted, and how it is fetched. */
+export interface OpenOptions extends FetchOptions {
+  /** Byte offsets, `end` exclusive; to the end without `end`, everything without a range. What lies outside is left out. */
+  readonly range?: { readonly start: number; readonly end?: number }
+}
+
+/** An opened stream, and what is known of it. */
+export interface OpenedMedia {
+  /** The bytes that `stream` has: `start` inclusive, `end` exclusive; `end` is missing where the origin does not say. */
+  readonly range: { readonly start: number; readonly end: number | undefined }
+  /** Of the whole file, in bytes, where the origin says. */
+  readonly size: number | undefined
+  /** The origin's fields, names in lower case, without `content-length`, `content-range` and those of the connection. */
+  readonly headers: HeaderFields
+  /** What the cache did, as a `Cache-Status` field (RFC 9211). */
+  readonly cacheStatus: string
+  /** The bytes, to be taken once, in pieces of any length. They belong to the cache: write to a copy. */
+  readonly stream: Stream.Stream<Uint8Array, OriginError>
+}
+
+const specOf = ({ end, start }: { readonly start: number; readonly end?: number }): RangeSpec => ({
+  _tag: "From",
+  start,
+  last: end === undefined ? undefined : end - 1
+})
+
+const isRange = ({ end, start }: { readonly start: number; readonly end?: number }): boolean =>
+  Number.isSafeInteger(start) && start >= 0 && (end === undefined || (Number.isSafeInteger(end) && end > start))
+
+/** The part of a body from `skip` on, `length` bytes of it or all: for an origin that sends more than it was asked for. */
+const cut = (
+  body: Stream.Stream<Uint8Array, OriginError>,
+  skip: number,
+  length: number
+): Stream.Stream<Uint8Array, OriginError> =>
+  Stream.suspend(() => {
+    let before = skip
+    let left = length
+    return body.pipe(
+      Stream.map((bytes) => {
+        const start = Math.min(before, bytes.length)
+        const piece = bytes.subarray(start, Math.min(bytes.length, start + left))
+        before -= start
+        left -= piece.length
+        return piece
+      }),
+      Stream.filter((piece) => piece.length > 0),
+      Stream.takeUntil(() => left === 0)
+    )
+  })
+
+const described = new Set(["content-length", "content-range", "set-cookie"])
+
+/** `open` of `Spillway`. */
+export const make = Effect.gen(function*() {
+  const media = yield* MediaStream
+  const origin = yield* Origin
+  const registrations = yield* Registrations
+  const resolver = yield* OriginResolver
+
+  const find = (what: string, options: FetchOptions) => {
+    if (!what.startsWith("/")) {
+      return Effect.map(registrations.name(what, options), ({ location, resource }) => ({
+        resource,
+        source: { fields: {}, locate: () => Effect.succeed(location) }
+      }))
+    }
+    const wanted = { target: what, headers: {} }
+    const resource = resolver.identify(wanted)
+    if ("status" in resource) return Effect.fail(new MediaRefused({ url: loggable(what), reason: resource.reason }))
+    const source: Source = { fields: {}, locate: (refusal) => resolver.locate(wanted, resource, refusal) }
+    return Effect.succeed({ resource, source })
+  }
+
+  /** An answer of the origin's that is not for the cache. */
+  const uncached = (
+    resource: Resource,
+    { body, headers, status }: OriginResponse,
+    spec: RangeSpec | undefined,
+    reason: string
+  ): Effect.Effect<OpenedMedia, OriginUnexpected | RangeNotSatisfiable> => {
+    const url = loggable(resource.url)
+    const unexpected = (detail: string) => Effect.fail(new OriginUnexpected({ url, status, detail }))
+    const opened = (range: OpenedMedia["range"], size: number | undefined, stream: OpenedMedia["stream"]) =>
+      Effect.succeed({
+        range,
+        size,
+        headers: endToEnd(headers, described),
+        cacheStatus: CacheStatus.append(headers["cache-status"], { fwd: "bypass", detail: reason }),
+        stream
+      })
+    if (status === 206) {
+      const carried = parseContentRange(headers["content-range"])
+      const isAsked = carried !== undefined && spec?._tag === "From" && carried.range.start === spec.start
+      return isAsked ? opened(carried.range, carried.size, body) : unexpected("another range")
+    }
+    if (status === 416) return Effect.fail(new RangeNotSatisfiable({ url }))
+    if (status !== 200) return unexpected("not a file")
+    const size = headers["content-length"] === undefined ? undefined : Number(headers["content-length"])
+    if (spec?._tag !== "From") return opened({ start: 0, end: size }, size, body)
+    // The origin has sent everything, though a part was asked for.
+    const range = size === undefined
+      ? { start: spec.start, end: spec.last === undefined ? undefined : spec.last + 1 }
+      : resolve(spec, size)
+    if (range === undefined) return Effect.fail(new RangeNotSatisfiable({ url, size }))
+    return opened(range, size, cut(body, range.start, (range.end ?? Number.POSITIVE_INFINITY) - range.start))
+  }
+
+  const attempt = Effect.fnUntraced(function*(resource: Resource, source: Source, spec: RangeSpec | undefined) {
+    const opened = yield* media.open({ resource, source, ranges: spec && [spec] })
+    const url = loggable(resource.url)
+    switch (opened._tag) {
+      case "Media": {
+        const { representation } = opened.entry
+        const [part] = opened.parts
+        if (part === undefined) return yield* new RangeNotSatisfiable({ url, size: representation.size })
+        const stream = part.bytes instanceof Uint8Array ? Stream.succeed(part.bytes) : yield* part.bytes
+        return {
+          range: part.range,
+          size: representation.size,
+          headers: endToEnd(representation.headers, described),
+          cacheStatus: CacheStatus.append(representation.headers["cache-status"], opened.status),
+          stream
+        }
+      }
+      case "NotCached":
+        return yield* new NotInCache({ url })
+      case "Final":
+        if (opened.answer.status === 416) return yield* new RangeNotSatisfiable({ url })
+        return yield* new OriginUnexpected({ url, status: opened.answer.status, detail: "not a file" })
+      case "NotStorable": {
+        const spare = opened.answer === undefined ? undefined : yield* opened.answer.take
+        const headers: Record<string, string> = spec?._tag === "From"
+          ? { range: formatRange(spec.start, spec.last === undefined ? undefined : spec.last + 1) }
+          : {}
+        const answer = spare ?? (yield* askOrigin(origin, source, { method: "GET", headers }))
+        return yield* uncached(resource, answer, spec, opened.reason)
+      }
+    }
+  })
+
+  return Effect.fnUntraced(function*(what: string, options: OpenOptions = {}) {
+    const { range } = options
+    if (range !== undefined && !isRange(range)) {
+      return yield* new MediaRefused({ url: loggable(what), reason: "a range is of whole numbers, and not empty" })
+    }
+    const { resource, source } = yield* find(what, options)
+    const open = attempt(resource, source, range && specOf(range))
+    // Found out before the first byte: the second time, it is the new file that is opened.
+    return yield* Effect.catchTag(open, "RepresentationChanged", () => open)
+  }) satisfies (
+    what: string,
+    options?: OpenOptions
+  ) => Effect.Effect<OpenedMedia, OpenError, Scope.Scope>
+})

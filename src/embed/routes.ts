@@ -1,0 +1,20 @@
+import { Effect, type Layer } from "effect"
+import { HttpRouter, HttpServer } from "effect/http"
+import { Proxy } from "../http/Proxy.ts"
+import { Registrations } from "../services/Registrations.ts"
+
+/** `routes` of `Spillway`. */
+export const routes = (
+  prefix: HttpRouter.PathInput
+): Layer.Layer<never, never, HttpRouter.HttpRouter | HttpServer.HttpServer | Proxy | Registrations> =>
+  HttpRouter.use((router) =>
+    Effect.gen(function*() {
+      const { handler } = yield* Proxy
+      const { serveAt } = yield* Registrations
+      yield* HttpServer.addressFormattedWith((address) =>
+        Effect.sync(() => serveAt(address + prefix.replace(/\/+$/, "")))
+      )
+      // The handler sees the target without the prefix.
+      yield* router.prefixed(prefix).add("*", "/*", handler)
+    })
+  )

@@ -1,0 +1,83 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { execFileSync } from "node:child_process"
+import * as Fs from "node:fs"
+import { dirname, join } from "node:path"
+import { runProgram } from "./support/Program.ts"
+import { root } from "./support/Project.ts"
+
+const read = (path: string): string => Fs.readFileSync(join(root, path), "utf8")
+
+/** All pages of this repository, as git has them. */
+const pages = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard", "*.md"], { cwd: root })
+  .toString().trim().split("\n").filter((path) => Fs.existsSync(join(root, path)))
+
+const { scripts } = JSON.parse(read("package.json")) as { readonly scripts: Record<string, string> }
+
+const all = (
+  pattern: RegExp,
+  text: string
+): ReadonlyArray<string> => [...new Set([...text.matchAll(pattern)].map((match) => match[1]!))]
+
+/** The name by which a heading is linked to, as GitHub makes it. */
+const anchor = (heading: string): string =>
+  heading.toLowerCase().replace(/\[([^\]]*)\]\([^)]*\)/g, "$1").replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
+
+const help = (...command: ReadonlyArray<string>) =>
+  Effect.map(runProgram([...command, "--help"]), ({ stdout }) => stdout)
+
+describe("the documentation", () => {
+  it.each(pages)("%s names commands and files that exist", (page) => {
+    const text = read(page)
+    for (const name of all(/\bnpm (?:run (?:-s )?)([a-z][\w-]*)/g, text)) {
+      assert.property(scripts, name, `npm run ${name}`)
+    }
+    const prose = text.replace(/^```[^]*?^```/gm, "").replace(/`[^`\n]*`/g, "")
+    for (const link of all(/\]\(([^)\s]+)\)/g, prose)) {
+      if (/^[a-z]+:/.test(link)) continue
+      const [path, fragment] = link.split("#") as [string, string | undefined]
+      const at = path === "" ? page : join(dirname(page), path)
+      assert.isTrue(Fs.existsSync(join(root, at)), link)
+      if (fragment === undefined) continue
+      assert.include(all(/^#+ (.*)$/gm, read(at)).map(anchor), fragment, link)
+    }
+    for (const path of all(/`((?:test|src|bench|scripts|examples|docs)\/[\w./-]+\.\w+)`/g, text)) {
+      assert.isTrue(Fs.existsSync(join(root, path)), path)
+    }
+  })
+
+  it.live("names the commands of the program, and no others", () =>
+    Effect.gen(function*() {
+      const commands = all(/^ {2}([a-z]+) {2,}/gm, (yield* help()).split("SUBCOMMANDS")[1]!)
+      assert.include(commands, "serve")
+      for (const page of pages.filter((page) => page !== "CHANGELOG.md")) {
+        const named = all(/(?:^ {4}|`)(?:npm run -s spillway -- |npx spillway |spillway )([a-z]+)\b/gm, read(page))
+        for (const name of named) assert.include(commands, name, page)
+      }
+    }), 30_000)
+
+  it.live("has each flag of serve in README, with its variable and default", () =>
+    Effect.gen(function*() {
+      const [, own] = /\nFLAGS\n(.*?)\n\n/s.exec(yield* help("serve"))!
+      const rows = read("README.md").split("\n").filter((line) => /^\| `--[^|]*\| `SPILLWAY_/.test(line))
+      const flags = all(/^ +(--[a-z-]+)/gm, own!)
+      assert.isAbove(flags.length, 10)
+      // `--log-level` is of all commands.
+      assert.sameMembers(
+        rows.map((row) => /`(--[a-z-]+)`/.exec(row)![1]!).filter((flag) => flag !== "--log-level"),
+        [...flags]
+      )
+      for (const row of rows) {
+        const [, flag, variable, fallback] = row.split("|").map((cell) => cell.trim().replaceAll("`", ""))
+        assert.strictEqual(variable, `SPILLWAY_${flag!.slice(2).toUpperCase().replaceAll("-", "_")}`)
+        if (flag === "--log-level") continue
+        const line = own!.split("\n").find((line) => line.trim().startsWith(`${flag} `))!
+        assert.include(line, variable!)
+        if (fallback !== "") assert.include(line, `${variable}, ${fallback})`)
+      }
+    }), 30_000)
+
+  it("shows the example in README as it is", () => {
+    assert.include(read("README.md"), `\`\`\`ts\n${read("examples/server.ts")}\`\`\`\n`)
+  })
+})

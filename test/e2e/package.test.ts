@@ -1,0 +1,113 @@
+import { assert, layer } from "@effect/vitest"
+import { Context, Effect, Layer } from "effect"
+import { spawn } from "node:child_process"
+import * as Fs from "node:fs"
+import { join } from "node:path"
+import { run } from "../support/command.ts"
+import { temporaryDirectory } from "../support/disks.ts"
+import { eventually, eventuallyHit, view } from "../support/Program.ts"
+import { makeProject, root } from "../support/Project.ts"
+import { sha256 } from "../support/TestOrigin.ts"
+
+/** An empty project with the package in it. */
+class Project extends Context.Service<Project, string>()("spillway/test/e2e/package.test/Project") {
+  static readonly layer = Layer.effect(Project, makeProject)
+}
+
+const program = `
+import { NodeServices } from "@effect/platform-node"
+import { Effect, Layer, Stream } from "effect"
+import { CacheConfig, OriginConfig, type OriginError, Spillway } from "spillway"
+import { MemoryOrigin, TestSpillway } from "spillway/testing"
+
+const kept = Effect.gen(function*() {
+  const { files } = yield* MemoryOrigin.MemoryOrigin
+  files.set("https://media.example.org/a", { bytes: new TextEncoder().encode("spillway"), etag: '"1"' })
+  const { open } = yield* Spillway
+  const { size, stream } = yield* open("https://media.example.org/a", { range: { start: 5 } })
+  const typed: Stream.Stream<Uint8Array, OriginError> = stream
+  return [size, new TextDecoder().decode(yield* Stream.mkUint8Array(typed))] as const
+}).pipe(Effect.scoped, Effect.provide(TestSpillway.layer()))
+
+// @ts-expect-error There is no such option.
+void Effect.flatMap(Spillway, ({ open }) => open("/a", { rnage: { start: 5 } }))
+
+export const whole: Layer.Layer<Spillway, never, never> = Spillway.layer.pipe(
+  Layer.provide(CacheConfig.layer({ directory: "cache" })),
+  Layer.provide(OriginConfig.layer()),
+  Layer.provide(NodeServices.layer)
+)
+
+Effect.runPromise(kept).then((told) => console.log(JSON.stringify(told)))
+`
+
+/** Effect's own declarations are not checked without the DOM's, which they name. */
+const options = (resolution: "nodenext" | "bundler") => ({
+  compilerOptions: {
+    target: "ES2024",
+    lib: ["ES2024", "DOM", "DOM.Iterable"],
+    module: resolution === "nodenext" ? "nodenext" : "esnext",
+    moduleResolution: resolution,
+    types: ["node"],
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    skipLibCheck: false,
+    rootDir: ".",
+    outDir: resolution
+  },
+  files: ["program.ts"]
+})
+
+layer(Project.layer, { timeout: 180_000, excludeTestServices: true })(
+  "the packed tarball in an empty project",
+  (it) => {
+    for (const resolution of ["nodenext", "bundler"] as const) {
+      it.effect(`has types under moduleResolution ${resolution}, and runs`, () =>
+        Effect.gen(function*() {
+          const project = yield* Project
+          Fs.writeFileSync(join(project, "program.ts"), program)
+          Fs.writeFileSync(join(project, `tsconfig.${resolution}.json`), JSON.stringify(options(resolution)))
+          const tsc = join(root, "node_modules/typescript/bin/tsc")
+          const compiled = yield* run(process.execPath, [tsc, "-p", join(project, `tsconfig.${resolution}.json`)])
+          assert.strictEqual(compiled.stdout + compiled.stderr, "")
+          assert.strictEqual(compiled.code, 0)
+          const ran = yield* run(process.execPath, [join(project, resolution, "program.js")])
+          assert.strictEqual(ran.stdout, "[8,\"way\"]\n", ran.stderr)
+        }), 120_000)
+    }
+
+    it.effect("has nothing in it that its users do not need", () =>
+      Effect.gen(function*() {
+        const project = yield* Project
+        const files = Fs.readdirSync(join(project, "node_modules/spillway")).toSorted()
+        assert.includeMembers(files, ["LICENSE", "README.md", "assets", "dist", "package.json"])
+        for (const name of ["src", "test", "bench", "node_modules", "examples"]) assert.notInclude(files, name)
+      }))
+
+    it.effect("has a program that plays the sample", () =>
+      Effect.gen(function*() {
+        const project = yield* Project
+        const env = { SPILLWAY_PORT: "0", SPILLWAY_CACHE_DIR: yield* temporaryDirectory }
+        let printed = ""
+        const child = yield* Effect.acquireRelease(
+          Effect.sync(() =>
+            spawn(join(project, "node_modules/.bin/spillway"), ["serve"], { env: { ...process.env, ...env } })
+          ),
+          (child) =>
+            Effect.callback<void>((resume) => {
+              child.once("close", () => resume(Effect.void))
+              child.kill("SIGKILL")
+            })
+        )
+        for (const stream of [child.stdout, child.stderr]) {
+          stream.on("data", (data: Buffer) => printed += data.toString())
+        }
+        const listening = /listening on (http:[^\s,]+)/
+        yield* eventually("the program to listen", Effect.sync(() => listening.test(printed)))
+        const url = listening.exec(printed)![1]!
+        const sample = Fs.readFileSync(join(root, "assets/sample.mp4"))
+        assert.strictEqual((yield* view(`${url}/sample.mp4`)).sha256, sha256(sample))
+        yield* eventuallyHit(`${url}/sample.mp4`)
+      }), 60_000)
+  }
+)
