@@ -65,6 +65,7 @@ export { type Origins, parseRoute, type Route } from "./domain/Origins.ts"
 export * as Resource from "./domain/Resource.ts"
 export type { Refused } from "./domain/target.ts"
 export type { OpenedMedia, OpenOptions } from "./embed/openMedia.ts"
+export { type Exchange, RequestLog } from "./http/RequestLog.ts"
 /** Servers for Spillway alone: `layerProxy` serves it on the `HttpServer` in context, `layerNode` is one that strangers may talk to. */
 export { Server }
 export { ServerConfig, type ServerOptions } from "./http/ServerConfig.ts"

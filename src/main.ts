@@ -3,14 +3,19 @@ import "./cli/threadPool.ts"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Cause, Config, Console, Effect, Exit, Layer, Logger, LogLevel, References } from "effect"
 import { CliError, CliOutput, Command } from "effect/cli"
+import { doctor } from "./cli/doctor.ts"
+import { ls, mapCommand, status, why } from "./cli/inspect.ts"
+import { pin, purge, unpin } from "./cli/keep.ts"
 import { layer as logging } from "./cli/logging.ts"
-import { serve, StartupError } from "./cli/serve.ts"
+import { serve } from "./cli/serve.ts"
+import { StartupError } from "./cli/StartupError.ts"
 import { verify } from "./cli/verify.ts"
+import { warm } from "./cli/warm.ts"
 import { version } from "./version.ts"
 
 const spillway = Command.make("spillway").pipe(
   Command.withDescription("A caching streaming proxy whose viewers never notice that the cache has failed"),
-  Command.withSubcommands([serve, verify])
+  Command.withSubcommands([serve, status, ls, mapCommand, why, warm, pin, unpin, purge, verify, doctor])
 )
 
 const say = (message: string) => Console.error(`spillway: ${message}`)

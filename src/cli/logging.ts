@@ -25,13 +25,28 @@ export const layer: Layer.Layer<LogWriter> = Logger.layer([
     : Effect.map(LogWriter, ({ write }) => Logger.map(jsonLine, (line) => write(line, true)))
 ]).pipe(Layer.provideMerge(LogWriter.layer))
 
+/** The time as the log has it; written anew when it is another one. */
+const makeTimestamp = () => {
+  let at = 0
+  let text = ""
+  return (): string => {
+    const now = Date.now()
+    if (now !== at) {
+      at = now
+      text = new Date(now).toISOString()
+    }
+    return text
+  }
+}
+
 /** One line for each request, unless the level is above `info`. */
 export const layerRequests: Layer.Layer<never, never, LogWriter> = Layer.effect(
   RequestLog,
   Effect.gen(function*() {
     const { write } = yield* LogWriter
     if (LogLevel.isGreaterThan(yield* References.MinimumLogLevel, "Info")) return undefined
+    const timestamp = makeTimestamp()
     const format = isTerminal ? formatPretty : formatJson
-    return (exchange) => write(format(exchange, new Date().toISOString()))
+    return (exchange) => write(format(exchange, timestamp()))
   })
 )

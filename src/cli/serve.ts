@@ -1,4 +1,4 @@
-import { Config, Console, Effect, Layer, Option, Schema, Struct } from "effect"
+import { Config, Console, Effect, Layer, Option, Struct } from "effect"
 import { Argument, Command } from "effect/cli"
 import { HttpServer, type HttpServerError } from "effect/http"
 import { errnoOf } from "../domain/CacheError.ts"
@@ -13,10 +13,8 @@ import { OriginConfig } from "../services/OriginConfig.ts"
 import { serveFlags } from "./flags.ts"
 import { layerRequests } from "./logging.ts"
 import { layer as processMetrics } from "./processMetrics.ts"
+import { StartupError } from "./StartupError.ts"
 import { layer as telemetry } from "./telemetry.ts"
-
-/** What keeps the program from starting, in one line for the person who started it. */
-export class StartupError extends Schema.TaggedError<StartupError>()("StartupError", { message: Schema.String }) {}
 
 const parseOrigin = (text: string): Effect.Effect<Route, StartupError> => {
   const route = parseRoute(text)
@@ -120,7 +118,8 @@ export const serve = Command.make(
         }),
         ServerConfig.layer({
           ...Struct.pick(flags, ["headerTimeout", "idleTimeout", "maxConnections", "maxStreams"]),
-          adminToken
+          adminToken,
+          sampleVideo: sample === undefined ? undefined : SampleOrigin.VIDEO
         })
       ))
     )
@@ -148,7 +147,7 @@ export const serve = Command.make(
 ).pipe(
   Command.withDescription(
     "Run the caching proxy. What is in brackets is the variable, and the default. Whoever shows SPILLWAY_ADMIN_TOKEN, a variable only, " +
-      "sees /_spillway/health and /_spillway/metrics from elsewhere too"
+      "sees the dashboard at /_spillway/ from elsewhere too"
   ),
   Command.withExamples([
     { command: "spillway serve", description: "See it work, with a sample origin" },

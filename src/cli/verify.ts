@@ -6,7 +6,7 @@ import { ChunkStore } from "../services/ChunkStore.ts"
 import { DiskGate } from "../services/DiskGate.ts"
 import { serveFlags } from "./flags.ts"
 import * as Progress from "./progress.ts"
-import { StartupError } from "./serve.ts"
+import { StartupError } from "./StartupError.ts"
 
 const sizeOf = (bytes: number): string => ByteSize.format(ByteSize.bytes(bytes))
 

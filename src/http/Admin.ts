@@ -1,4 +1,4 @@
-import { Context, Effect, Layer, Option, type Scope } from "effect"
+import { Clock, Context, Effect, Layer, Option, type Scope } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
 import { CacheHealth } from "../services/CacheHealth.ts"
@@ -6,14 +6,16 @@ import { CacheIndex } from "../services/CacheIndex.ts"
 import { DiskMonitor } from "../services/DiskMonitor.ts"
 import { judge } from "./AdminGuard.ts"
 import { ControlApi } from "./api/ControlApi.ts"
+import * as Dashboard from "./Dashboard.ts"
+import * as Login from "./Login.ts"
 import { ServerConfig } from "./ServerConfig.ts"
 
 /** Paths below this are Spillway's own, and never the origin's. */
 export const PREFIX = "/_spillway/"
 
 /**
- * What the people who run a server may ask it: its health, its metrics, and the control API. Strangers are told no more
- * than that it is alive, and whether it takes requests.
+ * What the people who run a server may ask it: its health, its metrics, the control API, and a page to look at. Strangers are
+ * told no more than that it is alive, and whether it takes requests.
  */
 export class Admin extends Context.Service<Admin, {
   /** The answer to a request for a target that starts with `PREFIX`. */
@@ -34,7 +36,10 @@ const make = Effect.gen(function*() {
   const health = yield* CacheHealth
   const index = yield* CacheIndex
   const monitor = yield* DiskMonitor
-  const { adminToken } = yield* ServerConfig
+  const { adminToken, sampleVideo } = yield* ServerConfig
+  const clock = yield* Clock.Clock
+  const hasLogin = adminToken !== undefined && adminToken !== ""
+  const dashboard = Dashboard.make({ hasLogin, video: sampleVideo })
 
   /** Spillway is alive while it answers; a cache that failed is no reason to restart it. */
   const report = () => {
@@ -82,14 +87,14 @@ const make = Effect.gen(function*() {
       const page = request.url.split("?", 1)[0]!.slice(PREFIX.length)
       // Load balancers ask from elsewhere, and show no token.
       if (page === "ready") return Effect.sync(readiness)
-      const verdict = judge(adminToken, {
-        address: Option.getOrUndefined(request.peerAddress),
-        headers: request.headers
-      })
+      if (hasLogin && page === Login.PAGE) return Login.answer(adminToken, request)
+      const caller = { address: Option.getOrUndefined(request.peerAddress), headers: request.headers }
+      const verdict = judge(adminToken, caller, clock.currentTimeMillisUnsafe())
       if (verdict !== "Allowed") {
         // So do those who ask whether it is alive.
         if (page === "health") return Effect.succeed(HttpServerResponse.jsonUnsafe({ status: "ok" }, { headers }))
-        return Effect.succeed(verdict === "Unauthorized" ? unauthorized : forbidden)
+        if (verdict === "Forbidden") return Effect.succeed(forbidden)
+        return Effect.succeed(page === "" && Login.isBrowser(request) ? Login.form : unauthorized)
       }
       if (page.startsWith("api/")) return api.answer(request)
       switch (page) {
@@ -102,7 +107,10 @@ const make = Effect.gen(function*() {
               HttpServerResponse.text(text, { contentType: "text/plain; version=0.0.4; charset=utf-8", headers })
           )
         default:
-          return Effect.succeed(HttpServerResponse.text("No such page\n", { status: 404, headers }))
+          return Effect.sync(() =>
+            dashboard(page, request) ??
+              HttpServerResponse.text("No such page\n", { status: 404, headers })
+          )
       }
     }
   })

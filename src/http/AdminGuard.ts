@@ -1,5 +1,5 @@
-import { createHash, timingSafeEqual } from "node:crypto"
 import type { HeaderFields } from "../domain/Headers.ts"
+import { hasSession, isSame } from "./adminSession.ts"
 
 /** What is known of somebody who asks for one of Spillway's own pages. */
 export interface Caller {
@@ -10,9 +10,6 @@ export interface Caller {
 
 /** `Unauthorized`: the token is missing or wrong. `Forbidden`: there is no token, and the caller is not of this machine. */
 export type Verdict = "Allowed" | "Unauthorized" | "Forbidden"
-
-/** Of one length, whatever the token's: the comparison tells nothing by the time that it takes. */
-const digest = (text: string): Buffer => createHash("sha256").update(text).digest()
 
 /** RFC 6750 §2.1; the scheme's case does not matter (RFC 9110 §11.1). */
 const bearer = (authorization: string | undefined): string | undefined =>
@@ -32,21 +29,24 @@ const isLoopbackHost = (host: string | undefined): boolean => {
 /** Fields by which a proxy says that the request is somebody else's. */
 const ofProxies = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"]
 
-/** A page of another site can have a browser on this machine send a request, and browsers say so. */
-const isOfAnotherSite = (headers: HeaderFields): boolean => {
-  const { origin, "sec-fetch-site": site } = headers
+/** A page of another site can have a browser on this machine, or one that is logged in, send a request; browsers say so. */
+export const isOfAnotherSite = (headers: HeaderFields): boolean => {
+  const { host, origin, "sec-fetch-site": site } = headers
   if (site !== undefined && site !== "none" && site !== "same-origin") return true
-  return origin !== undefined && origin !== `http://${headers["host"]}`
+  // A server in front may speak TLS.
+  return origin !== undefined && origin !== `http://${host}` && origin !== `https://${host}`
 }
 
 /**
- * Whether a caller may see more than that Spillway is alive. Who shows the token may; where there is none, whoever is on
- * this machine, talks to it as such (a name that was made to resolve to it will not do), and asks for nobody else.
+ * Whether a caller may see more than that Spillway is alive. Who shows the token may, and a browser in a session that was begun
+ * with it, on behalf of Spillway's own pages; where there is no token, whoever is on this machine, talks to it as such (a name
+ * that was made to resolve to it will not do), and asks for nobody else. `now` is in milliseconds since 1970.
  */
-export const judge = (token: string | undefined, { address, headers }: Caller): Verdict => {
+export const judge = (token: string | undefined, { address, headers }: Caller, now: number): Verdict => {
   if (token !== undefined && token !== "") {
     const shown = bearer(headers["authorization"])
-    return shown !== undefined && timingSafeEqual(digest(shown), digest(token)) ? "Allowed" : "Unauthorized"
+    if (shown !== undefined && isSame(shown, token)) return "Allowed"
+    return hasSession(token, headers["cookie"], now) && !isOfAnotherSite(headers) ? "Allowed" : "Unauthorized"
   }
   const isLocal = isLoopbackAddress(address) && isLoopbackHost(headers["host"]) &&
     ofProxies.every((name) => headers[name] === undefined) && !isOfAnotherSite(headers)

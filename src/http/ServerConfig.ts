@@ -12,6 +12,8 @@ export interface ServerOptions {
   readonly headerTimeout: number
   /** What has to be shown to see Spillway's own pages; without it, they are shown to this machine alone. */
   readonly adminToken: string | undefined
+  /** The path of a video that the dashboard has a player for. */
+  readonly sampleVideo: string | undefined
 }
 
 /** What is used where nothing is said. */
@@ -20,7 +22,8 @@ export const defaults: ServerOptions = {
   maxStreams: 2048,
   idleTimeout: 300_000,
   headerTimeout: 30_000,
-  adminToken: undefined
+  adminToken: undefined,
+  sampleVideo: undefined
 }
 
 /** The options in force: the defaults where none are provided. */

@@ -12,6 +12,9 @@ import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange, reso
 /** The size of `large.bin`, in bytes. */
 export const LARGE_BYTES = 64 * 1024 ** 2
 
+/** Where the video is. */
+export const VIDEO = "/sample.mp4"
+
 const BLOCK_BYTES = 64 * 1024
 
 /** The bytes of `large.bin` in `range`: pseudo-random, the same ones every time. */
@@ -69,9 +72,10 @@ const page = `<!doctype html>
   video { width: 100%; background: #000 }
 </style>
 <h1>Spillway sample</h1>
-<video src="/sample.mp4" controls></video>
+<video src="${VIDEO}" controls></video>
 <p>This page, the video and <a href="/large.bin">large.bin</a> (64 MiB) come through Spillway. Reload or seek: what was
-fetched once is served from the cache, which the <code>Cache-Status</code> field of each response tells.</p>
+fetched once is served from the cache, which the <code>Cache-Status</code> field of each response tells. The
+<a href="/_spillway/">dashboard</a> shows what Spillway does meanwhile.</p>
 `
 
 /** Starts the sample origin on a free port of the loopback interface; it ends with the scope. */
@@ -86,12 +90,12 @@ export const start = Effect.gen(function*() {
       "/",
       HttpServerResponse.text(page, {
         contentType: "text/html; charset=utf-8",
-        headers: { "cache-control": "max-age=60", "etag": "\"sample-page-1\"" }
+        headers: { "cache-control": "max-age=60", "etag": "\"sample-page-2\"" }
       })
     ),
     HttpRouter.add(
       "GET",
-      "/sample.mp4",
+      VIDEO,
       respond({
         size: video.length,
         contentType: "video/mp4",
@@ -123,5 +127,6 @@ export const start = Effect.gen(function*() {
 /** What to try when Spillway listens at `address` with the sample origin behind it. */
 export const instructions = (address: string): string =>
   `  open   ${address}/            a page with a video that plays and seeks through the cache
+  watch  ${address}/_spillway/   what Spillway does meanwhile
   try    curl -s -o /dev/null -D - ${address}/large.bin
          twice: the first answer says "Cache-Status: spillway; fwd=uri-miss; stored", the second one "spillway; hit"`

@@ -54,13 +54,13 @@ export class Explainer extends Context.Service<Explainer, {
 /** How long the origin may take to answer. */
 const DEADLINE = "10 seconds"
 
-interface Told {
+export interface Told {
   readonly message: string
   readonly advice?: string
 }
 
 /** What each reason of the origin's means, and what can be done about it. */
-const notStorable: Record<NotStorable, Told> = {
+export const notStorable: Record<NotStorable, Told> = {
   STATUS: { message: "The origin does not answer with a file" },
   NO_STORE: {
     message: "The origin forbids caches to keep it (Cache-Control: no-store)",

@@ -10,8 +10,8 @@ import { freePort } from "../support/freePort.ts"
 import { eventually } from "../support/Program.ts"
 
 /**
- * The steps of the Dockerfile, in plain directories: what each stage copies is enough for what it runs. The packages are those that
- * are installed here, in the last stage without those that are for development only.
+ * The steps of the Dockerfile, in plain directories: what each stage copies is enough for what it runs. To build, the packages are
+ * those that are installed here; to run, there are none.
  */
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
@@ -38,7 +38,6 @@ const copy = (text: string, from: string, to: string): void => {
   const words = text.split(" ").filter((word) => !word.startsWith("--")).map((word) => word.replace(/^\/app\//, ""))
   const target = words.pop()!
   for (const word of words) {
-    if (word === "node_modules") continue
     const destination = target.endsWith("/") ? join(to, target, basename(word)) : join(to, target)
     Fs.mkdirSync(dirname(destination), { recursive: true })
     Fs.cpSync(join(from, word), destination, { recursive: true })
@@ -73,7 +72,7 @@ describe("the Dockerfile", () => {
         }
         Fs.symlinkSync(join(root, "node_modules"), join(build, "node_modules"))
         const commands = only(stages.build, "RUN").map(({ text }) => text)
-        assert.deepStrictEqual(commands, ["npm ci", "npm run build && npm prune --omit=dev"])
+        assert.deepStrictEqual(commands, ["npm ci --ignore-scripts", "npm run build"])
         const built = spawnSync("npm", ["run", "build"], { cwd: build, encoding: "utf8" })
         assert.strictEqual(built.status, 0, built.stdout + built.stderr)
 
@@ -83,16 +82,6 @@ describe("the Dockerfile", () => {
           if (!isBuilt) assert.isEmpty(inContext(text))
           copy(text, isBuilt ? build : root, app)
         }
-        const listed = spawnSync("npm", ["ls", "--omit=dev", "--all", "--parseable"], { cwd: root, encoding: "utf8" })
-        const packages = listed.stdout.split("\n").filter((path) => path.includes("node_modules/"))
-        assert.isAbove(packages.length, 2)
-        for (const path of packages) {
-          const link = join(app, "node_modules", path.split("node_modules/").slice(1).join("node_modules/"))
-          if (Fs.existsSync(link)) continue
-          Fs.mkdirSync(dirname(link), { recursive: true })
-          Fs.cpSync(path, link, { recursive: true })
-        }
-
         // As it is started: ENV, ENTRYPOINT and CMD, but for the port and the directory of the cache.
         const cache = yield* temporaryDirectory
         const port = String(yield* freePort)
@@ -101,8 +90,9 @@ describe("the Dockerfile", () => {
         ) as Record<string, string>
         assert.strictEqual(told["SPILLWAY_CACHE_DIR"], "/var/cache/spillway")
         const env = { ...told, PATH: process.env["PATH"]!, SPILLWAY_PORT: port, SPILLWAY_CACHE_DIR: cache }
+        const { bin: { spillway: program } } = JSON.parse(Fs.readFileSync(join(root, "package.json"), "utf8"))
         const command = ["ENTRYPOINT", "CMD"].flatMap((name) => JSON.parse(only(stages.last, name)[0]!.text))
-        assert.deepStrictEqual(command, ["node", "dist/main.js", "serve"])
+        assert.deepStrictEqual(command, ["node", program, "serve"])
         const check = JSON.parse(/CMD (.*)$/.exec(only(stages.last, "HEALTHCHECK")[0]!.text)![1]!) as Array<string>
         const isHealthy = Effect.map(
           run("env", [...Object.entries(env).map(([name, value]) => `${name}=${value}`), ...check]),
@@ -115,7 +105,7 @@ describe("the Dockerfile", () => {
         )
         yield* eventually("health", isHealthy)
         const written = Fs.readdirSync(app)
-        assert.sameMembers(written, ["package.json", "node_modules", "dist", "assets"])
+        assert.sameMembers(written, ["package.json", "dist", "assets"])
       }),
     120_000
   )

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { type Caller, judge, type Verdict } from "../../src/http/AdminGuard.ts"
+import { beginSession, SESSION_COOKIE, SESSION_SECONDS } from "../../src/http/adminSession.ts"
 import { ServerConfig, type ServerOptions } from "../../src/index.ts"
 import { type Answer, makeTestProxy, type TestProxy } from "./TestProxy.ts"
 
@@ -13,7 +14,7 @@ const withHeaders = (headers: Caller["headers"]): Caller => ({ ...local, headers
 const withHost = (host: string): Caller => withHeaders({ host })
 
 const assertVerdict = (token: string | undefined, caller: Caller, expected: Verdict) =>
-  assert.strictEqual(judge(token, caller), expected, JSON.stringify(caller))
+  assert.strictEqual(judge(token, caller, 0), expected, JSON.stringify(caller))
 
 describe("without a token, the guard", () => {
   it("lets this machine in", () => {
@@ -135,6 +136,39 @@ describe("with a token, the guard", () => {
   })
 })
 
+describe("in a session, the guard", () => {
+  const BEGUN = 1_700_000_000_000
+
+  const sessionOf = (token: string, headers: Caller["headers"] = {}): Caller => ({
+    address: "203.0.113.9",
+    headers: { host: "media.example.org", cookie: `${SESSION_COOKIE}=${beginSession(token, BEGUN)}`, ...headers }
+  })
+
+  it("lets a browser in until it ends", () => {
+    const caller = sessionOf(TOKEN)
+    assert.strictEqual(judge(TOKEN, caller, BEGUN), "Allowed")
+    assert.strictEqual(judge(TOKEN, caller, BEGUN + SESSION_SECONDS * 1000 - 1), "Allowed")
+    assert.strictEqual(judge(TOKEN, caller, BEGUN + SESSION_SECONDS * 1000), "Unauthorized")
+  })
+
+  it("lets nobody in with another token's", () => {
+    assert.strictEqual(judge(TOKEN, sessionOf(`${TOKEN}x`), BEGUN), "Unauthorized")
+    // Without a token, nobody from elsewhere is let in.
+    assert.strictEqual(judge(undefined, sessionOf(""), BEGUN), "Forbidden")
+    assert.strictEqual(judge("", sessionOf(""), BEGUN), "Forbidden")
+  })
+
+  it("lets no page of another site in", () => {
+    for (const origin of ["http://media.example.org", "https://media.example.org"]) {
+      assert.strictEqual(judge(TOKEN, sessionOf(TOKEN, { origin }), BEGUN), "Allowed")
+    }
+    for (const origin of ["null", "https://evil.example", "https://media.example.org:8443"]) {
+      assert.strictEqual(judge(TOKEN, sessionOf(TOKEN, { origin }), BEGUN), "Unauthorized", origin)
+    }
+    assert.strictEqual(judge(TOKEN, sessionOf(TOKEN, { "sec-fetch-site": "same-site" }), BEGUN), "Unauthorized")
+  })
+})
+
 describe("Spillway's own pages", () => {
   const start = (options: Partial<ServerOptions> = {}) => Effect.provide(makeTestProxy(), ServerConfig.layer(options))
 
@@ -147,7 +181,7 @@ describe("Spillway's own pages", () => {
     return JSON.parse(answer.body.toString())
   }
 
-  const others = ["metrics", "", "purge", "health/", "Health"]
+  const others = ["metrics", "", "assets/main.js", "assets/uPlot.esm.js", "purge", "health/", "Health"]
 
   it.effect("are shown to this machine", () =>
     Effect.gen(function*() {

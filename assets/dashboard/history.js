@@ -1,0 +1,85 @@
+/**
+ * What has been sent in the last minutes, from totals that only grow.
+ *
+ * @import { Totals } from "../../src/http/api/model.ts"
+ */
+
+/** How much is remembered, in seconds: one sample each. */
+export const SECONDS = 600
+
+/** Samples that are further apart than this have a gap between them, in seconds. */
+const GAP_SECONDS = 5
+
+/**
+ * Bytes per second in the time before `at`, in seconds since 1970; `undefined` where nothing is known of them.
+ *
+ * @typedef {{ readonly at: number, readonly cached: number | null, readonly origin: number | null, readonly passthrough: number | null }} Sample
+ */
+
+/** @typedef {{ readonly cached: number, readonly origin: number, readonly passthrough: number }} Sums */
+
+/** @param {Totals["bytes"]} bytes */
+const sumsOf = ({ disk, memory, origin, passthrough }) => ({ cached: memory + disk, origin, passthrough })
+
+/** @param {Sums} sums */
+const totalOf = ({ cached, origin, passthrough }) => cached + origin + passthrough
+
+export const makeHistory = () => {
+  /** @type {Array<Sample>} */
+  const samples = []
+  /** @type {{ readonly at: number, readonly sums: Sums, readonly startedAt: string } | undefined} */
+  let last
+  /** @type {Array<{ readonly at: number, readonly sums: Sums }>} */
+  const deltas = []
+
+  /**
+   * @param {number} now in seconds since 1970, by the server's clock: events may come late, several at once
+   * @param {Totals} totals
+   * @param {string} startedAt when the server began to count
+   */
+  const add = (now, totals, startedAt) => {
+    const sums = sumsOf(totals.bytes)
+    const before = last
+    last = { at: now, sums, startedAt }
+    if (before === undefined) return
+    const seconds = now - before.at
+    const isAnother = before.startedAt !== startedAt || totalOf(sums) < totalOf(before.sums)
+    if (isAnother && seconds < 0) samples.length = deltas.length = 0
+    if (isAnother || seconds > GAP_SECONDS) {
+      samples.push({ at: before.at, cached: null, origin: null, passthrough: null })
+    }
+    if (!isAnother && seconds > 0) {
+      /** @type {(key: keyof Sums) => number} */
+      const grown = (key) => Math.max(0, sums[key] - before.sums[key])
+      const delta = { cached: grown("cached"), origin: grown("origin"), passthrough: grown("passthrough") }
+      deltas.push({ at: now, sums: delta })
+      samples.push({
+        at: now,
+        cached: delta.cached / seconds,
+        origin: delta.origin / seconds,
+        passthrough: delta.passthrough / seconds
+      })
+    }
+    while (samples.length > 0 && samples[0].at < now - SECONDS) samples.shift()
+    while (deltas.length > 0 && deltas[0].at < now - SECONDS) deltas.shift()
+  }
+
+  /** @type {() => Sums} */
+  const sums = () =>
+    deltas.reduce(
+      ({ cached, origin, passthrough }, { sums }) => ({
+        cached: cached + sums.cached,
+        origin: origin + sums.origin,
+        passthrough: passthrough + sums.passthrough
+      }),
+      { cached: 0, origin: 0, passthrough: 0 }
+    )
+
+  return {
+    add,
+    /** The oldest first, at most `SECONDS` of them and a few gaps. */
+    samples: () => /** @type {ReadonlyArray<Sample>} */ (samples),
+    /** How many bytes that was in all. */
+    sums
+  }
+}

@@ -1,0 +1,80 @@
+import { makeChart } from "./chart.js"
+import { showMaps } from "./chunks.js"
+import { byId, make, say } from "./dom.js"
+import { showFailures } from "./failures.js"
+import { bytes, rate } from "./format.js"
+import { makeGauge } from "./gauge.js"
+import { makeHistory } from "./history.js"
+import { listen } from "./live.js"
+import { showGone, showStatus } from "./state.js"
+import { showStreams } from "./streams.js"
+
+/**
+ * The page: what the server says goes to the parts that show it.
+ *
+ * @import { Sample } from "./history.js"
+ */
+
+const history = makeHistory()
+const gauge = makeGauge(byId("gauge"))
+
+/** @type {Sample | undefined} */
+let pointed
+/** @type {number | undefined} */
+let lastHeard
+/** @type {(() => void) | undefined} */
+let sayGone
+
+const showNow = () => {
+  const sample = pointed ?? history.samples().at(-1)
+  for (const name of /** @type {const} */ (["cached", "origin", "passthrough"])) {
+    const value = sample?.[name]
+    say(byId(`now-${name}`), value == null ? "–" : rate(value))
+  }
+}
+
+const chart = makeChart(byId("chart"), (sample) => {
+  pointed = sample
+  showNow()
+})
+
+const showSums = () => {
+  const { cached, origin, passthrough } = history.sums()
+  say(
+    byId("traffic-text"),
+    `Since this page was opened, 10 minutes at most: ${bytes(cached)} from the cache, ` +
+      `${bytes(origin)} fetched and kept, ${bytes(passthrough)} passed through.`
+  )
+}
+
+listen({
+  onSnapshot: ({ failures, resources, status, streams, totals }) => {
+    lastHeard = Date.now()
+    sayGone = undefined
+    const now = Date.parse(status.startedAt) / 1000 + status.uptime
+    history.add(now, totals, status.startedAt)
+    showStatus(status, totals, history.samples().at(-1))
+    chart.show(history.samples())
+    showNow()
+    showSums()
+    gauge.show(status)
+    showStreams(streams, status.streams, now)
+    showMaps(resources)
+    showFailures(failures)
+  },
+  onGone: (nextAttempt, isFull) => {
+    sayGone = () => showGone(lastHeard, nextAttempt, isFull)
+    sayGone()
+  }
+})
+
+// Counts down.
+setInterval(() => sayGone?.(), 1000)
+
+const { video } = document.documentElement.dataset
+if (video !== undefined && video !== "") {
+  byId("sample").append(
+    make("video", { src: video, controls: "", preload: "metadata", "aria-labelledby": "sample-title" })
+  )
+  byId("sample").hidden = false
+}

@@ -1,0 +1,91 @@
+import { NodeHttpClient } from "@effect/platform-node"
+import { Config, Console, Effect, Option } from "effect"
+import { Flag } from "effect/cli"
+import { HttpClient, HttpClientRequest } from "effect/http"
+import { HttpApiClient } from "effect/http-api"
+import { SpillwayApi } from "../http/api/SpillwayApi.ts"
+import { StartupError } from "./StartupError.ts"
+
+/**
+ * Talking to a running server.
+ */
+
+const DEFAULT_SERVER = "http://127.0.0.1:8080"
+
+/** How long a server may take to answer, in milliseconds: it may have to ask the origin. */
+const ANSWER_MILLIS = 60_000
+
+const parseServer = (text: string): Option.Option<URL> => {
+  const url = URL.parse(text)
+  return Option.filter(
+    Option.fromNullishOr(url),
+    ({ pathname, protocol, search }) => /^https?:$/.test(protocol) && pathname === "/" && search === ""
+  )
+}
+
+export const serverFlag = Flag.String("server").pipe(
+  Flag.withMetavar("URL"),
+  Flag.withFallbackConfig(Config.String("SPILLWAY_SERVER")),
+  Flag.withDefault(DEFAULT_SERVER),
+  Flag.withDescription(`Where the server listens (SPILLWAY_SERVER, ${DEFAULT_SERVER})`),
+  Flag.filterMap(parseServer, (text) => `a URL such as ${DEFAULT_SERVER}, but "${text}" was given`)
+)
+
+export const jsonFlag = Flag.Boolean("json").pipe(
+  Flag.withDefault(false),
+  Flag.withDescription("Print what the server says, as one line of JSON")
+)
+
+/** A URL as the API takes it: one that is at the server itself is a path there, all others are at an origin. */
+export const toTarget = (server: URL, text: string): string => {
+  const url = URL.parse(text)
+  return url?.origin === server.origin ? url.pathname + url.search : text
+}
+
+const adminToken = Config.option(Config.String("SPILLWAY_ADMIN_TOKEN"))
+
+const makeClient = Effect.fnUntraced(function*(server: URL) {
+  const token = Option.getOrUndefined(yield* Effect.orDie(adminToken))
+  return yield* HttpApiClient.make(SpillwayApi, {
+    baseUrl: server.origin,
+    transformResponse: Effect.timeout(ANSWER_MILLIS),
+    transformClient: (client) =>
+      token === undefined ? client : HttpClient.mapRequest(client, HttpClientRequest.bearerToken(token))
+  })
+})
+
+/** What the API offers. */
+export type Client = Effect.Success<ReturnType<typeof makeClient>>
+
+/** In one line, what went wrong between here and the server. */
+const explain = (server: URL, error: unknown): string => {
+  const { _tag, message, reason } = error as {
+    readonly _tag?: string
+    readonly message?: string
+    readonly reason?: { readonly _tag: string; readonly response?: { readonly status: number } }
+  }
+  const status = reason?.response?.status
+  if (reason?._tag === "TransportError") return `no server answers at ${server.origin}; is it running?`
+  if (status === 401) return `${server.origin} wants its admin token: set SPILLWAY_ADMIN_TOKEN`
+  if (status === 403) return `${server.origin} is shown to its own machine only, or to whoever has its admin token`
+  if (_tag === "TimeoutError") return `${server.origin} does not answer in time`
+  if (status === 404 || _tag === "SchemaError" || reason !== undefined) {
+    return `what listens at ${server.origin} does not answer like a Spillway of this version`
+  }
+  return message ?? String(error)
+}
+
+/** Does `work` with a client for `server`; whatever fails is one line. */
+export const withServer = <A, E>(
+  server: URL,
+  work: (client: Client) => Effect.Effect<A, E>
+): Effect.Effect<A, StartupError> =>
+  makeClient(server).pipe(
+    Effect.flatMap(work),
+    Effect.provide(NodeHttpClient.layerUndici),
+    Effect.mapError((error) => new StartupError({ message: explain(server, error) }))
+  )
+
+/** One line of JSON where that is wanted, else what `describe` makes of it. */
+export const show = <A>(json: boolean, value: A, describe: (value: A) => string): Effect.Effect<void> =>
+  Console.log(json ? JSON.stringify(value) : describe(value))

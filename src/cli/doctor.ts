@@ -1,0 +1,222 @@
+import { NodeHttpClient } from "@effect/platform-node"
+import { Clock, Console, Effect, Layer } from "effect"
+import { Argument, Command } from "effect/cli"
+import { HttpClient } from "effect/http"
+import { parseContentRange } from "../domain/ByteRange.ts"
+import * as HttpDate from "../domain/HttpDate.ts"
+import { fromHead } from "../domain/Representation.ts"
+import { make as makeResource } from "../domain/Resource.ts"
+import { CacheConfig, defaults } from "../services/CacheConfig.ts"
+import { ChunkStore } from "../services/ChunkStore.ts"
+import { DiskGate } from "../services/DiskGate.ts"
+import { DiskMonitor } from "../services/DiskMonitor.ts"
+import { notStorable } from "../services/Explainer.ts"
+import { jsonFlag } from "./client.ts"
+import { serveFlags } from "./flags.ts"
+import { StartupError } from "./StartupError.ts"
+import { duration, size } from "./text.ts"
+
+/** What was found out about one thing, and what to do about it where it is not well. */
+interface Finding {
+  readonly level: "ok" | "warn" | "fail"
+  readonly what: string
+  readonly message: string
+  readonly advice?: string
+}
+
+const ok = (what: string, message: string): Finding => ({ level: "ok", what, message })
+
+const warn = (what: string, message: string, advice: string): Finding => ({ level: "warn", what, message, advice })
+
+const fail = (what: string, message: string, advice: string): Finding => ({ level: "fail", what, message, advice })
+
+/** How long an origin may take to begin its answer, in milliseconds. */
+const ANSWER_MILLIS = 10_000
+
+/** How far the clocks may be apart, in seconds: freshness is counted in seconds too. */
+const CLOCK_SECONDS = 5
+
+/** Connections of viewers and to origins, chunks, and what Node has open anyway. */
+const OPEN_FILES = 10_000
+
+/** Freshest versions of Node that are too old. */
+const NODE = { major: 22, minor: 19 }
+
+const node = (): Finding => {
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number)
+  const isNew = major > NODE.major || (major === NODE.major && minor >= NODE.minor)
+  return isNew
+    ? ok("node", `version ${process.versions.node}`)
+    : fail("node", `version ${process.versions.node}`, `Install Node ${NODE.major}.${NODE.minor} or newer`)
+}
+
+const openFiles = (): Finding => {
+  const { userLimits } = process.report.getReport() as unknown as {
+    readonly userLimits?: { readonly open_files?: { readonly soft: number | string } }
+  }
+  const soft = userLimits?.open_files?.soft
+  if (soft === undefined) return ok("open files", "no limit is known")
+  return soft === "unlimited" || Number(soft) >= OPEN_FILES
+    ? ok("open files", `${soft} allowed`)
+    : warn(
+      "open files",
+      `${soft} allowed, and each viewer takes one or two`,
+      `Raise the limit: ulimit -n ${OPEN_FILES}, or LimitNOFILE in a systemd unit`
+    )
+}
+
+const threads = (): Finding =>
+  ok("thread pool", `${process.env["UV_THREADPOOL_SIZE"]} threads, half of them for the disk`)
+
+/** Whether the directory can be written to, and what room there is. */
+const disk = Effect.gen(function*() {
+  const { chunkSize, directory, maxSize, minFree } = yield* CacheConfig
+  const store = yield* ChunkStore
+  const monitor = yield* DiskMonitor
+  const written = yield* Effect.match(store.probe(chunkSize), {
+    onSuccess: () => ok("cache directory", `${directory} can be written to, and read`),
+    onFailure: (error) =>
+      fail(
+        "cache directory",
+        error.message,
+        error._tag === "PermissionDenied"
+          ? `Give the user that runs Spillway the right to write to ${directory}, or choose another --cache-dir`
+          : error._tag === "DiskFull"
+          ? "Make room, or choose another --cache-dir"
+          : "See what the kernel says of this disk (dmesg), or choose another --cache-dir"
+      )
+  })
+  const room = yield* Effect.match(monitor.usage, {
+    onFailure: (error) => fail("disk", error.message, "See whether the file system is mounted"),
+    onSuccess: ({ free, freeNodes, total, totalNodes }) => {
+      const said = `${size(free)} of ${size(total)} free`
+      if (free < minFree + chunkSize) {
+        return fail(
+          "disk",
+          `${said}, and --min-free keeps ${size(minFree)}`,
+          "Nothing can be cached: make room, or lower --min-free"
+        )
+      }
+      if (totalNodes > 0 && freeNodes < totalNodes / 100) {
+        return warn(
+          "disk",
+          `${freeNodes} of ${totalNodes} file nodes left`,
+          "Each chunk is a file: raise --chunk-size, or make a file system with more nodes"
+        )
+      }
+      return free - minFree < maxSize
+        ? warn(
+          "disk",
+          `${said}: less than --max-size (${size(maxSize)}) and --min-free (${size(minFree)})`,
+          "Fine if it is meant so: the cache stays within both"
+        )
+        : ok("disk", said)
+    }
+  })
+  return [written, room]
+})
+
+/** What an origin answers to a GET of the first byte, the body unread. */
+const ask = (url: string) =>
+  Effect.gen(function*() {
+    const sent = yield* Clock.currentTimeMillis
+    const { headers, status } = yield* HttpClient.get(url, { headers: { range: "bytes=0-0" } })
+    return { headers: { ...headers } as Record<string, string>, status, sent, received: yield* Clock.currentTimeMillis }
+  }).pipe(Effect.scoped, Effect.timeout(ANSWER_MILLIS))
+
+const clockOf = (url: string, date: string | undefined, sent: number, received: number): Finding => {
+  const told = HttpDate.parse(date)
+  if (told === undefined) {
+    return warn("clock", `${url} tells no Date`, "Have the origin send it: without, ages are guesses")
+  }
+  const apart = Math.max(0, sent - 1000 - told, told - received) / 1000
+  return apart <= CLOCK_SECONDS
+    ? ok("clock", `within ${CLOCK_SECONDS} s of the origin's`)
+    : warn(
+      "clock",
+      `${duration(apart)} apart from the origin's`,
+      "Set both clocks (NTP): files seem older or younger than they are"
+    )
+}
+
+/** The name of what the system says, such as `ECONNREFUSED`, or else what the client says. */
+const causeOf = (error: unknown): string => {
+  for (let at = error; at instanceof Error; at = (at as { readonly reason?: unknown }).reason ?? at.cause) {
+    const { code } = at as { readonly code?: unknown }
+    if (typeof code === "string") return code
+  }
+  return error instanceof Error ? error.message : String(error)
+}
+
+const origin = (url: string): Effect.Effect<ReadonlyArray<Finding>, never, HttpClient.HttpClient> =>
+  Effect.match(ask(url), {
+    onFailure: (error): ReadonlyArray<Finding> => [
+      fail(
+        "origin",
+        error._tag === "TimeoutError"
+          ? `${url} does not answer within ${ANSWER_MILLIS / 1000} s`
+          : `${url} cannot be reached: ${causeOf(error)}`,
+        "See whether it runs, and whether a firewall or a name is in the way"
+      )
+    ],
+    onSuccess: ({ headers, received, sent, status }): ReadonlyArray<Finding> => {
+      const answers = ok("origin", `${url} answers with status ${status}`)
+      const clock = clockOf(url, headers["date"], sent, received)
+      if (status !== 200 && status !== 206) {
+        return [
+          answers,
+          clock,
+          warn("file", `this is no file: status ${status}`, "Give the URL of a file, to learn whether it can be cached")
+        ]
+      }
+      const range = parseContentRange(headers["content-range"])
+      const ranges = status === 206 && range !== undefined
+        ? ok("ranges", "the origin sends the range that is asked for")
+        : warn(
+          "ranges",
+          "the origin answers a request for a range with the whole file",
+          "It works, but a seek into what is not cached waits for all before it"
+        )
+      const found = fromHead(makeResource(url), { status, headers }, defaults.chunkSize)
+      const { advice = "", message } = typeof found === "string" ? notStorable[found] : { message: "" }
+      const kept = typeof found === "string"
+        ? warn("caching", `it would stream through uncached: ${message} (${found})`, advice)
+        : ok("caching", `it would be cached: ${size(found.size)}, validator ${found.etag ?? found.lastModified}`)
+      return [answers, clock, ranges, kept]
+    }
+  })
+
+const marks = { ok: "ok  ", warn: "WARN", fail: "FAIL" }
+
+const describe = ({ advice, level, message, what }: Finding): string =>
+  `${marks[level]} ${what}: ${message}${advice === undefined || advice === "" ? "" : `\n     > ${advice}`}`
+
+export const doctor = Command.make(
+  "doctor",
+  {
+    urls: Argument.String("url").pipe(
+      Argument.withDescription("An origin, or better a file there, to see whether it can be cached"),
+      Argument.variadic()
+    ),
+    directory: serveFlags.directory,
+    minFree: serveFlags.minFree,
+    maxSize: serveFlags.maxSize,
+    json: jsonFlag
+  },
+  Effect.fnUntraced(function*({ directory, json, maxSize, minFree, urls }) {
+    const ofDisk = yield* Effect.provide(
+      disk,
+      Layer.merge(ChunkStore.layer, DiskMonitor.layer).pipe(
+        Layer.provideMerge(CacheConfig.layer({ directory, maxSize, minFree })),
+        Layer.provide(DiskGate.layer)
+      )
+    )
+    const ofOrigins = yield* Effect.provide(Effect.forEach(urls, origin), NodeHttpClient.layerUndici)
+    const findings = [node(), openFiles(), threads(), ...ofDisk, ...ofOrigins.flat()]
+    yield* Console.log(json ? JSON.stringify(findings) : findings.map(describe).join("\n"))
+    const failures = findings.filter(({ level }) => level === "fail").length
+    if (failures > 0) return yield* new StartupError({ message: `${failures} of ${findings.length} checks failed` })
+  })
+).pipe(
+  Command.withDescription("Check what Spillway needs: origins, disk, permissions, clock, limits; and say what to do")
+)

@@ -1,0 +1,174 @@
+import { Effect } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import type { ResourceDetail, ResourceSummary, Status, Why } from "../http/api/model.ts"
+import { RESOURCES_LISTED } from "../http/api/SpillwayApi.ts"
+import { jsonFlag, serverFlag, show, toTarget, withServer } from "./client.ts"
+import { counted, duration, map, percent, size, table } from "./text.ts"
+
+/**
+ * Commands that look into a running server.
+ */
+
+const urlArgument = Argument.String("url").pipe(
+  Argument.withDescription("The URL at the origin, the URL at this server, or the path there")
+)
+
+const describeCache = ({ cache }: Status): string => {
+  const { bytes, chunks, directory, error, errno, indexed, maxBytes, operation, resources, since, state } = cache
+  const held = `${size(bytes)} of ${size(maxBytes)} in ${counted(chunks, "chunk")} of ${counted(resources, "file")}`
+  const counting = indexed ? "" : ", still counting"
+  return state === "usable"
+    ? `usable, ${held}${counting} (${directory})`
+    : `unusable since ${since}: ${error} (${errno} on ${operation}); ${held}${counting} (${directory})`
+}
+
+const describeStatus = (status: Status): string => {
+  const { backlog, connections, disk, memory, streams, totals, uptime, version } = status
+  const { bytes, requests } = totals
+  const all = Object.values(requests).reduce((sum, count) => sum + count, 0)
+  const sent = bytes.memory + bytes.disk + bytes.origin + bytes.passthrough
+  return table([
+    [
+      "server",
+      `version ${version}, up ${duration(uptime)}, ${counted(connections, "connection")}, ${counted(streams, "stream")}`
+    ],
+    ["cache", describeCache(status)],
+    [
+      "disk",
+      `${disk.status}, ${size(disk.freeBytes)} of ${size(disk.totalBytes)} free, ${size(disk.minFreeBytes)} kept free`
+    ],
+    ["memory", `${size(memory.bytes)} of ${size(memory.maxBytes)} in ${counted(memory.chunks, "chunk")}`],
+    ["backlog", `${size(backlog.bytes)} of ${size(backlog.maxBytes)} wait to be written`],
+    ["requests", `${all}, ${percent(requests.hit, all)} of them hits; ${requests.bypass} went past the cache`],
+    [
+      "bytes",
+      `${size(sent)} sent: ${size(bytes.memory)} from memory, ${size(bytes.disk)} from disk, ${
+        size(bytes.origin)
+      } from the ` +
+      `origin, ${size(bytes.passthrough)} past the cache`
+    ],
+    [
+      "origin",
+      `${counted(totals.originRequests, "request")}, ${size(totals.originBytes)}; ${
+        counted(totals.coalesced, "viewer")
+      } shared one`
+    ]
+  ])
+}
+
+export const status = Command.make(
+  "status",
+  { server: serverFlag, json: jsonFlag },
+  ({ json, server }) =>
+    Effect.flatMap(withServer(server, (client) => client.status()), (value) => show(json, value, describeStatus))
+).pipe(Command.withDescription("The state of a running server: its cache, disk, memory and traffic"))
+
+const describeFreshness = ({ expiresAt, fresh }: ResourceSummary): string =>
+  fresh ? `fresh until ${expiresAt ?? "?"}` : "to be validated"
+
+const describeResources = (
+  { bytes, resources, total }: {
+    readonly resources: ReadonlyArray<ResourceSummary>
+    readonly total: number
+    readonly bytes: number
+  }
+): string => {
+  const rows = resources.map((resource) => [
+    size(resource.size),
+    percent(resource.cachedBytes, resource.size),
+    resource.lastUsed ?? "-",
+    resource.pinned ? "pinned" : "",
+    resource.url
+  ])
+  const heading = ["size", "cached", "last used", "", "url"]
+  const more = total > resources.length ? `, the last ${resources.length} used` : ""
+  return `${table([heading, ...rows], new Set([0, 1]))}\n${counted(total, "file")}, ${size(bytes)}${more}`
+}
+
+export const ls = Command.make(
+  "ls",
+  {
+    prefix: Argument.String("prefix").pipe(
+      Argument.withDescription("Only those whose URL begins with this"),
+      Argument.withDefault("")
+    ),
+    limit: Flag.Int("limit").pipe(
+      Flag.withDefault(RESOURCES_LISTED.default),
+      Flag.withDescription(`How many are listed at most, up to ${RESOURCES_LISTED.maximum}`)
+    ),
+    server: serverFlag,
+    json: jsonFlag
+  },
+  ({ json, limit, prefix, server }) =>
+    withServer(
+      server,
+      (client) => client.resources({ query: { ...(prefix !== "" && { prefix: toTarget(server, prefix) }), limit } })
+    ).pipe(
+      Effect.flatMap((value) => show(json, value, describeResources))
+    )
+).pipe(Command.withDescription("What is cached: how much of each file, and when it was last used"))
+
+/** How wide a map is where the width of the terminal is not known, in characters. */
+const MAP_WIDTH = 80
+
+const describeMap = (resource: ResourceDetail): string => {
+  const { cachedBytes, chunks, chunkSize, pinned, ranges, size: bytes, streams, url } = resource
+  const width = Math.max(10, (process.stdout.columns ?? MAP_WIDTH) - 1)
+  const cached = ranges.map(({ end, start }) => `  bytes ${start}-${end - 1} (${size(end - start)})`)
+  const positions = streams.map(({ position }) => `  a stream is at byte ${position} (${percent(position, bytes)})`)
+  return [
+    url,
+    map(ranges, bytes, width),
+    `${size(cachedBytes)} of ${size(bytes)} cached (${percent(cachedBytes, bytes)}), ` +
+    `${chunks.cached} of ${chunks.total} chunks of ${size(chunkSize)}, ${describeFreshness(resource)}` +
+    (pinned ? ", pinned" : ""),
+    ...cached,
+    ...positions
+  ].join("\n")
+}
+
+export const mapCommand = Command.make(
+  "map",
+  { url: urlArgument, server: serverFlag, json: jsonFlag },
+  ({ json, server, url }) =>
+    withServer(server, (client) => client.resource({ query: { url: toTarget(server, url) } })).pipe(
+      Effect.flatMap((value) => show(json, value, describeMap))
+    )
+).pipe(Command.withDescription("Which byte ranges of a file are cached, drawn"))
+
+const describeWhy = (why: Why): string => {
+  const { advice, cached, cachedBytes = 0, freshness, rangeSupport, reasons, size: bytes, storable, store, url } = why
+  const held = cached === "no"
+    ? "not cached"
+    : `${cached === "whole" ? "wholly" : "partly"} cached, ${size(cachedBytes)}`
+  return [
+    url,
+    table([
+      ["cached", held + (bytes === undefined ? "" : ` of ${size(bytes)}`)],
+      ["may be kept", storable ? "yes" : "no"],
+      ...freshness === undefined ? [] : [[
+        "fresh",
+        `${freshness.fresh ? "yes" : "no"}, ${duration(freshness.ageSeconds)} old, ` +
+        (freshness.fresh
+          ? `for another ${duration(freshness.ttlSeconds)}`
+          : `for ${duration(-freshness.ttlSeconds)} no more`) +
+        ` (${freshness.source})`
+      ]],
+      ["disk", store.usable ? "can be used" : `cannot be used: ${store.error}`],
+      ...rangeSupport === undefined
+        ? []
+        : [["ranges", rangeSupport ? "the origin sends them" : "the origin sends whole files only"]]
+    ]),
+    ...reasons.map(({ code, message }) => `- ${message} (${code})`),
+    ...advice.map((text) => `> ${text}`)
+  ].join("\n")
+}
+
+export const why = Command.make(
+  "why",
+  { url: urlArgument, server: serverFlag, json: jsonFlag },
+  ({ json, server, url }) =>
+    withServer(server, (client) => client.why({ query: { url: toTarget(server, url) } })).pipe(
+      Effect.flatMap((value) => show(json, value, describeWhy))
+    )
+).pipe(Command.withDescription("Whether a URL is cached, whether it would be, and if not, why"))

@@ -1,0 +1,197 @@
+import { NodeHttpClient } from "@effect/platform-node"
+import { Console, Effect, FileSystem, Option, Schedule, Stream } from "effect"
+import { Argument, Command, Flag } from "effect/cli"
+import { HttpClient } from "effect/http"
+import type { WarmJob } from "../http/api/model.ts"
+import { type Client, jsonFlag, serverFlag, toTarget, withServer } from "./client.ts"
+import { isPlaylist, urlsOf } from "./playlist.ts"
+import { StartupError } from "./StartupError.ts"
+import { bar, counted, duration, percent, size } from "./text.ts"
+
+/** How many files the server is asked for at a time: it fetches few at once, and lets few wait. */
+const AT_ONCE = 4
+
+/** How often the server is asked how far it is, in milliseconds. */
+const POLL_MILLIS = 250
+
+/** How long to wait when as many jobs wait as may, in milliseconds, and how often. */
+const BUSY = { millis: 1000, times: 600 }
+
+/** How many files one list or playlist may name, and how deep playlists may name playlists. */
+const MAX_URLS = 100_000
+const MAX_DEPTH = 3
+
+/** How long a playlist may be, in bytes. */
+const MAX_PLAYLIST_BYTES = 8 * 1024 ** 2
+
+const BAR_WIDTH = 30
+
+interface Ended {
+  readonly url: string
+  readonly job: WarmJob
+}
+
+/** How far all of it is. On a terminal one line that is drawn anew, elsewhere a line for each file. */
+const makeDisplay = (total: number, json: boolean) => {
+  const terminal = process.stderr.isTTY === true && !json
+  const running = new Map<string, WarmJob>()
+  const started = performance.now()
+  let done = 0
+  let bytes = 0
+  let fetched = 0
+
+  const draw = (): void => {
+    if (!terminal) return
+    const jobs = [...running.values()]
+    const now = bytes + jobs.reduce((sum, job) => sum + job.bytes, 0)
+    const rate = jobs.reduce((sum, job) => sum + job.bytesPerSecond, 0)
+    // Parts of files count as far as their sizes are known.
+    const files = done + jobs.reduce((sum, job) => sum + (job.size ? job.bytes / job.size : 0), 0)
+    const seconds = (performance.now() - started) / 1000
+    const left = files > 0 ? `, ${duration(seconds / files * (total - files))} left` : ""
+    process.stderr.write(
+      `\r${bar(files, total, BAR_WIDTH)} ${done}/${total} files, ${size(now)}, ${size(rate)}/s${left}\u001b[K`
+    )
+  }
+
+  return {
+    update: (url: string, job: WarmJob): void => {
+      running.set(url, job)
+      draw()
+    },
+    end: ({ job, url }: Ended) =>
+      Effect.suspend(() => {
+        running.delete(url)
+        done += 1
+        bytes += job.bytes
+        fetched += Math.max(0, job.bytes - job.cachedBytes)
+        draw()
+        const clear = terminal ? "\r\u001b[K" : ""
+        if (json) return Console.log(JSON.stringify(job))
+        if (job.state === "done" && terminal) return Effect.void
+        const how = job.state === "done"
+          ? `${size(job.bytes)}, ${percent(job.cachedBytes, job.bytes)} of it cached before`
+          : job.error ?? job.state
+        return Effect.sync(() => process.stderr.write(`${clear}${done}/${total} ${job.state}: ${url}, ${how}\n`))
+      }),
+    summary: (failed: number) =>
+      Effect.andThen(
+        Effect.sync(() => terminal && process.stderr.write("\r\u001b[K")),
+        json ? Effect.void : Console.log(
+          `${done - failed} of ${counted(total, "file")} cached, ${size(bytes)}; ${size(fetched)} fetched for it`
+        )
+      )
+  }
+}
+
+/** Has the server fetch one file, and follows it to its end. Whoever stops waiting stops the server too. */
+const warmOne = Effect.fnUntraced(function*(
+  client: Client,
+  server: URL,
+  url: string,
+  update: (url: string, job: WarmJob) => void
+) {
+  const begin = client.warm({ payload: { url: toTarget(server, url) } })
+  let job = yield* Effect.retry(begin, {
+    while: (error) => error._tag === "Unavailable" && error.message.includes("wait"),
+    times: BUSY.times,
+    schedule: Schedule.spaced(BUSY.millis)
+  })
+  const { id } = job
+  yield* Effect.gen(function*() {
+    while (job.state === "waiting" || job.state === "running") {
+      update(url, job)
+      yield* Effect.sleep(POLL_MILLIS)
+      job = yield* client.warmJob({ params: { id } })
+    }
+  }).pipe(Effect.onInterrupt(() => Effect.ignore(client.cancelWarm({ params: { id } }))))
+  return { url, job }
+})
+
+const textAt = (server: URL, url: string) => {
+  const at = url.startsWith("/") ? server.origin + url : url
+  return Effect.gen(function*() {
+    const response = yield* HttpClient.get(at)
+    if (response.status !== 200) return yield* new StartupError({ message: `${at}: status ${response.status}` })
+    const text = yield* Stream.runFold(
+      Stream.decodeText(response.stream),
+      () => "",
+      (all, piece) => all.length > MAX_PLAYLIST_BYTES ? all : all + piece
+    )
+    if (text.length > MAX_PLAYLIST_BYTES) return yield* new StartupError({ message: `${at}: too long for a playlist` })
+    return { at, text }
+  }).pipe(
+    Effect.scoped,
+    Effect.mapError((error) =>
+      error._tag === "StartupError" ? error : new StartupError({ message: `${at}: ${error.message}` })
+    )
+  )
+}
+
+const isPlaylistUrl = (url: string): boolean => /\.m3u8?$/i.test(url.split(/[?#]/, 1)[0]!)
+
+/** `urls`, with the files that playlists among them name behind each. */
+const withPlaylists = (
+  server: URL,
+  urls: ReadonlyArray<string>,
+  depth = 0
+): Effect.Effect<ReadonlyArray<string>, StartupError, HttpClient.HttpClient> =>
+  Effect.map(
+    Effect.forEach(urls, (url) => {
+      if (!isPlaylistUrl(url) || depth === MAX_DEPTH) return Effect.succeed([url])
+      return Effect.flatMap(textAt(server, url), ({ at, text }) =>
+        isPlaylist(text)
+          ? Effect.map(withPlaylists(server, urlsOf(text, at), depth + 1), (named) => [url, ...named])
+          : Effect.succeed([url]))
+    }),
+    (lists) => [...new Set(lists.flat())]
+  )
+
+/** The URLs of a list, one a line; empty lines and those that begin with `#` are none. */
+const fromList = Effect.fnUntraced(function*(path: string) {
+  const fs = yield* FileSystem.FileSystem
+  const text = yield* fs.readFileString(path === "-" ? "/dev/stdin" : path).pipe(
+    Effect.mapError((error) => new StartupError({ message: `${path}: ${error.message}` }))
+  )
+  return text.split(/\r?\n/).map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("#"))
+})
+
+export const warm = Command.make(
+  "warm",
+  {
+    urls: Argument.String("url").pipe(
+      Argument.withDescription(
+        "URLs at the origin or at this server, or paths there; of a .m3u8 playlist, all that it names too"
+      ),
+      Argument.variadic()
+    ),
+    from: Flag.String("from").pipe(
+      Flag.withMetavar("FILE"),
+      Flag.withDescription("A list of URLs, one a line; - for the standard input"),
+      Flag.optional
+    ),
+    server: serverFlag,
+    json: jsonFlag
+  },
+  Effect.fnUntraced(function*({ from, json, server, urls }) {
+    const listed = Option.isSome(from) ? yield* fromList(from.value) : []
+    const given = [...urls, ...listed].map((url) => toTarget(server, url))
+    if (given.length === 0) return yield* new StartupError({ message: "warm what? Give URLs, or a list with --from" })
+    const all = yield* Effect.provide(withPlaylists(server, given), NodeHttpClient.layerUndici)
+    if (all.length > MAX_URLS) return yield* new StartupError({ message: `more than ${MAX_URLS} files` })
+    const display = makeDisplay(all.length, json)
+    const ended = yield* withServer(server, (client) =>
+      Effect.forEach(
+        all,
+        (url) => Effect.tap(warmOne(client, server, url, display.update), display.end),
+        { concurrency: AT_ONCE }
+      ))
+    const failed = ended.filter(({ job }) => job.state !== "done").length
+    yield* display.summary(failed)
+    if (failed > 0) return yield* new StartupError({ message: `${failed} of ${all.length} files could not be fetched` })
+  })
+).pipe(
+  Command.withDescription(
+    "Fetch files ahead. What is cached is not fetched again, so that an interrupted run goes on where it was"
+  )
+)

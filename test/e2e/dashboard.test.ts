@@ -1,0 +1,349 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { statSync } from "node:fs"
+import { ServerConfig } from "../../src/index.ts"
+import { makeTestProxy } from "../http/TestProxy.ts"
+import { chromiumPath, startBrowser } from "../support/browser.ts"
+import { type DashboardPage, type Look, misplaced, openDashboard } from "../support/dashboardPage.ts"
+import { FULL, makeStage, sceneAt, type Stage } from "../support/dashboardScene.ts"
+import { insideOf, makeDisk, noDisks, takeAllRoom, temporaryDirectory } from "../support/disks.ts"
+import { eventually, openView, startProgram, view } from "../support/Program.ts"
+import { fileOf, makeTestOrigin, MiB, sha256 } from "../support/TestOrigin.ts"
+
+if (chromiumPath === undefined) process.stderr.write("skipped: the dashboard's tests need Chromium\n")
+
+const TIMEOUT = 60_000
+
+/** So often the stage speaks, so that a scene of minutes takes seconds. */
+const EVERY_MILLIS = 60
+
+const makeEmptyStage = Effect.flatMap(makeTestProxy(), ({ url }) => makeStage(url, EVERY_MILLIS))
+
+const at = ({ url }: Stage) => `${url}/_spillway/`
+
+/** Plays the scene from one second to another, and stays there. */
+const play = (stage: Stage, from: number, to: number) => {
+  let second = from
+  stage.show(() => sceneAt(second < to ? second++ : to))
+  return eventually(`second ${to} of the scene`, Effect.sync(() => second === to))
+}
+
+/** The console was told of nothing, and nobody else was asked for anything. */
+const assertQuiet = ({ complaints, requests }: DashboardPage, origin: string) => {
+  assert.deepStrictEqual(complaints, [])
+  assert.isAbove(requests.length, 10)
+  assert.deepStrictEqual(
+    requests.filter((url) => !url.startsWith(`${origin}/_spillway/`) && !url.startsWith("data:")),
+    []
+  )
+}
+
+const looks: ReadonlyArray<readonly [string, Look]> = [
+  ["wide-light", { width: 1440, height: 900, colorScheme: "light" }],
+  ["wide-dark", { width: 1440, height: 900, colorScheme: "dark" }],
+  ["narrow-light", { width: 360, height: 740, colorScheme: "light" }],
+  ["narrow-dark", { width: 360, height: 740, colorScheme: "dark" }]
+]
+
+describe.skipIf(chromiumPath === undefined)("The dashboard", () => {
+  it.live.each(looks)("can be looked at and read: %s", ([name, look]) =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage), look)
+      yield* play(stage, 15, FULL.from + 12)
+      yield* dashboard.says("#state-title", "Passing through")
+      yield* dashboard.says("#streams li:first-child .source", "Passthrough, the disk is full")
+      const check = Effect.fnUntraced(function*(state: string) {
+        assert.deepStrictEqual(yield* dashboard.evaluate<Array<string>>(misplaced), [])
+        assert.deepStrictEqual(yield* dashboard.violations, [])
+        assert.isAbove(statSync(yield* dashboard.picture(`${name}-${state}`)).size, 50_000)
+      })
+      yield* check("failing")
+      yield* play(stage, FULL.from + 12, 112)
+      yield* dashboard.says("#state-title", "Caching")
+      yield* dashboard.says("#failures li:first-child .recovery", "Recovered by itself after 22 s")
+      yield* check("recovered")
+      assertQuiet(dashboard, stage.url)
+      yield* stage.setGone(true)
+      yield* dashboard.says("#state-title", "No answer from the server")
+      yield* check("gone")
+    }), TIMEOUT)
+
+  it.live("says when the server is gone, and comes back by itself", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      yield* dashboard.says("#link", "Live")
+      assert.strictEqual(yield* dashboard.evaluate("document.title"), "Spillway")
+      yield* stage.setGone(true)
+      yield* dashboard.says("#state-title", "No answer from the server")
+      yield* dashboard.says("#link", /^Trying again/)
+      assert.match(yield* dashboard.textOf("#state-text"), /Last heard at \d\d:\d\d:\d\d/)
+      assert.strictEqual(yield* dashboard.evaluate("document.title"), "No answer – Spillway")
+      yield* stage.setGone(false)
+      yield* dashboard.says("#link", "Live")
+      yield* dashboard.says("#state-title", "Caching")
+      // It goes on from there.
+      yield* play(stage, 0, FULL.from + 2)
+      yield* dashboard.says("#state-title", "Passing through")
+      assert.strictEqual(yield* dashboard.evaluate("document.title"), "Passing through – Spillway")
+    }), TIMEOUT)
+
+  it.live("tells a silent server from one that speaks", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      yield* dashboard.says("#link", "Live")
+      stage.setSilent(true)
+      yield* dashboard.says("#state-title", "No answer from the server")
+      stage.setSilent(false)
+      yield* dashboard.says("#link", "Live")
+    }), TIMEOUT)
+
+  it.live("says when too many watch", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      stage.setFull(true)
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      yield* dashboard.says("#state-title", "Too many watch")
+      stage.setFull(false)
+      yield* dashboard.says("#link", "Live")
+    }), TIMEOUT)
+
+  it.live("takes what servers and files are called for text", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      const hostile =
+        "https://a.example/<img src=x onerror=document.title=1><script>document.title=2</script>\"'&amp;%3Cb%3E%FF"
+      const scene = sceneAt(FULL.from)
+      stage.show(() => ({
+        ...scene,
+        streams: [{ ...scene.streams[0]!, id: "x", url: hostile, viewer: "<b>", detail: "<i>A_B" }],
+        failures: [{ ...scene.failures[0]!, kind: "<u>", message: "<s>", url: hostile }],
+        resources: [{ ...scene.resources[0]!, resource: "x", url: hostile }]
+      }))
+      const shown = hostile.slice("https://a.example".length)
+      yield* dashboard.says("#streams .what", shown)
+      yield* dashboard.says("#maps h3", shown)
+      yield* dashboard.says("#failures .kind b", "<u>")
+      assert.strictEqual(
+        yield* dashboard.evaluate("document.querySelectorAll('main :is(img, script, i b, u, s)').length"),
+        0
+      )
+      assert.strictEqual(yield* dashboard.evaluate("document.title"), "Passing through – Spillway")
+      assertQuiet(dashboard, stage.url)
+    }), TIMEOUT)
+
+  it.live("shows as many as one can look at, and says how many there are", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      const scene = sceneAt(3)
+      const times = <A>(f: (name: string) => A) => Array.from({ length: 500 }, (_, index) => f(String(index)))
+      stage.show(() => ({
+        ...scene,
+        status: { ...scene.status, streams: 2345 },
+        streams: times((id) => ({ ...scene.streams[0]!, id })),
+        failures: times((url) => ({ ...scene.failures[0]!, url })),
+        resources: times((resource) => ({ ...scene.resources[0]!, resource }))
+      }))
+      yield* dashboard.says("#streams-more", "and 2\u202f295 more")
+      yield* dashboard.says("#failures-more", "and 492 more")
+      yield* dashboard.says("#maps-more", "and 488 more")
+      const count = (selector: string) => dashboard.evaluate(`document.querySelectorAll("${selector}").length`)
+      assert.deepStrictEqual([yield* count("#streams li"), yield* count("#failures li"), yield* count("canvas")], [
+        50,
+        8,
+        13
+      ])
+      // And those go that are over.
+      stage.show(() => ({ ...scene, streams: [], failures: [], resources: [] }))
+      yield* Effect.promise(() => dashboard.page.locator("#failures-none").waitFor())
+      assert.deepStrictEqual([yield* count("#streams li"), yield* count("#failures li"), yield* count("canvas")], [
+        0,
+        0,
+        1
+      ])
+    }), TIMEOUT)
+
+  it.live("can be used by keyboard, and tells of changes of state alone", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      yield* dashboard.says("#link", "Live")
+      yield* Effect.promise(() => dashboard.page.keyboard.press("Tab"))
+      assert.strictEqual(yield* dashboard.evaluate("document.activeElement.className"), "skip")
+      assert.strictEqual(yield* dashboard.evaluate("getComputedStyle(document.activeElement).outlineStyle"), "solid")
+      yield* Effect.promise(() => dashboard.page.keyboard.press("Enter"))
+      assert.strictEqual(yield* dashboard.evaluate("document.activeElement.id"), "main")
+      // The browser was told to move as little as can be.
+      assert.strictEqual(
+        yield* dashboard.evaluate("getComputedStyle(document.querySelector('.meter i')).transitionDuration"),
+        "0s"
+      )
+      const changes = `new Promise((resolve) => {
+        const live = [...document.querySelectorAll("[aria-live]")]
+        let changes = 0
+        const observer = new MutationObserver((records) => changes += records.length)
+        for (const element of live) observer.observe(element, { characterData: true, childList: true, subtree: true })
+        setTimeout(() => resolve([live.length, changes]), 1000)
+      })`
+      yield* play(stage, 0, 5)
+      stage.show(() => sceneAt(5))
+      yield* Effect.sleep("200 millis")
+      let second = 5
+      stage.show(() => sceneAt(second++ % 30 + 5))
+      assert.deepStrictEqual(yield* dashboard.evaluate(changes), [1, 0])
+      stage.show(() => sceneAt(FULL.from))
+      yield* dashboard.says("#state-title", "Passing through")
+    }), TIMEOUT)
+
+  it.live("remembers ten minutes, and knows what it has missed", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      /** Adds samples of 100 bytes each second, from one to another: what is known then. */
+      const remembered = (...spans: ReadonlyArray<readonly [from: number, to: number, startedAt: string]>) =>
+        dashboard.evaluate<{ readonly samples: ReadonlyArray<readonly [number, number | null]>; readonly sum: number }>(
+          `import("./assets/history.js").then(({ makeHistory }) => {
+            const { add, samples, sums } = makeHistory()
+            for (const [from, to, startedAt] of ${JSON.stringify(spans)}) {
+              for (let at = from; at <= to; at++) {
+                const bytes = { memory: 40 * at, disk: 60 * at, origin: 0, passthrough: 0 }
+                add(startedAt === "later" ? at + 100 : at, { bytes }, startedAt)
+              }
+            }
+            return { samples: samples().map(({ at, cached }) => [at, cached]), sum: sums().cached }
+          })`
+        )
+      const long = yield* remembered([0, 2000, ""])
+      assert.deepStrictEqual([long.samples.length, long.samples[0], long.sum], [601, [1400, 100], 60_100])
+      // A silence is a gap before what has come of it.
+      assert.deepStrictEqual((yield* remembered([0, 1, ""], [9, 10, ""])).samples, [[1, 100], [1, null], [9, 100], [
+        10,
+        100
+      ]])
+      // A server that has started anew counts anew.
+      assert.deepStrictEqual(
+        (yield* remembered([0, 1, ""], [0, 2, "later"])).samples,
+        [[1, 100], [1, null], [101, 100], [102, 100]]
+      )
+    }), TIMEOUT)
+
+  it.live("is entered by the token where there is one", () =>
+    Effect.gen(function*() {
+      const token = "correct-horse-battery-staple"
+      const proxy = yield* Effect.provide(makeTestProxy(), ServerConfig.layer({ adminToken: token }))
+      const stage = yield* makeStage(proxy.url, EVERY_MILLIS)
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage), {
+        width: 360,
+        height: 740,
+        colorScheme: "dark"
+      })
+      const logIn = (text: string) =>
+        Effect.promise(async () => {
+          await dashboard.page.getByLabel("Admin token").fill(text)
+          await dashboard.page.getByRole("button", { name: "Log in" }).click()
+        })
+      assert.deepStrictEqual(yield* dashboard.violations, [])
+      yield* dashboard.picture("login")
+      yield* logIn("wrong")
+      yield* dashboard.says("[role=alert]", "That is not the token.")
+      yield* logIn(token)
+      yield* dashboard.says("#link", "Live")
+      assert.deepStrictEqual(yield* dashboard.evaluate<Array<string>>(misplaced), [])
+      // Scripts cannot have it.
+      assert.strictEqual(yield* dashboard.evaluate("document.cookie"), "")
+      yield* Effect.promise(() => dashboard.page.getByRole("button", { name: "Log out" }).click())
+      yield* dashboard.says("h1", "Spillway")
+      yield* Effect.promise(() => dashboard.page.getByLabel("Admin token").waitFor())
+      yield* Effect.promise(() => dashboard.page.reload())
+      yield* Effect.promise(() => dashboard.page.getByLabel("Admin token").waitFor())
+    }), TIMEOUT)
+})
+
+describe.skipIf(chromiumPath === undefined)("The dashboard before the sample origin", () => {
+  it.live("plays the sample, and shows where it comes from", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const program = yield* startProgram(["--cache-dir", directory, "--min-free", "0"])
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), `${program.url}/_spillway/`)
+      yield* dashboard.evaluate("document.querySelector('#sample video').play()")
+      yield* eventually(
+        "a second of the sample",
+        dashboard.evaluate("document.querySelector('#sample video').currentTime > 1")
+      )
+      yield* dashboard.says("#fetched-of", /^[1-9]/)
+      assert.deepStrictEqual(yield* dashboard.evaluate<Array<string>>(misplaced), [])
+      assert.deepStrictEqual(yield* dashboard.violations, [])
+      yield* dashboard.picture("sample")
+      assert.deepStrictEqual(dashboard.complaints, [])
+      const elsewhere = dashboard.requests.filter((url) => !url.startsWith(`${program.url}/_spillway/`))
+      assert.deepStrictEqual([...new Set(elsewhere)], [`${program.url}/sample.mp4`])
+    }), TIMEOUT)
+})
+
+if (noDisks !== undefined) process.stderr.write(`skipped: ${noDisks}\n`)
+
+describe.skipIf(chromiumPath === undefined || noDisks !== undefined)("The dashboard of the real program", () => {
+  it.live("shows how a stream goes round a disk that is full, and back", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const film = fileOf(36 * MiB, 1, { rate: 2 * MiB })
+      origin.files.set("/films/the-long-river.mp4", film)
+      origin.files.set("/music/quintet.flac", fileOf(20 * MiB, 2))
+      const disk = yield* makeDisk(64 * MiB)
+      const flags = ["--chunk-size", "256KiB", "--min-free", "0", "--memory", "0", "--read-deadline", "10s"]
+      const program = yield* startProgram([origin.url, "--cache-dir", disk.mountPoint, ...flags], {
+        prefix: disk.prefix
+      })
+      yield* view(`${program.url}/music/quintet.flac`)
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), `${program.url}/_spillway/`)
+      yield* dashboard.says("#state-title", "Caching")
+      yield* dashboard.says("#failures-none", "None since the start.")
+
+      const rest = yield* Effect.forkChild((yield* openView(`${program.url}/films/the-long-river.mp4`)).rest)
+      const first = "#streams li:first-child"
+      yield* dashboard.says(`${first} .what`, "/films/the-long-river.mp4")
+      yield* dashboard.says(`${first} .source`, "Origin")
+      yield* dashboard.says("#now-origin", /^\d.* MB\/s$/)
+      const map = "#maps .map:first-child p"
+      yield* dashboard.says(map, /^[1-9]\S* % cached: .* of 37.7 MB in 144 chunks, 1 viewer in it$/)
+      // One who has come to what is cached, and stays there.
+      const listener = yield* openView(`${program.url}/music/quintet.flac`)
+      yield* listener.readTo(MiB)
+      yield* dashboard.says("#streams li:nth-child(2) .source", "Disk")
+      assert.match(yield* dashboard.textOf("#streams-count"), /^2$/)
+
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* takeAllRoom(insideOf(program, disk.mountPoint))
+        yield* dashboard.says("#state-title", "Passing through")
+        assert.match(
+          yield* dashboard.textOf("#state-text"),
+          /^The disk is full \(ENOSPC, \w+\) since \d\d:\d\d:\d\d\. /
+        )
+        yield* dashboard.says(`${first} .source`, "Passthrough, the disk is full")
+        yield* dashboard.says("#gauge .disk-state", "Hardly any room left")
+        yield* dashboard.says("#now-passthrough", /^\d.* MB\/s$/)
+        yield* dashboard.says("#failures li:first-child .kind b", "Disk full")
+        yield* dashboard.says("#failures li:first-child .recovery", /^Not over yet/)
+        yield* dashboard.picture("program-failing")
+      }))
+      yield* dashboard.says("#state-title", "Caching")
+      yield* dashboard.says(`${first} .source`, "Origin")
+      yield* dashboard.says("#failures li:first-child .recovery", /^Recovered by itself after/)
+      yield* dashboard.says("#now-passthrough", "0 B/s")
+      assert.deepStrictEqual(yield* dashboard.evaluate<Array<string>>(misplaced), [])
+      assert.deepStrictEqual(yield* dashboard.violations, [])
+      yield* dashboard.picture("program-recovered")
+
+      // Nobody noticed.
+      assert.strictEqual((yield* Fiber.join(rest)).sha256, sha256(film.bytes))
+      yield* listener.rest
+      yield* dashboard.says("#streams-count", "0")
+      assertQuiet(dashboard, program.url)
+      yield* program.stop()
+      yield* dashboard.says("#state-title", "No answer from the server")
+    }), 120_000)
+})
