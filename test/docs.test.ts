@@ -9,8 +9,12 @@ import { root } from "./support/Project.ts"
 const read = (path: string): string => Fs.readFileSync(join(root, path), "utf8")
 
 /** All pages of this repository, as git has them. */
-const pages = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard", "*.md"], { cwd: root })
-  .toString().trim().split("\n").filter((path) => Fs.existsSync(join(root, path)))
+const pages = [
+  ...new Set(
+    execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard", "*.md"], { cwd: root })
+      .toString().trim().split("\n")
+  )
+].filter((path) => Fs.existsSync(join(root, path)))
 
 const { scripts } = JSON.parse(read("package.json")) as { readonly scripts: Record<string, string> }
 

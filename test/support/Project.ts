@@ -10,7 +10,7 @@ export const root = fileURLToPath(new URL("../..", import.meta.url))
 
 /**
  * An empty project into which the packed tarball, of the last build, has been installed. Its peers, and Node's types, are links to those here, so that
- * nothing is fetched. The scope removes it.
+ * nothing has to be fetched that `npm ci` has not. The scope removes it.
  */
 export const makeProject: Effect.Effect<string, never, Scope.Scope> = Effect.gen(function*() {
   const directory = yield* temporaryDirectory
@@ -18,7 +18,7 @@ export const makeProject: Effect.Effect<string, never, Scope.Scope> = Effect.gen
   if (packed.code !== 0) return yield* Effect.die(packed.stderr)
   const tarball = join(directory, packed.stdout.trim().split("\n").at(-1)!)
   Fs.writeFileSync(join(directory, "package.json"), JSON.stringify({ name: "viewer", private: true, type: "module" }))
-  const flags = ["--prefix", directory, "--offline", "--no-audit", "--no-fund", "--legacy-peer-deps"]
+  const flags = ["--prefix", directory, "--prefer-offline", "--no-audit", "--no-fund", "--legacy-peer-deps"]
   const installed = yield* run("npm", ["install", ...flags, tarball])
   if (installed.code !== 0) return yield* Effect.die(installed.stdout + installed.stderr)
   const { peerDependencies } = JSON.parse(
