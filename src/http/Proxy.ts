@@ -33,6 +33,7 @@ import {
   verdictOf
 } from "./mediaResponse.ts"
 import { anonymous, foreign, isNamed } from "./namedUrl.ts"
+import { originFailed, refused, text } from "./ownAnswers.ts"
 
 type Request = HttpServerRequest.HttpServerRequest
 
@@ -62,41 +63,6 @@ export class Proxy extends Context.Service<Proxy, {
     never,
     Activity | Admin | Limits | Lookup | MediaStream | Origin | OriginResolver | Traffic
   > = Layer.effect(Proxy, Effect.suspend(() => make))
-}
-
-const text = (
-  status: number,
-  body: string,
-  cacheStatus: CacheStatus.CacheStatus,
-  headers: HeaderFields = {}
-): Response =>
-  HttpServerResponse.text(`${body}\n`, {
-    status,
-    headers: { ...headers, "cache-status": CacheStatus.format(cacheStatus) }
-  })
-
-const refused = (status: number, reason: string, headers: HeaderFields = {}): Response =>
-  text(status, reason, { fwd: "bypass", detail: "REFUSED" }, headers)
-
-/** When a viewer may come again whose request found no room at the origin, in seconds. */
-const RETRY_AFTER_SECONDS = 5
-
-/** What the viewer is told when the origin failed before the first byte. */
-const originFailed = (error: OriginError): Response => {
-  switch (error._tag) {
-    case "OriginTimeout":
-      return error.phase === "queue"
-        ? text(503, "Too many requests to the origin", { fwd: "miss", detail: "ORIGIN_BUSY" }, {
-          "retry-after": String(RETRY_AFTER_SECONDS)
-        })
-        : text(504, "The origin did not answer in time", { fwd: "miss", detail: "ORIGIN_TIMEOUT" })
-    case "OriginUnreachable":
-      return text(502, "The origin cannot be reached", { fwd: "miss", detail: "ORIGIN_UNREACHABLE" })
-    case "OriginForbidden":
-      return text(403, "This address is not allowed", { fwd: "bypass", detail: "ADDRESS_NOT_ALLOWED" })
-    default:
-      return text(502, "The origin's answer cannot be used", { fwd: "miss", detail: "ORIGIN_UNEXPECTED" })
-  }
 }
 
 /** How often a request may have come through a Spillway before: one that has come oftener goes in a circle. */

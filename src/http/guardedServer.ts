@@ -5,6 +5,7 @@ import type { HeaderFields } from "../domain/Headers.ts"
 import { overloadedHeaders } from "./Limits.ts"
 import type { PromptResponse } from "./mediaResponse.ts"
 import type { Asked } from "./Proxy.ts"
+import { MAX_HEADER_FIELDS, offersUpgrade, refusalOf } from "./requestFraming.ts"
 import type { ServerOptions } from "./ServerConfig.ts"
 import { WatchedResponse } from "./WatchedResponse.ts"
 
@@ -16,9 +17,6 @@ const REQUEST_MILLIS = 3_600_000
 
 /** How much the header of a request may be, in bytes; Node answers 431 beyond it. */
 const MAX_HEADER_BYTES = 16 * 1024
-
-/** How many lines the header of a request may have. */
-const MAX_HEADER_FIELDS = 128
 
 /** How many requests on one connection are answered at one time; those that wait in line hold what they are answered with. */
 const MAX_PIPELINED = 16
@@ -37,29 +35,6 @@ const MAX_LOOKS = 512
 
 /** How often Node looks for requests that take too long: so often in `headerTimeout`, and at least so often in milliseconds. */
 const CHECKS = { parts: 4, longest: 5_000 }
-
-/** A host, name or literal, and perhaps a port (RFC 9110 §7.2); empty where the target has none. */
-const HOST = /^(?:\[[\da-f:.]+\]|[\w.~!$&'()*+,;=%-]*)(?::\d*)?$/i
-
-/** `undefined`, or the status with which a request is refused before anybody looks at it, and why. */
-const refusalOf = (
-  { headers, httpVersion, httpVersionMajor, rawHeaders: fields }: IncomingMessage
-): readonly [status: number, reason: string] | undefined => {
-  // The platform would take it for a request of HTTP/2 proper.
-  if (httpVersionMajor > 1) return [505, "Only HTTP/1 is spoken"]
-  // It has none there: whoever passed the request on may have seen its end elsewhere (RFC 9112 §6.1).
-  if (httpVersion === "1.0" && headers["transfer-encoding"] !== undefined) return [400, "Malformed framing"]
-  if (fields.length > 2 * MAX_HEADER_FIELDS) return [431, "Too many header fields"]
-  let hosts = 0
-  for (let i = 0; i < fields.length; i += 2) {
-    const name = fields[i]!
-    if (name.length !== 4 || name.toLowerCase() !== "host") continue
-    hosts += 1
-    // Node takes the first of several, others the last: RFC 9112 §3.2 allows neither.
-    if (hosts > 1 || !HOST.test(fields[i + 1]!)) return [400, "Malformed Host"]
-  }
-  return hosts === 0 && httpVersion === "1.1" ? [400, "No Host"] : undefined
-}
 
 const ignore = (): void => {}
 
@@ -93,9 +68,6 @@ const answer = (response: ServerResponse, status: number, reason: string, header
   })
   response.end(body)
 }
-
-const offersUpgrade = ({ headers }: IncomingMessage): boolean =>
-  headers.upgrade !== undefined && headers.connection !== undefined && /upgrade/i.test(headers.connection)
 
 /** Whether all that has been asked for by a connection is answered. */
 const isAnswered = ({ answers }: Connection): boolean => answers.at(-1)?.writableFinished ?? true

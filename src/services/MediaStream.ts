@@ -1,26 +1,22 @@
 import { Cause, Clock, Context, Effect, Layer, type Scope, Stream } from "effect"
 import { type ByteRange, type RangeSpec, resolveAll } from "../domain/ByteRange.ts"
 import type { RequestDirectives } from "../domain/CacheControl.ts"
-import type { CacheError } from "../domain/CacheError.ts"
 import type { CacheStatus } from "../domain/CacheStatus.ts"
-import { type ChunkKey, indexAt, span } from "../domain/Chunk.ts"
+import { span } from "../domain/Chunk.ts"
 import { ttlSeconds } from "../domain/Freshness.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
 import type { OriginError } from "../domain/OriginError.ts"
 import { rangeApplies } from "../domain/Preconditions.ts"
 import type { Representation } from "../domain/Representation.ts"
 import type { Resource } from "../domain/Resource.ts"
-import { Activity, type Progress } from "./Activity.ts"
+import type { Activity } from "./Activity.ts"
 import { plainSource, type Source } from "./askOrigin.ts"
-import { COMMON_ERRNOS } from "./CacheHealth.ts"
 import { Catalog, type Entry } from "./Catalog.ts"
 import { ChunkCache } from "./ChunkCache.ts"
 import { Downloader } from "./Downloader.ts"
 import type { Current, Found, Means } from "./Found.ts"
-import * as Metrics from "./liveMetrics.ts"
 import { Lookup } from "./Lookup.ts"
-import * as Scratch from "./Scratch.ts"
-import type { ByteSource } from "./Traffic.ts"
+import { detailOf, keyAt, makeViewerStream, slice } from "./viewerStream.ts"
 
 /** What a viewer asks of a resource. */
 export interface MediaRequest {
@@ -97,147 +93,13 @@ export class MediaStream extends Context.Service<MediaStream, {
 /** The most of two chunks that is answered at once, in bytes. */
 const AT_ONCE_BYTES = 256 * 1024
 
-/** Of what no viewer gets. */
-const unseen: Progress = { advance: () => {} }
-
-/** `DISK_FULL` for `DiskFull`, and so on. */
-const detailOf = (error: CacheError): string => error._tag.replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase()
-
 const make = Effect.gen(function*() {
-  const activity = yield* Activity
   const catalog = yield* Catalog
   const cache = yield* ChunkCache
   const clock = yield* Clock.Clock
   const downloader = yield* Downloader
   const lookup = yield* Lookup
-  const countUncached = yield* Metrics.counters(
-    "spillway_uncached_bytes_total",
-    "Bytes that were streamed past a cache that could not be used, by why not",
-    "errno",
-    COMMON_ERRNOS
-  )
-
-  const keyAt = ({ chunkSize, id, resource }: Representation, offset: number): ChunkKey => ({
-    resource,
-    representation: id,
-    index: indexAt(offset, chunkSize)
-  })
-
-  /** The part of a chunk that starts at `offset`, up to `end` at most. */
-  const slice = ({ chunkSize }: Representation, chunk: Uint8Array, offset: number, end: number): Uint8Array => {
-    const start = indexAt(offset, chunkSize) * chunkSize
-    return start === offset && end >= start + chunk.length ? chunk : chunk.subarray(offset - start, end - start)
-  }
-
-  /**
-   * The chunks that are in the cache, from `start` on. Ends where the first one is missing that can be fetched and kept;
-   * fails where the cache cannot do its part: a chunk that is there cannot be read, or one that is missing not be kept. `from` is
-   * told where the bytes come from that are next.
-   */
-  const cachedStream = (
-    representation: Representation,
-    { end, start }: ByteRange,
-    from: (source: ByteSource) => void,
-    scratch: Scratch.Scratch | undefined
-  ) =>
-    Stream.fromPull(Effect.sync(() => {
-      let offset = start
-      const take = (chunk: Uint8Array, source: ByteSource) => {
-        from(source)
-        const bytes = slice(representation, chunk, offset, end)
-        offset += bytes.length
-        return [bytes] as const
-      }
-      const takeFromScratch = (chunk: Uint8Array) => {
-        const [bytes] = take(chunk, "disk")
-        return [bytes.length < Scratch.REUSED_BYTES ? bytes.slice() : bytes] as const
-      }
-      return Effect.suspend((): Effect.Effect<readonly [Uint8Array], CacheError | Cause.Done> => {
-        if (offset >= end) return Cause.done()
-        const key = keyAt(representation, offset)
-        const inMemory = cache.inMemory(key)
-        if (inMemory !== undefined) return Effect.succeed(take(inMemory, "memory"))
-        if (cache.has(key)) {
-          return scratch === undefined
-            ? Effect.map(cache.read(representation, key), (chunk) => take(chunk, "disk"))
-            : Effect.map(scratch((buffer) => cache.read(representation, key, buffer)), takeFromScratch)
-        }
-        const failure = cache.failure()
-        return failure === undefined ? Cause.done() : Effect.fail(failure)
-      })
-    }))
-
-  /**
-   * The bytes of `range` to one viewer. It goes through the cached chunks, through a run where they are missing, and back.
-   * Where the cache fails, the origin's stream is swapped in at the byte after the last one that left; that stream ends
-   * where the cache has a chunk again.
-   */
-  const viewerStream = (
-    representation: Representation,
-    range: ByteRange,
-    source: Source,
-    { reuses = false, viewer }: Pick<MediaRequest, "reuses" | "viewer">
-  ): Stream.Stream<Uint8Array, OriginError> =>
-    Stream.unwrap(Effect.gen(function*() {
-      const { resource, size, url } = representation
-      const progress = source.background
-        ? unseen
-        : yield* activity.begin({ url, resource, ...range, size, viewer })
-      const view = yield* downloader.view(representation, range, source)
-      const scratch = reuses ? Scratch.make(representation.chunkSize) : undefined
-      let cachedIn: ByteSource = "disk"
-      // The count comes after everything that can fail, so that it is exactly what the viewer got.
-      const cached = Stream.map((bytes: Uint8Array) => {
-        view.advance(bytes.length)
-        progress.advance(bytes.length, cachedIn)
-        return bytes
-      })
-      const originStream = Stream.map(view.stream, (bytes: Uint8Array) => {
-        view.advance(bytes.length)
-        const failure = cache.failure()
-        if (failure === undefined) progress.advance(bytes.length, "origin")
-        else {
-          countUncached(failure.errno, bytes.length)
-          progress.advance(bytes.length, "passthrough", detailOf(failure))
-        }
-        return bytes
-      })
-      const swapIn = () => {
-        view.distrust()
-        return originStream
-      }
-      const leg = Stream.suspend(() =>
-        cached(
-          cachedStream(
-            representation,
-            { start: view.offset(), end: range.end },
-            (source) => cachedIn = source,
-            scratch
-          )
-        )
-      )
-        .pipe(
-          Stream.catchTags({
-            DiskFull: swapIn,
-            PermissionDenied: swapIn,
-            IoError: swapIn
-          }),
-          Stream.concat(originStream)
-        )
-      return Stream.flatMap(
-        Stream.unfold(
-          undefined,
-          () => Effect.sync(() => view.offset() < range.end ? [leg, undefined] as const : undefined)
-        ),
-        (leg) => leg
-      )
-    })).pipe(
-      Stream.tapError((error) =>
-        Effect.sync(() => {
-          if (error._tag === "RepresentationChanged") catalog.expire(representation)
-        })
-      )
-    )
+  const viewerStream = yield* makeViewerStream
 
   /** Begins `stream` in the caller's scope: what its first bytes fail with is an error of this effect. */
   const begin = Effect.fnUntraced(function*(stream: Stream.Stream<Uint8Array, OriginError>) {
