@@ -23,9 +23,9 @@ const run = Effect.fnUntraced(function*(name: string, url: string, env: Record<s
     (child) =>
       Effect.promise(() =>
         new Promise((resolve) => {
-          if (child.exitCode !== null) return resolve(undefined)
+          if (child.exitCode !== null || child.signalCode !== null) return resolve(undefined)
           child.once("close", resolve)
-          child.kill("SIGTERM")
+          child.kill("SIGKILL")
         })
       )
   )
