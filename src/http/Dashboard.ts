@@ -23,6 +23,15 @@ const types: Readonly<Record<string, string>> = {
 
 const ofLibrary = ["uPlot.esm.js", "uPlot.min.css"]
 
+/** As it is installed, or else beside the program in one piece, which may be alone. */
+const pathOfLibrary = (name: string): string => {
+  try {
+    return createRequire(import.meta.url).resolve(`uplot/dist/${name}`)
+  } catch {
+    return fileURLToPath(new URL(name, import.meta.url))
+  }
+}
+
 /** By their names below `/_spillway/`; the page itself has none. */
 const readAll = (): ReadonlyMap<string, File> => {
   const files = new Map<string, File>()
@@ -30,8 +39,7 @@ const readAll = (): ReadonlyMap<string, File> => {
     files.set(name, { body: readFileSync(path), contentType: types[extname(path)] ?? "application/octet-stream" })
   const directory = fileURLToPath(new URL("../../assets/dashboard/", import.meta.url))
   for (const name of readdirSync(directory)) read(name === "index.html" ? "" : `assets/${name}`, directory + name)
-  const { resolve } = createRequire(import.meta.url)
-  for (const name of ofLibrary) read(`assets/${name}`, resolve(`uplot/dist/${name}`))
+  for (const name of ofLibrary) read(`assets/${name}`, pathOfLibrary(name))
   return files
 }
 

@@ -120,7 +120,7 @@ const MAX_TEXT_BYTES = 64 * 1024
 /** What can be said of an answer without knowing the request. The file that its bytes are of, where they are of one. */
 export const judgeAlone = (
   response: Response
-): { readonly file?: KnownFile; readonly slices?: ReadonlyArray<Slice> } => {
+): { readonly file?: KnownFile; readonly slices?: ReadonlyArray<Slice>; readonly isPage?: boolean } => {
   const { body, fields, framing, isComplete, status } = response
   if (status === 0) return {}
   if (isNodes(response)) {
@@ -168,6 +168,7 @@ export const judgeAlone = (
     if (file !== undefined && !sameBytes(body, file.bytes, isComplete)) fail(`wrong bytes of ${file.path}`)
     if (file !== undefined) return { file }
     if (!isComplete && length === undefined) return {}
+    if (type.startsWith("text/html")) return { isPage: true }
     if (!/^(?:text\/plain|application\/json)/.test(type)) fail(`a body of ${body.length} bytes that no file has`)
   }
   if (body.length > MAX_TEXT_BYTES) fail(`a ${status} with much to say`)
@@ -262,6 +263,7 @@ const judgeAnswer = (request: FuzzRequest, response: Response): void => {
     return
   }
   const path = request.target.split("?", 1)[0]!
+  if (found.isPage === true && path !== "/_spillway/") fail("the dashboard, elsewhere")
   if (path.startsWith("/_spillway/")) {
     if (!isStranger(request)) return may(200, 400, 404)
     if (status === 200 && request.method === "GET" && response.body.toString() !== "{\"status\":\"ok\"}") {
