@@ -44,6 +44,9 @@ const unpadded = (text: string): string => {
   return text.slice(start, end)
 }
 
+/** What nearly all players ask for: one range with both of its ends, within `MAX_POSITION`. */
+const PLAIN = /^bytes=(\d{1,15})-(\d{1,15})$/
+
 const parseSpec = (text: string): RangeSpec | undefined => {
   const match = /^(\d*)-(\d*)$/.exec(text)
   if (match === null) return undefined
@@ -70,6 +73,12 @@ export const parseRange = (field: string | undefined): RangeSpec | undefined => 
  * to be refused with 416.
  */
 export const parseRanges = (field: string | undefined): ReadonlyArray<RangeSpec> | undefined | "TooMany" => {
+  if (field === undefined) return undefined
+  const [, first, last] = PLAIN.exec(field) ?? []
+  if (first !== undefined && last !== undefined) {
+    const [start, inclusive] = [Number(first), Number(last)]
+    return inclusive < start ? undefined : [{ _tag: "From", start, last: inclusive }]
+  }
   const set = rangeSet(field)
   if (set === undefined) return undefined
   const specs: Array<RangeSpec> = []
