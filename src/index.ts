@@ -107,10 +107,12 @@ const layerNoDeps: Layer.Layer<
   | Events
   | Evictor
   | Failures
+  | Keeper
   | MediaStream
   | Proxy
   | Recorder
   | Registrations
+  | Resources
   | Traffic,
   never,
   CacheConfig | CacheLock | ChunkStore | DiskMonitor | Origin | OriginConfig | OriginResolver

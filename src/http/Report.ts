@@ -9,11 +9,12 @@ import { DiskMonitor } from "../services/DiskMonitor.ts"
 import { Failures } from "../services/Failures.ts"
 import { MemoryTier } from "../services/MemoryTier.ts"
 import { Recorder } from "../services/Recorder.ts"
+import { Registrations } from "../services/Registrations.ts"
 import { Resources } from "../services/Resources.ts"
 import { Traffic } from "../services/Traffic.ts"
 import { version } from "../version.ts"
 import type { CacheStatus, DiskReport, Snapshot, Status } from "./api/model.ts"
-import { failureOf, mapOf, streamOf, time } from "./api/present.ts"
+import { failureOf, mapOf, optional, streamOf, time } from "./api/present.ts"
 import { connections } from "./connections.ts"
 
 /** What the server is doing, all of it from memory: the disk is not asked, so that one that hangs delays nothing. */
@@ -34,6 +35,7 @@ export class Report extends Context.Service<Report, {
     | Failures
     | MemoryTier
     | Recorder
+    | Registrations
     | Resources
     | Traffic
   > = Layer.effect(Report, Effect.suspend(() => make))
@@ -53,6 +55,7 @@ const make = Effect.gen(function*() {
   const memory = yield* MemoryTier
   const monitor = yield* DiskMonitor
   const recorder = yield* Recorder
+  const { servedAt } = yield* Registrations
   const resources = yield* Resources
   const traffic = yield* Traffic
   const startedAt = clock.currentTimeMillisUnsafe()
@@ -85,6 +88,7 @@ const make = Effect.gen(function*() {
     version,
     startedAt: time(startedAt),
     uptime: (clock.currentTimeMillisUnsafe() - startedAt) / 1000,
+    ...optional("listening", servedAt()),
     cache: cacheStatus(),
     memory: { ...memory.usage(), maxBytes: config.memory },
     disk: diskReport(),

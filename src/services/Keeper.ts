@@ -50,9 +50,9 @@ const make = Effect.gen(function*() {
   const resources = yield* Resources
   const store = yield* ChunkStore
 
-  /** From now on nobody is served of it, and what is being fetched of it is not written. */
-  const forget = (resource: string): void => {
-    catalog.forget(resource)
+  /** From now on nobody is served of what there is. */
+  const withdraw = (resource: string): void => {
+    for (const { key } of index.chunksOf(resource)) index.condemn(key)
     memory.removeResource(resource)
   }
 
@@ -77,14 +77,15 @@ const make = Effect.gen(function*() {
 
   const remove = Effect.fnUntraced(function*(resource: string) {
     const keys = index.chunksOf(resource).map(({ key }) => key)
-    for (const key of keys) index.condemn(key)
-    forget(resource)
+    withdraw(resource)
+    // What is being fetched of it is not written.
+    catalog.forget(resource)
     for (let at = 0; at < keys.length; at += BATCH) {
       yield* index.exclusively(Effect.uninterruptible(removeChunks(keys.slice(at, at + BATCH))))
     }
     yield* index.exclusively(Effect.uninterruptible(removeRest(resource)))
     // Its manifest may have been read anew until then.
-    forget(resource)
+    catalog.forget(resource)
   })
 
   const mark = ({ entry }: Cached, pinned: boolean) =>
@@ -102,8 +103,13 @@ const make = Effect.gen(function*() {
     purge: Effect.fnUntraced(function*(matches) {
       // Short answers, such as that there is no file, are had again with little effort.
       lookup.forget()
-      for (const resource of catalog.identifiers(matches)) forget(resource)
-      const found = yield* resources.identifiers(matches)
+      const known = catalog.identifiers(matches)
+      for (const resource of known) withdraw(resource)
+      // Their URLs are in the catalog until all have been looked through, should the disk not tell them any more.
+      const found = yield* resources.identifiers(matches).pipe(
+        Effect.tapError(health.report),
+        Effect.ensuring(Effect.sync(() => known.forEach(catalog.forget)))
+      )
       const bytes = found.reduce((sum, resource) => sum + resources.diskBytes(resource), 0)
       yield* Effect.tapError(Effect.forEach(found, remove, { discard: true }), health.report)
       return { resources: found.length, bytes }

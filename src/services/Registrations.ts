@@ -59,6 +59,8 @@ export class Registrations extends Context.Service<Registrations, {
   ) => Effect.Effect<Registration, MediaRefused | NotServed | TooManyRegistrations, Scope.Scope>
   /** Tells that Spillway's handler is served below `base`, a URL without a slash at its end. */
   readonly serveAt: (base: string) => void
+  /** The last of these; nothing while it is served nowhere. */
+  readonly servedAt: () => string | undefined
   /** What is registered under the path of a request. */
   readonly find: (path: string) => Named | undefined
 }>()("spillway/services/Registrations") {
@@ -145,6 +147,7 @@ const make = (): Registrations["Service"] => {
     serveAt: (served) => {
       base = served
     },
+    servedAt: () => base,
     find: (path) => byPath.get(path)
   })
 }

@@ -16,7 +16,7 @@ import type { Failure, ResourceDetail, ResourceMap, ResourceSummary, RunningStre
 export const time = (millis: number): string => new Date(millis).toISOString()
 
 /** `{ [key]: value }`, or nothing where there is no value. */
-const optional = <K extends string, V>(key: K, value: V | undefined): { readonly [P in K]?: V } =>
+export const optional = <K extends string, V>(key: K, value: V | undefined): { readonly [P in K]?: V } =>
   value === undefined ? {} : { [key]: value } as { readonly [P in K]: V }
 
 export const streamOf = ({ detail, startedAt, viewer, ...stream }: Running): RunningStream => ({

@@ -43,7 +43,7 @@ describe("the control API", () => {
       yield* written(api, 4)
       yield* TestClock.adjust("90 seconds")
       const status = yield* Schema.decodeUnknownEffect(Status)(yield* api.get("/status")).pipe(Effect.orDie)
-      assert.deepInclude(status, { startedAt: "2030-01-01T12:00:00.000Z", uptime: 90, streams: 0 })
+      assert.deepInclude(status, { startedAt: "2030-01-01T12:00:00.000Z", uptime: 90, listening: site.url, streams: 0 })
       assert.deepInclude(status.cache, {
         state: "usable",
         maxBytes: 1e8,
