@@ -1,6 +1,6 @@
 import { NodeHttpClient } from "@effect/platform-node"
 import { Config, Console, Effect, Option } from "effect"
-import { Flag } from "effect/cli"
+import { Argument, Flag } from "effect/cli"
 import { HttpClient, HttpClientRequest } from "effect/http"
 import { HttpApiClient } from "effect/http-api"
 import { SpillwayApi } from "../http/api/SpillwayApi.ts"
@@ -29,6 +29,11 @@ export const serverFlag = Flag.String("server").pipe(
   Flag.withDefault(DEFAULT_SERVER),
   Flag.withDescription(`Where the server listens (SPILLWAY_SERVER, ${DEFAULT_SERVER})`),
   Flag.filterMap(parseServer, (text) => `a URL such as ${DEFAULT_SERVER}, but "${text}" was given`)
+)
+
+/** A file, in any of the ways that `toTarget` knows. */
+export const urlArgument = Argument.String("url").pipe(
+  Argument.withDescription("The URL at the origin, the URL at this server, or the path there")
 )
 
 export const jsonFlag = Flag.Boolean("json").pipe(

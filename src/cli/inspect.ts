@@ -2,16 +2,12 @@ import { Effect } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import type { ResourceDetail, ResourceSummary, Status, Why } from "../http/api/model.ts"
 import { RESOURCES_LISTED } from "../http/api/SpillwayApi.ts"
-import { jsonFlag, serverFlag, show, toTarget, withServer } from "./client.ts"
+import { jsonFlag, serverFlag, show, toTarget, urlArgument, withServer } from "./client.ts"
 import { counted, duration, map, percent, size, table } from "./text.ts"
 
 /**
  * Commands that look into a running server.
  */
-
-const urlArgument = Argument.String("url").pipe(
-  Argument.withDescription("The URL at the origin, the URL at this server, or the path there")
-)
 
 const describeCache = ({ cache }: Status): string => {
   const { bytes, chunks, directory, error, errno, indexed, maxBytes, operation, resources, since, state } = cache

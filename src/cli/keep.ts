@@ -1,17 +1,13 @@
 import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import type { PurgeRequest, ResourceSummary } from "../http/api/model.ts"
-import { jsonFlag, serverFlag, show, toTarget, withServer } from "./client.ts"
+import { jsonFlag, serverFlag, show, toTarget, urlArgument, withServer } from "./client.ts"
 import { StartupError } from "./StartupError.ts"
 import { counted, percent, size } from "./text.ts"
 
 /**
  * Commands that change what a running server keeps.
  */
-
-const urlArgument = Argument.String("url").pipe(
-  Argument.withDescription("The URL at the origin, the URL at this server, or the path there")
-)
 
 const describe = ({ cachedBytes, pinned, size: bytes, url }: ResourceSummary): string =>
   `${pinned ? "pinned" : "not pinned"}: ${url}, ${size(cachedBytes)} (${percent(cachedBytes, bytes)}) cached`
