@@ -15,7 +15,7 @@ export const usage = (scenarios: ReadonlyArray<string>): string =>
 
   --only NAME        one scenario: ${scenarios.join(", ")}
   --rounds N         rounds of each measurement (5)
-  --cpu-prof DIR     have Spillway write a CPU profile for each scenario
+  --cpu-prof DIR     have each Spillway that is started write a CPU profile
   --json FILE        write all samples
   --markdown FILE    write the table, below what is written by hand in the file
   --help

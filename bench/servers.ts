@@ -61,13 +61,16 @@ export interface SpillwayOptions {
   readonly prefix?: ReadonlyArray<string>
 }
 
+/** Numbers the profiles: a scenario may start several. */
+let profiles = 1
+
 export const startSpillway = async (
   origin: Origin,
   { args = [], directory = temporaryDirectory(), prefix = [], profile }: SpillwayOptions = {}
 ): Promise<Server> => {
   const flags = profile === undefined
     ? []
-    : ["--cpu-prof", `--cpu-prof-dir=${profile.directory}`, `--cpu-prof-name=${profile.name}.cpuprofile`]
+    : ["--cpu-prof", `--cpu-prof-dir=${profile.directory}`, `--cpu-prof-name=${profile.name}-${profiles++}.cpuprofile`]
   const command = [
     ...prefix,
     process.execPath,

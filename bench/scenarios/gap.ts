@@ -131,9 +131,9 @@ const filled = async ({ origin, profile }: Context): Promise<Failure> => {
 }
 
 /** A cached file, while its chunks are being read. */
-const lost = async ({ origin }: Context, harm: "delete" | "corrupt"): Promise<Failure> => {
+const lost = async ({ origin, profile }: Context, harm: "delete" | "corrupt"): Promise<Failure> => {
   const directory = temporaryDirectory()
-  const { port } = await startSpillway(origin, { directory, args: ARGS })
+  const { port } = await startSpillway(origin, { profile, directory, args: ARGS })
   return {
     name: `chunks ${harm === "delete" ? "deleted" : "damaged"}, cached file`,
     harm,

@@ -5,7 +5,7 @@ import { cacheOf, until } from "../health.ts"
 import { get } from "../load.ts"
 import { Samples } from "../Metric.ts"
 import { temporaryDirectory } from "../processes.ts"
-import { type Origin, type Server, startSpillway } from "../servers.ts"
+import { type Origin, type Server, type SpillwayOptions, startSpillway } from "../servers.ts"
 import type { Scenario } from "./Scenario.ts"
 
 /** A restart on a cache of many chunks. */
@@ -31,9 +31,13 @@ interface Started {
   readonly millis: number
 }
 
-const startOn = async (origin: Origin, directory: string): Promise<Started> => {
+const startOn = async (
+  origin: Origin,
+  directory: string,
+  profile?: SpillwayOptions["profile"]
+): Promise<Started> => {
   const started = performance.now()
-  const server = await startSpillway(origin, { directory, args: ARGS })
+  const server = await startSpillway(origin, { directory, profile, args: ARGS })
   return { server, millis: performance.now() - started }
 }
 
@@ -60,7 +64,7 @@ const hit = async (origin: Origin, port: number, path: string, bytes: number): P
 export const start: Scenario = {
   name: "start",
   about: "a restart on a cache of 200 000 chunks, beside one on an empty cache",
-  run: async ({ origin, rounds }) => {
+  run: async ({ origin, profile, rounds }) => {
     const [directory, path] = [temporaryDirectory(), freshPath("cold", MEBIBYTE)]
     await keep(origin, directory, path, MEBIBYTE)
     const bytes = await addSparseChunks(directory, CHUNKS)
@@ -71,7 +75,7 @@ export const start: Scenario = {
     for (let round = -1; round < rounds; round++) {
       const empty = await startOn(origin, temporaryDirectory())
       await empty.server.stop()
-      const full = await startOn(origin, directory)
+      const full = await startOn(origin, directory, profile)
       const began = performance.now()
       const { port } = full.server
       const first = await hit(origin, port, path, MEBIBYTE)
