@@ -215,7 +215,10 @@ describe("bounds", () => {
       yield* openRaw(Number(new URL(full.url).port))
       const surplus = yield* view(`${full.url}/2`)
       assert.strictEqual(surplus.status, 503)
-      assert.include(full.printed(), "Too many connections: more are refused")
+      yield* eventually(
+        "a warning",
+        Effect.sync(() => full.printed().includes("Too many connections: more are refused"))
+      )
     }), 60_000)
 
   it.live("on the time that a viewer takes are those of the flags", () =>

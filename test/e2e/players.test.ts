@@ -111,10 +111,10 @@ const seekBothWays = Effect.fnUntraced(function*(player: Player) {
 
 /** Plays for a second, and then the same. */
 const playAndSeek = Effect.fnUntraced(function*(player: Player) {
-  const { events, frames, time } = yield* player.playTo(1)
+  const { frames, time } = yield* player.playTo(1)
   assert.isAtLeast(time, 1)
+  // Not by a jump. That there was no seek at all cannot be asked: hls.js makes tiny ones when a busy machine is late.
   assert.isAbove(frames, 10)
-  assert.notInclude(events.map(({ type }) => type), "seeking")
   const seen = yield* seekBothWays(player)
   assert.isAbove((yield* player.state).frames, frames)
   return seen
