@@ -109,6 +109,7 @@ const layerNoDeps: Layer.Layer<
   | Failures
   | Keeper
   | MediaStream
+  | MemoryTier
   | Proxy
   | Recorder
   | Registrations
@@ -141,6 +142,7 @@ const layerNoResolver: Layer.Layer<
   | Activity
   | CacheHealth
   | CacheIndex
+  | Catalog
   | ChunkStore
   | DiskMonitor
   | Events

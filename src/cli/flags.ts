@@ -83,8 +83,11 @@ const durationFlag = (name: string, description: string, fallback: string) =>
 const count = (text: string): Option.Option<number> =>
   Option.filter(Option.some(Number(text)), (count) => /^\d{1,7}$/.test(text.trim()) && count > 0)
 
-const countFlag = (name: string, description: string, fallback: string) =>
-  flag(name, "NUMBER", description, fallback, count, "a number from 1 to 9999999")
+const countFlag = (name: string, description: string, fallback: string, parse = count, maximum = 9_999_999) =>
+  flag(name, "NUMBER", description, fallback, parse, `a number from 1 to ${maximum}`)
+
+/** How many workers there may be. */
+const MAX_WORKERS = 64
 
 const nonEmpty = Option.liftPredicate((text: string) => text !== "")
 
@@ -218,6 +221,13 @@ const settings = {
     "header-timeout",
     "How long a viewer may take to send the header of a request",
     "30s"
+  ),
+  workers: countFlag(
+    "workers",
+    "How many processes serve viewers; from 2 on, another one owns disk and origins",
+    "1",
+    (text) => Option.filter(count(text), (count) => count <= MAX_WORKERS),
+    MAX_WORKERS
   ),
   // Read later, as origins are.
   otlp: {

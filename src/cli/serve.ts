@@ -1,6 +1,7 @@
 import { Config, Console, Effect, Layer, Option, Struct } from "effect"
 import { Argument, Command } from "effect/cli"
 import { HttpServer, type HttpServerError } from "effect/http"
+import cluster from "node:cluster"
 import { errnoOf } from "../domain/CacheError.ts"
 import { type Origins, parseRoute, type Route } from "../domain/Origins.ts"
 import { ServerConfig } from "../http/ServerConfig.ts"
@@ -10,8 +11,14 @@ import { CacheConfig } from "../services/CacheConfig.ts"
 import { CacheHealth } from "../services/CacheHealth.ts"
 import { Origin } from "../services/Origin.ts"
 import { OriginConfig } from "../services/OriginConfig.ts"
+import { ORDERS, type Orders } from "../workers/messages.ts"
+import { tell } from "../workers/mirror.ts"
+import * as OwnerServer from "../workers/ownerServer.ts"
+import * as Pool from "../workers/pool.ts"
+import * as Worker from "../workers/worker.ts"
 import { serveFlags } from "./flags.ts"
 import { layerRequests } from "./logging.ts"
+import type { LogWriter } from "./LogWriter.ts"
 import { layer as processMetrics } from "./processMetrics.ts"
 import { StartupError } from "./StartupError.ts"
 import { layer as telemetry } from "./telemetry.ts"
@@ -30,7 +37,7 @@ const parseCollector = (text: string): Effect.Effect<URL, StartupError> => {
     )
 }
 
-const cannotListen = (host: string, port: number) => (error: HttpServerError.ServeError): StartupError => {
+const cannotListen = ({ host, port }: Server.Address, error: HttpServerError.ServeError): StartupError => {
   const errno = errnoOf(error.cause)
   const reasons: Record<string, string> = {
     EADDRINUSE: "the port is in use",
@@ -51,6 +58,28 @@ const checkOrigin = Effect.fnUntraced(function*({ url }: Route) {
       )
     )
   )
+})
+
+/** What this process is told by the one that started it as a worker. */
+const ordersFromEnvironment = (): Orders | undefined => cluster.isWorker ? JSON.parse(process.env[ORDERS]!) : undefined
+
+/** Serves viewers from the cache of the process that has started this one. */
+const runWorker = Effect.fnUntraced(function*(
+  address: Server.Address,
+  orders: Orders,
+  config: Layer.Layer<CacheConfig | OriginConfig, never, LogWriter>
+) {
+  const services = yield* Layer.build(Layer.provide(Worker.layer(address, orders), config)).pipe(
+    Effect.catchTag("ServeError", (error) => {
+      tell({ _tag: "Failed", message: cannotListen(address, error).message })
+      // The other one says so.
+      return Effect.interrupt
+    })
+  )
+  yield* HttpServer.addressFormattedWith((address) => Effect.sync(() => tell({ _tag: "Listening", address }))).pipe(
+    Effect.provideContext(services)
+  )
+  return yield* Effect.never
 })
 
 /** A variable and no flag, since everybody on a machine sees the flags of its programs. */
@@ -95,7 +124,9 @@ export const serve = Command.make(
       return yield* new StartupError({ message: "--max-size must hold at least four chunks of --chunk-size" })
     }
     const given = yield* Effect.forEach([...flags.origins, ...Option.toArray(origin)], parseOrigin)
-    const sample = given.length + flags.urlHosts.length === 0 ? yield* SampleOrigin.start : undefined
+    const orders = ordersFromEnvironment()
+    const isSample = given.length + flags.urlHosts.length === 0
+    const sample = !isSample ? undefined : orders === undefined ? yield* SampleOrigin.start : new URL(orders.sample!)
     const routes: Origins["routes"] = sample === undefined ? given : [{ match: { _tag: "All" }, url: sample }]
     const origins: Origins = {
       routes,
@@ -103,41 +134,57 @@ export const serve = Command.make(
       allowPrivate: flags.allowPrivate
     }
     const adminToken = yield* adminTokenFromEnvironment
+    const isShared = flags.workers > 1
+    /** The part of what all processes may take that is this one's. */
+    const partOf = (whole: number, parts: number) => isShared ? Math.ceil(whole / parts) : whole
+    const own = orders === undefined ? 1 : flags.workers
+    const config = Layer.mergeAll(
+      layerRequests,
+      CacheConfig.layer({
+        ...Struct.pick(flags, ["chunkSize", "directory", "maxSize", "minFree", "readDeadline", "ttl"]),
+        memory: partOf(flags.memory, flags.workers + 1)
+      }),
+      OriginConfig.layer({
+        ...Struct.pick(flags, ["connectTimeout", "firstByteTimeout", "maxRequests", "offline", "silenceTimeout"]),
+        origins
+      }),
+      ServerConfig.layer({
+        ...Struct.pick(flags, ["headerTimeout", "idleTimeout"]),
+        maxConnections: partOf(flags.maxConnections, own),
+        maxStreams: partOf(flags.maxStreams, own),
+        adminToken,
+        sampleVideo: sample === undefined ? undefined : SampleOrigin.VIDEO
+      })
+    )
+    if (orders !== undefined) return yield* runWorker({ host, port }, orders, config)
+    const pool = Pool.make()
+    const socket = isShared ? yield* OwnerServer.makeSocket : undefined
     const running = Server.layerProxy.pipe(
-      Layer.provideMerge(Server.layerNode({ host, port })),
+      Layer.provideMerge(socket === undefined ? Server.layerNode({ host, port }) : OwnerServer.layer(socket)),
       Layer.provideMerge(Spillway.layer),
-      Layer.provide(Layer.mergeAll(
-        layerRequests,
-        processMetrics,
-        CacheConfig.layer(
-          Struct.pick(flags, ["chunkSize", "directory", "maxSize", "memory", "minFree", "readDeadline", "ttl"])
-        ),
-        OriginConfig.layer({
-          ...Struct.pick(flags, ["connectTimeout", "firstByteTimeout", "maxRequests", "offline", "silenceTimeout"]),
-          origins
-        }),
-        ServerConfig.layer({
-          ...Struct.pick(flags, ["headerTimeout", "idleTimeout", "maxConnections", "maxStreams"]),
-          adminToken,
-          sampleVideo: sample === undefined ? undefined : SampleOrigin.VIDEO
-        })
-      ))
+      Layer.provide(Layer.mergeAll(config, processMetrics, pool.layer))
     )
     const observed = Option.isNone(flags.otlp)
       ? running
       : Layer.provide(running, telemetry(yield* parseCollector(flags.otlp.value)))
     const services = yield* Layer.build(observed).pipe(
-      Effect.catchTag("ServeError", (error) => Effect.fail(cannotListen(host, port)(error)))
+      Effect.catchTag("ServeError", (error) => Effect.fail(cannotListen({ host, port }, error)))
     )
     return yield* Effect.gen(function*() {
       const health = yield* CacheHealth
       if (health.unwritable()?.errno === "LOCKED") {
         return yield* new StartupError({ message: `cache directory ${flags.directory} is in use by another process` })
       }
-      const address = yield* HttpServer.addressFormattedWith(Effect.succeed)
+      const address = socket === undefined
+        ? yield* HttpServer.addressFormattedWith(Effect.succeed)
+        : yield* Effect.mapError(
+          pool.start(flags.workers, { socket, sample: sample?.href }),
+          ({ message }) => new StartupError({ message })
+        )
       const to = routes.length > 0 ? [`origin ${routes.map(describe).join(" ")}`] : []
       const named = origins.urlHosts.length > 0 ? [`URLs of ${origins.urlHosts.join(" ")}`] : []
-      const said = [`spillway listening on ${address}`, ...to, ...named, `cache ${flags.directory}`]
+      const by = isShared ? [`${flags.workers} workers`] : []
+      const said = [`spillway listening on ${address}`, ...to, ...named, `cache ${flags.directory}`, ...by]
       yield* Console.log(said.join(", "))
       if (sample !== undefined) yield* Console.log(SampleOrigin.instructions(address))
       if (!flags.offline) yield* Effect.forkScoped(Effect.forEach(routes, checkOrigin, { discard: true }))

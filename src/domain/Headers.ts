@@ -21,12 +21,18 @@ const hopByHop = new Set([
 const listed = (connection: string | undefined): ReadonlySet<string> =>
   new Set(connection === undefined ? [] : connection.toLowerCase().split(",").map((name) => name.trim()))
 
+/** Tells the fields of one connection, whose `Connection` field is given, by their names in lower case. */
+export const ofConnection = (connection: string | undefined): (name: string) => boolean => {
+  const names = listed(connection)
+  return (name) => hopByHop.has(name) || names.has(name)
+}
+
 /** `headers` without the fields of one connection and without `drop`. */
 export const endToEnd = (headers: HeaderFields, drop: ReadonlySet<string> = none): Record<string, string> => {
-  const ofConnection = listed(headers["connection"])
+  const isOfConnection = ofConnection(headers["connection"])
   const kept: Record<string, string> = {}
   for (const [name, value] of Object.entries(headers)) {
-    if (!hopByHop.has(name) && !ofConnection.has(name) && !drop.has(name)) kept[name] = value
+    if (!isOfConnection(name) && !drop.has(name)) kept[name] = value
   }
   return kept
 }

@@ -14,7 +14,7 @@ const routes = Config.mapEffect(serveConfig.origins, (texts) =>
   }))
 
 const options = Config.all({
-  ...Struct.omit(serveConfig, ["host", "port", "origins", "otlp"]),
+  ...Struct.omit(serveConfig, ["host", "port", "origins", "otlp", "workers"]),
   routes,
   adminToken: Config.option(Config.String("SPILLWAY_ADMIN_TOKEN"))
 })

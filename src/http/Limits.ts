@@ -1,6 +1,8 @@
 import { Context, Effect, Layer, Metric, type Scope } from "effect"
 import { HttpServerResponse } from "effect/http"
 import * as CacheStatus from "../domain/CacheStatus.ts"
+import * as Metrics from "../services/liveMetrics.ts"
+import { Workers } from "../services/Workers.ts"
 import { ServerConfig } from "./ServerConfig.ts"
 import { sparingly } from "./sparingly.ts"
 
@@ -27,10 +29,6 @@ export class Limits extends Context.Service<Limits, {
   static readonly layer: Layer.Layer<Limits> = Layer.effect(Limits, Effect.suspend(() => make))
 }
 
-const streams = Metric.gauge("spillway_streams", {
-  description: "Answers that are being fetched or streamed; those from memory are not counted"
-})
-
 const refusals = Metric.counter("spillway_streams_refused_total", {
   description: "Requests answered 503 since as many answers were being streamed as may be",
   incremental: true
@@ -41,13 +39,15 @@ const make = Effect.gen(function*() {
   const warn = sparingly(
     Effect.annotateLogs(Effect.logWarning("Too many streams: requests are answered 503"), { limit: maxStreams })
   )
+  const workers = yield* Workers
   let running = 0
+  yield* Metrics.gauge(
+    "spillway_streams",
+    "Answers that are being fetched or streamed; those from memory are not counted",
+    () => running + workers.usage().streams.length
+  )
 
-  const change = (by: 1 | -1) =>
-    Effect.suspend(() => {
-      running += by
-      return Metric.update(streams, running)
-    })
+  const change = (by: 1 | -1) => Effect.sync(() => void (running += by))
 
   const place = Effect.acquireRelease(
     Effect.suspend(() => running < maxStreams ? Effect.as(change(1), true) : Effect.succeed(false)),
@@ -59,7 +59,6 @@ const make = Effect.gen(function*() {
     Effect.as(HttpServerResponse.text("Too many streams\n", { status: 503, headers: overloadedHeaders }))
   )
 
-  yield* Metric.update(streams, 0)
   yield* Metric.update(refusals, 0)
   return Limits.of({
     admit: <E, R>(open: Effect.Effect<Response, E, R>) =>

@@ -13,10 +13,11 @@ import { askOrigin, type Source } from "../services/askOrigin.ts"
 import type { Final } from "../services/Found.ts"
 import { Lookup } from "../services/Lookup.ts"
 import { MediaStream, type Opened } from "../services/MediaStream.ts"
-import { Origin, type OriginResponse, VIA } from "../services/Origin.ts"
+import { Origin, type OriginResponse } from "../services/Origin.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../services/OriginResolver.ts"
 import { REUSED_BYTES } from "../services/Scratch.ts"
 import { Traffic } from "../services/Traffic.ts"
+import { Workers } from "../services/Workers.ts"
 import { makeAccounting, viewerOf } from "./accounting.ts"
 import { Admin, PREFIX } from "./Admin.ts"
 import { beginBody } from "./beginBody.ts"
@@ -32,8 +33,10 @@ import {
   toResponse,
   verdictOf
 } from "./mediaResponse.ts"
+import { ALLOW, maxForwards, safe } from "./methods.ts"
 import { anonymous, foreign, isNamed } from "./namedUrl.ts"
 import { originFailed, refused, text } from "./ownAnswers.ts"
+import { isCircling } from "./via.ts"
 
 type Request = HttpServerRequest.HttpServerRequest
 
@@ -55,6 +58,8 @@ export class Proxy extends Context.Service<Proxy, {
   readonly handler: Handler
   /** What `handler` would answer where that takes no waiting, as most requests do; `undefined` for all others. */
   readonly answerNow: (request: Asked) => PromptResponse | undefined
+  /** Whether `handler` would find all that is asked for in the cache, for this viewer too. */
+  readonly isAtHand: (request: Asked) => boolean
   /** Says at `/_spillway/ready` from now on that the server is about to end. */
   readonly drain: Effect.Effect<void>
 }>()("spillway/http/Proxy") {
@@ -65,27 +70,7 @@ export class Proxy extends Context.Service<Proxy, {
   > = Layer.effect(Proxy, Effect.suspend(() => make))
 }
 
-/** How often a request may have come through a Spillway before: one that has come oftener goes in a circle. */
-const MAX_PASSES = 8
-
-/** How often `via` (RFC 9110 §7.6.3) names a Spillway. */
-const passes = (via: string): number => via.split(",").filter((hop) => hop.trim() === VIA).length
-
-const isCircling = (via: string | undefined): boolean => via !== undefined && passes(via) > MAX_PASSES
-
 const replaced = new Set(["cache-status", "set-cookie"])
-
-/** Those that are common, of the methods that are passed on: all but two are. */
-const ALLOW = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE"
-
-/** How often OPTIONS may be passed on yet (RFC 9110 §7.6.2). */
-const maxForwards = ({ headers, method }: Request): number | undefined => {
-  const field = method === "OPTIONS" ? headers["max-forwards"] : undefined
-  return field !== undefined && /^\d{1,9}$/.test(field) ? Number(field) : undefined
-}
-
-/** Methods that change nothing at the origin (RFC 9110 §9.2.1, RFC 4918, RFC 3253, RFC 5323); all others may. */
-const safe = new Set(["GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH"])
 
 /**
  * Whether the platform asks for the next piece of a body only when all of a long one has been handed to the kernel: it waits for
@@ -106,6 +91,7 @@ const make = Effect.gen(function*() {
   const resolver = yield* OriginResolver
   const traffic = yield* Traffic
   const clock = yield* Clock.Clock
+  const workers = yield* Workers
 
   const { count, countMedia, passing } = makeAccounting(activity, traffic)
 
@@ -182,6 +168,7 @@ const make = Effect.gen(function*() {
           yield* lookup.invalidate(makeResource(named.origin + named.pathname + named.search))
         }
       }
+      yield* workers.settled
     }
     return yield* passedOn(resource, response, request, { fwd: "method" })
   })
@@ -255,11 +242,26 @@ const make = Effect.gen(function*() {
     return response
   }
 
-  const answerNow = (request: Asked): PromptResponse | undefined => {
-    const { headers, url } = request
+  /** What a request is for, unless it is one of those that need a closer look. */
+  const plainly = ({ headers, url }: Asked): Resource | undefined => {
     if (isCircling(headers["via"]) || url.startsWith(PREFIX)) return undefined
     const resource = resolver.identify({ target: url, headers })
-    return "status" in resource ? undefined : getNow(resource, request)
+    return "status" in resource ? undefined : resource
+  }
+
+  const answerNow = (request: Asked): PromptResponse | undefined => {
+    const resource = plainly(request)
+    return resource && getNow(resource, request)
+  }
+
+  const isAtHand = (request: Asked): boolean => {
+    const { headers, method } = request
+    // What fails one of these may be out of date.
+    if (method !== "GET" || headers["if-match"] !== undefined || headers["if-unmodified-since"] !== undefined) {
+      return false
+    }
+    const resource = plainly(request)
+    return resource !== undefined && media.isAtHand(mediaRequestOf(resource, request), headers)
   }
 
   const get = Effect.fnUntraced(function*(resource: Resource, request: Request) {
@@ -334,6 +336,7 @@ const make = Effect.gen(function*() {
 
   return Proxy.of({
     answerNow,
+    isAtHand,
     drain: admin.drain,
     handler: Effect.flatMap(HttpServerRequest.HttpServerRequest, handle).pipe(
       Effect.catchDefect((defect) =>

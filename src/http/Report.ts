@@ -7,11 +7,12 @@ import { CacheIndex } from "../services/CacheIndex.ts"
 import { Catalog } from "../services/Catalog.ts"
 import { DiskMonitor } from "../services/DiskMonitor.ts"
 import { Failures } from "../services/Failures.ts"
-import { MemoryTier } from "../services/MemoryTier.ts"
+import { MemoryTier, together } from "../services/MemoryTier.ts"
 import { Recorder } from "../services/Recorder.ts"
 import { Registrations } from "../services/Registrations.ts"
 import { Resources } from "../services/Resources.ts"
 import { Traffic } from "../services/Traffic.ts"
+import { Workers } from "../services/Workers.ts"
 import { version } from "../version.ts"
 import type { CacheStatus, DiskReport, Snapshot, Status } from "./api/model.ts"
 import { failureOf, mapOf, optional, streamOf, time } from "./api/present.ts"
@@ -58,6 +59,7 @@ const make = Effect.gen(function*() {
   const { servedAt } = yield* Registrations
   const resources = yield* Resources
   const traffic = yield* Traffic
+  const workers = yield* Workers
   const startedAt = clock.currentTimeMillisUnsafe()
 
   const cacheStatus = (): CacheStatus => {
@@ -84,13 +86,18 @@ const make = Effect.gen(function*() {
     return { status, freeBytes: free, totalBytes: total, minFreeBytes: config.minFree, thresholds: lines }
   }
 
+  const memoryReport = () => {
+    const others = workers.usage().memory
+    return { ...together(memory.usage(), others), maxBytes: config.memory + others.maxBytes }
+  }
+
   const status = Effect.map(Metric.value(connections), ({ value }): Status => ({
     version,
     startedAt: time(startedAt),
     uptime: (clock.currentTimeMillisUnsafe() - startedAt) / 1000,
     ...optional("listening", servedAt()),
     cache: cacheStatus(),
-    memory: { ...memory.usage(), maxBytes: config.memory },
+    memory: memoryReport(),
     disk: diskReport(),
     backlog: recorder.backlog(),
     totals: traffic.totals(),

@@ -1,8 +1,8 @@
 import { NodeHttpServer } from "@effect/platform-node"
-import { Context, Effect, Layer, Metric, Option } from "effect"
+import { Context, Effect, Layer, Option } from "effect"
 import { HttpMiddleware, HttpServer, type HttpServerError } from "effect/http"
 import { Registrations } from "../services/Registrations.ts"
-import { connections } from "./connections.ts"
+import { connections, refusals } from "./connections.ts"
 import { Events } from "./Events.ts"
 import { GuardedServer } from "./guardedServer.ts"
 import { Proxy } from "./Proxy.ts"
@@ -22,11 +22,6 @@ export class NodeServer extends Context.Service<NodeServer, GuardedServer>()("sp
 
 /** How long the end of the program waits for running streams; then they are cut. */
 const DRAIN_TIMEOUT = "10 seconds"
-
-const refusals = Metric.counter("spillway_connections_refused_total", {
-  description: "Connections beyond those that are served",
-  incremental: true
-})
 
 /** A Node HTTP server with the bounds of `ServerConfig`. Closing it lets running responses end, for at most `DRAIN_TIMEOUT`. */
 export const layerNode = (
@@ -50,7 +45,7 @@ export const layerNode = (
           refusals.updateUnsafe(1, context)
           Effect.runForkWith(context)(warn)
         },
-        onAnswered: log === undefined ? undefined : (response) => log(exchangeOf(response))
+        onAnswered: log === undefined ? undefined : (response) => response.isRelayed || log(exchangeOf(response))
       })
       const server = yield* NodeHttpServer.make(() => node, { host, port, gracefulShutdownTimeout: DRAIN_TIMEOUT })
       return Context.make(HttpServer.HttpServer, server).pipe(Context.add(NodeServer, node))

@@ -9,6 +9,8 @@ export class WatchedResponse extends ServerResponse {
   cacheStatus: string | undefined
   /** Bytes of its body that were handed over to be sent. */
   bodyBytes = 0
+  /** Whether it is another process's answer, which tells of it. */
+  isRelayed = false
   /** Where the last bytes of a stream came from. */
   source: ByteSource | undefined
 

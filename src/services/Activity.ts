@@ -1,5 +1,6 @@
 import { Clock, Context, Effect, Layer, type Scope } from "effect"
 import { type ByteSource, Traffic } from "./Traffic.ts"
+import { Workers } from "./Workers.ts"
 
 /** A body that begins to be sent: the bytes from `start` up to `end`, of `size`. */
 export interface Begun {
@@ -46,7 +47,7 @@ export interface Progress {
 export class Activity extends Context.Service<Activity, {
   /** Enters a stream until the scope closes. */
   readonly begin: (stream: Begun) => Effect.Effect<Progress, never, Scope.Scope>
-  /** Those that began first, at most `MAX_LISTED`. */
+  /** Those that began first, and then those of `Workers`, at most `MAX_LISTED` in all. */
   readonly streams: () => ReadonlyArray<Running>
   /** How many there are, listed or not. */
   readonly count: () => number
@@ -76,6 +77,7 @@ interface Entry {
 const make = Effect.gen(function*() {
   const traffic = yield* Traffic
   const clock = yield* Clock.Clock
+  const workers = yield* Workers
   const entries = new Set<Entry>()
   let ids = 0
 
@@ -131,8 +133,8 @@ const make = Effect.gen(function*() {
         if (listed.length >= MAX_LISTED) break
         listed.push(running(entry, now))
       }
-      return listed
+      return [...listed, ...workers.usage().streams.slice(0, MAX_LISTED - listed.length)]
     },
-    count: () => entries.size
+    count: () => entries.size + workers.usage().streams.length
   })
 })

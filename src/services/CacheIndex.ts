@@ -6,6 +6,7 @@ import { CacheHealth } from "./CacheHealth.ts"
 import { ChunkMap } from "./ChunkMap.ts"
 import { bytesOnDisk, ChunkStore, MANIFEST_BYTES, type StoredChunk } from "./ChunkStore.ts"
 import { Line, type Member } from "./Line.ts"
+import { Workers } from "./Workers.ts"
 
 /**
  * What is on the disk, and in which order it was last used: kept in memory, so that asking costs nothing. It is read from
@@ -104,6 +105,7 @@ const make = Effect.gen(function*() {
   const mutex = yield* Semaphore.make(1)
   const loaded = yield* Latch.make(false)
   const clock = yield* Clock.Clock
+  const workers = yield* Workers
 
   // In the order of eviction; each in the order of use. `cold` is what was found at the start, the oldest first.
   const condemned = new Line<Indexed>()
@@ -140,6 +142,7 @@ const make = Effect.gen(function*() {
   const remove = (key: ChunkKey): void => {
     const chunk = chunks.get(key)
     if (chunk === undefined) return
+    workers.removed(key)
     chunk.line.remove(chunk)
     chunks.delete(key)
     bytes -= chunk.bytes
@@ -238,7 +241,7 @@ const make = Effect.gen(function*() {
       })
       used = []
       for (const { resource } of keys) noteUse(resource, clock.currentTimeMillisUnsafe())
-      return health.unwritable() === undefined
+      return health.readable()
         ? Effect.forEach(keys, (key) => Effect.ignore(store.touch(key)), { discard: true })
         : Effect.void
     })),
@@ -270,13 +273,16 @@ const make = Effect.gen(function*() {
       return chunk === undefined ? 0 : usesOf(chunk)
     },
     add: (key, bytes) => {
+      workers.added(key, bytes)
       enter(pins.has(key.resource) ? pinned : warm, { key, bytes })
       noteUse(key.resource, clock.currentTimeMillisUnsafe())
     },
     remove,
     condemn: (key) => {
       const chunk = chunks.get(key)
-      if (chunk !== undefined) move(chunk, condemned)
+      if (chunk === undefined) return
+      workers.removed(key)
+      move(chunk, condemned)
     },
     supersede: (resource, current) => {
       for (const chunk of chunks.of(resource)) {

@@ -13,6 +13,7 @@ import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkStore } from "./ChunkStore.ts"
 import { type Kept, Sieve } from "./Sieve.ts"
+import { Workers } from "./Workers.ts"
 
 /** What is known of a resource: its current representation, and for how long that needs no asking. */
 export interface Entry {
@@ -52,6 +53,8 @@ export class Catalog extends Context.Service<Catalog, {
    * supersedes the old one.
    */
   readonly confirm: (representation: Representation, answer: HeaderFields, times: Times) => Entry
+  /** Takes for known what another process knows. */
+  readonly adopt: (entry: Entry) => void
   /** What is in memory of the resource of an identifier. */
   readonly known: (resource: string) => Entry | undefined
   /** What `get` would return for the resource of an identifier, without counting as a use. */
@@ -103,6 +106,7 @@ const make = Effect.gen(function*() {
   const index = yield* CacheIndex
   const store = yield* ChunkStore
   const clock = yield* Clock.Clock
+  const workers = yield* Workers
   const { readDeadline, ttl } = yield* CacheConfig
   const sieve = new Sieve<Held>(CAPACITY)
   const entries = new Map<string, Kept<Held>>()
@@ -111,7 +115,10 @@ const make = Effect.gen(function*() {
 
   const known = (id: string): Entry | undefined => entries.get(id)?.value.entry
 
-  const forget = ({ entry }: Held): void => void entries.delete(entry.representation.resource)
+  const forget = ({ entry: { representation: { resource } } }: Held): void => {
+    entries.delete(resource)
+    workers.forgotten(resource)
+  }
 
   const put = (entry: Entry): Entry => {
     const { resource } = entry.representation
@@ -176,6 +183,7 @@ const make = Effect.gen(function*() {
     if (entry === undefined) return
     const freshness = { ...entry.freshness, lifetime: 0, staleWhileRevalidate: 0, mustRevalidate: true }
     put({ ...entry, freshness })
+    workers.forgotten(id)
   }
 
   return Catalog.of({
@@ -187,6 +195,8 @@ const make = Effect.gen(function*() {
         variants.delete(resource.id)
         return resource
       }
+      // Until now they may have been known not to vary.
+      if (!variants.has(resource.id)) workers.forgotten(resource.id)
       const selected = variant(resource, names, fields)
       const known = variants.get(resource.id)
       const ids = known?.ids ?? new Set()
@@ -203,12 +213,16 @@ const make = Effect.gen(function*() {
     },
     confirm: (found, answer, times) => {
       const before = known(found.resource)
-      if (before !== undefined && before.representation.id !== found.id) index.supersede(found.resource, found.id)
+      if (before !== undefined && before.representation.id !== found.id) {
+        index.supersede(found.resource, found.id)
+        workers.forgotten(found.resource)
+      }
       const headers = { ...found.headers, date: answer["date"] ?? HttpDate.format(times.received) }
       const age = answer["age"] === undefined ? {} : { age: answer["age"] }
       const freshness = freshnessOf({ ...headers, ...age }, times, ttlOf(ttl, found.url))
       return put(entryOf(new Representation({ ...found, headers, born: freshness.born }), freshness))
     },
+    adopt: (entry) => void put(entry),
     known,
     peek: (resource) =>
       Effect.suspend(() => {
@@ -218,6 +232,7 @@ const make = Effect.gen(function*() {
           : Effect.succeedSome(entry)
       }),
     forget: (resource) => {
+      workers.forgotten(resource)
       const kept = entries.get(resource)
       if (kept === undefined) return
       sieve.remove(kept)
@@ -233,6 +248,7 @@ const make = Effect.gen(function*() {
       if (entry?.representation.id !== representation.id) return
       const freshness = { ...entry.freshness, lifetime: 0, staleWhileRevalidate: 0 }
       put({ ...entry, freshness })
+      workers.forgotten(representation.resource)
     },
     invalidate: (resource) =>
       // What is on disk only is taken into memory, where the mark is kept.

@@ -8,6 +8,7 @@ import { ChunkStore } from "./ChunkStore.ts"
 import { Lookup } from "./Lookup.ts"
 import { MemoryTier } from "./MemoryTier.ts"
 import { type Cached, Resources } from "./Resources.ts"
+import { Workers } from "./Workers.ts"
 
 /** What was removed: how many resources, and what they took of the disk in bytes. */
 export interface Purged {
@@ -49,11 +50,13 @@ const make = Effect.gen(function*() {
   const memory = yield* MemoryTier
   const resources = yield* Resources
   const store = yield* ChunkStore
+  const workers = yield* Workers
 
   /** From now on nobody is served of what there is. */
   const withdraw = (resource: string): void => {
     for (const { key } of index.chunksOf(resource)) index.condemn(key)
     memory.removeResource(resource)
+    workers.withdrawn(resource)
   }
 
   const removeChunk = (key: ChunkKey) =>
@@ -111,7 +114,10 @@ const make = Effect.gen(function*() {
         Effect.ensuring(Effect.sync(() => known.forEach(catalog.forget)))
       )
       const bytes = found.reduce((sum, resource) => sum + resources.diskBytes(resource), 0)
-      yield* Effect.tapError(Effect.forEach(found, remove, { discard: true }), health.report)
+      yield* Effect.forEach(found, remove, { discard: true }).pipe(
+        Effect.tapError(health.report),
+        Effect.ensuring(workers.settled)
+      )
       return { resources: found.length, bytes }
     }),
     pin: Effect.fnUntraced(function*(url, pinned) {

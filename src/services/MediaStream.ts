@@ -80,6 +80,8 @@ export class MediaStream extends Context.Service<MediaStream, {
    * bytes are in memory, and few.
    */
   readonly openNow: (request: Omit<MediaRequest, "source">, fields: HeaderFields) => Hit | undefined
+  /** Whether `open` would find all that a request with `fields` wants in the cache, and fresh. */
+  readonly isAtHand: (request: Omit<MediaRequest, "source">, fields: HeaderFields) => boolean
   /** The head alone: nothing is transferred for it. */
   readonly head: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
 }>()("spillway/services/MediaStream") {
@@ -214,11 +216,21 @@ const make = Effect.gen(function*() {
     directives
   })
 
+  /** What needs no asking for a request with `fields`. */
+  const freshFor = ({ directives, resource }: MediaRequest, fields: HeaderFields): Entry | undefined => {
+    const entry = catalog.fresh(resource, fields, directives)
+    return fields["authorization"] !== undefined && entry?.isSharable === false ? undefined : entry
+  }
+
   return MediaStream.of({
+    isAtHand: (request, fields) => {
+      const entry = freshFor(request, fields)
+      return entry !== undefined &&
+        rangesOf(entry.representation, request).ranges.every((range) => isCached(entry.representation, range))
+    },
     openNow: (request, fields) => {
-      const { directives, resource } = request
-      const entry = catalog.fresh(resource, fields, directives)
-      if (entry === undefined || (fields["authorization"] !== undefined && !entry.isSharable)) return undefined
+      const entry = freshFor(request, fields)
+      if (entry === undefined) return undefined
       const { representation } = entry
       const { isPartial, ranges } = rangesOf(representation, request)
       const [range] = ranges

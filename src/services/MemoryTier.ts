@@ -32,6 +32,16 @@ export class MemoryTier extends Context.Service<MemoryTier, {
   )
 }
 
+/** What a tier holds. */
+type Held = ReturnType<MemoryTier["Service"]["usage"]>
+
+/** What two tiers hold. */
+export const together = (a: Held, b: Held): Held => ({
+  bytes: a.bytes + b.bytes,
+  chunks: a.chunks + b.chunks,
+  hits: a.hits + b.hits
+})
+
 interface Chunk {
   readonly key: ChunkKey
   readonly payload: Uint8Array

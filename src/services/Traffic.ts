@@ -1,4 +1,4 @@
-import { Context, Layer } from "effect"
+import { Context, Layer, Record } from "effect"
 import type { Outcome } from "../domain/CacheStatus.ts"
 
 /** Where bytes for a viewer come from. `passthrough`: from the origin, and nothing of them can be kept. */
@@ -28,6 +28,8 @@ export interface Totals {
 export class Traffic extends Context.Service<Traffic, {
   /** A viewer was answered. */
   readonly request: (outcome: Outcome) => void
+  /** Viewers were answered, and got bytes, by another process. */
+  readonly add: (counted: Pick<Totals, "requests" | "bytes">) => void
   /** Bytes of a body left towards a viewer. */
   readonly bytes: (source: ByteSource, count: number) => void
   /** A request was made to an origin. */
@@ -56,6 +58,10 @@ const make = () => {
   let droppedChunks = 0
   return Traffic.of({
     request: (outcome) => void (requests[outcome] += 1),
+    add: (counted) => {
+      for (const outcome of Record.keys(requests)) requests[outcome] += counted.requests[outcome]
+      for (const source of Record.keys(bytes)) bytes[source] += counted.bytes[source]
+    },
     bytes: (source, count) => void (bytes[source] += count),
     originRequest: () => void (originRequests += 1),
     originBytes: (count) => void (originBytes += count),

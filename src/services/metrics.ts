@@ -2,9 +2,10 @@ import { Effect, Layer } from "effect"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import * as Metrics from "./liveMetrics.ts"
-import { MemoryTier } from "./MemoryTier.ts"
+import { MemoryTier, together } from "./MemoryTier.ts"
 import { Recorder } from "./Recorder.ts"
 import { Traffic } from "./Traffic.ts"
+import { Workers } from "./Workers.ts"
 
 /** Metrics of what services tell anyway. Each of the other metrics is where what it counts is. */
 export const layer: Layer.Layer<never, never, CacheConfig | CacheIndex | MemoryTier | Recorder | Traffic> = Layer
@@ -14,6 +15,8 @@ export const layer: Layer.Layer<never, never, CacheConfig | CacheIndex | MemoryT
     const memory = yield* MemoryTier
     const recorder = yield* Recorder
     const { totals } = yield* Traffic
+    const workers = yield* Workers
+    const inMemory = () => together(memory.usage(), workers.usage().memory)
 
     for (const outcome of ["hit", "miss", "partial", "stale", "bypass", "other"] as const) {
       const requests = "Requests of viewers for files, by what the cache did for them"
@@ -40,9 +43,9 @@ export const layer: Layer.Layer<never, never, CacheConfig | CacheIndex | MemoryT
     )
     yield* Metrics.gauge("spillway_cache_bytes", "What the cache takes of the disk", index.bytes)
     yield* Metrics.gauge("spillway_cache_max_bytes", "What it may take", () => maxSize)
-    yield* Metrics.gauge("spillway_memory_bytes", "Bytes of chunks in memory", () => memory.usage().bytes)
-    yield* Metrics.gauge("spillway_memory_chunks", "Chunks in memory", () => memory.usage().chunks)
-    yield* Metrics.counter("spillway_memory_hits_total", "Chunks found in memory", () => memory.usage().hits)
+    yield* Metrics.gauge("spillway_memory_bytes", "Bytes of chunks in memory", () => inMemory().bytes)
+    yield* Metrics.gauge("spillway_memory_chunks", "Chunks in memory", () => inMemory().chunks)
+    yield* Metrics.counter("spillway_memory_hits_total", "Chunks found in memory", () => inMemory().hits)
     yield* Metrics.gauge("spillway_backlog_bytes", "Bytes that wait to be written", () => recorder.backlog().bytes)
     yield* Metrics.gauge("spillway_backlog_max_bytes", "How many may wait", () => recorder.backlog().maxBytes)
   }))

@@ -1,0 +1,111 @@
+import { Effect } from "effect"
+import type { Worker } from "node:cluster"
+import { together } from "../services/MemoryTier.ts"
+import type { Usage, WorkersShape } from "../services/Workers.ts"
+import type { Report, ToWorker } from "./messages.ts"
+
+/** Of how many resources a worker is kept up to date. */
+const MAX_SHARES = 20_000
+
+/** How long a worker may take to take note of something before it is ended: it might serve what it must not. */
+const SETTLE_TIMEOUT = "2 seconds"
+
+const nothing: Usage = { memory: { bytes: 0, maxBytes: 0, chunks: 0, hits: 0 }, streams: [] }
+
+/** A worker as the owner sees it. */
+export class Member {
+  readonly #process: Worker
+  /** The resources that it may serve. */
+  readonly #shares = new Set<string>()
+  readonly #settling = new Map<number, () => void>()
+  #settles = 0
+  isListening = false
+  usage: Usage = nothing
+  connections = 0
+
+  constructor(process: Worker) {
+    this.#process = process
+  }
+
+  get pid(): number | undefined {
+    return this.#process.process.pid
+  }
+
+  send(message: ToWorker): void {
+    // One that has ended is found out elsewhere.
+    if (this.#process.isConnected()) this.#process.send(message, () => {})
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.#process.process.kill(signal)
+  }
+
+  /** Keeps it up to date about a resource from now on. */
+  share(resource: string): void {
+    this.#shares.add(resource)
+    if (this.#shares.size <= MAX_SHARES) return
+    const [oldest] = this.#shares
+    this.forget(oldest!)
+  }
+
+  shares(resource: string): boolean {
+    return this.#shares.has(resource)
+  }
+
+  forget(resource: string): void {
+    if (this.#shares.delete(resource)) this.send({ _tag: "Forgotten", resource })
+  }
+
+  withdraw(resource: string): void {
+    this.#shares.delete(resource)
+    // It may have chunks in memory of what it does not serve at the moment.
+    this.send({ _tag: "Withdrawn", resource })
+  }
+
+  take({ connections, memory, streams }: Report): void {
+    this.connections = connections
+    this.usage = { memory, streams }
+  }
+
+  settled(number: number): void {
+    this.#settling.get(number)?.()
+    this.#settling.delete(number)
+  }
+
+  /** It has ended, and serves nothing. */
+  end(): void {
+    for (const done of this.#settling.values()) done()
+    this.#settling.clear()
+  }
+
+  readonly settle: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    const number = ++this.#settles
+    this.#settling.set(number, () => resume(Effect.void))
+    this.send({ _tag: "Settle", number })
+  }).pipe(Effect.timeoutOrElse({ duration: SETTLE_TIMEOUT, orElse: () => Effect.sync(() => this.kill("SIGKILL")) }))
+}
+
+/** What the services of the owner have to do with its workers. */
+export const workersOf = (members: ReadonlySet<Member>): WorkersShape => ({
+  forgotten: (resource) => members.forEach((member) => member.forget(resource)),
+  withdrawn: (resource) => members.forEach((member) => member.withdraw(resource)),
+  added: (key, bytes) => {
+    for (const member of members) if (member.shares(key.resource)) member.send({ _tag: "Added", key, bytes })
+  },
+  removed: (key) => {
+    for (const member of members) if (member.shares(key.resource)) member.send({ _tag: "Removed", key })
+  },
+  settled: Effect.suspend(() =>
+    Effect.forEach(members, (member) => member.settle, { concurrency: "unbounded", discard: true })
+  ),
+  usage: () => {
+    const usages = Array.from(members, ({ usage }) => usage)
+    return {
+      memory: usages.reduce((sum, { memory }) => ({
+        ...together(sum, memory),
+        maxBytes: sum.maxBytes + memory.maxBytes
+      }), nothing.memory),
+      streams: usages.flatMap(({ streams }) => streams)
+    }
+  }
+})

@@ -1,0 +1,82 @@
+import { Clock, Effect, type Scope } from "effect"
+import { span } from "../domain/Chunk.ts"
+import { isFresh } from "../domain/Freshness.ts"
+import { Representation } from "../domain/Representation.ts"
+import type { Resource } from "../domain/Resource.ts"
+import { CacheIndex } from "../services/CacheIndex.ts"
+import { Catalog } from "../services/Catalog.ts"
+import { bytesOnDisk } from "../services/ChunkStore.ts"
+import { MemoryTier } from "../services/MemoryTier.ts"
+import type { Known, ToOwner, ToWorker } from "./messages.ts"
+
+/** Tells the owner something. */
+export const tell = (message: ToOwner): void => {
+  // Where the owner has gone, this process is about to end.
+  if (process.connected) process.send!(message, undefined, undefined, () => {})
+}
+
+/**
+ * Keeps `Catalog` and `CacheIndex` as the owner says, until the scope closes. What is returned asks it about a resource, unless that
+ * is known, or asked for already.
+ */
+export const make: Effect.Effect<
+  (resource: Resource) => void,
+  never,
+  CacheIndex | Catalog | MemoryTier | Scope.Scope
+> = Effect.gen(function*() {
+  const catalog = yield* Catalog
+  const clock = yield* Clock.Clock
+  const index = yield* CacheIndex
+  const memory = yield* MemoryTier
+  const asked = new Set<string>()
+
+  const adopt = ({ chunks, representation: fields, ...known }: Known): void => {
+    const representation = new Representation(fields)
+    const { chunkSize, id, resource, size } = representation
+    for (const [first, end] of chunks) {
+      for (let i = first; i < end; i++) {
+        const bytes = span(i, chunkSize, size)
+        index.add({ resource, representation: id, index: i }, bytesOnDisk(bytes.end - bytes.start))
+      }
+    }
+    catalog.adopt({ ...known, representation })
+  }
+
+  const forget = (resource: string): void => {
+    index.forget(resource)
+    catalog.forget(resource)
+  }
+
+  const hear = (message: ToWorker): void => {
+    switch (message._tag) {
+      case "Answer":
+        asked.delete(message.resource)
+        forget(message.resource)
+        return message.known && adopt(message.known)
+      case "Forgotten":
+        return forget(message.resource)
+      case "Withdrawn":
+        memory.removeResource(message.resource)
+        return forget(message.resource)
+      case "Added":
+        return index.add(message.key, message.bytes)
+      case "Removed":
+        return index.remove(message.key)
+      case "Settle":
+        return tell({ _tag: "Settled", number: message.number })
+    }
+  }
+
+  yield* Effect.acquireRelease(
+    Effect.sync(() => process.on("message", hear)),
+    () => Effect.sync(() => process.off("message", hear))
+  )
+
+  return (resource) => {
+    const { id } = resource
+    const known = catalog.known(id)
+    if (asked.has(id) || (known !== undefined && isFresh(known.freshness, clock.currentTimeMillisUnsafe()))) return
+    asked.add(id)
+    tell({ _tag: "Ask", resource })
+  }
+})

@@ -1,0 +1,43 @@
+import { NodeHttpServer } from "@effect/platform-node"
+import { Context, Effect, FileSystem, Layer, Path, type Scope } from "effect"
+import { HttpServer, type HttpServerError } from "effect/http"
+import type { IncomingMessage } from "node:http"
+import { GuardedServer } from "../http/guardedServer.ts"
+import { exchangeOf, RequestLog } from "../http/RequestLog.ts"
+import { NodeServer } from "../http/Server.ts"
+import { ServerConfig } from "../http/ServerConfig.ts"
+import { VIEWER_FIELD } from "./messages.ts"
+
+/** A name for a socket in a directory that nobody else may enter. Both are removed when the scope closes. */
+export const makeSocket: Effect.Effect<string, never, FileSystem.FileSystem | Path.Path | Scope.Scope> = Effect.gen(
+  function*() {
+    const fs = yield* FileSystem.FileSystem
+    const path = yield* Path.Path
+    const directory = yield* Effect.orDie(fs.makeTempDirectoryScoped({ prefix: "spillway-" }))
+    return path.join(directory, "owner")
+  }
+)
+
+/** Nothing can be told of who asks by a socket but what the worker says. It is asked for one viewer at a time. */
+const tellViewer = ({ headers, socket }: IncomingMessage): void => {
+  Object.defineProperty(socket, "remoteAddress", { configurable: true, value: headers[VIEWER_FIELD] })
+  delete headers[VIEWER_FIELD]
+}
+
+/** Where the owner answers what its workers hand on, at `path`. They bound how many requests come in, and how slowly. */
+export const layer = (path: string): Layer.Layer<HttpServer.HttpServer | NodeServer, HttpServerError.ServeError> =>
+  Layer.effectContext(
+    Effect.gen(function*() {
+      const options = yield* ServerConfig
+      const log = yield* RequestLog
+      const node = new GuardedServer({ ...options, maxConnections: Number.MAX_SAFE_INTEGER }, {
+        onConnections: () => {},
+        onSurplus: () => {},
+        onAnswered: log === undefined ? undefined : (response) => log(exchangeOf(response))
+      })
+      node.on("request", tellViewer).on("checkContinue", tellViewer)
+      // The workers have waited for their viewers already.
+      const server = yield* NodeHttpServer.make(() => node, { path, gracefulShutdownTimeout: "1 second" })
+      return Context.make(HttpServer.HttpServer, server).pipe(Context.add(NodeServer, node))
+    })
+  )

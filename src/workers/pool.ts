@@ -1,0 +1,166 @@
+import { Clock, Deferred, Duration, Effect, Layer, type Scope } from "effect"
+import cluster from "node:cluster"
+import { isFresh } from "../domain/Freshness.ts"
+import { connections, refusals } from "../http/connections.ts"
+import { Proxy } from "../http/Proxy.ts"
+import { CacheIndex } from "../services/CacheIndex.ts"
+import { Catalog } from "../services/Catalog.ts"
+import * as Metrics from "../services/liveMetrics.ts"
+import { Registrations } from "../services/Registrations.ts"
+import { Traffic } from "../services/Traffic.ts"
+import { Workers } from "../services/Workers.ts"
+import { Member, workersOf } from "./members.ts"
+import { type Known, ORDERS, type Orders, type ToOwner } from "./messages.ts"
+
+/** How long it may be between two reports of a worker: one that hangs is ended, and its viewers come again to another. */
+const SILENCE = "10 seconds"
+
+/** How long a worker may take to end; its viewers have had their time by then. */
+const END_TIMEOUT = "12 seconds"
+
+/**
+ * The pause before another worker is started doubles from the first to the second of these, and starts anew when the last one lived
+ * for as long as the third.
+ */
+const RESTART = { shortest: Duration.millis(100), longest: Duration.seconds(10), forgiven: Duration.seconds(30) }
+
+/** Neighbours among `indices` as ranges. */
+const rangesOf = (indices: ReadonlyArray<number>): Known["chunks"] => {
+  const ranges: Array<[number, number]> = []
+  for (const index of indices.toSorted((a, b) => a - b)) {
+    const last = ranges.at(-1)
+    if (last?.[1] === index) last[1] += 1
+    else ranges.push([index, index + 1])
+  }
+  return ranges
+}
+
+/** A worker could not do what it was started for. */
+export interface WorkerFailed {
+  readonly _tag: "WorkerFailed"
+  readonly message: string
+}
+
+/**
+ * The processes that serve viewers from a cache that this one owns. `layer` has the services of the owner tell them of changes;
+ * `start` starts them.
+ */
+export const make = () => {
+  const members = new Set<Member>()
+
+  /** Starts `count` workers, and others for those that end, until the scope closes. Returns where they listen, all of them. */
+  const start = Effect.fnUntraced(function*(
+    count: number,
+    orders: Orders
+  ): Effect.fn.Return<
+    string,
+    WorkerFailed,
+    CacheIndex | Catalog | Proxy | Registrations | Scope.Scope | Traffic
+  > {
+    const catalog = yield* Catalog
+    const index = yield* CacheIndex
+    const traffic = yield* Traffic
+    const { drain } = yield* Proxy
+    const { serveAt } = yield* Registrations
+    const clock = yield* Clock.Clock
+    const context = yield* Effect.context()
+    const listening = yield* Deferred.make<string, WorkerFailed>()
+    let restarts = 0
+
+    const known = (resource: { readonly id: string; readonly url: string }): Known | undefined => {
+      const entry = catalog.varies(resource) ? undefined : catalog.known(resource.id)
+      if (entry === undefined || !isFresh(entry.freshness, clock.currentTimeMillisUnsafe())) return undefined
+      const { id } = entry.representation
+      const keys = index.chunksOf(resource.id).filter(({ key }) => key.representation === id && index.has(key))
+      return { ...entry, chunks: rangesOf(keys.map(({ key }) => key.index)) }
+    }
+
+    const isEverybodyListening = () => members.size === count && [...members].every(({ isListening }) => isListening)
+
+    const hear = (member: Member, message: ToOwner): void => {
+      switch (message._tag) {
+        case "Listening":
+          member.isListening = true
+          if (isEverybodyListening()) Deferred.doneUnsafe(listening, Effect.succeed(message.address))
+          return
+        case "Failed":
+          return void Deferred.doneUnsafe(listening, Effect.fail({ _tag: "WorkerFailed", message: message.message }))
+        case "Ask": {
+          const { resource } = message
+          const answer = known(resource)
+          if (answer !== undefined) member.share(resource.id)
+          return member.send({ _tag: "Answer", resource: resource.id, ...(answer !== undefined && { known: answer }) })
+        }
+        case "Used":
+          return index.touch(message.key)
+        case "Settled":
+          return member.settled(message.number)
+        case "Report":
+          member.take(message.report)
+          traffic.add(message.report)
+          refusals.updateUnsafe(message.report.refused, context)
+          countConnections()
+      }
+    }
+
+    const countConnections = () =>
+      connections.updateUnsafe([...members].reduce((sum, { connections }) => sum + connections, 0), context)
+
+    /** One worker, from its start to its end. */
+    const live = Effect.callback<string>((resume) => {
+      const process = cluster.fork({ [ORDERS]: JSON.stringify(orders) })
+      const member = new Member(process)
+      let isDue = setTimeout(() => {}, 0)
+      const expect = () => {
+        clearTimeout(isDue)
+        isDue = setTimeout(() => member.kill("SIGKILL"), Duration.toMillis(SILENCE)).unref()
+      }
+      members.add(member)
+      process.on("message", (message: ToOwner) => {
+        expect()
+        hear(member, message)
+      })
+      // Such as that a message could not be sent: what matters is whether it lives.
+      process.on("error", () => {})
+      process.once("exit", (code, signal) => {
+        clearTimeout(isDue)
+        members.delete(member)
+        member.end()
+        countConnections()
+        resume(Effect.succeed(signal ?? String(code)))
+      })
+      return Effect.callback<void>((ended) => {
+        if (process.isDead()) return ended(Effect.void)
+        const timer = setTimeout(() => member.kill("SIGKILL"), Duration.toMillis(END_TIMEOUT))
+        process.once("exit", () => {
+          clearTimeout(timer)
+          ended(Effect.void)
+        })
+        member.kill("SIGTERM")
+      })
+    })
+
+    const keep = Effect.gen(function*() {
+      let pause = RESTART.shortest
+      while (true) {
+        const [lived, how] = yield* Effect.timed(live)
+        if (Duration.isGreaterThan(lived, RESTART.forgiven)) pause = RESTART.shortest
+        restarts += 1
+        yield* Effect.annotateLogs(Effect.logWarning("A worker has ended: another is started"), { how })
+        yield* Effect.sleep(pause)
+        pause = Duration.min(Duration.times(pause, 2), RESTART.longest)
+      }
+    })
+
+    yield* Metrics.gauge("spillway_workers", "Processes that serve viewers", () => members.size)
+    yield* Metrics.counter("spillway_worker_restarts_total", "Workers that ended unasked", () => restarts)
+    cluster.setupPrimary({ serialization: "advanced" })
+    for (let i = 0; i < count; i++) yield* Effect.forkScoped(keep)
+    yield* Effect.addFinalizer(() => drain)
+    const address = yield* Deferred.await(listening)
+    serveAt(address)
+    return address
+  })
+
+  return { layer: Layer.succeed(Workers, workersOf(members)), start }
+}

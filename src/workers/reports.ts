@@ -1,0 +1,67 @@
+import { Effect, Layer, Metric } from "effect"
+import { connections, refusals } from "../http/connections.ts"
+import { Activity, type Running } from "../services/Activity.ts"
+import { CacheConfig } from "../services/CacheConfig.ts"
+import { MemoryTier } from "../services/MemoryTier.ts"
+import { type Totals, Traffic } from "../services/Traffic.ts"
+import type { Report } from "./messages.ts"
+import { tell } from "./mirror.ts"
+
+/** How often the owner is told how things are. */
+const INTERVAL = "1 second"
+
+/** The owner counts what comes from it. */
+const isOwn = ({ source }: Running): boolean => source === "memory" || source === "disk"
+
+/** Two processes may number theirs alike. */
+const named = (stream: Running): Running => Object.assign(stream, { id: `${process.pid}-${stream.id}` })
+
+/** What was counted since `before`. */
+const since = (before: Totals, { bytes, requests }: Totals): Pick<Report, "bytes" | "requests"> => ({
+  requests: {
+    hit: requests.hit - before.requests.hit,
+    miss: requests.miss - before.requests.miss,
+    partial: requests.partial - before.requests.partial,
+    stale: requests.stale - before.requests.stale,
+    bypass: requests.bypass - before.requests.bypass,
+    other: requests.other - before.requests.other
+  },
+  bytes: {
+    memory: bytes.memory - before.bytes.memory,
+    disk: bytes.disk - before.bytes.disk,
+    origin: 0,
+    passthrough: 0
+  }
+})
+
+/** Tells the owner, again and again, what this process has done since, and what it is doing. */
+export const layer: Layer.Layer<never, never, Activity | CacheConfig | MemoryTier | Traffic> = Layer.effectDiscard(
+  Effect.gen(function*() {
+    const activity = yield* Activity
+    const { memory: maxBytes } = yield* CacheConfig
+    const memory = yield* MemoryTier
+    const traffic = yield* Traffic
+    let before = traffic.totals()
+    let refusedBefore = 0
+
+    const report = Effect.gen(function*() {
+      const now = traffic.totals()
+      const { count: refused } = yield* Metric.value(refusals)
+      tell({
+        _tag: "Report",
+        report: {
+          ...since(before, now),
+          refused: refused - refusedBefore,
+          connections: (yield* Metric.value(connections)).value,
+          memory: { ...memory.usage(), maxBytes },
+          streams: activity.streams().filter(isOwn).map(named)
+        }
+      })
+      before = now
+      refusedBefore = refused
+    })
+    yield* Effect.sleep(INTERVAL).pipe(Effect.andThen(report), Effect.forever, Effect.forkScoped)
+    // What is counted while the last answers are sent.
+    yield* Effect.addFinalizer(() => report)
+  })
+)

@@ -1,0 +1,109 @@
+import { NodeHttpClient, NodeServices } from "@effect/platform-node"
+import { buildConnector } from "@effect/platform-node/Undici"
+import { Effect, Layer, References } from "effect"
+import { type HttpServer, type HttpServerError, HttpServerRequest } from "effect/http"
+import { Proxy } from "../http/Proxy.ts"
+import { toldBy } from "../http/RequestLog.ts"
+import { Server, Spillway } from "../index.ts"
+import { type CacheConfig } from "../services/CacheConfig.ts"
+import type { CacheIndex } from "../services/CacheIndex.ts"
+import type { Catalog } from "../services/Catalog.ts"
+import { ChunkStore } from "../services/ChunkStore.ts"
+import { DiskGate } from "../services/DiskGate.ts"
+import { DiskMonitor } from "../services/DiskMonitor.ts"
+import type { MemoryTier } from "../services/MemoryTier.ts"
+import { Origin } from "../services/Origin.ts"
+import { OriginConfig, type OriginOptions } from "../services/OriginConfig.ts"
+import { OriginResolver } from "../services/OriginResolver.ts"
+import type { Orders } from "./messages.ts"
+import * as Mirror from "./mirror.ts"
+import * as ReadOnlyCache from "./readOnlyCache.ts"
+import * as Relay from "./relay.ts"
+import * as Reports from "./reports.ts"
+
+/**
+ * A process that serves viewers from a cache that another one owns. It is a Spillway whose cache may only be read, and whose origin
+ * is the owner: what is in the cache, and fresh by what the owner has told, it serves by itself, from its own memory or from disk.
+ * All other requests it hands to the owner as they are. Where reading fails in the middle of a body, the owner's bytes are
+ * swapped in at the very byte, as the origin's are elsewhere.
+ */
+
+/** The owner has bounds of its own on how long origins may take, and asks them more than once. */
+const PATIENCE = 10
+
+/** The owner as an origin: it is asked as the viewer asked, for the bytes that are missing. */
+const layerOwner = ({ socket }: Orders): Layer.Layer<Origin | OriginResolver, never, OriginConfig | OriginResolver> => {
+  const patient = (config: OriginOptions): OriginOptions => ({
+    ...config,
+    // Redirects are the owner's to follow.
+    origins: { routes: [], urlHosts: [], allowPrivate: false },
+    firstByteTimeout: config.firstByteTimeout * PATIENCE,
+    silenceTimeout: config.silenceTimeout * PATIENCE,
+    maxRequests: Number.MAX_SAFE_INTEGER,
+    offline: false
+  })
+  const connect = buildConnector({ allowH2: false, socketPath: socket })
+  const origin = Origin.layerNoDeps.pipe(
+    Layer.provide(NodeHttpClient.layerUndiciNoDispatcher),
+    Layer.provide(NodeHttpClient.layerDispatcherOptions({ allowH2: false, connect })),
+    Layer.provide(Layer.effect(OriginConfig, Effect.map(OriginConfig, patient)))
+  )
+  const resolver = Layer.effect(
+    OriginResolver,
+    Effect.map(OriginResolver, ({ identify }) =>
+      OriginResolver.of({
+        identify,
+        locate: ({ headers: { host = "spillway" }, target }) =>
+          Effect.succeed({ url: `http://${host}${target}`, headers: {} })
+      }))
+  )
+  return Layer.merge(origin, resolver)
+}
+
+/** Has the owner answer what is not at hand here. */
+const layerProxy = (
+  { socket }: Orders
+): Layer.Layer<Proxy, never, CacheIndex | Catalog | MemoryTier | OriginResolver | Proxy> =>
+  Layer.effect(
+    Proxy,
+    Effect.gen(function*() {
+      const proxy = yield* Proxy
+      const { identify } = yield* OriginResolver
+      const ask = yield* Mirror.make
+      const relay = Relay.make(socket, ({ headers, method, url }, cacheStatus) => {
+        if (method !== "GET" || toldBy(cacheStatus)[0] !== "hit") return
+        const resource = identify({ target: url, headers })
+        if (!("status" in resource)) ask(resource)
+      })
+      const handler = Effect.flatMap(
+        HttpServerRequest.HttpServerRequest,
+        (request) => proxy.isAtHand(request) ? proxy.handler : relay(request)
+      )
+      return Proxy.of({ ...proxy, handler })
+    })
+  )
+
+/** A worker that listens at `address`, as the owner at `orders` wants. */
+export const layer = (
+  address: Server.Address,
+  orders: Orders
+): Layer.Layer<HttpServer.HttpServer, HttpServerError.ServeError, CacheConfig | OriginConfig> => {
+  const store = ReadOnlyCache.layerStore((key) => Mirror.tell({ _tag: "Used", key })).pipe(
+    Layer.provide(ChunkStore.layer)
+  )
+  const edges = Layer.mergeAll(store, ReadOnlyCache.layerLock, DiskMonitor.layer).pipe(
+    Layer.provide(DiskGate.layer),
+    Layer.provideMerge(layerOwner(orders)),
+    Layer.provide(OriginResolver.layer),
+    Layer.provide(NodeServices.layer)
+  )
+  const spillway = Server.layerProxy.pipe(
+    Layer.provideMerge(layerProxy(orders)),
+    Layer.merge(Reports.layer),
+    Layer.provide(Spillway.layerNoDeps),
+    Layer.provide(edges),
+    // The owner meets the same disk, and tells of it.
+    Layer.provide(Layer.succeed(References.MinimumLogLevel, "Error"))
+  )
+  return spillway.pipe(Layer.provideMerge(Server.layerNode(address)))
+}
