@@ -157,7 +157,7 @@ export const serve = Command.make(
       })
     )
     if (orders !== undefined) return yield* runWorker({ host, port }, orders, config)
-    const pool = Pool.make()
+    const pool = Pool.make(flags.workers)
     const socket = isShared ? yield* OwnerServer.makeSocket : undefined
     const running = Server.layerProxy.pipe(
       Layer.provideMerge(socket === undefined ? Server.layerNode({ host, port }) : OwnerServer.layer(socket)),
@@ -178,7 +178,7 @@ export const serve = Command.make(
       const address = socket === undefined
         ? yield* HttpServer.addressFormattedWith(Effect.succeed)
         : yield* Effect.mapError(
-          pool.start(flags.workers, { socket, sample: sample?.href }),
+          pool.start({ socket, sample: sample?.href }),
           ({ message }) => new StartupError({ message })
         )
       const to = routes.length > 0 ? [`origin ${routes.map(describe).join(" ")}`] : []

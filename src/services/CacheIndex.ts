@@ -1,4 +1,4 @@
-import { Clock, Context, Effect, Latch, Layer, Option, Schedule, Semaphore, Stream } from "effect"
+import { Clock, Context, type Duration, Effect, Latch, Layer, Option, Schedule, Semaphore, Stream } from "effect"
 import type { CacheError } from "../domain/CacheError.ts"
 import { type ChunkKey, count, keyText, span } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
@@ -91,7 +91,9 @@ const RETRY_INTERVAL = "2 seconds"
 const SCAN_CONCURRENCY = 4
 
 /** How often the store is told which chunks were used. */
-const TOUCH_INTERVAL = "1 minute"
+export const TouchInterval = Context.Reference<Duration.Input>("spillway/services/CacheIndex/TouchInterval", {
+  defaultValue: () => "1 minute"
+})
 
 /** How many chunks it is told of at a time; the order of others is lost at the end of the process. */
 const TOUCHES = 10_000
@@ -233,7 +235,7 @@ const make = Effect.gen(function*() {
   )
 
   // The order of use is told to the store now and then, so that it survives a restart.
-  yield* Effect.sleep(TOUCH_INTERVAL).pipe(
+  yield* Effect.sleep(yield* TouchInterval).pipe(
     Effect.andThen(Effect.suspend(() => {
       const keys = used.map((chunk) => {
         chunk.isUsed = false

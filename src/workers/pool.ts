@@ -42,15 +42,20 @@ export interface WorkerFailed {
 }
 
 /**
- * The processes that serve viewers from a cache that this one owns. `layer` has the services of the owner tell them of changes;
- * `start` starts them.
+ * The `count` processes that serve viewers from a cache that this one owns, or this one where it is one. `layer` has the services of
+ * the owner tell them of changes; `start` starts them.
  */
-export const make = () => {
+export const make = (count: number) => {
   const members = new Set<Member>()
+  let restarts = 0
 
-  /** Starts `count` workers, and others for those that end, until the scope closes. Returns where they listen, all of them. */
+  const metrics = Effect.gen(function*() {
+    yield* Metrics.gauge("spillway_workers", "Processes that serve viewers", () => count === 1 ? 1 : members.size)
+    yield* Metrics.counter("spillway_worker_restarts_total", "Workers that ended unasked", () => restarts)
+  })
+
+  /** Starts the workers, and others for those that end, until the scope closes. Returns where they listen, all of them. */
   const start = Effect.fnUntraced(function*(
-    count: number,
     orders: Orders
   ): Effect.fn.Return<
     string,
@@ -65,7 +70,6 @@ export const make = () => {
     const clock = yield* Clock.Clock
     const context = yield* Effect.context()
     const listening = yield* Deferred.make<string, WorkerFailed>()
-    let restarts = 0
 
     const known = (resource: { readonly id: string; readonly url: string }): Known | undefined => {
       const entry = catalog.varies(resource) ? undefined : catalog.known(resource.id)
@@ -106,6 +110,9 @@ export const make = () => {
     const countConnections = () =>
       connections.updateUnsafe([...members].reduce((sum, { connections }) => sum + connections, 0), context)
 
+    countConnections()
+    refusals.updateUnsafe(0, context)
+
     /** One worker, from its start to its end. */
     const live = Effect.callback<string>((resume) => {
       const process = cluster.fork({ [ORDERS]: JSON.stringify(orders) })
@@ -136,7 +143,8 @@ export const make = () => {
           clearTimeout(timer)
           ended(Effect.void)
         })
-        member.kill("SIGTERM")
+        // One that does not listen yet has no viewers to wait for.
+        member.kill(member.isListening ? "SIGTERM" : "SIGKILL")
       })
     })
 
@@ -152,15 +160,13 @@ export const make = () => {
       }
     })
 
-    yield* Metrics.gauge("spillway_workers", "Processes that serve viewers", () => members.size)
-    yield* Metrics.counter("spillway_worker_restarts_total", "Workers that ended unasked", () => restarts)
     cluster.setupPrimary({ serialization: "advanced" })
-    for (let i = 0; i < count; i++) yield* Effect.forkScoped(keep)
+    yield* Effect.forkScoped(Effect.all(Array.from({ length: count }, () => keep), { concurrency: "unbounded" }))
     yield* Effect.addFinalizer(() => drain)
     const address = yield* Deferred.await(listening)
     serveAt(address)
     return address
   })
 
-  return { layer: Layer.succeed(Workers, workersOf(members)), start }
+  return { layer: Layer.merge(Layer.succeed(Workers, workersOf(members)), Layer.effectDiscard(metrics)), start }
 }

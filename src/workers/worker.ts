@@ -6,7 +6,7 @@ import { Proxy } from "../http/Proxy.ts"
 import { toldBy } from "../http/RequestLog.ts"
 import { Server, Spillway } from "../index.ts"
 import { type CacheConfig } from "../services/CacheConfig.ts"
-import type { CacheIndex } from "../services/CacheIndex.ts"
+import { type CacheIndex, TouchInterval } from "../services/CacheIndex.ts"
 import type { Catalog } from "../services/Catalog.ts"
 import { ChunkStore } from "../services/ChunkStore.ts"
 import { DiskGate } from "../services/DiskGate.ts"
@@ -97,13 +97,16 @@ export const layer = (
     Layer.provide(OriginResolver.layer),
     Layer.provide(NodeServices.layer)
   )
-  const spillway = Server.layerProxy.pipe(
-    Layer.provideMerge(layerProxy(orders)),
-    Layer.merge(Reports.layer),
-    Layer.provide(Spillway.layerNoDeps),
-    Layer.provide(edges),
-    // The owner meets the same disk, and tells of it.
-    Layer.provide(Layer.succeed(References.MinimumLogLevel, "Error"))
-  )
-  return spillway.pipe(Layer.provideMerge(Server.layerNode(address)))
+  return Layer.unwrap(Effect.map(References.MinimumLogLevel, (level) =>
+    Server.layerProxy.pipe(
+      Layer.provideMerge(layerProxy(orders)),
+      Layer.merge(Reports.layer),
+      Layer.provideMerge(Layer.provide(Server.layerNode(address), Layer.succeed(References.MinimumLogLevel, level))),
+      Layer.provide(Spillway.layerNoDeps),
+      Layer.provide(edges),
+      // What is used here must not be what the owner evicts next.
+      Layer.provide(Layer.succeed(TouchInterval, "1 second")),
+      // The owner meets the same disk, and tells of it.
+      Layer.provide(Layer.succeed(References.MinimumLogLevel, "Error"))
+    )))
 }

@@ -1,0 +1,321 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { execFileSync } from "node:child_process"
+import * as Fs from "node:fs"
+import { Agent, get } from "node:http"
+import { ask, exchange } from "../http/TestProxy.ts"
+import { story } from "../support/cacheStatus.ts"
+import { chunkFiles, insideOf, makeDisk, noDisks, takeAllRoom, temporaryDirectory } from "../support/disks.ts"
+import { eventually, occurrences, openView, type Program, runProgram, startProgram, view } from "../support/Program.ts"
+import { valueOf } from "../support/scrape.ts"
+import { fileOf, makeGate, makeTestOrigin, MiB, sha256, type TestOrigin } from "../support/TestOrigin.ts"
+
+const WORKERS = 2
+
+/** Connections are dealt out in turn, so that by so many of them each worker is asked several times. */
+const TURNS = 3 * WORKERS
+
+const OPTIONS = ["--min-free", "0", "--workers", String(WORKERS)]
+
+const start = (origin: TestOrigin, directory: string, ...args: ReadonlyArray<string>) =>
+  startProgram([origin.url, "--cache-dir", directory, ...OPTIONS, ...args])
+
+const startFresh = (origin: TestOrigin, ...args: ReadonlyArray<string>) =>
+  Effect.flatMap(temporaryDirectory, (directory) => start(origin, directory, ...args))
+
+const inTurn = <A, E, R>(ask: Effect.Effect<A, E, R>) => Effect.forEach(Array.from({ length: TURNS }), () => ask)
+
+/** The workers of a program. */
+const workersOf = ({ process }: Program): ReadonlyArray<number> =>
+  execFileSync("pgrep", ["-P", String(process.pid)], { encoding: "utf8" }).trim().split("\n").map(Number)
+
+/** What each worker shows of `path` is the file: what is told of the answers. */
+const seenByAll = Effect.fnUntraced(function*({ url }: Program, origin: TestOrigin, path: string) {
+  const hash = sha256(origin.files.get(path)!.bytes)
+  const views = yield* inTurn(view(url + path))
+  for (const seen of views) assert.strictEqual(seen.sha256, hash)
+  return views.map(({ headers }) => story(headers))
+})
+
+/** A viewer who keeps its connection, and with it its worker. */
+const keptViewer = ({ url }: Program, path: string) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() => new Agent({ keepAlive: true, maxSockets: 1 })),
+      (agent) => Effect.sync(() => agent.destroy())
+    ),
+    (agent) =>
+      Effect.callback<number>((resume) => {
+        const request = get(url + path, { agent }, (response) => {
+          let bytes = 0
+          response.on("data", (data: Buffer) => bytes += data.length)
+          response.on("end", () => resume(Effect.succeed(bytes)))
+          response.on("error", () => {})
+        })
+        request.on("error", () => {})
+        return Effect.sync(() => request.destroy())
+      })
+  )
+
+describe("workers", () => {
+  it.live("serve what one of them has fetched, each by itself", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const film = fileOf(6 * MiB + 1, 1)
+      origin.files.set("/film", film)
+      const program = yield* startFresh(origin)
+      assert.match(program.stdout(), /, 2 workers\n/)
+      assert.strictEqual(workersOf(program).length, WORKERS)
+      const [first, ...others] = yield* seenByAll(program, origin, "/film")
+      assert.strictEqual(first, "spillway; fwd=uri-miss; stored")
+      for (const told of others) assert.strictEqual(told, "spillway; hit")
+      assert.strictEqual(origin.bodyBytes(), film.bytes.length)
+      const viewers = yield* inTurn(keptViewer(program, "/film"))
+      const all = Effect.forEach(viewers, (look) => look)
+      yield* all
+      // The owner stands still, so that nothing can come from it.
+      const resume = Effect.sync(() => program.process.kill("SIGCONT"))
+      yield* eventually(
+        "all to be served by workers alone",
+        Effect.sync(() => program.process.kill("SIGSTOP")).pipe(
+          Effect.andThen(Effect.timeoutOption(all, "2 seconds")),
+          Effect.ensuring(resume),
+          Effect.map(({ _tag }) => _tag === "Some")
+        )
+      )
+      assert.strictEqual(origin.bodyBytes(), film.bytes.length)
+    }), 60_000)
+
+  it.live("have 50 cold viewers share one transfer", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const film = fileOf(16 * MiB, 2, { rate: 16 * MiB })
+      origin.files.set("/film", film)
+      const program = yield* startFresh(origin)
+      const views = yield* Effect.forEach(Array.from({ length: 50 }), () => view(`${program.url}/film`), {
+        concurrency: "unbounded"
+      })
+      for (const seen of views) assert.strictEqual(seen.sha256, sha256(film.bytes))
+      assert.strictEqual(origin.bodyBytes(), film.bytes.length)
+    }), 60_000)
+
+  it.live(
+    "serve nothing any more once a purge has been answered, nor after a change was let through",
+    () =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        origin.handlers.set("/note", (request, response) => {
+          const { bytes, etag } = origin.files.get("/note as it is")!
+          if (request.method === "PUT") return void response.writeHead(204).end()
+          const fields = { etag, "content-length": bytes.length, "cache-control": "max-age=3600" }
+          response.writeHead(200, fields).end(bytes)
+        })
+        const put = (seed: number) => Effect.sync(() => void origin.files.set("/note as it is", fileOf(10_000, seed)))
+        const program = yield* startFresh(origin)
+        const seen = Effect.map(inTurn(view(`${program.url}/note`)), (views) => views.map(({ sha256 }) => sha256))
+        const expected = (seed: number) => Array.from({ length: TURNS }, () => sha256(fileOf(10_000, seed).bytes))
+        yield* put(1)
+        yield* seen
+        const { url } = program
+        const takesBack = [
+          Effect.map(runProgram(["purge", "--server", url, "--all"]), ({ code }) => assert.strictEqual(code, 0)),
+          Effect.map(ask(url, "/note", { method: "PUT", body: "new" }), ({ status }) => assert.strictEqual(status, 204))
+        ]
+        for (const [i, takeBack] of takesBack.entries()) {
+          yield* seen
+          yield* put(i + 2)
+          assert.deepStrictEqual(yield* seen, expected(i + 1))
+          yield* takeBack
+          assert.deepStrictEqual(yield* seen, expected(i + 2))
+        }
+      }),
+    60_000
+  )
+
+  it.live("hand on what they cannot answer, as it came", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      origin.handlers.set("/upload", (request, response, { headers }) => {
+        let body = ""
+        request.on("data", (data: Buffer) => body += data.toString())
+        request.on(
+          "end",
+          () => response.end(`${request.method} ${body} ${headers["via"]} ${headers["spillway-viewer"]}`)
+        )
+      })
+      const { url } = yield* startFresh(origin)
+      const told = Effect.fnUntraced(function*(text: string) {
+        const answer = yield* exchange(Number(new URL(url).port), text.replaceAll("\n", "\r\n"))
+        return answer.slice(answer.indexOf("\r\n\r\n") + 4)
+      })
+      const head = "POST /upload HTTP/1.1\nHost: a\nConnection: close\n"
+      assert.include(yield* told(`${head}Content-Length: 5\n\nhello`), "POST hello 1.1 spillway undefined")
+      const chunked = "Transfer-Encoding: chunked\n\n3\nhel\n2\nlo\n0\n\n"
+      assert.include(yield* told(head + chunked), "POST hello 1.1 spillway undefined")
+      const expecting = "Content-Length: 5\nExpect: 100-continue\nSpillway-Viewer: 192.0.2.1\n\nhello"
+      assert.include(yield* told(head + expecting), "POST hello 1.1 spillway undefined")
+      // Shown to this machine: whoever names another one is not of it.
+      const own = (host: string) =>
+        exchange(Number(new URL(url).port), `GET /_spillway/metrics HTTP/1.0\r\nHost: ${host}\r\n\r\n`)
+      assert.match(yield* own("localhost"), /^HTTP\/1\.1 200 /)
+      assert.match(yield* own("media.example"), /^HTTP\/1\.1 403 /)
+    }), 60_000)
+
+  it.live("are told of together by metrics and log", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      origin.files.set("/film", fileOf(3 * MiB, 1))
+      const program = yield* startFresh(origin)
+      yield* seenByAll(program, origin, "/film")
+      yield* seenByAll(program, origin, "/film")
+      const requests = 2 * TURNS
+      const figures = Effect.map(ask(program.url, "/_spillway/metrics"), ({ body }) => (series: string) =>
+        valueOf(body.toString(), series) ?? 0)
+      yield* eventually(
+        "all to be counted",
+        Effect.map(figures, (figure) =>
+          figure("spillway_requests_total{outcome=\"hit\"}") === requests - 1)
+      )
+      const figure = yield* figures
+      assert.strictEqual(figure("spillway_requests_total{outcome=\"miss\"}"), 1)
+      const sources = ["memory", "disk", "origin", "passthrough"]
+      const bytes = sources.map((source) => figure(`spillway_sent_bytes_total{source="${source}"}`))
+      assert.strictEqual(bytes.reduce((sum, count) => sum + count, 0), requests * 3 * MiB)
+      assert.strictEqual(bytes[2], 3 * MiB)
+      assert.strictEqual(figure("spillway_workers"), WORKERS)
+      assert.isAtLeast(figure("spillway_memory_chunks"), 3)
+      yield* eventually(
+        "a line for each request",
+        Effect.sync(() => occurrences(program.stderr(), "\"url\":\"/film\"") === requests)
+      )
+    }), 60_000)
+
+  it.live("go on from the owner's bytes where a chunk is gone or damaged", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const film = fileOf(8 * MiB, 1)
+      origin.files.set("/film", film)
+      const directory = yield* temporaryDirectory
+      const program = yield* start(origin, directory, "--memory", "0", "--chunk-size", "1MiB")
+      yield* seenByAll(program, origin, "/film")
+      yield* eventually("the chunks", Effect.sync(() => chunkFiles(directory).length === 8))
+      yield* seenByAll(program, origin, "/film")
+      for (const { index, path } of chunkFiles(directory)) {
+        if (index === 3) Fs.rmSync(path)
+        if (index === 5) Fs.writeFileSync(path, Buffer.alloc(Fs.statSync(path).size))
+      }
+      yield* seenByAll(program, origin, "/film")
+      assert.isAtMost(origin.bodyBytes(), film.bytes.length + 2 * MiB)
+    }), 60_000)
+
+  it.live.skipIf(noDisks !== undefined)("serve whole files while the disk is full", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const gate = makeGate()
+      origin.files.set("/first", fileOf(4 * MiB, 1))
+      origin.files.set("/film", fileOf(12 * MiB, 2, { hold: { after: 4 * MiB, until: gate.opened } }))
+      const { mountPoint, prefix } = yield* makeDisk(16 * MiB)
+      const args = [origin.url, "--cache-dir", mountPoint, ...OPTIONS]
+      const program = yield* startProgram(args, { prefix })
+      yield* seenByAll(program, origin, "/first")
+      const viewer = yield* openView(`${program.url}/film`)
+      yield* viewer.readTo(MiB)
+      yield* takeAllRoom(insideOf(program, mountPoint))
+      yield* gate.open
+      assert.strictEqual((yield* viewer.rest).sha256, sha256(fileOf(12 * MiB, 2).bytes))
+      for (const told of yield* seenByAll(program, origin, "/first")) assert.match(told, /^spillway; (hit|fwd=)/)
+      yield* seenByAll(program, origin, "/film")
+      assert.strictEqual(occurrences(program.printed(), "Cache unusable"), 1, program.printed())
+    }), 60_000)
+
+  it.live("are replaced when they die, and the others go on", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const gate = makeGate()
+      origin.files.set("/film", fileOf(2 * MiB, 1))
+      origin.files.set("/slow", fileOf(2 * MiB, 2, { hold: { after: MiB, until: gate.opened } }))
+      const program = yield* startFresh(origin)
+      yield* seenByAll(program, origin, "/film")
+      const viewers = yield* inTurn(openView(`${program.url}/slow`))
+      const rests = yield* Effect.forEach(viewers, ({ rest }) => Effect.forkChild(Effect.exit(rest)))
+      const [victim] = workersOf(program)
+      process.kill(victim!, "SIGKILL")
+      yield* eventually(
+        "another worker",
+        Effect.sync(() => workersOf(program).length === WORKERS && !workersOf(program).includes(victim!))
+      )
+      yield* gate.open
+      const ends = yield* Effect.forEach(rests, Fiber.join)
+      const whole = ends.flatMap((end) => end._tag === "Success" ? [end.value.sha256] : [])
+      assert.deepStrictEqual(whole, Array.from({ length: TURNS / WORKERS }, () => sha256(fileOf(2 * MiB, 2).bytes)))
+      yield* seenByAll(program, origin, "/film")
+      assert.strictEqual(occurrences(program.stderr(), "A worker has ended"), 1)
+    }), 60_000)
+
+  it.live("that hang do not keep a purge from being answered, nor serve what was purged", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      origin.files.set("/film", fileOf(MiB, 1))
+      const program = yield* startFresh(origin)
+      yield* seenByAll(program, origin, "/film")
+      yield* seenByAll(program, origin, "/film")
+      const [owner, hanging] = [program.process.pid!, workersOf(program)[0]!]
+      process.kill(hanging, "SIGSTOP")
+      origin.files.set("/film", fileOf(MiB, 2))
+      const purge = Effect.forkChild(
+        Effect.forEach(Array.from({ length: WORKERS }), () =>
+          Effect.timeoutOption(runProgram(["purge", "--server", program.url, "--all"]), "10 seconds"))
+      )
+      const purges = yield* Fiber.join(yield* purge)
+      assert.isTrue(purges.some(({ _tag }) =>
+        _tag === "Some"
+      ))
+      assert.isFalse(Fs.existsSync(`/proc/${hanging}`) && workersOf(program).includes(hanging))
+      yield* eventually("another worker", Effect.sync(() => workersOf(program).length === WORKERS))
+      yield* seenByAll(program, origin, "/film")
+      assert.strictEqual(program.process.pid, owner)
+    }), 60_000)
+
+  it.live("finish what they are sending when the program ends, and leave nothing behind", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const gate = makeGate()
+      const film = fileOf(4 * MiB, 1, { hold: { after: 2 * MiB, until: gate.opened } })
+      origin.files.set("/film", film)
+      const program = yield* startFresh(origin)
+      const workers = workersOf(program)
+      const viewers = yield* inTurn(openView(`${program.url}/film`))
+      for (const viewer of viewers) yield* viewer.readTo(MiB)
+      const stopped = yield* Effect.forkChild(program.stop("SIGTERM"))
+      yield* eventually(
+        "an end to listening",
+        Effect.map(Effect.exit(view(program.url)), ({ _tag }) => _tag === "Failure")
+      )
+      yield* gate.open
+      for (const viewer of viewers) assert.strictEqual((yield* viewer.rest).sha256, sha256(film.bytes))
+      assert.strictEqual(yield* Fiber.join(stopped), 0)
+      for (const pid of workers) assert.isFalse(Fs.existsSync(`/proc/${pid}`))
+    }), 60_000)
+
+  it.live("end when the program is killed", () =>
+    Effect.gen(function*() {
+      const program = yield* startFresh(yield* makeTestOrigin)
+      const workers = workersOf(program)
+      yield* program.stop("SIGKILL")
+      yield* eventually("their end", Effect.sync(() => workers.every((pid) => !Fs.existsSync(`/proc/${pid}`))))
+    }), 60_000)
+
+  it.live("say in one line why they cannot listen", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const { url } = yield* startFresh(origin)
+      const directory = yield* temporaryDirectory
+      const args = ["serve", origin.url, "--cache-dir", directory, ...OPTIONS, "--port", new URL(url).port]
+      const { code, stderr } = yield* runProgram(args)
+      assert.strictEqual(code, 1)
+      assert.match(stderr, /^spillway: cannot listen on 127\.0\.0\.1:\d+: the port is in use\n$/)
+      const tooMany = yield* runProgram(["serve", origin.url, "--workers", "65"])
+      assert.strictEqual(tooMany.code, 1)
+      assert.match(tooMany.stderr, /^spillway: .*from 1 to 64.*\n$/)
+    }), 60_000)
+})
