@@ -1,4 +1,6 @@
+import type { Connection, Exchange } from "./Connection.ts"
 import { FILE_BYTES, makeContent, randomWords, RANGE_BYTES } from "./content.ts"
+import { get } from "./load.ts"
 
 const RANGES = 64
 
@@ -10,6 +12,24 @@ const expectBytes = async (url: string, range: string | undefined, expected: Buf
   if (response.status !== (range === undefined ? 200 : 206) || !bytes.equals(expected)) {
     throw new Error(`${url} ${range ?? ""}: other bytes than the origin's, status ${response.status}`)
   }
+}
+
+/** A whole file, each byte compared with the origin's as it comes; `onBytes` hears how many have come. */
+export const getCompared = async (
+  connection: Connection,
+  path: string,
+  bytes: number,
+  onBytes: (count: number) => void = () => {}
+): Promise<Exchange> => {
+  let count = 0
+  let isRight = true
+  const exchange = await get(connection, { path, bytes }, (piece) => {
+    isRight &&= piece.equals(content.subarray(count, count + piece.length))
+    count += piece.length
+    onBytes(count)
+  })
+  if (!isRight) throw new Error(`${path}: other bytes than the origin's`)
+  return exchange
 }
 
 /** A random range of the file, as a header field and as offsets. */

@@ -2,13 +2,13 @@ import { dirname } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { chunkFiles } from "../cacheFiles.ts"
 import { Connection } from "../Connection.ts"
-import { FILE_BYTES, freshPath, makeContent, MEBIBYTE } from "../content.ts"
+import { FILE_BYTES, freshPath, MEBIBYTE } from "../content.ts"
 import { insideOf, makeDisk, noDisks } from "../disk.ts"
 import { cacheOf, until } from "../health.ts"
-import { get } from "../load.ts"
 import { type Metric, Samples } from "../Metric.ts"
 import { temporaryDirectory } from "../processes.ts"
 import { startSaboteur, startSpillway } from "../servers.ts"
+import { getCompared } from "../verify.ts"
 import type { Context, Scenario } from "./Scenario.ts"
 
 /** What a viewer notices when the disk fails in mid-stream: nothing, it should be. */
@@ -32,24 +32,17 @@ const SETTLE_MILLIS = 500
 
 const ARGS = ["--min-free=0", "--memory=4MiB"]
 
-const content = makeContent()
-
 /** Sees a whole file and compares each byte; calls `onPart` when a part of it has arrived. */
 const watch = async (port: number, path: string, bytes: number, onPart: () => void) => {
   const connection = new Connection(port)
   const started = performance.now()
-  let offset = 0
-  let isRight = true
   let isPart = false
   try {
-    const { longestPause } = await get(connection, { path, bytes }, (piece) => {
-      isRight &&= piece.equals(content.subarray(offset, offset + piece.length))
-      offset += piece.length
-      if (isPart || offset < bytes * FAILS_AT) return
+    const { longestPause } = await getCompared(connection, path, bytes, (count) => {
+      if (isPart || count < bytes * FAILS_AT) return
       isPart = true
       onPart()
     })
-    if (!isRight) throw new Error(`${path}: other bytes than the origin's`)
     return { longestPause, total: performance.now() - started }
   } finally {
     connection.close()

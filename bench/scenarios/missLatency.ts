@@ -1,9 +1,9 @@
 import { Connection } from "../Connection.ts"
 import { freshPath } from "../content.ts"
-import { get } from "../load.ts"
 import { Samples } from "../Metric.ts"
 import { startCaches } from "../servers.ts"
 import { median, quantile } from "../statistics.ts"
+import { getCompared } from "../verify.ts"
 import type { Scenario } from "./Scenario.ts"
 
 const BYTES = 256 * 1024
@@ -25,7 +25,7 @@ export const missLatency: Scenario = {
     const routes = [{ name: "origin", port: origin.port }, ...caches]
       .map(({ name, port }) => ({ name, connection: new Connection(port) }))
     const ask = async (connection: Connection) =>
-      (await get(connection, { path: freshPath("cold", BYTES), bytes: BYTES })).firstByte
+      (await getCompared(connection, freshPath("cold", BYTES), BYTES)).firstByte
     for (let count = 0; count < WARM_UP; count++) for (const { connection } of routes) await ask(connection)
     const medians = new Samples()
     const all = new Samples()
