@@ -33,20 +33,27 @@ export const coldCrowd: Scenario = {
     const sent = new Samples()
     const first = new Samples()
     const whole = new Samples()
-    for (let round = 0; round < rounds; round++) {
-      first.add("origin", median(await firstBytes(origin.port)))
-      sent.add("ideal", 1)
-      whole.add("ideal", FILE_BYTES / 40e6)
+    // The round before the first one only warms up.
+    for (let round = -1; round < rounds; round++) {
+      const probes = await firstBytes(origin.port)
+      if (round >= 0) {
+        first.add("origin", median(probes))
+        sent.add("ideal", 1)
+        whole.add("ideal", FILE_BYTES / 40e6)
+      }
       for (const { name, port } of caches) {
         const path = freshPath("rated", FILE_BYTES)
         const connections = Array.from({ length: VIEWERS }, () => new Connection(port))
         const before = await origin.sent()
         const started = performance.now()
         const views = await Promise.all(connections.map((connection) => get(connection, { path, bytes: FILE_BYTES })))
-        whole.add(name, (performance.now() - started) / 1000)
-        sent.add(name, (await origin.sent() - before) / FILE_BYTES)
-        first.add(name, median(views.map(({ firstByte }) => firstByte)))
+        const seconds = (performance.now() - started) / 1000
+        const bytes = await origin.sent() - before
         for (const connection of connections) connection.close()
+        if (round < 0) continue
+        whole.add(name, seconds)
+        sent.add(name, bytes / FILE_BYTES)
+        first.add(name, median(views.map(({ firstByte }) => firstByte)))
       }
     }
     const common = { scenario: "cold-crowd", better: "lower" } as const
