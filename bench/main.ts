@@ -37,6 +37,13 @@ const names = scenarios.map(({ name }) => name)
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`)
 
+/** Says which scenario begins, and when; beside the results, since it is of no use later. */
+const showProgress = (name: string, number: number, of: number): void => {
+  const seconds = Math.floor(performance.now() / 1000)
+  const elapsed = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`
+  process.stderr.write(`${elapsed} ${name}${process.stderr.isTTY ? `, ${number} of ${of}` : ""}\n`)
+}
+
 const runScenario = async ({ about, name, run }: Scenario, { profiles, rounds }: Options) => {
   print(`${name}: ${about}`)
   const profile = profiles === undefined ? undefined : { directory: resolve(profiles), name }
@@ -57,10 +64,10 @@ const bench = async (options: Options): Promise<void> => {
   print("")
   if (options.profiles !== undefined) mkdirSync(options.profiles, { recursive: true })
   const metrics: Array<Metric> = []
-  for (const scenario of scenarios) {
-    if (options.only === undefined || options.only === scenario.name) {
-      metrics.push(...await runScenario(scenario, options))
-    }
+  const chosen = scenarios.filter(({ name }) => options.only === undefined || options.only === name)
+  for (const [index, scenario] of chosen.entries()) {
+    showProgress(scenario.name, index + 1, chosen.length)
+    metrics.push(...await runScenario(scenario, options))
   }
   print(`\n${textTable(metrics)}`)
   const machine = { ...described, "load average": `${before} before, ${loadAverage()} after` }
