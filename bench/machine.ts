@@ -23,6 +23,10 @@ const pinned = cpus().length >= 2 &&
 export const onServerCpu = (command: ReadonlyArray<string>): ReadonlyArray<string> =>
   pinned ? ["taskset", "--cpu-list", CPU.server, ...command] : command
 
+/** `command` on both processors. */
+export const onBothCpus = (command: ReadonlyArray<string>): ReadonlyArray<string> =>
+  pinned ? ["taskset", "--cpu-list", `${CPU.server},${CPU.client}`, ...command] : command
+
 const versionOf = (dependency: string): string => {
   const url = new URL(`../node_modules/${dependency}/package.json`, import.meta.url)
   return (JSON.parse(readFileSync(url, "utf8")) as { readonly version: string }).version

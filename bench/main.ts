@@ -15,6 +15,7 @@ import type { Scenario } from "./scenarios/Scenario.ts"
 import { slowViewers } from "./scenarios/slowViewers.ts"
 import { start } from "./scenarios/start.ts"
 import { warmDisk, warmFile, warmRanges } from "./scenarios/warm.ts"
+import { workers } from "./scenarios/workers.ts"
 import { startOrigin } from "./servers.ts"
 
 /** Spillway beside other servers and beside its own origin, all on this machine. */
@@ -23,6 +24,7 @@ const scenarios: ReadonlyArray<Scenario> = [
   warmFile,
   warmDisk,
   warmRanges,
+  workers,
   missLatency,
   coldSeek,
   coldFile,

@@ -3,7 +3,7 @@ import { createServer } from "node:net"
 import type { AddressInfo } from "node:net"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { nginxVersion, onServerCpu, varnishVersion } from "./machine.ts"
+import { nginxVersion, onBothCpus, onServerCpu, varnishVersion } from "./machine.ts"
 import { run, type Running, temporaryDirectory } from "./processes.ts"
 
 /** A server that is measured. */
@@ -57,6 +57,8 @@ export interface SpillwayOptions {
   /** Where it caches, if not in a directory of its own. */
   readonly directory?: string
   readonly args?: ReadonlyArray<string>
+  /** Whether it has both processors, rather than the one of measured servers. */
+  readonly onBoth?: boolean
   /** What goes before its command line. */
   readonly prefix?: ReadonlyArray<string>
 }
@@ -66,7 +68,7 @@ let profiles = 1
 
 export const startSpillway = async (
   origin: Origin,
-  { args = [], directory = temporaryDirectory(), prefix = [], profile }: SpillwayOptions = {}
+  { args = [], directory = temporaryDirectory(), onBoth = false, prefix = [], profile }: SpillwayOptions = {}
 ): Promise<Server> => {
   const flags = profile === undefined
     ? []
@@ -84,7 +86,7 @@ export const startSpillway = async (
     "--log-level=warn",
     ...args
   ]
-  const running = await run(onServerCpu(command), LISTENING)
+  const running = await run((onBoth ? onBothCpus : onServerCpu)(command), LISTENING)
   return { name: "spillway", ...running, port: portOf(running), rangePort: portOf(running) }
 }
 
