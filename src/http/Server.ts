@@ -1,6 +1,7 @@
 import { NodeHttpServer } from "@effect/platform-node"
 import { Context, Effect, Layer, Option } from "effect"
 import { HttpMiddleware, HttpServer, type HttpServerError } from "effect/http"
+import { lean } from "../services/lean.ts"
 import { Registrations } from "../services/Registrations.ts"
 import { connections, refusals } from "./connections.ts"
 import { Events } from "./Events.ts"
@@ -63,7 +64,7 @@ export const layerProxy: Layer.Layer<never, never, Events | Proxy | HttpServer.H
       yield* HttpServer.addressFormattedWith((address) => Effect.sync(() => serveAt(address)))
       const node = yield* Effect.serviceOption(NodeServer)
       if (Option.isSome(node)) node.value.answerNow = answerNow
-      yield* HttpServer.serveEffect(yield* traced(log === undefined ? handler : listened(handler)))
+      yield* lean(HttpServer.serveEffect(yield* traced(log === undefined ? handler : listened(handler))))
       yield* Effect.addFinalizer(() => drain)
       // They go on for ever otherwise, and the end of the server waits for them.
       yield* Effect.addFinalizer(() => events.end)

@@ -6,6 +6,7 @@ import type { Representation } from "../domain/Representation.ts"
 import type { Source } from "./askOrigin.ts"
 import { ChunkAssembly } from "./ChunkAssembly.ts"
 import { ChunkCache } from "./ChunkCache.ts"
+import { lean } from "./lean.ts"
 import { Origin } from "./Origin.ts"
 import { covers, type Download, findRun, reconsider, type Run, sweep, type Viewer } from "./Run.ts"
 import { makeTransfer, type OpenTransfer } from "./transferRun.ts"
@@ -70,7 +71,7 @@ const MAX_FILLS = 8
 const make = Effect.gen(function*() {
   const origin = yield* Origin
   const cache = yield* ChunkCache
-  const fork = yield* FiberSet.makeRuntime<never, void, never>()
+  const fork = yield* lean(FiberSet.makeRuntime<never, void, never>())
   const downloads = new Map<string, Download>()
   let fills = 0
 

@@ -8,6 +8,7 @@ import { CacheIndex } from "./CacheIndex.ts"
 import { Catalog } from "./Catalog.ts"
 import { bytesOnDisk, ChunkStore, MANIFEST_BYTES } from "./ChunkStore.ts"
 import { Evictor } from "./Evictor.ts"
+import { lean } from "./lean.ts"
 import * as Metrics from "./liveMetrics.ts"
 import { Traffic } from "./Traffic.ts"
 
@@ -134,7 +135,7 @@ const make = Effect.gen(function*() {
   const worker = Effect.andThen(index.loaded, Effect.forever(Effect.flatMap(Queue.take(jobs), record)))
   yield* Effect.forkScoped(
     Effect.tapCause(
-      worker,
+      lean(worker),
       (cause) => Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError("Recorder stopped", cause)
     )
   )
