@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 import "./cli/threadPool.ts"
-import "./cli/youngHeap.ts"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Cause, Config, Console, Effect, Exit, Layer, Logger, LogLevel, References } from "effect"
 import { CliError, CliOutput, Command } from "effect/cli"

@@ -1,7 +1,8 @@
-import { Config, Console, Effect, Layer, Option, Struct } from "effect"
+import { Config, Console, Effect, Layer, Option, type PlatformError, Struct } from "effect"
 import { Argument, Command } from "effect/cli"
 import { HttpServer, type HttpServerError } from "effect/http"
 import cluster from "node:cluster"
+import { tmpdir } from "node:os"
 import { errnoOf } from "../domain/CacheError.ts"
 import { type Origins, parseRoute, type Route } from "../domain/Origins.ts"
 import { ServerConfig } from "../http/ServerConfig.ts"
@@ -48,6 +49,11 @@ const cannotListen = ({ host, port }: Server.Address, error: HttpServerError.Ser
   return new StartupError({ message: `cannot listen on ${host}:${port}: ${reasons[errno] ?? errno}` })
 }
 
+const noTemporaryDirectory = ({ reason }: PlatformError.PlatformError): StartupError =>
+  new StartupError({
+    message: `--workers needs a temporary directory, which TMPDIR may name (${reason._tag}: ${tmpdir()})`
+  })
+
 /** An origin that is down at the start is no reason not to start, but worth a word. */
 const checkOrigin = Effect.fnUntraced(function*({ url }: Route) {
   const origin = yield* Origin
@@ -61,7 +67,10 @@ const checkOrigin = Effect.fnUntraced(function*({ url }: Route) {
 })
 
 /** What this process is told by the one that started it as a worker. */
-const ordersFromEnvironment = (): Orders | undefined => cluster.isWorker ? JSON.parse(process.env[ORDERS]!) : undefined
+const ordersFromEnvironment = (): Orders | undefined => {
+  const orders = process.env[ORDERS]
+  return cluster.isWorker && orders !== undefined ? JSON.parse(orders) : undefined
+}
 
 /** Serves viewers from the cache of the process that has started this one. */
 const runWorker = Effect.fnUntraced(function*(
@@ -158,7 +167,7 @@ export const serve = Command.make(
     )
     if (orders !== undefined) return yield* runWorker({ host, port }, orders, config)
     const pool = Pool.make(flags.workers)
-    const socket = isShared ? yield* OwnerServer.makeSocket : undefined
+    const socket = isShared ? yield* Effect.mapError(OwnerServer.makeSocket, noTemporaryDirectory) : undefined
     const running = Server.layerProxy.pipe(
       Layer.provideMerge(socket === undefined ? Server.layerNode({ host, port }) : OwnerServer.layer(socket)),
       Layer.provideMerge(Spillway.layer),

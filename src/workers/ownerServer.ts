@@ -1,5 +1,5 @@
 import { NodeHttpServer } from "@effect/platform-node"
-import { Context, Effect, FileSystem, Layer, Path, type Scope } from "effect"
+import { Context, Effect, FileSystem, Layer, Path, type PlatformError, type Scope } from "effect"
 import { HttpServer, type HttpServerError } from "effect/http"
 import type { IncomingMessage } from "node:http"
 import { GuardedServer } from "../http/guardedServer.ts"
@@ -9,14 +9,15 @@ import { ServerConfig } from "../http/ServerConfig.ts"
 import { VIEWER_FIELD } from "./messages.ts"
 
 /** A name for a socket in a directory that nobody else may enter. Both are removed when the scope closes. */
-export const makeSocket: Effect.Effect<string, never, FileSystem.FileSystem | Path.Path | Scope.Scope> = Effect.gen(
-  function*() {
-    const fs = yield* FileSystem.FileSystem
-    const path = yield* Path.Path
-    const directory = yield* Effect.orDie(fs.makeTempDirectoryScoped({ prefix: "spillway-" }))
-    return path.join(directory, "owner")
-  }
-)
+export const makeSocket: Effect.Effect<
+  string,
+  PlatformError.PlatformError,
+  FileSystem.FileSystem | Path.Path | Scope.Scope
+> = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  return path.join(yield* fs.makeTempDirectoryScoped({ prefix: "spillway-" }), "owner")
+})
 
 /** Nothing can be told of who asks by a socket but what the worker says. It is asked for one viewer at a time. */
 const tellViewer = ({ headers, socket }: IncomingMessage): void => {

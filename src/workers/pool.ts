@@ -12,11 +12,14 @@ import { Workers } from "../services/Workers.ts"
 import { Member, workersOf } from "./members.ts"
 import { type Known, ORDERS, type Orders, type ToOwner } from "./messages.ts"
 
-/** How long it may be between two reports of a worker: one that hangs is ended, and its viewers come again to another. */
-const SILENCE = "10 seconds"
+/** How long a worker may take until it listens, in milliseconds. */
+const START_MILLIS = 60_000
 
-/** How long a worker may take to end; its viewers have had their time by then. */
-const END_TIMEOUT = "12 seconds"
+/** How long it may say nothing from then on, in milliseconds: one that hangs is ended, and its viewers come again to another. */
+const SILENCE_MILLIS = 10_000
+
+/** How long it may take to end, in milliseconds; its viewers have had their time by then. */
+const END_MILLIS = 12_000
 
 /**
  * The pause before another worker is started doubles from the first to the second of these, and starts anew when the last one lived
@@ -117,20 +120,18 @@ export const make = (count: number) => {
     const live = Effect.callback<string>((resume) => {
       const process = cluster.fork({ [ORDERS]: JSON.stringify(orders) })
       const member = new Member(process)
-      let isDue = setTimeout(() => {}, 0)
-      const expect = () => {
-        clearTimeout(isDue)
-        isDue = setTimeout(() => member.kill("SIGKILL"), Duration.toMillis(SILENCE)).unref()
-      }
+      const killIn = (millis: number) => setTimeout(() => member.kill("SIGKILL"), millis)
+      let patience = killIn(START_MILLIS)
       members.add(member)
       process.on("message", (message: ToOwner) => {
-        expect()
+        clearTimeout(patience)
+        patience = killIn(SILENCE_MILLIS)
         hear(member, message)
       })
       // Such as that a message could not be sent: what matters is whether it lives.
       process.on("error", () => {})
       process.once("exit", (code, signal) => {
-        clearTimeout(isDue)
+        clearTimeout(patience)
         members.delete(member)
         member.end()
         countConnections()
@@ -138,11 +139,9 @@ export const make = (count: number) => {
       })
       return Effect.callback<void>((ended) => {
         if (process.isDead()) return ended(Effect.void)
-        const timer = setTimeout(() => member.kill("SIGKILL"), Duration.toMillis(END_TIMEOUT))
-        process.once("exit", () => {
-          clearTimeout(timer)
-          ended(Effect.void)
-        })
+        clearTimeout(patience)
+        patience = killIn(END_MILLIS)
+        process.once("exit", () => ended(Effect.void))
         // One that does not listen yet has no viewers to wait for.
         member.kill(member.isListening ? "SIGTERM" : "SIGKILL")
       })

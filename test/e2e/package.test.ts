@@ -84,6 +84,13 @@ layer(Project.layer, { timeout: 180_000, excludeTestServices: true })(
         for (const name of ["src", "test", "bench", "node_modules", "examples"]) assert.notInclude(files, name)
       }))
 
+    it.effect("has a program that sizes the thread pool, by a module that nothing imports a value of", () =>
+      Effect.gen(function*() {
+        const project = yield* Project
+        const { stdout } = yield* run(join(project, "node_modules/.bin/spillway"), ["doctor"])
+        assert.include(stdout, "24 threads")
+      }))
+
     it.effect("has a program that plays the sample", () =>
       Effect.gen(function*() {
         const project = yield* Project
