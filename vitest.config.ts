@@ -1,11 +1,27 @@
 import { availableParallelism } from "node:os"
 import { defineConfig } from "vitest/config"
 
+/** Tests of whole programs, which have the machine to themselves: some of them are about time. */
+const ofPrograms = ["test/{cli,deploy,e2e,embed}/**/*.test.ts", "examples/**/*.test.ts"]
+
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
-    // Most of the time, tests wait for programs that they have started.
-    maxWorkers: Math.max(2, availableParallelism() - 1)
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "parts",
+          include: ["test/**/*.test.ts"],
+          exclude: ofPrograms,
+          maxWorkers: Math.max(2, availableParallelism() - 1),
+          sequence: { groupOrder: 0 }
+        }
+      },
+      {
+        extends: true,
+        test: { name: "programs", include: ofPrograms, maxWorkers: 1, sequence: { groupOrder: 1 } }
+      }
+    ]
   },
   // The examples name the package as its users do, and get its sources.
   ssr: { resolve: { conditions: ["spillway-source"], externalConditions: ["spillway-source"] } }
