@@ -83,8 +83,15 @@ const durationFlag = (name: string, description: string, fallback: string) =>
 const count = (text: string): Option.Option<number> =>
   Option.filter(Option.some(Number(text)), (count) => /^\d{1,7}$/.test(text.trim()) && count > 0)
 
-const countFlag = (name: string, description: string, fallback: string, parse = count, maximum = 9_999_999) =>
-  flag(name, "NUMBER", description, fallback, parse, `a number from 1 to ${maximum}`)
+const countFlag = (name: string, description: string, fallback: string, maximum = 9_999_999) =>
+  flag(
+    name,
+    "NUMBER",
+    description,
+    fallback,
+    (text) => Option.filter(count(text), (count) => count <= maximum),
+    `a number from 1 to ${maximum}`
+  )
 
 /** How many workers there may be. */
 const MAX_WORKERS = 64
@@ -226,7 +233,6 @@ const settings = {
     "workers",
     "How many processes serve viewers; from 2 on, another one owns disk and origins",
     "1",
-    (text) => Option.filter(count(text), (count) => count <= MAX_WORKERS),
     MAX_WORKERS
   ),
   // Read later, as origins are.

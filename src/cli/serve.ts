@@ -144,14 +144,14 @@ export const serve = Command.make(
     }
     const adminToken = yield* adminTokenFromEnvironment
     const isShared = flags.workers > 1
-    /** The part of what all processes may take that is this one's. */
-    const partOf = (whole: number, parts: number) => isShared ? Math.ceil(whole / parts) : whole
-    const own = orders === undefined ? 1 : flags.workers
+    // What all may take is divided: memory among all, viewers among the workers.
+    const processes = isShared ? flags.workers + 1 : 1
+    const alike = orders === undefined ? 1 : flags.workers
     const config = Layer.mergeAll(
       layerRequests,
       CacheConfig.layer({
         ...Struct.pick(flags, ["chunkSize", "directory", "maxSize", "minFree", "readDeadline", "ttl"]),
-        memory: partOf(flags.memory, flags.workers + 1)
+        memory: Math.ceil(flags.memory / processes)
       }),
       OriginConfig.layer({
         ...Struct.pick(flags, ["connectTimeout", "firstByteTimeout", "maxRequests", "offline", "silenceTimeout"]),
@@ -159,8 +159,8 @@ export const serve = Command.make(
       }),
       ServerConfig.layer({
         ...Struct.pick(flags, ["headerTimeout", "idleTimeout"]),
-        maxConnections: partOf(flags.maxConnections, own),
-        maxStreams: partOf(flags.maxStreams, own),
+        maxConnections: Math.ceil(flags.maxConnections / alike),
+        maxStreams: Math.ceil(flags.maxStreams / alike),
         adminToken,
         sampleVideo: sample === undefined ? undefined : SampleOrigin.VIDEO
       })

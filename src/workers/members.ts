@@ -27,10 +27,6 @@ export class Member {
     this.#process = process
   }
 
-  get pid(): number | undefined {
-    return this.#process.process.pid
-  }
-
   send(message: ToWorker): void {
     // One that has ended is found out elsewhere.
     if (this.#process.isConnected()) this.#process.send(message, () => {})

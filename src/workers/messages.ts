@@ -1,5 +1,4 @@
 import type { ChunkKey } from "../domain/Chunk.ts"
-import type { Representation } from "../domain/Representation.ts"
 import type { Resource } from "../domain/Resource.ts"
 import type { Entry } from "../services/Catalog.ts"
 import type { Totals } from "../services/Traffic.ts"
@@ -22,10 +21,11 @@ export const ORDERS = "SPILLWAY_WORKER_ORDERS"
 /** A field by which a worker tells the owner whose request it passes on: the address of the viewer. */
 export const VIEWER_FIELD = "spillway-viewer"
 
-/** What is known of a resource, and which of its chunks are on disk: neighbours as the first and the one behind the last. */
-export interface Known extends Omit<Entry, "representation"> {
-  /** Its class does not outlive the way. */
-  readonly representation: Representation
+/**
+ * What is known of a resource, and which of its chunks are on disk: neighbours as the first and the one behind the last. On the way,
+ * the representation loses its class.
+ */
+export interface Known extends Entry {
   readonly chunks: ReadonlyArray<readonly [first: number, end: number]>
 }
 

@@ -14,7 +14,7 @@ import { DiskGate } from "../services/DiskGate.ts"
 const denied = (operation: string, path: string) =>
   Effect.fail(new PermissionDenied({ errno: "EROFS", operation, path }))
 
-/** Chunks are read, and nothing else is asked of the disk: what there is, the owner tells. It is told in turn of uses. */
+/** Chunks are read, and nothing is written: what there is, the owner tells. It is told in turn of uses. */
 export const layerStore = (
   onUse: (key: ChunkKey) => void
 ): Layer.Layer<ChunkStore, never, ChunkStore | CacheConfig> =>
@@ -31,6 +31,7 @@ export const layerStore = (
         writeManifest: refuse("write"),
         removeResource: refuse("unlink"),
         pin: refuse("write"),
+        probe: refuse("write"),
         readManifest: () => Effect.succeed(Option.none()),
         resources: Stream.empty,
         touch: (key) => Effect.sync(() => onUse(key))

@@ -5,7 +5,7 @@ import { type HttpServer, type HttpServerError, HttpServerRequest } from "effect
 import { Proxy } from "../http/Proxy.ts"
 import { toldBy } from "../http/RequestLog.ts"
 import { Server, Spillway } from "../index.ts"
-import { type CacheConfig } from "../services/CacheConfig.ts"
+import type { CacheConfig } from "../services/CacheConfig.ts"
 import { type CacheIndex, TouchInterval } from "../services/CacheIndex.ts"
 import type { Catalog } from "../services/Catalog.ts"
 import { ChunkStore } from "../services/ChunkStore.ts"

@@ -344,7 +344,7 @@ describe.skipIf(noFuse !== undefined)("a disk in user space", () => {
       yield* misbehave(disk, "hung")
       yield* seesWhole(program, origin, "/film")
       const rest = yield* Effect.forkChild(viewer.rest)
-      assert.strictEqual(yield* Effect.timeout(program.stop("SIGTERM"), "30 seconds"), 0)
+      assert.strictEqual(yield* Effect.timeout(program.stop("SIGTERM"), "15 seconds"), 0)
       assert.strictEqual((yield* Fiber.join(rest)).sha256, sha256(origin.files.get("/slow")!.bytes))
     }), 60_000)
 
