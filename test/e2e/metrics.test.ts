@@ -66,7 +66,10 @@ describe.concurrent("the metrics of the program", () => {
       assert.approximately(valueOf(text, "spillway_origin_received_bytes_total")!, 3 * MiB, 100)
       assert.strictEqual(valueOf(text, "spillway_origin_requests_total{outcome=\"4xx\"}"), 1)
       assert.strictEqual(valueOf(text, "spillway_memory_bytes"), 3 * MiB)
-      assert.strictEqual(valueOf(text, "spillway_connections"), 1)
+      // The scrape's own, and what the requests before it have left open.
+      const connections = valueOf(text, "spillway_connections")!
+      assert.isAtLeast(connections, 1)
+      assert.isAtMost(connections, 4)
       assert.isAbove(valueOf(text, "spillway_disk_free_bytes")!, 0)
       assert.isAbove(valueOf(text, "process_cpu_seconds_total")!, 0.1)
       assert.isAbove(valueOf(text, "process_resident_memory_bytes")!, 3 * MiB)
