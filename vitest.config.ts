@@ -1,7 +1,8 @@
 import { availableParallelism } from "node:os"
+import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 
-/** Tests of whole programs, which have the machine to themselves: some of them are about time. */
+/** Tests of whole programs, which come after the others: some of them are about time. */
 const ofPrograms = ["test/{cli,deploy,e2e,embed}/**/*.test.ts", "examples/**/*.test.ts"]
 
 export default defineConfig({
@@ -19,7 +20,15 @@ export default defineConfig({
       },
       {
         extends: true,
-        test: { name: "programs", include: ofPrograms, maxWorkers: 1, sequence: { groupOrder: 1 } }
+        test: {
+          name: "programs",
+          include: ofPrograms,
+          maxWorkers: 2,
+          maxConcurrency: 3,
+          sequence: { groupOrder: 1 },
+          // They start the program some three hundred times; half of that is compiling.
+          env: { NODE_COMPILE_CACHE: fileURLToPath(new URL("node_modules/.cache/compiled", import.meta.url)) }
+        }
       }
     ]
   },

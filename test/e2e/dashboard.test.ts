@@ -45,7 +45,7 @@ const looks: ReadonlyArray<readonly [string, Look]> = [
   ["narrow-dark", { width: 360, height: 740, colorScheme: "dark" }]
 ]
 
-describe.skipIf(chromiumPath === undefined)("The dashboard", () => {
+describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }, () => {
   it.live.each(looks)("can be looked at and read: %s", ([name, look]) =>
     Effect.gen(function*() {
       const stage = yield* makeEmptyStage

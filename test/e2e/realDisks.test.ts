@@ -133,7 +133,7 @@ const survives = Effect.fnUntraced(function*(program: Program, origin: TestOrigi
   yield* eventuallyHit(`${program.url}/later`)
 })
 
-describe.skipIf(noExt4 !== undefined)("an ext4", () => {
+describe("an ext4", { concurrent: true, skip: noExt4 !== undefined }, () => {
   it.live("of 48 MiB is less than one file, and nobody notices", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin
@@ -266,7 +266,7 @@ describe.skipIf(noExt4 !== undefined)("an ext4", () => {
     }), 60_000)
 })
 
-describe.skipIf(noBtrfs !== undefined)("a quota", () => {
+describe("a quota", { concurrent: true, skip: noBtrfs !== undefined }, () => {
   it.live("of 24 MiB is less than one file, and nobody notices", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin
@@ -303,7 +303,7 @@ describe.skipIf(noBtrfs !== undefined)("a quota", () => {
   }
 })
 
-describe.skipIf(noFuse !== undefined)("a disk in user space", () => {
+describe("a disk in user space", { concurrent: true, skip: noFuse !== undefined }, () => {
   it.live("fails reads and writes, and then does not", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin
