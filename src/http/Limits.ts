@@ -1,6 +1,7 @@
 import { Context, Effect, Layer, Metric, type Scope } from "effect"
 import { HttpServerResponse } from "effect/http"
 import * as CacheStatus from "../domain/CacheStatus.ts"
+import { atEnd } from "../services/lean.ts"
 import * as Metrics from "../services/liveMetrics.ts"
 import { Workers } from "../services/Workers.ts"
 import { ServerConfig } from "./ServerConfig.ts"
@@ -47,12 +48,11 @@ const make = Effect.gen(function*() {
     () => running + workers.usage().streams.length
   )
 
-  const change = (by: 1 | -1) => Effect.sync(() => void (running += by))
-
-  const place = Effect.acquireRelease(
-    Effect.suspend(() => running < maxStreams ? Effect.as(change(1), true) : Effect.succeed(false)),
-    (taken) => taken ? change(-1) : Effect.void
-  )
+  const place = Effect.uninterruptible(Effect.suspend(() => {
+    if (running >= maxStreams) return Effect.succeed(false)
+    running += 1
+    return Effect.as(atEnd(() => void (running -= 1)), true)
+  }))
 
   const refuse = Metric.update(refusals, 1).pipe(
     Effect.andThen(warn),

@@ -1,4 +1,4 @@
-import { Effect, Option, Stream } from "effect"
+import { Effect, Option } from "effect"
 import type { HttpServerRequest, HttpServerResponse } from "effect/http"
 import { parseContentRange } from "../domain/ByteRange.ts"
 import { type CacheStatus, outcomeOf } from "../domain/CacheStatus.ts"
@@ -7,6 +7,7 @@ import type { Resource } from "../domain/Resource.ts"
 import type { Activity } from "../services/Activity.ts"
 import type { Media } from "../services/MediaStream.ts"
 import type { OriginResponse } from "../services/Origin.ts"
+import { watchPieces } from "../services/pieces.ts"
 import type { Traffic } from "../services/Traffic.ts"
 
 /** The address of whoever sent a request. */
@@ -42,10 +43,7 @@ export const makeAccounting = (activity: Activity["Service"], traffic: Traffic["
       const end = start + Number(headers["content-length"] ?? 0)
       const viewer = viewerOf(request)
       const progress = yield* activity.begin({ url, resource: id, start, end, size: carried?.size ?? end, viewer })
-      return Stream.map(body, (bytes) => {
-        progress.advance(bytes.length, "passthrough", detail)
-        return bytes
-      })
+      return watchPieces(body, (bytes) => progress.advance(bytes.length, "passthrough", detail))
     })
   }
 }

@@ -1,5 +1,6 @@
 import { Cause, Effect, Exit, Fiber, Option, type Scope, Stream } from "effect"
 import type { OriginError } from "../domain/OriginError.ts"
+import { toPull } from "../services/pieces.ts"
 
 /** How many turns of the event loop the first bytes get to come, or to fail to: what came with the head is there by then. */
 const TURNS = 2
@@ -11,7 +12,7 @@ const TURNS = 2
 export const beginBody = Effect.fnUntraced(function*(
   body: Stream.Stream<Uint8Array, OriginError>
 ): Effect.fn.Return<Stream.Stream<Uint8Array, OriginError>, OriginError, Scope.Scope> {
-  const pull = yield* Stream.toPull(body)
+  const pull = yield* toPull(body)
   const first = yield* Effect.forkScoped(pull)
   for (let turn = 0; turn < TURNS; turn++) yield* Effect.yieldNow
   const early = first.pollUnsafe()

@@ -1,4 +1,5 @@
 import { Clock, Context, Effect, Layer, type Scope } from "effect"
+import { atEnd } from "./lean.ts"
 import { type ByteSource, Traffic } from "./Traffic.ts"
 import { Workers } from "./Workers.ts"
 
@@ -114,10 +115,10 @@ const make = Effect.gen(function*() {
 
   return Activity.of({
     begin: (stream) =>
-      Effect.acquireRelease(
-        Effect.sync(() => enter(stream)),
-        (entry) => Effect.sync(() => entries.delete(entry))
-      ).pipe(Effect.zipWith(SourceListener, (entry, listener) => ({
+      Effect.uninterruptible(Effect.suspend(() => {
+        const entry = enter(stream)
+        return Effect.as(atEnd(() => void entries.delete(entry)), entry)
+      })).pipe(Effect.zipWith(SourceListener, (entry, listener) => ({
         advance: (bytes, source, detail) => {
           entry.position += bytes
           entry.source = source

@@ -6,7 +6,7 @@ import type { Representation } from "../domain/Representation.ts"
 import type { Source } from "./askOrigin.ts"
 import { ChunkAssembly } from "./ChunkAssembly.ts"
 import { ChunkCache } from "./ChunkCache.ts"
-import { lean } from "./lean.ts"
+import { atEnd, lean } from "./lean.ts"
 import { Origin } from "./Origin.ts"
 import { covers, type Download, findRun, reconsider, type Run, sweep, type Viewer } from "./Run.ts"
 import { makeTransfer, type OpenTransfer } from "./transferRun.ts"
@@ -287,18 +287,16 @@ const make = Effect.gen(function*() {
       distrusted: undefined
     }
     download.viewers.add(viewer)
-    yield* Effect.addFinalizer((exit) =>
-      Effect.sync(() => {
-        const { run } = viewer
-        // Who has seen all it wanted leaves a chunk that is worth finishing; who goes away in the middle does not.
-        if (Exit.isSuccess(exit) && run !== undefined && viewer.offset >= viewer.end) {
-          run.keepUntil = Math.max(run.keepUntil, roundUp(viewer.offset, representation.chunkSize, run.end))
-        }
-        leave(viewer)
-        download.viewers.delete(viewer)
-        forget(download)
-      })
-    )
+    yield* atEnd((exit) => {
+      const { run } = viewer
+      // Who has seen all it wanted leaves a chunk that is worth finishing; who goes away in the middle does not.
+      if (Exit.isSuccess(exit) && run !== undefined && viewer.offset >= viewer.end) {
+        run.keepUntil = Math.max(run.keepUntil, roundUp(viewer.offset, representation.chunkSize, run.end))
+      }
+      leave(viewer)
+      download.viewers.delete(viewer)
+      forget(download)
+    })
     const pull = next(download, viewer)
     return {
       offset: () => viewer.offset,

@@ -16,6 +16,7 @@ import { ChunkCache } from "./ChunkCache.ts"
 import { Downloader } from "./Downloader.ts"
 import type { Current, Found, Means } from "./Found.ts"
 import { Lookup } from "./Lookup.ts"
+import { toPull } from "./pieces.ts"
 import { detailOf, keyAt, makeViewerStream, slice } from "./viewerStream.ts"
 
 /** What a viewer asks of a resource. */
@@ -105,7 +106,7 @@ const make = Effect.gen(function*() {
 
   /** Begins `stream` in the caller's scope: what its first bytes fail with is an error of this effect. */
   const begin = Effect.fnUntraced(function*(stream: Stream.Stream<Uint8Array, OriginError>) {
-    const pull = yield* Stream.toPull(stream)
+    const pull = yield* toPull(stream)
     const first = yield* Effect.catchIf(pull, Cause.isDone, () => Effect.succeed([new Uint8Array()] as const))
     let begun = false
     return Stream.fromPull(Effect.succeed(Effect.suspend(() => {

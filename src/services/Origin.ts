@@ -205,10 +205,6 @@ const make = (config: OriginOptions, connections: Partial<OriginConnections>, is
       const turn = yield* makeTurn(config.silenceTimeout)
       const body = watchedBody(stream, { url: loggable(answer.hop.url.href), turn, abandon })
       return { status, headers, cookies, body }
-    }, (effect) =>
-      effect.pipe(
-        Effect.provideService(HttpClient.TracerDisabledWhen, () => true),
-        Effect.provideService(HttpClient.TracerPropagationEnabled, false)
-      ))
+    }, (effect) => Effect.provideService(effect, HttpClient.TracerDisabledWhen, () => true))
   })
 }

@@ -1,4 +1,5 @@
 import { Effect, type Scope } from "effect"
+import { atEnd } from "./lean.ts"
 
 /** Lets no more than so many requests to one origin be under way. */
 export interface OriginGate {
@@ -61,7 +62,7 @@ export const make = ({ patience, places }: {
         Effect.suspend(() => {
           const door = doors.get(origin) ?? { active: 0, viewers: new Set(), background: new Set() }
           doors.set(origin, door)
-          const hold = Effect.as(Effect.addFinalizer(() => Effect.sync(() => leave(origin, door))), true)
+          const hold = Effect.as(atEnd(() => leave(origin, door)), true)
           if (door.active < places) {
             door.active += 1
             return hold

@@ -1,4 +1,4 @@
-import { Context, Effect } from "effect"
+import { Context, Effect, type Exit, type Scope } from "effect"
 
 /** How the keys of Spillway's own services begin. */
 const OWN = "spillway/"
@@ -14,3 +14,10 @@ export const lean = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, 
     (context: Context.Context<R>) =>
       Context.makeUnsafe<R>(new Map([...context.mapUnsafe].filter(([key]) => !key.startsWith(OWN))))
   )
+
+/** Has `work`, which must not throw, done when the scope closes. A finalizer that is an effect is given a copy of the context to run in. */
+export const atEnd = (work: (exit: Exit.Exit<unknown, unknown>) => void): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.addFinalizer((exit) => {
+    work(exit)
+    return Effect.void
+  })

@@ -3,6 +3,7 @@ import { loggable, type OriginError, OriginUnexpected } from "../domain/OriginEr
 import { Failures } from "./Failures.ts"
 import * as Metrics from "./liveMetrics.ts"
 import { Origin, type OriginRequest, type OriginResponse } from "./Origin.ts"
+import { watchPieces } from "./pieces.ts"
 import { Traffic } from "./Traffic.ts"
 
 /** In whichever way a request to an origin ended: until the head of the answer, that is. */
@@ -25,11 +26,7 @@ export const layer: Layer.Layer<Origin, never, Origin | Failures | Traffic> = La
     const failed = (host: string, url: string) => (error: OriginError) =>
       Effect.sync(() => failures.originFailed(host, error, url))
 
-    const counted = (body: OriginResponse["body"]) =>
-      Stream.map(body, (bytes) => {
-        traffic.originBytes(bytes.length)
-        return bytes
-      })
+    const counted = (body: OriginResponse["body"]) => watchPieces(body, (bytes) => traffic.originBytes(bytes.length))
 
     const countAnswer = yield* Metrics.counters(
       "spillway_origin_requests_total",

@@ -1,4 +1,4 @@
-import { Cause, Clock, Effect, Scope, Stream } from "effect"
+import { Cause, Clock, Effect, Scope } from "effect"
 import { type ByteRange, formatRange } from "../domain/ByteRange.ts"
 import {
   loggable,
@@ -11,6 +11,7 @@ import {
 import { carriedRange, ifUnchanged, isSame, type OriginHead } from "../domain/Representation.ts"
 import { askOrigin } from "./askOrigin.ts"
 import type { Origin, OriginResponse } from "./Origin.ts"
+import { toPull } from "./pieces.ts"
 import { mayRetry, pause } from "./retry.ts"
 import { awaitDemand, demand, type Run } from "./Run.ts"
 
@@ -75,19 +76,24 @@ export const makeTransfer = (origin: Origin["Service"], accept: (run: Run, bytes
       run.sequential = true
       if (run.viewers.size === 0 || [...run.viewers].every(({ offset }) => offset >= run.position)) run.position = 0
     }
-    const pull = yield* Stream.toPull(response.body)
-    while (run.position < run.end) {
+    const pull = yield* toPull(response.body)
+    let wanted = true
+    while (wanted && run.position < run.end) {
       for (const bytes of yield* pull) {
         // What comes after the announced end belongs nowhere.
         const announced = bytes.subarray(0, end - place)
         // After a retry without range support, the bytes up to the position have been seen.
         const fresh = place < run.position ? announced.subarray(run.position - place) : announced
         place += announced.length
-        if (fresh.length > 0 && !accept(run, fresh)) return
+        wanted = fresh.length === 0 || accept(run, fresh)
+        if (!wanted) break
       }
-      if (place === end && run.position < run.end) return yield* Cause.done()
-      if (run.position < run.end && (yield* awaitDemand(run)) === "end") return
+      if (!wanted || run.position >= run.end) break
+      if (place === end) return yield* Cause.done()
+      if ((yield* awaitDemand(run)) === "end") return
     }
+    // A body that is left before its end has been seen is destroyed, with an error that is made for nobody.
+    if (place === end && Number(response.headers["content-length"]) === end - start) yield* Effect.exit(pull)
   })
 
   return Effect.fnUntraced(function*(run: Run, first: OpenTransfer | undefined) {

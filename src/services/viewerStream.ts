@@ -11,6 +11,7 @@ import { Catalog } from "./Catalog.ts"
 import { ChunkCache } from "./ChunkCache.ts"
 import { Downloader } from "./Downloader.ts"
 import * as Metrics from "./liveMetrics.ts"
+import { watchPieces } from "./pieces.ts"
 import * as Scratch from "./Scratch.ts"
 import type { ByteSource } from "./Traffic.ts"
 
@@ -109,12 +110,11 @@ export const makeViewerStream = Effect.gen(function*() {
       const scratch = reuses ? Scratch.make(representation.chunkSize) : undefined
       let cachedIn: ByteSource = "disk"
       // The count comes after everything that can fail, so that it is exactly what the viewer got.
-      const cached = Stream.map((bytes: Uint8Array) => {
+      const fromCache = (bytes: Uint8Array) => {
         view.advance(bytes.length)
         progress.advance(bytes.length, cachedIn)
-        return bytes
-      })
-      const originStream = Stream.map(view.stream, (bytes: Uint8Array) => {
+      }
+      const originStream = watchPieces(view.stream, (bytes) => {
         view.advance(bytes.length)
         const failure = cache.failure()
         if (failure === undefined) progress.advance(bytes.length, "origin")
@@ -122,41 +122,33 @@ export const makeViewerStream = Effect.gen(function*() {
           countUncached(failure.errno, bytes.length)
           progress.advance(bytes.length, "passthrough", detailOf(failure))
         }
-        return bytes
       })
       const swapIn = () => {
         view.distrust()
         return originStream
       }
-      const leg = Stream.suspend(() =>
-        cached(
-          cachedStream(
-            representation,
-            { start: view.offset(), end: range.end },
-            (source) => cachedIn = source,
-            scratch
-          )
-        )
-      )
-        .pipe(
-          Stream.catchTags({
-            DiskFull: swapIn,
-            PermissionDenied: swapIn,
-            IoError: swapIn
-          }),
-          Stream.concat(originStream)
-        )
-      return Stream.flatMap(
-        Stream.unfold(
-          undefined,
-          () => Effect.sync(() => view.offset() < range.end ? [leg, undefined] as const : undefined)
-        ),
-        (leg) => leg
-      )
+      const cachedLeg = () => {
+        const rest = { start: view.offset(), end: range.end }
+        const cached = cachedStream(representation, rest, (source) => cachedIn = source, scratch)
+        return Stream.catchTags(watchPieces(cached, fromCache), {
+          DiskFull: swapIn,
+          PermissionDenied: swapIn,
+          IoError: swapIn
+        })
+      }
+      // In turn, each as far as it goes.
+      const legs = Stream.unfold(true, (isCached) =>
+        Effect.sync(() =>
+          view.offset() < range.end ? [isCached ? cachedLeg() : originStream, !isCached] as const : undefined
+        ))
+      return Stream.flatMap(legs, (leg) =>
+        leg)
     })).pipe(
       Stream.tapError((error) =>
         Effect.sync(() => {
-          if (error._tag === "RepresentationChanged") catalog.expire(representation)
+          if (error._tag === "RepresentationChanged") {
+            catalog.expire(representation)
+          }
         })
       )
     )
