@@ -42,7 +42,7 @@ Effect.runPromise(kept).then((told) => console.log(JSON.stringify(told)))
 `
 
 /** Effect's own declarations are not checked without the DOM's, which they name. */
-const options = (resolution: "nodenext" | "bundler") => ({
+const options = (resolution: "nodenext" | "bundler", files: ReadonlyArray<string> = ["program.ts"]) => ({
   compilerOptions: {
     target: "ES2024",
     lib: ["ES2024", "DOM", "DOM.Iterable"],
@@ -55,8 +55,28 @@ const options = (resolution: "nodenext" | "bundler") => ({
     rootDir: ".",
     outDir: resolution
   },
-  files: ["program.ts"]
+  files
 })
+
+/** What an application has around the code that the documentation shows without its imports. */
+const inAnApplication = (code: string) => `
+import { Effect, Layer, Stream } from "effect"
+import { OriginResolver, type Refusal, Resource, Spillway } from "spillway"
+declare const spillway: Spillway["Service"]
+declare const token: string
+declare const sign: (url: string, refusal: Refusal | undefined) => Effect.Effect<string>
+export const program = Effect.gen(function*() {
+${code}
+})
+`
+
+/** The code in the documentation, by where it is. */
+const documented = ["README.md", "docs/embedding.md", "docs/testing.md"].flatMap((file) =>
+  [...Fs.readFileSync(join(root, file), "utf8").matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, code = ""], index) => ({
+    name: `${file.replace(/\W/g, "-")}-${index}.ts`,
+    code: code.startsWith("import ") ? code : inAnApplication(code)
+  }))
+)
 
 layer(Project.layer, { timeout: 180_000, excludeTestServices: true })(
   "the packed tarball in an empty project",
@@ -75,6 +95,18 @@ layer(Project.layer, { timeout: 180_000, excludeTestServices: true })(
           assert.strictEqual(ran.stdout, "[8,\"way\"]\n", ran.stderr)
         }), 120_000)
     }
+
+    it.effect("has the types that the code in the documentation wants", () =>
+      Effect.gen(function*() {
+        const project = yield* Project
+        assert.lengthOf(documented, 5)
+        for (const { code, name } of documented) Fs.writeFileSync(join(project, name), code)
+        const config = join(project, "tsconfig.documented.json")
+        Fs.writeFileSync(config, JSON.stringify(options("nodenext", documented.map(({ name }) => name))))
+        const tsc = join(root, "node_modules/typescript/bin/tsc")
+        const { stderr, stdout } = yield* run(process.execPath, [tsc, "--noEmit", "-p", config])
+        assert.strictEqual(stdout + stderr, "")
+      }), 120_000)
 
     it.effect("has nothing in it that its users do not need", () =>
       Effect.gen(function*() {
