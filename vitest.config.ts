@@ -1,12 +1,27 @@
 import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
+import type { Reporter } from "vitest/node"
 
 /** Tests of whole programs, which come after the others: some of them are about time. */
 const ofPrograms = ["test/{cli,deploy,e2e,embed}/**/*.test.ts", "examples/**/*.test.ts"]
 
+/** Tells at the end which tests have passed at their second try alone, which are to be looked into all the same. */
+const saysFlaky = (): Reporter => {
+  const flaky: Array<string> = []
+  return {
+    onTestCaseResult: (test) => {
+      if (test.diagnostic()?.flaky === true) flaky.push(`${test.module.relativeModuleId} > ${test.fullName}`)
+    },
+    onTestRunEnd: () => {
+      for (const name of flaky) process.stderr.write(`passed at the second try: ${name}\n`)
+    }
+  }
+}
+
 export default defineConfig({
   test: {
+    reporters: ["default", saysFlaky()],
     projects: [
       {
         extends: true,
@@ -26,6 +41,8 @@ export default defineConfig({
           maxWorkers: 2,
           maxConcurrency: 3,
           sequence: { groupOrder: 1 },
+          // Browsers, disks and time, on machines that others use too. `saysFlaky` tells which tests needed it.
+          retry: 1,
           // They start the program some three hundred times; half of that is compiling.
           env: { NODE_COMPILE_CACHE: fileURLToPath(new URL("node_modules/.cache/compiled", import.meta.url)) }
         }
