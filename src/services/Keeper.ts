@@ -94,7 +94,7 @@ const make = Effect.gen(function*() {
   const mark = ({ entry }: Cached, pinned: boolean) =>
     Effect.suspend(() => {
       const { id, resource } = entry.representation
-      if (!index.hasResource(resource)) return Effect.succeedNone
+      if (!index.hasResource(resource) && (pinned || !index.isPinned(resource))) return Effect.succeedNone
       return Effect.map(store.pin(resource, pinned), () => {
         if (pinned) index.pin(resource, id)
         else index.unpin(resource)
@@ -109,10 +109,13 @@ const make = Effect.gen(function*() {
       const known = catalog.identifiers(matches)
       for (const resource of known) withdraw(resource)
       // Their URLs are in the catalog until all have been looked through, should the disk not tell them any more.
-      const found = yield* resources.identifiers(matches).pipe(
+      // The disk may have lost all that there was of them.
+      const pinned = known.filter(index.isPinned)
+      const stored = yield* resources.identifiers(matches).pipe(
         Effect.tapError(health.report),
         Effect.ensuring(Effect.sync(() => known.forEach(catalog.forget)))
       )
+      const found = [...new Set([...stored, ...pinned])]
       const bytes = found.reduce((sum, resource) => sum + resources.diskBytes(resource), 0)
       yield* Effect.forEach(found, remove, { discard: true }).pipe(
         Effect.tapError(health.report),

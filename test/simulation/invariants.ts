@@ -16,6 +16,8 @@ export interface View {
   end: number
   received: number
   isStale: boolean
+  /** The origin's answer to this very request, which goes past the cache, and is not tried again. */
+  isPassedOn: boolean
   /** Since when the viewer has been waiting for the next byte, or `undefined` while it does not read. */
   waitingSince: number | undefined
 }
@@ -45,7 +47,7 @@ const freshMillis = (file: OriginFile): number => (file.plan.maxAge ?? 0) * 1000
 
 /** What the file may have been for a viewer who came at `opened`. */
 const allowed = ({ file, isStale, opened }: View, now: number): ReadonlyArray<Version | undefined> =>
-  file.between(isStale ? -Infinity : opened - freshMillis(file), now)
+  file.between(Math.max(isStale ? -Infinity : opened - freshMillis(file), file.purgedBefore(opened)), now)
 
 const struckSince = (file: OriginFile, time: number): boolean => file.lastStrike() >= time
 
@@ -73,6 +75,7 @@ export const onHead = (view: View, { headers, length, status }: Head, now: numbe
   if (version === undefined) return `${status} without a validator that the file ever had`
   view.version = version
   view.isStale = /detail=ORIGIN_(?:ERROR|UNREACHABLE)/.test(headers["cache-status"] ?? "")
+  view.isPassedOn = /fwd=bypass;.*detail=STATUS/.test(headers["cache-status"] ?? "")
   if (view.isStale && !struckSince(file, view.opened)) return "a stale answer though the origin was well"
   if (!allowed(view, now).includes(version)) return `version ${version.validator} which was not current`
   const size = version.file.bytes.length
@@ -100,7 +103,7 @@ export const onBytes = (view: View, bytes: Uint8Array): Violation => {
 
 /** Judges the end of a body that nobody cut but Spillway. */
 export const onEnd = (view: View, error: { readonly _tag: string } | undefined, now: number): Violation => {
-  const { end, file, opened, received, start } = view
+  const { end, file, isPassedOn, opened, received, start } = view
   if (error === undefined) {
     return received === end - start ? undefined : `ended well after ${received} of ${end - start} bytes`
   }
@@ -111,7 +114,7 @@ export const onEnd = (view: View, error: { readonly _tag: string } | undefined, 
   }
   const since = file.strikes().filter(({ time }) => time >= opened)
   const isExplained = since.some(({ isTransient }) => !isTransient) ||
-    (since.length > 0 && file.strikes().length >= ATTEMPTS)
+    (since.length > 0 && (isPassedOn || file.strikes().length >= ATTEMPTS))
   return isExplained ? undefined : `cut with ${error._tag} though the origin was well`
 }
 

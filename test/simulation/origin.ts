@@ -31,6 +31,10 @@ export interface OriginFile {
   /** What the file was at some time between `from` and `to`. */
   readonly between: (from: number, to: number) => ReadonlyArray<Version | undefined>
   readonly wasBefore: (version: Version, time: number) => boolean
+  /** All that was kept of it when a purge began was gone by its end, `now`. */
+  readonly purged: (begun: number, now: number) => void
+  /** When the last purge began that had ended by `time`. */
+  readonly purgedBefore: (time: number) => number
   readonly strikes: () => ReadonlyArray<Strike>
   /** When it misbehaved last. */
   readonly lastStrike: () => number
@@ -54,6 +58,7 @@ export const makeFile = (
   const versions: Array<Version> = []
   const eras: Array<Era> = []
   const strikes: Array<Strike> = []
+  const purges: Array<{ readonly begun: number; readonly ended: number }> = []
 
   const create = (size: number): Version => {
     const number = versions.length + 1
@@ -91,6 +96,9 @@ export const makeFile = (
     between: (from, to) =>
       eras.filter((era, i) => era.from <= to && (eras[i + 1]?.from ?? Infinity) >= from).map(({ version }) => version),
     wasBefore: (version, time) => eras.some((era) => era.version === version && era.from <= time),
+    purged: (begun, ended) => void purges.push({ begun, ended }),
+    purgedBefore: (time) =>
+      Math.max(...purges.filter(({ ended }) => ended < time).map(({ begun }) => begun), -Infinity),
     strikes: () => strikes,
     lastStrike: () => strikes.at(-1)?.time ?? -Infinity
   }

@@ -58,6 +58,9 @@ export type Action =
   }
   | { readonly _tag: "OriginLatency"; readonly millis: number }
   | { readonly _tag: "Change"; readonly file: number; readonly how: "new" | "back" | "gone"; readonly size: number }
+  /** Somebody has all be removed that is kept of a file, or of all. */
+  | { readonly _tag: "Purge"; readonly file: number | undefined }
+  | { readonly _tag: "Pin"; readonly file: number; readonly pinned: boolean }
   | { readonly _tag: "Restart"; readonly how: "stop" | "kill" | "power"; readonly down: number }
 
 /** Something that happens `after` milliseconds from the step before. */
@@ -237,8 +240,22 @@ const actionOf = (random: Random, files: ReadonlyArray<FilePlan>, chunkSize: num
   ])()
 }
 
-/** The schedule of a seed. */
-export const make = (random: Random): Schedule => {
+const keepingOf = (random: Random, files: ReadonlyArray<FilePlan>): Step => {
+  const file = random.int(0, files.length - 1)
+  return {
+    after: pause(random),
+    action: random.weighted<() => Action>([
+      [() => ({ _tag: "Purge", file: random.chance(0.8) ? file : undefined }), 3],
+      [() => ({ _tag: "Pin", file, pinned: random.chance(0.7) }), 2]
+    ])()
+  }
+}
+
+/** Seeds beyond this one have people who purge and pin, besides. */
+export const LAST_WITHOUT_KEEPING = 10_000
+
+/** The schedule of `seed`. */
+export const make = (seed: number, random: Random): Schedule => {
   // Only large chunks make a run go as far ahead as it may, or further ahead than a chunk is long.
   const chunkSize = random.weighted([[1024, 6], [4096, 2], [5000, 1], [160 * 1024, 0.2], [1536 * 1024, 0.15]])
   const files = Array.from({ length: random.int(1, 3) }, (_, i): FilePlan => ({
@@ -250,7 +267,7 @@ export const make = (random: Random): Schedule => {
   }))
   const perFile = MANIFEST_BYTES + 20 * bytesOnDisk(chunkSize)
   const minFree = random.weighted([[0, 1], [random.int(1, 40) * 4096, 2]])
-  return {
+  const schedule: Schedule = {
     chunkSize,
     sliceBytes: Math.ceil(chunkSize * random.weighted([[0.1 + random.next(), 2], [1, 1], [1 + 3 * random.next(), 2]])),
     maxSize: MANIFEST_BYTES * 2 + bytesOnDisk(chunkSize) * random.int(4, 70),
@@ -263,6 +280,11 @@ export const make = (random: Random): Schedule => {
       after: pause(random),
       action: actionOf(random, files, chunkSize)
     }))
+  }
+  if (seed <= LAST_WITHOUT_KEEPING) return schedule
+  return {
+    ...schedule,
+    steps: schedule.steps.flatMap((step) => random.chance(0.3) ? [keepingOf(random, files), step] : [step])
   }
 }
 

@@ -6,6 +6,7 @@ import type { Misbehaviour } from "../../src/testing/MemoryOrigin.ts"
 import { makeDiskJudge, onWaiting, patience, type View } from "./invariants.ts"
 import * as Machine from "./machine.ts"
 import { makeFile, type OriginFile } from "./origin.ts"
+import { makePeople } from "./people.ts"
 import * as Random from "./random.ts"
 import * as Schedule from "./schedule.ts"
 import { DIRECTORY, makeSurroundings, type Spillway, start } from "./spillway.ts"
@@ -47,7 +48,7 @@ interface OriginFault {
 /** Plays the schedule of `seed`, or another one with the seed's randomness. */
 export const simulate = (seed: number, given?: Schedule.Schedule): Report => {
   const root = Random.make(seed)
-  const schedule = Schedule.make(root.fork())
+  const schedule = Schedule.make(seed, root.fork())
   return play(seed, given ?? schedule, root)
 }
 
@@ -148,6 +149,7 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
     spillway = undefined
     viewers.clear()
     views.clear()
+    people.forget()
     // The system closes what a process has left open.
     origin.open = 0
     disk.closeAll()
@@ -173,6 +175,8 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
       }
     })
   }
+
+  const people = makePeople({ now: machine.now, spillway: () => spillway!, note, fail })
 
   // --- what happens -------------------------------------------------------------------------------------------------
 
@@ -209,6 +213,7 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
         disk.foreign = Math.max(0, schedule.capacity - schedule.minFree - disk.occupied() - action.left)
         return
       case "Corrupt": {
+        people.spoilt()
         const paths = stored()
         const path = paths[action.which % Math.max(1, paths.length)]
         if (path === undefined) return
@@ -231,6 +236,7 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
         const directories = stored().map((path) => path.slice(0, path.lastIndexOf("/")))
         const one = directories[action.which % Math.max(1, directories.length)]
         if (action.what === "one" && one === undefined) return
+        people.spoilt()
         return disk.erase({ all: DIRECTORY, root: `${DIRECTORY}/v1`, one: one! }[action.what])
       }
       case "OriginFault": {
@@ -249,6 +255,10 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
         return
       case "Change":
         return files[action.file]!.change(action.how, action.size, machine.now())
+      case "Purge":
+        return people.purge(action.file === undefined ? files : [files[action.file]!])
+      case "Pin":
+        return people.pin(files[action.file]!, action.pinned)
       case "Restart":
         if (action.how === "stop") stop()
         else kill()
@@ -275,7 +285,9 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
     disk.foreign = 0
     machine.run(machine.now() + 600_000, () => failed() || viewers.size === 0)
     if (viewers.size > 0) fail("a viewer does not come to its end")
+    for (const file of files) people.pin(file, false)
     machine.run(machine.now() + RECOVERY_MILLIS, failed)
+    if (people.areWaiting()) fail("a purge or a pin does not come to its end")
     const unwritable = spillway!.use(CacheHealth, (health) => health.unwritable())
     if (unwritable !== undefined) fail(`still unusable: ${unwritable.message}`)
 

@@ -3,6 +3,7 @@ import type { Proxy } from "../../src/http/Proxy.ts"
 import {
   CacheConfig,
   type CacheHealth,
+  type CacheIndex,
   CacheLock,
   ChunkStore,
   DiskGate,
@@ -12,6 +13,7 @@ import {
   type Recorder,
   Spillway as Facade
 } from "../../src/index.ts"
+import type { Keeper } from "../../src/services/Keeper.ts"
 import type { Origin } from "../../src/services/Origin.ts"
 import * as FaultyFileSystem from "../../src/testing/FaultyFileSystem.ts"
 import * as MemoryFileSystem from "../../src/testing/MemoryFileSystem.ts"
@@ -23,9 +25,11 @@ import type { Schedule } from "./schedule.ts"
 
 type Services =
   | CacheHealth
+  | CacheIndex
   | DiskGate
   | DiskMonitor
   | FaultyFileSystem.Faults
+  | Keeper
   | Proxy
   | Recorder
 

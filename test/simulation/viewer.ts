@@ -33,6 +33,7 @@ const watch = Effect.fnUntraced(function*(id: string, file: OriginFile, leg: Leg
     end: 0,
     received: 0,
     isStale: false,
+    isPassedOn: false,
     waitingSince: now()
   }
   observer.views.add(view)
