@@ -76,8 +76,6 @@ export const startSpillway = async (
   const command = [
     ...prefix,
     process.execPath,
-    // As `npm start` has it.
-    "--max-semi-space-size=16",
     ...flags,
     pathOf("../dist/bin/spillway.js"),
     "serve",
