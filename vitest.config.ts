@@ -11,7 +11,9 @@ const saysFlaky = (): Reporter => {
   const flaky: Array<string> = []
   return {
     onTestCaseResult: (test) => {
-      if (test.diagnostic()?.flaky === true) flaky.push(`${test.module.relativeModuleId} > ${test.fullName}`)
+      if (test.diagnostic()?.flaky !== true) return
+      const why = test.result().errors?.[0]?.message ?? ""
+      flaky.push(`${test.module.relativeModuleId} > ${test.fullName}: ${why}`)
     },
     onTestRunEnd: () => {
       for (const name of flaky) process.stderr.write(`passed at the second try: ${name}\n`)
