@@ -79,10 +79,14 @@ const make = Effect.gen(function*() {
     })
 
   const remove = Effect.fnUntraced(function*(resource: string) {
-    const keys = index.chunksOf(resource).map(({ key }) => key)
     withdraw(resource)
     // What is being fetched of it is not written.
     catalog.forget(resource)
+    // What is being written has been by then, and goes too.
+    const keys = yield* index.exclusively(Effect.sync(() => {
+      withdraw(resource)
+      return index.chunksOf(resource).map(({ key }) => key)
+    }))
     for (let at = 0; at < keys.length; at += BATCH) {
       yield* index.exclusively(Effect.uninterruptible(removeChunks(keys.slice(at, at + BATCH))))
     }
