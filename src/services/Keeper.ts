@@ -112,9 +112,9 @@ const make = Effect.gen(function*() {
       lookup.forget()
       const known = catalog.identifiers(matches)
       for (const resource of known) withdraw(resource)
-      // Their URLs are in the catalog until all have been looked through, should the disk not tell them any more.
-      // The disk may have lost all that there was of them.
+      // Those that are pinned go too where the disk has lost all that there was of them.
       const pinned = known.filter(index.isPinned)
+      // Their URLs are in the catalog until all have been looked through, should the disk not tell them any more.
       const stored = yield* resources.identifiers(matches).pipe(
         Effect.tapError(health.report),
         Effect.ensuring(Effect.sync(() => known.forEach(catalog.forget)))

@@ -137,18 +137,18 @@ export const makeViewerStream = Effect.gen(function*() {
         })
       }
       // In turn, each as far as it goes.
-      const legs = Stream.unfold(true, (isCached) =>
-        Effect.sync(() =>
-          view.offset() < range.end ? [isCached ? cachedLeg() : originStream, !isCached] as const : undefined
-        ))
-      return Stream.flatMap(legs, (leg) =>
-        leg)
+      const legs = Stream.unfold(
+        true,
+        (isCached) =>
+          Effect.sync(() =>
+            view.offset() < range.end ? [isCached ? cachedLeg() : originStream, !isCached] as const : undefined
+          )
+      )
+      return Stream.flatMap(legs, (leg) => leg)
     })).pipe(
       Stream.tapError((error) =>
         Effect.sync(() => {
-          if (error._tag === "RepresentationChanged") {
-            catalog.expire(representation)
-          }
+          if (error._tag === "RepresentationChanged") catalog.expire(representation)
         })
       )
     )

@@ -66,14 +66,15 @@ describe.concurrent("the metrics of the program", () => {
       assert.approximately(valueOf(text, "spillway_origin_received_bytes_total")!, 3 * MiB, 100)
       assert.strictEqual(valueOf(text, "spillway_origin_requests_total{outcome=\"4xx\"}"), 1)
       assert.strictEqual(valueOf(text, "spillway_memory_bytes"), 3 * MiB)
-      // The scrape's own, and what the requests before it have left open.
-      const connections = valueOf(text, "spillway_connections")!
-      assert.isAtLeast(connections, 1)
-      assert.isAtMost(connections, 4)
       assert.isAbove(valueOf(text, "spillway_disk_free_bytes")!, 0)
       assert.isAbove(valueOf(text, "process_cpu_seconds_total")!, 0.1)
       assert.isAbove(valueOf(text, "process_resident_memory_bytes")!, 3 * MiB)
       assert.approximately(valueOf(text, "process_start_time_seconds")!, performance.timeOrigin / 1000, 600)
+      // The server may hear later than its viewers that theirs are closed.
+      yield* eventually(
+        "no connection but the scrape's own",
+        Effect.map(scrape, (text) => valueOf(text, "spillway_connections") === 1)
+      )
       yield* eventually(
         "a window of the event loop's",
         Effect.map(scrape, (text) => valueOf(text, "spillway_event_loop_delay_seconds_count")! > 100)
