@@ -1,5 +1,6 @@
 import { Effect, Layer } from "effect"
 import { monitorEventLoopDelay } from "node:perf_hooks"
+import { keepRunning } from "../services/keepRunning.ts"
 import * as Metrics from "../services/liveMetrics.ts"
 import { version } from "../version.ts"
 import { LogWriter } from "./LogWriter.ts"
@@ -34,7 +35,7 @@ const eventLoopDelay = Effect.gen(function*() {
     max = Math.max(max, seconds(histogram.max))
     histogram.reset()
   })
-  yield* Effect.sleep(WINDOW).pipe(Effect.andThen(close), Effect.forever, Effect.forkScoped)
+  yield* Effect.sleep(WINDOW).pipe(Effect.andThen(close), keepRunning("Metrics"))
   yield* Metrics.summary(
     "spillway_event_loop_delay_seconds",
     "How late the event loop is; quantiles are of the last 10 s",

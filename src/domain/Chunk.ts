@@ -23,6 +23,9 @@ export const span = (index: number, chunkSize: number, size: number): ByteRange 
   end: Math.min((index + 1) * chunkSize, size)
 })
 
+/** The most chunks that a representation may have: a chunk's file has room for an index of 32 bits. */
+export const MAX_CHUNKS = 2 ** 32 - 1
+
 /** How many chunks a representation of `size` bytes has. */
 export const count = (size: number, chunkSize: number): number => Math.ceil(size / chunkSize)
 

@@ -1,5 +1,6 @@
 import { Effect, Schema } from "effect"
 import { type ContentRange, parseContentRange } from "./ByteRange.ts"
+import { count, MAX_CHUNKS } from "./Chunk.ts"
 import { endToEnd, type HeaderFields } from "./Headers.ts"
 import * as HttpDate from "./HttpDate.ts"
 import { identify, type Resource } from "./Resource.ts"
@@ -38,6 +39,7 @@ const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 export const isSound = (found: Representation, resource: string): boolean => {
   const { chunkSize, etag = "", headers, id, lastModified = "", size } = found
   return found.resource === resource && /^[0-9a-f]{32}$/.test(id) && size >= 0 && chunkSize > 0 &&
+    count(size, chunkSize) <= MAX_CHUNKS &&
     (found.etag === undefined ? found.lastModified !== undefined : isStrong(etag)) &&
     [etag, lastModified, ...Object.values(headers)].every((value) => VALUE.test(value)) &&
     Object.keys(headers).every((name) => NAME.test(name))
@@ -106,6 +108,7 @@ export const fromHead = (
   if ((headers["content-encoding"] ?? "identity").toLowerCase() !== "identity") return "ENCODED"
   const size = sizeOf(head)
   if (size === undefined) return "NO_LENGTH"
+  if (count(size, chunkSize) > MAX_CHUNKS) return "TOO_LARGE"
   const etag = isStrong(headers["etag"]) ? headers["etag"] : undefined
   const lastModified = headers["last-modified"]
   if (etag === undefined && !isSettled(headers)) return "NO_VALIDATOR"

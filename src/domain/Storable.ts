@@ -14,6 +14,7 @@ export type NotStorable =
   | "SET_COOKIE"
   | "ENCODED"
   | "NO_LENGTH"
+  | "TOO_LARGE"
   | "NO_VALIDATOR"
   | "AUTHORIZATION"
 

@@ -1,4 +1,5 @@
 import { type Cause, Clock, Context, Effect, Latch, Layer, Queue, type Scope, Stream } from "effect"
+import { keepRunning } from "../services/keepRunning.ts"
 import { Report } from "./Report.ts"
 
 /**
@@ -58,8 +59,7 @@ const make = Effect.gen(function*() {
   yield* watched.await.pipe(
     Effect.andThen(Effect.sleep(INTERVAL_MILLIS)),
     Effect.andThen(publish),
-    Effect.forever,
-    Effect.forkScoped
+    keepRunning("Events")
   )
 
   return Events.of({

@@ -3,9 +3,9 @@ import { HttpServerResponse } from "effect/http"
 import * as CacheStatus from "../domain/CacheStatus.ts"
 import { atEnd } from "../services/lean.ts"
 import * as Metrics from "../services/liveMetrics.ts"
+import { sparingly } from "../services/sparingly.ts"
 import { Workers } from "../services/Workers.ts"
 import { ServerConfig } from "./ServerConfig.ts"
-import { sparingly } from "./sparingly.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
 

@@ -4,6 +4,7 @@ import { CacheConfig } from "./CacheConfig.ts"
 import { CacheLock } from "./CacheLock.ts"
 import { bytesOnDisk, ChunkStore } from "./ChunkStore.ts"
 import { DiskMonitor } from "./DiskMonitor.ts"
+import { keepRunning } from "./keepRunning.ts"
 import * as Metrics from "./liveMetrics.ts"
 import * as Observed from "./Observed.ts"
 
@@ -170,11 +171,10 @@ const make = Effect.gen(function*() {
       orElse: () => report(new IoError({ errno: "TIMEOUT", operation: "probe", path: directory }))
     })
   )
-  yield* Effect.forkScoped(Effect.forever(recover))
+  yield* keepRunning("CacheHealth")(recover)
   yield* Effect.sleep(LOCK_INTERVAL).pipe(
     Effect.andThen(Effect.suspend(() => unwritable() === undefined ? Effect.catch(lock.acquire, report) : Effect.void)),
-    Effect.forever,
-    Effect.forkScoped
+    keepRunning("CacheLock")
   )
 
   return CacheHealth.of({

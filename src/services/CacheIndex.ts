@@ -5,6 +5,7 @@ import type { Representation } from "../domain/Representation.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { ChunkMap } from "./ChunkMap.ts"
 import { bytesOnDisk, ChunkStore, MANIFEST_BYTES, type StoredChunk } from "./ChunkStore.ts"
+import { keepRunning } from "./keepRunning.ts"
 import { Line, type Member } from "./Line.ts"
 import { Workers } from "./Workers.ts"
 
@@ -247,8 +248,7 @@ const make = Effect.gen(function*() {
         ? Effect.forEach(keys, (key) => Effect.ignore(store.touch(key)), { discard: true })
         : Effect.void
     })),
-    Effect.forever,
-    Effect.forkScoped
+    keepRunning("CacheIndex")
   )
 
   return CacheIndex.of({

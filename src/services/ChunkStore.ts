@@ -2,7 +2,7 @@ import { Context, Effect, FileSystem, Layer, Option, Path, Random, Schema, Strea
 import { crc32 } from "node:zlib"
 import { type CacheError, fromPlatformError, IoError } from "../domain/CacheError.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
-import { keyText } from "../domain/Chunk.ts"
+import { keyText, MAX_CHUNKS } from "../domain/Chunk.ts"
 import { isSound, Representation } from "../domain/Representation.ts"
 import { CacheConfig, CHUNK_SIZE } from "./CacheConfig.ts"
 import { decode, encodeHeader, HEADER_BYTES } from "./chunkFile.ts"
@@ -101,7 +101,8 @@ const fileName = (key: ChunkKey): string => `${key.representation}.${key.index}`
 
 const parseFileName = (resource: string, name: string): ChunkKey | undefined => {
   const match = /^([0-9a-f]{32})\.(\d{1,10})$/.exec(name)
-  return match === null ? undefined : { resource, representation: match[1]!, index: Number(match[2]) }
+  const index = Number(match?.[2])
+  return match !== null && index < MAX_CHUNKS ? { resource, representation: match[1]!, index } : undefined
 }
 
 const makeOnDisk = Effect.gen(function*() {

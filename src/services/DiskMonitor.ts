@@ -5,6 +5,7 @@ import { type CacheError, DiskFull, errnoOf, fromErrno } from "../domain/CacheEr
 import { classify, type DiskStatus, type DiskUsage } from "../domain/DiskStatus.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { DiskGate } from "./DiskGate.ts"
+import { keepRunning } from "./keepRunning.ts"
 import * as Metrics from "./liveMetrics.ts"
 import * as Observed from "./Observed.ts"
 
@@ -121,8 +122,7 @@ const make = Effect.fnUntraced(function*(
   yield* look.pipe(
     Effect.ignore,
     Effect.andThen(Effect.sleep(POLL_INTERVAL)),
-    Effect.forever,
-    Effect.forkScoped
+    keepRunning("DiskMonitor")
   )
 
   return DiskMonitor.of({

@@ -5,6 +5,7 @@ import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { bytesOnDisk, ChunkStore, MANIFEST_BYTES } from "./ChunkStore.ts"
 import { DiskMonitor, POLL_INTERVAL } from "./DiskMonitor.ts"
+import { keepRunning } from "./keepRunning.ts"
 import * as Metrics from "./liveMetrics.ts"
 import { Traffic } from "./Traffic.ts"
 
@@ -132,8 +133,7 @@ const make = Effect.gen(function*() {
       )
     ),
     Effect.andThen(Effect.sleep(POLL_INTERVAL)),
-    Effect.forever,
-    Effect.forkScoped
+    keepRunning("Evictor")
   )
 
   return Evictor.of({ reserve, cleanUp })

@@ -86,6 +86,10 @@ export const notStorable: Record<NotStorable, Told> = {
     message: "The origin does not say how long the file is",
     advice: "Have the origin send Content-Length"
   },
+  TOO_LARGE: {
+    message: "The origin says that the file has more than 4,294,967,295 chunks",
+    advice: "Correct the length at the origin, or set a larger --chunk-size"
+  },
   NO_VALIDATOR: {
     message: "The origin sends neither a strong ETag nor a Last-Modified that is older than a second",
     advice: "Have the origin send a strong ETag: without one, two versions of the file cannot be told apart"

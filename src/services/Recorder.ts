@@ -1,4 +1,4 @@
-import { Cause, Context, Effect, Exit, Latch, Layer, Queue } from "effect"
+import { Context, Effect, Exit, Latch, Layer, Queue } from "effect"
 import { IoError } from "../domain/CacheError.ts"
 import { type ChunkKey, keyText } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
@@ -8,6 +8,7 @@ import { CacheIndex } from "./CacheIndex.ts"
 import { Catalog } from "./Catalog.ts"
 import { bytesOnDisk, ChunkStore, MANIFEST_BYTES } from "./ChunkStore.ts"
 import { Evictor } from "./Evictor.ts"
+import { keepRunning } from "./keepRunning.ts"
 import { lean } from "./lean.ts"
 import * as Metrics from "./liveMetrics.ts"
 import { Traffic } from "./Traffic.ts"
@@ -132,13 +133,7 @@ const make = Effect.gen(function*() {
     )
 
   // Until the index is complete, nobody knows how much the cache holds.
-  const worker = Effect.andThen(index.loaded, Effect.forever(Effect.flatMap(Queue.take(jobs), record)))
-  yield* Effect.forkScoped(
-    Effect.tapCause(
-      lean(worker),
-      (cause) => Cause.hasInterruptsOnly(cause) ? Effect.void : Effect.logError("Recorder stopped", cause)
-    )
-  )
+  yield* lean(keepRunning("Recorder")(Effect.andThen(index.loaded, Effect.flatMap(Queue.take(jobs), record))))
   yield* Effect.addFinalizer(() => Effect.ignore(Effect.timeout(Effect.interruptible(idle.await), FLUSH_TIMEOUT)))
 
   return Recorder.of({

@@ -4,6 +4,7 @@ import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkCache } from "./ChunkCache.ts"
 import { ChunkStore } from "./ChunkStore.ts"
+import { keepRunning } from "./keepRunning.ts"
 
 /** The pause after each chunk that is read. */
 const PAUSE = "2 seconds"
@@ -28,8 +29,7 @@ export const layer: Layer.Layer<never, never, CacheHealth | CacheIndex | ChunkCa
     yield* index.loaded.pipe(
       Effect.andThen(Effect.suspend(() => Effect.forEach(index.keys(), scrub, { discard: true }))),
       Effect.andThen(Effect.sleep(PAUSE)),
-      Effect.forever,
-      Effect.forkScoped
+      keepRunning("Scrubber")
     )
   })
 )

@@ -2,6 +2,7 @@ import { Effect, Layer, Metric } from "effect"
 import { connections, refusals } from "../http/connections.ts"
 import { Activity, type Running } from "../services/Activity.ts"
 import { CacheConfig } from "../services/CacheConfig.ts"
+import { keepRunning } from "../services/keepRunning.ts"
 import { MemoryTier } from "../services/MemoryTier.ts"
 import { type Totals, Traffic } from "../services/Traffic.ts"
 import type { Report } from "./messages.ts"
@@ -60,7 +61,7 @@ export const layer: Layer.Layer<never, never, Activity | CacheConfig | MemoryTie
       before = now
       refusedBefore = refused
     })
-    yield* Effect.sleep(INTERVAL).pipe(Effect.andThen(report), Effect.forever, Effect.forkScoped)
+    yield* Effect.sleep(INTERVAL).pipe(Effect.andThen(report), keepRunning("Reports"))
     // What is counted while the last answers are sent.
     yield* Effect.addFinalizer(() => report)
   })

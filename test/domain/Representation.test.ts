@@ -128,6 +128,11 @@ describe("fromHead", () => {
       status: 206,
       headers: { "etag": "\"v1\"", "content-length": "100", "content-type": "multipart/byteranges; boundary=x" }
     }, "NO_LENGTH"],
+    ["more chunks than 32 bits count", ok({ "content-length": String(CHUNK * (2 ** 32 - 1) + 1) }), "TOO_LARGE"],
+    ["a 206 of such a file", {
+      status: 206,
+      headers: { "etag": "\"v1\"", "content-length": "10", "content-range": "bytes 0-9/999999999999999" }
+    }, "TOO_LARGE"],
     ["no validator", without(ok(), "etag"), "NO_VALIDATOR"],
     ["a weak ETag alone", ok({ etag: "W/\"v1\"" }), "NO_VALIDATOR"],
     ["an ETag without quotes", ok({ etag: "v1" }), "NO_VALIDATOR"],

@@ -111,6 +111,18 @@ describe("on disk", () => {
       assert.strictEqual((yield* Effect.flip(store.read(key, 1000))).errno, "CORRUPT")
     }).pipe(Effect.provide(stack("real"))))
 
+  it.effect("a file whose index no chunk can have is no chunk", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const store = yield* ChunkStore
+      const at = yield* fileOf
+      yield* store.write(key, payload)
+      for (const index of ["4294967295", "4294967296", "9999999999"]) {
+        yield* fs.copyFile(at, at.replace(/\d+$/, index))
+      }
+      assert.deepStrictEqual(yield* store.list(resource.id), [key])
+    }).pipe(Effect.provide(stack("real"))))
+
   it.effect("a manifest that cannot be understood is none", () =>
     Effect.gen(function*() {
       const store = yield* ChunkStore
