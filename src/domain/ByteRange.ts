@@ -146,6 +146,12 @@ export interface ContentRange {
   readonly size: number | undefined
 }
 
+/** The complete size that a `Content-Range` field of a 206 or 416 states, even if its range is wrong; `undefined` if it states none. */
+export const statedSize = (field: string | undefined): number | undefined => {
+  const match = /^bytes (?:\d+-\d+|\*)\/(\d+)$/i.exec(field?.trim() ?? "")
+  return match === null ? undefined : position(match[1]!)
+}
+
 /** Reads the `Content-Range` field of a 206, or `undefined` for anything that contradicts itself. */
 export const parseContentRange = (field: string | undefined): ContentRange | undefined => {
   const match = /^bytes (\d+)-(\d+)\/(\d+|\*)$/i.exec(field?.trim() ?? "")

@@ -19,7 +19,7 @@ import { CacheConfig } from "./CacheConfig.ts"
 import { Catalog, type Entry } from "./Catalog.ts"
 import { ChunkCache } from "./ChunkCache.ts"
 import { Downloader } from "./Downloader.ts"
-import { type Answered, carriedBytes, makeFirstAnswer, rangeField, shortBody } from "./firstAnswer.ts"
+import { type Answered, carriedBytes, makeFirstAnswer, shortBody } from "./firstAnswer.ts"
 import type { Asked, Current, Found } from "./Found.ts"
 import * as NotStorableMemory from "./NotStorableMemory.ts"
 import { Origin, type OriginResponse } from "./Origin.ts"
@@ -192,10 +192,11 @@ const make = Effect.gen(function*() {
         const known = entry?.representation
         const asked: Asked = { reason, status: undefined }
         const scope = yield* Scope.make()
-        const range = rangeField(wanted, known?.chunkSize ?? config.chunkSize)
+        const chunkSize = known?.chunkSize ?? config.chunkSize
+        const range = wanted && { spec: wanted, chunkSize, size: known?.size }
         // With the first byte at hand, the origin need not send it again; without, its answer must bring it.
         const conditional = known !== undefined && hasFirst(known, wanted)
-        const headers = { ...(range !== undefined && { range }), ...(conditional && validation(known)) }
+        const headers = conditional ? validation(known) : {}
         const isPatient = staleOf(question, entry, asked) === undefined
         let isKept = false
         /** The answer as it is, where it is the one to the viewer's own request. */
@@ -206,14 +207,13 @@ const make = Effect.gen(function*() {
           return { ...found, answer: yield* SpareAnswer.make(response, scope) }
         })
         const answer = Effect.gen(function*() {
-          let answered = yield* firstAnswer(source, { method: "GET", headers, background }, isPatient)
+          let answered = yield* firstAnswer(source, { method: "GET", headers, background }, isPatient, range)
           if (answered.response.status === 304 && conditional) {
             if (isConfirmedBy(known, answered.response.headers)) {
               return yield* notModified(question, known, answered, asked)
             }
             // It confirms some other version than the one that was asked about.
-            const plain = range === undefined ? {} : { range }
-            answered = yield* firstAnswer(source, { method: "GET", headers: plain }, isPatient)
+            answered = yield* firstAnswer(source, { method: "GET", headers: {} }, isPatient, range)
           }
           const { response, times } = answered
           const { status } = response
@@ -223,15 +223,14 @@ const make = Effect.gen(function*() {
           }
           const selected = catalog.vary(resource, response.headers, source.fields)
           const isAuthorized = source.fields["authorization"] !== undefined
-          const found = fromHead(selected, response, known?.chunkSize ?? config.chunkSize, isAuthorized)
-          const isKnown = typeof found !== "string"
-          const bytes = carriedBytes(response, isKnown ? found.size : undefined, wanted)
-          if (bytes === undefined) return yield* unexpected(resource, status, "another range than was asked for")
-          if (!isKnown) return yield* notStorable(yield* remember(question, found), response)
+          const found = fromHead(selected, response, chunkSize, isAuthorized)
+          if (typeof found === "string") return yield* notStorable(yield* remember(question, found), response)
+          const bytes = carriedBytes(response, found.size, wanted)
           notStorables.remove(keyOf(question))
           answers.remove(resource.id)
           const confirmed = catalog.confirm(found, response.headers, times)
-          if (bytes.end > bytes.start) {
+          // After an answer with other bytes, the transfer asks for the wanted ones itself.
+          if (bytes !== undefined && bytes.end > bytes.start) {
             isKept = downloader.adopt(confirmed.representation, { response, scope }, bytes, source)
           }
           return { _tag: "Current", entry: confirmed, means: "fetched", asked: { ...asked, status } } satisfies Found

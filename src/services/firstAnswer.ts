@@ -1,5 +1,5 @@
 import { Clock, Effect, Exit, Scope, Stream } from "effect"
-import { type ByteRange, formatRange, type RangeSpec, resolve } from "../domain/ByteRange.ts"
+import { type ByteRange, formatRange, type RangeSpec, resolve, statedSize } from "../domain/ByteRange.ts"
 import { roundUp } from "../domain/Chunk.ts"
 import { retryAfterMillis } from "../domain/OriginError.ts"
 import { carriedRange, type OriginHead } from "../domain/Representation.ts"
@@ -20,58 +20,112 @@ export interface Answered {
   readonly times: Times
 }
 
+/** The range that a first request is for. */
+export interface Wanted {
+  /** What the viewer asked for. */
+  readonly spec: RangeSpec
+  /** Bytes. */
+  readonly chunkSize: number
+  /** The size of the known representation, in bytes. */
+  readonly size: number | undefined
+}
+
+/** The viewer's own range, as a `Range` field. */
+const ownRange = (spec: RangeSpec): string =>
+  spec._tag === "Suffix" ? `bytes=-${spec.length}` : formatRange(spec.start, spec.last && spec.last + 1)
+
 /**
- * The origin's answer to the first request for something, and when it was asked for and came. What fails and may pass is tried
- * again if `isPatient`: nothing else can be had.
+ * The `Range` field of a first request. The range is widened to the end of a chunk, because only whole chunks are cached. With a
+ * known size it ends within the file, and a suffix is given by its position: some servers refuse or misread anything else.
+ */
+export const rangeField = ({ chunkSize, size, spec }: Wanted): string => {
+  const known = size === undefined ? undefined : resolve(spec, size)
+  if (spec._tag === "Suffix") return known === undefined ? ownRange(spec) : formatRange(known.start, known.end)
+  if (spec.last === undefined || (size !== undefined && known === undefined)) return ownRange(spec)
+  return formatRange(spec.start, roundUp(spec.last + 1, chunkSize, size ?? Number.MAX_SAFE_INTEGER))
+}
+
+/** Statuses that a server may answer to a range that exceeds the file. Correct servers shorten the range. */
+const REFUSALS = new Set([400, 416, 500])
+
+/** The start of `spec` in a file of `size` bytes, as far as it is known. */
+const startOf = (spec: RangeSpec, size: number | undefined): number | undefined =>
+  size === undefined ? (spec._tag === "From" ? spec.start : undefined) : resolve(spec, size)?.start
+
+/**
+ * The `Range` field to send instead of `asked`, which the origin refused or misread: within the size that its answer states, else
+ * the viewer's own. `undefined` if the answer is usable, or if there is nothing else to ask.
+ */
+const otherRange = (asked: string, wanted: Wanted, head: OriginHead): string | undefined => {
+  const { headers, status } = head
+  const { spec } = wanted
+  const size = statedSize(headers["content-range"])
+  const carried = status === 206 ? carriedRange(head)?.range : undefined
+  const isMisread = status === 206 && (carried === undefined || carried.start !== startOf(spec, size))
+  if (!isMisread && !REFUSALS.has(status)) return undefined
+  // The range lies outside the file.
+  if (size !== undefined && resolve(spec, size) === undefined) return undefined
+  const other = size === undefined ? ownRange(spec) : rangeField({ ...wanted, size })
+  return other === asked ? undefined : other
+}
+
+/**
+ * The origin's answer to the first request for a resource. With `isPatient`, there is no other answer, so transient failures are
+ * retried. A range that the origin refuses or misreads is asked for once more in another way.
  */
 export const makeFirstAnswer = (origin: Origin["Service"]) =>
-  Effect.fnUntraced(function*(source: Source, question: Question, isPatient: boolean) {
+  Effect.fnUntraced(function*(source: Source, question: Question, isPatient: boolean, wanted?: Wanted) {
     const clock = yield* Clock.Clock
     const now = () => clock.currentTimeMillisUnsafe()
-    for (let failures = 1;; failures++) {
+    let range = wanted === undefined ? undefined : rangeField(wanted)
+    let hasChangedRange = false
+    let failures = 1
+    while (true) {
       const scope = yield* Scope.fork(yield* Effect.scope)
       const requested = now()
-      const outcome = yield* Effect.result(Scope.provide(askOrigin(origin, source, question), scope))
+      const headers = range === undefined ? question.headers : { ...question.headers, range }
+      const outcome = yield* Effect.result(Scope.provide(askOrigin(origin, source, { ...question, headers }), scope))
       if (outcome._tag === "Success") {
         const response = outcome.success
+        const other = range === undefined || wanted === undefined || hasChangedRange
+          ? undefined
+          : otherRange(range, wanted, response)
+        if (other !== undefined) {
+          hasChangedRange = true
+          range = other
+          yield* Scope.close(scope, Exit.void)
+          continue
+        }
         const isBusy = response.status === 429 || response.status === 503
         const wait = isBusy ? retryAfterMillis(response.headers, now()) : undefined
         if (!isPatient || wait === undefined || wait > MAX_RETRY_AFTER_MILLIS || failures > 1) {
           return { response, times: { requested, received: now() } } satisfies Answered
         }
         yield* Scope.close(scope, Exit.void)
-        yield* pause(failures, wait)
+        yield* pause(failures++, wait)
       } else {
         const error = outcome.failure
         const isLate = error._tag === "OriginTimeout" && failures > RETRIES_AFTER_TIMEOUT
         if (!isPatient || isLate || !mayRetry(error, failures)) return yield* error
-        yield* pause(failures)
+        // A server may fail because the range exceeds the file.
+        if (wanted !== undefined && wanted.size === undefined) range = ownRange(wanted.spec)
+        yield* pause(failures++)
       }
     }
   })
 
-/** The range that a first request asks for, rounded up to the end of a chunk, since whole chunks are kept. */
-export const rangeField = (wanted: RangeSpec | undefined, chunkSize: number): string | undefined => {
-  if (wanted === undefined) return undefined
-  if (wanted._tag === "Suffix") return `bytes=-${wanted.length}`
-  const end = wanted.last === undefined ? undefined : roundUp(wanted.last + 1, chunkSize, Number.MAX_SAFE_INTEGER)
-  return formatRange(wanted.start, end)
-}
-
 /**
- * The bytes that a 200 or 206 carries of a representation of `size` bytes, if that is known, or `undefined` when it does not say, or
- * they are not those wanted.
+ * The bytes that a 200 or 206 carries of a representation of `size` bytes. `undefined` if it does not say, or if they are not the
+ * wanted ones.
  */
 export const carriedBytes = (
   head: OriginHead,
-  size: number | undefined,
+  size: number,
   wanted: RangeSpec | undefined
 ): ByteRange | undefined => {
-  if (head.status === 200) return { start: 0, end: size ?? 0 }
+  if (head.status === 200) return { start: 0, end: size }
   const range = carriedRange(head)?.range
-  if (range === undefined || size === undefined) return range
-  const start = wanted === undefined ? 0 : resolve(wanted, size)?.start
-  return start === range.start ? range : undefined
+  return range?.start === (wanted === undefined ? 0 : startOf(wanted, size)) ? range : undefined
 }
 
 /** A body of at most `limit` bytes, or `undefined` for a longer one, of which no more is read. */
