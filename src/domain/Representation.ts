@@ -84,12 +84,27 @@ export const carriedRange = ({ headers }: OriginHead): ContentRange | undefined 
   return isWrong ? undefined : found
 }
 
-/** A `Last-Modified` tells versions apart only when a second has passed since (RFC 9110 §8.8.2.2). */
-const isSettled = (headers: HeaderFields): boolean => {
+/** The time within which a file may change again under the same `Last-Modified`, in milliseconds (RFC 9110 §8.8.2.2). */
+const RESOLUTION_MILLIS = 1000
+
+/**
+ * How long a `Last-Modified` will not be a strong validator because the file has just been written, in milliseconds; `undefined` if
+ * there is none, or if that is not the reason.
+ */
+export const unsettledMillis = ({ headers }: Pick<OriginHead, "headers">): number | undefined => {
   const modified = HttpDate.parse(headers["last-modified"])
   const date = HttpDate.parse(headers["date"])
-  return modified !== undefined && (date === undefined || date - modified >= 1000)
+  if (modified === undefined || date === undefined || date - modified >= RESOLUTION_MILLIS) return undefined
+  return RESOLUTION_MILLIS - (date - modified)
 }
+
+/** Whether `Last-Modified` is a strong validator: it tells versions apart once a second has passed since. */
+const isSettled = (headers: HeaderFields): boolean =>
+  HttpDate.parse(headers["last-modified"]) !== undefined && unsettledMillis({ headers }) === undefined
+
+/** Whether an answer has a validator, weak or strong. */
+export const hasValidator = ({ headers }: OriginHead): boolean =>
+  headers["etag"] !== undefined || headers["last-modified"] !== undefined
 
 /**
  * The representation that a 200 or 206 of `resource` is of, or why it cannot be kept. `isAuthorized`: the request had credentials

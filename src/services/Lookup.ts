@@ -4,7 +4,7 @@ import type { RequestDirectives } from "../domain/CacheControl.ts"
 import { indexAt } from "../domain/Chunk.ts"
 import { freshnessOf, isFresh, mayRevalidateBehind, mayServeStale } from "../domain/Freshness.ts"
 import { isTransient, loggable, type OriginError, OriginUnexpected } from "../domain/OriginError.ts"
-import { fromHead, isConfirmedBy, type Representation, updated, validation } from "../domain/Representation.ts"
+import { fromHead, type OriginHead, type Representation, updated } from "../domain/Representation.ts"
 import { identify, type Resource } from "../domain/Resource.ts"
 import {
   isHeuristicallyCacheable,
@@ -91,8 +91,15 @@ const make = Effect.gen(function*() {
   const keyOf = ({ resource, source }: Question): string => resource.id + credentialsOf(source)
 
   /** The origin does not give the file to a shared cache; an older one that is stored is not used again, if it took that back. */
-  const remember = (question: Question, reason: NotStorable): Effect.Effect<Found> => {
-    notStorables.put(keyOf(question), reason, now())
+  const remember = (
+    question: Question,
+    reason: NotStorable,
+    head: OriginHead,
+    known?: Representation
+  ): Effect.Effect<Found> => {
+    // What is stored may still be confirmed, or be needed when the origin fails.
+    const mayUseKnown = known !== undefined && (reason === "NO_VALIDATOR" || reason === "NO_LENGTH")
+    if (!mayUseKnown) notStorables.put(keyOf(question), reason, head, now())
     const isTakenBack = credentialsOf(question.source) === "" && (reason === "PRIVATE" || reason === "NO_STORE")
     const taken = isTakenBack ? catalog.invalidate(question.resource) : Effect.void
     return Effect.as(taken, { _tag: "NotStorable", reason })
@@ -129,12 +136,13 @@ const make = Effect.gen(function*() {
   const notModified = (
     question: Question,
     known: Representation,
-    { response: { headers }, times }: Answered,
+    { response, times }: Answered,
     asked: Asked
   ): Effect.Effect<Found> => {
+    const { headers } = response
     const next = updated(known, headers)
     const why = whyNotStorable(200, next.headers, credentialsOf(question.source) !== "")
-    if (why !== undefined) return remember(question, why)
+    if (why !== undefined) return remember(question, why, response)
     const entry = catalog.confirm(next, headers, times)
     return Effect.succeed({ _tag: "Current", entry, means: "validated", asked: { ...asked, status: 304 } })
   }
@@ -196,7 +204,6 @@ const make = Effect.gen(function*() {
         const range = wanted && { spec: wanted, chunkSize, size: known?.size }
         // With the first byte at hand, the origin need not send it again; without, its answer must bring it.
         const conditional = known !== undefined && hasFirst(known, wanted)
-        const headers = conditional ? validation(known) : {}
         const isPatient = staleOf(question, entry, asked) === undefined
         let isKept = false
         /** The answer as it is, where it is the one to the viewer's own request. */
@@ -207,14 +214,12 @@ const make = Effect.gen(function*() {
           return { ...found, answer: yield* SpareAnswer.make(response, scope) }
         })
         const answer = Effect.gen(function*() {
-          let answered = yield* firstAnswer(source, { method: "GET", headers, background }, isPatient, range)
-          if (answered.response.status === 304 && conditional) {
-            if (isConfirmedBy(known, answered.response.headers)) {
-              return yield* notModified(question, known, answered, asked)
-            }
-            // It confirms some other version than the one that was asked about.
-            answered = yield* firstAnswer(source, { method: "GET", headers: {} }, isPatient, range)
-          }
+          const answered = yield* firstAnswer(
+            source,
+            { method: "GET", wanted: range, known, conditional, background },
+            isPatient
+          )
+          if (answered.confirmed !== undefined) return yield* notModified(question, answered.confirmed, answered, asked)
           const { response, times } = answered
           const { status } = response
           if (status === 304) return yield* unexpected(resource, status, "a 304 that nobody asked for")
@@ -224,7 +229,9 @@ const make = Effect.gen(function*() {
           const selected = catalog.vary(resource, response.headers, source.fields)
           const isAuthorized = source.fields["authorization"] !== undefined
           const found = fromHead(selected, response, chunkSize, isAuthorized)
-          if (typeof found === "string") return yield* notStorable(yield* remember(question, found), response)
+          if (typeof found === "string") {
+            return yield* notStorable(yield* remember(question, found, response, known), response)
+          }
           const bytes = carriedBytes(response, found.size, wanted)
           notStorables.remove(keyOf(question))
           answers.remove(resource.id)
@@ -252,14 +259,11 @@ const make = Effect.gen(function*() {
     const { resource, source } = question
     const known = entry?.representation
     const asked: Asked = { reason, status: undefined }
-    const headers = known === undefined ? {} : validation(known)
     return Effect.scoped(Effect.gen(function*() {
       const isPatient = staleOf(question, entry, asked) === undefined
-      let answered = yield* firstAnswer(source, { method: "HEAD", headers }, isPatient)
-      if (answered.response.status === 304 && known !== undefined) {
-        if (isConfirmedBy(known, answered.response.headers)) return yield* notModified(question, known, answered, asked)
-        answered = yield* firstAnswer(source, { method: "HEAD", headers: {} }, isPatient)
-      }
+      const conditional = known !== undefined
+      const answered = yield* firstAnswer(source, { method: "HEAD", known, conditional }, isPatient)
+      if (answered.confirmed !== undefined) return yield* notModified(question, answered.confirmed, answered, asked)
       const { response, times } = answered
       if (response.status === 304) return yield* unexpected(resource, 304, "a 304 that nobody asked for")
       if (response.status !== 200) return yield* other(question, entry, answered, asked, false)

@@ -1,8 +1,15 @@
 import { Clock, Effect, Exit, Scope, Stream } from "effect"
 import { type ByteRange, formatRange, type RangeSpec, resolve, statedSize } from "../domain/ByteRange.ts"
 import { roundUp } from "../domain/Chunk.ts"
-import { retryAfterMillis } from "../domain/OriginError.ts"
-import { carriedRange, type OriginHead } from "../domain/Representation.ts"
+import { type OriginError, retryAfterMillis } from "../domain/OriginError.ts"
+import {
+  carriedRange,
+  hasValidator,
+  isConfirmedBy,
+  type OriginHead,
+  type Representation,
+  validation
+} from "../domain/Representation.ts"
 import { askOrigin, type Question, type Source } from "./askOrigin.ts"
 import type { Times } from "./Catalog.ts"
 import type { Origin, OriginResponse } from "./Origin.ts"
@@ -14,10 +21,14 @@ const RETRIES_AFTER_TIMEOUT = 1
 /** How long a viewer is kept waiting for an origin that asks to come again later, in milliseconds; else it is told so. */
 const MAX_RETRY_AFTER_MILLIS = 2000
 
-/** An answer of the origin's, and when it was asked for and came. */
+/** An answer of the origin, and when it was asked for and came. */
 export interface Answered {
   readonly response: OriginResponse
+  /** Ends the transfer of a body that nobody needs. */
+  readonly discard: Effect.Effect<void>
   readonly times: Times
+  /** The known representation that a 304 confirms. */
+  readonly confirmed?: Representation
 }
 
 /** The range that a first request is for. */
@@ -70,49 +81,94 @@ const otherRange = (asked: string, wanted: Wanted, head: OriginHead): string | u
 }
 
 /**
- * The origin's answer to the first request for a resource. With `isPatient`, there is no other answer, so transient failures are
- * retried. A range that the origin refuses or misreads is asked for once more in another way.
+ * The answer to a request. With `isPatient`, nothing else is at hand, so transient failures are retried. A range that the origin
+ * refuses or misreads is asked for once more in another way.
  */
-export const makeFirstAnswer = (origin: Origin["Service"]) =>
-  Effect.fnUntraced(function*(source: Source, question: Question, isPatient: boolean, wanted?: Wanted) {
-    const clock = yield* Clock.Clock
-    const now = () => clock.currentTimeMillisUnsafe()
-    let range = wanted === undefined ? undefined : rangeField(wanted)
-    let hasChangedRange = false
-    let failures = 1
-    while (true) {
-      const scope = yield* Scope.fork(yield* Effect.scope)
-      const requested = now()
-      const headers = range === undefined ? question.headers : { ...question.headers, range }
-      const outcome = yield* Effect.result(Scope.provide(askOrigin(origin, source, { ...question, headers }), scope))
-      if (outcome._tag === "Success") {
-        const response = outcome.success
-        const other = range === undefined || wanted === undefined || hasChangedRange
-          ? undefined
-          : otherRange(range, wanted, response)
-        if (other !== undefined) {
-          hasChangedRange = true
-          range = other
+const makeAsk = (origin: Origin["Service"]) =>
+  Effect.fnUntraced(
+    function*(source: Source, question: Question, isPatient: boolean, wanted?: Wanted): Effect.fn.Return<
+      Answered,
+      OriginError,
+      Scope.Scope
+    > {
+      const clock = yield* Clock.Clock
+      const now = () => clock.currentTimeMillisUnsafe()
+      let range = wanted === undefined ? undefined : rangeField(wanted)
+      let hasChangedRange = false
+      let failures = 1
+      while (true) {
+        const scope = yield* Scope.fork(yield* Effect.scope)
+        const requested = now()
+        const headers = range === undefined ? question.headers : { ...question.headers, range }
+        const outcome = yield* Effect.result(Scope.provide(askOrigin(origin, source, { ...question, headers }), scope))
+        if (outcome._tag === "Success") {
+          const response = outcome.success
+          const other = range === undefined || wanted === undefined || hasChangedRange
+            ? undefined
+            : otherRange(range, wanted, response)
+          if (other !== undefined) {
+            hasChangedRange = true
+            range = other
+            yield* Scope.close(scope, Exit.void)
+            continue
+          }
+          const isBusy = response.status === 429 || response.status === 503
+          const wait = isBusy ? retryAfterMillis(response.headers, now()) : undefined
+          if (!isPatient || wait === undefined || wait > MAX_RETRY_AFTER_MILLIS || failures > 1) {
+            const discard = Scope.close(scope, Exit.void)
+            return { response, discard, times: { requested, received: now() } }
+          }
           yield* Scope.close(scope, Exit.void)
-          continue
+          yield* pause(failures++, wait)
+        } else {
+          const error = outcome.failure
+          const isLate = error._tag === "OriginTimeout" && failures > RETRIES_AFTER_TIMEOUT
+          if (!isPatient || isLate || !mayRetry(error, failures)) return yield* error
+          // A server may fail because the range exceeds the file.
+          if (wanted !== undefined && wanted.size === undefined) range = ownRange(wanted.spec)
+          yield* pause(failures++)
         }
-        const isBusy = response.status === 429 || response.status === 503
-        const wait = isBusy ? retryAfterMillis(response.headers, now()) : undefined
-        if (!isPatient || wait === undefined || wait > MAX_RETRY_AFTER_MILLIS || failures > 1) {
-          return { response, times: { requested, received: now() } } satisfies Answered
-        }
-        yield* Scope.close(scope, Exit.void)
-        yield* pause(failures++, wait)
-      } else {
-        const error = outcome.failure
-        const isLate = error._tag === "OriginTimeout" && failures > RETRIES_AFTER_TIMEOUT
-        if (!isPatient || isLate || !mayRetry(error, failures)) return yield* error
-        // A server may fail because the range exceeds the file.
-        if (wanted !== undefined && wanted.size === undefined) range = ownRange(wanted.spec)
-        yield* pause(failures++)
       }
     }
+  )
+
+/** What a first request is about. */
+export interface About {
+  readonly method: "GET" | "HEAD"
+  /** The range, or everything without it. */
+  readonly wanted?: Wanted | undefined
+  readonly known: Representation | undefined
+  /** Whether the origin need not send what is known. */
+  readonly conditional: boolean
+  readonly background?: boolean
+}
+
+/**
+ * The origin's answer to the first request for a resource, or about the one that is known. With `isPatient`, nothing else is at
+ * hand, so transient failures are retried.
+ */
+export const makeFirstAnswer = (origin: Origin["Service"]) => {
+  const ask = makeAsk(origin)
+  return Effect.fnUntraced(function*(
+    source: Source,
+    { background = false, conditional, known, method, wanted }: About,
+    isPatient: boolean
+  ) {
+    const plain = { method, headers: {}, background }
+    const question = known === undefined ? plain : { ...plain, headers: validation(known) }
+    const answered = yield* ask(source, conditional ? question : plain, isPatient, wanted)
+    // A part without a validator does not tell its version, so the origin is asked about the whole.
+    const isBlank = answered.response.status === 206 && !hasValidator(answered.response)
+    if (known === undefined || !(isBlank || (conditional && answered.response.status === 304))) return answered
+    if (isBlank) yield* answered.discard
+    const about = isBlank ? yield* ask(source, question, isPatient) : answered
+    if (about.response.status !== 304) return about
+    if (isConfirmedBy(known, about.response.headers)) return { ...about, confirmed: known }
+    // It confirms some other version than the known one.
+    yield* about.discard
+    return yield* ask(source, plain, isPatient, wanted)
   })
+}
 
 /**
  * The bytes that a 200 or 206 carries of a representation of `size` bytes. `undefined` if it does not say, or if they are not the
