@@ -17,13 +17,15 @@ const personal = new Set(["authorization", "cookie", "host"])
 
 /**
  * Where a redirect leads a GET or HEAD (RFC 9110 §15.4): to the origin that sent it, or to one that may be contacted.
- * `undefined` for everything else, which is an answer like any other.
+ * `undefined` for everything else, which is an answer like any other, and for a redirect that sets a cookie.
  */
 export const follow = (
   origins: Origins,
   hop: Hop,
   { headers, status }: { readonly status: number; readonly headers: HeaderFields }
 ): Hop | undefined => {
+  // The viewer's client has to get the cookie, and sends it where the redirect leads.
+  if (headers["set-cookie"] !== undefined) return undefined
   const { location } = headers
   const url = statuses.has(status) && location !== undefined ? URL.parse(location, hop.url.href) : null
   if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) return undefined

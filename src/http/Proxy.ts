@@ -31,7 +31,8 @@ import {
   respond,
   type Response,
   toResponse,
-  verdictOf
+  verdictOf,
+  withCookies
 } from "./mediaResponse.ts"
 import { ALLOW, maxForwards, safe } from "./methods.ts"
 import { anonymous, foreign, isNamed } from "./namedUrl.ts"
@@ -113,7 +114,7 @@ const make = Effect.gen(function*() {
   /** The origin's answer as it is to the viewer. */
   const passedOn = Effect.fnUntraced(function*(
     resource: Resource,
-    { body, cookies, headers, status }: OriginResponse,
+    { body, headers, setCookie, status }: OriginResponse,
     request: Request,
     cacheStatus: CacheStatus.CacheStatus
   ) {
@@ -123,13 +124,12 @@ const make = Effect.gen(function*() {
       headers: {
         ...endToEnd(headers, replaced),
         "cache-status": CacheStatus.append(headers["cache-status"], cacheStatus)
-      },
-      cookies
+      }
     }
     const bodiless = request.method === "HEAD" || status === 204 || status === 304
-    if (bodiless) return HttpServerResponse.empty(head)
+    if (bodiless) return withCookies(HttpServerResponse.empty(head), setCookie)
     const stream = yield* passing(body, resource, request, headers, cacheStatus.detail)
-    return answer(logCut(resource.url)(yield* beginBody(stream)), head)
+    return withCookies(answer(logCut(resource.url)(yield* beginBody(stream)), head), setCookie)
   })
 
   /** A GET or HEAD as it is to the origin. */
@@ -178,7 +178,7 @@ const make = Effect.gen(function*() {
     { answer: final, asked, collapsed = false, freshness, stored = false }: Final,
     method: string
   ): Response => {
-    const { body, cookies, headers: received, status } = final
+    const { body, headers: received, status } = final
     const now = clock.currentTimeMillisUnsafe()
     const cacheStatus: CacheStatus.CacheStatus = freshness === undefined
       ? { fwd: asked?.reason ?? "uri-miss", fwdStatus: status, stored, collapsed }
@@ -190,8 +190,8 @@ const make = Effect.gen(function*() {
       "cache-status": CacheStatus.append(received["cache-status"], cacheStatus)
     }
     return method === "HEAD" || body.length === 0
-      ? HttpServerResponse.empty({ status, headers, cookies })
-      : answer(body, { status, headers, cookies })
+      ? HttpServerResponse.empty({ status, headers })
+      : answer(body, { status, headers })
   }
 
   const respondTo = Effect.fnUntraced(function*(opened: Opened, resource: Resource, request: Request) {

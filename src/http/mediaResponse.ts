@@ -1,5 +1,5 @@
 import { type Clock, Effect, type Scope, Stream } from "effect"
-import { type Cookies, HttpServerResponse } from "effect/http"
+import { HttpServerResponse } from "effect/http"
 import { randomBytes } from "node:crypto"
 import { type ByteRange, formatContentRange, formatUnsatisfied } from "../domain/ByteRange.ts"
 import * as CacheStatus from "../domain/CacheStatus.ts"
@@ -21,7 +21,6 @@ export type Response = HttpServerResponse.HttpServerResponse
 export interface Head {
   readonly status: number
   readonly headers: HeaderFields
-  readonly cookies?: Cookies.Cookies
 }
 
 /** A response with exactly these fields: the platform would invent a `Content-Type` for a body that has none. */
@@ -33,6 +32,12 @@ export const answer = (body: Uint8Array | Stream.Stream<Uint8Array, OriginError>
   const response = HttpServerResponse.stream(body, head)
   return typed ? response : HttpServerResponse.removeHeader(response, "content-type")
 }
+
+/** `response` with these lines of `Set-Cookie`. The platform hands the value to Node as it is, which sends a list as lines. */
+export const withCookies = (response: Response, lines: ReadonlyArray<string>): Response =>
+  lines.length === 0
+    ? response
+    : HttpServerResponse.setHeader(response, "set-cookie", lines as ReadonlyArray<string> & string)
 
 /** What a head is made from. */
 type Told = Pick<Media, "entry" | "isPartial" | "means" | "status">

@@ -1,4 +1,4 @@
-import { Cookies, Headers, type HttpServerRequest, HttpServerResponse } from "effect/http"
+import { Headers, type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { URL_PATH } from "../services/OriginResolver.ts"
 import { LOCAL_PATH } from "../services/Registrations.ts"
 
@@ -11,7 +11,13 @@ import { LOCAL_PATH } from "../services/Registrations.ts"
 const ofTheViewer = ["authorization", "cookie"]
 
 /** Fields of a response that would hold for this server and all that it serves. */
-const ofTheSite = ["clear-site-data", "content-security-policy", "service-worker-allowed", "strict-transport-security"]
+const ofTheSite = [
+  "clear-site-data",
+  "content-security-policy",
+  "service-worker-allowed",
+  "set-cookie",
+  "strict-transport-security"
+]
 
 /** Whether a request for `target` names the URL of what it is for, or has a token for one that the application has named. */
 export const isNamed = (target: string): boolean =>
@@ -25,5 +31,5 @@ export const anonymous = (request: HttpServerRequest.HttpServerRequest): HttpSer
 export const foreign = (response: HttpServerResponse.HttpServerResponse): HttpServerResponse.HttpServerResponse =>
   ofTheSite.reduce<HttpServerResponse.HttpServerResponse>(
     (rest, name) => HttpServerResponse.removeHeader(rest, name),
-    HttpServerResponse.replaceCookies(response, Cookies.empty)
+    response
   ).pipe(HttpServerResponse.setHeader("content-security-policy", "sandbox"))

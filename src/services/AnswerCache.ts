@@ -1,4 +1,3 @@
-import type { Cookies } from "effect/http"
 import type { RequestDirectives } from "../domain/CacheControl.ts"
 import { type Freshness, isFresh } from "../domain/Freshness.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
@@ -7,7 +6,6 @@ import type { HeaderFields } from "../domain/Headers.ts"
 export interface Answer {
   readonly status: number
   readonly headers: HeaderFields
-  readonly cookies: Cookies.Cookies
   readonly body: Uint8Array
 }
 

@@ -116,13 +116,13 @@ const make = Effect.gen(function*() {
     asked: Asked,
     hasBody: boolean
   ): Effect.fn.Return<Found, OriginError> {
-    const { cookies, headers, status } = response
+    const { headers, status } = response
     const isLong = Number(headers["content-length"] ?? 0) > FINAL_BYTES
     if (!isForAll(response) || (hasBody && isLong)) return { _tag: "NotStorable", reason: "STATUS" }
     const body = hasBody ? yield* shortBody(response.body, FINAL_BYTES) : new Uint8Array()
     if (body === undefined) return { _tag: "NotStorable", reason: "STATUS" }
     const length = body.length > 0 ? { "content-length": String(body.length) } : {}
-    const answer = { status, headers: { ...headers, ...length }, cookies, body }
+    const answer = { status, headers: { ...headers, ...length }, body }
     const freshness = freshnessOf(headers, times)
     const mayKeep = hasBody && credentialsOf(question.source) === "" && varyNames(headers).length === 0 &&
       (isHeuristicallyCacheable(status) ||

@@ -1,12 +1,5 @@
 import { Context, Effect, Exit, Layer, Scope, Stream } from "effect"
-import {
-  type Cookies,
-  HttpBody,
-  HttpClient,
-  HttpClientRequest,
-  type HttpClientResponse,
-  type HttpMethod
-} from "effect/http"
+import { HttpBody, HttpClient, HttpClientRequest, type HttpClientResponse, type HttpMethod } from "effect/http"
 import type { HeaderFields } from "../domain/Headers.ts"
 import { loggable, type OriginError, OriginForbidden, OriginTimeout, OriginUnreachable } from "../domain/OriginError.ts"
 import type { Access } from "../domain/Origins.ts"
@@ -15,6 +8,7 @@ import type { OriginHead } from "../domain/Representation.ts"
 import { OriginConfig, type OriginOptions } from "./OriginConfig.ts"
 import { failureOf, isPrivateLiteral, makeConnections, type OriginConnections } from "./originConnections.ts"
 import * as OriginGate from "./OriginGate.ts"
+import { setCookieLines } from "./setCookieLines.ts"
 import { isTraced, traceFields } from "./tracing.ts"
 import { makeTurn, upload, watchedBody } from "./watchedBody.ts"
 
@@ -36,7 +30,8 @@ export interface OriginRequest {
 
 /** An answer whose body has yet to be read. Closing the scope it came with closes its connection. */
 export interface OriginResponse extends OriginHead {
-  readonly cookies: Cookies.Cookies
+  /** The lines of `Set-Cookie`, in order; `headers` has them in one. */
+  readonly setCookie: ReadonlyArray<string>
   /** Can be run once. */
   readonly body: Stream.Stream<Uint8Array, OriginError>
 }
@@ -196,15 +191,16 @@ const make = (config: OriginOptions, connections: Partial<OriginConnections>, is
       }
       const { access = "any", secrets = [] } = request
       const answer = yield* finalAnswer(request, { url, access, headers: fieldsOf(request), secrets })
-      const { cookies, headers, status, stream } = answer.response
+      const { headers, status, stream } = answer.response
+      const setCookie = setCookieLines(answer.response)
       const abandon = Scope.close(answer.connection, Exit.void)
       if (hasNoBody(request.method, status)) {
         yield* abandon
-        return { status, headers, cookies, body: Stream.empty }
+        return { status, headers, setCookie, body: Stream.empty }
       }
       const turn = yield* makeTurn(config.silenceTimeout)
       const body = watchedBody(stream, { url: loggable(answer.hop.url.href), turn, abandon })
-      return { status, headers, cookies, body }
+      return { status, headers, setCookie, body }
     }, (effect) => Effect.provideService(effect, HttpClient.TracerDisabledWhen, () => true))
   })
 }

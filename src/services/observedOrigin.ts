@@ -39,13 +39,13 @@ export const layer: Layer.Layer<Origin, never, Origin | Failures | Traffic> = La
       const host = URL.parse(request.url)?.host ?? ""
       const url = loggable(request.url)
       traffic.originRequest()
-      const { body, cookies, headers, status } = yield* origin.request(request).pipe(
+      const { body, headers, setCookie, status } = yield* origin.request(request).pipe(
         Effect.tapError(failed(host, url)),
         Effect.onExit((exit) => Effect.sync(() => countAnswer(outcomeOf(exit))))
       )
       if (status < 500) failures.originAnswered(host)
       else failures.originFailed(host, new OriginUnexpected({ url, status, detail: "server error" }), url)
-      return { status, headers, cookies, body: Stream.tapError(counted(body), failed(host, url)) }
+      return { status, headers, setCookie, body: Stream.tapError(counted(body), failed(host, url)) }
     })
 
     return Origin.of({ request })

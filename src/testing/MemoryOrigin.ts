@@ -1,5 +1,4 @@
 import { Context, Effect, Layer, Stream } from "effect"
-import { Cookies } from "effect/http"
 import { formatContentRange, formatRange, formatUnsatisfied, parseRange, resolve } from "../domain/ByteRange.ts"
 import { OriginBodyFailed, type OriginError, OriginTimeout, OriginUnreachable } from "../domain/OriginError.ts"
 import { Origin, type OriginRequest, type OriginResponse } from "../services/Origin.ts"
@@ -58,7 +57,7 @@ export class MemoryOrigin extends Context.Service<MemoryOrigin, {
 const head = (status: number, headers: Record<string, string>): OriginResponse => ({
   status,
   headers,
-  cookies: Cookies.empty,
+  setCookie: [],
   body: Stream.empty
 })
 

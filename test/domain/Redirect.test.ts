@@ -43,6 +43,11 @@ describe("follow", () => {
     assert.strictEqual(follow(both, hop, to("http://route.example/other"))?.access, "any")
   })
 
+  it("passes on what sets a cookie", () => {
+    const { headers } = to("b")
+    assert.isUndefined(follow(origins(), hop, { status: 302, headers: { ...headers, "set-cookie": "id=1" } }))
+  })
+
   it.each([
     ["http://other.example/", 302],
     ["https://route.example/", 302],

@@ -175,6 +175,32 @@ describe("Set-Cookie", () => {
       }
     }))
 
+  it.effect.each(["GET", "POST", "HEAD"])(
+    "RFC 6265 §3 reaches the viewer line by line, as it came: %s",
+    (method) =>
+      Effect.gen(function*() {
+        const { answer, ask } = yield* start()
+        const cookies = [
+          "id=1; Path=/films",
+          "id=2; path=/; Secure",
+          "id=; Expires=Thu, 1-Jan-70 00:00:00 GMT",
+          "a,b{c}=d e",
+          "flag",
+          "theme=dark; Partitioned; Priority=Low",
+          "=nameless"
+        ]
+        for (const status of [200, 302, 404]) {
+          answer("/a", () => ({
+            status,
+            headers: { "cache-control": "no-store", "set-cookie": cookies, location: "/b" },
+            body: "abc"
+          }))
+          const { lines } = yield* ask("/a", { method, ...(method === "POST" && { body: "x" }) })
+          assert.deepStrictEqual(lines.filter(([name]) => name === "set-cookie").map(([, value]) => value), cookies)
+        }
+      })
+  )
+
   it.effect.each(["public", "s-maxage=60"])(
     "RFC 9111 §7.3 is not kept with an answer that is %s",
     (directive) =>
