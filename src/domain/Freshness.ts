@@ -64,21 +64,26 @@ const stated = (directives: Directives, expires: string | undefined, date: numbe
   return end === undefined ? 0 : Math.max(0, end - date)
 }
 
-/** A tenth of the time for which the file had not been changed (RFC 9111 §4.2.2). */
-const heuristic = (lastModified: string | undefined, date: number): number => {
+/** A tenth of the time for which the file had not been changed (RFC 9111 §4.2.2), at most `longest` milliseconds. */
+const heuristic = (lastModified: string | undefined, date: number, longest: number): number => {
   const modified = HttpDate.parse(lastModified)
-  return modified === undefined ? 0 : Math.min(Math.max(0, Math.floor((date - modified) / 10)), HEURISTIC_MILLIS)
+  return modified === undefined ? 0 : Math.min(Math.max(0, Math.floor((date - modified) / 10)), longest)
 }
 
 /**
  * The freshness of a response that has just come from the origin, or that the origin has just confirmed. Its age counts from
  * `Date` or from `Age`, whichever makes it older. A valid `CDN-Cache-Control` hides `Cache-Control` and `Expires` (RFC 9213
- * §2.2). A status that is not heuristically cacheable is for the caller to refuse.
+ * §2.2). A guess is at most `longestGuess` milliseconds. A status that is not heuristically cacheable is for the caller to refuse.
  *
  * `stale-while-revalidate` and `stale-if-error` have no effect beside `must-revalidate`, `proxy-revalidate` or `no-cache`. Beside
  * `s-maxage`, which implies `proxy-revalidate` (RFC 9111 §5.2.2.10), they have: an origin that says both means both.
  */
-export const freshnessOf = (headers: HeaderFields, { received, requested }: Times, ttl?: Ttl): Freshness => {
+export const freshnessOf = (
+  headers: HeaderFields,
+  { received, requested }: Times,
+  ttl?: Ttl,
+  longestGuess = HEURISTIC_MILLIS
+): Freshness => {
   const targeted = targetedDirectives(headers)
   const directives = targeted ?? parse(headers["cache-control"])
   const date = HttpDate.parse(headers["date"]) ?? received
@@ -91,7 +96,7 @@ export const freshnessOf = (headers: HeaderFields, { received, requested }: Time
       ? IMMUTABLE_MILLIS
       : forbidsHeuristic(directives)
       ? 0
-      : heuristic(headers["last-modified"], date)
+      : heuristic(headers["last-modified"], date, longestGuess)
   )
   const strict = !override &&
     (directives.has("must-revalidate") || directives.has("proxy-revalidate") || directives.has("no-cache"))

@@ -2,6 +2,7 @@ import { Clock, Context, Effect, Layer, Option } from "effect"
 import type { RequestDirectives } from "../domain/CacheControl.ts"
 import { type CacheError, IoError } from "../domain/CacheError.ts"
 import { type Freshness, freshnessOf, isFresh } from "../domain/Freshness.ts"
+import { longestGuess } from "../domain/Guess.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
 import * as HttpDate from "../domain/HttpDate.ts"
 import { Representation } from "../domain/Representation.ts"
@@ -145,7 +146,12 @@ const make = Effect.gen(function*() {
   /** As far as its fields tell, and no fresher than when it was written. */
   const restored = (representation: Representation): Entry => {
     const { born, headers, url } = representation
-    const freshness = freshnessOf(headers, { requested: born, received: born }, ttlOf(ttl, url))
+    const freshness = freshnessOf(
+      headers,
+      { requested: born, received: born },
+      ttlOf(ttl, url),
+      longestGuess(200, url, headers)
+    )
     return entryOf(representation, { ...freshness, born: Math.min(born, now()) })
   }
 
@@ -219,7 +225,12 @@ const make = Effect.gen(function*() {
       }
       const headers = { ...found.headers, date: answer["date"] ?? HttpDate.format(times.received) }
       const age = answer["age"] === undefined ? {} : { age: answer["age"] }
-      const freshness = freshnessOf({ ...headers, ...age }, times, ttlOf(ttl, found.url))
+      const freshness = freshnessOf(
+        { ...headers, ...age },
+        times,
+        ttlOf(ttl, found.url),
+        longestGuess(200, found.url, headers)
+      )
       return put(entryOf(new Representation({ ...found, headers, born: freshness.born }), freshness))
     },
     adopt: (entry) => void put(entry),

@@ -1,5 +1,6 @@
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { age, type Freshness, freshnessOf, freshnessSource, isFresh, ttlSeconds } from "../domain/Freshness.ts"
+import { longestGuess } from "../domain/Guess.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
 import type { OriginError } from "../domain/OriginError.ts"
 import { fromHead } from "../domain/Representation.ts"
@@ -192,7 +193,12 @@ const make = Effect.gen(function*() {
       return notCached([{ code: found, message }], advice === undefined ? [] : [advice])
     }
     const times = { requested, received: clock.currentTimeMillisUnsafe() }
-    const freshness = freshnessOf(headers, times, ttlOf(config.ttl, resource.url))
+    const freshness = freshnessOf(
+      headers,
+      times,
+      ttlOf(config.ttl, resource.url),
+      longestGuess(status, resource.url, headers)
+    )
     return {
       cached: undefined,
       size: found.size,

@@ -3,8 +3,9 @@ import { type RangeSpec, resolve } from "../domain/ByteRange.ts"
 import type { RequestDirectives } from "../domain/CacheControl.ts"
 import { indexAt } from "../domain/Chunk.ts"
 import { freshnessOf, isFresh, mayRevalidateBehind, mayServeStale } from "../domain/Freshness.ts"
+import { longestGuess } from "../domain/Guess.ts"
 import { isTransient, loggable, type OriginError, OriginUnexpected } from "../domain/OriginError.ts"
-import { fromHead, type OriginHead, type Representation, updated } from "../domain/Representation.ts"
+import { carriedRange, fromHead, type OriginHead, type Representation, updated } from "../domain/Representation.ts"
 import { identify, type Resource } from "../domain/Resource.ts"
 import {
   isHeuristicallyCacheable,
@@ -123,7 +124,7 @@ const make = Effect.gen(function*() {
     if (body === undefined) return { _tag: "NotStorable", reason: "STATUS" }
     const length = body.length > 0 ? { "content-length": String(body.length) } : {}
     const answer = { status, headers: { ...headers, ...length }, body }
-    const freshness = freshnessOf(headers, times)
+    const freshness = freshnessOf(headers, times, undefined, longestGuess(status, question.resource.url, headers))
     const mayKeep = hasBody && credentialsOf(question.source) === "" && varyNames(headers).length === 0 &&
       (isHeuristicallyCacheable(status) ||
         (freshness.explicit && !isServerError(status) && !isOfTheRequest(status)))
@@ -230,6 +231,8 @@ const make = Effect.gen(function*() {
           const isAuthorized = source.fields["authorization"] !== undefined
           const found = fromHead(selected, response, chunkSize, isAuthorized)
           if (typeof found === "string") {
+            const isUnreadable = status === 206 && carriedRange(response) === undefined
+            if (isUnreadable) return yield* unexpected(resource, status, "another range than was asked for")
             return yield* notStorable(yield* remember(question, found, response, known), response)
           }
           const bytes = carriedBytes(response, found.size, wanted)

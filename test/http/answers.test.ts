@@ -96,13 +96,25 @@ describe("an answer that is no file", () => {
   it.effect("RFC 9111 §4.2.2 is kept by a guess, where its status allows that", () =>
     Effect.gen(function*() {
       const { answer, ask, at } = yield* start()
-      answer("/a", () => ({ status: 404, headers: { "last-modified": at(-1000) }, body: "no" }))
+      answer("/a", () => ({ status: 300, headers: { "last-modified": at(-1000) }, body: "choose" }))
       yield* ask("/a")
       yield* TestClock.adjust("99 seconds")
       assert.strictEqual((yield* ask("/a")).headers["cache-status"], "spillway; hit; ttl=1")
       yield* TestClock.adjust("1 second")
       assert.include((yield* ask("/a")).headers["cache-status"], "fwd=uri-miss")
     }))
+
+  it.effect.each([404, 405, 410, 414, 501])(
+    "%i is not kept because its error page is old",
+    (status) =>
+      Effect.gen(function*() {
+        const { answer, ask, at, file } = yield* start()
+        answer("/a", () => ({ status, headers: { "last-modified": at(-100_000) }, body: "no" }))
+        assert.strictEqual((yield* ask("/a")).status, status)
+        file("/a")
+        assert.strictEqual((yield* ask("/a")).status, 200)
+      })
+  )
 
   it.effect("is kept with a body of no length that turns out short, and asked for once", () =>
     Effect.gen(function*() {

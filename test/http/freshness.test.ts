@@ -174,6 +174,33 @@ describe("Age", () => {
     }))
 })
 
+describe("a playlist", () => {
+  const playlists: ReadonlyArray<readonly [string, string]> = [
+    ["/live.m3u8", "text/plain"],
+    ["/dash", "application/dash+xml"],
+    ["/live.isml/Manifest", "text/xml"]
+  ]
+
+  it.effect.each(playlists)(
+    "%s of type %s is fresh for seconds by a guess",
+    ([path, contentType]) =>
+      Effect.gen(function*() {
+        const site = yield* start()
+        site.file(path, { contentType, lastModified: site.at(-36_000), headers: {} })
+        yield* assertLifetime(site, path, 2)
+      })
+  )
+
+  it.effect("is fresh for as long as the origin says", () =>
+    Effect.gen(function*() {
+      const { ask, file } = yield* start()
+      file("/live.m3u8", { headers: maxAge(30) })
+      yield* ask("/live.m3u8")
+      yield* TestClock.adjust("29 seconds")
+      assert.strictEqual(story((yield* ask("/live.m3u8")).headers), "spillway; hit")
+    }))
+})
+
 describe("Date", () => {
   it.effect("RFC 9110 §6.6.1 is the origin's in every answer from the cache, and in a 304 that it gives", () =>
     Effect.gen(function*() {
