@@ -3,6 +3,7 @@ import type { CacheError } from "../domain/CacheError.ts"
 import { type ChunkKey, count, keyText, span } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
 import { CacheHealth } from "./CacheHealth.ts"
+import { CacheLock } from "./CacheLock.ts"
 import { ChunkMap } from "./ChunkMap.ts"
 import { bytesOnDisk, ChunkStore, MANIFEST_BYTES, type StoredChunk } from "./ChunkStore.ts"
 import { keepRunning } from "./keepRunning.ts"
@@ -67,7 +68,7 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   /** Runs one change of the disk at a time: a write and an eviction never meet in one directory. */
   readonly exclusively: <A, E, R>(change: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 }>()("spillway/services/CacheIndex") {
-  static readonly layer: Layer.Layer<CacheIndex, never, ChunkStore | CacheHealth> = Layer.effect(
+  static readonly layer: Layer.Layer<CacheIndex, never, CacheHealth | CacheLock | ChunkStore> = Layer.effect(
     CacheIndex,
     Effect.suspend(() => make)
   )
@@ -105,10 +106,13 @@ const ERA_USES = 65_536
 const make = Effect.gen(function*() {
   const store = yield* ChunkStore
   const health = yield* CacheHealth
+  const lock = yield* CacheLock
   const mutex = yield* Semaphore.make(1)
   const loaded = yield* Latch.make(false)
   const clock = yield* Clock.Clock
   const workers = yield* Workers
+
+  const exclusively = <A, E, R>(change: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => mutex.withPermit(change)
 
   // In the order of eviction; each in the order of use. `cold` is what was found at the start, the oldest first.
   const condemned = new Line<Indexed>()
@@ -192,9 +196,16 @@ const make = Effect.gen(function*() {
     noteUse(resource, clock.currentTimeMillisUnsafe())
   })
 
+  const unpin = (resource: string): void => {
+    pins.delete(resource)
+    for (const chunk of chunks.of(resource)) if (chunk.line === pinned) move(chunk, warm)
+  }
+
   const reconcile = Effect.fnUntraced(function*(resource: string) {
-    const there = new Set((yield* store.list(resource)).map(keyText))
+    const found = yield* store.contents(resource)
+    const there = new Set(found.keys.map(keyText))
     for (const { key } of chunks.of(resource)) if (!there.has(keyText(key))) remove(key)
+    if (!found.pinned) unpin(resource)
   })
 
   /** The representations of pinned resources: chunks of others are as any others. */
@@ -207,16 +218,16 @@ const make = Effect.gen(function*() {
     })
 
   // The whole store. What was loaded in the meantime is entered already, and `enter` leaves it as it is.
-  yield* store.resources.pipe(
+  const scan = store.resources.pipe(
     Stream.mapEffect((resource) =>
-      Effect.flatMap(store.contents(resource), ({ keys, pinned }) =>
+      exclusively(Effect.flatMap(store.contents(resource), ({ keys, pinned }) =>
         // Only a manifest, left by a process that ended before the first chunk was written.
         keys.length === 0
           ? Effect.as(Effect.ignore(store.removeResource(resource)), [])
           : Effect.andThen(
             pinned ? readPin(resource) : Effect.void,
             Effect.forEach(keys, (key) => store.stat(key), { concurrency: SCAN_CONCURRENCY })
-          ))
+          )))
     ),
     Stream.runCollect,
     Effect.tap((found) =>
@@ -230,8 +241,22 @@ const make = Effect.gen(function*() {
       })
     ),
     Effect.tapError(health.report),
-    Effect.retry(Schedule.spaced(RETRY_INTERVAL)),
-    Effect.andThen(loaded.open),
+    Effect.retry(Schedule.spaced(RETRY_INTERVAL))
+  )
+
+  /** Nothing is written until it is known what is there. */
+  const reload = Effect.gen(function*() {
+    yield* loaded.close
+    known.clear()
+    const before = chunks.resources()
+    yield* scan
+    yield* Effect.forEach(before, (resource) => Effect.ignore(exclusively(reconcile(resource))), { discard: true })
+    yield* loaded.open
+  })
+
+  // Another process may have used the directory since the lock was last held, and may be doing so now.
+  yield* lock.takes.pipe(
+    Stream.runForEach((takes) => takes === 0 && health.unwritable()?.errno === "LOCKED" ? Effect.void : reload),
     Effect.forkScoped
   )
 
@@ -306,10 +331,7 @@ const make = Effect.gen(function*() {
         }
       }
     },
-    unpin: (resource) => {
-      pins.delete(resource)
-      for (const chunk of chunks.of(resource)) if (chunk.line === pinned) move(chunk, warm)
-    },
+    unpin,
     isPinned: (resource) => pins.has(resource),
     pinnedBytes: () => [...pinned].reduce((sum, { bytes }) => sum + bytes, pins.size * MANIFEST_BYTES),
     forget: (resource) => {
@@ -323,6 +345,6 @@ const make = Effect.gen(function*() {
     count: () => chunkCount,
     keys: () => [...inTurn, pinned].flatMap((line) => Array.from(line, ({ key }) => key)),
     bytes: () => bytes,
-    exclusively: (change) => mutex.withPermit(change)
+    exclusively
   })
 })

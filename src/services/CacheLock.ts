@@ -1,10 +1,11 @@
-import { Context, Effect, Exit, FileSystem, Layer, Path, Random, Scope } from "effect"
+import { Context, Effect, Exit, FileSystem, Layer, Option, Path, Random, Scope, Semaphore, Stream } from "effect"
 import { open } from "node:fs/promises"
 import { connect, createServer } from "node:net"
 import { type CacheError, errnoOf, fromErrno, fromPlatformError, IoError } from "../domain/CacheError.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { DiskGate } from "./DiskGate.ts"
 import { makeDirectories } from "./makeDirectories.ts"
+import * as Observed from "./Observed.ts"
 
 /**
  * One process for one cache directory. The lock is a Unix socket in it that the owner listens on: the system closes it
@@ -12,10 +13,12 @@ import { makeDirectories } from "./makeDirectories.ts"
  */
 export class CacheLock extends Context.Service<CacheLock, {
   /**
-   * Takes the lock, also again when its file was removed, or does nothing when it is held. Fails with `IoError` and the errno `LOCKED` when another process
-   * has it, and with what the disk says when it cannot be taken.
+   * Takes the lock, also again when its file was removed or replaced, or does nothing when it is held. Fails with `IoError` and the
+   * errno `LOCKED` when another process has it, and with what the disk says when it cannot be taken.
    */
   readonly acquire: Effect.Effect<void, CacheError>
+  /** How often it has been taken, now and at each change: what is in the directory may be another process's work since. */
+  readonly takes: Stream.Stream<number>
 }>()("spillway/services/CacheLock") {
   /** On the directory of `CacheConfig`. Given up when the scope closes. */
   static readonly layer: Layer.Layer<
@@ -25,11 +28,17 @@ export class CacheLock extends Context.Service<CacheLock, {
   > = Layer.effect(CacheLock, Effect.suspend(() => make))
 
   /** For a store that nobody else can see. */
-  static readonly layerNone: Layer.Layer<CacheLock> = Layer.succeed(CacheLock, { acquire: Effect.void })
+  static readonly layerNone: Layer.Layer<CacheLock> = Layer.succeed(CacheLock, {
+    acquire: Effect.void,
+    takes: Stream.succeed(1)
+  })
 }
 
 /** What file systems without sockets or links answer. */
 const unsupported = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EINVAL"])
+
+/** What a socket answers that nobody listens on. Others mean that its owner is busy, or stopped. */
+const dead = new Set(["ECONNREFUSED", "ENOENT"])
 
 /** Whether somebody listens on the socket at `at`. */
 const isAlive = (at: string): Effect.Effect<boolean> =>
@@ -40,7 +49,7 @@ const isAlive = (at: string): Effect.Effect<boolean> =>
       resume(Effect.succeed(alive))
     }
     socket.once("connect", () => answer(true))
-    socket.once("error", () => answer(false))
+    socket.once("error", (error) => answer(!dead.has(errnoOf(error))))
   })
 
 const listen = (at: string): Effect.Effect<void, CacheError, Scope.Scope> =>
@@ -61,11 +70,20 @@ const make = Effect.gen(function*() {
   const layerScope = yield* Effect.scope
   const root = path.join(directory, "v1")
   const name = "lock"
+  const mutex = yield* Semaphore.make(1)
+  const takes = yield* Observed.make(0)
   const session = Math.abs(yield* Random.nextInt).toString(36)
-  let held: Scope.Closeable | "impossible" | undefined
+  let held: { readonly scope: Scope.Closeable; readonly file: string } | "impossible" | undefined
 
   const io = <A>(operation: string, effect: Effect.Effect<A, Parameters<ReturnType<typeof fromPlatformError>>[0]>) =>
     gate.pass(Effect.mapError(effect, fromPlatformError(operation, path.join(root, name))))
+
+  /** Tells a file from another one that was put in its place: the inode of a socket stays taken while somebody listens on it. */
+  const identityOf = (file: string) =>
+    io("stat", fs.stat(path.join(root, file))).pipe(
+      Effect.map(({ dev, ino }) => `${dev} ${Option.getOrElse(ino, () => 0)}`),
+      Effect.catchIf(({ errno }) => errno === "ENOENT", () => Effect.succeed("none"))
+    )
 
   const directoryHandle = Effect.acquireRelease(
     Effect.tryPromise({
@@ -78,7 +96,7 @@ const make = Effect.gen(function*() {
   const removeFile = (file: string) => io("unlink", fs.remove(path.join(root, file), { force: true }))
 
   /**
-   * Listens, and links the socket to the lock's name, which only one can do. A socket's path may have some hundred characters;
+   * Listens, and links the socket to the lock's name, which only one can do; returns the identity of its file. A socket's path may have some hundred characters;
    * by way of an open directory it is short. That is closed again, so that Node, which removes the path of a socket that it
    * closes, and waits for that, does not get to the disk.
    */
@@ -88,6 +106,7 @@ const make = Effect.gen(function*() {
       process.platform === "linux" ? `/proc/self/fd/${handle.fd}/${file}` : path.join(root, file)
     const own = `${name}-${session}`
     yield* Scope.provide(listen(at(own)), scope)
+    const file = yield* identityOf(own)
     const link = io("open", fs.link(path.join(root, own), path.join(root, name)))
     // Left by a process that was killed, or not. Whoever moves it away must still look at what it was that moved.
     const replace = Effect.gen(function*() {
@@ -104,6 +123,7 @@ const make = Effect.gen(function*() {
     })
     const settled = Effect.catchIf(link, ({ errno }) => errno === "EEXIST", () => replace)
     yield* Effect.ensuring(settled, Effect.ignore(removeFile(own)))
+    return file
   }, Effect.scoped)
 
   const take = Effect.gen(function*() {
@@ -111,26 +131,27 @@ const make = Effect.gen(function*() {
     // The socket is made by the main thread, which a disk that hangs must not hold: so it has to answer first.
     const trial = path.join(root, `${name}-${session}.tmp`)
     yield* io("write", Effect.andThen(fs.writeFile(trial, new Uint8Array(1)), fs.remove(trial)))
-    yield* claim(yield* Effect.scope)
+    const file = yield* claim(yield* Effect.scope)
     yield* Effect.addFinalizer(() =>
-      removeFile(name).pipe(Effect.interruptible, Effect.timeout("1 second"), Effect.ignore)
+      identityOf(name).pipe(
+        Effect.flatMap((found) => found === file ? removeFile(name) : Effect.void),
+        Effect.interruptible,
+        Effect.timeout("1 second"),
+        Effect.ignore
+      )
     )
+    return file
   })
 
-  /** The lock goes with the directory, when somebody removes that. */
-  const isThere = io("stat", fs.stat(path.join(root, name))).pipe(
-    Effect.as(true),
-    Effect.catchIf(({ errno }) => errno === "ENOENT", () => Effect.succeed(false))
-  )
-
+  // Somebody may remove or rename the directory; the lock that is there then is another process's.
   const acquire = Effect.gen(function*() {
     if (held !== undefined) {
-      if (held === "impossible" || (yield* isThere)) return
-      yield* Scope.close(held, Exit.void)
+      if (held === "impossible" || held.file === (yield* identityOf(name))) return
+      yield* Scope.close(held.scope, Exit.void)
       held = undefined
     }
     const scope = yield* Scope.fork(layerScope)
-    held = yield* Effect.as(Scope.provide(take, scope), scope).pipe(
+    held = yield* Effect.map(Scope.provide(take, scope), (file) => ({ scope, file })).pipe(
       Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause))),
       // The trial could write there, so it is not the permission that is missing.
       Effect.catchIf(({ errno, operation }) => operation === "open" && unsupported.has(errno), (error) =>
@@ -141,7 +162,8 @@ const make = Effect.gen(function*() {
           "impossible" as const
         ))
     )
+    yield* takes.set(takes.current() + 1)
   })
 
-  return CacheLock.of({ acquire })
+  return CacheLock.of({ acquire: mutex.withPermit(acquire), takes: takes.changes })
 })

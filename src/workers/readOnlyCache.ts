@@ -47,6 +47,9 @@ export const layerLock: Layer.Layer<CacheLock, never, CacheConfig | DiskGate | F
     const gate = yield* DiskGate
     const { directory } = yield* CacheConfig
     const look = Effect.mapError(fs.stat(directory), fromPlatformError("stat", directory))
-    return CacheLock.of({ acquire: Effect.andThen(gate.pass(look), denied("lock", directory)) })
+    return CacheLock.of({
+      acquire: Effect.andThen(gate.pass(look), denied("lock", directory)),
+      takes: Stream.succeed(0)
+    })
   })
 )

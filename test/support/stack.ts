@@ -33,6 +33,8 @@ const Monitor = Layer.unwrap(Effect.map(Knob, (knob) => DiskMonitor.layerTest(Re
 
 const RealFiles = Layer.merge(NodeFileSystem.layer, NodePath.layer)
 const FaultyFiles = FaultyFileSystem.layer.pipe(
+  // Its disk alone: the file system is the faulty one.
+  Layer.merge(Layer.effect(MemoryFileSystem.MemoryDisk, MemoryFileSystem.MemoryDisk)),
   Layer.provide(MemoryFileSystem.layer),
   Layer.provideMerge(NodePath.layer)
 )
@@ -81,10 +83,10 @@ export const stack = (store: keyof typeof stores, options: Partial<CacheOptions>
   )
 
 /** The same over a disk and an origin that outlive it, to see what a restart finds. */
-export const restartable = (options: Partial<CacheOptions> = {}) =>
+export const restartable = (options: Partial<CacheOptions> = {}, lock = CacheLock.layerNone) =>
   Spillway.layerNoDeps.pipe(
     Layer.provideMerge(ChunkStore.layer),
-    Layer.provideMerge(CacheLock.layerNone),
+    Layer.provideMerge(lock),
     Layer.provide(Layer.merge(DiskGate.layer, Edges)),
     Layer.provideMerge(Monitor),
     Layer.provideMerge(config("faulty", options))
