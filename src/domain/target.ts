@@ -11,9 +11,12 @@ export interface Refused {
 
 const MALFORMED: Refused = { status: 400, reason: "the request target is malformed" }
 
-/** What a URL parser would drop, or take for something else. */
+/** What a URL parser drops, or reads as something else: a backslash is a slash to it, but only in a path. */
 // oxlint-disable-next-line no-control-regex
-const MISLEADING = /[\\#\u0000-\u0020\u007f]/
+const MISLEADING = /[#\u0000-\u0020\u007f]|^[^?]*\\/
+
+/** A `.` segment as clients write it who append to the URL of a directory, such as apt for `deb URL ./`. */
+const PLAIN_DOT = /\/\.(?=\/)|(?<=\/)\.$/g
 
 /** Also where the separators are encoded, since an origin may decode them, and with the parameters that some take off a segment. */
 const DOT_SEGMENT = /(?:^|\/|%2f|%5c)(?:\.|%2e){1,2}(?:\/|%2f|%5c|;|%3b|$)/i
@@ -26,6 +29,12 @@ export const refusalOf = (target: string): Refused | undefined => {
 
 /** The path of a target, without its query. */
 export const pathOf = (target: string): string => target.split("?", 1)[0]!
+
+/** `target` without the plain `.` segments of its path, which name the same place (RFC 3986 §5.2.4). */
+export const withoutDots = (target: string): string => {
+  const path = pathOf(target)
+  return path.includes("/.") ? path.replace(PLAIN_DOT, "") + target.slice(path.length) : target
+}
 
 /**
  * The resource that a target, a path with its query, names below `base`. What would name another host, or a place outside the path

@@ -3,7 +3,7 @@ import type { HeaderFields } from "../domain/Headers.ts"
 import type { OriginError } from "../domain/OriginError.ts"
 import { accessTo, findRoute, type Origins } from "../domain/Origins.ts"
 import { make as makeResource, type Resource } from "../domain/Resource.ts"
-import { pathOf, refusalOf, type Refused, resourceBelow } from "../domain/target.ts"
+import { pathOf, refusalOf, type Refused, resourceBelow, withoutDots } from "../domain/target.ts"
 import type { Location, Refusal } from "./askOrigin.ts"
 import { OriginConfig } from "./OriginConfig.ts"
 
@@ -70,9 +70,10 @@ const make = (origins: OriginConfig["Service"]["origins"]) => {
     if (refused !== undefined) return refused
     const path = pathOf(target)
     if (path === URL_PATH) return origins.urlHosts.length > 0 ? explicit(target) : NOT_ENABLED
-    const route = findRoute(origins, headers["host"], path)
+    const plain = withoutDots(target)
+    const route = findRoute(origins, headers["host"], pathOf(plain))
     if (route === undefined) return { status: 404, reason: "no origin is configured for this" }
-    const below = route.match._tag === "Path" ? target.slice(route.match.prefix.length) : target
+    const below = route.match._tag === "Path" ? plain.slice(route.match.prefix.length) : plain
     return resourceBelow(route.url, below.startsWith("/") ? below : `/${below}`)
   }
 

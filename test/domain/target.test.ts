@@ -1,11 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { refusalOf, resourceBelow } from "../../src/domain/target.ts"
+import { refusalOf, resourceBelow, withoutDots } from "../../src/domain/target.ts"
 
 const origin = new URL("http://origin.example:8000")
 const below = new URL("https://origin.example/media/")
 
-const resourceOf = (base: URL, target: string) => refusalOf(target) ?? resourceBelow(base, target)
+const resourceOf = (base: URL, target: string) => refusalOf(target) ?? resourceBelow(base, withoutDots(target))
 
 describe("request targets", () => {
   const accepted: ReadonlyArray<readonly [URL, string, string]> = [
@@ -20,6 +20,17 @@ describe("request targets", () => {
     [origin, "/a..b", "http://origin.example:8000/a..b"],
     [origin, "/a?../..", "http://origin.example:8000/a?../.."],
     [origin, "/%zz", "http://origin.example:8000/%zz"],
+    [origin, "/a?b\\c", "http://origin.example:8000/a?b\\c"],
+    [origin, "/a?\\..\\b?c\\", "http://origin.example:8000/a?\\..\\b?c\\"],
+    [origin, "/a?^{}|`[]", "http://origin.example:8000/a?^{}|`[]"],
+    [origin, "/a?q='\"<>", "http://origin.example:8000/a?q=%27%22%3C%3E"],
+    [origin, "/a?q=\u00e9", "http://origin.example:8000/a?q=%C3%A9"],
+    [origin, "/.", "http://origin.example:8000/"],
+    [origin, "/./a", "http://origin.example:8000/a"],
+    [origin, "/a/././b/.?c=/./d", "http://origin.example:8000/a/b/?c=/./d"],
+    [origin, "//./other.example", "http://origin.example:8000//other.example"],
+    [below, "/./", "https://origin.example/media/"],
+    [below, "/./a", "https://origin.example/media/a"],
     [below, "/", "https://origin.example/media/"],
     [below, "/a", "https://origin.example/media/a"],
     [below, "//a", "https://origin.example/media//a"],
@@ -40,12 +51,15 @@ describe("request targets", () => {
     ["/a#b", 400],
     ["/a\\b", 400],
     ["/\\other.example/a", 400],
-    ["/a?b\\c", 400],
-    ["/.", 400],
+    ["/a\\b?c", 400],
+    ["/a?b#c", 400],
+    ["/./..", 400],
+    ["/.././a", 400],
+    ["/./%2e/a", 400],
+    ["/.;a/b", 400],
     ["/..", 400],
     ["/../a", 400],
     ["/a/..", 400],
-    ["/a/./b", 400],
     ["/a/../../b", 400],
     ["/%2e%2e/a", 400],
     ["/%2E./a", 400],

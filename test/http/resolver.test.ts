@@ -380,8 +380,6 @@ describe("request targets", () => {
     "/films/..;/secret",
     "/films/..;a=b/secret",
     "/films/%2e%2e%3b/secret",
-    "/films/./a",
-    "/films/.",
     "/films/..?a",
     "/films/..#a",
     "/films/.\t./secret",
@@ -406,6 +404,31 @@ describe("request targets", () => {
       }
       assert.isAtLeast(seen.length, kept.length)
       for (const target of seen) assert.isTrue(target.startsWith("/base/"), target)
+    }))
+
+  it.live("reach the route that they name without plain dot segments, and the origin with their query", () =>
+    Effect.gen(function*() {
+      const seen: Array<string> = []
+      const films = yield* echo("films", seen)
+      const others = yield* echo("others", [])
+      const routes = [route(`/films=${films.url}/base`), route(others.url)]
+      const { port } = yield* makeTestProxy({ origins: { origins: { routes, ...nothingNamed } } })
+      const targets = [
+        ["/films/./Packages", "/base/Packages"],
+        ["/./films/a/.", "/base/a/"],
+        ["/films/search?q=C:\\temp\\..\\x|^{}`", "/base/search?q=C:\\temp\\..\\x|^{}`"]
+      ] as const
+      for (const [target, asked] of targets) {
+        const received = yield* exchange(port, `GET ${target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n`)
+        assert.match(received, /^HTTP\/1\.1 200 /, target)
+        assert.strictEqual(seen.at(-1), asked)
+      }
+      // A page of Spillway's own is reached by its very path alone.
+      const named = yield* exchange(
+        port,
+        "GET /./_spillway/url?url=a HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+      )
+      assert.include(named, "others")
     }))
 
   it.live("reach no other host, whatever they name", () =>
