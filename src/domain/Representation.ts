@@ -1,7 +1,7 @@
 import { Effect, Schema } from "effect"
 import { type ContentRange, parseContentRange } from "./ByteRange.ts"
 import { count, MAX_CHUNKS } from "./Chunk.ts"
-import { endToEnd, type HeaderFields } from "./Headers.ts"
+import { areFields, endToEnd, type HeaderFields, isFieldValue } from "./Headers.ts"
 import * as HttpDate from "./HttpDate.ts"
 import { identify, type Resource } from "./Resource.ts"
 import { type NotStorable, whyNotStorable } from "./Storable.ts"
@@ -30,25 +30,28 @@ export class Representation extends Schema.Class<Representation>("spillway/Repre
   born: Schema.Number.pipe(Schema.withDecodingDefaultKey(Effect.succeed(0)))
 }) {}
 
-const NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/
-
-/** What a field may contain (RFC 9110 §5.5): with anything else, more might be sent than the field. */
-const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
-
 /** Whether `found`, which was kept where others may have changed it, can be one of `resource` and be sent as it is. */
 export const isSound = (found: Representation, resource: string): boolean => {
   const { chunkSize, etag = "", headers, id, lastModified = "", size } = found
   return found.resource === resource && /^[0-9a-f]{32}$/.test(id) && size >= 0 && chunkSize > 0 &&
     count(size, chunkSize) <= MAX_CHUNKS &&
     (found.etag === undefined ? found.lastModified !== undefined : isStrong(etag)) &&
-    [etag, lastModified, ...Object.values(headers)].every((value) => VALUE.test(value)) &&
-    Object.keys(headers).every((name) => NAME.test(name))
+    [etag, lastModified].every(isFieldValue) && areFields(headers)
 }
 
 /** The head of an origin's answer. */
 export interface OriginHead {
   readonly status: number
   readonly headers: HeaderFields
+}
+
+/** What keeps an origin's answer from being passed on to viewers, or `undefined`. */
+export const flawOf = ({ headers, status }: OriginHead): string | undefined => {
+  if (status < 200 || status > 599) return "a status that is not final, or unknown"
+  if (!areFields(headers)) return "a header field that HTTP does not allow"
+  const coding = headers["transfer-encoding"] ?? "chunked"
+  // The chunks are taken off here, and whoever gets the body is told of no other coding.
+  return /^(?:chunked|identity)$/i.test(coding.trim()) ? undefined : "a transfer coding other than chunked"
 }
 
 /** Fields that are computed for each response, or that say nothing to the next viewer. */

@@ -127,9 +127,9 @@ const make = Effect.gen(function*() {
       }
     }
     const bodiless = request.method === "HEAD" || status === 204 || status === 304
-    if (bodiless) return withCookies(HttpServerResponse.empty(head), setCookie)
+    if (bodiless) return withCookies(answer(head), setCookie)
     const stream = yield* passing(body, resource, request, headers, cacheStatus.detail)
-    return withCookies(answer(logCut(resource.url)(yield* beginBody(stream)), head), setCookie)
+    return withCookies(answer(head, logCut(resource.url)(yield* beginBody(stream, request))), setCookie)
   })
 
   /** A GET or HEAD as it is to the origin. */
@@ -189,9 +189,7 @@ const make = Effect.gen(function*() {
       ...(freshness !== undefined && { age: String(Math.floor(age(freshness, now) / 1000)) }),
       "cache-status": CacheStatus.append(received["cache-status"], cacheStatus)
     }
-    return method === "HEAD" || body.length === 0
-      ? HttpServerResponse.empty({ status, headers })
-      : answer(body, { status, headers })
+    return answer({ status, headers }, method === "HEAD" || body.length === 0 ? undefined : body)
   }
 
   const respondTo = Effect.fnUntraced(function*(opened: Opened, resource: Resource, request: Request) {

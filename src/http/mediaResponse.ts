@@ -1,5 +1,5 @@
 import { type Clock, Effect, type Scope, Stream } from "effect"
-import { HttpServerResponse } from "effect/http"
+import { HttpBody, HttpServerResponse } from "effect/http"
 import { randomBytes } from "node:crypto"
 import { type ByteRange, formatContentRange, formatUnsatisfied } from "../domain/ByteRange.ts"
 import * as CacheStatus from "../domain/CacheStatus.ts"
@@ -23,14 +23,27 @@ export interface Head {
   readonly headers: HeaderFields
 }
 
-/** A response with exactly these fields: the platform would invent a `Content-Type` for a body that has none. */
-export const answer = (body: Uint8Array | Stream.Stream<Uint8Array, OriginError>, head: Head): Response => {
-  const typed = head.headers["content-type"] !== undefined
+/** A stream without a `Content-Type`. The platform invents one for a body of unknown type, but not for an empty name of a type. */
+const untyped = (body: Stream.Stream<Uint8Array, OriginError>, { headers, status }: Head): Response =>
+  HttpServerResponse.empty({ status }).pipe(
+    HttpServerResponse.setBody(HttpBody.stream(body, "")),
+    HttpServerResponse.removeHeader("content-type"),
+    HttpServerResponse.setHeaders(headers)
+  )
+
+/**
+ * A response with these fields, byte for byte, and without a body if there is none. `Content-Length` is the last of them: when Node
+ * has seen it, it decodes a `Content-Disposition` as UTF-8, and refuses what it then cannot send.
+ */
+export const answer = (told: Head, body?: Uint8Array | Stream.Stream<Uint8Array, OriginError>): Response => {
+  const { "content-length": length, ...rest } = told.headers
+  const head = { ...told, headers: length === undefined ? rest : { ...rest, "content-length": length } }
+  if (body === undefined) return HttpServerResponse.empty(head)
+  const isTyped = rest["content-type"] !== undefined
   if (body instanceof Uint8Array) {
-    return typed ? HttpServerResponse.uint8Array(body, head) : HttpServerResponse.raw(body, head)
+    return isTyped ? HttpServerResponse.uint8Array(body, head) : HttpServerResponse.raw(body, head)
   }
-  const response = HttpServerResponse.stream(body, head)
-  return typed ? response : HttpServerResponse.removeHeader(response, "content-type")
+  return isTyped ? HttpServerResponse.stream(body, head) : untyped(body, head)
 }
 
 /** `response` with these lines of `Set-Cookie`. The platform hands the value to Node as it is, which sends a list as lines. */
@@ -156,8 +169,7 @@ export const promptly = (
 /** The same for the platform. */
 export const toResponse = ({ fields, pieces, status }: PromptResponse): Response => {
   const head = { status, headers: recordOf(fields) }
-  if (pieces.length === 0) return HttpServerResponse.empty(head)
-  return answer(pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces), head)
+  return answer(head, pieces.length < 2 ? pieces[0] : Buffer.concat(pieces))
 }
 
 const streamOf = (bytes: Bytes): Stream.Stream<Uint8Array, OriginError> =>
@@ -175,9 +187,9 @@ export const respond = Effect.fnUntraced(function*(
   const [first, ...others] = opened.parts
   const { fields, hasBody, status } = headOf(opened, first?.range, request, clock)
   const head = { status, headers: recordOf(fields) }
-  if (!hasBody || first === undefined) return HttpServerResponse.empty(head)
+  if (!hasBody || first === undefined) return answer(head)
   const bytes = first.bytes instanceof Uint8Array ? first.bytes : yield* first.bytes
-  if (others.length === 0) return answer(bytes instanceof Uint8Array ? bytes : finish(bytes), head)
+  if (others.length === 0) return answer(head, bytes instanceof Uint8Array ? bytes : finish(bytes))
   const { representation } = opened.entry
   const multipart = Multipart.make(
     opened.parts.map(({ range }) => range),
@@ -195,12 +207,12 @@ export const respond = Effect.fnUntraced(function*(
       Stream.concat(Stream.concat(Stream.succeed(multipart.parts[i]!.head), stream), rest),
     Stream.succeed(multipart.end)
   )
-  return answer(finish(body), {
+  return answer({
     status: head.status,
     headers: {
       ...headers,
       "content-type": multipart.contentType,
       "content-length": String(multipart.contentLength)
     }
-  })
+  }, finish(body))
 })

@@ -1,10 +1,17 @@
 import { Context, Effect, Exit, Layer, Scope, Stream } from "effect"
 import { HttpBody, HttpClient, HttpClientRequest, type HttpClientResponse, type HttpMethod } from "effect/http"
 import type { HeaderFields } from "../domain/Headers.ts"
-import { loggable, type OriginError, OriginForbidden, OriginTimeout, OriginUnreachable } from "../domain/OriginError.ts"
+import {
+  loggable,
+  type OriginError,
+  OriginForbidden,
+  OriginTimeout,
+  OriginUnexpected,
+  OriginUnreachable
+} from "../domain/OriginError.ts"
 import type { Access } from "../domain/Origins.ts"
 import { follow, type Hop } from "../domain/Redirect.ts"
-import type { OriginHead } from "../domain/Representation.ts"
+import { flawOf, type OriginHead } from "../domain/Representation.ts"
 import { OriginConfig, type OriginOptions } from "./OriginConfig.ts"
 import { failureOf, isPrivateLiteral, makeConnections, type OriginConnections } from "./originConnections.ts"
 import * as OriginGate from "./OriginGate.ts"
@@ -194,6 +201,11 @@ const make = (config: OriginOptions, connections: Partial<OriginConnections>, is
       const { headers, status, stream } = answer.response
       const setCookie = setCookieLines(answer.response)
       const abandon = Scope.close(answer.connection, Exit.void)
+      const flaw = flawOf(answer.response)
+      if (flaw !== undefined) {
+        yield* abandon
+        return yield* new OriginUnexpected({ url: loggable(answer.hop.url.href), status, detail: flaw })
+      }
       if (hasNoBody(request.method, status)) {
         yield* abandon
         return { status, headers, setCookie, body: Stream.empty }

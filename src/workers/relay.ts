@@ -34,6 +34,10 @@ export const make = (
 
   const answerWith = (answer: IncomingMessage, response: ServerResponse, done: () => void): void => {
     response.writeHead(answer.statusCode!, answer.statusMessage, passedFields(answer))
+    // Node keeps the head for the first bytes of the body, which may be long in coming.
+    setImmediate(() => {
+      if (!answer.readableDidRead && !response.writableEnded && !response.destroyed) response.flushHeaders()
+    })
     // Where it does not come to its end, the connection is destroyed, by which the platform ends this request.
     pipeline(answer, response, (error) => error ?? done())
   }

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
 import {
   carriedRange,
+  flawOf,
   fromHead,
   ifUnchanged,
   isConfirmedBy,
@@ -33,6 +34,30 @@ const stored = (head: OriginHead, chunkSize = CHUNK, of = resource): Representat
   assert.instanceOf(found, Representation)
   return found as Representation
 }
+
+describe("flawOf", () => {
+  const flawed: ReadonlyArray<OriginHead> = [
+    ...[0, 99, 100, 103, 199, 600, 999].map((status) => ({ status, headers: {} })),
+    ok({ "x-title": "文" }),
+    ok({ "x-title": "a\r\nb: c" }),
+    ok({ "x-title": "\0" }),
+    ok({ "x title": "a" }),
+    ok({ "": "a" }),
+    ok({ "transfer-encoding": "gzip, chunked" }),
+    ok({ "transfer-encoding": "chunked, chunked" }),
+    ok({ "transfer-encoding": "gzip" })
+  ]
+
+  it.each(flawed)("finds what no viewer can be sent: %j", (head) => assert.isString(flawOf(head)))
+
+  const sound: ReadonlyArray<OriginHead> = [
+    ...[200, 206, 304, 404, 418, 599].map((status) => ({ status, headers: {} })),
+    ok({ "x-title": "caf\xe9\t\xff" }),
+    ok({ "transfer-encoding": "Chunked " })
+  ]
+
+  it.each(sound)("finds nothing else: %j", (head) => assert.isUndefined(flawOf(head)))
+})
 
 describe("fromHead", () => {
   it("takes a 200 with validator and length", () => {
