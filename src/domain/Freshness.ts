@@ -124,11 +124,15 @@ export const freshnessSource = (headers: HeaderFields, ttl?: Ttl): string => {
   return headers["last-modified"] === undefined ? "nothing" : "guessed from Last-Modified"
 }
 
-/** The current age, in milliseconds, never negative (RFC 9111 §4.2.3). */
+/** The current age, in milliseconds, never negative (RFC 9111 §4.2.3), and 0 for a response from the future. */
 export const age = (freshness: Freshness, now: number): number => Math.max(0, now - freshness.born)
 
-/** How long it has been stale, in milliseconds, negative while it is fresh. */
-const staleness = (freshness: Freshness, now: number): number => age(freshness, now) - freshness.lifetime
+/**
+ * How long it has been stale, in milliseconds, negative while it is fresh. The age of a response from the future is unknown, since
+ * the clock has been set back: it counts as stale for at least as long as the clock is behind.
+ */
+const staleness = ({ born, lifetime }: Freshness, now: number): number =>
+  now < born ? born - now : now - born - lifetime
 
 /** Whether a request asks for more than freshness. */
 const isPicky = (request: RequestDirectives | undefined): boolean =>

@@ -41,7 +41,7 @@ const make = Effect.gen(function*() {
 
   /** Many who come at once get the same. */
   const current = Effect.suspend(() =>
-    latest !== undefined && clock.currentTimeMillisUnsafe() - latest.at < INTERVAL_MILLIS
+    latest !== undefined && Math.abs(clock.currentTimeMillisUnsafe() - latest.at) < INTERVAL_MILLIS
       ? Effect.succeed(latest.event)
       : refresh
   )

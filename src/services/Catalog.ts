@@ -143,7 +143,7 @@ const make = Effect.gen(function*() {
     isSharable: isSharable(representation.headers)
   })
 
-  /** As far as its fields tell, and no fresher than when it was written. */
+  /** As far as its fields tell, and no fresher than when it was written. One from the future is stale. */
   const restored = (representation: Representation): Entry => {
     const { born, headers, url } = representation
     const freshness = freshnessOf(
@@ -152,7 +152,7 @@ const make = Effect.gen(function*() {
       ttlOf(ttl, url),
       longestGuess(200, url, headers)
     )
-    return entryOf(representation, { ...freshness, born: Math.min(born, now()) })
+    return entryOf(representation, { ...freshness, born })
   }
 
   const fromDisk = (resource: Resource) =>

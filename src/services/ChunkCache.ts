@@ -71,7 +71,7 @@ const make = Effect.gen(function*() {
     Effect.suspend(() => {
       dropped += 1
       const now = clock.currentTimeMillisUnsafe()
-      if (now - said < SAY_MILLIS) return Effect.void
+      if (Math.abs(now - said) < SAY_MILLIS) return Effect.void
       said = now
       const line = Effect.logWarning("Dropped a damaged chunk").pipe(
         Effect.annotateLogs({ errno: error.errno, operation: error.operation, path: error.path, dropped })

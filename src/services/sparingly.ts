@@ -7,7 +7,8 @@ const INTERVAL_MILLIS = 60_000
 export const sparingly = (effect: Effect.Effect<void>): Effect.Effect<void> => {
   let last = Number.NEGATIVE_INFINITY
   return Effect.flatMap(Clock.currentTimeMillis, (now) => {
-    if (now - last < INTERVAL_MILLIS) return Effect.void
+    // A clock that has been set back silences nothing for longer.
+    if (Math.abs(now - last) < INTERVAL_MILLIS) return Effect.void
     last = now
     return effect
   })

@@ -278,6 +278,27 @@ describe("isFresh", () => {
   ])
 })
 
+describe("a response from the future", () => {
+  const field = "max-age=60, stale-while-revalidate=30, stale-if-error=40"
+  const { freshness, now } = after(-DAY / SECOND, field)
+
+  it("is stale, whatever the lifetime", () => {
+    assert.isFalse(isFresh(freshness, now))
+    assert.isFalse(isFresh(after(-0.001, "max-age=60").freshness, NOW - 1))
+    assert.isFalse(isFresh(freshness, now, requestDirectives({ "cache-control": "max-age=100, max-stale=60" })))
+    assert.isBelow(ttlSeconds(freshness, now), 0)
+    assert.strictEqual(age(freshness, now), 0)
+  })
+
+  it("is within no limit of staleness that is shorter than the clock is behind", () => {
+    assert.isFalse(mayRevalidateBehind(freshness, now))
+    assert.isFalse(mayServeStale(freshness, now))
+    assert.isFalse(mayServeStale(after(0, "max-age=60, must-revalidate").freshness, NOW - DAY))
+    assert.isTrue(mayServeStale(after(0, "max-age=60").freshness, NOW - DAY))
+    assert.isTrue(isFresh(freshness, now, requestDirectives({ "cache-control": "max-stale" })))
+  })
+})
+
 describe("mayRevalidateBehind", () => {
   const field = "max-age=60, stale-while-revalidate=30"
   judges(mayRevalidateBehind, [
