@@ -56,7 +56,8 @@ export const withCookies = (response: Response, lines: ReadonlyArray<string>): R
 type Told = Pick<Media, "entry" | "isPartial" | "means" | "status">
 
 /** Whether the origin has just sent or confirmed what is opened, for this viewer or for one at the same time. */
-export const isOfNow = ({ means }: Told): boolean => means === "fetched" || means === "validated"
+export const isOfNow = ({ means }: Told): boolean =>
+  means === "fetched" || means === "validated" || means === "described"
 
 /** What a viewer's preconditions make of it (RFC 9110 §13.2.2). */
 export const verdictOf = (opened: Told, request: HeaderFields) => evaluate(request, opened.entry.representation)

@@ -49,6 +49,8 @@ export class Catalog extends Context.Service<Catalog, {
     fields: HeaderFields,
     directives: RequestDirectives | undefined
   ) => Entry | undefined
+  /** What an answer of the origin, of which `answer` are the fields, says of a variant. */
+  readonly assess: (representation: Representation, answer: HeaderFields, times: Times) => Entry
   /**
    * Takes an answer of the origin, of which `answer` are the fields, for the current state of a variant; another representation
    * supersedes the old one.
@@ -143,6 +145,14 @@ const make = Effect.gen(function*() {
     isSharable: isSharable(representation.headers)
   })
 
+  const assess = (found: Representation, answer: HeaderFields, times: Times): Entry => {
+    const headers = { ...found.headers, date: answer["date"] ?? HttpDate.format(times.received) }
+    const age = answer["age"] === undefined ? {} : { age: answer["age"] }
+    const guess = longestGuess(200, found.url, headers)
+    const freshness = freshnessOf({ ...headers, ...age }, times, ttlOf(ttl, found.url), guess)
+    return entryOf(new Representation({ ...found, headers, born: freshness.born }), freshness)
+  }
+
   /** As far as its fields tell, and no fresher than when it was written. One from the future is stale. */
   const restored = (representation: Representation): Entry => {
     const { born, headers, url } = representation
@@ -213,6 +223,7 @@ const make = Effect.gen(function*() {
       return selected
     },
     get,
+    assess,
     fresh: (resource, fields, directives) => {
       const entry = use(select(resource, fields).id)
       return entry !== undefined && isFresh(entry.freshness, now(), directives) ? entry : undefined
@@ -223,15 +234,7 @@ const make = Effect.gen(function*() {
         index.supersede(found.resource, found.id)
         workers.forgotten(found.resource)
       }
-      const headers = { ...found.headers, date: answer["date"] ?? HttpDate.format(times.received) }
-      const age = answer["age"] === undefined ? {} : { age: answer["age"] }
-      const freshness = freshnessOf(
-        { ...headers, ...age },
-        times,
-        ttlOf(ttl, found.url),
-        longestGuess(200, found.url, headers)
-      )
-      return put(entryOf(new Representation({ ...found, headers, born: freshness.born }), freshness))
+      return put(assess(found, answer, times))
     },
     adopt: (entry) => void put(entry),
     known,

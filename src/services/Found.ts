@@ -9,10 +9,10 @@ import type { SpareAnswer } from "./SpareAnswer.ts"
  */
 
 /**
- * How a representation was come by. `stale`: without the origin's word, since it did not answer, or not usefully; `revalidating`:
- * it is being asked meanwhile.
+ * How a representation was come by. `described`: by an answer to HEAD, of which nothing is kept; `stale`: without the origin's word,
+ * since it did not answer, or not usefully; `revalidating`: it is being asked meanwhile.
  */
-export type Means = "fresh" | "validated" | "fetched" | "stale" | "revalidating"
+export type Means = "fresh" | "validated" | "fetched" | "described" | "stale" | "revalidating"
 
 /** Why the origin was asked, and what it answered. */
 export interface Asked {

@@ -133,7 +133,7 @@ const make = Effect.gen(function*() {
     return { _tag: "Final", answer, asked: { ...asked, status }, stored }
   })
 
-  /** What a 304 makes of what is known. */
+  /** What an answer that confirms what is known makes of it. */
   const notModified = (
     question: Question,
     known: Representation,
@@ -145,7 +145,12 @@ const make = Effect.gen(function*() {
     const why = whyNotStorable(200, next.headers, credentialsOf(question.source) !== "")
     if (why !== undefined) return remember(question, why, response)
     const entry = catalog.confirm(next, headers, times)
-    return Effect.succeed({ _tag: "Current", entry, means: "validated", asked: { ...asked, status: 304 } })
+    return Effect.succeed({
+      _tag: "Current",
+      entry,
+      means: "validated",
+      asked: { ...asked, status: asked.status ?? 304 }
+    })
   }
 
   const hasFirst = (representation: Representation, wanted: RangeSpec | undefined): boolean => {
@@ -276,8 +281,11 @@ const make = Effect.gen(function*() {
       // A HEAD may leave out what the answer to a GET has, so nothing is concluded for that.
       if (typeof found === "string") return { _tag: "NotStorable", reason: found } satisfies Found
       answers.remove(resource.id)
-      const confirmed = catalog.confirm(found, response.headers, times)
-      return { _tag: "Current", entry: confirmed, means: "fetched", asked: { ...asked, status: 200 } } satisfies Found
+      if (known?.id === found.id) return yield* notModified(question, known, answered, { ...asked, status: 200 })
+      // No GET is answered with what only a HEAD has said. It may be wrong, as of an origin that says a length of 0 to all of them.
+      if (known !== undefined) catalog.expire(known)
+      const told = catalog.assess(found, response.headers, times)
+      return { _tag: "Current", entry: told, means: "described", asked: { ...asked, status: 200 } } satisfies Found
     })).pipe(orStale(question, entry, asked))
   }
 

@@ -96,6 +96,9 @@ export class MediaStream extends Context.Service<MediaStream, {
 /** The most of two chunks that is answered at once, in bytes. */
 const AT_ONCE_BYTES = 256 * 1024
 
+/** Asked for where the size of a file has to be known first. */
+const FIRST_BYTE: RangeSpec = { _tag: "From", start: 0, last: 0 }
+
 const make = Effect.gen(function*() {
   const catalog = yield* Catalog
   const cache = yield* ChunkCache
@@ -171,7 +174,9 @@ const make = Effect.gen(function*() {
       case "revalidating":
         return { ...transfer, detail: transfer.detail ?? "REVALIDATING", ...told }
       case "validated":
-        return { fwd: reason, fwdStatus: 304, ...told, ...(collapsed && { collapsed }) }
+        return { fwd: reason, fwdStatus: asked?.status ?? 304, ...told, ...(collapsed && { collapsed }) }
+      case "described":
+        return { fwd: reason, ...(asked?.status !== undefined && { fwdStatus: asked.status }), ...told }
       case "fetched":
         return transfer.fwd === "bypass" && reason !== "request" ? { ...transfer, ...told } : {
           fwd: reason,
@@ -249,11 +254,11 @@ const make = Effect.gen(function*() {
       const question = questionOf(request)
       const count = request.ranges?.length
       // Which representation the range is of is not known yet, so `If-Range` is asked about afterwards.
-      const found = yield* count === 0 ? lookup.head(question) : lookup.find(question)
+      const found = yield* lookup.find(count === 0 ? { ...question, wanted: FIRST_BYTE } : question)
       if (found._tag === "NotStorable" && found.reason === "STATUS" && count !== undefined && count > 1) {
         // The first range may lie outside, and others not.
-        const head = yield* lookup.head(question)
-        if (head._tag === "Current") return openedOf(head, request)
+        const sized = yield* lookup.find({ ...question, wanted: FIRST_BYTE })
+        if (sized._tag === "Current") return openedOf(sized, request)
       }
       return openedOf(found, request)
     }),

@@ -186,6 +186,55 @@ describe("validation", () => {
       assert.deepStrictEqual(seen("/a").map(({ method }) => method), ["GET", "HEAD"])
     }))
 
+  const lies = [
+    ["the same ETag", { "etag": "\"v1\"" }, ""],
+    ["another ETag", { "etag": "\"v2\"" }, ""],
+    ["the date alone", { "last-modified": "Tue, 01 Jan 2019 00:00:00 GMT" }, ""],
+    ["a shorter file", { "etag": "\"v1\"" }, "short"]
+  ] as const
+
+  it.effect.each(lies)(
+    "§9.3.2 no GET is answered by what a HEAD has said: a length of its own and %s",
+    ([, fields, body]) =>
+      Effect.gen(function*() {
+        const { answer, ask } = yield* start()
+        answer("/a", ({ method }) =>
+          method === "HEAD"
+            ? { headers: { ...maxAge(600), ...fields }, body }
+            : { headers: { ...maxAge(600), "etag": "\"v1\"" }, body: bytes })
+        const whole = Effect.map(ask("/a"), ({ body, status }) => status === 200 && body.equals(bytes))
+        const head = ask("/a", { method: "HEAD" })
+        assert.strictEqual((yield* head).headers["content-length"], String(body.length))
+        assert.isTrue(yield* whole)
+        // The same where it is cached, and the HEAD wants no stored answer.
+        yield* ask("/a", { method: "HEAD", headers: { "cache-control": "no-cache" } })
+        assert.isTrue(yield* whole)
+        yield* TestClock.adjust("601 seconds")
+        yield* head
+        assert.isTrue(yield* whole)
+        const part = yield* ask("/a", { headers: { range: "bytes=100-199" } })
+        assert.isTrue(part.body.equals(bytes.subarray(100, 200)))
+      })
+  )
+
+  it.effect("§9.3.2 a HEAD does not tell the size by which too many or absent ranges are refused", () =>
+    Effect.gen(function*() {
+      const { answer, ask } = yield* start()
+      answer("/a", ({ headers: { range }, method }) => {
+        const fields = { ...maxAge(600), "etag": "\"v1\"" }
+        if (method === "HEAD") return { headers: fields }
+        const start = Number(/^bytes=(\d+)-/.exec(range ?? "bytes=0-")![1])
+        if (start >= bytes.length) return { status: 416, headers: { "content-range": `bytes */${bytes.length}` } }
+        return { headers: fields, body: bytes }
+      })
+      const tooMany = Array.from({ length: 40 }, (_, i) => `${i * 1000}-${i * 1000}`).join(",")
+      const refused = yield* ask("/a", { headers: { range: `bytes=${tooMany}` } })
+      assert.strictEqual(refused.status, 416)
+      assert.strictEqual(refused.headers["content-range"], `bytes */${bytes.length}`)
+      const { body } = yield* ask("/a", { headers: { range: `bytes=${bytes.length}-,5-9` } })
+      assert.isTrue(body.equals(bytes.subarray(5, 10)))
+    }))
+
   const changes = [["ETag", "\"v2\"", otherBytes], ["length", "\"v1\"", otherBytes.subarray(1)]] as const
 
   it.effect.each(changes)(
