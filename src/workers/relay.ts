@@ -1,12 +1,14 @@
 import { NodeHttpServerRequest, NodeStream } from "@effect/platform-node"
-import { Effect } from "effect"
+import { Effect, Schema } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
-import { Agent, type IncomingMessage, request as send, type ServerResponse } from "node:http"
-import { pipeline } from "node:stream"
+import { Agent, type ClientRequest, type IncomingMessage, request as send, type ServerResponse } from "node:http"
 import { ofConnection } from "../domain/Headers.ts"
 import { viewerOf } from "../http/accounting.ts"
+import { RETRY_AFTER_SECONDS } from "../http/Limits.ts"
+import { text } from "../http/ownAnswers.ts"
 import { WatchedResponse } from "../http/WatchedResponse.ts"
 import { VIEWER_FIELD } from "./messages.ts"
+import { pour } from "./pour.ts"
 
 /** How many connections to the owner are kept for the next requests. */
 const IDLE_CONNECTIONS = 256
@@ -15,16 +17,45 @@ const IDLE_CONNECTIONS = 256
 const passedFields = ({ headers, rawHeaders }: IncomingMessage, dropped?: string): Array<string> => {
   const isOfConnection = ofConnection(headers.connection)
   const fields: Array<string> = []
+  let length: string | undefined
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!.toLowerCase()
-    if (!isOfConnection(name) && name !== dropped && name !== "expect") fields.push(rawHeaders[i]!, rawHeaders[i + 1]!)
+    if (name === "content-length") length = rawHeaders[i + 1]
+    else if (!isOfConnection(name) && name !== dropped && name !== "expect") {
+      fields.push(rawHeaders[i]!, rawHeaders[i + 1]!)
+    }
   }
+  // Last: Node re-encodes a `Content-Disposition` that comes after it, and then refuses its own encoding.
+  if (length !== undefined) fields.push("content-length", length)
   return fields
 }
 
+/** The owner did not answer a request, or its answer cannot be passed on. */
+class RelayFailed extends Schema.TaggedError<RelayFailed>()("RelayFailed", {
+  reason: Schema.Literals(["unreachable", "malformed"]),
+  cause: Schema.optional(Schema.Defect())
+}) {}
+
+const unreachable = (cause?: unknown) => new RelayFailed({ reason: "unreachable", cause })
+
+const failureOf = ({ reason }: RelayFailed): HttpServerResponse.HttpServerResponse =>
+  reason === "malformed"
+    ? text(502, "The origin's answer cannot be used", { fwd: "miss", detail: "ORIGIN_UNEXPECTED" })
+    : text(503, "The process that owns the cache does not answer", { fwd: "bypass", detail: "OWNER_UNAVAILABLE" }, {
+      "retry-after": String(RETRY_AFTER_SECONDS)
+    })
+
+/** The head of the owner's answer. */
+const headOf = (outgoing: ClientRequest): Effect.Effect<IncomingMessage, RelayFailed> =>
+  Effect.callback((resume) => {
+    outgoing.on("response", (answer) => resume(Effect.succeed(answer)))
+    // Stays for as long as the request: an error without a listener ends the process.
+    outgoing.on("error", (cause) => resume(Effect.fail(unreachable(cause))))
+  })
+
 /**
- * Has the owner at `socket` answer requests, and hands its answers on as they are. What the owner cuts is cut; whoever leaves
- * here has left there. `onAnswer` is told of the `Cache-Status` of each answer.
+ * Has the owner at `socket` answer requests, and passes its answers on unchanged. An answer that the owner cuts is cut here, and
+ * a viewer who leaves here has left there. `onAnswer` is told the `Cache-Status` of each answer.
  */
 export const make = (
   socket: string,
@@ -32,40 +63,55 @@ export const make = (
 ) => {
   const agent = new Agent({ keepAlive: true, maxFreeSockets: IDLE_CONNECTIONS })
 
-  const answerWith = (answer: IncomingMessage, response: ServerResponse, done: () => void): void => {
-    response.writeHead(answer.statusCode!, answer.statusMessage, passedFields(answer))
+  const passOn = Effect.fnUntraced(function*(
+    request: HttpServerRequest.HttpServerRequest,
+    outgoing: ClientRequest,
+    response: ServerResponse
+  ) {
+    const answer = yield* headOf(outgoing)
+    yield* Effect.try({
+      try: () => response.writeHead(answer.statusCode!, answer.statusMessage, passedFields(answer)),
+      catch: (cause) => new RelayFailed({ reason: "malformed", cause })
+    })
+    onAnswer(request, answer.headers["cache-status"] as string | undefined)
+    // The owner logs it, who knows more.
+    if (response instanceof WatchedResponse) response.isRelayed = true
     // Node keeps the head for the first bytes of the body, which may be long in coming.
     setImmediate(() => {
       if (!answer.readableDidRead && !response.writableEnded && !response.destroyed) response.flushHeaders()
     })
-    // Where it does not come to its end, the connection is destroyed, by which the platform ends this request.
-    pipeline(answer, response, (error) => error ?? done())
-  }
+    // An answer that does not come to its end has had its connection destroyed.
+    yield* Effect.ignore(pour(answer, response))
+    return HttpServerResponse.empty()
+  })
 
-  return (request: HttpServerRequest.HttpServerRequest): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
-    Effect.callback((resume) => {
-      // Nothing but HTTP/1 is spoken.
-      const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
-      const response = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
-      // The owner logs it, who knows more.
-      if (response instanceof WatchedResponse) response.isRelayed = true
-      const { headers, method = "GET", url = "/" } = incoming
-      const isChunked = headers["transfer-encoding"] !== undefined
-      const fields = passedFields(incoming, VIEWER_FIELD)
-      if (isChunked) fields.push("transfer-encoding", "chunked")
-      fields.push(VIEWER_FIELD, viewerOf(request) ?? "")
-      const outgoing = send({ socketPath: socket, agent, method, path: url, headers: fields, setHost: false })
-      outgoing.on("response", (answer) => {
-        onAnswer(request, answer.headers["cache-status"] as string | undefined)
-        answerWith(answer, response, () => resume(Effect.succeed(HttpServerResponse.empty())))
-      })
-      outgoing.on("error", () => {
-        if (response.headersSent) response.destroy()
-        else resume(Effect.succeed(HttpServerResponse.text("Spillway is ending\n", { status: 503 })))
-      })
-      if (isChunked || headers["content-length"] !== undefined) {
-        pipeline(NodeStream.toReadableNever(request.stream), outgoing, () => {})
-      } else outgoing.end()
-      return Effect.sync(() => void outgoing.destroy())
-    })
+  return (request: HttpServerRequest.HttpServerRequest): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
+    // Nothing but HTTP/1 is spoken.
+    const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
+    const response = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+    const { headers, method = "GET", url = "/" } = incoming
+    const isChunked = headers["transfer-encoding"] !== undefined
+    const fields = passedFields(incoming, VIEWER_FIELD)
+    if (isChunked) fields.push("transfer-encoding", "chunked")
+    fields.push(VIEWER_FIELD, viewerOf(request) ?? "")
+    return Effect.acquireUseRelease(
+      Effect.sync(() => send({ socketPath: socket, agent, method, path: url, headers: fields, setHost: false })),
+      (outgoing) => {
+        if (!isChunked && headers["content-length"] === undefined) {
+          outgoing.end()
+          return passOn(request, outgoing, response)
+        }
+        // The owner may answer before the body comes.
+        outgoing.flushHeaders()
+        const upload = pour(NodeStream.toReadableNever(request.stream), outgoing)
+        return Effect.scoped(Effect.andThen(Effect.forkScoped(upload), passOn(request, outgoing, response)))
+      },
+      // Nothing, where its answer has come to its end: the connection is kept.
+      (outgoing) => Effect.sync(() => outgoing.destroy())
+    ).pipe(
+      // The platform runs handlers to their end otherwise, though the viewer may have gone.
+      Effect.interruptible,
+      Effect.catch((failed) => Effect.succeed(failureOf(failed)))
+    )
+  }
 }

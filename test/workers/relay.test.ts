@@ -1,0 +1,126 @@
+import { NodeHttpServer } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { HttpMiddleware, HttpServerRequest } from "effect/http"
+import { createServer, type RequestListener } from "node:http"
+import { createServer as createRawServer, type Server, type Socket } from "node:net"
+import { join } from "node:path"
+import { GuardedServer } from "../../src/http/guardedServer.ts"
+import { defaults } from "../../src/http/ServerConfig.ts"
+import * as Relay from "../../src/workers/relay.ts"
+import { openRaw } from "../http/RawConnection.ts"
+import { ask, exchange } from "../http/TestProxy.ts"
+import { temporaryDirectory } from "../support/disks.ts"
+import { eventually } from "../support/Program.ts"
+
+const listenAt = (server: Server, path: string) =>
+  Effect.acquireRelease(
+    Effect.callback<void>((resume) => void server.listen(path, () => resume(Effect.void))),
+    () => Effect.sync(() => server.close())
+  )
+
+const watcher = { onConnections: () => {}, onSurplus: () => {}, onAnswered: undefined }
+
+/** A server whose every request is relayed to `owner`. */
+const makeRelay = Effect.fnUntraced(function*(owner: Server) {
+  const path = join(yield* temporaryDirectory, "owner")
+  yield* listenAt(owner, path)
+  const relay = Relay.make(path, () => {})
+  const node = new GuardedServer(defaults, watcher)
+  const server = yield* NodeHttpServer.make(() => node, { port: 0, host: "127.0.0.1", disablePreemptiveShutdown: true })
+  yield* server.serve(Effect.flatMap(HttpServerRequest.HttpServerRequest, relay)).pipe(
+    Effect.provideService(HttpMiddleware.TracerDisabledWhen, () => true)
+  )
+  yield* Effect.addFinalizer(() => Effect.sync(() => node.closeAllConnections()))
+  const { port } = node.address() as { readonly port: number }
+  return { port, url: `http://127.0.0.1:${port}` }
+})
+
+/** An owner that answers with Node's own server. */
+const answering = (listener: RequestListener) => makeRelay(createServer(listener))
+
+/** An owner that answers each connection byte by byte. */
+const saying = (listener: (socket: Socket) => void) =>
+  makeRelay(createRawServer((socket) => {
+    socket.on("error", () => {})
+    socket.once("data", () => listener(socket))
+  }))
+
+const get = (path: string, version = "1.1") => `GET ${path} HTTP/${version}\r\nHost: a\r\nConnection: close\r\n\r\n`
+
+describe("a viewer of the relay who leaves", () => {
+  it.live.each([
+    ["GET", ""],
+    ["HEAD", ""],
+    ["POST", "Content-Length: 1000\r\n"],
+    ["PUT", "Transfer-Encoding: chunked\r\n"]
+  ])("before the owner answers %s ends nothing but its own request", ([method, fields]) =>
+    Effect.gen(function*() {
+      const answers: Array<() => void> = []
+      let left = 0
+      const { port, url } = yield* answering((request, response) => {
+        if (request.url === "/alive") return void response.end("yes")
+        response.on("close", () => left += 1)
+        request.on("error", () => {})
+        answers.push(() => response.end("too late"))
+      })
+      const count = 20
+      for (let i = 0; i < count; i++) {
+        const viewer = yield* openRaw(port)
+        viewer.send(`${method} /late HTTP/1.1\r\nHost: a\r\n${fields}\r\n${method === "PUT" ? "5\r\nab" : ""}`)
+        yield* eventually("the request", Effect.sync(() => answers.length > i))
+        // Some leave just before the answer, others just after.
+        if (i % 2 === 0) viewer.socket.resetAndDestroy()
+        answers[i]!()
+        if (i % 2 === 1) viewer.socket.resetAndDestroy()
+      }
+      yield* eventually("the owner to be left", Effect.sync(() => left === count))
+      assert.strictEqual((yield* ask(url, "/alive")).body.toString(), "yes")
+    }))
+
+  it.live("leaves the owner, which has not answered yet", () =>
+    Effect.gen(function*() {
+      let state = "none"
+      const { port } = yield* answering((_, response) => {
+        state = "open"
+        response.on("close", () => state = "closed")
+      })
+      const viewer = yield* openRaw(port)
+      viewer.send(get("/never"))
+      yield* eventually("the request", Effect.sync(() => state === "open"))
+      viewer.socket.resetAndDestroy()
+      yield* eventually("its end", Effect.sync(() => state === "closed"))
+    }))
+})
+
+describe("an answer of the owner", () => {
+  it.live("that Node refuses to send is a 502", () =>
+    Effect.gen(function*() {
+      const { url } = yield* saying((socket) => socket.end("HTTP/1.1 099 Odd\r\nContent-Length: 2\r\n\r\nok"))
+      const { headers, status } = yield* ask(url, "/odd")
+      assert.strictEqual(status, 502)
+      assert.strictEqual(headers["cache-status"], "spillway; fwd=miss; detail=ORIGIN_UNEXPECTED")
+      assert.strictEqual((yield* ask(url, "/odd")).status, 502)
+    }))
+
+  it.live("passes byte for byte, with a file name in UTF-8 behind its length", () =>
+    Effect.gen(function*() {
+      const name = Buffer.from("attachment; filename=\"наташа.mp4\"").toString("latin1")
+      const head = `HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Disposition: ${name}\r\nX-Odd: \xe9\r\n\r\n`
+      const { port } = yield* saying((socket) => socket.end(`${head}ok`, "latin1"))
+      const received = yield* exchange(port, get("/named"))
+      assert.include(received, `\r\nContent-Disposition: ${name}\r\n`)
+      assert.include(received, "\r\nX-Odd: \xe9\r\n")
+      assert.match(received, /\r\ncontent-length: 2\r\n/i)
+      assert.match(received, /\r\n\r\nok$/)
+    }))
+
+  it.live("that does not come is a 503", () =>
+    Effect.gen(function*() {
+      const { url } = yield* saying((socket) => socket.destroy())
+      const { headers, status } = yield* ask(url, "/gone")
+      assert.strictEqual(status, 503)
+      assert.strictEqual(headers["retry-after"], "1")
+      assert.strictEqual(headers["cache-status"], "spillway; fwd=bypass; detail=OWNER_UNAVAILABLE")
+    }))
+})
