@@ -1,22 +1,32 @@
 import { Schema } from "effect"
 import type { HeaderFields } from "./Headers.ts"
+import { explain } from "./OriginFault.ts"
 
 /**
  * What can go wrong between Spillway and the origin. Errors are logged, so their `url` is `loggable`, and their `cause` tells
  * nothing of the request.
  */
 
+/** The words for `cause` behind what it caused. */
+const because = (cause: unknown): string => {
+  const explained = explain(cause)
+  return explained === undefined ? "" : `: ${explained.message}`
+}
+
 /** `url` without what may be a secret: its user and password, and its query. */
 export const loggable = (url: string): string =>
   url.replace(/^([a-z][a-z0-9+.-]*:[\\/]*)[^\\/?#]*@/i, "$1").replace(/#.*$/s, "").replace(/\?.*$/s, "?…")
 
-/** No answer could be had: refused, unreachable, name not found, or the connection broke before the header was complete. */
+/**
+ * No answer could be had: refused, unreachable, name not found, certificate not valid, an answer that is no HTTP, or the connection
+ * broke before the header was complete. `cause` says which, by its `code`.
+ */
 export class OriginUnreachable extends Schema.TaggedError<OriginUnreachable>()("OriginUnreachable", {
   url: Schema.String,
   cause: Schema.Defect()
 }) {
   override get message(): string {
-    return `${this.url}: no answer from the origin`
+    return `${this.url}: no answer from the origin${because(this.cause)}`
   }
 }
 
@@ -58,7 +68,7 @@ export class OriginBodyFailed extends Schema.TaggedError<OriginBodyFailed>()("Or
   cause: Schema.Defect()
 }) {
   override get message(): string {
-    return `${this.url}: the body broke off at byte ${this.offset}`
+    return `${this.url}: the body broke off at byte ${this.offset}${because(this.cause)}`
   }
 }
 
@@ -92,6 +102,37 @@ export type OriginError =
   | OriginBodyFailed
   | OriginUnexpected
   | RepresentationChanged
+
+/** The code of what is at the bottom of an error, such as `ECONNREFUSED`, if there is one. */
+export const codeOf = (error: OriginError): string | undefined =>
+  "cause" in error ? explain(error.cause)?.code : undefined
+
+const ORIGIN_LOG = "See whether the origin runs, and what its log says"
+
+/** What the operator can do about an error. */
+export const adviceOn = (error: OriginError): string => {
+  switch (error._tag) {
+    case "OriginUnreachable":
+    case "OriginBodyFailed":
+      return explain(error.cause)?.advice ?? ORIGIN_LOG
+    case "OriginTimeout":
+      return timeoutAdvice[error.phase]
+    case "OriginForbidden":
+      return "If private addresses are meant to be asked: --allow-private"
+    case "OriginUnexpected":
+      return ORIGIN_LOG
+    case "RepresentationChanged":
+      return "Nothing: the next request gets the new file"
+  }
+}
+
+const timeoutAdvice: Record<OriginTimeout["phase"], string> = {
+  location: "See why the application's OriginResolver takes so long",
+  queue: "If the origin can take more requests at a time: --origin-requests",
+  connect: "Check host, port and firewalls, or allow more time: --connect-timeout",
+  header: "See why the origin is slow, or allow more time: --first-byte-timeout",
+  body: "See why the origin is slow, or allow more time: --silence-timeout"
+}
 
 /** Whether asking again for the same byte may help. */
 export const isTransient = (error: OriginError): boolean => {

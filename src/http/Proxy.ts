@@ -6,6 +6,7 @@ import { noCache, requestDirectives } from "../domain/CacheControl.ts"
 import * as CacheStatus from "../domain/CacheStatus.ts"
 import { age, ttlSeconds } from "../domain/Freshness.ts"
 import { endToEnd, type HeaderFields } from "../domain/Headers.ts"
+import { isSafe } from "../domain/Method.ts"
 import { loggable, type OriginError, OriginTimeout } from "../domain/OriginError.ts"
 import { make as makeResource, type Resource } from "../domain/Resource.ts"
 import { Activity } from "../services/Activity.ts"
@@ -34,7 +35,7 @@ import {
   verdictOf,
   withCookies
 } from "./mediaResponse.ts"
-import { ALLOW, maxForwards, safe } from "./methods.ts"
+import { ALLOW, maxForwards } from "./methods.ts"
 import { anonymous, foreign, isNamed } from "./namedUrl.ts"
 import { originFailed, refused, text } from "./ownAnswers.ts"
 import { isCircling } from "./via.ts"
@@ -160,7 +161,7 @@ const make = Effect.gen(function*() {
       secrets: Object.keys(location.headers),
       ...(hasBody && { body: request.stream })
     })
-    if (!safe.has(method) && response.status < 400) {
+    if (!isSafe(method) && response.status < 400) {
       yield* lookup.invalidate(resource)
       for (const field of ["location", "content-location"]) {
         const named = URL.parse(response.headers[field] ?? "", url)

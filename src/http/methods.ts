@@ -8,6 +8,3 @@ export const maxForwards = ({ headers, method }: HttpServerRequest.HttpServerReq
   const field = method === "OPTIONS" ? headers["max-forwards"] : undefined
   return field !== undefined && /^\d{1,9}$/.test(field) ? Number(field) : undefined
 }
-
-/** Methods that change nothing at the origin (RFC 9110 §9.2.1, RFC 4918, RFC 3253, RFC 5323); all others may. */
-export const safe = new Set(["GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH"])

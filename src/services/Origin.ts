@@ -1,6 +1,7 @@
-import { Context, Effect, Exit, Layer, Scope, Stream } from "effect"
+import { Context, Effect, Exit, Layer, Metric, Scope, Stream } from "effect"
 import { HttpBody, HttpClient, HttpClientRequest, type HttpClientResponse, type HttpMethod } from "effect/http"
 import type { HeaderFields } from "../domain/Headers.ts"
+import { isIdempotent } from "../domain/Method.ts"
 import {
   loggable,
   type OriginError,
@@ -9,12 +10,20 @@ import {
   OriginUnexpected,
   OriginUnreachable
 } from "../domain/OriginError.ts"
+import { OriginFault } from "../domain/OriginFault.ts"
 import type { Access } from "../domain/Origins.ts"
 import { follow, type Hop } from "../domain/Redirect.ts"
 import { flawOf, type OriginHead } from "../domain/Representation.ts"
 import { OriginConfig, type OriginOptions } from "./OriginConfig.ts"
-import { failureOf, isPrivateLiteral, makeConnections, type OriginConnections } from "./originConnections.ts"
+import {
+  failureOf,
+  isPrivateLiteral,
+  makeConnections,
+  type OriginClients,
+  type OriginConnections
+} from "./originConnections.ts"
 import * as OriginGate from "./OriginGate.ts"
+import { retries } from "./retry.ts"
 import { setCookieLines } from "./setCookieLines.ts"
 import { isTraced, traceFields } from "./tracing.ts"
 import { makeTurn, upload, watchedBody } from "./watchedBody.ts"
@@ -45,7 +54,7 @@ export interface OriginResponse extends OriginHead {
 
 /**
  * The servers that have the files: one request, one answer, every failure typed. It follows redirects to where it may, and neither
- * retries nor remembers.
+ * retries nor remembers; only a request that met a connection just when the origin closed it is sent again (RFC 9110 §9.2.2).
  */
 export class Origin extends Context.Service<Origin, {
   /** One request and the head of its answer, redirects followed; the scope holds the connection. Fails when it takes longer than `OriginConfig` allows. */
@@ -58,7 +67,9 @@ export class Origin extends Context.Service<Origin, {
   static readonly layerNoDeps: Layer.Layer<Origin, never, HttpClient.HttpClient | OriginConfig> = Layer.effect(
     Origin,
     Effect.gen(function*() {
-      return make(yield* OriginConfig, { any: yield* HttpClient.HttpClient }, yield* isTraced)
+      const client = yield* HttpClient.HttpClient
+      const connections = { any: { kept: client, fresh: client }, wasIdle: () => false }
+      return make(yield* OriginConfig, connections, yield* isTraced)
     })
   )
 
@@ -97,6 +108,12 @@ const fieldsOf = ({ headers, method }: OriginRequest): HeaderFields => {
 
 const isRead = (method: string): boolean => method === "GET" || method === "HEAD"
 
+/** Whether it may be sent again though it may have been received. */
+const isRepeatable = ({ body, method }: OriginRequest): boolean => body === undefined && isIdempotent(method)
+
+/** Says nothing for long, until there is something to say. */
+const isEventStream = (headers: HeaderFields): boolean => /^text\/event-stream\b/i.test(headers["content-type"] ?? "")
+
 const hasNoBody = (method: string, status: number): boolean => method === "HEAD" || status === 204 || status === 304
 
 const messageOf = ({ body, method }: OriginRequest, { headers, url }: Hop): HttpClientRequest.HttpClientRequest => {
@@ -119,18 +136,30 @@ interface Answer {
   readonly connection: Scope.Closeable
 }
 
-const make = (config: OriginOptions, connections: Partial<OriginConnections>, isTraced: boolean) => {
+const scoped = ({ fresh, kept }: OriginClients) => ({
+  fresh: HttpClient.withScope(fresh),
+  kept: HttpClient.withScope(kept)
+})
+
+/** Where only some addresses can be told apart, there are no clients for the others. */
+type Connections = Omit<OriginConnections, "public"> & Partial<OriginConnections>
+
+const make = (config: OriginOptions, connections: Connections, isTraced: boolean) => {
   const gate = OriginGate.make({ places: config.maxRequests, patience: config.firstByteTimeout })
-  const clients = {
-    any: connections.any && HttpClient.withScope(connections.any),
-    public: connections.public && HttpClient.withScope(connections.public)
-  }
+  const clients = { any: scoped(connections.any), public: connections.public && scoped(connections.public) }
+
+  /** Sends `message`, once more on a connection of its own where that can do no harm. */
+  const send = (clients: ReturnType<typeof scoped>, message: HttpClientRequest.HttpClientRequest, mayRepeat: boolean) =>
+    Effect.catch(clients.kept.execute(message), (error) =>
+      mayRepeat && connections.wasIdle(error)
+        ? Effect.andThen(Metric.update(retries, 1), clients.fresh.execute(message))
+        : Effect.fail(error))
 
   /** Asks one origin, once. */
   const ask = Effect.fnUntraced(function*(request: OriginRequest, hop: Hop) {
     const url = loggable(hop.url.href)
-    const client = clients[hop.access]
-    if (client === undefined || (hop.access === "public" && isPrivateLiteral(hop.url))) {
+    const allowed = clients[hop.access]
+    if (allowed === undefined || (hop.access === "public" && isPrivateLiteral(hop.url))) {
       return yield* new OriginForbidden({ url })
     }
     if (!(yield* gate.enter(hop.url.origin, request.background === true))) {
@@ -140,7 +169,7 @@ const make = (config: OriginOptions, connections: Partial<OriginConnections>, is
     const body = request.body && upload(request.body, turn)
     turn.begin()
     const traced = isTraced ? { ...hop, headers: { ...hop.headers, ...yield* traceFields } } : hop
-    return yield* client.execute(messageOf({ ...request, body }, traced)).pipe(
+    return yield* send(allowed, messageOf({ ...request, body }, traced), isRepeatable(request)).pipe(
       Effect.mapError((error) => failureOf(url, error)),
       Effect.raceFirst(Effect.andThen(turn.overdue, Effect.fail(new OriginTimeout({ url, phase: "header" }))))
     )
@@ -193,7 +222,7 @@ const make = (config: OriginOptions, connections: Partial<OriginConnections>, is
     request: Effect.fnUntraced(function*(request) {
       const url = URL.parse(request.url)
       if (url === null || config.offline) {
-        const cause = config.offline ? "offline" : "not a URL"
+        const cause = new OriginFault(config.offline ? "OFFLINE" : "NOT_A_URL")
         return yield* new OriginUnreachable({ url: loggable(request.url), cause })
       }
       const { access = "any", secrets = [] } = request
@@ -210,7 +239,7 @@ const make = (config: OriginOptions, connections: Partial<OriginConnections>, is
         yield* abandon
         return { status, headers, setCookie, body: Stream.empty }
       }
-      const turn = yield* makeTurn(config.silenceTimeout)
+      const turn = yield* makeTurn(isEventStream(headers) ? Number.POSITIVE_INFINITY : config.silenceTimeout)
       const body = watchedBody(stream, { url: loggable(answer.hop.url.href), turn, abandon })
       return { status, headers, setCookie, body }
     }, (effect) => Effect.provideService(effect, HttpClient.TracerDisabledWhen, () => true))

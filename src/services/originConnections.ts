@@ -6,17 +6,29 @@ import { lookup } from "node:dns"
 import { isIP, type LookupFunction } from "node:net"
 import { isPublic } from "../domain/Address.ts"
 import { type OriginError, OriginForbidden, OriginTimeout, OriginUnreachable } from "../domain/OriginError.ts"
+import { faultOfBytes, OriginFault } from "../domain/OriginFault.ts"
 import type { OriginOptions } from "./OriginConfig.ts"
+import { makeOriginSockets } from "./originSockets.ts"
 
 /** How host names become addresses: `dns.lookup`, unless a test says otherwise. */
 export const HostLookup = Context.Reference<LookupFunction>("spillway/services/originConnections/HostLookup", {
   defaultValue: () => lookup
 })
 
-/** Clients whose connections are kept alive: one that connects to any address, and one that does to public ones only. */
+/** Clients for requests to one kind of address. */
+export interface OriginClients {
+  /** Its connections are kept alive. */
+  readonly kept: HttpClient.HttpClient
+  /** Makes a connection for each request. */
+  readonly fresh: HttpClient.HttpClient
+}
+
+/** Clients that connect to any address, and to public ones only. */
 export interface OriginConnections {
-  readonly any: HttpClient.HttpClient
-  readonly public: HttpClient.HttpClient
+  readonly any: OriginClients
+  readonly public: OriginClients
+  /** Whether a request failed with the `error` only because the connection that it was sent on had been kept for too long. */
+  readonly wasIdle: (error: HttpClientError.HttpClientError) => boolean
 }
 
 /** None of the addresses of a host is public. */
@@ -42,35 +54,30 @@ export const isPrivateLiteral = (url: URL): boolean => {
   return isIP(host) !== 0 && !isPublic(host)
 }
 
-/**
- * On connections that are not kept, undici takes a reset for the end of a body that has neither length nor chunks, so that what
- * broke off would look whole. It does so by the code of the error.
- */
-const tellingResets = (connect: buildConnector.connector): buildConnector.connector => (options, callback) =>
-  connect(options, (...outcome) => {
-    const [, socket] = outcome
-    socket?.prependListener("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "ECONNRESET") error.code = "ERR_RESET_BY_ORIGIN"
-    })
-    callback(...outcome)
-  })
-
 /** Connections as `options` say, which end with the scope. */
 export const makeConnections = Effect.fnUntraced(function*(
   { connectTimeout, maxRequests }: OriginOptions
 ): Effect.fn.Return<OriginConnections, never, Scope.Scope> {
   const lookup = yield* HostLookup
-  const clientWith = (lookup: LookupFunction) =>
+  const sockets = yield* makeOriginSockets
+  const clientWith = (lookup: LookupFunction, pipelining: 0 | 1) =>
     Effect.flatMap(
       NodeHttpClient.makeDispatcherOptions({
         connections: maxRequests,
+        pipelining,
         // Transfers that share a connection hold each other up, and cannot be cut one by one.
         allowH2: false,
-        connect: tellingResets(buildConnector({ allowH2: false, timeout: connectTimeout, lookup }))
+        connect: sockets.watched(buildConnector({ allowH2: false, timeout: connectTimeout, lookup }))
       }),
       (dispatcher) => Effect.provideService(NodeHttpClient.makeUndici, NodeHttpClient.Dispatcher, dispatcher)
     )
-  return { any: yield* clientWith(lookup), public: yield* clientWith(publicOnly(lookup)) }
+  const clientsWith = (lookup: LookupFunction) =>
+    Effect.all({ kept: clientWith(lookup, 1), fresh: clientWith(lookup, 0) })
+  return {
+    any: yield* clientsWith(lookup),
+    public: yield* clientsWith(publicOnly(lookup)),
+    wasIdle: (error) => sockets.wasIdle(underlying(error))
+  }
 })
 
 /** What `error`, which holds the whole request, is wrapped around. */
@@ -82,12 +89,33 @@ const underlying = (error: HttpClientError.HttpClientError): unknown => {
   return cause
 }
 
-/** What is at the bottom of `error`: an error with its errno, or a short text. Never the request, whose fields are secrets. */
-export const causeOf = (error: HttpClientError.HttpClientError): unknown => {
+/** What undici says of an error of its own, by its code and message. */
+const ofUndici: Readonly<Record<string, string>> = {
+  "UND_ERR_SOCKET": "CLOSED",
+  "UND_ERR_SOCKET: bad response": "INTERIM_ANSWER",
+  "UND_ERR_SOCKET: bad upgrade": "UPGRADE",
+  "UND_ERR_HEADERS_OVERFLOW": "HEAD_TOO_LARGE",
+  "UND_ERR_RES_CONTENT_LENGTH_MISMATCH": "LENGTH_MISMATCH"
+}
+
+/** What the parser could not read. */
+const parserFault = ({ data, message }: { readonly data?: unknown; readonly message: string }): OriginFault => {
+  const reason = /\(([\w ,/-]{1,80})\)$/.exec(message)?.[1]
+  return reason?.startsWith("Expected ") === true
+    ? new OriginFault(faultOfBytes(String(data)))
+    : new OriginFault("MALFORMED", reason)
+}
+
+/** What is at the bottom of `error`. Never the request, whose fields are secrets. */
+export const causeOf = (error: HttpClientError.HttpClientError): OriginFault => {
   const cause = underlying(error)
-  if (!(cause instanceof Error)) return error.reason._tag
-  if ("errno" in cause) return cause
-  return "code" in cause ? `${cause.code}: ${cause.message}` : cause.message
+  if (!(cause instanceof Error)) return new OriginFault(error.reason._tag)
+  if (cause.name === "HTTPParserError") return parserFault(cause)
+  const { address, code, port } = cause as { address?: unknown; code?: unknown; port?: unknown }
+  if (typeof code !== "string") return new OriginFault(cause.name)
+  if (code === "ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL") return new OriginFault("HTTP2_ONLY")
+  const known = ofUndici[`${code}: ${cause.message}`] ?? ofUndici[code] ?? code
+  return typeof address === "string" ? new OriginFault(known, `${address}:${String(port)}`) : new OriginFault(known)
 }
 
 /** Why there is no answer. */

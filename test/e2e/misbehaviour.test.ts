@@ -305,8 +305,7 @@ const framing: ReadonlyArray<Case> = [
     "all",
     1
   ),
-  // undici takes it for an error.
-  when("100 first", (answer) => [text("HTTP/1.1 100 Continue\r\n\r\n"), ...stepsOf(answer)], ["all", 502], FEW, {
+  when("100 first", (answer) => [text("HTTP/1.1 100 Continue\r\n\r\n"), ...stepsOf(answer)], "all", 1, {
     ...forever,
     ...whole
   }),

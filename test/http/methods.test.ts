@@ -336,6 +336,7 @@ describe("a message between viewer and origin", () => {
       const { origin, port } = yield* start()
       for (const path of ["/a", "/b"]) {
         origin.handlers.set(path, (_, response) => {
+          response.writeContinue()
           response.writeEarlyHints({ link: "</c>; rel=preload" })
           response.writeProcessing()
           const fields = path === "/a" ? { ...maxAge(60), "etag": "\"v1\"" } : { "cache-control": "no-store" }
@@ -345,6 +346,19 @@ describe("a message between viewer and origin", () => {
         assert.match(received, /^HTTP\/1\.1 200 /)
         assert.isTrue(received.endsWith("\r\n\r\nabc"))
       }
+    }))
+
+  it.effect("RFC 9110 §9.2.2 that is lost with an idle connection is sent once more", () =>
+    Effect.gen(function*() {
+      const { ask, origin, seen } = yield* start()
+      const served = new WeakSet<object>()
+      origin.handlers.set("/a", (request, response) => {
+        if (served.has(request.socket)) return void request.socket.destroy()
+        served.add(request.socket)
+        response.writeHead(200, { "cache-control": "no-store", "content-length": "3" }).end("abc")
+      })
+      for (let i = 0; i < 6; i++) assert.strictEqual((yield* ask("/a")).status, 200)
+      assert.isAbove(seen("/a").length, 6)
     }))
 
   it.effect("RFC 9110 §10.1.1 is not waited for by a sender that expects 100", () =>

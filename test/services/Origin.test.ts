@@ -133,7 +133,7 @@ describe("a request", () => {
       const origin = yield* makeOrigin({ offline: true })
       const error = yield* Effect.flip(ask(origin, get(`${server.url}/?secret`)))
       assert.strictEqual(error._tag, "OriginUnreachable")
-      assert.strictEqual(error._tag === "OriginUnreachable" && error.cause, "offline")
+      assert.include(error.message, "--offline")
       assert.notInclude(inspect(error), "secret")
       assert.strictEqual(server.connections(), 0)
     }))
@@ -396,7 +396,7 @@ describe("errors", () => {
       }
     }))
 
-  it.live("have a short text where there is no errno", () =>
+  it.live("tell nothing of the request or the answer where there is no errno", () =>
     Effect.gen(function*() {
       const server = yield* makeRawOrigin(({ socket, target }) =>
         target === "/close" ? void socket.end() : "SECRET NONSENSE\r\n\r\n"
@@ -405,7 +405,6 @@ describe("errors", () => {
       for (const path of ["/close", "/nonsense"]) {
         const error = yield* Effect.flip(ask(origin, get(`${server.url + path}?secret`, { headers: { a: "secret" } })))
         assert.strictEqual(error._tag, "OriginUnreachable")
-        assert.isString((error as { readonly cause?: unknown }).cause)
         assert.notMatch(inspect(error, { depth: 9, showHidden: true }), /secret/i)
       }
     }))
