@@ -194,12 +194,15 @@ const make = Effect.gen(function*() {
     }
   }
 
-  /** The ranges of a representation that are asked for, all of it without a field that says so. */
+  /**
+   * The ranges of a representation that are asked for, or all of it. No range of an empty file can be satisfied, so `Range` is
+   * ignored there, as most origins do (RFC 9110 §14.2): clients that always send it get 200 without bytes.
+   */
   const rangesOf = (
     representation: Representation,
     { ifRange, ranges }: MediaRequest
   ): { readonly isPartial: boolean; readonly ranges: ReadonlyArray<ByteRange> } =>
-    ranges !== undefined && rangeApplies(ifRange, representation)
+    ranges !== undefined && representation.size > 0 && rangeApplies(ifRange, representation)
       ? { isPartial: true, ranges: resolveAll(ranges, representation.size) }
       : { isPartial: false, ranges: [{ start: 0, end: representation.size }] }
 

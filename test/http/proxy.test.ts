@@ -156,10 +156,23 @@ describe("a whole file", () => {
       }
       const head = yield* ask("/a", { method: "HEAD" })
       assert.strictEqual(head.headers["content-length"], "0")
-      for (const range of ["bytes=0-", "bytes=0-0", "bytes=-1"]) {
+      for (const range of ["bytes=0-", "bytes=0-0", "bytes=-1", "bytes=5-", "bytes=0-0, -1"]) {
         const answer = yield* ask("/a", { headers: { range } })
-        assert.strictEqual(answer.status, 416, range)
-        assert.strictEqual(answer.headers["content-range"], "bytes */0", range)
+        assert.strictEqual(answer.status, 200, range)
+        assert.notProperty(answer.headers, "content-range")
+        assertBytes(answer, Buffer.alloc(0))
+      }
+    }))
+
+  it.effect("may be empty, and its origin may ignore ranges of it", () =>
+    Effect.gen(function*() {
+      for (const range of ["bytes=0-", "bytes=-1", "bytes=0-0, 5-"]) {
+        const { ask } = yield* start({ bytes: Buffer.alloc(0), ranges: false })
+        for (let i = 0; i < 2; i++) {
+          const answer = yield* ask("/a", { headers: { range } })
+          assert.strictEqual(answer.status, 200, range)
+          assertBytes(answer, Buffer.alloc(0))
+        }
       }
     }))
 
