@@ -19,7 +19,7 @@ export type NotStorable =
   | "AUTHORIZATION"
 
 /** A response that depends on more request fields than this has more variants than are worth keeping. */
-const MAX_VARY_NAMES = 8
+export const MAX_VARY_NAMES = 8
 
 const heuristicallyCacheable = new Set([200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501])
 
@@ -55,7 +55,7 @@ export const varyNames = (headers: HeaderFields): ReadonlyArray<string> => {
 }
 
 /** Whether the response has a variant for each person, or too many. */
-const variesTooMuch = (headers: HeaderFields): boolean => {
+export const variesTooMuch = (headers: HeaderFields): boolean => {
   const names = varyNames(headers)
   return names.length > MAX_VARY_NAMES ||
     names.some((name) => name === "*" || name === "cookie" || name === "authorization")

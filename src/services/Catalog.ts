@@ -7,7 +7,7 @@ import type { HeaderFields } from "../domain/Headers.ts"
 import * as HttpDate from "../domain/HttpDate.ts"
 import { Representation } from "../domain/Representation.ts"
 import { type Resource, variant } from "../domain/Resource.ts"
-import { isSharable, varyNames } from "../domain/Storable.ts"
+import { isSharable, MAX_VARY_NAMES, variesTooMuch, varyNames } from "../domain/Storable.ts"
 import { ttlOf } from "../domain/TtlRule.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
@@ -39,7 +39,10 @@ export class Catalog extends Context.Service<Catalog, {
   readonly select: (resource: Resource, fields: HeaderFields) => Resource
   /** Whether the answers for `resource` are known to vary. */
   readonly varies: (resource: Resource) => boolean
-  /** Takes note of the fields that an answer for `resource` varies on, and returns the variant that `fields` select. */
+  /**
+   * Takes note of the fields that an answer for `resource` varies on, besides those that earlier ones did, and returns the variant
+   * that `fields` select.
+   */
   readonly vary: (resource: Resource, answer: HeaderFields, fields: HeaderFields) => Resource
   /** What is known of a variant, from memory or disk. A disk that cannot be read knows nothing. */
   readonly get: (variant: Resource) => Effect.Effect<Option.Option<Entry>>
@@ -206,15 +209,15 @@ const make = Effect.gen(function*() {
     select,
     varies: (resource) => variants.has(resource.id),
     vary: (resource, answer, fields) => {
-      const names = varyNames(answer)
-      if (names.length === 0) {
-        variants.delete(resource.id)
-        return resource
-      }
+      const known = variants.get(resource.id)
+      // S3 says `Vary: Origin` only where the request has `Origin`: an answer without `Vary` is one variant of several all the same.
+      const named = variesTooMuch(answer) ? [] : varyNames(answer)
+      const all = [...new Set([...known?.names ?? [], ...named])].toSorted()
+      const names = all.length > MAX_VARY_NAMES ? named : all
+      if (names.length === 0) return resource
       // Until now they may have been known not to vary.
       if (!variants.has(resource.id)) workers.forgotten(resource.id)
       const selected = variant(resource, names, fields)
-      const known = variants.get(resource.id)
       const ids = known?.ids ?? new Set()
       ids.delete(selected.id)
       ids.add(selected.id)

@@ -135,6 +135,44 @@ describe("Vary", () => {
       }
     }))
 
+  it.effect("§4.1 remembers the fields of an earlier answer, when a later one has no Vary or another", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      // As object stores do: what a request does not have is not in `Vary`.
+      site.answer("/a", ({ headers }) => {
+        const names = ["x-page", "x-app"].filter((name) => headers[name] !== undefined)
+        return {
+          headers: { ...maxAge(60), "etag": "\"v1\"", ...(names.length > 0 && { vary: names.join() }) },
+          body: names.map((name) => `${name} ${headers[name]}`).join() || "plain"
+        }
+      })
+      const asked: ReadonlyArray<readonly [Record<string, string>, string]> = [
+        [{ "x-page": "1" }, "x-page 1"],
+        [{ "x-app": "2" }, "x-app 2"],
+        [{}, "plain"],
+        [{ "x-page": "1", "x-app": "2" }, "x-page 1,x-app 2"],
+        [{ "x-page": "3" }, "x-page 3"]
+      ]
+      for (let i = 0; i < 3; i++) {
+        for (const [headers, body] of asked) {
+          const answer = yield* site.ask("/a", { headers })
+          assert.strictEqual(answer.body.toString(), body)
+          if (i === 2) assert.strictEqual(story(answer.headers), "spillway; hit")
+        }
+      }
+    }))
+
+  it.effect("§4.1 makes no variants for a field by which nothing is stored", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      site.file("/a", { headers: { ...maxAge(60), vary: "Cookie" } })
+      yield* site.ask("/a", { headers: { cookie: "a=1" } })
+      site.file("/a")
+      yield* TestClock.adjust("61 seconds")
+      yield* site.ask("/a")
+      assert.strictEqual(story((yield* site.ask("/a")).headers), "spillway; hit")
+    }))
+
   const personal = [["*", "*"], ["Cookie", "Origin, Cookie"], ["Authorization", "Authorization"], [
     "more than 8 fields",
     "a, b, c, d, e, f, g, h, i"
