@@ -17,6 +17,8 @@ import { Workers } from "./Workers.ts"
 export class CacheIndex extends Context.Service<CacheIndex, {
   /** Whether a chunk is on disk, as far as is known without asking it. */
   readonly has: (key: ChunkKey) => boolean
+  /** The first index from the one of `key` on for which `has` is false. */
+  readonly firstMissing: (key: ChunkKey) => number
   /** Whether any chunk of a resource is. */
   readonly hasResource: (resource: string) => boolean
   /** Whether the disk need not be asked to know that nothing is kept of a resource. */
@@ -281,6 +283,7 @@ const make = Effect.gen(function*() {
       const chunk = chunks.get(key)
       return chunk !== undefined && chunk.line !== condemned
     },
+    firstMissing: (key) => chunks.firstMissing(key),
     hasResource: (resource) => chunks.hasResource(resource),
     hasNothingOf: (resource) => loaded.isOpen() && !chunks.hasResource(resource),
     touch: (key) => {
@@ -310,6 +313,7 @@ const make = Effect.gen(function*() {
       if (chunk === undefined) return
       workers.removed(key)
       move(chunk, condemned)
+      chunks.hide(key)
     },
     supersede: (resource, current) => {
       for (const chunk of chunks.of(resource)) {

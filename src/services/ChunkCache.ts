@@ -1,6 +1,7 @@
 import { Clock, Context, Effect, Layer } from "effect"
+import type { ByteRange } from "../domain/ByteRange.ts"
 import { type CacheError, IoError, isDamage } from "../domain/CacheError.ts"
-import { type ChunkKey, keyText, span } from "../domain/Chunk.ts"
+import { type ChunkKey, indexAt, keyText, span } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
@@ -20,6 +21,8 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   readonly inMemory: (key: ChunkKey) => Uint8Array | undefined
   /** Whether a chunk is in memory, or on a disk that can be read. */
   readonly has: (key: ChunkKey) => boolean
+  /** Whether `has` is true of all chunks of a range. The cost does not grow with their number. */
+  readonly hasAll: (representation: Representation, range: ByteRange) => boolean
   /**
    * A chunk from disk. One that is gone or damaged is dropped, a disk that fails or is slower than `readDeadline` is reported,
    * and the caller told. Where it is not used often enough to be kept in memory, it may be read into `scratch`, as by
@@ -107,6 +110,25 @@ const make = Effect.gen(function*() {
     return end - start
   }
 
+  /** The index behind the chunks from the one of `key` on that are there. */
+  const endOfStretch = (key: ChunkKey): number => {
+    const onDisk = health.readable() ? index.firstMissing(key) : key.index
+    return Math.max(onDisk, memory.firstMissing(key), recorder.firstMissing(key))
+  }
+
+  const hasAll = ({ chunkSize, id, resource }: Representation, { end, start }: ByteRange): boolean => {
+    if (start === end) return true
+    const last = indexAt(end - 1, chunkSize)
+    let index = indexAt(start, chunkSize)
+    // Each stretch goes as far as one of the places has it: there are few.
+    while (index <= last) {
+      const next = endOfStretch({ resource, representation: id, index })
+      if (next === index) return false
+      index = next
+    }
+    return true
+  }
+
   const read = (key: ChunkKey, length: number, scratch?: Buffer) =>
     store.read(key, length, scratch).pipe(
       Effect.timeoutOrElse({
@@ -130,6 +152,7 @@ const make = Effect.gen(function*() {
       return payload
     },
     has: (key) => memory.has(key) || recorder.pending(key) !== undefined || (health.readable() && index.has(key)),
+    hasAll,
     read: (representation, key, scratch) => {
       index.touch(key)
       const length = lengthOf(representation, key)

@@ -1,26 +1,49 @@
 import type { ChunkKey } from "../domain/Chunk.ts"
+import { Intervals } from "../domain/Intervals.ts"
+
+/** The chunks of one representation. */
+interface Chunks<A> {
+  readonly values: Map<number, A>
+  /** The indices that are there, without those that are hidden. */
+  readonly there: Intervals
+}
 
 /** A map of chunks. It is asked for each hit, so it puts together no text to look for. */
 export class ChunkMap<A> {
-  readonly #resources = new Map<string, Map<string, Map<number, A>>>()
+  readonly #resources = new Map<string, Map<string, Chunks<A>>>()
 
   get({ index, representation, resource }: ChunkKey): A | undefined {
-    return this.#resources.get(resource)?.get(representation)?.get(index)
+    return this.#resources.get(resource)?.get(representation)?.values.get(index)
   }
 
   set({ index, representation, resource }: ChunkKey, value: A): void {
     let representations = this.#resources.get(resource)
     if (representations === undefined) this.#resources.set(resource, representations = new Map())
     let chunks = representations.get(representation)
-    if (chunks === undefined) representations.set(representation, chunks = new Map())
-    chunks.set(index, value)
+    if (chunks === undefined) {
+      chunks = { values: new Map(), there: new Intervals() }
+      representations.set(representation, chunks)
+    }
+    chunks.values.set(index, value)
+    chunks.there.add(index)
+  }
+
+  /** Has `firstMissing` pass over a chunk, which otherwise stays as it is until it is set again. */
+  hide({ index, representation, resource }: ChunkKey): void {
+    this.#resources.get(resource)?.get(representation)?.there.delete(index)
+  }
+
+  /** The first index from the one of `key` on whose chunk is not there, or is hidden. The cost does not grow with the chunks. */
+  firstMissing({ index, representation, resource }: ChunkKey): number {
+    return this.#resources.get(resource)?.get(representation)?.there.firstMissing(index) ?? index
   }
 
   delete({ index, representation, resource }: ChunkKey): void {
     const representations = this.#resources.get(resource)
     const chunks = representations?.get(representation)
-    if (representations === undefined || chunks === undefined || !chunks.delete(index)) return
-    if (chunks.size === 0) representations.delete(representation)
+    if (representations === undefined || chunks === undefined || !chunks.values.delete(index)) return
+    chunks.there.delete(index)
+    if (chunks.values.size === 0) representations.delete(representation)
     if (representations.size === 0) this.#resources.delete(resource)
   }
 
@@ -34,6 +57,6 @@ export class ChunkMap<A> {
 
   /** All of one resource, in no order. */
   *of(resource: string): Generator<A> {
-    for (const chunks of this.#resources.get(resource)?.values() ?? []) yield* chunks.values()
+    for (const chunks of this.#resources.get(resource)?.values() ?? []) yield* chunks.values.values()
   }
 }

@@ -142,16 +142,12 @@ const make = Effect.gen(function*() {
     return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces)
   }
 
-  const isCached = (representation: Representation, { end, start }: ByteRange): boolean => {
-    for (let offset = start; offset < end; offset += representation.chunkSize) {
-      if (!cache.has(keyAt(representation, offset))) return false
-    }
-    return start === end || cache.has(keyAt(representation, end - 1))
-  }
+  const areCached = (representation: Representation, ranges: ReadonlyArray<ByteRange>): boolean =>
+    ranges.every((range) => cache.hasAll(representation, range))
 
   /** What the cache is about to do for the bytes of a representation that needs no asking. */
   const transferOf = (representation: Representation, ranges: ReadonlyArray<ByteRange>): CacheStatus => {
-    if (ranges.every((range) => isCached(representation, range))) return { hit: true }
+    if (areCached(representation, ranges)) return { hit: true }
     const failure = cache.failure()
     if (failure !== undefined) return { fwd: "bypass", detail: detailOf(failure) }
     const start = ranges[0]?.start ?? 0
@@ -211,7 +207,7 @@ const make = Effect.gen(function*() {
     const { entry } = found
     const { representation } = entry
     const { isPartial, ranges } = rangesOf(representation, request)
-    if (found.cacheOnly && !ranges.every((range) => isCached(representation, range))) return { _tag: "NotCached" }
+    if (found.cacheOnly && !areCached(representation, ranges)) return { _tag: "NotCached" }
     const source = request.source ?? plainSource(request.resource)
     const status = statusOf(found, ranges)
     const parts = ranges.map((range) => ({ range, bytes: bytesOf(representation, range, source, request) }))
@@ -234,8 +230,7 @@ const make = Effect.gen(function*() {
   return MediaStream.of({
     isAtHand: (request, fields) => {
       const entry = freshFor(request, fields)
-      return entry !== undefined &&
-        rangesOf(entry.representation, request).ranges.every((range) => isCached(entry.representation, range))
+      return entry !== undefined && areCached(entry.representation, rangesOf(entry.representation, request).ranges)
     },
     openNow: (request, fields) => {
       const entry = freshFor(request, fields)

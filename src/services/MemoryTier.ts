@@ -13,6 +13,8 @@ export class MemoryTier extends Context.Service<MemoryTier, {
   readonly get: (key: ChunkKey) => Uint8Array | undefined
   /** Whether a chunk is there; does not count as a use. */
   readonly has: (key: ChunkKey) => boolean
+  /** The first index from the one of `key` on whose chunk is not there. */
+  readonly firstMissing: (key: ChunkKey) => number
   /** Keeps a chunk, and lets others go for it; one larger than the tier is not kept. Nobody may write to `payload` any more. */
   readonly put: (key: ChunkKey, payload: Uint8Array) => void
   /** Whether so many bytes can be put without another chunk's going. */
@@ -69,6 +71,7 @@ const make = (capacity: number) => {
       return kept.value.payload
     },
     has: (key) => chunks.get(key) !== undefined,
+    firstMissing: (key) => chunks.firstMissing(key),
     put: (key, payload) => {
       if (payload.length > capacity) return
       remove(key)

@@ -1,11 +1,12 @@
 import { Context, Effect, Exit, Latch, Layer, Queue } from "effect"
 import { IoError } from "../domain/CacheError.ts"
-import { type ChunkKey, keyText } from "../domain/Chunk.ts"
+import type { ChunkKey } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { Catalog } from "./Catalog.ts"
+import { ChunkMap } from "./ChunkMap.ts"
 import { bytesOnDisk, ChunkStore, MANIFEST_BYTES } from "./ChunkStore.ts"
 import { Evictor } from "./Evictor.ts"
 import { keepRunning } from "./keepRunning.ts"
@@ -23,6 +24,8 @@ export class Recorder extends Context.Service<Recorder, {
   readonly offer: (representation: Representation, key: ChunkKey, payload: Uint8Array) => boolean
   /** The payload of a chunk that waits to be written. */
   readonly pending: (key: ChunkKey) => Uint8Array | undefined
+  /** The first index from the one of `key` on whose chunk does not wait to be written. */
+  readonly firstMissing: (key: ChunkKey) => number
   /** How much waits to be written, and how much may, in bytes. */
   readonly backlog: () => { readonly bytes: number; readonly maxBytes: number }
   /** Waits until every chunk that was taken is written or given up. */
@@ -62,7 +65,7 @@ const make = Effect.gen(function*() {
   // Bounded by `offer`, in bytes.
   const jobs = yield* Queue.unbounded<Job>()
   const idle = yield* Latch.make(true)
-  const pending = new Map<string, Uint8Array>()
+  const pending = new ChunkMap<Uint8Array>()
   /** The representations whose manifest this process has written. */
   const manifests = new WeakSet<Representation>()
   let waiting = 0
@@ -92,7 +95,7 @@ const make = Effect.gen(function*() {
     Effect.onExit(write(job), (exit) => Effect.sync(() => countRetry(Exit.isSuccess(exit) ? "won" : "lost")))
 
   const done = (job: Job): void => {
-    pending.delete(keyText(job.key))
+    pending.delete(job.key)
     waiting -= job.payload.length
     if (waiting === 0) idle.openUnsafe()
   }
@@ -138,19 +141,19 @@ const make = Effect.gen(function*() {
 
   return Recorder.of({
     offer: (representation, key, payload) => {
-      const text = keyText(key)
-      if (pending.has(text)) return true
+      if (pending.get(key) !== undefined) return true
       if (health.unwritable() !== undefined || waiting + payload.length > backlog) {
         traffic.dropped()
         return false
       }
       waiting += payload.length
       idle.closeUnsafe()
-      pending.set(text, payload)
+      pending.set(key, payload)
       Queue.offerUnsafe(jobs, { key, payload, representation })
       return true
     },
-    pending: (key) => pending.get(keyText(key)),
+    pending: (key) => pending.get(key),
+    firstMissing: (key) => pending.firstMissing(key),
     backlog: () => ({ bytes: waiting, maxBytes: backlog }),
     idle: idle.await
   })

@@ -1,0 +1,41 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Schema } from "effect"
+import { Intervals } from "../../src/domain/Intervals.ts"
+
+const number = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 20 }))
+const step = Schema.Struct({ adds: Schema.Boolean, number })
+
+describe("Intervals", () => {
+  it("joins neighbours in any order", () => {
+    const set = new Intervals()
+    for (const n of [5, 3, 4, 0, 2, 1]) set.add(n)
+    assert.strictEqual(set.firstMissing(0), 6)
+    assert.strictEqual(set.firstMissing(3), 6)
+    assert.strictEqual(set.firstMissing(6), 6)
+  })
+
+  it("has numbers of 32 bits and more", () => {
+    const set = new Intervals()
+    for (const n of [2 ** 40, 2 ** 40 + 1, 7]) set.add(n)
+    assert.strictEqual(set.firstMissing(2 ** 40), 2 ** 40 + 2)
+  })
+
+  it.prop("tells the first number missing as a plain set does", { steps: Schema.Array(step) }, ({ steps }) => {
+    const set = new Intervals()
+    const model = new Set<number>()
+    for (const { adds, number } of steps) {
+      if (adds) {
+        set.add(number)
+        model.add(number)
+      } else {
+        set.delete(number)
+        model.delete(number)
+      }
+      for (let from = 0; from <= 21; from++) {
+        let missing = from
+        while (model.has(missing)) missing += 1
+        assert.strictEqual(set.firstMissing(from), missing)
+      }
+    }
+  }, { arbitrary: { runs: 500 } })
+})

@@ -1,0 +1,99 @@
+import { afterEach, assert, describe, it, vi } from "@effect/vitest"
+import { Effect } from "effect"
+import { noCache } from "../../src/domain/CacheControl.ts"
+import { make } from "../../src/domain/Resource.ts"
+import { CacheIndex } from "../../src/services/CacheIndex.ts"
+import { ChunkMap } from "../../src/services/ChunkMap.ts"
+import { MediaStream } from "../../src/services/MediaStream.ts"
+import { Recorder } from "../../src/services/Recorder.ts"
+import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
+import { stack, view } from "../support/stack.ts"
+import { randomBytes } from "../support/TestOrigin.ts"
+
+const url = "http://origin.test/film.mp4"
+const resource = make(url)
+const CHUNK = 512
+const CHUNKS = 2000
+const film = randomBytes(CHUNKS * CHUNK)
+
+/** The file is cached; a few of its chunks are in memory as well. */
+const fill = Effect.gen(function*() {
+  const origin = yield* MemoryOrigin
+  origin.files.set(url, { bytes: film, etag: "\"1\"", headers: { "cache-control": "max-age=3600" } })
+  yield* view(url)
+  yield* (yield* Recorder).idle
+})
+
+/** How many times any map of chunks is asked while `effect` runs. */
+const lookUps = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function*() {
+    const get = vi.spyOn(ChunkMap.prototype, "get")
+    const firstMissing = vi.spyOn(ChunkMap.prototype, "firstMissing")
+    const result = yield* effect
+    const count = get.mock.calls.length + firstMissing.mock.calls.length
+    vi.restoreAllMocks()
+    return [count, result] as const
+  })
+
+/** What one request may ask, however long the file is. */
+const FEW = 30
+
+describe("a request for a file of 2000 cached chunks", () => {
+  afterEach(() => void vi.restoreAllMocks())
+
+  const live = stack("memory", { chunkSize: CHUNK, memory: 20 * CHUNK })
+
+  const ranges = [
+    ["everything", undefined],
+    ["an open-ended range", [{ _tag: "From", start: 5, last: undefined }]],
+    ["the end", [{ _tag: "Suffix", length: film.length - 3 }]],
+    ["several long ranges", [{ _tag: "From", start: 0, last: 300_000 }, {
+      _tag: "From",
+      start: 500_000,
+      last: undefined
+    }]]
+  ] as const
+
+  it.effect.each(ranges)("asks for few of them when it opens %s", ([, wanted]) =>
+    Effect.gen(function*() {
+      yield* fill
+      const media = yield* MediaStream
+      const [count, opened] = yield* lookUps(media.open({ resource, ranges: wanted }))
+      assert.deepInclude(opened, { _tag: "Media" })
+      assert.deepInclude(opened._tag === "Media" ? opened.status : {}, { hit: true })
+      assert.isBelow(count, FEW)
+    }).pipe(Effect.provide(live)))
+
+  it.effect("asks for few of them for the head, and to tell whether all is at hand", () =>
+    Effect.gen(function*() {
+      yield* fill
+      const media = yield* MediaStream
+      const [ofHead, head] = yield* lookUps(media.head({ resource }))
+      assert.deepInclude(head._tag === "Media" ? head.status : {}, { hit: true })
+      assert.isBelow(ofHead, FEW)
+      const [ofHand, isAtHand] = yield* lookUps(Effect.sync(() => media.isAtHand({ resource }, {})))
+      assert.isTrue(isAtHand)
+      assert.isBelow(ofHand, FEW)
+      const directives = { ...noCache, noCache: false, onlyIfCached: true }
+      const [ofCached, cached] = yield* lookUps(media.open({ resource, directives }))
+      assert.strictEqual(cached._tag, "Media")
+      assert.isBelow(ofCached, FEW)
+    }).pipe(Effect.provide(live)))
+
+  it.effect("is told apart from one for a file with a hole, wherever that is", () =>
+    Effect.gen(function*() {
+      yield* fill
+      const media = yield* MediaStream
+      const index = yield* CacheIndex
+      for (const hole of [1234, 0, 1000]) {
+        const { key } = index.chunksOf(resource.id).find(({ key }) => key.index === hole)!
+        if (hole === 1000) index.condemn(key)
+        else index.remove(key)
+        assert.isFalse(media.isAtHand({ resource }, {}))
+        const beside = { _tag: "From", start: (hole + 1) * CHUNK, last: (hole + 2) * CHUNK - 1 } as const
+        assert.isTrue(media.isAtHand({ resource, ranges: [beside] }, {}))
+        index.add(key, CHUNK)
+        assert.isTrue(media.isAtHand({ resource }, {}))
+      }
+    }).pipe(Effect.provide(stack("memory", { chunkSize: CHUNK }))))
+})
