@@ -66,7 +66,7 @@ const stated = (directives: Directives, expires: string | undefined, date: numbe
 
 /** A tenth of the time for which the file had not been changed (RFC 9111 §4.2.2), at most `longest` milliseconds. */
 const heuristic = (lastModified: string | undefined, date: number, longest: number): number => {
-  const modified = HttpDate.parse(lastModified)
+  const modified = HttpDate.parseLeniently(lastModified)
   return modified === undefined ? 0 : Math.min(Math.max(0, Math.floor((date - modified) / 10)), longest)
 }
 

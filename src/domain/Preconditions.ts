@@ -1,6 +1,6 @@
 import type { HeaderFields } from "./Headers.ts"
 import * as HttpDate from "./HttpDate.ts"
-import type { Representation } from "./Representation.ts"
+import { hasStrongDate, type Representation } from "./Representation.ts"
 
 /**
  * What a viewer's conditional fields mean for a current representation (RFC 9110 §13), and what a 304 carries.
@@ -55,7 +55,7 @@ const isFailed = (request: HeaderFields, representation: Validators): boolean =>
   const field = request["if-unmodified-since"]
   if (field === undefined) return false
   const since = HttpDate.parse(field)
-  const modified = HttpDate.parse(representation.lastModified)
+  const modified = HttpDate.parseLeniently(representation.lastModified)
   return since !== undefined && modified !== undefined && modified > since
 }
 
@@ -68,8 +68,10 @@ export const isNotModified = (request: HeaderFields, representation: Validators)
   if (noneMatch !== undefined) return names(noneMatch, etagOf(representation), "Weak")
   const field = request["if-modified-since"]
   if (field === undefined) return false
+  // What the origin sent comes back as it was, though it may be no date.
+  if (field === representation.lastModified) return true
   const since = HttpDate.parse(field)
-  const modified = HttpDate.parse(representation.lastModified ?? representation.headers["date"])
+  const modified = HttpDate.parseLeniently(representation.lastModified ?? representation.headers["date"])
   return since !== undefined && modified !== undefined && modified <= since
 }
 
@@ -86,16 +88,6 @@ export const evaluate = (
   return isNotModified(request, representation) ? "NotModified" : "Proceed"
 }
 
-/** The time within which a file may change again under the same `Last-Modified`, in milliseconds (RFC 9110 §8.8.2.2). */
-const RESOLUTION_MILLIS = 1000
-
-/** Whether `Last-Modified` tells versions apart, as far as the `Date` that came with it shows; without one, it does. */
-const isStrongDate = (representation: Validators): boolean => {
-  const modified = HttpDate.parse(representation.lastModified)
-  const date = HttpDate.parse(representation.headers["date"])
-  return modified !== undefined && (date === undefined || date - modified >= RESOLUTION_MILLIS)
-}
-
 /**
  * Whether `Range` applies: `If-Range` is absent, or names this very representation, an ETag by strong comparison, a date
  * exactly, and only where that is a strong validator (RFC 9110 §13.1.5). Otherwise the viewer gets the whole
@@ -106,7 +98,8 @@ export const rangeApplies = (ifRange: string | undefined, representation: Valida
   const field = ifRange.trim()
   return field.startsWith("\"")
     ? field === representation.etag
-    : field === representation.lastModified && isStrongDate(representation)
+    : field === representation.lastModified &&
+      hasStrongDate({ ...representation.headers, "last-modified": field })
 }
 
 /** Fields about the representation or its bytes, which whoever gets a 304 has already. */

@@ -91,19 +91,34 @@ export const carriedRange = ({ headers }: OriginHead): ContentRange | undefined 
 const RESOLUTION_MILLIS = 1000
 
 /**
+ * How far the clock that dates a file may be ahead of the one that dates answers, in milliseconds. A `Last-Modified` beyond that was
+ * set by hand, or in another zone, so that it does not tell when the file was written.
+ */
+const SKEW_MILLIS = 60_000
+
+/** How many digits it takes to name a second: one for the day, two for the year, six for the time. */
+const MIN_DIGITS = 9
+
+/**
  * How long a `Last-Modified` will not be a strong validator because the file has just been written, in milliseconds; `undefined` if
  * there is none, or if that is not the reason.
  */
-export const unsettledMillis = ({ headers }: Pick<OriginHead, "headers">): number | undefined => {
-  const modified = HttpDate.parse(headers["last-modified"])
+export const unsettledMillis = (headers: HeaderFields): number | undefined => {
+  const modified = HttpDate.parseLeniently(headers["last-modified"])
   const date = HttpDate.parse(headers["date"])
-  if (modified === undefined || date === undefined || date - modified >= RESOLUTION_MILLIS) return undefined
-  return RESOLUTION_MILLIS - (date - modified)
+  if (modified === undefined || date === undefined) return undefined
+  const elapsed = date - modified
+  return elapsed >= RESOLUTION_MILLIS || elapsed < -SKEW_MILLIS ? undefined : RESOLUTION_MILLIS - elapsed
 }
 
-/** Whether `Last-Modified` is a strong validator: it tells versions apart once a second has passed since. */
-const isSettled = (headers: HeaderFields): boolean =>
-  HttpDate.parse(headers["last-modified"]) !== undefined && unsettledMillis({ headers }) === undefined
+/**
+ * Whether `Last-Modified` is a strong validator, as far as the `Date` that came with it shows. A text that is no date can still be
+ * compared, if it can name a time at all.
+ */
+export const hasStrongDate = (headers: HeaderFields): boolean => {
+  const lastModified = headers["last-modified"] ?? ""
+  return lastModified.replace(/\D/g, "").length >= MIN_DIGITS && unsettledMillis(headers) === undefined
+}
 
 /** Whether an answer has a validator, weak or strong. */
 export const hasValidator = ({ headers }: OriginHead): boolean =>
@@ -129,7 +144,7 @@ export const fromHead = (
   if (count(size, chunkSize) > MAX_CHUNKS) return "TOO_LARGE"
   const etag = isStrong(headers["etag"]) ? headers["etag"] : undefined
   const lastModified = headers["last-modified"]
-  if (etag === undefined && !isSettled(headers)) return "NO_VALIDATOR"
+  if (etag === undefined && !hasStrongDate(headers)) return "NO_VALIDATOR"
   return new Representation({
     id: identify(resource.id, etag ?? `last-modified ${lastModified}`, String(size), String(chunkSize)),
     resource: resource.id,

@@ -12,7 +12,7 @@ const lasts = (reason: NotStorable, head: OriginHead): number => {
   if (reason !== "NO_VALIDATOR") return REMEMBERED_MILLIS
   // A whole answer may have the validators that a part lacks (RFC 9110 §15.3.7).
   if (head.status === 206 && !hasValidator(head)) return 0
-  return Math.min(unsettledMillis(head) ?? REMEMBERED_MILLIS, REMEMBERED_MILLIS)
+  return Math.min(unsettledMillis(head.headers) ?? REMEMBERED_MILLIS, REMEMBERED_MILLIS)
 }
 
 /** Which resources turned out to be not for a shared cache, and why; the last ones, for a while. */

@@ -1,9 +1,61 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { format, parse } from "../../src/domain/HttpDate.ts"
+import { format, parse, parseLeniently } from "../../src/domain/HttpDate.ts"
 
 const NOW = Date.UTC(2030, 5, 15, 12)
 const intBetween = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
+
+describe("parseLeniently", () => {
+  const NEW_YEAR = Date.UTC(2030, 0, 1, 12, 34, 56)
+
+  it.each([
+    "Tue, 01 Jan 2030 12:34:56 GMT",
+    "Tuesday, 01-Jan-30 12:34:56 GMT",
+    "Tue Jan  1 12:34:56 2030",
+    "Tue, 01 Jan 2030 12:34:56 UTC",
+    "Tue, 01 Jan 2030 12:34:56 +0000",
+    "Tue, 01 Jan 2030 14:04:56 +01:30",
+    "tue, 1 jan 2030 07:34:56 -0500",
+    "Tue, 1 Jan 2030 12:34:56 GMT",
+    "Tue, 01 Jan 2030 12:34:56",
+    "Tue, 01 Jan 2030 12:34:56Z",
+    "1 January 2030 12:34:56",
+    "Tue, 01-Jan-2030 12:34:56 GMT",
+    "Tue Jan 1 12:34:56 UTC 2030",
+    "Jan 1, 12:34:56 2030",
+    "2030-01-01T12:34:56Z",
+    "2030-01-01T12:34:56.789+00:00",
+    "2030-01-01 12:34:56",
+    " Tue, 01 Jan 2030 12:34:56 GMT "
+  ])("reads %j", (text) => {
+    assert.strictEqual(parseLeniently(text, NOW), NEW_YEAR)
+  })
+
+  it.each([
+    undefined,
+    "",
+    "0",
+    "-1",
+    "2030",
+    "1893501296",
+    "yesterday",
+    "Tue, 32 Jan 2030 12:34:56 UTC",
+    "2030-13-01T12:34:56Z",
+    "2030-00-01T12:34:56Z",
+    "2030-01-01T25:00:00Z",
+    "Tue, 01 Jan 2030 12:34:56 EST"
+  ])("does not read %j", (text) => {
+    assert.isUndefined(parseLeniently(text, NOW))
+  })
+
+  it("takes linear time", () => {
+    for (const text of ["a".repeat(1e5), `a${" ".repeat(1e5)}`, `1 jan${"a".repeat(1e5)}`, "1".repeat(1e5)]) {
+      const start = performance.now()
+      assert.isUndefined(parseLeniently(text, NOW))
+      assert.isBelow(performance.now() - start, 1000)
+    }
+  })
+})
 
 describe("parse", () => {
   const dates: ReadonlyArray<readonly [string, number]> = [

@@ -169,6 +169,38 @@ describe("fromHead", () => {
     ]
   ]
 
+  const dated = (lastModified: string): OriginHead =>
+    without(ok({ "last-modified": lastModified, "date": MODIFIED }), "etag")
+
+  it.each([
+    "Tue, 01 Jan 2030 11:00:00 UTC",
+    "Tue, 01 Jan 2030 11:00:00 +0000",
+    "tue, 1 jan 2030 11:00:00",
+    "2030-01-01T11:00:00Z",
+    "mar., 01 janv. 2030 11:00:00 GMT",
+    "1893495600",
+    "Tue, 01 Jan 2030 13:00:00 GMT",
+    "Tue, 01 Jan 2030 12:00:00 -0100"
+  ])("keeps by a Last-Modified of %j, as it is", (lastModified) => {
+    const found = stored(dated(lastModified))
+    assert.strictEqual(found.lastModified, lastModified)
+    assert.deepStrictEqual(validation(found), { "if-modified-since": lastModified })
+    assert.deepStrictEqual(ifUnchanged(found), { "if-range": lastModified })
+    assert.isTrue(isSame(found, dated(lastModified)))
+    assert.isFalse(isSame(found, dated(`${lastModified} `)))
+  })
+
+  it.each([
+    "",
+    "0",
+    "2030",
+    "Tue, 01 Jan 2030 12:00:00 UTC",
+    "Tue, 01 Jan 2030 13:00:00 +0100",
+    "Tue, 01 Jan 2030 12:00:59 GMT"
+  ])("does not keep by a Last-Modified of %j", (lastModified) => {
+    assert.strictEqual(fromHead(resource, dated(lastModified), CHUNK), "NO_VALIDATOR")
+  })
+
   it.each(refused)("does not keep: %s", (_, head, reason) => {
     assert.strictEqual(fromHead(resource, head, CHUNK), reason)
   })

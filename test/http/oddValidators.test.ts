@@ -59,6 +59,53 @@ describe("a file that has just been written", () => {
     }))
 })
 
+describe("a Last-Modified that is no HTTP-date", () => {
+  const dates: ReadonlyArray<readonly [string, (at: Site["at"]) => string]> = [
+    ["RFC 850", () => "Saturday, 01-Jan-28 12:00:00 GMT"],
+    ["asctime", () => "Sat Jan  1 12:00:00 2028"],
+    ["in UTC", () => "Sat, 01 Jan 2028 12:00:00 UTC"],
+    ["with an offset", () => "Sat, 01 Jan 2028 13:00:00 +0100"],
+    ["without a zone", () => "Sat, 01 Jan 2028 12:00:00"],
+    ["with a day of one digit", () => "Sat, 1 Jan 2028 12:00:00 GMT"],
+    ["in lower case", () => "sat, 01 jan 2028 12:00:00 gmt"],
+    ["in ISO 8601", () => "2028-01-01T12:00:00Z"],
+    ["in another language", () => "sam., 01 janv. 2028 12:00:00 GMT"],
+    ["in seconds", () => "1830340800"],
+    ["two hours ahead", (at) => at(7200)]
+  ]
+
+  it.effect.each(dates)("%s is compared, and sent back as it is", ([, dateOf]) =>
+    Effect.gen(function*() {
+      const { ask, at, file, origin, seen } = yield* start()
+      const lastModified = dateOf(at)
+      file("/a", { etag: undefined!, lastModified })
+      yield* ask("/a", { headers: { range: `bytes=0-${CHUNK_BYTES - 1}` } })
+      const whole = yield* ask("/a")
+      assert.isTrue(whole.body.equals(bytes))
+      assert.strictEqual(whole.headers["last-modified"], lastModified)
+      assert.strictEqual(seen("/a").at(-1)!.headers["if-range"], lastModified)
+      const mine = { "if-modified-since": lastModified }
+      assert.strictEqual((yield* ask("/a", { headers: mine })).status, 304)
+      const part = yield* ask("/a", { headers: { "range": "bytes=5-9", "if-range": lastModified } })
+      assert.strictEqual(part.status, 206)
+      const sent = origin.bodyBytes()
+      yield* TestClock.adjust("3601 seconds")
+      assert.strictEqual(story((yield* ask("/a")).headers), "spillway; fwd=stale; fwd-status=304")
+      assert.strictEqual(seen("/a").at(-1)!.headers["if-modified-since"], lastModified)
+      assert.strictEqual(origin.bodyBytes(), sent)
+    }))
+
+  it.effect("and that changes is another version", () =>
+    Effect.gen(function*() {
+      const { ask, file } = yield* start()
+      file("/a", { etag: undefined!, lastModified: "Sat, 01 Jan 2028 12:00:00 UTC" })
+      yield* ask("/a")
+      yield* TestClock.adjust("61 seconds")
+      file("/a", { bytes: otherBytes, etag: undefined!, lastModified: "Sat, 01 Jan 2028 12:00:01 UTC" })
+      assert.isTrue((yield* ask("/a")).body.equals(otherBytes))
+    }))
+})
+
 /** An origin like WEBrick: no validators with a 206. */
 const serveBlankParts = (site: Site, body: Buffer, lastModified: string): void =>
   site.answer("/a", (request: IncomingMessage) => {
