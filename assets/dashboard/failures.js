@@ -24,14 +24,15 @@ const kinds = {
 }
 
 /** @param {Failure} failure */
-const makeView = ({ at, errno, kind, message, operation, url }) => {
+const makeView = ({ advice = "", at, errno, kind, message, operation, url }) => {
   const holder = make("span", { class: "holder" })
   const recovery = make("p", { class: "recovery" }, holder, make("span"))
   const code = [errno, operation].filter((text) => text !== undefined).join(", ")
   const causes = [
     message,
     ...(errno !== undefined && message.includes(errno) ? [] : [code]),
-    url === undefined ? "" : nameOf(url)
+    url === undefined ? "" : nameOf(url),
+    advice
   ]
   const element = make(
     "li",

@@ -1,9 +1,8 @@
-import { NodeHttpClient } from "@effect/platform-node"
 import { Clock, Console, Effect, Layer } from "effect"
 import { Argument, Command } from "effect/cli"
-import { HttpClient } from "effect/http"
 import { parseContentRange } from "../domain/ByteRange.ts"
 import * as HttpDate from "../domain/HttpDate.ts"
+import { adviceOn } from "../domain/OriginError.ts"
 import { fromHead } from "../domain/Representation.ts"
 import { make as makeResource } from "../domain/Resource.ts"
 import { CacheConfig, defaults } from "../services/CacheConfig.ts"
@@ -11,6 +10,8 @@ import { ChunkStore } from "../services/ChunkStore.ts"
 import { DiskGate } from "../services/DiskGate.ts"
 import { DiskMonitor } from "../services/DiskMonitor.ts"
 import { notStorable } from "../services/Explainer.ts"
+import { Origin } from "../services/Origin.ts"
+import { OriginConfig } from "../services/OriginConfig.ts"
 import { jsonFlag } from "./client.ts"
 import { serveFlags } from "./flags.ts"
 import { StartupError } from "./StartupError.ts"
@@ -119,10 +120,11 @@ const disk = Effect.gen(function*() {
 /** What an origin answers to a GET of the first byte, the body unread. */
 const ask = (url: string) =>
   Effect.gen(function*() {
+    const origin = yield* Origin
     const sent = yield* Clock.currentTimeMillis
-    const { headers, status } = yield* HttpClient.get(url, { headers: { range: "bytes=0-0" } })
-    return { headers: { ...headers } as Record<string, string>, status, sent, received: yield* Clock.currentTimeMillis }
-  }).pipe(Effect.scoped, Effect.timeout(ANSWER_MILLIS))
+    const { headers, status } = yield* origin.request({ method: "GET", url, headers: { range: "bytes=0-0" } })
+    return { headers: { ...headers }, status, sent, received: yield* Clock.currentTimeMillis }
+  }).pipe(Effect.scoped)
 
 const clockOf = (url: string, date: string | undefined, sent: number, received: number): Finding => {
   const told = HttpDate.parse(date)
@@ -139,26 +141,9 @@ const clockOf = (url: string, date: string | undefined, sent: number, received: 
     )
 }
 
-/** The name of what the system says, such as `ECONNREFUSED`, or else what the client says. */
-const causeOf = (error: unknown): string => {
-  for (let at = error; at instanceof Error; at = (at as { readonly reason?: unknown }).reason ?? at.cause) {
-    const { code } = at as { readonly code?: unknown }
-    if (typeof code === "string") return code
-  }
-  return error instanceof Error ? error.message : String(error)
-}
-
-const origin = (url: string): Effect.Effect<ReadonlyArray<Finding>, never, HttpClient.HttpClient> =>
+const origin = (url: string): Effect.Effect<ReadonlyArray<Finding>, never, Origin> =>
   Effect.match(ask(url), {
-    onFailure: (error): ReadonlyArray<Finding> => [
-      fail(
-        "origin",
-        error._tag === "TimeoutError"
-          ? `${url} does not answer within ${ANSWER_MILLIS / 1000} s`
-          : `${url} cannot be reached: ${causeOf(error)}`,
-        "See whether it runs, and whether a firewall or a name is in the way"
-      )
-    ],
+    onFailure: (error): ReadonlyArray<Finding> => [fail("origin", error.message, adviceOn(error))],
     onSuccess: ({ headers, received, sent, status }): ReadonlyArray<Finding> => {
       const answers = ok("origin", `${url} answers with status ${status}`)
       const clock = clockOf(url, headers["date"], sent, received)
@@ -211,7 +196,8 @@ export const doctor = Command.make(
         Layer.provide(DiskGate.layer)
       )
     )
-    const ofOrigins = yield* Effect.provide(Effect.forEach(urls, origin), NodeHttpClient.layerUndici)
+    const config = OriginConfig.layer({ connectTimeout: ANSWER_MILLIS, firstByteTimeout: ANSWER_MILLIS })
+    const ofOrigins = yield* Effect.provide(Effect.forEach(urls, origin), Layer.provide(Origin.layer, config))
     const findings = [node(), openFiles(), threads(), ...ofDisk, ...ofOrigins.flat()]
     yield* Console.log(json ? JSON.stringify(findings) : findings.map(describe).join("\n"))
     const failures = findings.filter(({ level }) => level === "fail").length

@@ -4,6 +4,7 @@ import { HttpServer, type HttpServerError } from "effect/http"
 import cluster from "node:cluster"
 import { tmpdir } from "node:os"
 import { errnoOf } from "../domain/CacheError.ts"
+import { annotationsOf } from "../domain/OriginError.ts"
 import { type Origins, parseRoute, type Route } from "../domain/Origins.ts"
 import { ServerConfig } from "../http/ServerConfig.ts"
 import { Server, Spillway } from "../index.ts"
@@ -60,7 +61,7 @@ const checkOrigin = Effect.fnUntraced(function*({ url }: Route) {
   yield* Effect.scoped(origin.request({ method: "HEAD", url: url.href, headers: {} })).pipe(
     Effect.catch((error) =>
       Effect.logWarning("The origin does not answer; what is cached is served").pipe(
-        Effect.annotateLogs({ origin: url.href, error: error._tag })
+        Effect.annotateLogs({ origin: url.href, ...annotationsOf(error) })
       )
     )
   )

@@ -134,6 +134,13 @@ const timeoutAdvice: Record<OriginTimeout["phase"], string> = {
   body: "See why the origin is slow, or allow more time: --silence-timeout"
 }
 
+/** What a log line says of an error. */
+export const annotationsOf = (error: OriginError) => ({
+  error: error._tag,
+  reason: error.message,
+  advice: adviceOn(error)
+})
+
 /** Whether asking again for the same byte may help. */
 export const isTransient = (error: OriginError): boolean => {
   switch (error._tag) {

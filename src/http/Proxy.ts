@@ -37,6 +37,7 @@ import {
 } from "./mediaResponse.ts"
 import { ALLOW, maxForwards } from "./methods.ts"
 import { anonymous, foreign, isNamed } from "./namedUrl.ts"
+import { makeOriginLog } from "./originLog.ts"
 import { originFailed, refused, text } from "./ownAnswers.ts"
 import { isCircling } from "./via.ts"
 
@@ -96,12 +97,10 @@ const make = Effect.gen(function*() {
   const workers = yield* Workers
 
   const { count, countMedia, passing } = makeAccounting(activity, traffic)
+  const log = makeOriginLog()
 
   const logCut = (url: string) => (body: Stream.Stream<Uint8Array, OriginError>) =>
-    Stream.tapError(body, (error) =>
-      Effect.logWarning("Response cut: the origin failed").pipe(
-        Effect.annotateLogs({ url: loggable(url), error: error._tag, reason: error.message })
-      ))
+    Stream.tapError(body, (error) => log.cut(url, error))
 
   const sourceOf = (resource: Resource, request: Request, fields: HeaderFields): Source => ({
     fields,
@@ -291,12 +290,7 @@ const make = Effect.gen(function*() {
       : pass(resource, request)
     return Effect.catch(answered, (error) => {
       traffic.request("other")
-      return Effect.as(
-        Effect.logWarning("Origin failed").pipe(
-          Effect.annotateLogs({ url: loggable(resource.url), error: error._tag })
-        ),
-        originFailed(error)
-      )
+      return Effect.as(log.failed(resource.url, error), originFailed(error))
     })
   }
 

@@ -2,7 +2,7 @@ import { Clock, Context, Effect, Layer, Option } from "effect"
 import { age, type Freshness, freshnessOf, freshnessSource, isFresh, ttlSeconds } from "../domain/Freshness.ts"
 import { longestGuess } from "../domain/Guess.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
-import type { OriginError } from "../domain/OriginError.ts"
+import { adviceOn, loggable, type OriginError, OriginTimeout } from "../domain/OriginError.ts"
 import { fromHead } from "../domain/Representation.ts"
 import type { Resource } from "../domain/Resource.ts"
 import type { NotStorable } from "../domain/Storable.ts"
@@ -178,7 +178,7 @@ const make = Effect.gen(function*() {
 
   const ofFailure = (error: OriginError): Explanation =>
     notCached([{ code: "ORIGIN_FAILED", message: `The origin could not be asked: ${error.message}` }], [
-      "See whether the origin is up, and reachable from this machine"
+      adviceOn(error)
     ])
 
   const ofOrigin = Effect.fnUntraced(function*(resource: Resource, source: Source) {
@@ -235,8 +235,7 @@ const make = Effect.gen(function*() {
       return yield* ofOrigin(resource, source).pipe(
         Effect.timeoutOrElse({
           duration: DEADLINE,
-          orElse: () =>
-            Effect.succeed(notCached([{ code: "ORIGIN_FAILED", message: "The origin did not answer in time" }]))
+          orElse: () => Effect.fail(new OriginTimeout({ url: loggable(resource.url), phase: "header" }))
         }),
         Effect.catch((error) => Effect.succeed(ofFailure(error)))
       )

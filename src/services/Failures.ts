@@ -1,5 +1,5 @@
 import { Clock, Context, Effect, Layer, Stream } from "effect"
-import type { OriginError } from "../domain/OriginError.ts"
+import { adviceOn, codeOf, type OriginError } from "../domain/OriginError.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 
 /** Something that went wrong, and whether it has passed. Times are milliseconds since 1970. */
@@ -7,9 +7,12 @@ export interface Failure {
   readonly at: number
   /** The tag of the error. */
   readonly kind: string
+  /** The code of the cause: the system's, TLS's, or one of Spillway's own. */
   readonly errno?: string
   readonly operation?: string
   readonly message: string
+  /** What the operator can do. */
+  readonly advice?: string
   readonly recoveredAt?: number
   /** Without its query. */
   readonly url?: string
@@ -72,8 +75,17 @@ const make = Effect.gen(function*() {
 
   return Failures.of({
     recent: () => ring.toReversed(),
-    originFailed: (host, error, url) =>
-      add(host, { at: clock.currentTimeMillisUnsafe(), kind: error._tag, message: error.message, url }),
+    originFailed: (host, error, url) => {
+      const errno = codeOf(error)
+      add(host, {
+        at: clock.currentTimeMillisUnsafe(),
+        kind: error._tag,
+        ...(errno !== undefined && { errno }),
+        message: error.message,
+        advice: adviceOn(error),
+        url
+      })
+    },
     originAnswered: (host) => {
       if (open.size > 0) close(host)
     }

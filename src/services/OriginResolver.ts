@@ -23,7 +23,8 @@ export class OriginResolver extends Context.Service<OriginResolver, {
   readonly identify: (wanted: Wanted) => Resource | Refused
   /**
    * Where `resource` is now. Asked before each request to the origin, and once more, with the `refusal`, when a GET or HEAD was
-   * answered 401 or 403, in the middle of a body as well. What it fails with is the viewer's 502 or cut; it has `LOCATE_MILLIS`.
+   * answered 401 or 403, in the middle of a body as well. What it fails with is the viewer's 502 or cut, and a line of the log; it has
+   * `LOCATE_MILLIS`.
    */
   readonly locate: (wanted: Wanted, resource: Resource, refusal?: Refusal) => Effect.Effect<Location, OriginError>
 }>()("spillway/services/OriginResolver") {

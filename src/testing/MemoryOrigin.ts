@@ -1,6 +1,7 @@
 import { Context, Effect, Layer, Stream } from "effect"
 import { formatContentRange, formatRange, formatUnsatisfied, parseRange, resolve } from "../domain/ByteRange.ts"
 import { OriginBodyFailed, type OriginError, OriginTimeout, OriginUnreachable } from "../domain/OriginError.ts"
+import { OriginFault } from "../domain/OriginFault.ts"
 import { Origin, type OriginRequest, type OriginResponse } from "../services/Origin.ts"
 
 /** A file that the origin has. */
@@ -130,7 +131,7 @@ const make = () => {
     switch (fault?._tag) {
       case "Refuse":
         yield* strike
-        return yield* new OriginUnreachable({ url, cause: "refused" })
+        return yield* new OriginUnreachable({ url, cause: new OriginFault("ECONNREFUSED") })
       case "Silent":
         yield* Effect.sleep(fault.millis)
         yield* strike
@@ -159,7 +160,9 @@ const make = () => {
     const rest = Stream.suspend((): Stream.Stream<never, OriginError> => {
       switch (fault?._tag) {
         case "Reset":
-          return limit < end ? Stream.fail(new OriginBodyFailed({ url, offset: limit, cause: "reset" })) : Stream.empty
+          return limit < end
+            ? Stream.fail(new OriginBodyFailed({ url, offset: limit, cause: new OriginFault("ECONNRESET") }))
+            : Stream.empty
         case "Stall":
           return fault.millis === undefined ? Stream.never : Stream.fromEffectDrain(
             Effect.andThen(Effect.sleep(fault.millis), Effect.fail(new OriginTimeout({ url, phase: "body" })))

@@ -145,6 +145,20 @@ describe("the program", () => {
       assert.strictEqual((yield* view(`${program.url}/film`)).status, 200)
     }), 30_000)
 
+  it.live("has doctor tell why an origin does not answer, and what to do", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      yield* origin.close
+      const args = ["doctor", `${origin.url}/film?hidden`, "--cache-dir", yield* temporaryDirectory]
+      const { code, stdout } = yield* runProgram(args)
+      assert.strictEqual(code, 1)
+      assert.match(
+        stdout,
+        /FAIL origin: http:\S+\/film\?…: .*connection refused \(ECONNREFUSED, \S+\)\n +> Start the origin/
+      )
+      assert.notInclude(stdout, "hidden")
+    }), 30_000)
+
   it.live("logs on stderr, and says on stdout where it listens and no more", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin
@@ -152,7 +166,7 @@ describe("the program", () => {
       const directory = yield* temporaryDirectory
       const program = yield* startProgram([origin.url, "--cache-dir", directory])
       yield* eventually("a warning", Effect.sync(() => program.printed().includes("The origin does not answer")))
-      assert.include(program.stderr(), "The origin does not answer")
+      assert.match(program.stderr(), /The origin does not answer.*connection refused \(ECONNREFUSED/)
       assert.strictEqual(
         program.stdout(),
         `spillway listening on ${program.url}, origin ${origin.url}/, cache ${directory}\n`

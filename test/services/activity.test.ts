@@ -184,6 +184,11 @@ describe("failures", () => {
       yield* ticking(Effect.flip(view(url)))
       assert.isAbove(origin.requests.length, 1)
       assert.deepStrictEqual(failures.recent().map(({ kind }) => kind), ["OriginUnreachable"])
+      assert.deepInclude(failures.recent()[0], {
+        errno: "ECONNREFUSED",
+        message: `${url}: no answer from the origin: connection refused (ECONNREFUSED)`,
+        advice: "Start the origin, or correct host and port of its URL"
+      })
       for (let i = 0; i < CAPACITY; i++) {
         origin.files.set(`http://${i}.test/`, { bytes: film, etag: "\"1\"" })
         yield* ticking(Effect.flip(view(`http://${i}.test/`)))

@@ -194,13 +194,17 @@ export const WarmJob = Schema.Struct({
 })
 export type WarmJob = typeof WarmJob.Type
 
-/** A failure of the disk or of an origin. `kind` is the tag of the error; `recoveredAt` is there once it has passed. */
+/**
+ * A failure of the disk or of an origin. `kind` is the tag of the error, `errno` the code of its cause (`ECONNREFUSED`,
+ * `CERT_HAS_EXPIRED`), `advice` what the operator can do; `recoveredAt` is there once it has passed.
+ */
 export const Failure = Schema.Struct({
   at: time,
   kind: Schema.String,
   errno: Schema.optionalKey(Schema.String),
   operation: Schema.optionalKey(Schema.String),
   message: Schema.String,
+  advice: Schema.optionalKey(Schema.String),
   recoveredAt: Schema.optionalKey(time),
   url: Schema.optionalKey(Schema.String)
 })

@@ -1,0 +1,60 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Logger, References } from "effect"
+import { TestClock } from "effect/testing"
+import type { Why } from "../../src/http/api/model.ts"
+import { control } from "./api/Control.ts"
+import { start, withTime } from "./Site.ts"
+
+/** A logger of all that is said, each with what it is annotated with. */
+const recorded = () => {
+  const lines: Array<Record<string, unknown>> = []
+  const logger = Logger.map(Logger.formatStructured, ({ annotations, message }) => {
+    lines.push({ message: String(message), ...annotations })
+  })
+  const layer = Layer.merge(Logger.layer([logger]), Layer.succeed(References.MinimumLogLevel, "All"))
+  return { lines, layer }
+}
+
+describe("an origin that fails", () => {
+  it.effect("is told of with its cause and advice in the log, and by why", () => {
+    const { layer, lines } = recorded()
+    return Effect.gen(function*() {
+      const site = yield* start()
+      const api = control(site)
+      yield* site.origin.close
+      assert.strictEqual((yield* withTime(site.ask("/a?hidden"))).status, 502)
+      const line = lines.find(({ message }) => message === "Origin failed")
+      const port = new URL(site.origin.url).port
+      const reason =
+        `${site.origin.url}/a?…: no answer from the origin: connection refused (ECONNREFUSED, 127.0.0.1:${port})`
+      const advice = "Start the origin, or correct host and port of its URL"
+      assert.deepInclude(line, { url: `${site.origin.url}/a?…`, error: "OriginUnreachable", reason, advice })
+      const why = yield* api.get<Why>(`/why?url=${encodeURIComponent(`${site.origin.url}/a?hidden`)}`)
+      assert.deepStrictEqual(why.reasons, [
+        { code: "ORIGIN_FAILED", message: `The origin could not be asked: ${reason}` }
+      ])
+      assert.deepStrictEqual(why.advice, [advice])
+      assert.notInclude(JSON.stringify(lines), "hidden")
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("is a line of the log once a minute for each cause, whoever asks for whatever", () => {
+    const { layer, lines } = recorded()
+    return Effect.gen(function*() {
+      const site = yield* start()
+      const failed = () =>
+        lines.filter(({ message }) => message === "Origin failed").map(({ reason }) => String(reason))
+      yield* site.origin.close
+      for (let i = 0; i < 5; i++) yield* withTime(site.ask(`/${i}`, { method: "POST" }))
+      assert.lengthOf(failed(), 1)
+      yield* site.origin.listen
+      site.origin.handlers.set("/strange", (_, response) => void response.socket!.end("SSH-2.0-OpenSSH_9.2\r\n"))
+      for (let i = 0; i < 3; i++) yield* site.ask("/strange", { method: "POST" })
+      assert.lengthOf(failed(), 2)
+      assert.include(failed()[1], "its answer is not HTTP (NOT_HTTP)")
+      yield* TestClock.adjust("1 minute")
+      yield* site.ask("/strange", { method: "POST" })
+      assert.lengthOf(failed(), 3)
+    }).pipe(Effect.provide(layer))
+  })
+})
