@@ -1,5 +1,5 @@
 import { NodeHttpServer } from "@effect/platform-node"
-import { Context, Effect, Layer, Option } from "effect"
+import { Context, Effect, Layer, Option, type Scope } from "effect"
 import { HttpMiddleware, HttpServer, type HttpServerError } from "effect/http"
 import { lean } from "../services/lean.ts"
 import { Registrations } from "../services/Registrations.ts"
@@ -24,6 +24,25 @@ export class NodeServer extends Context.Service<NodeServer, GuardedServer>()("sp
 /** How long the end of the program waits for running streams; then they are cut. */
 const DRAIN_TIMEOUT = "10 seconds"
 
+/** What a `GuardedServer` does with defects of its listeners: they are logged. */
+export const tellDefects = (context: Context.Context<never>) => (event: string, defect: unknown): void =>
+  void Effect.runForkWith(context)(
+    Effect.logError("Defect while serving a connection", defect).pipe(Effect.annotateLogs({ event }))
+  )
+
+/** Cuts what is open at the end of its scope, and when the process ends: a body without a length must not look whole then. */
+const cutAtEnd = (node: GuardedServer): Effect.Effect<void, never, Scope.Scope> => {
+  const cut = () => node.closeAllConnections()
+  return Effect.acquireRelease(
+    Effect.sync(() => void process.on("exit", cut)),
+    () =>
+      Effect.sync(() => {
+        process.off("exit", cut)
+        cut()
+      })
+  )
+}
+
 /** A Node HTTP server with the bounds of `ServerConfig`. Closing it lets running responses end, for at most `DRAIN_TIMEOUT`. */
 export const layerNode = (
   { host, port }: Address
@@ -46,9 +65,11 @@ export const layerNode = (
           refusals.updateUnsafe(1, context)
           Effect.runForkWith(context)(warn)
         },
+        onDefect: tellDefects(context),
         onAnswered: log === undefined ? undefined : (response) => response.isRelayed || log(exchangeOf(response))
       })
       const server = yield* NodeHttpServer.make(() => node, { host, port, gracefulShutdownTimeout: DRAIN_TIMEOUT })
+      yield* cutAtEnd(node)
       return Context.make(HttpServer.HttpServer, server).pipe(Context.add(NodeServer, node))
     })
   )

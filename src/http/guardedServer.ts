@@ -1,7 +1,8 @@
-import { type IncomingMessage, Server, type ServerResponse } from "node:http"
-import type { Socket } from "node:net"
+import { IncomingMessage, Server, type ServerResponse } from "node:http"
+import { Socket } from "node:net"
 import * as CacheStatus from "../domain/CacheStatus.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
+import { abandon, endTruthfully } from "./connectionEnds.ts"
 import { overloadedHeaders } from "./Limits.ts"
 import type { PromptResponse } from "./mediaResponse.ts"
 import type { Asked } from "./Proxy.ts"
@@ -23,9 +24,6 @@ const MAX_PIPELINED = 16
 
 /** How many requests beyond those are read and dropped: what is left unread when a connection ends costs its viewer the answers. */
 const MAX_DROPPED = 256
-
-/** How long a viewer may take to end its side of a connection that has been ended here, in milliseconds. */
-const LINGER_MILLIS = 1_000
 
 /** How many more connections than are served are accepted so as to be told so, as a part of those. */
 const SLACK = 1 / 8
@@ -83,32 +81,9 @@ const isStalled = (socket: Socket, connection: Connection): boolean => {
   return !request.complete && request.readableLength < request.readableHighWaterMark
 }
 
-/**
- * Tells whoever works on an answer that nobody waits for it. Node forgets those that stand in line when a connection ends in
- * certain ways, such as by CONNECT; each would be worked on for ever.
- */
-const abandon = (response: ServerResponse): void => {
-  if (response.writableFinished) return
-  let isTold = false
-  response.once("close", () => isTold = true)
-  response.destroy()
-  setImmediate(() => isTold || response.emit("close"))
-}
-
-/**
- * Ends a connection in stages (RFC 9112 §9.6): to close it while something that its viewer sent is unread would take from the
- * viewer what it has not read yet.
- */
-const linger = (socket: Socket, connection: Connection): void => {
-  connection.isClosing = true
-  socket.end()
-  const start = () => {
-    const timer = setTimeout(() => socket.destroy(), LINGER_MILLIS)
-    socket.once("close", () => clearTimeout(timer))
-  }
-  if (socket.writableFinished) start()
-  else socket.once("finish", start)
-}
+/** The connection that an argument of an event is about. */
+const socketOf = (argument: unknown): Socket | undefined =>
+  argument instanceof Socket ? argument : argument instanceof IncomingMessage ? argument.socket : undefined
 
 /** The events by which Node tells of a request, according to what it expects. */
 const isRequest = new Set(["request", "checkContinue", "checkExpectation"])
@@ -118,6 +93,8 @@ export interface Watcher {
   readonly onConnections: (count: number) => void
   /** A connection found no room. */
   readonly onSurplus: () => void
+  /** A listener of `event` threw, which cost one connection. */
+  readonly onDefect: (event: string, defect: unknown) => void
   /** An answer has been sent, or given up. Answers are watched only where somebody wants to know. */
   readonly onAnswered: ((response: WatchedResponse) => void) | undefined
 }
@@ -178,9 +155,16 @@ export class GuardedServer extends Server {
   }
 
   override emit(event: string, ...args: Array<any>): boolean {
-    if (!isRequest.has(event)) return super.emit(event, ...args)
-    return this.#refuses(args[0], args[1]) || (event === "request" && this.#answers(args[0], args[1])) ||
-      super.emit(event, ...args)
+    try {
+      if (!isRequest.has(event)) return super.emit(event, ...args)
+      return this.#refuses(args[0], args[1]) || (event === "request" && this.#answers(args[0], args[1])) ||
+        super.emit(event, ...args)
+    } catch (defect) {
+      // Nobody above catches it: the process would end, and all connections with it.
+      this.#watcher.onDefect(event, defect)
+      for (const arg of args) socketOf(arg)?.destroy()
+      return true
+    }
   }
 
   /**
@@ -256,8 +240,7 @@ export class GuardedServer extends Server {
     const isSurplus = connections.size >= this.#options.maxConnections && !this.#makeRoom()
     const connection: Connection = { isSurplus, isClosing: false, dropped: 0, request: undefined, answers: [] }
     connections.set(socket, connection)
-    // By this Node ends a connection after its last answer.
-    socket.destroySoon = () => linger(socket, connection)
+    endTruthfully(socket, connection)
     this.#watcher.onConnections(connections.size)
     if (isSurplus) this.#watcher.onSurplus()
     socket.once("close", () => {
@@ -293,13 +276,13 @@ export class GuardedServer extends Server {
     let prompt: PromptResponse | undefined
     try {
       prompt = this.answerNow?.({ method: method!, url: url!, headers: headers as HeaderFields })
+      if (prompt === undefined) return false
+      response.writeHead(prompt.status, prompt.fields as Array<string>)
     } catch {
-      // A defect, which the listeners meet as well, and have means to tell of.
+      // A defect, or a head that Node refuses, which the listeners meet as well, and have means to tell of.
       return false
     }
-    if (prompt === undefined) return false
-    const { fields, pieces, status } = prompt
-    response.writeHead(status, fields as Array<string>)
+    const { pieces } = prompt
     for (let i = 0; i < pieces.length - 1; i++) response.write(pieces[i])
     response.end(pieces.at(-1))
     return true

@@ -4,7 +4,7 @@ import { HttpServer, type HttpServerError } from "effect/http"
 import type { IncomingMessage } from "node:http"
 import { GuardedServer } from "../http/guardedServer.ts"
 import { exchangeOf, RequestLog } from "../http/RequestLog.ts"
-import { NodeServer } from "../http/Server.ts"
+import { NodeServer, tellDefects } from "../http/Server.ts"
 import { ServerConfig } from "../http/ServerConfig.ts"
 import { VIEWER_FIELD } from "./messages.ts"
 
@@ -34,6 +34,7 @@ export const layer = (path: string): Layer.Layer<HttpServer.HttpServer | NodeSer
       const node = new GuardedServer({ ...options, maxConnections: Number.MAX_SAFE_INTEGER }, {
         onConnections: () => {},
         onSurplus: () => {},
+        onDefect: tellDefects(yield* Effect.context()),
         onAnswered: log === undefined ? undefined : (response) => log(exchangeOf(response))
       })
       node.on("request", tellViewer).on("checkContinue", tellViewer)

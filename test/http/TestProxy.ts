@@ -113,6 +113,7 @@ export const layerHttp = Layer.effectContext(Effect.gen(function*() {
   const node = new GuardedServer(yield* ServerConfig, {
     onConnections: () => {},
     onSurplus: () => {},
+    onDefect: () => {},
     onAnswered: undefined
   })
   const server = yield* NodeHttpServer.make(() => node, listen)

@@ -398,11 +398,16 @@ describe("pipelined requests", () => {
   it.live("are cut where the origin cuts them, also in line", () =>
     Effect.gen(function*() {
       const { gate, origin, viewer } = yield* late
+      let cut = () => {}
       origin.handlers.set("/cut", (_, response) => {
-        response.writeHead(200, { "content-length": "1000" }).write("abc", () => response.destroy())
+        response.writeHead(200, { "content-length": "1000000", "cache-control": "no-store" }).write("a".repeat(100_000))
+        cut = () => response.destroy()
       })
       viewer.send(request("/late") + request("/cut") + request("/a"))
-      yield* eventually("the cut", Effect.sync(() => origin.requests.some(({ url }) => url === "/cut")))
+      yield* eventually("the request", Effect.sync(() => origin.requests.some(({ url }) => url === "/cut")))
+      // The body has begun by then: earlier, the answer would be a 502.
+      yield* pass(500)
+      cut()
       yield* pass(200)
       yield* gate.open
       yield* viewer.closed

@@ -19,7 +19,7 @@ const listenAt = (server: Server, path: string) =>
     () => Effect.sync(() => server.close())
   )
 
-const watcher = { onConnections: () => {}, onSurplus: () => {}, onAnswered: undefined }
+const watcher = { onConnections: () => {}, onSurplus: () => {}, onDefect: () => {}, onAnswered: undefined }
 
 /** A server whose every request is relayed to `owner`. */
 const makeRelay = Effect.fnUntraced(function*(owner: Server) {

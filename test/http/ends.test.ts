@@ -1,0 +1,222 @@
+import { NodeHttpServer } from "@effect/platform-node"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Scope, Stream } from "effect"
+import { HttpMiddleware, HttpServerResponse } from "effect/http"
+import type { ServerResponse } from "node:http"
+import { connect, type Socket } from "node:net"
+import { GuardedServer } from "../../src/http/guardedServer.ts"
+import { defaults, type ServerOptions } from "../../src/http/ServerConfig.ts"
+import { Server, ServerConfig } from "../../src/index.ts"
+import { eventually } from "../support/Program.ts"
+import { MiB } from "../support/TestOrigin.ts"
+import { makeTestProxy } from "./TestProxy.ts"
+
+/** A viewer that notes how its connection ends. */
+interface Witness {
+  readonly socket: Socket
+  readonly received: () => string
+  /** `FIN`, or the code of the error. */
+  readonly ending: Effect.Effect<string>
+}
+
+const witness = (port: number, text: string): Effect.Effect<Witness, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      let received = ""
+      let ended: string | undefined
+      const socket = connect({ port, host: "127.0.0.1" }, () => void socket.write(text))
+      socket.on("data", (data) => received += data.toString("latin1"))
+      socket.on("end", () => ended ??= "FIN")
+      socket.on("error", (error: NodeJS.ErrnoException) => ended ??= error.code ?? error.message)
+      return {
+        socket,
+        received: () => received,
+        ending: Effect.suspend(() =>
+          Effect.map(eventually("the end", Effect.sync(() => ended !== undefined)), () => ended!)
+        )
+      }
+    }),
+    ({ socket }) => Effect.sync(() => socket.destroy())
+  )
+
+const get = (path: string, version: string): string => `GET ${path} HTTP/${version}\r\nHost: a\r\n\r\n`
+
+/** A proxy before an origin that begins a body without a length at `/torn`, and a function that gets that answer. */
+const start = (limits: Partial<ServerOptions> = {}) =>
+  Effect.gen(function*() {
+    const proxy = yield* makeTestProxy({
+      server: Server.layerNode({ host: "127.0.0.1", port: 0 }),
+      origins: { silenceTimeout: 300 }
+    })
+    let begun: ServerResponse | undefined
+    proxy.origin.handlers.set("/torn", (request, response) => {
+      request.resume()
+      response.writeHead(200, { "content-type": "text/plain" })
+      response.write("the beginning")
+      begun = response
+    })
+    return { ...proxy, begun: () => begun! }
+  }).pipe(Effect.provide(ServerConfig.layer(limits)))
+
+const begins = ({ received }: Witness) =>
+  eventually("the first bytes", Effect.sync(() => received().includes("the beginning")))
+
+/** It got the beginning, no sign of an end, and a reset. */
+const assertTorn = Effect.fnUntraced(function*({ ending, received }: Witness) {
+  assert.strictEqual(yield* ending, "ECONNRESET")
+  assert.match(received(), /^HTTP\/1\.1 200 /)
+  assert.notInclude(received(), "0\r\n\r\n")
+})
+
+describe.each(["1.0", "1.1"])("a body without a length, to a viewer who speaks HTTP/%s,", (version) => {
+  it.live("ends in a reset when the origin cuts it", () =>
+    Effect.gen(function*() {
+      const { begun, port } = yield* start()
+      const viewer = yield* witness(port, get("/torn", version))
+      yield* begins(viewer)
+      begun().socket!.resetAndDestroy()
+      yield* assertTorn(viewer)
+    }))
+
+  it.live("ends in a reset when the origin ends the connection in the middle of a chunk", () =>
+    Effect.gen(function*() {
+      const { begun, port } = yield* start()
+      const viewer = yield* witness(port, get("/torn", version))
+      yield* begins(viewer)
+      begun().socket!.end("400\r\nnot 1024 bytes")
+      yield* assertTorn(viewer)
+    }))
+
+  it.live("ends in a reset when the origin says nothing more", () =>
+    Effect.gen(function*() {
+      const { port } = yield* start()
+      const viewer = yield* witness(port, get("/torn", version))
+      yield* begins(viewer)
+      yield* assertTorn(viewer)
+    }))
+
+  it.live("ends in a reset when its viewer takes nothing for too long", () =>
+    Effect.gen(function*() {
+      const { begun, port } = yield* start({ idleTimeout: 300 })
+      const viewer = yield* witness(port, get("/torn", version))
+      yield* begins(viewer)
+      viewer.socket.pause()
+      const fill = () => {
+        while (!begun().destroyed && begun().write("x".repeat(65_536)));
+      }
+      begun().on("drain", fill)
+      fill()
+      yield* eventually("the transfer to be given up", Effect.sync(() => begun().destroyed))
+      viewer.socket.resume()
+      yield* assertTorn(viewer)
+    }))
+
+  it.live("ends in a reset when the server ends before it", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const proxy = yield* Scope.provide(makeTestProxy(), scope)
+      proxy.origin.handlers.set("/torn", (_, response) => void response.write("the beginning"))
+      const viewer = yield* witness(proxy.port, get("/torn", version))
+      yield* begins(viewer)
+      yield* Scope.close(scope, Exit.void)
+      yield* assertTorn(viewer)
+    }))
+
+  it.live("ends in a reset after a defect of the handler", () =>
+    Effect.gen(function*() {
+      const watcher = { onConnections: () => {}, onSurplus: () => {}, onDefect: () => {}, onAnswered: undefined }
+      const node = new GuardedServer(defaults, watcher)
+      const listen = { port: 0, host: "127.0.0.1", disablePreemptiveShutdown: true }
+      const server = yield* NodeHttpServer.make(() => node, listen)
+      const bytes = Stream.make(Buffer.from("the beginning"))
+      const body = Stream.concat(bytes, Stream.fromEffect(Effect.andThen(Effect.sleep("50 millis"), Effect.die("oh"))))
+      yield* server.serve(Effect.succeed(HttpServerResponse.stream(body))).pipe(
+        Effect.provideService(HttpMiddleware.TracerDisabledWhen, () => true)
+      )
+      const { port } = node.address() as { readonly port: number }
+      yield* assertTorn(yield* witness(port, get("/", version)))
+    }))
+
+  it.live("ends as it always did when it is whole, however slowly it is taken", () =>
+    Effect.gen(function*() {
+      const { origin, port } = yield* start()
+      const size = 4 * MiB
+      origin.handlers.set("/whole", (_, response) => {
+        response.write("#".repeat(size / 2))
+        response.end("#".repeat(size / 2))
+      })
+      const viewer = yield* witness(port, `GET /whole HTTP/${version}\r\nHost: a\r\nConnection: close\r\n\r\n`)
+      yield* eventually("the first bytes", Effect.sync(() => viewer.received() !== ""))
+      viewer.socket.pause()
+      yield* Effect.sleep("300 millis")
+      viewer.socket.resume()
+      assert.strictEqual(yield* viewer.ending, "FIN")
+      assert.strictEqual(viewer.received().split("#").length - 1, size)
+    }))
+})
+
+describe("a body without a length", () => {
+  it.live("ends in a reset when the upload that it answers turns out to be malformed", () =>
+    Effect.gen(function*() {
+      const { port } = yield* start()
+      const head = "POST /torn HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+      const viewer = yield* witness(port, head)
+      yield* begins(viewer)
+      viewer.socket.write("no chunk\r\n")
+      yield* assertTorn(viewer)
+    }))
+
+  it.live("ends in a reset when its viewer sends too many requests behind its own", () =>
+    Effect.gen(function*() {
+      const { port } = yield* start()
+      const viewer = yield* witness(port, get("/torn", "1.1"))
+      yield* begins(viewer)
+      viewer.socket.write(get("/more", "1.1").repeat(400))
+      yield* assertTorn(viewer)
+    }))
+})
+
+describe("a body with a length", () => {
+  it.live("is cut by an ordinary end, which takes nothing from its viewer", () =>
+    Effect.gen(function*() {
+      const { origin, port } = yield* start()
+      origin.handlers.set("/short", (_, response) => {
+        response.writeHead(200, { "content-length": 100_000, "cache-control": "no-store" })
+        response.write("#".repeat(50_000))
+        setTimeout(() => response.destroy(), 100)
+      })
+      const viewer = yield* witness(port, get("/short", "1.1"))
+      assert.strictEqual(yield* viewer.ending, "FIN")
+      assert.strictEqual(viewer.received().split("#").length - 1, 50_000)
+    }))
+})
+
+describe("a defect in a listener", () => {
+  it.live("costs its own connection, and is told of", () =>
+    Effect.gen(function*() {
+      const told: Array<string> = []
+      const node = new GuardedServer(defaults, {
+        onConnections: () => {},
+        onSurplus: () => {},
+        onAnswered: undefined,
+        onDefect: (event, defect) => told.push(`${event}: ${String(defect)}`)
+      })
+      node.on("request", (request, response) => {
+        if (request.url === "/defect") throw "a defect"
+        response.end("well")
+      })
+      yield* Effect.acquireRelease(
+        Effect.callback<void>((resume) => void node.listen(0, "127.0.0.1", () => resume(Effect.void))),
+        () => Effect.sync(() => node.close())
+      )
+      const { port } = node.address() as { readonly port: number }
+      const other = yield* witness(port, "")
+      const viewer = yield* witness(port, get("/defect", "1.1"))
+      assert.strictEqual(yield* viewer.ending, "FIN")
+      assert.strictEqual(viewer.received(), "")
+      other.socket.write(get("/", "1.0"))
+      yield* other.ending
+      assert.match(other.received(), /well$/)
+      assert.deepStrictEqual(told, ["request: a defect"])
+    }))
+})
