@@ -7,6 +7,15 @@ import { identify, type Resource } from "./Resource.ts"
 import { type NotStorable, whyNotStorable } from "./Storable.ts"
 
 /**
+ * How a part of a representation is asked for: with `Range` and `If-Range`, with `Range` alone when the origin does not answer that
+ * as it should, or not at all when the origin has no ranges. An origin that says nothing about ranges may have them (RFC 9110 §14.3).
+ */
+export const RangeSupport = Schema.Literals(["conditional", "plain", "none"])
+
+/** How a part of a representation is asked for. */
+export type RangeSupport = typeof RangeSupport.Type
+
+/**
  * One generation of a resource: its bytes are those that the origin sends under one validator and one size. Chunks belong
  * to a representation, so that bytes of two versions of a file never meet.
  */
@@ -24,8 +33,8 @@ export class Representation extends Schema.Class<Representation>("spillway/Repre
   lastModified: Schema.optionalKey(Schema.String),
   /** The origin's end-to-end fields, without those that Spillway computes for each response. */
   headers: Schema.Record(Schema.String, Schema.String),
-  /** Whether the origin answers range requests with the range. */
-  acceptsRanges: Schema.Boolean,
+  /** Absent until the origin has shown how it answers range requests, which counts as `conditional`. */
+  ranges: Schema.optionalKey(RangeSupport),
   /** When its age was 0, by the origin's last word, in milliseconds since 1970; 0 where that is not known. */
   born: Schema.Number.pipe(Schema.withDecodingDefaultKey(Effect.succeed(0)))
 }) {}
@@ -154,17 +163,36 @@ export const fromHead = (
     ...(etag !== undefined && { etag }),
     ...(lastModified !== undefined && { lastModified }),
     headers: endToEnd(headers, notKept),
-    acceptsRanges: status === 206 || headers["accept-ranges"]?.toLowerCase() === "bytes",
+    ...rangesShown(head),
     born: 0
   })
 }
 
-/** Whether `head`, an answer of 200 or 206, is of the very bytes that `representation` is. */
-export const isSame = (representation: Representation, head: OriginHead): boolean => {
-  const size = sizeOf(head)
-  if (size !== representation.size) return false
-  if (representation.etag !== undefined) return head.headers["etag"] === representation.etag
-  return head.headers["last-modified"] === representation.lastModified
+/** What a 200 or 206 shows of the origin's ranges: a 200 may be the answer to a request without `Range`. */
+const rangesShown = ({ headers, status }: OriginHead): { readonly ranges?: RangeSupport } => {
+  if (status === 206) return { ranges: "conditional" }
+  return headers["accept-ranges"]?.toLowerCase() === "none" ? { ranges: "none" } : {}
+}
+
+/** `found` with what `before`, the same representation, has shown of the origin's ranges. */
+export const withRangesOf = (before: Representation, found: Representation): Representation => {
+  if (before.ranges === undefined || found.ranges === "none") return found
+  // A first request has no `If-Range`, so a 206 to it shows nothing about that.
+  const ranges = found.ranges === "conditional" && before.ranges === "none" ? "plain" : before.ranges
+  return new Representation({ ...found, ranges })
+}
+
+/**
+ * Whether `head`, an answer of 200 or 206, is of the very bytes that `representation` is. `"Unknown"`: the validator that would tell
+ * is absent, as it may be in a 206 to `If-Range` (RFC 9110 §15.3.7).
+ */
+export const compare = (representation: Representation, head: OriginHead): "Same" | "Other" | "Unknown" => {
+  if (sizeOf(head) !== representation.size) return "Other"
+  const [name, validator] = representation.etag === undefined
+    ? ["last-modified", representation.lastModified] as const
+    : ["etag", representation.etag] as const
+  const found = head.headers[name]
+  return found === undefined ? "Unknown" : found === validator ? "Same" : "Other"
 }
 
 /** Whether a 304 with `headers` is about `representation`: it names no other strong validator (RFC 9111 §4.3.4). */

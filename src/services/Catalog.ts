@@ -5,7 +5,7 @@ import { type Freshness, freshnessOf, isFresh } from "../domain/Freshness.ts"
 import { longestGuess } from "../domain/Guess.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
 import * as HttpDate from "../domain/HttpDate.ts"
-import { Representation } from "../domain/Representation.ts"
+import { type RangeSupport, Representation, withRangesOf } from "../domain/Representation.ts"
 import { type Resource, variant } from "../domain/Resource.ts"
 import { isSharable, MAX_VARY_NAMES, variesTooMuch, varyNames } from "../domain/Storable.ts"
 import { ttlOf } from "../domain/TtlRule.ts"
@@ -71,6 +71,8 @@ export class Catalog extends Context.Service<Catalog, {
   readonly identifiers: (matches: (url: string) => boolean) => ReadonlyArray<string>
   /** Whether `representation` is still the current one of its resource. */
   readonly isCurrent: (representation: Representation) => boolean
+  /** Takes note of how the origin answers requests for ranges of `representation`. */
+  readonly learnRanges: (representation: Representation, ranges: RangeSupport) => void
   /** Has the origin asked at the next use. */
   readonly expire: (representation: Representation) => void
   /** The same for all variants, and nothing is used any more unless the origin confirms it (RFC 9111 §4.4). */
@@ -237,7 +239,8 @@ const make = Effect.gen(function*() {
         index.supersede(found.resource, found.id)
         workers.forgotten(found.resource)
       }
-      return put(assess(found, answer, times))
+      const next = before?.representation.id === found.id ? withRangesOf(before.representation, found) : found
+      return put(assess(next, answer, times))
     },
     adopt: (entry) => void put(entry),
     known,
@@ -260,6 +263,11 @@ const make = Effect.gen(function*() {
         matches(url) ? [resource] : []
       ),
     isCurrent: (representation) => known(representation.resource)?.representation.id === representation.id,
+    learnRanges: (representation, ranges) => {
+      const entry = known(representation.resource)
+      if (entry?.representation.id !== representation.id) return
+      put({ ...entry, representation: new Representation({ ...entry.representation, ranges }) })
+    },
     expire: (representation) => {
       const entry = known(representation.resource)
       if (entry?.representation.id !== representation.id) return

@@ -2,8 +2,9 @@ import { Cause, Context, Effect, Exit, FiberSet, Layer, type Scope, Stream } fro
 import type { ByteRange } from "../domain/ByteRange.ts"
 import { type ChunkKey, indexAt, roundUp, span } from "../domain/Chunk.ts"
 import { loggable, OriginBodyFailed, type OriginError } from "../domain/OriginError.ts"
-import type { Representation } from "../domain/Representation.ts"
+import { type RangeSupport, Representation } from "../domain/Representation.ts"
 import type { Source } from "./askOrigin.ts"
+import { Catalog } from "./Catalog.ts"
 import { ChunkAssembly } from "./ChunkAssembly.ts"
 import { ChunkCache } from "./ChunkCache.ts"
 import { atEnd, lean } from "./lean.ts"
@@ -56,7 +57,7 @@ export class Downloader extends Context.Service<Downloader, {
   /** Whether a viewer who asks for the byte at `offset` now would share a run that is under way. */
   readonly isRunning: (representation: Representation, offset: number) => boolean
 }>()("spillway/services/Downloader") {
-  static readonly layer: Layer.Layer<Downloader, never, Origin | ChunkCache> = Layer.effect(
+  static readonly layer: Layer.Layer<Downloader, never, Catalog | ChunkCache | Origin> = Layer.effect(
     Downloader,
     Effect.suspend(() => make)
   )
@@ -70,6 +71,7 @@ const MAX_FILLS = 8
 
 const make = Effect.gen(function*() {
   const origin = yield* Origin
+  const catalog = yield* Catalog
   const cache = yield* ChunkCache
   const fork = yield* lean(FiberSet.makeRuntime<never, void, never>())
   const downloads = new Map<string, Download>()
@@ -110,7 +112,7 @@ const make = Effect.gen(function*() {
     { end, start: from }: ByteRange,
     options: { readonly keepUntil?: number; readonly isFill?: boolean; readonly opened?: OpenTransfer } = {}
   ): Run => {
-    const sequential = !download.representation.acceptsRanges
+    const sequential = download.representation.ranges === "none"
     const run: Run = {
       download,
       source,
@@ -209,7 +211,13 @@ const make = Effect.gen(function*() {
     if (!underWay) startRun(download, run.source, { start: from, end }, { keepUntil: end, isFill: true })
   }
 
-  const transfer = makeTransfer(origin, accept)
+  const learn = (download: Download, ranges: RangeSupport): void => {
+    // Chunks that come from now on are kept with it, so that it is written to the manifest.
+    download.representation = new Representation({ ...download.representation, ranges })
+    catalog.learnRanges(download.representation, ranges)
+  }
+
+  const transfer = makeTransfer(origin, accept, learn)
 
   // --- viewers ----------------------------------------------------------------------------------------------------
 

@@ -132,12 +132,13 @@ const make = Effect.gen(function*() {
 
   const noRanges: Reason = {
     code: "NO_RANGES",
-    message: "The origin does not say that it answers requests for ranges: a seek costs everything before it"
+    message: "The origin does not answer requests for ranges: a seek costs everything before it"
   }
 
   const ofKept = (cached: Cached): Explanation => {
     const { entry: { freshness, representation } } = cached
-    const { acceptsRanges, headers, size, url } = representation
+    const { headers, size, url } = representation
+    const hasRanges = representation.ranges !== "none"
     const isWhole = cached.bytes === size
     const fresh = freshnessTold(freshness, headers, url)
     return {
@@ -151,12 +152,12 @@ const make = Effect.gen(function*() {
         ...(fresh.fresh
           ? []
           : [{ code: "STALE", message: "It is stale: the origin is asked before it is used again" }]),
-        ...(acceptsRanges ? [] : [noRanges]),
+        ...(hasRanges ? [] : [noRanges]),
         ...ofTheStore(),
         ...(isWhole ? [] : tooLarge(size))
       ],
       freshness: fresh,
-      rangeSupport: acceptsRanges,
+      rangeSupport: hasRanges,
       advice: [
         ...(isWhole ? [] : ["Fetch the rest ahead: spillway warm URL"]),
         ...(fresh.fresh || freshness.lifetime > 0
@@ -205,12 +206,12 @@ const make = Effect.gen(function*() {
       storable: true,
       reasons: [
         { code: "NOT_ASKED_FOR", message: "Nobody has asked for it, or it has been evicted" },
-        ...(found.acceptsRanges ? [] : [noRanges]),
+        ...(found.ranges === "none" ? [noRanges] : []),
         ...ofTheStore(),
         ...tooLarge(found.size)
       ],
       freshness: freshnessTold(freshness, headers, resource.url),
-      rangeSupport: found.acceptsRanges,
+      rangeSupport: found.ranges !== "none",
       advice: ["Fetch it ahead: spillway warm URL"]
     } satisfies Explanation
   }, Effect.scoped)

@@ -246,7 +246,8 @@ const make = Effect.gen(function*() {
           const confirmed = catalog.confirm(found, response.headers, times)
           // After an answer with other bytes, the transfer asks for the wanted ones itself.
           if (bytes !== undefined && bytes.end > bytes.start) {
-            isKept = downloader.adopt(confirmed.representation, { response, scope }, bytes, source)
+            const opened = { response, scope, asked: range === undefined ? "none" : "plain" } as const
+            isKept = downloader.adopt(confirmed.representation, opened, bytes, source)
           }
           return { _tag: "Current", entry: confirmed, means: "fetched", asked: { ...asked, status } } satisfies Found
         }).pipe(

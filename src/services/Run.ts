@@ -50,7 +50,7 @@ export interface Run {
 
 /** All that goes on for one representation. */
 export interface Download {
-  readonly representation: Representation
+  representation: Representation
   readonly assemblies: Map<number, ChunkAssembly>
   readonly runs: Set<Run>
   readonly viewers: Set<Viewer>

@@ -8,68 +8,92 @@ import {
   RepresentationChanged,
   retryAfterMillis
 } from "../domain/OriginError.ts"
-import { carriedRange, ifUnchanged, isSame, type OriginHead } from "../domain/Representation.ts"
+import { carriedRange, compare, ifUnchanged, type OriginHead, type RangeSupport } from "../domain/Representation.ts"
 import { askOrigin } from "./askOrigin.ts"
 import type { Origin, OriginResponse } from "./Origin.ts"
 import { toPull } from "./pieces.ts"
 import { mayRetry, pause } from "./retry.ts"
-import { awaitDemand, demand, type Run } from "./Run.ts"
+import { awaitDemand, demand, type Download, type Run } from "./Run.ts"
 
 /** An answer of the origin whose body is about to be read, with the scope that holds its connection. */
 export interface OpenTransfer {
   readonly response: OriginResponse
+  /** How it was asked for; `none` for everything. */
+  readonly asked: RangeSupport
   readonly scope: Scope.Closeable
 }
 
 /** How long a stream that is running waits for an origin that asks to come again later, in milliseconds, at most. */
 const MAX_RETRY_AFTER_MILLIS = 10_000
 
+const rangesOf = ({ download }: Run): RangeSupport => download.representation.ranges ?? "conditional"
+
 /**
  * The transfer of a run: asks the origin, checks that the answer is of the very bytes that are missing, and gives them to
- * `accept` for as long as they are wanted, which says `false` when the run has met bytes that are there. What fails and may pass
- * is tried again from the exact byte.
+ * `accept` for as long as they are wanted, which says `false` when the run has met bytes that are there. Transient failures are
+ * tried again from the exact byte. `learn` is told how the origin answers requests for ranges.
  */
-export const makeTransfer = (origin: Origin["Service"], accept: (run: Run, bytes: Uint8Array) => boolean) => {
-  /** Checks that an answer is of the wanted bytes: those that it carries. */
-  const carriedBy = (run: Run, head: OriginHead, now: number): Effect.Effect<ByteRange, OriginError> => {
+export const makeTransfer = (
+  origin: Origin["Service"],
+  accept: (run: Run, bytes: Uint8Array) => boolean,
+  learn: (download: Download, ranges: RangeSupport) => void
+) => {
+  /** Checks that an answer is of the wanted bytes: those that it carries, or `undefined` to ask in another way. */
+  const carriedBy = (
+    run: Run,
+    head: OriginHead,
+    asked: RangeSupport,
+    now: number
+  ): Effect.Effect<ByteRange | undefined, OriginError> => {
     const { representation } = run.download
+    const { headers, status } = head
     const url = loggable(representation.url)
-    const unexpected = (detail: string) => new OriginUnexpected({ url, status: head.status, detail })
-    if (head.status === 404 || head.status === 410 || head.status === 412 || head.status === 416) {
+    if (status === 404 || status === 410 || status === 412 || status === 416) {
       return Effect.fail(new RepresentationChanged({ url }))
     }
-    if (head.status !== 200 && head.status !== 206) {
-      const retryAfter = retryAfterMillis(head.headers, now)
+    if (status !== 200 && status !== 206) {
+      const retryAfter = retryAfterMillis(headers, now)
+      const detail = "no body of the file"
       return Effect.fail(
-        new OriginUnexpected({
-          url,
-          status: head.status,
-          detail: "no body of the file",
-          ...(retryAfter !== undefined && { retryAfter })
-        })
+        new OriginUnexpected({ url, status, detail, ...(retryAfter !== undefined && { retryAfter }) })
       )
     }
-    if (!isSame(representation, head)) return Effect.fail(new RepresentationChanged({ url }))
-    if (head.status === 200) return Effect.succeed({ start: 0, end: representation.size })
+    const sameness = compare(representation, head)
+    if (sameness === "Unknown" && status === 206 && asked !== "none") {
+      // Without `If-Range` all fields have to come; the whole file has them in any case.
+      learn(run.download, asked === "conditional" ? "plain" : "none")
+      return Effect.succeed(undefined)
+    }
+    if (sameness !== "Same") return Effect.fail(new RepresentationChanged({ url }))
+    if (status === 200) {
+      const announced = headers["accept-ranges"]?.toLowerCase() === "bytes"
+      // Some origins take only `If-Range` amiss, and some send everything just once although they have ranges.
+      if (asked === "conditional" && rangesOf(run) === asked) learn(run.download, "plain")
+      if (asked === "plain" && !announced) learn(run.download, "none")
+      return Effect.succeed({ start: 0, end: representation.size })
+    }
     const range = carriedRange(head)?.range
     return range?.start === run.position
       ? Effect.succeed(range)
-      : Effect.fail(unexpected("another range than was asked for"))
+      : Effect.fail(new OriginUnexpected({ url, status, detail: "another range than was asked for" }))
   }
 
-  const request = (run: Run) => {
-    const { representation } = run.download
-    const { position } = run
+  const request = (run: Run, asked: RangeSupport) => {
+    const { download: { representation }, end, position } = run
     return askOrigin(origin, run.source, {
       method: "GET",
-      headers: run.sequential ? {} : { range: formatRange(position, run.end), ...ifUnchanged(representation) },
+      headers: asked === "none"
+        ? {}
+        : { range: formatRange(position, end), ...(asked === "conditional" && ifUnchanged(representation)) },
       background: run.isFill
     })
   }
 
-  /** One request, read until the run has what it wants. */
-  const transfer = Effect.fnUntraced(function*(run: Run, response: OriginResponse) {
-    const { end, start } = yield* carriedBy(run, response, yield* Clock.currentTimeMillis)
+  /** One request, read until the run has what it wants: `true`. `false`: more is to be asked for. */
+  const transfer = Effect.fnUntraced(function*(run: Run, response: OriginResponse, asked: RangeSupport) {
+    const carried = yield* carriedBy(run, response, asked, yield* Clock.currentTimeMillis)
+    if (carried === undefined) return false
+    const { end, start } = carried
     let place = start
     if (place < run.position && run.position > 0 && !run.sequential) {
       // The whole file came for a range. What nobody has seen yet may as well start at its beginning, to be kept.
@@ -78,7 +102,7 @@ export const makeTransfer = (origin: Origin["Service"], accept: (run: Run, bytes
     }
     const pull = yield* toPull(response.body)
     let wanted = true
-    while (wanted && run.position < run.end) {
+    while (wanted && run.position < run.end && place < end) {
       for (const bytes of yield* pull) {
         // What comes after the announced end belongs nowhere.
         const announced = bytes.subarray(0, end - place)
@@ -88,31 +112,37 @@ export const makeTransfer = (origin: Origin["Service"], accept: (run: Run, bytes
         wanted = fresh.length === 0 || accept(run, fresh)
         if (!wanted) break
       }
-      if (!wanted || run.position >= run.end) break
-      if (place === end) return yield* Cause.done()
-      if ((yield* awaitDemand(run)) === "end") return
+      if (wanted && run.position < run.end && place < end && (yield* awaitDemand(run)) === "end") return true
     }
     // A body that is left before its end has been seen is destroyed, with an error that is made for nobody.
     if (place === end && Number(response.headers["content-length"]) === end - start) yield* Effect.exit(pull)
+    // A server may send less than was asked for (RFC 9110 §15.3.7).
+    return !wanted || run.position >= run.end
   })
 
   return Effect.fnUntraced(function*(run: Run, first: OpenTransfer | undefined) {
     const endedEarly = (cause: unknown) =>
       new OriginBodyFailed({ url: loggable(run.download.representation.url), offset: run.position, cause })
+    const ask = Effect.suspend(() => {
+      const asked = run.sequential ? "none" : rangesOf(run)
+      return Effect.scoped(Effect.flatMap(request(run, asked), (response) => transfer(run, response, asked)))
+    })
     const attempt = (opened: OpenTransfer | undefined) =>
-      (opened === undefined
-        ? Effect.scoped(Effect.flatMap(request(run), (response) => transfer(run, response)))
-        : Effect.onExit(
-          Scope.provide(transfer(run, opened.response), opened.scope),
-          (exit) => Scope.close(opened.scope, exit)
-        )).pipe(Effect.catchIf(Cause.isDone, () => Effect.fail(endedEarly("end of body"))))
+      (opened === undefined ? ask : Effect.onExit(
+        Scope.provide(transfer(run, opened.response, opened.asked), opened.scope),
+        (exit) => Scope.close(opened.scope, exit)
+      )).pipe(Effect.catchIf(Cause.isDone, () => Effect.fail(endedEarly("end of body"))))
     let opened = first
     let failures = 0
     while (true) {
       const before = run.position
       const outcome = yield* Effect.result(attempt(opened))
       opened = undefined
-      if (outcome._tag === "Success") return
+      if (outcome._tag === "Success") {
+        if (outcome.success || demand(run) === "end") return
+        failures = 0
+        continue
+      }
       const error = outcome.failure
       failures = run.position > before ? 1 : failures + 1
       if (!mayRetry(error, failures)) return yield* error

@@ -2,15 +2,16 @@ import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
 import {
   carriedRange,
+  compare,
   flawOf,
   fromHead,
   ifUnchanged,
   isConfirmedBy,
-  isSame,
   type OriginHead,
   Representation,
   updated,
-  validation
+  validation,
+  withRangesOf
 } from "../../src/domain/Representation.ts"
 import * as Resource from "../../src/domain/Resource.ts"
 import type { NotStorable } from "../../src/domain/Storable.ts"
@@ -68,7 +69,6 @@ describe("fromHead", () => {
     assert.strictEqual(found.lastModified, MODIFIED)
     assert.strictEqual(found.resource, resource.id)
     assert.strictEqual(found.url, resource.url)
-    assert.isTrue(found.acceptsRanges)
     assert.match(found.id, /^[0-9a-f]{32}$/)
   })
 
@@ -78,7 +78,7 @@ describe("fromHead", () => {
       headers: { "content-length": "10", "content-range": "bytes 5-14/1000", "etag": "\"v1\"" }
     })
     assert.strictEqual(found.size, 1000)
-    assert.isTrue(found.acceptsRanges)
+    assert.strictEqual(found.ranges, "conditional")
     assert.strictEqual(found.id, stored(ok()).id)
   })
 
@@ -86,10 +86,26 @@ describe("fromHead", () => {
     assert.strictEqual(stored(ok({ "content-length": "0" })).size, 0)
   })
 
-  it("takes the origin not to honour ranges unless it says so", () => {
-    assert.isFalse(stored(ok()).acceptsRanges)
-    assert.isFalse(stored(ok({ "accept-ranges": "none" })).acceptsRanges)
-    assert.isTrue(stored(ok({ "accept-ranges": "Bytes" })).acceptsRanges)
+  it("knows that an origin has no ranges only from Accept-Ranges: none", () => {
+    assert.isUndefined(stored(ok()).ranges)
+    assert.isUndefined(stored(ok({ "accept-ranges": "Bytes" })).ranges)
+    assert.strictEqual(stored(ok({ "accept-ranges": "None" })).ranges, "none")
+  })
+
+  it("keeps what the same representation has shown of the origin's ranges", () => {
+    const partial = { status: 206, headers: { "content-range": "bytes 0-9/1000", "etag": "\"v1\"" } }
+    const next = (before: Representation["ranges"], head: OriginHead) => {
+      const known = stored(ok())
+      return withRangesOf(before === undefined ? known : new Representation({ ...known, ranges: before }), stored(head))
+        .ranges
+    }
+    assert.isUndefined(next(undefined, ok()))
+    assert.strictEqual(next(undefined, partial), "conditional")
+    assert.strictEqual(next("plain", ok()), "plain")
+    assert.strictEqual(next("plain", partial), "plain")
+    assert.strictEqual(next("none", ok()), "none")
+    assert.strictEqual(next("none", partial), "plain")
+    assert.strictEqual(next("plain", ok({ "accept-ranges": "none" })), "none")
   })
 
   it("keeps the fields that are for every viewer, and no others", () => {
@@ -186,8 +202,8 @@ describe("fromHead", () => {
     assert.strictEqual(found.lastModified, lastModified)
     assert.deepStrictEqual(validation(found), { "if-modified-since": lastModified })
     assert.deepStrictEqual(ifUnchanged(found), { "if-range": lastModified })
-    assert.isTrue(isSame(found, dated(lastModified)))
-    assert.isFalse(isSame(found, dated(`${lastModified} `)))
+    assert.strictEqual(compare(found, dated(lastModified)), "Same")
+    assert.strictEqual(compare(found, dated(`${lastModified} `)), "Other")
   })
 
   it.each([
@@ -270,32 +286,35 @@ describe("the id of a representation", () => {
   )
 })
 
-describe("isSame", () => {
+describe("compare", () => {
   const representation = stored(ok({ "last-modified": MODIFIED }))
   const dated = stored(without(ok({ "last-modified": MODIFIED }), "etag"))
+  const part = (size: number, headers: Record<string, string>): OriginHead => ({
+    status: 206,
+    headers: { "content-range": `bytes 5-9/${size}`, "content-length": "5", ...headers }
+  })
 
   it("goes by size and strong ETag", () => {
-    assert.isTrue(isSame(representation, ok()))
-    assert.isTrue(isSame(representation, {
-      status: 206,
-      headers: { "etag": "\"v1\"", "content-range": "bytes 5-9/1000", "content-length": "5" }
-    }))
-    assert.isFalse(isSame(representation, ok({ "content-length": "999" })))
-    assert.isFalse(isSame(representation, ok({ etag: "\"v2\"" })))
-    assert.isFalse(isSame(representation, ok({ etag: "W/\"v1\"" })))
-    assert.isFalse(isSame(representation, without(ok({ "last-modified": MODIFIED }), "etag")))
-    assert.isFalse(isSame(representation, without(ok(), "content-length")))
-    assert.isFalse(isSame(representation, {
-      status: 206,
-      headers: { "etag": "\"v1\"", "content-range": "bytes 5-9/1001", "content-length": "5" }
-    }))
+    assert.strictEqual(compare(representation, ok()), "Same")
+    assert.strictEqual(compare(representation, part(1000, { etag: "\"v1\"" })), "Same")
+    assert.strictEqual(compare(representation, ok({ "content-length": "999" })), "Other")
+    assert.strictEqual(compare(representation, ok({ etag: "\"v2\"" })), "Other")
+    assert.strictEqual(compare(representation, ok({ etag: "W/\"v1\"" })), "Other")
+    assert.strictEqual(compare(representation, without(ok(), "content-length")), "Other")
+    assert.strictEqual(compare(representation, part(1001, { etag: "\"v1\"" })), "Other")
   })
 
   it("goes by size and Last-Modified without an ETag", () => {
-    assert.isTrue(isSame(dated, without(ok({ "last-modified": MODIFIED }), "etag")))
-    assert.isFalse(isSame(dated, without(ok({ "last-modified": "Wed, 02 Jan 2030 12:00:00 GMT" }), "etag")))
-    assert.isFalse(isSame(dated, without(ok(), "etag")))
+    assert.strictEqual(compare(dated, without(ok({ "last-modified": MODIFIED }), "etag")), "Same")
+    const later = "Wed, 02 Jan 2030 12:00:00 GMT"
+    assert.strictEqual(compare(dated, without(ok({ "last-modified": later }), "etag")), "Other")
     assert.deepStrictEqual(validation(representation), { "if-none-match": "\"v1\"" })
+  })
+
+  it("does not take an absent validator for another one", () => {
+    assert.strictEqual(compare(dated, part(1000, {})), "Unknown")
+    assert.strictEqual(compare(representation, part(1000, { "last-modified": MODIFIED })), "Unknown")
+    assert.strictEqual(compare(representation, part(1001, {})), "Other")
   })
 })
 
