@@ -1,6 +1,7 @@
 import { ByteSize, Console, Effect, Layer, Stream } from "effect"
 import { Command } from "effect/cli"
-import { isDamage } from "../domain/CacheError.ts"
+import { type CacheError, isDamage, isOfOneFile } from "../domain/CacheError.ts"
+import type { ChunkKey } from "../domain/Chunk.ts"
 import { CacheConfig } from "../services/CacheConfig.ts"
 import { ChunkStore } from "../services/ChunkStore.ts"
 import { DiskGate } from "../services/DiskGate.ts"
@@ -11,7 +12,7 @@ import { StartupError } from "./StartupError.ts"
 const sizeOf = (bytes: number): string => ByteSize.format(ByteSize.bytes(bytes))
 
 /**
- * Reads every chunk. What is damaged is removed, so that it is fetched again when next needed. A server may run on the same
+ * Reads every chunk. What is damaged or cannot be read is removed, so that it is fetched again when next needed. A server may run on the same
  * directory meanwhile: it takes a chunk that is gone for a miss.
  */
 const run = Effect.gen(function*() {
@@ -20,26 +21,33 @@ const run = Effect.gen(function*() {
   const unusable = Effect.mapError((error: { readonly message: string }) =>
     new StartupError({ message: `cache directory ${directory}: ${error.message}` })
   )
-  const resources = yield* unusable(Stream.runCollect(store.resources))
-  const keys = (yield* unusable(Effect.forEach(resources, store.list))).flat()
+  const unlisted: Array<CacheError> = []
+  const skip = (error: CacheError) => Effect.sync(() => void unlisted.push(error))
+  const list = (resource: string) => Effect.catch(store.list(resource), (error) => Effect.as(skip(error), []))
+  const resources = yield* unusable(Stream.runCollect(store.resources(skip)))
+  const keys = (yield* Effect.forEach(resources, list)).flat()
   const progress = yield* Progress.make(keys.length, "chunks")
+  for (const error of unlisted) yield* progress.note(`cannot be read: ${error.message}`)
   let bytes = 0
   let damaged = 0
   let unreadable = 0
+
+  const remove = (key: ChunkKey) => Effect.match(store.remove(key), { onFailure: () => false, onSuccess: () => true })
+
+  const repair = Effect.fnUntraced(function*(key: ChunkKey, error: CacheError) {
+    // A server has evicted it in the meantime.
+    if (error.errno === "ENOENT") return
+    const isRemoved = isOfOneFile(error) && (yield* remove(key))
+    if (isDamage(error) && isRemoved) damaged += 1
+    else unreadable += 1
+    const what = isDamage(error) ? "damaged" : "cannot be read"
+    yield* progress.note(`${what}, ${isRemoved ? "removed" : "not removed"}: ${error.message}`)
+  })
+
   for (const key of keys) {
     yield* Effect.matchEffect(store.verify(key), {
       onSuccess: (length) => Effect.sync(() => bytes += length),
-      onFailure: (error) =>
-        // A server has evicted it in the meantime.
-        error.errno === "ENOENT" ? Effect.void : Effect.suspend(() => {
-          const repaired = isDamage(error)
-          if (repaired) damaged += 1
-          else unreadable += 1
-          return Effect.andThen(
-            progress.note(`${repaired ? "damaged, removed" : "cannot be read"}: ${error.message}`),
-            repaired ? Effect.ignore(store.remove(key)) : Effect.void
-          )
-        })
+      onFailure: (error) => repair(key, error)
     })
     yield* progress.advance(bytes)
   }
@@ -48,7 +56,9 @@ const run = Effect.gen(function*() {
     `${keys.length} chunks of ${resources.length} files, ${sizeOf(bytes)}: ` +
       `${keys.length - damaged - unreadable} good, ${damaged} damaged and removed, ${unreadable} that cannot be read`
   )
-  if (unreadable > 0) return yield* new StartupError({ message: "some chunks cannot be read; is the disk failing?" })
+  if (unreadable + unlisted.length > 0) {
+    return yield* new StartupError({ message: "some files cannot be read or removed; is the disk failing?" })
+  }
 })
 
 export const verify = Command.make(
@@ -59,4 +69,4 @@ export const verify = Command.make(
       run,
       ChunkStore.layer.pipe(Layer.provideMerge(CacheConfig.layer({ directory })), Layer.provide(DiskGate.layer))
     )
-).pipe(Command.withDescription("Read the whole cache, and remove what is damaged"))
+).pipe(Command.withDescription("Read the whole cache, and remove what is damaged or cannot be read"))

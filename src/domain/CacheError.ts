@@ -1,6 +1,9 @@
 import { type PlatformError, Predicate, Schema } from "effect"
 import { constants } from "node:os"
 
+/** How the names of files end that are not complete yet. */
+export const TEMPORARY = ".tmp"
+
 /**
  * What can go wrong between Spillway and its disk, by what can be done about it.
  */
@@ -60,7 +63,8 @@ export const fromErrno = (errno: string, operation: string, path: string): Cache
 /** The errno inside an error of Node's, or `UNKNOWN`. For some, such as EDQUOT, Node has a number and no name. */
 export const errnoOf = (cause: unknown): string => {
   if (Predicate.hasProperty(cause, "code") && typeof cause.code === "string" && /^[A-Z_0-9]+$/.test(cause.code)) {
-    return cause.code
+    // Node checks before it removes, and has a name of its own for what it finds: `ERR_FS_EISDIR`.
+    return cause.code.replace(/^ERR_FS_/, "")
   }
   const number = Predicate.hasProperty(cause, "errno") && typeof cause.errno === "number" ? Math.abs(cause.errno) : 0
   return Object.entries(constants.errno).find(([, value]) => value === number)?.[0] ?? "UNKNOWN"
@@ -76,6 +80,29 @@ export const fromPlatformError =
 /** For file systems that report no errno, such as one in memory. */
 const tagErrno: Record<string, string> = { NotFound: "ENOENT", PermissionDenied: "EACCES", AlreadyExists: "EEXIST" }
 
-/** Whether `error` is about one file that is gone or damaged, and says nothing about the disk. */
-export const isDamage = (error: CacheError): boolean =>
-  error.errno === "ENOENT" || error.errno === "SHORT_READ" || error.errno === "CORRUPT"
+/** What the system says of a name at which there is no file: something else, or nothing. */
+const notAFile = new Set(["EISDIR", "ELOOP", "ENOENT", "ENOTDIR", "ENXIO"])
+
+/** Whether `error` says that one file is missing or not what was written. It says nothing about the disk. */
+export const isDamage = ({ errno }: CacheError): boolean =>
+  notAFile.has(errno) || errno === "SHORT_READ" || errno === "CORRUPT"
+
+/** Causes that lie in the process, such as its limit of open files, or that Spillway itself finds in the disk as a whole. */
+const shared = new Set(["EMFILE", "ENFILE", "ENOMEM", "EAGAIN", "EROFS", "TIMEOUT", "LOCKED"])
+
+/** Whether `error` may concern one file or directory only, such as EIO of a bad sector or EPERM of an immutable file. */
+export const isOfOneFile = ({ _tag, errno }: CacheError): boolean => _tag !== "DiskFull" && !shared.has(errno)
+
+/** Whether `error` came from changing the disk, rather than from reading it. */
+export const isFromWriting = ({ operation, path }: CacheError): boolean =>
+  path.endsWith(TEMPORARY) || ["mkdir", "write", "sync", "rename", "unlink"].includes(operation)
+
+/**
+ * What `error` is evidence against: a file when its bytes could not be read or written, a directory that could not be made,
+ * else the directory that holds the name.
+ * A directory that fails makes each name in it fail, and is still one object.
+ */
+export const objectOf = ({ operation, path }: CacheError): string =>
+  ["close", "mkdir", "read", "sync", "write"].includes(operation)
+    ? path.replace(/(?:\.[^./]+)?\.tmp$/, "")
+    : path.slice(0, Math.max(0, path.lastIndexOf("/")))

@@ -1,5 +1,5 @@
 import { Clock, Context, Duration, Effect, Fiber, Latch, Layer, type Stream } from "effect"
-import { type CacheError, IoError } from "../domain/CacheError.ts"
+import { type CacheError, IoError, isFromWriting, isOfOneFile, objectOf } from "../domain/CacheError.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheLock } from "./CacheLock.ts"
 import { bytesOnDisk, ChunkStore } from "./ChunkStore.ts"
@@ -7,15 +7,23 @@ import { DiskMonitor } from "./DiskMonitor.ts"
 import { keepRunning } from "./keepRunning.ts"
 import * as Metrics from "./liveMetrics.ts"
 import * as Observed from "./Observed.ts"
+import { sparingly } from "./sparingly.ts"
 
 /** Whether chunks can be kept, and if not why, and since when (milliseconds since 1970). */
 export type CacheState =
   | { readonly _tag: "Usable" }
   | { readonly _tag: "Unusable"; readonly error: CacheError; readonly since: number }
 
+/** What was being done to the disk. */
+export type Direction = "read" | "write"
+
 /**
- * The circuit breaker between Spillway and its disk. A failure opens it; probes in the background close it again, so
- * that nobody's request has to find out. Full or read-only disks may still be read, a failing one not.
+ * The circuit breaker between Spillway and its disk. A failure of the disk opens it; probes in the background close it again,
+ * so that nobody's request has to find out. Full or read-only disks may still be read, a failing one not.
+ *
+ * An error that may concern one file only, such as EIO, doesn't open it: a probe is made at once, and opens it when that fails
+ * too. A probe can't see all that is wrong with a disk, such as reads that fail where its own come from the page cache. So it
+ * is opened as well when `SUSPECTS.objects` different files fail within `SUSPECTS.millis`, and none succeeds in between.
  */
 export class CacheHealth extends Context.Service<CacheHealth, {
   /** Whether the store is in use now, and since when and why it is not. */
@@ -26,8 +34,15 @@ export class CacheHealth extends Context.Service<CacheHealth, {
   readonly readable: () => boolean
   /** The state as it is, then each change of it. */
   readonly changes: Stream.Stream<CacheState>
-  /** Opens the breaker. Logged when the cause is another one than before. */
+  /**
+   * Takes note of a failure: opens the breaker when the disk failed, and finds out when only a file may have. Opening is logged
+   * when the cause is another one than before.
+   */
   readonly report: (error: CacheError) => Effect.Effect<void>
+  /** Opens the breaker, whatever `error` is about. */
+  readonly open: (error: CacheError) => Effect.Effect<void>
+  /** Takes note that a file was read or written, which clears the disk of what single files are suspected of. */
+  readonly succeeded: (direction: Direction) => void
   /** Has probes fail with what `check` tells: what only the cache itself knows, such as that nothing in it may make room. */
   readonly require: (check: () => CacheError | undefined) => void
 }>()("spillway/services/CacheHealth") {
@@ -51,6 +66,9 @@ const LOCK_INTERVAL = Duration.seconds(30)
 /** A probe that takes longer has failed, though it succeeds. */
 const PROBE_DEADLINE = Duration.seconds(1)
 
+/** How many files or directories have to fail one after the other, and within which time, for the disk to be the cause. */
+const SUSPECTS = { objects: 3, millis: 10_000 }
+
 const usable: CacheState = { _tag: "Usable" }
 
 /** Those that are counted from the start, so that 0 can be told from nothing. */
@@ -67,9 +85,12 @@ const make = Effect.gen(function*() {
   const { chunkSize, directory } = yield* CacheConfig
   const observed = yield* Observed.make<CacheState>(usable)
   const opened = yield* Latch.make(false)
+  const suspected = yield* Latch.make(false)
+  /** The files and directories that have failed since the last success, and when. At most `SUSPECTS.objects` of each. */
+  const suspects = { read: new Map<string, number>(), write: new Map<string, number>() }
   let pause = PROBE_INTERVAL.shortest
   let usableSince = 0
-  let required: () => CacheError | undefined = () => undefined
+  const required: Array<() => CacheError | undefined> = []
 
   const countFailure = yield* Metrics.counters(
     "spillway_cache_failures_total",
@@ -106,7 +127,7 @@ const make = Effect.gen(function*() {
     return state._tag === "Usable" ? undefined : state.error
   }
 
-  const report = (error: CacheError) =>
+  const open = (error: CacheError) =>
     Effect.suspend(() => {
       const before = observed.current()
       if (before._tag === "Unusable" && before.error._tag === error._tag && before.error.errno === error.errno) {
@@ -127,12 +148,41 @@ const make = Effect.gen(function*() {
       )
     })
 
+  let lastSuspect: CacheError | undefined
+  const sayOneFile = sparingly(Effect.suspend(() =>
+    Effect.logWarning("A file of the cache fails, the disk works").pipe(
+      Effect.annotateLogs({
+        errno: lastSuspect?.errno,
+        operation: lastSuspect?.operation,
+        path: lastSuspect?.path
+      })
+    )
+  ))
+
+  const suspect = (error: CacheError) =>
+    Effect.suspend(() => {
+      if (unwritable()?._tag === "IoError") return Effect.void
+      lastSuspect = error
+      const now = clock.currentTimeMillisUnsafe()
+      const failed = suspects[isFromWriting(error) ? "write" : "read"]
+      failed.set(objectOf(error), now)
+      for (const [object, at] of failed) if (now - at > SUSPECTS.millis) failed.delete(object)
+      if (failed.size < SUSPECTS.objects) return suspected.open
+      failed.clear()
+      return open(error)
+    })
+
+  const report = (error: CacheError) => isOfOneFile(error) ? suspect(error) : open(error)
+
   // A probe of a few bytes may still find room on a disk where no chunk does, and a quota is not seen in the disk's free space.
   // Whoever finds the directory writable first takes the lock as well.
   const probe = Effect.scoped(lock.acquire.pipe(
     Effect.andThen(Effect.suspend(() => {
-      const failure = required()
-      return failure === undefined ? Effect.void : Effect.fail(failure)
+      for (const check of required) {
+        const failure = check()
+        if (failure !== undefined) return Effect.fail(failure)
+      }
+      return Effect.void
     })),
     Effect.andThen(monitor.reserve(bytesOnDisk(chunkSize))),
     Effect.andThen(Effect.suspend(() => store.probe(unwritable()?._tag === "DiskFull" ? chunkSize : PROBE_BYTES)))
@@ -159,21 +209,30 @@ const make = Effect.gen(function*() {
     while (opened.isOpen()) {
       yield* Effect.sleep(pause)
       pause = Duration.min(Duration.times(pause, 2), PROBE_INTERVAL.longest)
-      yield* Effect.matchEffect(probe, { onSuccess: () => close, onFailure: report })
+      yield* Effect.matchEffect(probe, { onSuccess: () => close, onFailure: open })
     }
   })
 
+  // While the breaker is open, it is probed anyway.
+  const examine = Effect.gen(function*() {
+    yield* suspected.await
+    yield* suspected.close
+    if (!opened.isOpen()) yield* Effect.matchEffect(probe, { onSuccess: () => sayOneFile, onFailure: open })
+    yield* Effect.sleep(PROBE_INTERVAL.shortest)
+  })
+
   // A disk that does not even answer is found out in the background.
-  const first = yield* Effect.forkScoped(Effect.catch(probe, report))
+  const first = yield* Effect.forkScoped(Effect.catch(probe, open))
   yield* Fiber.join(first).pipe(
     Effect.timeoutOrElse({
       duration: PROBE_DEADLINE,
-      orElse: () => report(new IoError({ errno: "TIMEOUT", operation: "probe", path: directory }))
+      orElse: () => open(new IoError({ errno: "TIMEOUT", operation: "probe", path: directory }))
     })
   )
   yield* keepRunning("CacheHealth")(recover)
+  yield* keepRunning("CacheHealth")(examine)
   yield* Effect.sleep(LOCK_INTERVAL).pipe(
-    Effect.andThen(Effect.suspend(() => unwritable() === undefined ? Effect.catch(lock.acquire, report) : Effect.void)),
+    Effect.andThen(Effect.suspend(() => unwritable() === undefined ? Effect.catch(lock.acquire, open) : Effect.void)),
     keepRunning("CacheLock")
   )
 
@@ -183,6 +242,8 @@ const make = Effect.gen(function*() {
     readable: () => unwritable()?._tag !== "IoError",
     changes: observed.changes,
     report,
-    require: (check) => void (required = check)
+    open,
+    succeeded: (direction) => suspects[direction].clear(),
+    require: (check) => void required.push(check)
   })
 })

@@ -1,4 +1,4 @@
-import { Clock, Context, type Duration, Effect, Latch, Layer, Option, Schedule, Semaphore, Stream } from "effect"
+import { Clock, Context, type Duration, Effect, Latch, Layer, Schedule, Semaphore, Stream } from "effect"
 import type { CacheError } from "../domain/CacheError.ts"
 import { type ChunkKey, count, keyText, span } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
@@ -6,8 +6,11 @@ import { CacheHealth } from "./CacheHealth.ts"
 import { CacheLock } from "./CacheLock.ts"
 import { ChunkMap } from "./ChunkMap.ts"
 import { bytesOnDisk, ChunkStore, MANIFEST_BYTES, type StoredChunk } from "./ChunkStore.ts"
+import { type Evictable, EvictionOrder } from "./EvictionOrder.ts"
 import { keepRunning } from "./keepRunning.ts"
-import { Line, type Member } from "./Line.ts"
+import type { Line } from "./Line.ts"
+import * as RecentUses from "./recentUses.ts"
+import { scanStore } from "./scanStore.ts"
 import { Workers } from "./Workers.ts"
 
 /**
@@ -25,7 +28,7 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly hasNothingOf: (resource: string) => boolean
   /** Counts as a use. */
   readonly touch: (key: ChunkKey) => void
-  /** How often a chunk was used lately: older uses count for half, and for half again, with every `ERA_USES` of all chunks. */
+  /** How often a chunk was used lately: older uses count for half, and for half again, with every era (`recentUses`). */
   readonly uses: (key: ChunkKey) => number
   /** Enters a chunk that was written just now. */
   readonly add: (key: ChunkKey, bytes: number) => void
@@ -43,14 +46,21 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly loaded: Effect.Effect<void>
   /** The chunk to evict next: superseded before current, and then least recently used. Those of pinned resources are none. */
   readonly oldest: () => ChunkKey | undefined
+  /**
+   * Sets a chunk aside that cannot be removed: it still counts, and `oldest` passes it over until `retryRemovals`. `false` when
+   * too many are set aside already.
+   */
+  readonly setAside: (key: ChunkKey) => boolean
+  /** Puts the chunks that were set aside first in the line to be evicted. */
+  readonly retryRemovals: () => void
   /** Keeps the chunks of a representation, and those to come of the resource, from being evicted, until `unpin`. */
   readonly pin: (resource: string, representation: string) => void
   /** Lets the chunks of a resource be evicted again. */
   readonly unpin: (resource: string) => void
   /** Whether the chunks of a resource are kept from being evicted. */
   readonly isPinned: (resource: string) => boolean
-  /** What pinned resources take of the disk, in bytes. */
-  readonly pinnedBytes: () => number
+  /** What pinned resources and chunks that cannot be removed take of the disk, in bytes. */
+  readonly unevictableBytes: () => number
   /** Forgets all chunks of a resource, and that it was pinned. */
   readonly forget: (resource: string) => void
   /** Whether all that the store had at the start is entered. */
@@ -77,22 +87,17 @@ export class CacheIndex extends Context.Service<CacheIndex, {
 }
 
 /** A chunk that is on disk, in one of the lines to be evicted. */
-interface Indexed extends Member<Indexed> {
+interface Indexed extends Evictable<Indexed>, RecentUses.Counted {
   readonly key: ChunkKey
   readonly bytes: number
-  line: Line<Indexed>
+  /** Whether it is still counted, but is not to be read. */
+  isCondemned: boolean
   /** Whether it was used since the store was last told. */
   isUsed: boolean
-  /** How often it was used, as of `era`. */
-  uses: number
-  era: number
 }
 
 /** How long to wait before the start's reading of the store is tried again after a failure. */
 const RETRY_INTERVAL = "2 seconds"
-
-/** How many files are asked about at a time at the start. */
-const SCAN_CONCURRENCY = 4
 
 /** How often the store is told which chunks were used. */
 export const TouchInterval = Context.Reference<Duration.Input>("spillway/services/CacheIndex/TouchInterval", {
@@ -101,9 +106,6 @@ export const TouchInterval = Context.Reference<Duration.Input>("spillway/service
 
 /** How many chunks it is told of at a time; the order of others is lost at the end of the process. */
 const TOUCHES = 10_000
-
-/** How many uses of chunks make an era. */
-const ERA_USES = 65_536
 
 const make = Effect.gen(function*() {
   const store = yield* ChunkStore
@@ -116,37 +118,20 @@ const make = Effect.gen(function*() {
 
   const exclusively = <A, E, R>(change: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => mutex.withPermit(change)
 
-  // In the order of eviction; each in the order of use. `cold` is what was found at the start, the oldest first.
-  const condemned = new Line<Indexed>()
-  const superseded = new Line<Indexed>()
-  const cold = new Line<Indexed>()
-  const warm = new Line<Indexed>()
-  const inTurn = [condemned, superseded, cold, warm]
-  /** Those that are not evicted. */
-  const pinned = new Line<Indexed>()
+  const order = new EvictionOrder<Indexed>()
   const chunks = new ChunkMap<Indexed>()
+  const recent = RecentUses.make()
   const pins = new Set<string>()
   const lastUsed = new Map<string, number>()
   const known = new Set<string>()
   /** Chunks that were used since the store was last told. */
   let used: Array<Indexed> = []
-  let touches = 0
   let bytes = 0
   let chunkCount = 0
 
   const noteUse = (resource: string, at: number): void => {
     if (at > (lastUsed.get(resource) ?? 0)) lastUsed.set(resource, at)
   }
-
-  const move = (chunk: Indexed, line: Line<Indexed>): void => {
-    chunk.line.remove(chunk)
-    line.push(chunk)
-    chunk.line = line
-  }
-
-  const eraNow = (): number => Math.floor(touches / ERA_USES)
-
-  const usesOf = ({ era, uses }: Indexed): number => uses / 2 ** (eraNow() - era)
 
   const remove = (key: ChunkKey): void => {
     const chunk = chunks.get(key)
@@ -164,7 +149,7 @@ const make = Effect.gen(function*() {
   const enter = (line: Line<Indexed>, { bytes: size, key }: Omit<StoredChunk, "used">): void => {
     const before = chunks.get(key)
     // It has been written anew.
-    if (before?.line === condemned) remove(key)
+    if (before?.isCondemned) remove(key)
     else if (before !== undefined) return
     if (!chunks.hasResource(key.resource)) bytes += MANIFEST_BYTES
     bytes += size
@@ -173,6 +158,7 @@ const make = Effect.gen(function*() {
       key,
       bytes: size,
       line,
+      isCondemned: false,
       isUsed: false,
       uses: 0,
       era: 0,
@@ -193,14 +179,14 @@ const make = Effect.gen(function*() {
     for (const key of keys) {
       if (key.representation !== id || key.index >= count(size, chunkSize)) continue
       const { end, start } = span(key.index, chunkSize, size)
-      enter(isPinned ? pinned : warm, { key, bytes: bytesOnDisk(end - start) })
+      enter(isPinned ? order.pinned : order.warm, { key, bytes: bytesOnDisk(end - start) })
     }
     noteUse(resource, clock.currentTimeMillisUnsafe())
   })
 
   const unpin = (resource: string): void => {
     pins.delete(resource)
-    for (const chunk of chunks.of(resource)) if (chunk.line === pinned) move(chunk, warm)
+    for (const chunk of chunks.of(resource)) if (chunk.line === order.pinned) order.move(chunk, order.warm)
   }
 
   const reconcile = Effect.fnUntraced(function*(resource: string) {
@@ -213,36 +199,31 @@ const make = Effect.gen(function*() {
   /** The representations of pinned resources: chunks of others are as any others. */
   const pinnedAtStart = new Map<string, string>()
 
-  const readPin = (resource: string) =>
-    Effect.map(store.readManifest(resource), (manifest) => {
-      pins.add(resource)
-      if (Option.isSome(manifest)) pinnedAtStart.set(resource, manifest.value.id)
-    })
+  // Nothing can be kept until it is known what is there.
+  let unreadable: CacheError | undefined
+  health.require(() => unreadable)
 
   // The whole store. What was loaded in the meantime is entered already, and `enter` leaves it as it is.
-  const scan = store.resources.pipe(
-    Stream.mapEffect((resource) =>
-      exclusively(Effect.flatMap(store.contents(resource), ({ keys, pinned }) =>
-        // Only a manifest, left by a process that ended before the first chunk was written.
-        keys.length === 0
-          ? Effect.as(Effect.ignore(store.removeResource(resource)), [])
-          : Effect.andThen(
-            pinned ? readPin(resource) : Effect.void,
-            Effect.forEach(keys, (key) => store.stat(key), { concurrency: SCAN_CONCURRENCY })
-          )))
-    ),
-    Stream.runCollect,
-    Effect.tap((found) =>
-      Effect.sync(() => {
-        const stored = found.flatMap((options) => options.flatMap(Option.toArray))
-        for (const chunk of stored.toSorted((a, b) => a.used - b.used)) {
-          const { representation, resource } = chunk.key
-          noteUse(resource, chunk.used)
-          enter(pinnedAtStart.get(resource) === representation ? pinned : cold, chunk)
-        }
-      })
-    ),
-    Effect.tapError(health.report),
+  const scan = scanStore(store, {
+    exclusively,
+    pinned: (resource, representation) => {
+      pins.add(resource)
+      if (representation !== undefined) pinnedAtStart.set(resource, representation)
+    },
+    skipped: health.report
+  }).pipe(
+    Effect.map((found) => {
+      for (const chunk of found) {
+        const { representation, resource } = chunk.key
+        noteUse(resource, chunk.used)
+        enter(pinnedAtStart.get(resource) === representation ? order.pinned : order.cold, chunk)
+      }
+      unreadable = undefined
+    }),
+    Effect.tapError((error) => {
+      unreadable = error
+      return health.open(error)
+    }),
     Effect.retry(Schedule.spaced(RETRY_INTERVAL))
   )
 
@@ -281,30 +262,28 @@ const make = Effect.gen(function*() {
   return CacheIndex.of({
     has: (key) => {
       const chunk = chunks.get(key)
-      return chunk !== undefined && chunk.line !== condemned
+      return chunk !== undefined && !chunk.isCondemned
     },
     firstMissing: (key) => chunks.firstMissing(key),
     hasResource: (resource) => chunks.hasResource(resource),
     hasNothingOf: (resource) => loaded.isOpen() && !chunks.hasResource(resource),
     touch: (key) => {
       const chunk = chunks.get(key)
-      if (chunk === undefined || chunk.line === condemned || chunk.line === superseded) return
+      if (chunk === undefined || !order.isInUse(chunk)) return
       if (!chunk.isUsed && used.length < TOUCHES) {
         chunk.isUsed = true
         used.push(chunk)
       }
-      move(chunk, chunk.line === pinned ? pinned : warm)
-      touches += 1
-      chunk.uses = usesOf(chunk) + 1
-      chunk.era = eraNow()
+      order.move(chunk, chunk.line === order.pinned ? order.pinned : order.warm)
+      recent.count(chunk)
     },
     uses: (key) => {
       const chunk = chunks.get(key)
-      return chunk === undefined ? 0 : usesOf(chunk)
+      return chunk === undefined ? 0 : recent.of(chunk)
     },
     add: (key, bytes) => {
+      enter(pins.has(key.resource) ? order.pinned : order.warm, { key, bytes })
       workers.added(key, bytes)
-      enter(pins.has(key.resource) ? pinned : warm, { key, bytes })
       noteUse(key.resource, clock.currentTimeMillisUnsafe())
     },
     remove,
@@ -312,32 +291,33 @@ const make = Effect.gen(function*() {
       const chunk = chunks.get(key)
       if (chunk === undefined) return
       workers.removed(key)
-      move(chunk, condemned)
+      chunk.isCondemned = true
+      order.condemn(chunk)
       chunks.hide(key)
     },
     supersede: (resource, current) => {
       for (const chunk of chunks.of(resource)) {
-        if (chunk.key.representation !== current && chunk.line !== condemned) move(chunk, superseded)
+        if (chunk.key.representation !== current && order.isInUse(chunk)) order.move(chunk, order.superseded)
       }
     },
     load: (representation) => loaded.isOpen() ? Effect.void : load(representation),
     reconcile,
     loaded: loaded.await,
-    oldest: () => {
-      for (const line of inTurn) if (line.first !== undefined) return line.first.key
-      return undefined
+    oldest: () => order.first()?.key,
+    setAside: (key) => {
+      const chunk = chunks.get(key)
+      return chunk !== undefined && order.setAside(chunk)
     },
+    retryRemovals: () => order.retryRemovals(),
     pin: (resource, representation) => {
       pins.add(resource)
       for (const chunk of chunks.of(resource)) {
-        if (chunk.key.representation === representation && (chunk.line === cold || chunk.line === warm)) {
-          move(chunk, pinned)
-        }
+        if (chunk.key.representation === representation && order.isInUse(chunk)) order.move(chunk, order.pinned)
       }
     },
     unpin,
     isPinned: (resource) => pins.has(resource),
-    pinnedBytes: () => [...pinned].reduce((sum, { bytes }) => sum + bytes, pins.size * MANIFEST_BYTES),
+    unevictableBytes: () => order.unevictable().reduce((sum, { bytes }) => sum + bytes, pins.size * MANIFEST_BYTES),
     forget: (resource) => {
       pins.delete(resource)
       for (const { key } of chunks.of(resource)) remove(key)
@@ -347,7 +327,7 @@ const make = Effect.gen(function*() {
     chunksOf: (resource) => [...chunks.of(resource)],
     lastUsed: (resource) => lastUsed.get(resource) ?? 0,
     count: () => chunkCount,
-    keys: () => [...inTurn, pinned].flatMap((line) => Array.from(line, ({ key }) => key)),
+    keys: () => Array.from(order, ({ key }) => key),
     bytes: () => bytes,
     exclusively
   })

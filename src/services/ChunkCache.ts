@@ -1,6 +1,6 @@
 import { Clock, Context, Effect, Layer } from "effect"
 import type { ByteRange } from "../domain/ByteRange.ts"
-import { type CacheError, IoError, isDamage } from "../domain/CacheError.ts"
+import { type CacheError, IoError, isDamage, isOfOneFile } from "../domain/CacheError.ts"
 import { type ChunkKey, indexAt, keyText, span } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
 import { CacheConfig } from "./CacheConfig.ts"
@@ -24,8 +24,8 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   /** Whether `has` is true of all chunks of a range. The cost does not grow with their number. */
   readonly hasAll: (representation: Representation, range: ByteRange) => boolean
   /**
-   * A chunk from disk. One that is gone or damaged is dropped, a disk that fails or is slower than `readDeadline` is reported,
-   * and the caller told. Where it is not used often enough to be kept in memory, it may be read into `scratch`, as by
+   * A chunk from disk. One that is gone, damaged or unreadable is dropped, a disk that fails or is slower than `readDeadline`
+   * is reported, and the caller told. Where it is not used often enough to be kept in memory, it may be read into `scratch`, as by
    * `ChunkStore.read`.
    */
   readonly read: (
@@ -35,8 +35,11 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   ) => Effect.Effect<Uint8Array, CacheError>
   /** Keeps a finished chunk: in memory now, on disk soon, each as far as there is room. */
   readonly keep: (representation: Representation, key: ChunkKey, payload: Uint8Array) => void
-  /** Forgets a chunk that `error` tells to be damaged, and removes it from the disk in the background. */
-  readonly drop: (key: ChunkKey, error: CacheError) => Effect.Effect<void>
+  /**
+   * Takes note that a chunk could not be read. When that is the fault of its file, the chunk counts as missing from now on, and
+   * the file is removed in the background. What may be the fault of the disk is reported.
+   */
+  readonly failed: (key: ChunkKey, error: CacheError) => Effect.Effect<void>
   /** Why nothing can be kept on disk now, or `undefined`. */
   readonly failure: () => CacheError | undefined
 }>()("spillway/services/ChunkCache") {
@@ -47,7 +50,7 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   > = Layer.effect(ChunkCache, Effect.suspend(() => make))
 }
 
-/** How often damaged chunks are said, at most, in milliseconds. */
+/** How often dropped chunks are logged, at most, in milliseconds. */
 const SAY_MILLIS = 10_000
 
 const make = Effect.gen(function*() {
@@ -62,14 +65,14 @@ const make = Effect.gen(function*() {
 
   const countDamaged = yield* Metrics.counters(
     "spillway_damaged_chunks_total",
-    "Cached chunks that were not what was written, or gone, by what was found",
+    "Cached chunks that were dropped: missing, not what was written, or unreadable, by what was found",
     "errno",
-    ["CORRUPT", "SHORT_READ", "ENOENT"]
+    ["CORRUPT", "SHORT_READ", "ENOENT", "EIO"]
   )
   let dropped = 0
   let said = -Infinity
 
-  /** Many files may be damaged at once, so not each of them is said. */
+  /** Many files may be damaged at once, so not each of them is logged. */
   const sayDropped = (error: CacheError) =>
     Effect.suspend(() => {
       dropped += 1
@@ -87,7 +90,7 @@ const make = Effect.gen(function*() {
   const drop = (key: ChunkKey, error: CacheError) =>
     Effect.suspend(() => {
       index.condemn(key)
-      if (isDamage(error)) countDamaged(error.errno)
+      countDamaged(error.errno)
       return Effect.suspend(() =>
         index.has(key) ? Effect.void : Effect.andThen(store.remove(key), Effect.sync(() => index.remove(key)))
       ).pipe(
@@ -96,13 +99,14 @@ const make = Effect.gen(function*() {
         index.exclusively,
         Effect.ignore,
         Effect.forkDetach,
-        Effect.andThen(sayDropped(error))
+        Effect.andThen(isDamage(error) ? sayDropped(error) : Effect.void)
       )
     })
 
-  const failed = (key: ChunkKey) => (error: CacheError) => {
+  const failed = (key: ChunkKey, error: CacheError) => {
     if (isDamage(error)) return drop(key, error)
-    return Effect.andThen(error._tag === "IoError" ? Effect.void : drop(key, error), health.report(error))
+    const ofFile = error._tag !== "IoError" || isOfOneFile(error)
+    return Effect.andThen(ofFile ? drop(key, error) : Effect.void, health.report(error))
   }
 
   const lengthOf = ({ chunkSize, size }: Representation, { index }: ChunkKey): number => {
@@ -135,7 +139,8 @@ const make = Effect.gen(function*() {
         duration: readDeadline,
         orElse: () => Effect.fail(new IoError({ errno: "TIMEOUT", operation: "read", path: keyText(key) }))
       }),
-      Effect.tapError(failed(key))
+      Effect.tap(() => Effect.sync(() => health.succeeded("read"))),
+      Effect.tapError((error) => failed(key, error))
     )
 
   /** Whether a chunk from disk had better be in memory: there is room, or it was used more often than the one that would go. */
@@ -166,7 +171,7 @@ const make = Effect.gen(function*() {
       memory.put(key, payload)
       if (!index.has(key)) recorder.offer(representation, key, payload)
     },
-    drop,
+    failed,
     failure: health.unwritable
   })
 })

@@ -1,13 +1,13 @@
-import { Context, Effect, FileSystem, Layer, Option, Path, Random, Schema, Stream } from "effect"
+import { Context, Effect, FileSystem, Layer, Option, Path, Schema, Stream } from "effect"
 import { crc32 } from "node:zlib"
-import { type CacheError, fromPlatformError, IoError } from "../domain/CacheError.ts"
+import { type CacheError, IoError } from "../domain/CacheError.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
 import { keyText, MAX_CHUNKS } from "../domain/Chunk.ts"
 import { isSound, Representation } from "../domain/Representation.ts"
 import { CacheConfig, CHUNK_SIZE } from "./CacheConfig.ts"
 import { decode, encodeHeader, HEADER_BYTES } from "./chunkFile.ts"
 import { DiskGate } from "./DiskGate.ts"
-import { makeDirectories } from "./makeDirectories.ts"
+import * as WholeFiles from "./wholeFiles.ts"
 
 /** A chunk as it lies in the store. */
 export interface StoredChunk {
@@ -67,8 +67,13 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   readonly stat: (key: ChunkKey) => Effect.Effect<Option.Option<StoredChunk>, CacheError>
   /** Marks a chunk as used now, for the order of eviction after a restart. */
   readonly touch: (key: ChunkKey) => Effect.Effect<void, CacheError>
-  /** The resources of which anything is kept. Removes what an interrupted write left behind. */
-  readonly resources: Stream.Stream<string, CacheError>
+  /**
+   * The resources of which anything is kept. Removes what an interrupted write left behind. `skip` decides about a directory that
+   * cannot be read: the stream goes on without it, or fails.
+   */
+  readonly resources: (
+    skip: (error: CacheError) => Effect.Effect<void, CacheError>
+  ) => Stream.Stream<string, CacheError>
   /** Writes, reads and removes a file of so many bytes: succeeds when the store can be used. */
   readonly probe: (bytes: number) => Effect.Effect<void, CacheError>
 }>()("spillway/services/ChunkStore") {
@@ -86,12 +91,8 @@ export class ChunkStore extends Context.Service<ChunkStore, {
 /** How large a manifest may be, in bytes: ten times the largest header that is taken from an origin. */
 const MAX_MANIFEST_BYTES = 256 * 1024
 
-/** The same as for directories. */
-const FILE_MODE = 0o600
-
 const MANIFEST = "manifest.json"
 const PINNED = "pinned"
-const TEMPORARY = ".tmp"
 
 const manifestJson = Schema.fromJsonString(Representation)
 const encodeManifest = Schema.encodeEffect(manifestJson)
@@ -113,71 +114,12 @@ const makeOnDisk = Effect.gen(function*() {
   const root = path.join(config.directory, "v1")
   const directoryOf = (resource: string) => path.join(root, resource.slice(0, 2), resource)
   const pathOf = (key: ChunkKey) => path.join(directoryOf(key.resource), fileName(key))
-  // Names no other process's temporary files, even where each has the same process id, as in containers.
-  const session = Math.abs(yield* Random.nextInt).toString(36)
-  let temporaries = 0
-  /** Files of no use whose removal has failed. While there are any, nothing is written, so that they stay few. */
-  const leftovers = new Set<string>()
-
-  const io = <A, R>(
-    operation: string,
-    at: string,
-    effect: Effect.Effect<A, Parameters<ReturnType<typeof fromPlatformError>>[0], R>
-  ): Effect.Effect<A, CacheError, R> => Effect.mapError(effect, fromPlatformError(operation, at))
-
-  const open = (at: string, flag: "r" | "wx") => io("open", at, fs.open(at, { flag, mode: FILE_MODE }))
-
-  const missing = (error: CacheError): boolean => error.errno === "ENOENT"
-
-  // A descriptor whose `close` fails ends in a defect, which would hide the typed error from `catchTag`.
-  const closing = <A, R>(at: string, effect: Effect.Effect<A, CacheError, R>): Effect.Effect<A, CacheError, R> =>
-    Effect.catchDefect(effect, () => Effect.fail(new IoError({ errno: "EIO", operation: "close", path: at })))
-
-  /** Removes a file of no use, or remembers to. */
-  const discard = (at: string) =>
-    Effect.match(fs.remove(at, { force: true }), {
-      onSuccess: () => void leftovers.delete(at),
-      onFailure: () => void leftovers.add(at)
-    })
-
-  /** An interrupted call goes on in the thread pool: nothing is closed or renamed under it, hence `uninterruptible`. */
-  const writeFile = Effect.fnUntraced(function*(target: string, parts: ReadonlyArray<Uint8Array>) {
-    for (const at of leftovers) {
-      yield* io("unlink", at, fs.remove(at, { force: true }))
-      leftovers.delete(at)
-    }
-    const temporary = `${target}.${session}-${temporaries++}${TEMPORARY}`
-    const directory = path.dirname(target)
-    const write = Effect.scoped(Effect.gen(function*() {
-      const file = yield* open(temporary, "wx")
-      for (const part of parts) yield* io("write", temporary, file.writeAll(part))
-      yield* io("sync", temporary, file.sync)
-    }))
-    const whole = Effect.andThen(closing(temporary, write), io("rename", target, fs.rename(temporary, target)))
-    yield* whole.pipe(
-      Effect.catchIf(missing, () => Effect.andThen(makeDirectories(fs, path, directory), whole)),
-      Effect.onError(() => discard(temporary))
+  const { io, isMissing, probe, readDirectory, readFile, remove, removeTemporaries, writeFile } = yield* WholeFiles
+    .make(
+      fs,
+      path,
+      root
     )
-  }, Effect.uninterruptible)
-
-  const readFile = Effect.fnUntraced(function*(at: string, size: number, scratch?: Buffer) {
-    const file = yield* open(at, "r")
-    const buffer = scratch?.subarray(0, size) ?? Buffer.allocUnsafeSlow(size)
-    let filled = 0
-    while (filled < size) {
-      const count = yield* io("read", at, file.read(buffer.subarray(filled), { position: BigInt(filled) }))
-      if (count === 0) return yield* new IoError({ errno: "SHORT_READ", operation: "read", path: at })
-      filled += count
-    }
-    return buffer
-  }, Effect.scoped)
-
-  const readDirectory = (at: string) =>
-    io("readdir", at, fs.readDirectory(at)).pipe(
-      Effect.catchIf(missing, () => Effect.succeed<Array<string>>([]))
-    )
-
-  const remove = (at: string, recursive = false) => io("unlink", at, fs.remove(at, { force: true, recursive }))
 
   const contents = (resource: string) =>
     Effect.map(readDirectory(directoryOf(resource)), (names): Contents => ({
@@ -199,7 +141,7 @@ const makeOnDisk = Effect.gen(function*() {
           used: Option.match(mtime, { onNone: () => 0, onSome: (date) => date.getTime() })
         })
       ),
-      Effect.catchIf(missing, () => Effect.succeedNone)
+      Effect.catchIf(isMissing, () => Effect.succeedNone)
     )
 
   const touch = (key: ChunkKey) =>
@@ -208,37 +150,28 @@ const makeOnDisk = Effect.gen(function*() {
       return io("stat", pathOf(key), fs.utimes(pathOf(key), now, now))
     })
 
-  /** Removes what writes of an earlier process have left in `directory`, of which `names` are the files. */
-  const removeTemporaries = (directory: string, names: ReadonlyArray<string>) =>
-    Effect.forEach(
-      names.filter((name) => name.endsWith(TEMPORARY) && !name.includes(session)),
-      (name) => discard(path.join(directory, name)),
-      { discard: true }
-    )
+  const listed = (directory: string) =>
+    gate.pass(Effect.tap(readDirectory(directory), (names) => removeTemporaries(directory, names)))
 
-  const resources = Stream.fromIterableEffect(
-    gate.pass(Effect.tap(readDirectory(root), (names) => removeTemporaries(root, names)))
-  ).pipe(
-    Stream.filter((name) => /^[0-9a-f]{2}$/.test(name)),
-    Stream.mapEffect((prefix) => gate.pass(readDirectory(path.join(root, prefix)))),
-    Stream.flattenIterable,
-    Stream.filter((name) => /^[0-9a-f]{32}$/.test(name)),
-    Stream.tap((resource) =>
-      gate.pass(
-        Effect.flatMap(readDirectory(directoryOf(resource)), (names) => removeTemporaries(directoryOf(resource), names))
+  const resources = (skip: (error: CacheError) => Effect.Effect<void, CacheError>) =>
+    Stream.fromIterableEffect(listed(root)).pipe(
+      Stream.filter((name) => /^[0-9a-f]{2}$/.test(name)),
+      Stream.mapEffect((prefix) =>
+        Effect.catch(gate.pass(readDirectory(path.join(root, prefix))), (error) => Effect.as(skip(error), []))
+      ),
+      Stream.flattenIterable,
+      Stream.filter((name) => /^[0-9a-f]{32}$/.test(name)),
+      Stream.filterEffect((resource) =>
+        Effect.matchEffect(listed(directoryOf(resource)), {
+          onSuccess: () => Effect.succeed(true),
+          onFailure: (error) => Effect.as(skip(error), false)
+        })
       )
     )
-  )
-
-  const probe = Effect.fnUntraced(function*(bytes: number) {
-    const at = path.join(root, `probe-${session}-${temporaries++}${TEMPORARY}`)
-    yield* writeFile(at, [Buffer.alloc(bytes)])
-    yield* Effect.onError(Effect.andThen(closing(at, readFile(at, bytes)), remove(at)), () => discard(at))
-  })
 
   const read = Effect.fnUntraced(function*(key: ChunkKey, length: number, scratch?: Buffer) {
     const at = pathOf(key)
-    const payload = decode(key, yield* closing(at, readFile(at, length + HEADER_BYTES, scratch)))
+    const payload = decode(key, yield* readFile(at, length + HEADER_BYTES, scratch))
     return payload ?? (yield* new IoError({ errno: "CORRUPT", operation: "read", path: at }))
   })
 
@@ -265,7 +198,7 @@ const makeOnDisk = Effect.gen(function*() {
           ? Effect.map(io("read", at, fs.readFileString(at)), (text) => Option.filter(understood(text), isSane))
           : Effect.succeedNone
       ),
-      Effect.catchIf(missing, () => Effect.succeedNone)
+      Effect.catchIf(isMissing, () => Effect.succeedNone)
     )
   }
 
@@ -343,9 +276,10 @@ const makeInMemory = () => {
         )
       ),
     touch: () => Effect.void,
-    resources: Stream.suspend(() =>
-      Stream.fromIterable(new Set([...manifests.keys(), ...[...chunks.values()].map(({ key }) => key.resource)]))
-    ),
+    resources: () =>
+      Stream.suspend(() =>
+        Stream.fromIterable(new Set([...manifests.keys(), ...[...chunks.values()].map(({ key }) => key.resource)]))
+      ),
     probe: () => Effect.void
   })
 }

@@ -1,5 +1,6 @@
-import { Context, Effect, Layer, type Scope } from "effect"
-import { type CacheError, DiskFull } from "../domain/CacheError.ts"
+import { Clock, Context, Effect, Layer, type Scope } from "effect"
+import { type CacheError, DiskFull, isOfOneFile } from "../domain/CacheError.ts"
+import type { ChunkKey } from "../domain/Chunk.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
@@ -30,10 +31,14 @@ export class Evictor extends Context.Service<Evictor, {
 /** The most that an emergency frees, in bytes. */
 const CLEAN_UP_BYTES = 1024 ** 3
 
+/** How often chunks that could not be removed are tried again, unless room is missing: then each time that is looked at. */
+const RETRY_MILLIS = 60_000
+
 /** The room above `minFree` that is kept in the background, in bytes, or a sixty-fourth of a small disk. */
 const HEADROOM_BYTES = 64 * 1024 ** 2
 
 const make = Effect.gen(function*() {
+  const clock = yield* Clock.Clock
   const config = yield* CacheConfig
   const health = yield* CacheHealth
   const index = yield* CacheIndex
@@ -50,27 +55,30 @@ const make = Effect.gen(function*() {
   /** Why chunks are removed now; one change of the disk is made at a time. */
   let reason: "room" | "emergency" = "room"
 
+  /** Nothing is left of the resource but its manifest. */
+  const removeEmpty = (resource: string) =>
+    index.hasResource(resource) || index.isPinned(resource)
+      ? Effect.void
+      : Effect.catchIf(store.removeResource(resource), isOfOneFile, health.report)
+
+  /** One file that can't be removed must not keep all others from being kept. */
+  const skip = (victim: ChunkKey, error: CacheError) =>
+    isOfOneFile(error) && index.setAside(victim) ? health.report(error) : Effect.fail(error)
+
   /** Evicts one chunk: the bytes freed, 0 when nothing is left. */
-  const evictOne = Effect.suspend(() => {
+  const evictOne: Effect.Effect<number, CacheError> = Effect.suspend(() => {
     const victim = index.oldest()
     if (victim === undefined) return Effect.succeed(0)
     const before = index.bytes()
-    return store.remove(victim).pipe(
-      Effect.andThen(Effect.sync(() => {
+    return Effect.matchEffect(store.remove(victim), {
+      onFailure: (error) => Effect.andThen(skip(victim, error), evictOne),
+      onSuccess: () => {
         index.remove(victim)
         traffic.evicted()
         countEvicted(reason)
-      })),
-      // Nothing is left of the resource but its manifest.
-      Effect.andThen(
-        Effect.suspend(() =>
-          index.hasResource(victim.resource) || index.isPinned(victim.resource)
-            ? Effect.void
-            : store.removeResource(victim.resource)
-        )
-      ),
-      Effect.andThen(Effect.sync(() => before - index.bytes()))
-    )
+        return Effect.as(removeEmpty(victim.resource), before - index.bytes())
+      }
+    })
   })
 
   const evict = Effect.fnUntraced(function*(bytes: number) {
@@ -87,7 +95,7 @@ const make = Effect.gen(function*() {
 
   // Else the cache would be found usable by each probe, and full by each write.
   health.require(() =>
-    index.pinnedBytes() + bytesOnDisk(config.chunkSize) + MANIFEST_BYTES > config.maxSize ? full() : undefined
+    index.unevictableBytes() + bytesOnDisk(config.chunkSize) + MANIFEST_BYTES > config.maxSize ? full() : undefined
   )
 
   const reserve = Effect.fnUntraced(function*(bytes: number) {
@@ -114,6 +122,8 @@ const make = Effect.gen(function*() {
     reason = "room"
   })))
 
+  let retriedAt = clock.currentTimeMillisUnsafe()
+
   // Others fill the disk as well: room is given back before a write needs it.
   const trim = Effect.gen(function*() {
     const { free, total } = yield* monitor.usage
@@ -121,6 +131,11 @@ const make = Effect.gen(function*() {
     const probe = health.unwritable() === undefined ? 0 : bytesOnDisk(config.chunkSize)
     const headroom = Math.max(probe, Math.min(HEADROOM_BYTES, total / 64))
     const missing = config.minFree + headroom - free
+    const now = clock.currentTimeMillisUnsafe()
+    if (probe > 0 || now - retriedAt >= RETRY_MILLIS) {
+      retriedAt = now
+      index.retryRemovals()
+    }
     if (missing > 0) yield* evict(missing)
     while (index.bytes() + probe > config.maxSize && (yield* evictOne) > 0);
   })

@@ -1,4 +1,4 @@
-import { Context, Effect, Exit, Latch, Layer, Queue } from "effect"
+import { Context, Effect, Exit, Latch, Layer, Queue, Stream } from "effect"
 import { IoError } from "../domain/CacheError.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
@@ -82,6 +82,7 @@ const make = Effect.gen(function*() {
     yield* writeManifest(representation)
     yield* store.write(key, payload)
     index.add(key, bytes)
+    health.succeeded("write")
   }, Effect.scoped)
 
   const countRetry = yield* Metrics.counters(
@@ -102,13 +103,19 @@ const make = Effect.gen(function*() {
 
   /** A write that does not end is not interrupted, since nobody could tell what it did; but it is noticed. */
   const watch = Effect.sleep(WRITE_DEADLINE).pipe(
-    Effect.andThen(health.report(new IoError({ errno: "TIMEOUT", operation: "write", path: config.directory }))),
-    Effect.andThen(Effect.sync(() => {
-      for (let next = Queue.takeUnsafe(jobs); next?._tag === "Success"; next = Queue.takeUnsafe(jobs)) {
-        traffic.dropped()
-        done(next.value)
-      }
-    }))
+    Effect.andThen(health.report(new IoError({ errno: "TIMEOUT", operation: "write", path: config.directory })))
+  )
+
+  // What waits behind a write that hangs, or for the index, would be held in memory until the disk works again.
+  const dropWaiting = Effect.sync(() => {
+    for (let next = Queue.takeUnsafe(jobs); next?._tag === "Success"; next = Queue.takeUnsafe(jobs)) {
+      traffic.dropped()
+      done(next.value)
+    }
+  })
+  yield* health.changes.pipe(
+    Stream.runForEach(({ _tag }) => _tag === "Unusable" ? dropWaiting : Effect.void),
+    Effect.forkScoped
   )
 
   const record = (job: Job) =>

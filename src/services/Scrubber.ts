@@ -1,5 +1,4 @@
 import { Effect, Layer } from "effect"
-import { isDamage } from "../domain/CacheError.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkCache } from "./ChunkCache.ts"
@@ -22,7 +21,7 @@ export const layer: Layer.Layer<never, never, CacheHealth | CacheIndex | ChunkCa
 
     const scrub = (key: Parameters<typeof store.verify>[0]) =>
       Effect.suspend(() => health.unwritable() === undefined && index.has(key) ? store.verify(key) : Effect.void).pipe(
-        Effect.catch((error) => isDamage(error) ? cache.drop(key, error) : health.report(error)),
+        Effect.catch((error) => cache.failed(key, error)),
         Effect.andThen(Effect.sleep(PAUSE))
       )
 

@@ -33,7 +33,7 @@ export const layerStore = (
         pin: refuse("write"),
         probe: refuse("write"),
         readManifest: () => Effect.succeed(Option.none()),
-        resources: Stream.empty,
+        resources: () => Stream.empty,
         touch: (key) => Effect.sync(() => onUse(key))
       })
     })

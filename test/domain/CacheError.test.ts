@@ -89,7 +89,7 @@ describe("isDamage", () => {
   it.each(tags)("%j", (errno) => {
     assert.strictEqual(
       isDamage(fromErrno(errno, "read", "/cache/a")),
-      ["ENOENT", "SHORT_READ", "CORRUPT"].includes(errno)
+      ["ENOENT", "SHORT_READ", "CORRUPT", "EISDIR", "ENOTDIR", "ELOOP", "ENXIO"].includes(errno)
     )
   })
 })

@@ -39,7 +39,7 @@ const seek = ({ ask }: TestProxy, index: number) =>
 /** The only manifest of a store in memory. */
 const manifestOf = (store: ChunkStore["Service"]) =>
   Effect.gen(function*() {
-    const [resource] = yield* Stream.runCollect(store.resources)
+    const [resource] = yield* Stream.runCollect(store.resources(Effect.fail))
     return resource === undefined ? undefined : Option.getOrUndefined(yield* store.readManifest(resource))
   }).pipe(Effect.orDie, Effect.runSync)
 

@@ -61,7 +61,7 @@ describe.each(["memory", "real"] as const)("the contract, %s", (kind) => {
       assert.deepStrictEqual(yield* store.readManifest(resource.id), Option.some(representation))
       assert.deepStrictEqual(yield* store.list(resource.id), [key])
       assert.strictEqual(Option.getOrThrow(yield* store.stat(key)).bytes, 4096)
-      assert.deepStrictEqual(yield* Stream.runCollect(store.resources), [resource.id])
+      assert.deepStrictEqual(yield* Stream.runCollect(store.resources(Effect.fail)), [resource.id])
       yield* store.removeResource(resource.id)
       assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
       assert.deepStrictEqual(yield* store.list(resource.id), [])
@@ -140,7 +140,7 @@ describe("on disk", () => {
       const at = yield* fileOf
       yield* store.write(key, payload)
       yield* fs.writeFile(`${at}.earlier-1.tmp`, payload)
-      yield* Stream.runDrain(store.resources)
+      yield* Stream.runDrain(store.resources(Effect.fail))
       assert.deepStrictEqual((yield* files).filter((name) => name.endsWith(".tmp")), [])
       assert.strictEqual((yield* store.read(key, 1000)).length, 1000)
     }).pipe(Effect.provide(stack("real"))))

@@ -56,7 +56,7 @@ describe("over files", () => {
         const index = yield* CacheIndex
         yield* ticking(index.loaded)
         assert.isUndefined(index.oldest())
-        assert.strictEqual(index.pinnedBytes(), index.bytes())
+        assert.strictEqual(index.unevictableBytes(), index.bytes())
         assert.isTrue(Option.getOrThrow(yield* (yield* Resources).find(url)).pinned)
         assert.isFalse(Option.getOrThrow(yield* (yield* Keeper).pin(url, false)).pinned)
         assert.sameMembers(yield* files, ["manifest.json", ".0", ".1", ".2"])

@@ -1,0 +1,314 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import { make as makeResource } from "../../src/domain/Resource.ts"
+import { CacheHealth } from "../../src/services/CacheHealth.ts"
+import { CacheIndex } from "../../src/services/CacheIndex.ts"
+import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/ChunkStore.ts"
+import { Recorder } from "../../src/services/Recorder.ts"
+import { Faults } from "../../src/testing/FaultyFileSystem.ts"
+import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
+import { CHUNK, stack, view } from "../support/stack.ts"
+import { randomBytes, sha256 } from "../support/TestOrigin.ts"
+
+/** One file of the cache that fails for good, on a disk that works. */
+
+const urlOf = (name: string) => `http://origin.test/${name}`
+
+const CHUNKS = 4
+const perFile = CHUNKS * bytesOnDisk(CHUNK) + MANIFEST_BYTES
+
+/** A file at the origin. */
+const put = Effect.fnUntraced(function*(name: string) {
+  const origin = yield* MemoryOrigin
+  const bytes = randomBytes(CHUNKS * CHUNK, name.length * 256 + name.charCodeAt(0))
+  origin.files.set(urlOf(name), { bytes, etag: `"${name}"`, headers: { "cache-control": "max-age=86400" } })
+})
+
+/** Views a file, checks every byte, waits until it is kept or given up. The bytes that the origin sent for it. */
+const watch = Effect.fnUntraced(function*(name: string) {
+  const origin = yield* MemoryOrigin
+  const sent = () => origin.requests.reduce((sum, request) => sum + request.sent, 0)
+  const before = sent()
+  const { bytes } = yield* view(urlOf(name))
+  assert.strictEqual(sha256(bytes), sha256(origin.files.get(urlOf(name))!.bytes))
+  yield* (yield* Recorder).idle
+  return sent() - before
+})
+
+/** Puts files into the cache. */
+const keep = Effect.fnUntraced(function*(...names: ReadonlyArray<string>) {
+  for (const name of names) {
+    yield* put(name)
+    yield* watch(name)
+  }
+})
+
+/** Lets time pass, of which the disk in memory takes none. */
+const pass = (seconds: number) =>
+  Effect.forEach(
+    Array.from({ length: seconds * 4 }),
+    () => Effect.andThen(TestClock.adjust("250 millis"), Effect.promise(() => new Promise(setImmediate))),
+    { discard: true }
+  )
+
+/** Whether a path is in the directory of a file. */
+const of = (name: string) => {
+  const { id } = makeResource(urlOf(name))
+  return (path: string) => path.includes(id)
+}
+
+/** Whether a path is that of a chunk, or its temporary file. */
+const ofChunk = (name: string, index: number) => {
+  const isOf = of(name)
+  return (path: string) => isOf(path) && new RegExp(`\\.${index}($|\\.)`).test(path)
+}
+
+/** How often the breaker opens while `effect` runs. */
+const openings = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
+  const health = yield* CacheHealth
+  let opened = 0
+  const follower = yield* Effect.forkChild(Stream.runForEach(health.changes, ({ _tag }) =>
+    Effect.sync(() => {
+      if (_tag === "Unusable") opened += 1
+    })))
+  yield* effect
+  yield* pass(1)
+  yield* Fiber.interrupt(follower)
+  return opened
+})
+
+const errnos = ["EIO", "EUCLEAN", "EBADMSG", "EPERM", "EACCES", "EISDIR", "ELOOP", "ENXIO", "ENOTDIR", "ESTALE"]
+
+describe("a chunk that cannot be read", () => {
+  it.effect.each(errnos.flatMap((errno) => (["open", "read"] as const).map((operation) => ({ errno, operation }))))(
+    "is fetched and written again, and all other files stay hits: $errno at $operation",
+    ({ errno, operation }) =>
+      Effect.gen(function*() {
+        const faults = yield* Faults
+        const health = yield* CacheHealth
+        yield* keep("bad", "good", "fine")
+        const isBad = ofChunk("bad", 1)
+        const rule = { operation, fault: errno, path: (path: string) => isBad(path) && !path.endsWith(".tmp") }
+        yield* faults.add(rule)
+        for (let round = 0; round < 8; round++) {
+          yield* watch("bad")
+          assert.strictEqual(yield* watch("good"), 0)
+          assert.strictEqual(yield* watch("fine"), 0)
+          assert.isUndefined(health.unwritable())
+          yield* pass(1)
+        }
+        yield* faults.clear
+        yield* watch("bad")
+        assert.strictEqual(yield* watch("bad"), 0)
+      }).pipe(Effect.provide(stack("faulty")))
+  )
+
+  it.effect("and cannot be removed or replaced either is not read again, and costs only its own bytes", () =>
+    Effect.gen(function*() {
+      const faults = yield* Faults
+      const health = yield* CacheHealth
+      yield* keep("bad", "good")
+      const isBad = ofChunk("bad", 2)
+      yield* faults.add({ operation: "read", fault: "EIO", path: isBad })
+      yield* faults.add({ operation: "unlink", fault: "EIO", path: isBad })
+      yield* faults.add({ operation: "rename", fault: "EPERM", path: isBad })
+      for (let round = 0; round < 6; round++) {
+        assert.strictEqual(yield* watch("bad"), CHUNK)
+        assert.strictEqual(yield* watch("good"), 0)
+        yield* pass(1)
+      }
+      assert.strictEqual(faults.strikes()[0], 1)
+      assert.isUndefined(health.unwritable())
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("is what the scrubber finds too", () =>
+    Effect.gen(function*() {
+      const faults = yield* Faults
+      const health = yield* CacheHealth
+      const index = yield* CacheIndex
+      yield* keep("bad", "good")
+      yield* faults.add({ operation: "read", fault: "EIO", path: ofChunk("bad", 3) })
+      yield* pass(30)
+      assert.isUndefined(health.unwritable())
+      assert.strictEqual(index.count(), 2 * CHUNKS - 1)
+    }).pipe(Effect.provide(stack("faulty"))))
+})
+
+describe("a manifest that cannot be read", () => {
+  it.effect.each(["EIO", "EISDIR", "EPERM"])("costs nobody else anything: %s", (errno) =>
+    Effect.gen(function*() {
+      const faults = yield* Faults
+      const health = yield* CacheHealth
+      yield* keep("good")
+      yield* put("bad")
+      yield* faults.add({
+        operation: "stat",
+        fault: errno,
+        path: (path) => of("bad")(path) && path.endsWith("manifest.json")
+      })
+      for (let round = 0; round < 4; round++) {
+        yield* watch("bad")
+        assert.strictEqual(yield* watch("good"), 0)
+        yield* pass(1)
+      }
+      assert.strictEqual(yield* watch("bad"), 0)
+      assert.isUndefined(health.unwritable())
+    }).pipe(Effect.provide(stack("faulty"))))
+})
+
+describe("a chunk that cannot be written", () => {
+  it.effect.each(
+    [
+      { errno: "EISDIR", operation: "rename" },
+      { errno: "EPERM", operation: "rename" },
+      { errno: "EIO", operation: "write" },
+      { errno: "EUCLEAN", operation: "sync" },
+      { errno: "EACCES", operation: "open" },
+      { errno: "ENOTDIR", operation: "mkdir" }
+    ] as const
+  )("costs nobody else anything: $errno at $operation", ({ errno, operation }) =>
+    Effect.gen(function*() {
+      const faults = yield* Faults
+      const health = yield* CacheHealth
+      yield* keep("good")
+      yield* put("bad")
+      yield* faults.add({
+        operation,
+        fault: errno,
+        path: (path) => operation === "mkdir" ? of("bad")(path) : ofChunk("bad", 1)(path)
+      })
+      const opened = yield* openings(Effect.gen(function*() {
+        for (const name of ["a", "bb", "ccc", "dddd"]) {
+          yield* watch("bad")
+          assert.strictEqual(yield* watch("good"), 0)
+          yield* keep(name)
+          assert.strictEqual(yield* watch(name), 0)
+          yield* pass(1)
+        }
+      }))
+      assert.strictEqual(opened, 0)
+      assert.isUndefined(health.unwritable())
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("leaves a temporary file that cannot be removed, and others are written all the same", () =>
+    Effect.gen(function*() {
+      const faults = yield* Faults
+      const health = yield* CacheHealth
+      yield* put("bad")
+      const isBad = ofChunk("bad", 1)
+      yield* faults.add({ operation: "write", fault: "EIO", path: isBad })
+      yield* faults.add({ operation: "unlink", fault: "EPERM", path: isBad })
+      yield* watch("bad")
+      yield* keep("good")
+      assert.strictEqual(yield* watch("good"), 0)
+      yield* pass(1)
+      assert.isUndefined(health.unwritable())
+    }).pipe(Effect.provide(stack("faulty"))))
+})
+
+describe("a chunk that cannot be removed", () => {
+  const options = { maxSize: 2 * perFile }
+
+  it.effect.each(["EPERM", "EUCLEAN", "EBUSY", "EIO"])(
+    "is passed over when room is needed, still counts, and goes when it can: %s",
+    (errno) =>
+      Effect.gen(function*() {
+        const faults = yield* Faults
+        const health = yield* CacheHealth
+        const index = yield* CacheIndex
+        yield* keep("bad")
+        yield* faults.add({ operation: "unlink", fault: errno, path: ofChunk("bad", 0) })
+        const opened = yield* openings(Effect.gen(function*() {
+          for (const name of ["a", "bb", "ccc", "dddd", "eeeee"]) {
+            yield* keep(name)
+            yield* pass(1)
+            assert.strictEqual(yield* watch(name), 0)
+            assert.isAtMost(index.bytes(), options.maxSize)
+          }
+        }))
+        assert.strictEqual(opened, 0)
+        const left = index.chunksOf(makeResource(urlOf("bad")).id)
+        assert.deepStrictEqual(left.map(({ key }) => key.index), [0])
+        // It can be read, after all.
+        assert.strictEqual(yield* watch("bad"), (CHUNKS - 1) * CHUNK)
+        yield* faults.clear
+        yield* pass(70)
+        yield* keep("ffffff", "ggggggg")
+        assert.strictEqual(index.chunksOf(makeResource(urlOf("bad")).id).length, 0)
+        assert.isUndefined(health.unwritable())
+      }).pipe(Effect.provide(stack("faulty", options)))
+  )
+
+  it.effect("makes the cache full where no other can either, until one can", () =>
+    Effect.gen(function*() {
+      const faults = yield* Faults
+      const health = yield* CacheHealth
+      yield* keep("a", "bb")
+      yield* faults.add({ operation: "unlink", fault: "EPERM", path: (path) => !path.includes("probe") })
+      const opened = yield* openings(Effect.gen(function*() {
+        yield* keep("ccc")
+        yield* pass(30)
+        assert.strictEqual(health.unwritable()?.errno, "MAX_SIZE")
+        assert.strictEqual(yield* watch("a"), 0)
+      }))
+      assert.strictEqual(opened, 1)
+      yield* faults.clear
+      yield* pass(10)
+      assert.isUndefined(health.unwritable())
+      yield* keep("ccc")
+      assert.strictEqual(yield* watch("ccc"), 0)
+    }).pipe(Effect.provide(stack("faulty", options))))
+})
+
+describe("the breaker", () => {
+  /** Reads of chunks fail, and a probe's do not, as with a probe's file in the page cache. */
+  const ofChunks = (path: string) => !path.includes("probe") && !path.endsWith(".tmp")
+
+  it.effect("opens after one error when a probe fails too", () =>
+    Effect.gen(function*() {
+      const faults = yield* Faults
+      const health = yield* CacheHealth
+      yield* keep("a")
+      yield* faults.add({ operation: "read", fault: "EIO" })
+      yield* watch("a")
+      yield* pass(1)
+      assert.strictEqual(health.unwritable()?.errno, "EIO")
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("opens when three files fail one after the other, though probes succeed", () =>
+    Effect.gen(function*() {
+      const faults = yield* Faults
+      const health = yield* CacheHealth
+      yield* keep("a", "bb")
+      yield* faults.add({ operation: "read", fault: "EIO", path: ofChunks })
+      const fiber = yield* Effect.forkChild(watch("a"))
+      yield* Fiber.join(fiber)
+      assert.strictEqual(health.unwritable()?.errno, "EIO")
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("stays closed when files fail that are far apart in time", () =>
+    Effect.gen(function*() {
+      const faults = yield* Faults
+      yield* keep("a", "bb", "ccc", "dddd")
+      const opened = yield* openings(Effect.gen(function*() {
+        for (const name of ["a", "bb", "ccc", "dddd"]) {
+          const rule = { operation: "read", fault: "EIO", path: ofChunk(name, 0) } as const
+          yield* faults.add({ ...rule, times: 1 })
+          yield* watch(name)
+          yield* pass(6)
+        }
+      }))
+      assert.strictEqual(opened, 0)
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("opens at once for what one file cannot be the cause of", () =>
+    Effect.gen(function*() {
+      const faults = yield* Faults
+      const health = yield* CacheHealth
+      yield* keep("a")
+      yield* faults.add({ operation: "open", fault: "EMFILE", path: ofChunk("a", 0) })
+      yield* watch("a")
+      assert.strictEqual(health.unwritable()?.errno, "EMFILE")
+    }).pipe(Effect.provide(stack("faulty"))))
+})
