@@ -65,6 +65,10 @@ export const parse = (field: string | undefined): Directives => {
   return directives
 }
 
+/** Writes `directives` for `Cache-Control` or `CDN-Cache-Control`, without arguments that would need quotes. */
+export const format = (directives: Directives): string =>
+  [...directives].map(([name, argument]) => /^[\w.-]+$/.test(argument) ? `${name}=${argument}` : name).join(", ")
+
 /** More seconds count as so many (RFC 9111 §1.2.2). */
 const MAX_SECONDS = 2 ** 31
 

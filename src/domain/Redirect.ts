@@ -8,6 +8,10 @@ export interface Hop {
   readonly headers: HeaderFields
   /** Which of the fields are for the first server alone, besides those that always are. */
   readonly secrets: ReadonlyArray<string>
+  /** It goes to the origin that was asked first, and not by way of another. */
+  readonly isFirstOrigin: boolean
+  /** Whether a cookie of the viewer's was left behind on the way. */
+  readonly isCookieWithheld: boolean
 }
 
 const statuses = new Set([301, 302, 303, 307, 308])
@@ -17,13 +21,16 @@ const personal = new Set(["authorization", "cookie", "host"])
 
 /**
  * Where a redirect leads a GET or HEAD (RFC 9110 §15.4): to the origin that sent it, or to one that may be contacted.
- * `undefined` for everything else, which is an answer like any other, and for a redirect that sets a cookie.
+ * `undefined` for everything else, which is an answer like any other, for a redirect that sets a cookie, and for
+ * one that a withheld cookie may have caused.
  */
 export const follow = (
   origins: Origins,
   hop: Hop,
   { headers, status }: { readonly status: number; readonly headers: HeaderFields }
 ): Hop | undefined => {
+  // The missing cookie may be why it leads elsewhere, as to a login page.
+  if (hop.isCookieWithheld) return undefined
   // The viewer's client has to get the cookie, and sends it where the redirect leads.
   if (headers["set-cookie"] !== undefined) return undefined
   const { location } = headers
@@ -38,6 +45,8 @@ export const follow = (
     url,
     access,
     headers: Object.fromEntries(Object.entries(hop.headers).filter(([name]) => isKept(name))),
-    secrets: []
+    secrets: [],
+    isFirstOrigin: false,
+    isCookieWithheld: hop.isCookieWithheld || hop.headers["cookie"] !== undefined
   }
 }

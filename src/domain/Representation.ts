@@ -199,12 +199,18 @@ export const compare = (representation: Representation, head: OriginHead): "Same
 export const isConfirmedBy = (representation: Representation, headers: HeaderFields): boolean =>
   !isStrong(headers["etag"]) || representation.etag === undefined || headers["etag"] === representation.etag
 
-/** `representation` with the fields that a 304 brought (RFC 9111 §3.2). */
-export const updated = (representation: Representation, headers: HeaderFields): Representation =>
-  new Representation({
+/**
+ * `representation` with the fields that a 304 brought (RFC 9111 §3.2). A stored `CDN-Cache-Control` would hide a new `Cache-Control`:
+ * it is kept only if the 304 repeats it.
+ */
+export const updated = (representation: Representation, headers: HeaderFields): Representation => {
+  const { "cdn-cache-control": targeted, ...stored } = representation.headers
+  const kept = targeted !== undefined && headers["cache-control"] === undefined ? { "cdn-cache-control": targeted } : {}
+  return new Representation({
     ...representation,
-    headers: { ...representation.headers, ...endToEnd(headers, notUpdated) }
+    headers: { ...stored, ...kept, ...endToEnd(headers, notUpdated) }
   })
+}
 
 /** The request fields that ask an origin to answer 304 when `representation` is still current (RFC 9110 §13.1). */
 export const validation = (representation: Representation): Record<string, string> =>

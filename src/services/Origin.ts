@@ -1,5 +1,6 @@
-import { Context, Effect, Exit, Layer, Metric, Scope, Stream } from "effect"
+import { Clock, Context, Effect, Exit, Layer, Metric, Scope, Stream } from "effect"
 import { HttpBody, HttpClient, HttpClientRequest, type HttpClientResponse, type HttpMethod } from "effect/http"
+import type { Times } from "../domain/Freshness.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
 import { isIdempotent } from "../domain/Method.ts"
 import {
@@ -13,6 +14,7 @@ import {
 import { OriginFault } from "../domain/OriginFault.ts"
 import type { Access } from "../domain/Origins.ts"
 import { follow, type Hop } from "../domain/Redirect.ts"
+import { foldChain, type HopAnswer } from "../domain/RedirectChain.ts"
 import { flawOf, type OriginHead } from "../domain/Representation.ts"
 import { OriginConfig, type OriginOptions } from "./OriginConfig.ts"
 import {
@@ -129,8 +131,9 @@ const messageOf = ({ body, method }: OriginRequest, { headers, url }: Hop): Http
   return type === undefined ? HttpClientRequest.removeHeader(withBody, "content-type") : withBody
 }
 
-/** The answer to one hop, and the scope of its connection. */
+/** The answer to one hop, when it was asked for and came, and the scope of its connection. */
 interface Answer {
+  readonly times: Times
   readonly hop: Hop
   readonly response: HttpClientResponse.HttpClientResponse
   readonly connection: Scope.Closeable
@@ -143,6 +146,22 @@ const scoped = ({ fresh, kept }: OriginClients) => ({
 
 /** Where only some addresses can be told apart, there are no clients for the others. */
 type Connections = Omit<OriginConnections, "public"> & Partial<OriginConnections>
+
+const hopAnswer = ({ hop, response: { headers, status }, times }: Answer): HopAnswer => ({
+  url: hop.url.href,
+  status,
+  headers,
+  times,
+  isFirstOrigin: hop.isFirstOrigin
+})
+
+/** `headers` of an answer of `url`'s, whose `Location` leads to the same place for a viewer who asked for `asked`. */
+const located = (headers: HeaderFields, url: URL, asked: URL): HeaderFields => {
+  const location = headers["location"] === undefined ? null : URL.parse(headers["location"], url.href)
+  if (location === null) return headers
+  const { hash, href, origin, pathname, search } = location
+  return { ...headers, location: origin === asked.origin ? pathname + search + hash : href }
+}
 
 const make = (config: OriginOptions, connections: Connections, isTraced: boolean) => {
   const gate = OriginGate.make({ places: config.maxRequests, patience: config.firstByteTimeout })
@@ -186,12 +205,15 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
     )
 
   const answerTo = Effect.fnUntraced(function*(request: OriginRequest, hop: Hop) {
+    const clock = yield* Clock.Clock
     const connection = yield* Scope.fork(yield* Effect.scope)
+    const requested = clock.currentTimeMillisUnsafe()
     const response = yield* (isTraced ? askTraced : ask)(request, hop).pipe(
       Scope.provide(connection),
       Effect.onError(() => Scope.close(connection, Exit.void))
     )
-    return { hop, response, connection } satisfies Answer
+    const times = { requested, received: clock.currentTimeMillisUnsafe() }
+    return { hop, response, times, connection } satisfies Answer
   })
 
   /** Frees the connection of a redirect; a short body is read, so that it can be used again. */
@@ -204,18 +226,21 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
     )
   }
 
-  /** The answer to `request`, or the one to which it is redirected. */
+  /** The answer to `request`, or the one to which it is redirected, with the fields that make it the answer to `request`. */
   const finalAnswer = Effect.fnUntraced(function*(request: OriginRequest, first: Hop) {
     let answer = yield* answerTo(request, first)
-    let redirects = isRead(request.method) && request.body === undefined ? MAX_REDIRECTS : 0
-    while (redirects > 0) {
+    const followed: Array<HopAnswer> = []
+    const maxRedirects = isRead(request.method) && request.body === undefined ? MAX_REDIRECTS : 0
+    while (followed.length < maxRedirects) {
       const next = follow(config.origins, answer.hop, answer.response)
       if (next === undefined) break
       yield* discard(answer)
+      followed.push(hopAnswer(answer))
       answer = yield* answerTo(request, next)
-      redirects -= 1
     }
-    return answer
+    if (followed.length === 0) return { ...answer, headers: answer.response.headers }
+    const headers = foldChain([...followed, hopAnswer(answer)])
+    return { ...answer, headers: located(headers, answer.hop.url, first.url) }
   })
 
   return Origin.of({
@@ -226,21 +251,28 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
         return yield* new OriginUnreachable({ url: loggable(request.url), cause })
       }
       const { access = "any", secrets = [] } = request
-      const answer = yield* finalAnswer(request, { url, access, headers: fieldsOf(request), secrets })
-      const { headers, status, stream } = answer.response
-      const setCookie = setCookieLines(answer.response)
-      const abandon = Scope.close(answer.connection, Exit.void)
-      const flaw = flawOf(answer.response)
+      const { connection, headers, hop, response } = yield* finalAnswer(request, {
+        url,
+        access,
+        headers: fieldsOf(request),
+        secrets,
+        isFirstOrigin: true,
+        isCookieWithheld: false
+      })
+      const { status, stream } = response
+      const setCookie = setCookieLines(response)
+      const abandon = Scope.close(connection, Exit.void)
+      const flaw = flawOf(response)
       if (flaw !== undefined) {
         yield* abandon
-        return yield* new OriginUnexpected({ url: loggable(answer.hop.url.href), status, detail: flaw })
+        return yield* new OriginUnexpected({ url: loggable(hop.url.href), status, detail: flaw })
       }
       if (hasNoBody(request.method, status)) {
         yield* abandon
         return { status, headers, setCookie, body: Stream.empty }
       }
       const turn = yield* makeTurn(isEventStream(headers) ? Number.POSITIVE_INFINITY : config.silenceTimeout)
-      const body = watchedBody(stream, { url: loggable(answer.hop.url.href), turn, abandon })
+      const body = watchedBody(stream, { url: loggable(hop.url.href), turn, abandon })
       return { status, headers, setCookie, body }
     }, (effect) => Effect.provideService(effect, HttpClient.TracerDisabledWhen, () => true))
   })

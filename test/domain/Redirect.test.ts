@@ -13,7 +13,9 @@ const hop: Hop = {
   url: new URL("http://route.example/films/a"),
   access: "any",
   headers: { authorization: "a", cookie: "b", host: "c", range: "bytes=0-", "x-token": "d" },
-  secrets: ["x-token"]
+  secrets: ["x-token"],
+  isFirstOrigin: true,
+  isCookieWithheld: false
 }
 
 const named: Hop = { ...hop, url: new URL("http://named.example/a"), access: "public" }
@@ -33,6 +35,15 @@ describe("follow", () => {
     const next = follow(origins(), hop, to("http://named.example/b"))
     assert.deepStrictEqual(next?.headers, { range: "bytes=0-" })
     assert.strictEqual(next?.access, "public")
+    assert.isFalse(next?.isFirstOrigin)
+  })
+
+  it("passes on what a withheld cookie may have caused", () => {
+    const next = follow(origins(), hop, to("http://named.example/b"))!
+    assert.isUndefined(follow(origins(), next, to("/login")))
+    const { cookie: _, ...headers } = hop.headers
+    const without = follow(origins(), { ...hop, headers }, to("http://named.example/b"))!
+    assert.strictEqual(follow(origins(), without, to("/c"))?.url.pathname, "/c")
   })
 
   it("leads no viewer to an origin that is the operator's alone to name, whatever addresses are allowed", () => {
