@@ -85,9 +85,10 @@ export class OriginUnexpected extends Schema.TaggedError<OriginUnexpected>()("Or
   }
 }
 
-/** The origin's file is another one than the one that is being streamed. */
+/** The origin's file is another one than the one that is being streamed. `status` is that of the answer that shows it. */
 export class RepresentationChanged extends Schema.TaggedError<RepresentationChanged>()("RepresentationChanged", {
-  url: Schema.String
+  url: Schema.String,
+  status: Schema.Int
 }) {
   override get message(): string {
     return `${this.url}: the file changed at the origin`

@@ -168,6 +168,11 @@ export const fromHead = (
   })
 }
 
+/** Whether two representations of a resource are of one version, so that they have the same bytes. */
+export const isSameVersion = (a: Representation, b: Representation): boolean =>
+  a.size === b.size && a.chunkSize === b.chunkSize && a.etag === b.etag &&
+  (a.etag !== undefined || a.lastModified === b.lastModified)
+
 /** What a 200 or 206 shows of the origin's ranges: a 200 may be the answer to a request without `Range`. */
 const rangesShown = ({ headers, status }: OriginHead): { readonly ranges?: RangeSupport } => {
   if (status === 206) return { ranges: "conditional" }

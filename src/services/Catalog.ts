@@ -5,8 +5,8 @@ import { type Freshness, freshnessOf, isFresh } from "../domain/Freshness.ts"
 import { longestGuess } from "../domain/Guess.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
 import * as HttpDate from "../domain/HttpDate.ts"
-import { type RangeSupport, Representation, withRangesOf } from "../domain/Representation.ts"
-import { type Resource, variant } from "../domain/Resource.ts"
+import { isSameVersion, type RangeSupport, Representation, withRangesOf } from "../domain/Representation.ts"
+import { identify, type Resource, variant } from "../domain/Resource.ts"
 import { isSharable, MAX_VARY_NAMES, variesTooMuch, varyNames } from "../domain/Storable.ts"
 import { ttlOf } from "../domain/TtlRule.ts"
 import { CacheConfig } from "./CacheConfig.ts"
@@ -22,6 +22,8 @@ export interface Entry {
   readonly freshness: Freshness
   /** Whether the origin lets it answer requests with credentials (RFC 9111 §3.5). */
   readonly isSharable: boolean
+  /** A transfer found another version in its middle: two servers may have one each. */
+  readonly isContested?: boolean
 }
 
 /** When an answer of the origin was asked for, and when it came, in milliseconds since 1970. */
@@ -56,7 +58,7 @@ export class Catalog extends Context.Service<Catalog, {
   readonly assess: (representation: Representation, answer: HeaderFields, times: Times) => Entry
   /**
    * Takes an answer of the origin, of which `answer` are the fields, for the current state of a variant; another representation
-   * supersedes the old one.
+   * supersedes the old one. After a contested one, no chunk is used again: the answer begins the file afresh.
    */
   readonly confirm: (representation: Representation, answer: HeaderFields, times: Times) => Entry
   /** Takes for known what another process knows. */
@@ -73,8 +75,8 @@ export class Catalog extends Context.Service<Catalog, {
   readonly isCurrent: (representation: Representation) => boolean
   /** Takes note of how the origin answers requests for ranges of `representation`. */
   readonly learnRanges: (representation: Representation, ranges: RangeSupport) => void
-  /** Has the origin asked at the next use. */
-  readonly expire: (representation: Representation) => void
+  /** Has the origin asked at the next use; unconditionally, if the representation is contested. */
+  readonly expire: (representation: Representation, isContested?: boolean) => void
   /** The same for all variants, and nothing is used any more unless the origin confirms it (RFC 9111 §4.4). */
   readonly invalidate: (resource: Resource) => Effect.Effect<void>
 }>()("spillway/services/Catalog") {
@@ -207,6 +209,12 @@ const make = Effect.gen(function*() {
     workers.forgotten(id)
   }
 
+  /** `found` under the identifier of its chunks, after `before`. */
+  const following = ({ isContested, representation }: Entry, found: Representation): Representation => {
+    if (isContested) return new Representation({ ...found, id: identify(representation.id, found.id) })
+    return isSameVersion(representation, found) ? new Representation({ ...found, id: representation.id }) : found
+  }
+
   return Catalog.of({
     select,
     varies: (resource) => variants.has(resource.id),
@@ -233,8 +241,9 @@ const make = Effect.gen(function*() {
       const entry = use(select(resource, fields).id)
       return entry !== undefined && isFresh(entry.freshness, now(), directives) ? entry : undefined
     },
-    confirm: (found, answer, times) => {
-      const before = known(found.resource)
+    confirm: (answered, answer, times) => {
+      const before = known(answered.resource)
+      const found = before === undefined ? answered : following(before, answered)
       if (before !== undefined && before.representation.id !== found.id) {
         index.supersede(found.resource, found.id)
         workers.forgotten(found.resource)
@@ -268,11 +277,11 @@ const make = Effect.gen(function*() {
       if (entry?.representation.id !== representation.id) return
       put({ ...entry, representation: new Representation({ ...entry.representation, ranges }) })
     },
-    expire: (representation) => {
+    expire: (representation, isContested = false) => {
       const entry = known(representation.resource)
       if (entry?.representation.id !== representation.id) return
       const freshness = { ...entry.freshness, lifetime: 0, staleWhileRevalidate: 0 }
-      put({ ...entry, freshness })
+      put({ ...entry, freshness, ...(isContested && { isContested }) })
       workers.forgotten(representation.resource)
     },
     invalidate: (resource) =>

@@ -5,7 +5,14 @@ import { indexAt } from "../domain/Chunk.ts"
 import { freshnessOf, isFresh, mayRevalidateBehind, mayServeStale } from "../domain/Freshness.ts"
 import { longestGuess } from "../domain/Guess.ts"
 import { isTransient, loggable, type OriginError, OriginUnexpected } from "../domain/OriginError.ts"
-import { carriedRange, fromHead, type OriginHead, type Representation, updated } from "../domain/Representation.ts"
+import {
+  carriedRange,
+  fromHead,
+  isSameVersion,
+  type OriginHead,
+  type Representation,
+  updated
+} from "../domain/Representation.ts"
 import { identify, type Resource } from "../domain/Resource.ts"
 import {
   isHeuristicallyCacheable,
@@ -209,7 +216,7 @@ const make = Effect.gen(function*() {
         const chunkSize = known?.chunkSize ?? config.chunkSize
         const range = wanted && { spec: wanted, chunkSize, size: known?.size }
         // With the first byte at hand, the origin need not send it again; without, its answer must bring it.
-        const conditional = known !== undefined && hasFirst(known, wanted)
+        const conditional = known !== undefined && entry?.isContested !== true && hasFirst(known, wanted)
         const isPatient = staleOf(question, entry, asked) === undefined
         let isKept = false
         /** The answer as it is, where it is the one to the viewer's own request. */
@@ -282,7 +289,9 @@ const make = Effect.gen(function*() {
       // A HEAD may leave out what the answer to a GET has, so nothing is concluded for that.
       if (typeof found === "string") return { _tag: "NotStorable", reason: found } satisfies Found
       answers.remove(resource.id)
-      if (known?.id === found.id) return yield* notModified(question, known, answered, { ...asked, status: 200 })
+      if (known !== undefined && isSameVersion(known, found)) {
+        return yield* notModified(question, known, answered, { ...asked, status: 200 })
+      }
       // No GET is answered with what only a HEAD has said. It may be wrong, as of an origin that says a length of 0 to all of them.
       if (known !== undefined) catalog.expire(known)
       const told = catalog.assess(found, response.headers, times)

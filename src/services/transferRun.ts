@@ -49,7 +49,7 @@ export const makeTransfer = (
     const { headers, status } = head
     const url = loggable(representation.url)
     if (status === 404 || status === 410 || status === 412 || status === 416) {
-      return Effect.fail(new RepresentationChanged({ url }))
+      return Effect.fail(new RepresentationChanged({ url, status }))
     }
     if (status !== 200 && status !== 206) {
       const retryAfter = retryAfterMillis(headers, now)
@@ -64,7 +64,7 @@ export const makeTransfer = (
       learn(run.download, asked === "conditional" ? "plain" : "none")
       return Effect.succeed(undefined)
     }
-    if (sameness !== "Same") return Effect.fail(new RepresentationChanged({ url }))
+    if (sameness !== "Same") return Effect.fail(new RepresentationChanged({ url, status }))
     if (status === 200) {
       const announced = headers["accept-ranges"]?.toLowerCase() === "bytes"
       // Some origins take only `If-Range` amiss, and some send everything just once although they have ranges.

@@ -148,7 +148,9 @@ export const makeViewerStream = Effect.gen(function*() {
     })).pipe(
       Stream.tapError((error) =>
         Effect.sync(() => {
-          if (error._tag === "RepresentationChanged") catalog.expire(representation)
+          if (error._tag !== "RepresentationChanged") return
+          // Bytes of another version, rather than none at all.
+          catalog.expire(representation, error.status === 200 || error.status === 206)
         })
       )
     )

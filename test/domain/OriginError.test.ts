@@ -17,7 +17,7 @@ describe("isTransient", () => {
   it("holds for what a second request may mend", () => {
     assert.isTrue(isTransient(new OriginUnreachable({ url, cause: new Error("refused") })))
     assert.isTrue(isTransient(new OriginBodyFailed({ url, offset: 7, cause: new Error("reset") })))
-    assert.isFalse(isTransient(new RepresentationChanged({ url })))
+    assert.isFalse(isTransient(new RepresentationChanged({ url, status: 200 })))
     assert.isFalse(isTransient(new OriginForbidden({ url })))
   })
 
@@ -44,7 +44,7 @@ describe("messages", () => {
       new OriginForbidden({ url }),
       new OriginBodyFailed({ url, offset: 7, cause: "reset" }),
       new OriginUnexpected({ url, status: 418, detail: "a teapot", retryAfter: 1000 }),
-      new RepresentationChanged({ url })
+      new RepresentationChanged({ url, status: 200 })
     ]
     for (const { message } of errors) assert.isTrue(message.startsWith(`${url}: `))
     assert.strictEqual(new Set(errors.map(({ message }) => message)).size, errors.length)
