@@ -16,7 +16,7 @@ import { Lookup } from "../services/Lookup.ts"
 import { MediaStream, type Opened } from "../services/MediaStream.ts"
 import { Origin, type OriginResponse } from "../services/Origin.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../services/OriginResolver.ts"
-import { REUSED_BYTES } from "../services/Scratch.ts"
+import { SHORT_BYTES } from "../services/pieces.ts"
 import { Traffic } from "../services/Traffic.ts"
 import { Workers } from "../services/Workers.ts"
 import { makeAccounting, viewerOf } from "./accounting.ts"
@@ -81,7 +81,7 @@ const replaced = new Set(["cache-status", "set-cookie"])
  */
 const waitsForDrain = ({ source }: Request): boolean => {
   if (!(source instanceof IncomingMessage) || source.httpVersionMajor !== 1) return false
-  return source.socket.writableHighWaterMark <= REUSED_BYTES
+  return source.socket.writableHighWaterMark <= SHORT_BYTES
 }
 
 const make = Effect.gen(function*() {

@@ -30,7 +30,7 @@ export interface MediaRequest {
   readonly directives?: RequestDirectives | undefined
   /** Where the bytes are to be had, with the viewer's fields; without it, at the URL of the resource. */
   readonly source?: Source
-  /** Whoever takes the bytes has done with a piece of `REUSED_BYTES` or more when it asks for the next: that may overwrite it. */
+  /** Whoever takes the bytes has done with a piece of `SHORT_BYTES` or more when it asks for the next: that may overwrite it. */
   readonly reuses?: boolean
   /** The address of the viewer, to be told to the people who run the server. */
   readonly viewer?: string | undefined

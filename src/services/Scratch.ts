@@ -6,9 +6,6 @@ import { HEADER_BYTES } from "./chunkFile.ts"
  * the whole heap looked through again and again, which costs more than reading.
  */
 
-/** Shorter pieces are copied out, in bytes: a server may ask for the next piece before such a one has left. */
-export const REUSED_BYTES = 256 * 1024
-
 export type Scratch = <E>(read: (buffer: Buffer) => Effect.Effect<Uint8Array, E>) => Effect.Effect<Uint8Array, E>
 
 /** For chunks of up to `chunkSize` bytes; the memory is taken when it is first needed. */

@@ -6,6 +6,15 @@ import { Channel, Effect, type Pull, type Scope, Stream } from "effect"
  */
 
 /**
+ * Shorter pieces are given memory of their own, in bytes. A server may ask for the next piece before such a one has left: what it was
+ * read into may be used again by then, and a few bytes that a slow viewer does not take would keep their whole chunk in memory.
+ */
+export const SHORT_BYTES = 64 * 1024
+
+/** `piece`, copied if it is short. `slice` of a `Buffer` would not copy it. */
+export const apart = (piece: Uint8Array): Uint8Array => piece.length < SHORT_BYTES ? new Uint8Array(piece) : piece
+
+/**
  * The pieces of `stream`, each by running the effect that this returns; the scope ends it. `Stream.toPull` copies the reader's context for
  * each piece, and lets several read.
  */

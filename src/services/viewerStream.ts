@@ -11,7 +11,7 @@ import { Catalog } from "./Catalog.ts"
 import { ChunkCache } from "./ChunkCache.ts"
 import { Downloader } from "./Downloader.ts"
 import * as Metrics from "./liveMetrics.ts"
-import { watchPieces } from "./pieces.ts"
+import { apart, watchPieces } from "./pieces.ts"
 import * as Scratch from "./Scratch.ts"
 import type { ByteSource } from "./Traffic.ts"
 
@@ -70,15 +70,11 @@ export const makeViewerStream = Effect.gen(function*() {
   ) =>
     Stream.fromPull(Effect.sync(() => {
       let offset = start
-      const take = (chunk: Uint8Array, source: ByteSource) => {
+      const take = (chunk: Uint8Array, source: ByteSource, isReused = false) => {
         from(source)
         const bytes = slice(representation, chunk, offset, end)
         offset += bytes.length
-        return [bytes] as const
-      }
-      const takeFromScratch = (chunk: Uint8Array) => {
-        const [bytes] = take(chunk, "disk")
-        return [bytes.length < Scratch.REUSED_BYTES ? bytes.slice() : bytes] as const
+        return [isReused || bytes.length < chunk.length ? apart(bytes) : bytes] as const
       }
       return Effect.suspend((): Effect.Effect<readonly [Uint8Array], CacheError | Cause.Done> => {
         if (offset >= end) return Cause.done()
@@ -88,7 +84,10 @@ export const makeViewerStream = Effect.gen(function*() {
         if (cache.has(key)) {
           return scratch === undefined
             ? Effect.map(cache.read(representation, key), (chunk) => take(chunk, "disk"))
-            : Effect.map(scratch((buffer) => cache.read(representation, key, buffer)), takeFromScratch)
+            : Effect.map(
+              scratch((buffer) => cache.read(representation, key, buffer)),
+              (chunk) => take(chunk, "disk", true)
+            )
         }
         const failure = cache.failure()
         return failure === undefined ? Cause.done() : Effect.fail(failure)
