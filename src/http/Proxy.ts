@@ -6,24 +6,24 @@ import { noCache, requestDirectives } from "../domain/CacheControl.ts"
 import * as CacheStatus from "../domain/CacheStatus.ts"
 import { age, ttlSeconds } from "../domain/Freshness.ts"
 import { endToEnd, type HeaderFields } from "../domain/Headers.ts"
-import { isSafe } from "../domain/Method.ts"
 import { loggable, type OriginError, OriginTimeout } from "../domain/OriginError.ts"
-import { make as makeResource, type Resource } from "../domain/Resource.ts"
+import type { Resource } from "../domain/Resource.ts"
 import { Activity } from "../services/Activity.ts"
 import { askOrigin, type Source } from "../services/askOrigin.ts"
 import type { Final } from "../services/Found.ts"
-import { Lookup } from "../services/Lookup.ts"
+import type { Lookup } from "../services/Lookup.ts"
 import { MediaStream, type Opened } from "../services/MediaStream.ts"
 import { Origin, type OriginResponse } from "../services/Origin.ts"
+import type { OriginConfig } from "../services/OriginConfig.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../services/OriginResolver.ts"
 import { SHORT_BYTES } from "../services/pieces.ts"
 import { Traffic } from "../services/Traffic.ts"
-import { Workers } from "../services/Workers.ts"
 import { makeAccounting, viewerOf } from "./accounting.ts"
 import { Admin, PREFIX } from "./Admin.ts"
 import { beginBody } from "./beginBody.ts"
-import { ofTheHop, ofTheHopPassing, ofTheViewer } from "./hopFields.ts"
+import { ofTheHop, ofTheViewer } from "./hopFields.ts"
 import { Limits } from "./Limits.ts"
+import { makeLocations } from "./locations.ts"
 import {
   answer,
   isOfNow,
@@ -35,11 +35,12 @@ import {
   verdictOf,
   withCookies
 } from "./mediaResponse.ts"
-import { ALLOW, maxForwards } from "./methods.ts"
+import { ALLOW } from "./methods.ts"
 import { anonymous, foreign, isNamed } from "./namedUrl.ts"
 import { makeOriginLog } from "./originLog.ts"
 import { originFailed, refused, text } from "./ownAnswers.ts"
 import { isCircling } from "./via.ts"
+import { makeWriteThrough } from "./writeThrough.ts"
 
 type Request = HttpServerRequest.HttpServerRequest
 
@@ -69,7 +70,7 @@ export class Proxy extends Context.Service<Proxy, {
   static readonly layer: Layer.Layer<
     Proxy,
     never,
-    Activity | Admin | Limits | Lookup | MediaStream | Origin | OriginResolver | Traffic
+    Activity | Admin | Limits | Lookup | MediaStream | Origin | OriginConfig | OriginResolver | Traffic
   > = Layer.effect(Proxy, Effect.suspend(() => make))
 }
 
@@ -89,12 +90,11 @@ const make = Effect.gen(function*() {
   const media = yield* MediaStream
   const admin = yield* Admin
   const limits = yield* Limits
-  const lookup = yield* Lookup
   const origin = yield* Origin
   const resolver = yield* OriginResolver
   const traffic = yield* Traffic
   const clock = yield* Clock.Clock
-  const workers = yield* Workers
+  const locations = yield* makeLocations
 
   const { count, countMedia, passing } = makeAccounting(activity, traffic)
   const log = makeOriginLog()
@@ -102,7 +102,7 @@ const make = Effect.gen(function*() {
   const logCut = (url: string) => (body: Stream.Stream<Uint8Array, OriginError>) =>
     Stream.tapError(body, (error) => log.cut(url, error))
 
-  const sourceOf = (resource: Resource, request: Request, fields: HeaderFields): Source => ({
+  const sourceOf = (resource: Resource, request: Pick<Request, "headers" | "url">, fields: HeaderFields): Source => ({
     fields,
     locate: (refusal) =>
       Effect.timeoutOrElse(resolver.locate({ target: request.url, headers: request.headers }, resource, refusal), {
@@ -122,7 +122,7 @@ const make = Effect.gen(function*() {
     const head = {
       status,
       headers: {
-        ...endToEnd(headers, replaced),
+        ...locations.toViewer(endToEnd(headers, replaced), resource.url, request),
         "cache-status": CacheStatus.append(headers["cache-status"], cacheStatus)
       }
     }
@@ -140,43 +140,17 @@ const make = Effect.gen(function*() {
     return yield* passedOn(resource, response, request, { fwd: "bypass", detail })
   })
 
-  /** Another method: body and answer are streamed through, and what it may have changed is asked for anew (RFC 9111 §4.4). */
-  const pass = Effect.fnUntraced(function*(resource: Resource, request: Request) {
-    const { headers, method } = request
-    const forwards = maxForwards(request)
-    if (forwards === 0) return HttpServerResponse.empty({ headers: { allow: ALLOW } })
-    const hasBody = headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined
-    const location = yield* sourceOf(resource, request, {}).locate()
-    const { url } = location
-    const response = yield* origin.request({
-      method,
-      url,
-      access: location.access ?? "any",
-      headers: {
-        ...endToEnd(headers, ofTheHopPassing),
-        ...(forwards !== undefined && { "max-forwards": String(forwards - 1) }),
-        ...location.headers
-      },
-      secrets: Object.keys(location.headers),
-      ...(hasBody && { body: request.stream })
-    })
-    if (!isSafe(method) && response.status < 400) {
-      yield* lookup.invalidate(resource)
-      for (const field of ["location", "content-location"]) {
-        const named = URL.parse(response.headers[field] ?? "", url)
-        if (named?.origin === new URL(url).origin) {
-          yield* lookup.invalidate(makeResource(named.origin + named.pathname + named.search))
-        }
-      }
-      yield* workers.settled
-    }
-    return yield* passedOn(resource, response, request, { fwd: "method" })
+  const writeThrough = yield* makeWriteThrough({
+    locations,
+    passedOn,
+    locate: (resource, { headers }, url) => sourceOf(resource, { headers, url }, {}).locate()
   })
 
   /** A short answer that is for all, kept for a while or not. */
   const finalOf = (
     { answer: final, asked, collapsed = false, freshness, stored = false }: Final,
-    method: string
+    resource: Resource,
+    request: Request
   ): Response => {
     const { body, headers: received, status } = final
     const now = clock.currentTimeMillisUnsafe()
@@ -185,11 +159,11 @@ const make = Effect.gen(function*() {
       : { hit: true, ttl: ttlSeconds(freshness, now) }
     count(cacheStatus)
     const headers = {
-      ...endToEnd(received, replaced),
+      ...locations.toViewer(endToEnd(received, replaced), resource.url, request),
       ...(freshness !== undefined && { age: String(Math.floor(age(freshness, now) / 1000)) }),
       "cache-status": CacheStatus.append(received["cache-status"], cacheStatus)
     }
-    return answer({ status, headers }, method === "HEAD" || body.length === 0 ? undefined : body)
+    return answer({ status, headers }, request.method === "HEAD" || body.length === 0 ? undefined : body)
   }
 
   const respondTo = Effect.fnUntraced(function*(opened: Opened, resource: Resource, request: Request) {
@@ -205,7 +179,7 @@ const make = Effect.gen(function*() {
         traffic.request("other")
         return text(504, "Not in the cache", { detail: "NOT_CACHED" })
       case "Final":
-        return hasCookie ? yield* forward(resource, request, "COOKIE") : finalOf(opened, request.method)
+        return hasCookie ? yield* forward(resource, request, "COOKIE") : finalOf(opened, resource, request)
       case "NotStorable": {
         const { answer: spare, reason } = opened
         const own = spare === undefined || hasCookie ? undefined : yield* spare.take
@@ -287,7 +261,7 @@ const make = Effect.gen(function*() {
     const answered = request.method === "GET" || request.method === "HEAD"
       // Found out before the first byte: the second time, the new file is asked for.
       ? Effect.catchTag(get(resource, request), "RepresentationChanged", () => get(resource, request))
-      : pass(resource, request)
+      : writeThrough(resource, request)
     return Effect.catch(answered, (error) => {
       traffic.request("other")
       return Effect.as(log.failed(resource.url, error), originFailed(error))
