@@ -320,7 +320,7 @@ const make = Effect.gen(function*() {
       if (kept !== undefined) return { _tag: "Final", ...kept } as const
       if (offline && entry !== undefined) return { _tag: "Current", entry, means: "stale", cacheOnly: true } as const
       if (cacheOnly) return { _tag: "NotCached" } as const
-      const reason = notStorables.get(keyOf(question), now())
+      const reason = notStorables.get(keyOf(question), now(), question.wanted !== undefined)
       if (reason !== undefined) return { _tag: "NotStorable", reason } as const
       const flight = `${method} ${selected.id}${credentialsOf(source)}`
       if (entry !== undefined && mayRevalidateBehind(entry.freshness, now(), directives)) {

@@ -10,23 +10,32 @@ const CAPACITY = 10_000
 /** How long the next answer will be no more storable than `head`, in milliseconds. */
 const lasts = (reason: NotStorable, head: OriginHead): number => {
   if (reason !== "NO_VALIDATOR") return REMEMBERED_MILLIS
-  // A whole answer may have the validators that a part lacks (RFC 9110 §15.3.7).
-  if (head.status === 206 && !hasValidator(head)) return 0
   return Math.min(unsettledMillis(head.headers) ?? REMEMBERED_MILLIS, REMEMBERED_MILLIS)
+}
+
+interface Remembered {
+  readonly reason: NotStorable
+  readonly since: number
+  readonly lasts: number
+  /** Whether it is known of parts only: a whole answer may have the validators that they lack (RFC 9110 §15.3.7). */
+  readonly ofParts: boolean
 }
 
 /** Which resources turned out to be not for a shared cache, and why; the last ones, for a while. */
 export const make = () => {
-  const known = new Map<string, { readonly reason: NotStorable; readonly since: number; readonly lasts: number }>()
+  const known = new Map<string, Remembered>()
   return {
-    get: (key: string, now: number): NotStorable | undefined => {
+    /** Why what `key` names is not storable, as far as that is known of a part or of the whole. */
+    get: (key: string, now: number, isPart: boolean): NotStorable | undefined => {
       const found = known.get(key)
+      if (found?.ofParts === true && !isPart) return undefined
       // Not yet `since`: the clock has been set back, perhaps by far.
       return found !== undefined && now >= found.since && now < found.since + found.lasts ? found.reason : undefined
     },
     put: (key: string, reason: NotStorable, head: OriginHead, now: number): void => {
       known.delete(key)
-      known.set(key, { reason, since: now, lasts: lasts(reason, head) })
+      const ofParts = reason === "NO_VALIDATOR" && head.status === 206 && !hasValidator(head)
+      known.set(key, { reason, since: now, lasts: lasts(reason, head), ofParts })
       const [oldest] = known.keys()
       if (known.size > CAPACITY && oldest !== undefined) known.delete(oldest)
     },

@@ -166,6 +166,20 @@ describe("a part without validators", () => {
       yield* ask("/a")
       assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
     }))
+
+  it.effect("is asked for once by each viewer, and not widened again", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      const { ask, at, seen } = site
+      serveBlankParts(site, bytes, at(-1000))
+      yield* ask("/a", { headers: { range: "bytes=0-9" } })
+      const before = seen("/a").length
+      for (const range of ["bytes=0-9", "bytes=20-29"]) yield* ask("/a", { headers: { range } })
+      assert.deepStrictEqual(seen("/a").slice(before).map(({ headers }) => headers["range"]), [
+        "bytes=0-9",
+        "bytes=20-29"
+      ])
+    }))
 })
 
 describe("a stored file whose origin answers without a validator or a length", () => {
