@@ -39,7 +39,10 @@ export const ofConnection = (connection: string | undefined): (name: string) => 
 }
 
 /** `headers` without the fields of one connection and without `drop`. */
-export const endToEnd = (headers: HeaderFields, drop: ReadonlySet<string> = none): Record<string, string> => {
+export const endToEnd = (
+  headers: HeaderFields,
+  drop: Pick<ReadonlySet<string>, "has"> = none
+): Record<string, string> => {
   const isOfConnection = ofConnection(headers["connection"])
   const kept: Record<string, string> = {}
   for (const [name, value] of Object.entries(headers)) {

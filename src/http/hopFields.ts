@@ -8,39 +8,75 @@ export const ofTheHop = new Set(["host", "expect", "accept-encoding"])
 /** The same where the answer is for this viewer alone, who may have it compressed. */
 export const ofTheHopPassing = new Set(["host", "expect"])
 
-/** Besides, what tells one viewer's request from another's, where the answer is for all. */
-export const ofTheViewer = new Set([
+/** Names of fields. */
+export type Names = Pick<ReadonlySet<string>, "has">
+
+const ofOneRequest = new Set([
   ...ofTheHop,
   "content-length",
   "content-type",
   "cookie",
-  "forwarded",
   "if-match",
   "if-modified-since",
   "if-none-match",
   "if-range",
   "if-unmodified-since",
-  "range",
-  // By these, an origin may be made to answer as to another client, host, URL or method than those that the answer is kept for.
+  "range"
+])
+
+/**
+ * Fields by which an origin may be made to answer as to another client, host, URL, scheme or method than those that the answer is kept
+ * for. CDNs and load balancers set them, and so can viewers.
+ */
+const misleading = new Set([
+  "base-url",
+  "client-ip",
+  "forwarded",
+  "front-end-https",
+  // CGI's HTTP_PROXY, by which programs choose a proxy of their own.
+  "proxy",
+  "real-ip",
+  "remote-addr",
+  "remote-user",
   "true-client-ip",
+  "x-backend-host",
+  "x-base-url",
+  "x-client-host",
   "x-client-ip",
-  "x-forwarded-for",
-  "x-forwarded-host",
-  "x-forwarded-path",
-  "x-forwarded-port",
-  "x-forwarded-prefix",
-  "x-forwarded-proto",
-  "x-forwarded-scheme",
-  "x-forwarded-server",
-  "x-forwarded-ssl",
-  "x-forwarded-uri",
+  "x-cluster-client-ip",
+  "x-coming-from",
   "x-host",
+  "x-http-destinationurl",
   "x-http-host-override",
   "x-http-method",
   "x-http-method-override",
+  "x-https",
   "x-method-override",
-  "x-original-host",
-  "x-original-url",
+  "x-proxyuser-ip",
+  "x-real-host",
   "x-real-ip",
-  "x-rewrite-url"
+  "x-remote-addr",
+  "x-remote-ip",
+  "x-remote-user",
+  "x-rewrite-url",
+  "x-scheme",
+  "x-script-name",
+  "x-true-client-ip",
+  "x-url-scheme",
+  "x-wap-profile"
 ])
+
+/** How others of the kind begin. */
+const MISLEADING = new RegExp(
+  "^(?:x-forwarded|x-original-|x-envoy-|x-azure-|x-arr-|x-appengine-|x-akamai-|x-amz-cf-|x-amz-website-|x-nf-|x-sucuri-|x-vercel-|" +
+    "akamai-|cf-|cloudfront-|fastly-|incap-|wl-proxy-)"
+)
+
+/** Besides, what tells one viewer's request from another's, where the answer is for all. */
+export const ofTheViewer: Names = {
+  has: (name) => {
+    // Programs that get fields as CGI's variables cannot tell `-` from `_`.
+    const plain = name.includes("_") ? name.replaceAll("_", "-") : name
+    return ofOneRequest.has(name) || misleading.has(plain) || MISLEADING.test(plain)
+  }
+}

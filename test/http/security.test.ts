@@ -98,7 +98,25 @@ describe("an answer that is for all", () => {
         "x-rewrite-url",
         "x-http-method-override",
         "cookie",
-        "host"
+        "host",
+        "proxy",
+        "base-url",
+        "front-end-https",
+        "true-client-ip",
+        "x-cluster-client-ip",
+        "x-url-scheme",
+        "x-wap-profile",
+        "cf-connecting-ip",
+        "fastly-client-ip",
+        // Of each family one that is named nowhere, and one in CGI's spelling.
+        "x-forwarded",
+        "x-forwarded-something",
+        "x-original-anything",
+        "x-envoy-any",
+        "x-azure-any",
+        "x-arr-any",
+        "X_Forwarded_Host",
+        "x_real_ip"
       ]
       const origin = yield* makeRawOrigin(({ fields }) =>
         response(200, { "cache-control": "max-age=60", etag: "\"1\"" }, JSON.stringify(fields))
