@@ -79,11 +79,13 @@ export const onHead = (view: View, { headers, length, status }: Head, now: numbe
   if (view.isStale && !struckSince(file, view.opened)) return "a stale answer though the origin was well"
   if (!allowed(view, now).includes(version)) return `version ${version.validator} which was not current`
   const size = version.file.bytes.length
-  const range = spec === undefined ? { start: 0, end: size } : resolve(spec, size)
+  // A range of an empty file is ignored.
+  const asked = size === 0 ? undefined : spec
+  const range = asked === undefined ? { start: 0, end: size } : resolve(asked, size)
   if ((range === undefined) !== (status === 416)) return `${status} for ${JSON.stringify(spec)} of ${size} bytes`
   if (range === undefined) return undefined
-  if ((status === 206) !== (spec !== undefined)) return `${status} for ${JSON.stringify(spec)}`
-  const expected = spec === undefined ? undefined : `bytes ${range.start}-${range.end - 1}/${size}`
+  if ((status === 206) !== (asked !== undefined)) return `${status} for ${JSON.stringify(spec)}`
+  const expected = asked === undefined ? undefined : `bytes ${range.start}-${range.end - 1}/${size}`
   if (headers["content-range"] !== expected) return `Content-Range ${headers["content-range"]}, not ${expected}`
   if (length !== range.end - range.start) return `Content-Length ${length}, not ${range.end - range.start}`
   Object.assign(view, range)
