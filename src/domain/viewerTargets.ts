@@ -8,6 +8,9 @@ const below = (base: string, path: string): string | undefined => {
   return path === root || path.startsWith(`${root}/`) ? path.slice(root.length) : undefined
 }
 
+/** Whether `path` is `base` or below it. */
+export const isBelow = (base: string, path: string): boolean => below(base, path) !== undefined
+
 /**
  * The request targets by which viewers of `host` may find `url`, a URL at an origin: first by the route that `path` has, by which the
  * URL was told, then by the other routes that have no host of their own. The route of each has yet to be looked up.

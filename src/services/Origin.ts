@@ -15,6 +15,7 @@ import { OriginFault } from "../domain/OriginFault.ts"
 import type { Access } from "../domain/Origins.ts"
 import { follow, type Hop } from "../domain/Redirect.ts"
 import { foldChain, type HopAnswer } from "../domain/RedirectChain.ts"
+import { needsRedirect } from "../domain/RelativeNames.ts"
 import { flawOf, type OriginHead } from "../domain/Representation.ts"
 import { OriginConfig, type OriginOptions } from "./OriginConfig.ts"
 import {
@@ -163,6 +164,12 @@ const located = (headers: HeaderFields, url: URL, asked: URL): HeaderFields => {
   return { ...headers, location: origin === asked.origin ? pathname + search + hash : href }
 }
 
+/** The fields of a redirect that is passed on without its body. */
+const withoutBody = (headers: HeaderFields): HeaderFields => {
+  const { "content-encoding": _, "content-type": _1, "transfer-encoding": _2, ...others } = headers
+  return { ...others, "content-length": "0" }
+}
+
 const make = (config: OriginOptions, connections: Connections, isTraced: boolean) => {
   const gate = OriginGate.make({ places: config.maxRequests, patience: config.firstByteTimeout })
   const clients = { any: scoped(connections.any), public: connections.public && scoped(connections.public) }
@@ -233,14 +240,35 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
     const maxRedirects = isRead(request.method) && request.body === undefined ? MAX_REDIRECTS : 0
     while (followed.length < maxRedirects) {
       const next = follow(config.origins, answer.hop, answer.response)
-      if (next === undefined) break
+      if (next === undefined || needsRedirect(config.origins, first.url, next.url)) break
       yield* discard(answer)
       followed.push(hopAnswer(answer))
       answer = yield* answerTo(request, next)
     }
-    if (followed.length === 0) return { ...answer, headers: answer.response.headers }
-    const headers = foldChain([...followed, hopAnswer(answer)])
-    return { ...answer, headers: located(headers, answer.hop.url, first.url) }
+    const { connection, hop, response } = answer
+    const { headers, status, stream } = response
+    const url = loggable(hop.url.href)
+    const flaw = flawOf(response)
+    if (flaw !== undefined) {
+      yield* Scope.close(connection, Exit.void)
+      return yield* new OriginUnexpected({ url, status, detail: flaw })
+    }
+    const from = { url, connection }
+    const [redirect] = followed
+    // Only now it is known what is there.
+    if (redirect !== undefined && status < 300 && needsRedirect(config.origins, first.url, hop.url, headers)) {
+      const fields = withoutBody(redirect.headers)
+      return { ...from, status: redirect.status, headers: fields, setCookie: [], stream: undefined }
+    }
+    return {
+      ...from,
+      status,
+      headers: redirect === undefined
+        ? headers
+        : located(foldChain([...followed, hopAnswer(answer)]), hop.url, first.url),
+      setCookie: setCookieLines(response),
+      stream: hasNoBody(request.method, status) ? undefined : stream
+    }
   })
 
   return Origin.of({
@@ -251,7 +279,7 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
         return yield* new OriginUnreachable({ url: loggable(request.url), cause })
       }
       const { access = "any", secrets = [] } = request
-      const { connection, headers, hop, response } = yield* finalAnswer(request, {
+      const { connection, stream, url: from, ...head } = yield* finalAnswer(request, {
         url,
         access,
         headers: fieldsOf(request),
@@ -259,21 +287,13 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
         isFirstOrigin: true,
         isCookieWithheld: false
       })
-      const { status, stream } = response
-      const setCookie = setCookieLines(response)
       const abandon = Scope.close(connection, Exit.void)
-      const flaw = flawOf(response)
-      if (flaw !== undefined) {
+      if (stream === undefined) {
         yield* abandon
-        return yield* new OriginUnexpected({ url: loggable(hop.url.href), status, detail: flaw })
+        return { ...head, body: Stream.empty }
       }
-      if (hasNoBody(request.method, status)) {
-        yield* abandon
-        return { status, headers, setCookie, body: Stream.empty }
-      }
-      const turn = yield* makeTurn(isEventStream(headers) ? Number.POSITIVE_INFINITY : config.silenceTimeout)
-      const body = watchedBody(stream, { url: loggable(hop.url.href), turn, abandon })
-      return { status, headers, setCookie, body }
+      const turn = yield* makeTurn(isEventStream(head.headers) ? Number.POSITIVE_INFINITY : config.silenceTimeout)
+      return { ...head, body: watchedBody(stream, { url: from, turn, abandon }) }
     }, (effect) => Effect.provideService(effect, HttpClient.TracerDisabledWhen, () => true))
   })
 }
