@@ -56,7 +56,8 @@ const listen = (at: string): Effect.Effect<void, CacheError, Scope.Scope> =>
   Effect.asVoid(Effect.acquireRelease(
     Effect.callback<ReturnType<typeof createServer>, CacheError>((resume) => {
       const server = createServer((socket) => void socket.destroy())
-      server.once("error", (error) => resume(Effect.fail(fromErrno(errnoOf(error), "open", at))))
+      // Stays: a connection that cannot be accepted later is an error too.
+      server.on("error", (error) => resume(Effect.fail(fromErrno(errnoOf(error), "open", at))))
       server.listen({ path: at }, () => resume(Effect.succeed(server.unref())))
     }),
     (server) => Effect.callback<void>((resume) => void server.close(() => resume(Effect.void)))

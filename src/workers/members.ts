@@ -1,14 +1,15 @@
-import { Effect } from "effect"
+import { Deferred, Effect } from "effect"
 import type { Worker } from "node:cluster"
 import { together } from "../services/MemoryTier.ts"
 import type { Usage, WorkersShape } from "../services/Workers.ts"
-import type { Report, ToWorker } from "./messages.ts"
+import type { Report, ToOwner, ToWorker } from "./messages.ts"
+import { patience } from "./silence.ts"
 
 /** Of how many resources a worker is kept up to date. */
 const MAX_SHARES = 20_000
 
-/** How long a worker may take to take note of something before it is ended: it might serve what it must not. */
-const SETTLE_TIMEOUT = "2 seconds"
+/** How long a worker may take to take note of something before it is ended, in milliseconds: it might serve what it must not. */
+const SETTLE_MILLIS = 2_000
 
 const nothing: Usage = { memory: { bytes: 0, maxBytes: 0, chunks: 0, hits: 0 }, streams: [] }
 
@@ -19,12 +20,36 @@ export class Member {
   readonly #shares = new Set<string>()
   readonly #settling = new Map<number, () => void>()
   #settles = 0
-  isListening = false
+  #isHeard = false
+  /** Done when it takes requests. */
+  readonly listening = Deferred.makeUnsafe<void>()
+  /** Done when it has ended, or could not be started: how. */
+  readonly ended = Deferred.makeUnsafe<string>()
   usage: Usage = nothing
   connections = 0
 
-  constructor(process: Worker) {
+  constructor(process: Worker, hear: (message: ToOwner) => void) {
     this.#process = process
+    process.on("message", (message: ToOwner) => {
+      this.#isHeard = true
+      hear(message)
+    })
+    process.on("error", ({ message }) => {
+      // Others, such as that a message could not be sent, matter only if it ends.
+      if (process.process.pid === undefined) this.#end(message)
+    })
+    process.once("exit", (code, signal) => this.#end(signal ?? String(code)))
+  }
+
+  get isListening(): boolean {
+    return Deferred.isDoneUnsafe(this.listening)
+  }
+
+  /** Whether it has said something since this was last asked. */
+  wasHeard(): boolean {
+    const was = this.#isHeard
+    this.#isHeard = false
+    return was
   }
 
   send(message: ToWorker): void {
@@ -69,16 +94,21 @@ export class Member {
   }
 
   /** It has ended, and serves nothing. */
-  end(): void {
+  #end(how: string): void {
+    Deferred.doneUnsafe(this.ended, Effect.succeed(how))
     for (const done of this.#settling.values()) done()
     this.#settling.clear()
   }
 
-  readonly settle: Effect.Effect<void> = Effect.callback<void>((resume) => {
-    const number = ++this.#settles
-    this.#settling.set(number, () => resume(Effect.void))
-    this.send({ _tag: "Settle", number })
-  }).pipe(Effect.timeoutOrElse({ duration: SETTLE_TIMEOUT, orElse: () => Effect.sync(() => this.kill("SIGKILL")) }))
+  readonly settle: Effect.Effect<void> = Effect.raceFirst(
+    Effect.callback<void>((resume) => {
+      if (Deferred.isDoneUnsafe(this.ended)) return resume(Effect.void)
+      const number = ++this.#settles
+      this.#settling.set(number, () => resume(Effect.void))
+      this.send({ _tag: "Settle", number })
+    }),
+    Effect.andThen(patience(SETTLE_MILLIS), Effect.sync(() => this.kill("SIGKILL")))
+  )
 }
 
 /** What the services of the owner have to do with its workers. */

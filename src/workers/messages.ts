@@ -37,6 +37,8 @@ export type ToWorker =
   | { readonly _tag: "Withdrawn"; readonly resource: string }
   | { readonly _tag: "Added"; readonly key: ChunkKey; readonly bytes: number }
   | { readonly _tag: "Removed"; readonly key: ChunkKey }
+  /** Said each second: a sign of life. */
+  | { readonly _tag: "Alive" }
   /** To be answered by `Settled`. */
   | { readonly _tag: "Settle"; readonly number: number }
 

@@ -7,12 +7,22 @@ import { CacheIndex } from "../services/CacheIndex.ts"
 import { Catalog } from "../services/Catalog.ts"
 import { bytesOnDisk } from "../services/ChunkStore.ts"
 import { MemoryTier } from "../services/MemoryTier.ts"
+import { heeding } from "./heeding.ts"
 import type { Known, ToOwner, ToWorker } from "./messages.ts"
+
+/** Whether so much waits to be taken by the owner that the channel has asked for a pause. */
+let isFull = false
 
 /** Tells the owner something. */
 export const tell = (message: ToOwner): void => {
   // Where the owner has gone, this process is about to end.
-  if (process.connected) process.send!(message, undefined, undefined, () => {})
+  if (process.connected) isFull = !process.send!(message, undefined, undefined, () => isFull = false)
+}
+
+/** Tells the owner something that it can do without, unless it does not keep up; returns whether it was told. */
+export const tellIfRoom = (message: ToOwner): boolean => {
+  if (!isFull) tell(message)
+  return !isFull
 }
 
 /**
@@ -62,14 +72,18 @@ export const make: Effect.Effect<
         return index.add(message.key, message.bytes)
       case "Removed":
         return index.remove(message.key)
+      case "Alive":
+        // Heard by `OwnerLink`.
+        return
       case "Settle":
         return tell({ _tag: "Settled", number: message.number })
     }
   }
 
+  const listener = (yield* heeding)(hear)
   yield* Effect.acquireRelease(
-    Effect.sync(() => process.on("message", hear)),
-    () => Effect.sync(() => process.off("message", hear))
+    Effect.sync(() => process.on("message", listener)),
+    () => Effect.sync(() => process.off("message", listener))
   )
 
   return (resource) => {

@@ -9,8 +9,10 @@ import * as Metrics from "../services/liveMetrics.ts"
 import { Registrations } from "../services/Registrations.ts"
 import { Traffic } from "../services/Traffic.ts"
 import { Workers } from "../services/Workers.ts"
+import { heeding } from "./heeding.ts"
 import { Member, workersOf } from "./members.ts"
 import { type Known, ORDERS, type Orders, type ToOwner } from "./messages.ts"
+import { patience, silence } from "./silence.ts"
 
 /** How long a worker may take until it listens, in milliseconds. */
 const START_MILLIS = 60_000
@@ -21,11 +23,14 @@ const SILENCE_MILLIS = 10_000
 /** How long it may take to end, in milliseconds; its viewers have had their time by then. */
 const END_MILLIS = 12_000
 
+/** How often workers are told that this process responds. */
+const HEARTBEAT = "1 second"
+
 /**
- * The pause before another worker is started doubles from the first to the second of these, and starts anew when the last one lived
- * for as long as the third.
+ * The pause before another worker is started. It doubles from the first to the second of these as long as workers end before they take
+ * requests. A worker that did is replaced after the first: its end must not be a way to keep viewers out.
  */
-const RESTART = { shortest: Duration.millis(100), longest: Duration.seconds(10), forgiven: Duration.seconds(30) }
+const RESTART = { shortest: Duration.millis(100), longest: Duration.seconds(10) }
 
 /** Neighbours among `indices` as ranges. */
 const rangesOf = (indices: ReadonlyArray<number>): Known["chunks"] => {
@@ -72,6 +77,7 @@ export const make = (count: number) => {
     const { serveAt } = yield* Registrations
     const clock = yield* Clock.Clock
     const context = yield* Effect.context()
+    const heed = yield* heeding
     const listening = yield* Deferred.make<string, WorkerFailed>()
 
     const known = (resource: { readonly id: string; readonly url: string }): Known | undefined => {
@@ -87,7 +93,7 @@ export const make = (count: number) => {
     const hear = (member: Member, message: ToOwner): void => {
       switch (message._tag) {
         case "Listening":
-          member.isListening = true
+          Deferred.doneUnsafe(member.listening, Effect.void)
           if (isEverybodyListening()) Deferred.doneUnsafe(listening, Effect.succeed(message.address))
           return
         case "Failed":
@@ -116,42 +122,54 @@ export const make = (count: number) => {
     countConnections()
     refusals.updateUnsafe(0, context)
 
-    /** One worker, from its start to its end. */
-    const live = Effect.callback<string>((resume) => {
+    const fork = Effect.sync(() => {
       const process = cluster.fork({ [ORDERS]: JSON.stringify(orders) })
-      const member = new Member(process)
-      const killIn = (millis: number) => setTimeout(() => member.kill("SIGKILL"), millis)
-      let patience = killIn(START_MILLIS)
+      const member: Member = new Member(process, heed((message) => hear(member, message)))
       members.add(member)
-      process.on("message", (message: ToOwner) => {
-        clearTimeout(patience)
-        patience = killIn(SILENCE_MILLIS)
-        hear(member, message)
-      })
-      // Such as that a message could not be sent: what matters is whether it lives.
-      process.on("error", () => {})
-      process.once("exit", (code, signal) => {
-        clearTimeout(patience)
-        members.delete(member)
-        member.end()
-        countConnections()
-        resume(Effect.succeed(signal ?? String(code)))
-      })
-      return Effect.callback<void>((ended) => {
-        if (process.isDead()) return ended(Effect.void)
-        clearTimeout(patience)
-        patience = killIn(END_MILLIS)
-        process.once("exit", () => ended(Effect.void))
-        // One that does not listen yet has no viewers to wait for.
-        member.kill(member.isListening ? "SIGTERM" : "SIGKILL")
-      })
+      return member
     })
+
+    /** Waits until `member` does not do what it should in time. */
+    const failing = (member: Member): Effect.Effect<void> =>
+      Effect.raceFirst(
+        Effect.andThen(Deferred.await(member.listening), silence(SILENCE_MILLIS, () => member.wasHeard())),
+        // Over by then for one that listens, which says something each second.
+        silence(START_MILLIS, () => member.isListening)
+      )
+
+    const killIf = (member: Member, condition: Effect.Effect<void>): Effect.Effect<void> =>
+      Effect.andThen(condition, Effect.sync(() => member.kill("SIGKILL")))
+
+    const end = Effect.fnUntraced(function*(member: Member) {
+      // One that does not listen yet has no viewers to wait for.
+      if (!Deferred.isDoneUnsafe(member.ended)) member.kill(member.isListening ? "SIGTERM" : "SIGKILL")
+      yield* Effect.raceFirst(
+        Deferred.await(member.ended),
+        Effect.interruptible(Effect.andThen(killIf(member, patience(END_MILLIS)), Effect.never))
+      )
+      members.delete(member)
+      countConnections()
+    })
+
+    /** One worker, from its start to its end: how it ended, and whether it had come to take requests. */
+    const live = Effect.acquireUseRelease(
+      fork,
+      (member) =>
+        Effect.map(
+          Effect.raceFirst(
+            Deferred.await(member.ended),
+            Effect.andThen(killIf(member, failing(member)), Effect.never)
+          ),
+          (how) => ({ how, hasServed: member.isListening })
+        ),
+      end
+    )
 
     const keep = Effect.gen(function*() {
       let pause = RESTART.shortest
       while (true) {
-        const [lived, how] = yield* Effect.timed(live)
-        if (Duration.isGreaterThan(lived, RESTART.forgiven)) pause = RESTART.shortest
+        const { hasServed, how } = yield* live
+        if (hasServed) pause = RESTART.shortest
         restarts += 1
         yield* Effect.annotateLogs(Effect.logWarning("A worker has ended: another is started"), { how })
         yield* Effect.sleep(pause)
@@ -159,7 +177,15 @@ export const make = (count: number) => {
       }
     })
 
+    // Workers accept by themselves: what they serve alone does not depend on this process, and no connection is on its way to a worker
+    // that ends.
+    cluster.schedulingPolicy = cluster.SCHED_NONE
     cluster.setupPrimary({ serialization: "advanced" })
+    yield* Effect.sync(() => members.forEach((member) => member.send({ _tag: "Alive" }))).pipe(
+      Effect.andThen(Effect.sleep(HEARTBEAT)),
+      Effect.forever,
+      Effect.forkScoped
+    )
     yield* Effect.forkScoped(Effect.all(Array.from({ length: count }, () => keep), { concurrency: "unbounded" }))
     yield* Effect.addFinalizer(() => drain)
     const address = yield* Deferred.await(listening)

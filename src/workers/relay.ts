@@ -2,12 +2,14 @@ import { NodeHttpServerRequest, NodeStream } from "@effect/platform-node"
 import { Effect, Schema } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { Agent, type ClientRequest, type IncomingMessage, request as send, type ServerResponse } from "node:http"
+import { connect } from "node:net"
 import { ofConnection } from "../domain/Headers.ts"
 import { viewerOf } from "../http/accounting.ts"
 import { RETRY_AFTER_SECONDS } from "../http/Limits.ts"
 import { text } from "../http/ownAnswers.ts"
 import { WatchedResponse } from "../http/WatchedResponse.ts"
 import { VIEWER_FIELD } from "./messages.ts"
+import type { OwnerLink } from "./OwnerLink.ts"
 import { pour } from "./pour.ts"
 
 /** How many connections to the owner are kept for the next requests. */
@@ -54,14 +56,17 @@ const headOf = (outgoing: ClientRequest): Effect.Effect<IncomingMessage, RelayFa
   })
 
 /**
- * Has the owner at `socket` answer requests, and passes its answers on unchanged. An answer that the owner cuts is cut here, and
+ * Has the owner, who listens at `path`, answer requests, and passes its answers on unchanged. An answer that the owner cuts is cut here, and
  * a viewer who leaves here has left there. `onAnswer` is told the `Cache-Status` of each answer.
  */
 export const make = (
-  socket: string,
+  path: string,
+  owner: OwnerLink["Service"],
   onAnswer: (request: HttpServerRequest.HttpServerRequest, cacheStatus: string | undefined) => void
 ) => {
-  const agent = new Agent({ keepAlive: true, maxFreeSockets: IDLE_CONNECTIONS })
+  const agent = Object.assign(new Agent({ keepAlive: true, maxFreeSockets: IDLE_CONNECTIONS }), {
+    createConnection: () => owner.hold(connect(path))
+  })
 
   const passOn = Effect.fnUntraced(function*(
     request: HttpServerRequest.HttpServerRequest,
@@ -86,6 +91,7 @@ export const make = (
   })
 
   return (request: HttpServerRequest.HttpServerRequest): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
+    if (owner.isSilent()) return Effect.succeed(failureOf(unreachable()))
     // Nothing but HTTP/1 is spoken.
     const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
     const response = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
@@ -93,9 +99,11 @@ export const make = (
     const isChunked = headers["transfer-encoding"] !== undefined
     const fields = passedFields(incoming, VIEWER_FIELD)
     if (isChunked) fields.push("transfer-encoding", "chunked")
+    // HTTP/1.1, which the owner is spoken to in, requires one (RFC 9112 §3.2).
+    if (headers.host === undefined) fields.push("host", "")
     fields.push(VIEWER_FIELD, viewerOf(request) ?? "")
     return Effect.acquireUseRelease(
-      Effect.sync(() => send({ socketPath: socket, agent, method, path: url, headers: fields, setHost: false })),
+      Effect.sync(() => send({ agent, method, path: url, headers: fields, setHost: false })),
       (outgoing) => {
         if (!isChunked && headers["content-length"] === undefined) {
           outgoing.end()

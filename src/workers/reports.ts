@@ -6,7 +6,7 @@ import { keepRunning } from "../services/keepRunning.ts"
 import { MemoryTier } from "../services/MemoryTier.ts"
 import { type Totals, Traffic } from "../services/Traffic.ts"
 import type { Report } from "./messages.ts"
-import { tell } from "./mirror.ts"
+import { tellIfRoom } from "./mirror.ts"
 
 /** How often the owner is told how things are. */
 const INTERVAL = "1 second"
@@ -48,7 +48,7 @@ export const layer: Layer.Layer<never, never, Activity | CacheConfig | MemoryTie
     const report = Effect.gen(function*() {
       const now = traffic.totals()
       const { count: refused } = yield* Metric.value(refusals)
-      tell({
+      const isTold = tellIfRoom({
         _tag: "Report",
         report: {
           ...since(before, now),
@@ -58,6 +58,8 @@ export const layer: Layer.Layer<never, never, Activity | CacheConfig | MemoryTie
           streams: activity.streams().filter(isOwn).map(named)
         }
       })
+      // The next one tells of both.
+      if (!isTold) return
       before = now
       refusedBefore = refused
     })

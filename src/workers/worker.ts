@@ -17,6 +17,7 @@ import { OriginConfig, type OriginOptions } from "../services/OriginConfig.ts"
 import { OriginResolver } from "../services/OriginResolver.ts"
 import type { Orders } from "./messages.ts"
 import * as Mirror from "./mirror.ts"
+import { OwnerLink } from "./OwnerLink.ts"
 import * as ReadOnlyCache from "./readOnlyCache.ts"
 import * as Relay from "./relay.ts"
 import * as Reports from "./reports.ts"
@@ -32,7 +33,9 @@ import * as Reports from "./reports.ts"
 const PATIENCE = 10
 
 /** The owner as an origin: it is asked as the viewer asked, for the bytes that are missing. */
-const layerOwner = ({ socket }: Orders): Layer.Layer<Origin | OriginResolver, never, OriginConfig | OriginResolver> => {
+const layerOwner = (
+  { socket }: Orders
+): Layer.Layer<Origin | OriginResolver, never, OriginConfig | OriginResolver | OwnerLink> => {
   const patient = (config: OriginOptions): OriginOptions => ({
     ...config,
     // Redirects are the owner's to follow.
@@ -43,9 +46,18 @@ const layerOwner = ({ socket }: Orders): Layer.Layer<Origin | OriginResolver, ne
     offline: false
   })
   const connect = buildConnector({ allowH2: false, socketPath: socket })
+  const dispatcher = Layer.unwrap(Effect.map(OwnerLink, ({ hold }) =>
+    NodeHttpClient.layerDispatcherOptions({
+      allowH2: false,
+      connect: (options, callback) =>
+        connect(options, (...outcome) => {
+          if (outcome[1] !== null) hold(outcome[1])
+          callback(...outcome)
+        })
+    })))
   const origin = Origin.layerNoDeps.pipe(
     Layer.provide(NodeHttpClient.layerUndiciNoDispatcher),
-    Layer.provide(NodeHttpClient.layerDispatcherOptions({ allowH2: false, connect })),
+    Layer.provide(dispatcher),
     Layer.provide(Layer.effect(OriginConfig, Effect.map(OriginConfig, patient)))
   )
   const resolver = Layer.effect(
@@ -60,17 +72,25 @@ const layerOwner = ({ socket }: Orders): Layer.Layer<Origin | OriginResolver, ne
   return Layer.merge(origin, resolver)
 }
 
+/** How long a worker steps aside after it has accepted a connection, in milliseconds. */
+const ASIDE_MILLIS = 0.02
+
+const nothing = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
+
+/** Leaves the next connection to another worker: all accept from one queue, and the first to wake up would take a whole burst. */
+const stepAside = (): void => void Atomics.wait(nothing, 0, 0, ASIDE_MILLIS)
+
 /** Has the owner answer what is not at hand here. */
 const layerProxy = (
   { socket }: Orders
-): Layer.Layer<Proxy, never, CacheIndex | Catalog | MemoryTier | OriginResolver | Proxy> =>
+): Layer.Layer<Proxy, never, CacheIndex | Catalog | MemoryTier | OriginResolver | OwnerLink | Proxy> =>
   Layer.effect(
     Proxy,
     Effect.gen(function*() {
       const proxy = yield* Proxy
       const { identify } = yield* OriginResolver
       const ask = yield* Mirror.make
-      const relay = Relay.make(socket, ({ headers, method, url }, cacheStatus) => {
+      const relay = Relay.make(socket, yield* OwnerLink, ({ headers, method, url }, cacheStatus) => {
         if (method !== "GET" || toldBy(cacheStatus)[0] !== "hit") return
         const resource = identify({ target: url, headers })
         if (!("status" in resource)) ask(resource)
@@ -88,12 +108,13 @@ export const layer = (
   address: Server.Address,
   orders: Orders
 ): Layer.Layer<HttpServer.HttpServer, HttpServerError.ServeError, CacheConfig | OriginConfig> => {
-  const store = ReadOnlyCache.layerStore((key) => Mirror.tell({ _tag: "Used", key })).pipe(
+  const store = ReadOnlyCache.layerStore((key) => void Mirror.tellIfRoom({ _tag: "Used", key })).pipe(
     Layer.provide(ChunkStore.layer)
   )
   const edges = Layer.mergeAll(store, ReadOnlyCache.layerLock, DiskMonitor.layer).pipe(
     Layer.provide(DiskGate.layer),
     Layer.provideMerge(layerOwner(orders)),
+    Layer.provideMerge(OwnerLink.layer),
     Layer.provide(OriginResolver.layer),
     Layer.provide(NodeServices.layer)
   )
@@ -101,6 +122,7 @@ export const layer = (
     Server.layerProxy.pipe(
       Layer.provideMerge(layerProxy(orders)),
       Layer.merge(Reports.layer),
+      Layer.merge(Layer.effectDiscard(Effect.map(Server.NodeServer, (node) => node.on("connection", stepAside)))),
       Layer.provideMerge(Layer.provide(Server.layerNode(address), Layer.succeed(References.MinimumLogLevel, level))),
       Layer.provide(Spillway.layerNoDeps),
       Layer.provide(edges),

@@ -4,6 +4,7 @@ import { execFileSync } from "node:child_process"
 import * as Fs from "node:fs"
 import { Agent, get } from "node:http"
 import { connect } from "node:net"
+import { openRaw } from "../http/RawConnection.ts"
 import { ask, exchange } from "../http/TestProxy.ts"
 import { story } from "../support/cacheStatus.ts"
 import { chunkFiles, insideOf, makeDisk, noDisks, takeAllRoom, temporaryDirectory } from "../support/disks.ts"
@@ -13,8 +14,10 @@ import { fileOf, makeGate, makeTestOrigin, MiB, sha256, type TestOrigin } from "
 
 const WORKERS = 2
 
-/** Connections are dealt out in turn, so that by so many of them each worker is asked several times. */
-const TURNS = 3 * WORKERS
+/** How often each worker is asked in turn. */
+const ROUNDS = 3
+
+const TURNS = ROUNDS * WORKERS
 
 const OPTIONS = ["--min-free", "0", "--workers", String(WORKERS)]
 
@@ -24,19 +27,40 @@ const start = (origin: TestOrigin, directory: string, ...args: ReadonlyArray<str
 const startFresh = (origin: TestOrigin, ...args: ReadonlyArray<string>) =>
   Effect.flatMap(temporaryDirectory, (directory) => start(origin, directory, ...args))
 
-const inTurn = <A, E, R>(ask: Effect.Effect<A, E, R>) => Effect.forEach(Array.from({ length: TURNS }), () => ask)
-
 /** The workers of a program. */
 const workersOf = ({ process }: Program): ReadonlyArray<number> =>
   execFileSync("pgrep", ["-P", String(process.pid)], { encoding: "utf8" }).trim().split("\n").map(Number)
 
+const signal = (pids: ReadonlyArray<number>, name: NodeJS.Signals) =>
+  Effect.sync(() => {
+    for (const pid of pids) process.kill(pid, name)
+  })
+
+/** `ask` while no worker but `pid` accepts connections. */
+const askedOf = <A, E, R>(program: Program, pid: number, ask: Effect.Effect<A, E, R>) => {
+  const others = workersOf(program).filter((other) => other !== pid)
+  return Effect.acquireUseRelease(signal(others, "SIGSTOP"), () => ask, () => signal(others, "SIGCONT"))
+}
+
+/** `ask` of each worker, several times. */
+const inTurn = <A, E, R>(program: Program, ask: Effect.Effect<A, E, R>) => {
+  const workers = workersOf(program)
+  return Effect.forEach(
+    Array.from({ length: TURNS }, (_, i) => workers[i % WORKERS]!),
+    (pid) => askedOf(program, pid, ask)
+  )
+}
+
 /** What each worker shows of `path` is the file: what is told of the answers. */
-const seenByAll = Effect.fnUntraced(function*({ url }: Program, origin: TestOrigin, path: string) {
+const seenByAll = Effect.fnUntraced(function*(program: Program, origin: TestOrigin, path: string) {
   const hash = sha256(origin.files.get(path)!.bytes)
-  const views = yield* inTurn(view(url + path))
+  const views = yield* inTurn(program, view(program.url + path))
   for (const seen of views) assert.strictEqual(seen.sha256, hash)
   return views.map(({ headers }) => story(headers))
 })
+
+/** How many files and connections a process has open. */
+const openFiles = (pid: number): number => Fs.readdirSync(`/proc/${pid}/fd`).length
 
 /** A viewer who keeps its connection, and with it its worker. */
 const keptViewer = ({ url }: Program, path: string) =>
@@ -82,9 +106,11 @@ describe("workers", () => {
       assert.strictEqual(first, "spillway; fwd=uri-miss; stored")
       for (const told of others) assert.strictEqual(told, "spillway; hit")
       assert.strictEqual(origin.bodyBytes(), film.bytes.length)
-      const viewers = yield* inTurn(keptViewer(program, "/film"))
+      const viewers = yield* inTurn(
+        program,
+        Effect.tap(keptViewer(program, "/film"), (look) => look)
+      )
       const all = Effect.forEach(viewers, (look) => look)
-      yield* all
       // The owner stands still, so that nothing can come from it.
       const resume = Effect.sync(() => program.process.kill("SIGCONT"))
       yield* eventually(
@@ -124,7 +150,10 @@ describe("workers", () => {
         })
         const put = (seed: number) => Effect.sync(() => void origin.files.set("/note as it is", fileOf(10_000, seed)))
         const program = yield* startFresh(origin)
-        const seen = Effect.map(inTurn(view(`${program.url}/note`)), (views) => views.map(({ sha256 }) => sha256))
+        const seen = Effect.map(
+          inTurn(program, view(`${program.url}/note`)),
+          (views) => views.map(({ sha256 }) => sha256)
+        )
         const expected = (seed: number) => Array.from({ length: TURNS }, () => sha256(fileOf(10_000, seed).bytes))
         yield* put(1)
         yield* seen
@@ -159,12 +188,13 @@ describe("workers", () => {
       })
       const program = yield* startFresh(origin)
       for (const language of ["de", "en", "de", "en"]) {
-        for (const { body } of yield* inTurn(ask(program.url, "/page", { headers: { "accept-language": language } }))) {
+        const asked = ask(program.url, "/page", { headers: { "accept-language": language } })
+        for (const { body } of yield* inTurn(program, asked)) {
           assert.strictEqual(body.toString(), language)
         }
       }
       for (const who of ["Basic ann", "Basic bob"]) {
-        for (const { body } of yield* inTurn(ask(program.url, "/mine", { headers: { authorization: who } }))) {
+        for (const { body } of yield* inTurn(program, ask(program.url, "/mine", { headers: { authorization: who } }))) {
           assert.strictEqual(body.toString(), who)
         }
       }
@@ -274,7 +304,7 @@ describe("workers", () => {
       origin.files.set("/slow", fileOf(2 * MiB, 2, { hold: { after: MiB, until: gate.opened } }))
       const program = yield* startFresh(origin)
       yield* seenByAll(program, origin, "/film")
-      const viewers = yield* inTurn(openView(`${program.url}/slow`))
+      const viewers = yield* inTurn(program, openView(`${program.url}/slow`))
       const rests = yield* Effect.forEach(viewers, ({ rest }) => Effect.forkChild(Effect.exit(rest)))
       const [victim] = workersOf(program)
       process.kill(victim!, "SIGKILL")
@@ -300,12 +330,115 @@ describe("workers", () => {
       const [hanging] = workersOf(program)
       process.kill(hanging!, "SIGSTOP")
       origin.files.set("/film", fileOf(MiB, 2))
-      // Who comes to the one that hangs waits until it is ended.
-      const purge = runProgram(["purge", "--server", program.url, "--all"])
-      yield* Effect.raceFirst(purge, purge)
+      const { code } = yield* runProgram(["purge", "--server", program.url, "--all"])
+      assert.strictEqual(code, 0)
       assert.notInclude(workersOf(program), hanging)
       yield* eventually("another worker", Effect.sync(() => workersOf(program).length === WORKERS))
       yield* seenByAll(program, origin, "/film")
+    }), 60_000)
+
+  it.live(
+    "go on with what is cached while the owner stands still, and say so about the rest",
+    () =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        const gate = makeGate()
+        origin.files.set("/film", fileOf(MiB, 1))
+        origin.files.set("/new", fileOf(MiB, 2))
+        origin.handlers.set("/endless", (_, response) => {
+          response.writeHead(200, { "content-type": "text/plain" }).write("the beginning")
+          void gate.opened.then(() => response.end())
+        })
+        const program = yield* startFresh(origin)
+        yield* seenByAll(program, origin, "/film")
+        yield* seenByAll(program, origin, "/film")
+        const port = Number(new URL(program.url).port)
+        const relayed = yield* openRaw(port)
+        let ending = "none"
+        relayed.socket.on("end", () => ending = "FIN").on("error", ({ message }) => ending = message)
+        relayed.send("GET /endless HTTP/1.0\r\n\r\n")
+        yield* relayed.until("the beginning", (received) => received.endsWith("the beginning"))
+        yield* Effect.acquireUseRelease(
+          signal([program.process.pid!], "SIGSTOP"),
+          () =>
+            Effect.gen(function*() {
+              const missing = yield* Effect.forkChild(ask(program.url, "/new"))
+              for (const told of yield* seenByAll(program, origin, "/film")) assert.strictEqual(told, "spillway; hit")
+              const { headers, status } = yield* Fiber.join(missing)
+              assert.strictEqual(status, 503)
+              assert.match(String(headers["cache-status"]), /detail=OWNER_UNAVAILABLE/)
+              yield* relayed.closed
+              assert.match(ending, /ECONNRESET/)
+              // Nobody waits from then on, until the owner responds again.
+              const begun = performance.now()
+              assert.strictEqual((yield* ask(program.url, "/new")).status, 503)
+              assert.isBelow(performance.now() - begun, 5000)
+            }),
+          () => signal([program.process.pid!], "SIGCONT")
+        )
+        yield* eventually(
+          "the owner",
+          Effect.map(ask(program.url, "/new"), ({ status }) => status === 200)
+        )
+        yield* seenByAll(program, origin, "/new")
+        assert.strictEqual(occurrences(program.stderr(), "A worker has ended"), 0)
+      }),
+    60_000
+  )
+
+  it.live("survive a pause of the whole machine, and so do their viewers", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const gate = makeGate()
+      origin.files.set("/film", fileOf(4 * MiB, 1, { hold: { after: 2 * MiB, until: gate.opened } }))
+      const program = yield* startFresh(origin)
+      const all = [...workersOf(program), program.process.pid!]
+      const viewers = yield* inTurn(program, openView(`${program.url}/film`))
+      for (const viewer of viewers) yield* viewer.readTo(MiB)
+      // Longer than any of them may say nothing.
+      yield* Effect.acquireUseRelease(
+        signal(all, "SIGSTOP"),
+        () => Effect.sleep("11 seconds"),
+        () => signal(all.toReversed(), "SIGCONT")
+      )
+      yield* Effect.sleep("2 seconds")
+      yield* gate.open
+      for (const viewer of viewers) assert.strictEqual((yield* viewer.rest).size, 4 * MiB)
+      assert.deepStrictEqual([...workersOf(program), program.process.pid!], all)
+    }), 60_000)
+
+  it.live("that hang are ended and replaced, while the others take all new viewers", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      origin.files.set("/film", fileOf(MiB, 1))
+      const program = yield* startFresh(origin)
+      const [hanging] = workersOf(program)
+      const waiting = yield* askedOf(program, hanging!, openRaw(Number(new URL(program.url).port)))
+      yield* signal([hanging!], "SIGSTOP")
+      waiting.send("GET /film HTTP/1.1\r\nHost: a\r\n\r\n")
+      const asked = Effect.timeout(ask(program.url, "/film"), "5 seconds")
+      for (let i = 0; i < 2 * TURNS; i++) assert.strictEqual((yield* asked).status, 200)
+      yield* eventually(
+        "another worker",
+        Effect.sync(() => workersOf(program).length === WORKERS && !workersOf(program).includes(hanging!))
+      )
+      yield* waiting.closed
+    }), 60_000)
+
+  it.live("share the connections of a crowd", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const program = yield* startFresh(origin)
+      const count = 64
+      const before = workersOf(program).map(openFiles)
+      yield* Effect.forEach(
+        Array.from({ length: count }),
+        () => openRaw(Number(new URL(program.url).port)),
+        { concurrency: "unbounded" }
+      )
+      const taken = () => workersOf(program).map((pid, i) => openFiles(pid) - before[i]!)
+      yield* eventually("the connections", Effect.sync(() => taken().reduce((sum, n) => sum + n, 0) >= count))
+      for (const connections of taken()) assert.isAtLeast(connections, count / 8)
     }), 60_000)
 
   it.live.each(["the program", "the program, and each of them,"])(
@@ -318,7 +451,7 @@ describe("workers", () => {
         origin.files.set("/film", film)
         const program = yield* startFresh(origin)
         const workers = workersOf(program)
-        const viewers = yield* inTurn(openView(`${program.url}/film`))
+        const viewers = yield* inTurn(program, openView(`${program.url}/film`))
         for (const viewer of viewers) yield* viewer.readTo(MiB)
         if (who !== "the program") { for (const pid of workers) process.kill(pid, "SIGTERM") }
         const stopped = yield* Effect.forkChild(program.stop("SIGTERM"))
@@ -333,9 +466,18 @@ describe("workers", () => {
 
   it.live("end when the program is killed", () =>
     Effect.gen(function*() {
-      const program = yield* startFresh(yield* makeTestOrigin)
+      const origin = yield* makeTestOrigin
+      origin.handlers.set("/endless", (_, response) => void response.write("the beginning"))
+      const program = yield* startFresh(origin)
       const workers = workersOf(program)
+      const viewer = yield* openRaw(Number(new URL(program.url).port))
+      let ending = "none"
+      viewer.socket.on("end", () => ending = "FIN").on("error", ({ message }) => ending = message)
+      viewer.send("GET /endless HTTP/1.0\r\n\r\n")
+      yield* viewer.until("the beginning", (received) => received.endsWith("the beginning"))
       yield* program.stop("SIGKILL")
+      yield* viewer.closed
+      assert.match(ending, /ECONNRESET/)
       yield* eventually("their end", Effect.sync(() => workers.every((pid) => !Fs.existsSync(`/proc/${pid}`))))
     }), 60_000)
 

@@ -1,6 +1,6 @@
 import { NodeHttpServer } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
 import { HttpMiddleware, HttpServerRequest } from "effect/http"
 import { createServer, type RequestListener } from "node:http"
 import { createServer as createRawServer, type Server, type Socket } from "node:net"
@@ -25,7 +25,10 @@ const watcher = { onConnections: () => {}, onSurplus: () => {}, onDefect: () => 
 const makeRelay = Effect.fnUntraced(function*(owner: Server) {
   const path = join(yield* temporaryDirectory, "owner")
   yield* listenAt(owner, path)
-  const relay = Relay.make(path, () => {})
+  const sockets = new Set<Socket>()
+  let isSilent = false
+  const link = { hold: (socket: Socket) => (sockets.add(socket), socket), isSilent: () => isSilent }
+  const relay = Relay.make(path, link, () => {})
   const node = new GuardedServer(defaults, watcher)
   const server = yield* NodeHttpServer.make(() => node, { port: 0, host: "127.0.0.1", disablePreemptiveShutdown: true })
   yield* server.serve(Effect.flatMap(HttpServerRequest.HttpServerRequest, relay)).pipe(
@@ -33,7 +36,14 @@ const makeRelay = Effect.fnUntraced(function*(owner: Server) {
   )
   yield* Effect.addFinalizer(() => Effect.sync(() => node.closeAllConnections()))
   const { port } = node.address() as { readonly port: number }
-  return { port, url: `http://127.0.0.1:${port}` }
+  return {
+    port,
+    url: `http://127.0.0.1:${port}`,
+    fallSilent: () => {
+      isSilent = true
+      for (const socket of sockets) socket.destroy()
+    }
+  }
 })
 
 /** An owner that answers with Node's own server. */
@@ -93,6 +103,15 @@ describe("a viewer of the relay who leaves", () => {
     }))
 })
 
+describe("a request that is relayed", () => {
+  it.live("has a Host, though an HTTP/1.0 viewer sends none", () =>
+    Effect.gen(function*() {
+      const { port } = yield* answering((request, response) => response.end(JSON.stringify(request.headers.host)))
+      assert.match(yield* exchange(port, "GET / HTTP/1.0\r\n\r\n"), /\r\n\r\n""$/)
+      assert.match(yield* exchange(port, get("/", "1.0")), /\r\n\r\n"a"$/)
+    }))
+})
+
 describe("an answer of the owner", () => {
   it.live("that Node refuses to send is a 502", () =>
     Effect.gen(function*() {
@@ -122,5 +141,34 @@ describe("an answer of the owner", () => {
       assert.strictEqual(status, 503)
       assert.strictEqual(headers["retry-after"], "1")
       assert.strictEqual(headers["cache-status"], "spillway; fwd=bypass; detail=OWNER_UNAVAILABLE")
+    }))
+})
+
+describe("an owner that falls silent", () => {
+  it.live("leaves nobody waiting, and what has begun without a length is reset", () =>
+    Effect.gen(function*() {
+      let asked = 0
+      const { fallSilent, port, url } = yield* answering((request, response) => {
+        asked += 1
+        if (request.url === "/begun") response.write("the beginning")
+      })
+      const waiting = yield* Effect.forkChild(ask(url, "/waiting"))
+      const begun = yield* Effect.forEach(["1.0", "1.1"], (version) =>
+        Effect.map(openRaw(port), (viewer) => {
+          let ending = "none"
+          viewer.socket.on("end", () => ending = "FIN").on("error", ({ message }) => ending = message)
+          viewer.send(get("/begun", version))
+          return { ...viewer, ending: () => ending }
+        }))
+      for (const viewer of begun) yield* viewer.until("it", (received) => received.includes("the beginning"))
+      yield* eventually("the other", Effect.sync(() => asked === 3))
+      fallSilent()
+      assert.strictEqual((yield* Fiber.join(waiting)).status, 503)
+      for (const viewer of begun) {
+        yield* viewer.closed
+        assert.match(viewer.ending(), /ECONNRESET/)
+      }
+      assert.strictEqual((yield* ask(url, "/later")).status, 503)
+      assert.strictEqual(asked, 3)
     }))
 })
