@@ -32,6 +32,12 @@ export class ChunkAssembly {
   /** Takes `bytes` for the place `offset`, where none has arrived yet. */
   write(offset: number, bytes: Uint8Array): void {
     this.#buffer.set(bytes, offset - this.span.start)
+    const last = this.#filled.at(-1)
+    if (last?.end === offset) {
+      // So it is with nearly all bytes.
+      this.#filled[this.#filled.length - 1] = { start: last.start, end: offset + bytes.length }
+      return
+    }
     const merged: Array<ByteRange> = []
     let { end, start } = { start: offset, end: offset + bytes.length }
     for (const range of this.#filled) {

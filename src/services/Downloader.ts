@@ -1,16 +1,19 @@
-import { Cause, Context, Effect, Exit, FiberSet, Layer, type Scope, Stream } from "effect"
+import { Cause, Context, Effect, Exit, Layer, type Scope, Stream } from "effect"
 import type { ByteRange } from "../domain/ByteRange.ts"
-import { type ChunkKey, indexAt, roundUp, span } from "../domain/Chunk.ts"
-import { loggable, OriginBodyFailed, type OriginError } from "../domain/OriginError.ts"
-import { type RangeSupport, Representation } from "../domain/Representation.ts"
+import { indexAt, roundUp } from "../domain/Chunk.ts"
+import type { OriginError } from "../domain/OriginError.ts"
+import type { Representation } from "../domain/Representation.ts"
 import type { Source } from "./askOrigin.ts"
-import { Catalog } from "./Catalog.ts"
-import { ChunkAssembly } from "./ChunkAssembly.ts"
-import { ChunkCache } from "./ChunkCache.ts"
-import { atEnd, lean } from "./lean.ts"
-import { Origin } from "./Origin.ts"
-import { covers, type Download, findRun, reconsider, type Run, sweep, type Viewer } from "./Run.ts"
-import { makeTransfer, type OpenTransfer } from "./transferRun.ts"
+import { Assemblies, noHold } from "./Assemblies.ts"
+import type { Catalog } from "./Catalog.ts"
+import { chooseRun } from "./chooseRun.ts"
+import type { ChunkCache } from "./ChunkCache.ts"
+import { atEnd } from "./lean.ts"
+import type { Origin } from "./Origin.ts"
+import { type Download, isOpenTo, join, leave, READ_AHEAD_BYTES, type Viewer } from "./Run.ts"
+import { Runs } from "./Runs.ts"
+import { makeStartRun } from "./startRun.ts"
+import type { OpenTransfer } from "./transferRun.ts"
 
 /**
  * One viewer's place in a representation. It keeps the run that it has joined alive, also while the viewer reads from the
@@ -35,7 +38,8 @@ export interface View {
  * Bytes from the origin to any number of viewers, in memory. A *run* is one origin request for a contiguous stretch of
  * missing chunks. Viewers join the run that is about to deliver their byte, or start one at that very byte; each gets
  * bytes as they arrive. A run keeps a bounded distance ahead of its fastest viewer, stops at bytes that are already
- * there, and ends when its last viewer has left. A finished chunk is handed to `ChunkCache`, once.
+ * there, and ends when its last viewer has left, or when all have taken nothing for some seconds. A viewer whom the run of
+ * another viewer has failed tries its own. A finished chunk is handed to `ChunkCache`, once.
  */
 export class Downloader extends Context.Service<Downloader, {
   /** A viewer of `range`, until the scope closes: it joins the transfer that is about to deliver its next byte, or starts one. */
@@ -63,24 +67,13 @@ export class Downloader extends Context.Service<Downloader, {
   )
 }
 
-/** How many chunks ahead a new run looks for one that is there already, to ask the origin for no more than is missing. */
-const LOOK_AHEAD_CHUNKS = 256
-
-/** How many fronts of chunks are filled in behind seeking viewers at a time. */
-const MAX_FILLS = 8
-
 const make = Effect.gen(function*() {
-  const origin = yield* Origin
-  const catalog = yield* Catalog
-  const cache = yield* ChunkCache
-  const fork = yield* lean(FiberSet.makeRuntime<never, void, never>())
   const downloads = new Map<string, Download>()
-  let fills = 0
-
   const downloadOf = (representation: Representation): Download => {
     const known = downloads.get(representation.id)
     if (known !== undefined) return known
-    const created: Download = { representation, assemblies: new Map(), runs: new Set(), viewers: new Set() }
+    const runs = new Runs(representation.chunkSize)
+    const created: Download = { representation, assemblies: new Assemblies(), runs, viewers: new Set() }
     downloads.set(representation.id, created)
     return created
   }
@@ -89,153 +82,14 @@ const make = Effect.gen(function*() {
     if (download.viewers.size === 0 && download.runs.size === 0) downloads.delete(download.representation.id)
   }
 
-  const keyOf = ({ id, resource }: Representation, index: number): ChunkKey => ({ resource, representation: id, index })
+  const { endOfMissing, hasChunk, startRun } = yield* makeStartRun(forget)
 
-  const hasChunk = (representation: Representation, index: number) => cache.has(keyOf(representation, index))
-
-  // --- runs -------------------------------------------------------------------------------------------------------
-
-  /** Where a run that starts at `offset` for a viewer who wants bytes up to `end` meets a chunk that is there. */
-  const endOfMissing = (representation: Representation, offset: number, end: number): number => {
-    const { chunkSize, size } = representation
-    const rounded = roundUp(end, chunkSize, size)
-    const first = indexAt(offset, chunkSize) + 1
-    for (let index = first; index < first + LOOK_AHEAD_CHUNKS && index * chunkSize < rounded; index++) {
-      if (hasChunk(representation, index)) return index * chunkSize
-    }
-    return rounded
-  }
-
-  const startRun = (
-    download: Download,
-    source: Source,
-    { end, start: from }: ByteRange,
-    options: { readonly keepUntil?: number; readonly isFill?: boolean; readonly opened?: OpenTransfer } = {}
-  ): Run => {
-    const sequential = download.representation.ranges === "none"
-    const run: Run = {
-      download,
-      source,
-      first: indexAt(from, download.representation.chunkSize),
-      position: sequential ? 0 : from,
-      end,
-      sequential,
-      viewers: new Set(),
-      keepUntil: options.keepUntil ?? 0,
-      isFill: options.isFill ?? false,
-      active: true,
-      failure: undefined,
-      wake: undefined,
-      fiber: undefined
-    }
-    download.runs.add(run)
-    if (run.isFill) fills += 1
-    run.fiber = fork(
-      transfer(run, options.opened).pipe(
-        Effect.onExit((exit) => Effect.sync(() => endRun(run, exit))),
-        Effect.ignoreCause
-      )
-    )
-    return run
-  }
-
-  const endRun = (run: Run, exit: Exit.Exit<void, OriginError>): void => {
-    const { download } = run
-    run.active = false
-    if (run.isFill) fills -= 1
-    if (Exit.isFailure(exit)) {
-      const error = Cause.findErrorOption(exit.cause)
-      run.failure = error._tag === "Some"
-        ? error.value
-        : new OriginBodyFailed({
-          url: loggable(download.representation.url),
-          offset: run.position,
-          cause: Cause.squash(exit.cause)
-        })
-    }
-    download.runs.delete(run)
-    sweep(download)
-    for (const viewer of run.viewers) viewer.wake?.()
-    forget(download)
-  }
-
-  /** Takes `bytes`, which belong at `run.position`. `false` when the run has met bytes that are there already. */
-  const accept = (run: Run, bytes: Uint8Array): boolean => {
-    const { assemblies, representation } = run.download
-    const { chunkSize, size } = representation
-    let rest = bytes.subarray(0, run.end - run.position)
-    while (rest.length > 0) {
-      const { position } = run
-      const index = indexAt(position, chunkSize)
-      let assembly = assemblies.get(index)
-      let taken: number
-      if (assembly === undefined && index !== run.first && hasChunk(representation, index)) {
-        if (!run.sequential) return false
-        taken = Math.min(rest.length, span(index, chunkSize, size).end - position)
-      } else {
-        if (assembly === undefined) {
-          assembly = new ChunkAssembly(index, span(index, chunkSize, size))
-          assemblies.set(index, assembly)
-        }
-        const filled = assembly.filledTo(position)
-        if (filled > position) {
-          if (!run.sequential) return false
-          taken = Math.min(rest.length, filled - position)
-        } else {
-          taken = Math.min(rest.length, assembly.missingTo(position) - position)
-          assembly.write(position, rest.subarray(0, taken))
-        }
-      }
-      run.position += taken
-      rest = rest.subarray(taken)
-      if (assembly !== undefined) settle(run, assembly)
-    }
-    for (const viewer of run.viewers) viewer.wake?.()
-    return true
-  }
-
-  /** Hands over a chunk that is whole; where its tail is but its front is not, has the front filled in behind. */
-  const settle = (run: Run, assembly: ChunkAssembly): void => {
-    const { download } = run
-    const { span, whole } = assembly
-    if (whole !== undefined) {
-      if (assembly.handedOver) return
-      assembly.handedOver = true
-      cache.keep(download.representation, keyOf(download.representation, assembly.index), whole)
-      return sweep(download)
-    }
-    if (run.position < span.end || cache.failure() !== undefined || fills >= MAX_FILLS) return
-    const from = assembly.filledTo(span.start)
-    const end = assembly.missingTo(from)
-    const underWay = [...download.runs].some((other) => other.position <= from && other.end > from)
-    if (!underWay) startRun(download, run.source, { start: from, end }, { keepUntil: end, isFill: true })
-  }
-
-  const learn = (download: Download, ranges: RangeSupport): void => {
-    // Chunks that come from now on are kept with it, so that it is written to the manifest.
-    download.representation = new Representation({ ...download.representation, ranges })
-    catalog.learnRanges(download.representation, ranges)
-  }
-
-  const transfer = makeTransfer(origin, accept, learn)
-
-  // --- viewers ----------------------------------------------------------------------------------------------------
-
-  const leave = (viewer: Viewer): void => {
-    const { run } = viewer
-    viewer.run = undefined
-    run?.viewers.delete(viewer)
-    if (run?.active) reconsider(run)
-  }
-
-  const join = (viewer: Viewer, run: Run): void => {
-    if (viewer.run === run) return
-    leave(viewer)
-    viewer.run = run
-    // From now on it goes on for its viewers only.
-    if (run.viewers.size === 0 && !run.isFill) run.keepUntil = 0
-    run.viewers.add(viewer)
-    if (run.wake !== undefined) run.wake()
+  /** Has the viewer hold the chunks that it is about to need: viewers right behind a run need neither tier of the cache. */
+  const holdAhead = ({ assemblies, representation: { chunkSize } }: Download, { end, hold, offset }: Viewer): void => {
+    if (offset >= end) return assemblies.move(hold, 0, -1)
+    const first = indexAt(offset, chunkSize)
+    const last = indexAt(Math.min(offset + READ_AHEAD_BYTES, end - 1), chunkSize)
+    if (hold.first !== first || hold.last !== last) assemblies.move(hold, first, last)
   }
 
   /** What a viewer gets next, or `undefined` when it has to wait for its run. */
@@ -251,15 +105,10 @@ const make = Effect.gen(function*() {
     if (assembly === undefined && index !== viewer.distrusted && hasChunk(representation, index)) {
       return Exit.fail(Cause.Done())
     }
-    const run = viewer.run?.active && covers(viewer.run, offset) ? viewer.run : findRun(download, offset)
-    if (run !== undefined) {
-      join(viewer, run)
-      return undefined
-    }
-    const failure = viewer.run?.failure
-    if (failure !== undefined) return Exit.fail(failure)
-    const missing = { start: offset, end: endOfMissing(representation, offset, end) }
-    join(viewer, startRun(download, viewer.source, missing))
+    const chosen = chooseRun(download, viewer)
+    if (chosen !== undefined && "failure" in chosen) return Exit.fail(chosen.failure)
+    const missing = () => ({ start: offset, end: endOfMissing(representation, offset, end) })
+    join(viewer, chosen ?? startRun(download, viewer.source, missing()))
     return undefined
   }
 
@@ -281,7 +130,8 @@ const make = Effect.gen(function*() {
     const download = downloads.get(representation.id)
     if (download === undefined) return false
     const assembly = download.assemblies.get(indexAt(offset, representation.chunkSize))
-    return findRun(download, offset) !== undefined || (assembly !== undefined && assembly.filledTo(offset) > offset)
+    const isComing = download.runs.coming(offset).some((run) => isOpenTo(run, undefined))
+    return isComing || (assembly !== undefined && assembly.filledTo(offset) > offset)
   }
 
   const view = Effect.fnUntraced(function*(representation: Representation, range: ByteRange, source: Source) {
@@ -292,9 +142,13 @@ const make = Effect.gen(function*() {
       end: range.end,
       run: undefined,
       wake: undefined,
-      distrusted: undefined
+      distrusted: undefined,
+      failure: undefined,
+      letDown: 0,
+      hold: noHold()
     }
     download.viewers.add(viewer)
+    holdAhead(download, viewer)
     yield* atEnd((exit) => {
       const { run } = viewer
       // Who has seen all it wanted leaves a chunk that is worth finishing; who goes away in the middle does not.
@@ -303,6 +157,7 @@ const make = Effect.gen(function*() {
       }
       leave(viewer)
       download.viewers.delete(viewer)
+      download.assemblies.move(viewer.hold, 0, -1)
       forget(download)
     })
     const pull = next(download, viewer)
@@ -310,7 +165,11 @@ const make = Effect.gen(function*() {
       offset: () => viewer.offset,
       advance: (bytes) => {
         viewer.offset += bytes
-        viewer.run?.wake?.()
+        viewer.failure = undefined
+        viewer.letDown = 0
+        holdAhead(download, viewer)
+        const { run } = viewer
+        if (run?.wake !== undefined && run.position < viewer.offset + READ_AHEAD_BYTES) run.wake()
       },
       stream: Stream.fromPull(Effect.succeed(pull)),
       distrust: () => void (viewer.distrusted = indexAt(viewer.offset, representation.chunkSize))

@@ -2,18 +2,19 @@ import { Effect, type Fiber } from "effect"
 import type { OriginError } from "../domain/OriginError.ts"
 import type { Representation } from "../domain/Representation.ts"
 import type { Source } from "./askOrigin.ts"
-import type { ChunkAssembly } from "./ChunkAssembly.ts"
+import type { Assemblies, Hold } from "./Assemblies.ts"
+import type { Runs } from "./Runs.ts"
 
 /**
- * Runs and their viewers: who wants what, how far a run goes, and which finished chunks stay at hand. The state of
- * `Downloader`, which alone changes who takes part.
+ * Runs and their viewers: who wants what, and how far a run goes. The state of `Downloader`, which alone changes who takes
+ * part.
  */
 
 /** How far a run goes ahead of its fastest viewer, in bytes. */
-const READ_AHEAD_BYTES = 1024 ** 2
+export const READ_AHEAD_BYTES = 1024 ** 2
 
 /** A viewer waits for a run that is this close behind its byte rather than start another, in bytes. */
-const JOIN_BYTES = 64 * 1024
+export const JOIN_BYTES = 64 * 1024
 
 /** Somebody who watches a part of a representation. */
 export interface Viewer {
@@ -24,6 +25,69 @@ export interface Viewer {
   wake: (() => void) | undefined
   /** The chunk that could not be read from the cache. */
   distrusted: number | undefined
+  /** What the run of its own source failed with since its last byte. */
+  failure: OriginError | undefined
+  /** How many runs of others have failed it since its last byte. */
+  letDown: number
+  /** The chunks that it needs next. */
+  readonly hold: Hold
+}
+
+/** What a run does. `transition` has what leads from one state to another. */
+export type State =
+  /** It asks the origin, or reads. `setback`: its source was refused or kept waiting, so viewers of other sources don't wait for it. */
+  | { readonly _tag: "Running"; readonly setback: OriginError | undefined }
+  /** Its viewers have enough for now. It holds its connection, since the tick `since`. */
+  | { readonly _tag: "Throttled"; readonly since: number }
+  /** It is about to end, without a failure, and nobody joins it. */
+  | { readonly _tag: "Stopping" }
+  | { readonly _tag: "Ended"; readonly failure: OriginError | undefined }
+
+/** What happens to a run. */
+export type Event =
+  | { readonly _tag: "SetBack"; readonly error: OriginError }
+  /** The origin sends what was asked for. */
+  | { readonly _tag: "Answered" }
+  /** All viewers have enough for now. */
+  | { readonly _tag: "Satisfied"; readonly tick: number }
+  /** A viewer wants more. */
+  | { readonly _tag: "Wanted" }
+  /** Its place at the origin is wanted, or it has been throttled for long. */
+  | { readonly _tag: "Yield" }
+  /** Nobody is left who wants more. */
+  | { readonly _tag: "Abandoned" }
+  | { readonly _tag: "End"; readonly failure: OriginError | undefined }
+
+export const RUNNING: State = { _tag: "Running", setback: undefined }
+const STOPPING: State = { _tag: "Stopping" }
+
+/**
+ * The state of a run after `event`:
+ *
+ *     Running ⇄ Throttled     by `Satisfied` and `Wanted`
+ *     Throttled → Stopping    by `Yield`
+ *     Running, Throttled → Stopping    by `Abandoned`
+ *     any → Ended             by `End`
+ */
+export const transition = (state: State, event: Event): State => {
+  switch (event._tag) {
+    case "SetBack":
+      return state._tag === "Running" ? { _tag: "Running", setback: event.error } : state
+    case "Answered":
+      return state._tag === "Running" ? RUNNING : state
+    case "Satisfied":
+      return state._tag === "Running" ? { _tag: "Throttled", since: event.tick } : state
+    case "Wanted":
+      return state._tag === "Throttled" ? RUNNING : state
+    case "Yield":
+      return state._tag === "Throttled" ? STOPPING : state
+    case "Abandoned":
+      return state._tag === "Running" || state._tag === "Throttled" ? STOPPING : state
+    case "End":
+      // What stops has no failure, however its request ended.
+      if (state._tag === "Ended") return state
+      return { _tag: "Ended", failure: state._tag === "Stopping" ? undefined : event.failure }
+  }
 }
 
 /** One origin request for a contiguous stretch of missing chunks, and those who share it. */
@@ -42,73 +106,117 @@ export interface Run {
   /** It goes on to here even if nobody is left to watch. */
   keepUntil: number
   readonly isFill: boolean
-  active: boolean
-  failure: OriginError | undefined
+  /** Its first viewer is on the way. */
+  isAwaited: boolean
+  state: State
+  /** Has the run look at what its viewers want, while it waits for that. */
   wake: (() => void) | undefined
   fiber: Fiber.Fiber<unknown, unknown> | undefined
+  /** The chunk that it is at, and those before it that its first viewer is on the way to. */
+  readonly hold: Hold
 }
 
 /** All that goes on for one representation. */
 export interface Download {
   representation: Representation
-  readonly assemblies: Map<number, ChunkAssembly>
-  readonly runs: Set<Run>
+  readonly assemblies: Assemblies
+  readonly runs: Runs
   readonly viewers: Set<Viewer>
 }
 
+/** Whether the run has not begun to end. */
+const isActive = ({ state }: Run): boolean => state._tag === "Running" || state._tag === "Throttled"
+
+/** Whether a viewer may wait for the run: it is not held up by what concerns another source than the viewer's. */
+export const isOpenTo = (run: Run, source: Source | undefined): boolean =>
+  isActive(run) && (run.source === source || run.state._tag !== "Running" || run.state.setback === undefined)
+
+/** What the run has failed with, as far as that concerns a viewer who waits for it. */
+export const failureFor = ({ source, state }: Run, viewer: Viewer): OriginError | undefined => {
+  if (state._tag === "Ended") return state.failure
+  return state._tag === "Running" && source !== viewer.source ? state.setback : undefined
+}
+
+/** Whether a viewer who needs the byte at `offset` had better wait for this run than start another. */
+export const covers = (run: Run, offset: number): boolean =>
+  run.position <= offset && offset < run.end && (run.sequential || offset - run.position <= JOIN_BYTES)
+
 /** Whether the run should go on now, wait for its viewers, or end because none is left. */
-export const demand = (run: Run): "go" | "wait" | "end" => {
+const demand = (run: Run): "go" | "wait" | "end" => {
   if (run.position < run.keepUntil) return "go"
   if (run.viewers.size === 0) return "end"
   for (const viewer of run.viewers) if (run.position < viewer.offset + READ_AHEAD_BYTES) return "go"
   return "wait"
 }
 
-/** Waits until the run should go on, or end. */
-export const awaitDemand = (run: Run): Effect.Effect<"go" | "end"> =>
+const apply = (run: Run, event: Event): void => {
+  run.state = transition(run.state, event)
+}
+
+/** Has the viewer leave its run, which ends unless somebody still wants more of it. */
+export const leave = (viewer: Viewer): void => {
+  const { run } = viewer
+  if (run === undefined) return
+  viewer.run = undefined
+  run.viewers.delete(viewer)
+  if (!isActive(run) || demand(run) !== "end") return
+  apply(run, { _tag: "Abandoned" })
+  // Nobody joins it from now on, though it takes a moment to end.
+  run.fiber?.interruptUnsafe()
+}
+
+/** Has the viewer wait for the run. */
+export const join = (viewer: Viewer, run: Run): void => {
+  if (viewer.run === run) return
+  leave(viewer)
+  viewer.run = run
+  run.isAwaited = false
+  // From now on it goes on for its viewers only.
+  if (run.viewers.size === 0 && !run.isFill) run.keepUntil = 0
+  run.viewers.add(viewer)
+  run.wake?.()
+}
+
+/** Has the run end: its place at the origin is given back, and its viewers start another when they need more. */
+export const yieldPlace = (run: Run): void => {
+  apply(run, { _tag: "Yield" })
+  if (run.state._tag === "Stopping") run.fiber?.interruptUnsafe()
+}
+
+/** Tells those who wait for the run that it is kept waiting, or was refused; viewers of other sources don't wait with it. */
+export const setBack = (run: Run, error: OriginError): void => {
+  apply(run, { _tag: "SetBack", error })
+  for (const viewer of run.viewers) if (viewer.source !== run.source) viewer.wake?.()
+}
+
+/** The runs that are throttled, with the number of ticks that have passed. */
+export interface Throttled {
+  readonly tick: () => number
+  readonly enter: (run: Run) => void
+  readonly leave: (run: Run) => void
+}
+
+/** Waits until the run should go on, `true`, or end. */
+export const awaitDemand = (run: Run, throttled: Throttled): Effect.Effect<boolean> =>
   Effect.callback((resume) => {
     const look = () => {
       const wanted = demand(run)
       if (wanted === "wait") return false
-      run.wake = undefined
-      resume(Effect.succeed(wanted))
+      apply(run, { _tag: wanted === "go" ? "Wanted" : "Abandoned" })
+      if (run.wake !== undefined) leave()
+      resume(Effect.succeed(wanted === "go"))
       return true
     }
+    const leave = () => {
+      run.wake = undefined
+      throttled.leave(run)
+    }
     if (look()) return
+    apply(run, { _tag: "Satisfied", tick: throttled.tick() })
+    throttled.enter(run)
     run.wake = look
-    return Effect.sync(() => run.wake = undefined)
+    return Effect.sync(leave)
   })
 
-/** Tells a run that what its viewers want has changed. */
-export const reconsider = (run: Run): void => {
-  if (demand(run) === "end") {
-    // Nobody joins it from now on, though it takes a moment to end.
-    run.active = false
-    run.fiber?.interruptUnsafe()
-  } else run.wake?.()
-}
-
-/** Whether a viewer who needs the byte at `offset` had better wait for this run than start another. */
-export const covers = (run: Run, offset: number): boolean =>
-  run.active && run.position <= offset && offset < run.end &&
-  (run.sequential || offset - run.position <= JOIN_BYTES)
-
-/** The run for a viewer who needs the byte at `offset`. */
-export const findRun = (download: Download, offset: number): Run | undefined => {
-  for (const run of download.runs) if (covers(run, offset)) return run
-  return undefined
-}
-
-/**
- * Lets go of chunks that no run works on and no viewer is about to need: viewers right behind a run need neither tier of the
- * cache, and get what has arrived of a chunk that nobody completes.
- */
-export const sweep = ({ assemblies, runs, viewers }: Download): void => {
-  for (const { handedOver, index, span } of assemblies.values()) {
-    // Whoever the first run was started for is on the way.
-    let wanted = handedOver && viewers.size === 0 && runs.size > 0
-    for (const { offset } of viewers) wanted ||= offset < span.end && offset + READ_AHEAD_BYTES >= span.start
-    if (!handedOver) { for (const { end, position } of runs) wanted ||= position < span.end && end > span.start }
-    if (!wanted) assemblies.delete(index)
-  }
-}
+/** Whether the run should ask the origin again. */
+export const isWanted = (run: Run): boolean => isActive(run) && demand(run) !== "end"

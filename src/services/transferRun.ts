@@ -13,7 +13,7 @@ import { askOrigin } from "./askOrigin.ts"
 import type { Origin, OriginResponse } from "./Origin.ts"
 import { toPull } from "./pieces.ts"
 import { mayRetry, pause } from "./retry.ts"
-import { awaitDemand, demand, type Download, type Run } from "./Run.ts"
+import { awaitDemand, type Download, isWanted, type Run, setBack, type Throttled, transition } from "./Run.ts"
 
 /** An answer of the origin whose body is about to be read, with the scope that holds its connection. */
 export interface OpenTransfer {
@@ -28,15 +28,24 @@ const MAX_RETRY_AFTER_MILLIS = 10_000
 
 const rangesOf = ({ download }: Run): RangeSupport => download.representation.ranges ?? "conditional"
 
+/** What a transfer does to runs. */
+interface Effects {
+  /** Takes the bytes at the run's position. `false` when the run has met bytes that are there already. */
+  readonly accept: (run: Run, bytes: Uint8Array) => boolean
+  /** Has the run be sequential, from the first byte on if `fromStart`. */
+  readonly makeSequential: (run: Run, fromStart: boolean) => void
+  /** Takes note of how the origin answers requests for ranges. */
+  readonly learn: (download: Download, ranges: RangeSupport) => void
+  readonly throttled: Throttled
+}
+
 /**
- * The transfer of a run: asks the origin, checks that the answer is of the very bytes that are missing, and gives them to
- * `accept` for as long as they are wanted, which says `false` when the run has met bytes that are there. Transient failures are
- * tried again from the exact byte. `learn` is told how the origin answers requests for ranges.
+ * The transfer of a run: asks the origin, checks that the answer is of the very bytes that are missing, and has them accepted for as
+ * long as they are wanted. Transient failures are tried again from the exact byte.
  */
 export const makeTransfer = (
   origin: Origin["Service"],
-  accept: (run: Run, bytes: Uint8Array) => boolean,
-  learn: (download: Download, ranges: RangeSupport) => void
+  { accept, learn, makeSequential, throttled }: Effects
 ) => {
   /** Checks that an answer is of the wanted bytes: those that it carries, or `undefined` to ask in another way. */
   const carriedBy = (
@@ -94,11 +103,11 @@ export const makeTransfer = (
     const carried = yield* carriedBy(run, response, asked, yield* Clock.currentTimeMillis)
     if (carried === undefined) return false
     const { end, start } = carried
+    run.state = transition(run.state, { _tag: "Answered" })
     let place = start
     if (place < run.position && run.position > 0 && !run.sequential) {
       // The whole file came for a range. What nobody has seen yet may as well start at its beginning, to be kept.
-      run.sequential = true
-      if (run.viewers.size === 0 || [...run.viewers].every(({ offset }) => offset >= run.position)) run.position = 0
+      makeSequential(run, [...run.viewers].every(({ offset }) => offset >= run.position))
     }
     const pull = yield* toPull(response.body)
     let wanted = true
@@ -112,7 +121,7 @@ export const makeTransfer = (
         wanted = fresh.length === 0 || accept(run, fresh)
         if (!wanted) break
       }
-      if (wanted && run.position < run.end && place < end && (yield* awaitDemand(run)) === "end") return true
+      if (wanted && run.position < run.end && place < end && !(yield* awaitDemand(run, throttled))) return true
     }
     // A body that is left before its end has been seen is destroyed, with an error that is made for nobody.
     if (place === end && Number(response.headers["content-length"]) === end - start) yield* Effect.exit(pull)
@@ -139,7 +148,7 @@ export const makeTransfer = (
       const outcome = yield* Effect.result(attempt(opened))
       opened = undefined
       if (outcome._tag === "Success") {
-        if (outcome.success || demand(run) === "end") return
+        if (outcome.success || !isWanted(run)) return
         failures = 0
         continue
       }
@@ -147,8 +156,10 @@ export const makeTransfer = (
       failures = run.position > before ? 1 : failures + 1
       if (!mayRetry(error, failures)) return yield* error
       const wait = error._tag === "OriginUnexpected" ? error.retryAfter : undefined
+      // It may be the source whom the origin keeps waiting, rather than everybody.
+      if (wait !== undefined || error._tag === "OriginTimeout") setBack(run, error)
       yield* pause(failures, Math.min(wait ?? 0, MAX_RETRY_AFTER_MILLIS))
-      if (demand(run) === "end") return
+      if (!isWanted(run)) return
     }
   })
 }

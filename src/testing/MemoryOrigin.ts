@@ -27,7 +27,7 @@ export type Misbehaviour =
   /** Not even a header comes, until Spillway gives up after `millis`. */
   | { readonly _tag: "Silent"; readonly millis: number }
   /** The answer is this status, without the file. */
-  | { readonly _tag: "Status"; readonly status: number }
+  | { readonly _tag: "Status"; readonly status: number; readonly headers?: Record<string, string> }
   /** The bytes sent start this far from where the answer says. */
   | { readonly _tag: "Shift"; readonly by: number }
   /** The answer is of a range that starts this many bytes after the one that was asked for, and says so. */
@@ -138,7 +138,7 @@ const make = () => {
         return yield* new OriginTimeout({ url, phase: "header" })
       case "Status":
         yield* strike
-        return head(fault.status, { "content-length": "0" })
+        return head(fault.status, { "content-length": "0", ...fault.headers })
     }
     const file = knobs.files.get(url)
     if (file === undefined) return head(404, { "content-length": "0" })
