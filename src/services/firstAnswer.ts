@@ -18,6 +18,13 @@ import { mayRetry, pause } from "./retry.ts"
 /** How often the origin is asked again after it let a time-out pass, which is long already. */
 const RETRIES_AFTER_TIMEOUT = 1
 
+/**
+ * Whether a time-out is to be told at once. An answer that does not begin may be one that waits for something to happen (a long poll),
+ * and asking twice would take two of those; a file that `isKnown` is none.
+ */
+const isLate = (error: OriginError, failures: number, isKnown: boolean): boolean =>
+  error._tag === "OriginTimeout" && failures > (error.phase === "header" && !isKnown ? 0 : RETRIES_AFTER_TIMEOUT)
+
 /** How long a viewer is kept waiting for an origin that asks to come again later, in milliseconds; else it is told so. */
 const MAX_RETRY_AFTER_MILLIS = 2000
 
@@ -86,11 +93,12 @@ const otherRange = (asked: string, wanted: Wanted, head: OriginHead): string | u
  */
 const makeAsk = (origin: Origin["Service"]) =>
   Effect.fnUntraced(
-    function*(source: Source, question: Question, isPatient: boolean, wanted?: Wanted): Effect.fn.Return<
-      Answered,
-      OriginError,
-      Scope.Scope
-    > {
+    function*(
+      source: Source,
+      question: Question,
+      { isKnown, isPatient }: { readonly isPatient: boolean; readonly isKnown: boolean },
+      wanted?: Wanted
+    ): Effect.fn.Return<Answered, OriginError, Scope.Scope> {
       const clock = yield* Clock.Clock
       const now = () => clock.currentTimeMillisUnsafe()
       let range = wanted === undefined ? undefined : rangeField(wanted)
@@ -122,8 +130,7 @@ const makeAsk = (origin: Origin["Service"]) =>
           yield* pause(failures++, wait)
         } else {
           const error = outcome.failure
-          const isLate = error._tag === "OriginTimeout" && failures > RETRIES_AFTER_TIMEOUT
-          if (!isPatient || isLate || !mayRetry(error, failures)) return yield* error
+          if (!isPatient || isLate(error, failures, isKnown) || !mayRetry(error, failures)) return yield* error
           // A server may fail because the range exceeds the file.
           if (wanted !== undefined && wanted.size === undefined) range = ownRange(wanted.spec)
           yield* pause(failures++)
@@ -154,19 +161,21 @@ export const makeFirstAnswer = (origin: Origin["Service"]) => {
     { background = false, conditional, known, method, wanted }: About,
     isPatient: boolean
   ) {
+    // A range is asked for of files only.
+    const how = { isPatient, isKnown: known !== undefined || wanted !== undefined }
     const plain = { method, headers: {}, background }
     const question = known === undefined ? plain : { ...plain, headers: validation(known) }
-    const answered = yield* ask(source, conditional ? question : plain, isPatient, wanted)
+    const answered = yield* ask(source, conditional ? question : plain, how, wanted)
     // A part without a validator does not tell its version, so the origin is asked about the whole.
     const isBlank = answered.response.status === 206 && !hasValidator(answered.response)
     if (known === undefined || !(isBlank || (conditional && answered.response.status === 304))) return answered
     if (isBlank) yield* answered.discard
-    const about = isBlank ? yield* ask(source, question, isPatient) : answered
+    const about = isBlank ? yield* ask(source, question, how) : answered
     if (about.response.status !== 304) return about
     if (isConfirmedBy(known, about.response.headers)) return { ...about, confirmed: known }
     // It confirms some other version than the known one.
     yield* about.discard
-    return yield* ask(source, plain, isPatient, wanted)
+    return yield* ask(source, plain, how, wanted)
   })
 }
 

@@ -22,10 +22,9 @@ const passedFields = ({ headers, rawHeaders }: IncomingMessage, dropped?: string
   let length: string | undefined
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!.toLowerCase()
+    if (isOfConnection(name) || name === dropped || name === "expect") continue
     if (name === "content-length") length = rawHeaders[i + 1]
-    else if (!isOfConnection(name) && name !== dropped && name !== "expect") {
-      fields.push(rawHeaders[i]!, rawHeaders[i + 1]!)
-    }
+    else fields.push(rawHeaders[i]!, rawHeaders[i + 1]!)
   }
   // Last: Node re-encodes a `Content-Disposition` that comes after it, and then refuses its own encoding.
   if (length !== undefined) fields.push("content-length", length)

@@ -405,9 +405,11 @@ const refusals: ReadonlyArray<Case> = [
 /** With a patience of 400 ms. */
 const silence: ReadonlyArray<Case> = [
   ...([["nothing", only("silence")], ["half a header", halfHead("silence")]] as const).flatMap(([name, script]) => [
-    when(`${name}, once`, script, "all", 2, { takes: [350, 2500] }),
-    when(`${name}, for ever`, script, 504, [2, 4], { ...forever, ...whole, takes: [700, 5000] }),
-    when(`${name}, for ever, before ten`, script, 504, [2, 4], { ...forever, ...whole, ...ten, takes: [700, 5000] })
+    // Of what is not known to be a file, it may be a long poll, which must not be sent twice.
+    when(`${name}, once`, script, 504, 1, { ...whole, takes: [350, 2500] }),
+    when(`${name}, once`, script, "all", 2, { ...range, takes: [350, 2500] }),
+    when(`${name}, for ever`, script, 504, [2, 4], { ...forever, ...range, takes: [700, 5000] }),
+    when(`${name}, for ever, before ten`, script, 504, 1, { ...forever, ...whole, ...ten, takes: [350, 2500] })
   ]),
   when(
     "a header that does not end",
@@ -416,7 +418,7 @@ const silence: ReadonlyArray<Case> = [
       ...Array.from({ length: 60 }, (_, i) => [{ pause: 100 }, text(`x-${i}: 1\r\n`)]).flat()
     ),
     504,
-    [2, 4],
+    1,
     { ...forever, ...whole }
   ),
   when("a body that stops", breaks("silence"), "all", 2, { resumes: "at the byte", takes: [350, 2500] }),

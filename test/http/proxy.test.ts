@@ -593,6 +593,22 @@ describe("freshness", () => {
         assert.strictEqual(status, 504)
         assert.strictEqual(story(fields), "spillway; fwd=miss; detail=ORIGIN_TIMEOUT")
       }
+      // It may have been waiting for something to happen, and a second request would wait for the next.
+      assert.lengthOf(origin.requests.filter(({ url }) => url === "/silent"), 2)
+    }))
+
+  it.effect("is asked twice for a known file, if the first answer does not come in time", () =>
+    Effect.gen(function*() {
+      const { ask, origin } = yield* start({ headers: { "cache-control": "no-cache" } })
+      yield* ask("/a")
+      const asked = yield* Latch.make()
+      const seen = () => origin.requests.filter(({ url }) => url === "/a").length
+      const before = seen()
+      origin.handlers.set("/a", () => asked.openUnsafe())
+      const answer = yield* Effect.forkChild(patiently(ask("/a")))
+      yield* asked.await
+      assert.strictEqual((yield* Fiber.join(answer)).status, 504)
+      assert.strictEqual(seen() - before, 2)
     }))
 
   it.effect("does not do without the origin where that forbade it", () =>

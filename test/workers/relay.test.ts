@@ -134,6 +134,22 @@ describe("an answer of the owner", () => {
       assert.match(received, /\r\n\r\nok$/)
     }))
 
+  it.live("is to a request without the fields that Connection lists, Content-Length among them", () =>
+    Effect.gen(function*() {
+      const { port } = yield* answering((request, response) => {
+        const parts: Array<Buffer> = []
+        request.on("data", (part: Buffer) => parts.push(part)).on("end", () => {
+          const { "content-length": length, "transfer-encoding": coding, "x-a": own } = request.headers
+          response.end(JSON.stringify([length, coding, own, Buffer.concat(parts).toString()]))
+        })
+      })
+      const received = yield* exchange(
+        port,
+        "POST / HTTP/1.1\r\nHost: a\r\nConnection: close, content-length, x-a\r\nX-A: 1\r\nContent-Length: 3\r\n\r\nabc"
+      )
+      assert.include(received, JSON.stringify([null, "chunked", null, "abc"]))
+    }))
+
   it.live("that does not come is a 503", () =>
     Effect.gen(function*() {
       const { url } = yield* saying((socket) => socket.destroy())
