@@ -133,6 +133,12 @@ export const resolveAll = (specs: ReadonlyArray<RangeSpec>, size: number): Reado
 /** Writes the `Range` field that asks an origin for `start` to `end` (exclusive), or to the last byte without `end`. */
 export const formatRange = (start: number, end?: number): string => `bytes=${start}-${end === undefined ? "" : end - 1}`
 
+/** Writes the `Range` field that asks for `spec`. */
+export const formatSpec = (spec: RangeSpec): string =>
+  spec._tag === "Suffix"
+    ? `bytes=-${spec.length}`
+    : formatRange(spec.start, spec.last === undefined ? undefined : spec.last + 1)
+
 /** Writes the `Content-Range` field of a 206. */
 export const formatContentRange = (range: ByteRange, size: number): string =>
   `bytes ${range.start}-${range.end - 1}/${size}`

@@ -1,6 +1,6 @@
 import { Clock, Effect, Exit, Scope, Stream } from "effect"
-import { type ByteRange, formatRange, type RangeSpec, resolve, statedSize } from "../domain/ByteRange.ts"
-import { roundUp } from "../domain/Chunk.ts"
+import { type ByteRange, formatSpec, type RangeSpec } from "../domain/ByteRange.ts"
+import { otherRange, rangeField, startOf, type Wanted } from "../domain/FirstRange.ts"
 import { type OriginError, retryAfterMillis } from "../domain/OriginError.ts"
 import {
   carriedRange,
@@ -36,55 +36,6 @@ export interface Answered {
   readonly times: Times
   /** The known representation that a 304 confirms. */
   readonly confirmed?: Representation
-}
-
-/** The range that a first request is for. */
-export interface Wanted {
-  /** What the viewer asked for. */
-  readonly spec: RangeSpec
-  /** Bytes. */
-  readonly chunkSize: number
-  /** The size of the known representation, in bytes. */
-  readonly size: number | undefined
-}
-
-/** The viewer's own range, as a `Range` field. */
-const ownRange = (spec: RangeSpec): string =>
-  spec._tag === "Suffix" ? `bytes=-${spec.length}` : formatRange(spec.start, spec.last && spec.last + 1)
-
-/**
- * The `Range` field of a first request. The range is widened to the end of a chunk, because only whole chunks are cached. With a
- * known size it ends within the file, and a suffix is given by its position: some servers refuse or misread anything else.
- */
-export const rangeField = ({ chunkSize, size, spec }: Wanted): string => {
-  const known = size === undefined ? undefined : resolve(spec, size)
-  if (spec._tag === "Suffix") return known === undefined ? ownRange(spec) : formatRange(known.start, known.end)
-  if (spec.last === undefined || (size !== undefined && known === undefined)) return ownRange(spec)
-  return formatRange(spec.start, roundUp(spec.last + 1, chunkSize, size ?? Number.MAX_SAFE_INTEGER))
-}
-
-/** Statuses that a server may answer to a range that exceeds the file. Correct servers shorten the range. */
-const REFUSALS = new Set([400, 416, 500])
-
-/** The start of `spec` in a file of `size` bytes, as far as it is known. */
-const startOf = (spec: RangeSpec, size: number | undefined): number | undefined =>
-  size === undefined ? (spec._tag === "From" ? spec.start : undefined) : resolve(spec, size)?.start
-
-/**
- * The `Range` field to send instead of `asked`, which the origin refused or misread: within the size that its answer states, else
- * the viewer's own. `undefined` if the answer is usable, or if there is nothing else to ask.
- */
-const otherRange = (asked: string, wanted: Wanted, head: OriginHead): string | undefined => {
-  const { headers, status } = head
-  const { spec } = wanted
-  const size = statedSize(headers["content-range"])
-  const carried = status === 206 ? carriedRange(head)?.range : undefined
-  const isMisread = status === 206 && (carried === undefined || carried.start !== startOf(spec, size))
-  if (!isMisread && !REFUSALS.has(status)) return undefined
-  // The range lies outside the file.
-  if (size !== undefined && resolve(spec, size) === undefined) return undefined
-  const other = size === undefined ? ownRange(spec) : rangeField({ ...wanted, size })
-  return other === asked ? undefined : other
 }
 
 /**
@@ -132,7 +83,7 @@ const makeAsk = (origin: Origin["Service"]) =>
           const error = outcome.failure
           if (!isPatient || isLate(error, failures, isKnown) || !mayRetry(error, failures)) return yield* error
           // A server may fail because the range exceeds the file.
-          if (wanted !== undefined && wanted.size === undefined) range = ownRange(wanted.spec)
+          if (wanted !== undefined && wanted.size === undefined) range = formatSpec(wanted.spec)
           yield* pause(failures++)
         }
       }

@@ -65,7 +65,8 @@ describe("a range of a small file whose origin does not shorten ranges", () => {
         response.writeHead(reply.status!, { "content-length": reply.body?.length ?? 0, ...reply.headers })
         response.end(reply.body)
       })
-      assertPart(yield* withTime(ask("/a", { headers: { range: "bytes=0-1" } })), small, 0, 1)
+      // The shortest range there is: its last byte is byte 0.
+      assertPart(yield* withTime(ask("/a", { headers: { range: "bytes=0-0" } })), small, 0, 0)
       // The size is known by now, so nothing exceeds it.
       const before = site.seen("/a").length
       assert.isAtMost(before, 2)
