@@ -99,8 +99,8 @@ describe("an application with Spillway in it", () => {
         assert.strictEqual(opened._tag, "Media")
         if (opened._tag !== "Media") return
         const [part] = opened.parts
-        const body = part!.bytes
-        const five = body instanceof Uint8Array ? body : yield* Stream.mkUint8Array(yield* body)
+        const body = yield* part!.bytes
+        const five = body instanceof Uint8Array ? body : yield* Stream.mkUint8Array(body)
         assert.deepStrictEqual(Buffer.from(five), bytes.subarray(5, 10))
       }).pipe(Effect.provide(layer), Effect.scoped)
     }).pipe(Effect.provide(NodeServices.layer)))

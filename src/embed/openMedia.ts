@@ -127,13 +127,13 @@ export const make = Effect.gen(function*() {
         const { representation } = opened.entry
         const [part] = opened.parts
         if (part === undefined) return yield* new RangeNotSatisfiable({ url, size: representation.size })
-        const stream = part.bytes instanceof Uint8Array ? Stream.succeed(part.bytes) : yield* part.bytes
+        const bytes = yield* part.bytes
         return {
           range: part.range,
           size: representation.size,
           headers: endToEnd(representation.headers, described),
           cacheStatus: CacheStatus.append(representation.headers["cache-status"], opened.status),
-          stream
+          stream: bytes instanceof Uint8Array ? Stream.succeed(bytes) : bytes
         }
       }
       case "NotCached":

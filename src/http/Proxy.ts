@@ -39,6 +39,7 @@ import { ALLOW } from "./methods.ts"
 import { anonymous, foreign, isNamed } from "./namedUrl.ts"
 import { makeOriginLog } from "./originLog.ts"
 import { originFailed, refused, text } from "./ownAnswers.ts"
+import { awaitTurn, isInLine, nodeResponse } from "./turn.ts"
 import { isCircling } from "./via.ts"
 import { makeWriteThrough } from "./writeThrough.ts"
 
@@ -96,7 +97,7 @@ const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const locations = yield* makeLocations
 
-  const { count, countMedia, passing } = makeAccounting(activity, traffic)
+  const { count, passing } = makeAccounting(activity, traffic)
   const log = makeOriginLog()
 
   const logCut = (url: string) => (body: Stream.Stream<Uint8Array, OriginError>) =>
@@ -172,7 +173,7 @@ const make = Effect.gen(function*() {
     switch (opened._tag) {
       case "Media": {
         const response = yield* respond(opened, request, clock, logCut(opened.entry.representation.url))
-        countMedia(opened, response)
+        count(opened.status)
         return response
       }
       case "NotCached":
@@ -250,6 +251,7 @@ const make = Effect.gen(function*() {
     let opened = yield* open(
       isUnstored ? { ...mediaRequest, directives: { ...directives, onlyIfCached: true } } : mediaRequest
     )
+    yield* awaitTurn(request)
     // What fails a precondition may be out of date.
     const isFailed = opened._tag === "Media" && !isOfNow(opened) && verdictOf(opened, request.headers) === "Failed"
     if (isUnstored && (isFailed || opened._tag === "NotCached")) return yield* forward(resource, request, "NO_STORE")
@@ -261,7 +263,7 @@ const make = Effect.gen(function*() {
     const answered = request.method === "GET" || request.method === "HEAD"
       // Found out before the first byte: the second time, the new file is asked for.
       ? Effect.catchTag(get(resource, request), "RepresentationChanged", () => get(resource, request))
-      : writeThrough(resource, request)
+      : Effect.andThen(awaitTurn(request), writeThrough(resource, request))
     return Effect.catch(answered, (error) => {
       traffic.request("other")
       return Effect.as(log.failed(resource.url, error), originFailed(error))
@@ -275,11 +277,16 @@ const make = Effect.gen(function*() {
       traffic.request("other")
       return Effect.succeed(refused(resource.status, resource.reason))
     }
-    const now = getNow(resource, request)
+    const response = nodeResponse(request)
+    const inLine = response !== undefined && isInLine(response)
+    const now = inLine ? undefined : getNow(resource, request)
+    if (now !== undefined) return Effect.succeed(toResponse(now))
     // The platform runs handlers to their end otherwise, though the viewer may have gone.
-    return now === undefined
-      ? Effect.interruptible(limits.admit(fetch(resource, request)))
-      : Effect.succeed(toResponse(now))
+    return Effect.interruptible(
+      inLine && isAtHand(request)
+        ? Effect.andThen(awaitTurn(request), Effect.suspend(() => serve(request)))
+        : limits.admit(fetch(resource, request))
+    )
   }
 
   const handle = (request: Request): Handler => {

@@ -2,6 +2,7 @@ import { NodeHttpServer } from "@effect/platform-node"
 import { Context, Effect, Layer, Option, type Scope } from "effect"
 import { HttpMiddleware, HttpServer, type HttpServerError } from "effect/http"
 import { lean } from "../services/lean.ts"
+import * as Metrics from "../services/liveMetrics.ts"
 import { Registrations } from "../services/Registrations.ts"
 import { sparingly } from "../services/sparingly.ts"
 import { connections, refusals } from "./connections.ts"
@@ -68,6 +69,11 @@ export const layerNode = (
         onDefect: tellDefects(context),
         onAnswered: log === undefined ? undefined : (response) => response.isRelayed || log(exchangeOf(response))
       })
+      yield* Metrics.gauge(
+        "spillway_unsent_bytes",
+        "Bytes of answers that viewers have not taken yet from this process",
+        () => node.unsentBytes()
+      )
       const server = yield* NodeHttpServer.make(() => node, { host, port, gracefulShutdownTimeout: DRAIN_TIMEOUT })
       yield* cutAtEnd(node)
       return Context.make(HttpServer.HttpServer, server).pipe(Context.add(NodeServer, node))

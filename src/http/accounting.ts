@@ -1,11 +1,10 @@
 import { Effect, Option } from "effect"
-import type { HttpServerRequest, HttpServerResponse } from "effect/http"
+import type { HttpServerRequest } from "effect/http"
 import { parseContentRange } from "../domain/ByteRange.ts"
 import { type CacheStatus, outcomeOf } from "../domain/CacheStatus.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
 import type { Resource } from "../domain/Resource.ts"
 import type { Activity } from "../services/Activity.ts"
-import type { Media } from "../services/MediaStream.ts"
 import type { OriginResponse } from "../services/Origin.ts"
 import { watchPieces } from "../services/pieces.ts"
 import type { Traffic } from "../services/Traffic.ts"
@@ -24,12 +23,6 @@ export const makeAccounting = (activity: Activity["Service"], traffic: Traffic["
   return {
     /** Counts a request by what the cache did for it. */
     count,
-    /** The same, and the bytes of `response` that do not come as a stream: those are from memory. */
-    countMedia: ({ parts, status }: Media, response: HttpServerResponse.HttpServerResponse): void => {
-      count(status)
-      if (response.body._tag === "Empty") return
-      for (const { bytes } of parts) if (bytes instanceof Uint8Array) traffic.bytes("memory", bytes.length)
-    },
     /** `body` of an answer with `headers`, which is listed while it runs. A size that the origin does not tell is 0. */
     passing: Effect.fnUntraced(function*(
       body: OriginResponse["body"],

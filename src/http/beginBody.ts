@@ -1,18 +1,16 @@
-import { NodeHttpServerRequest } from "@effect/platform-node"
 import { Cause, Effect, Exit, Fiber, Option, type Scope, Stream } from "effect"
 import type { HttpServerRequest } from "effect/http"
-import { IncomingMessage, ServerResponse } from "node:http"
 import type { OriginError } from "../domain/OriginError.ts"
 import { toPull } from "../services/pieces.ts"
+import { nodeResponse } from "./turn.ts"
 
 /** How many turns of the event loop a body gets to begin, or to fail: what came with the head is there by then. At most so many pieces are held. */
 const TURNS = 4
 
 /** Sends the head of the answer to `request`, which the platform has written. Node keeps it for the first bytes of the body. */
 const sendHead = (request: HttpServerRequest.HttpServerRequest): void => {
-  if (!(request.source instanceof IncomingMessage)) return
-  const response = NodeHttpServerRequest.toServerResponse(request)
-  if (response instanceof ServerResponse && response.headersSent && !response.destroyed) response.flushHeaders()
+  const response = nodeResponse(request)
+  if (response?.headersSent && !response.destroyed) response.flushHeaders()
 }
 
 /**

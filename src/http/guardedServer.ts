@@ -8,6 +8,7 @@ import type { PromptResponse } from "./mediaResponse.ts"
 import type { Asked } from "./Proxy.ts"
 import { MAX_HEADER_FIELDS, offersUpgrade, refusalOf } from "./requestFraming.ts"
 import type { ServerOptions } from "./ServerConfig.ts"
+import { isInLine } from "./turn.ts"
 import { WatchedResponse } from "./WatchedResponse.ts"
 
 /** How long an idle connection is kept for the viewer's next request, in milliseconds. */
@@ -19,7 +20,7 @@ const REQUEST_MILLIS = 3_600_000
 /** How much the header of a request may be, in bytes; Node answers 431 beyond it. */
 const MAX_HEADER_BYTES = 16 * 1024
 
-/** How many requests on one connection are answered at one time; those that wait in line hold what they are answered with. */
+/** How many requests of one connection may wait for their turn; each holds its head, and nothing of the answer's body. */
 const MAX_PIPELINED = 16
 
 /** How many requests beyond those are read and dropped: what is left unread when a connection ends costs its viewer the answers. */
@@ -167,6 +168,13 @@ export class GuardedServer extends Server {
     }
   }
 
+  /** How many bytes of answers the viewers have not taken yet. */
+  unsentBytes(): number {
+    let sum = 0
+    for (const socket of this.#connections.keys()) sum += socket.writableLength
+    return sum
+  }
+
   /**
    * Ends the connections that no request is under way on. Node's own would cut an answer that is not sent yet when all of it
    * has been handed over, and wait for a connection that says nothing.
@@ -270,6 +278,7 @@ export class GuardedServer extends Server {
 
   /** Whether a request was answered without waiting for anything. */
   #answers(request: IncomingMessage, response: ServerResponse): boolean {
+    if (isInLine(response)) return false
     const { headers, method, url } = request
     // Whoever does not read a body has to see to its end.
     if (headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined) return false

@@ -10,6 +10,7 @@ import type { OriginError } from "../domain/OriginError.ts"
 import { evaluate, notModifiedHeaders } from "../domain/Preconditions.ts"
 import type { Representation } from "../domain/Representation.ts"
 import type { Bytes, Hit, Media } from "../services/MediaStream.ts"
+import { apart } from "../services/pieces.ts"
 
 /**
  * From what `MediaStream` opened to the response: its status, its fields and its body.
@@ -173,8 +174,12 @@ export const toResponse = ({ fields, pieces, status }: PromptResponse): Response
   return answer(head, pieces.length < 2 ? pieces[0] : Buffer.concat(pieces))
 }
 
-const streamOf = (bytes: Bytes): Stream.Stream<Uint8Array, OriginError> =>
-  bytes instanceof Uint8Array ? Stream.succeed(bytes) : Stream.unwrap(bytes)
+/** Short bytes are copied: those of many parts may wait for a slow viewer at the same time, and would keep a chunk each. */
+const asStream = (bytes: Uint8Array | Stream.Stream<Uint8Array, OriginError>): Stream.Stream<Uint8Array, OriginError> =>
+  bytes instanceof Uint8Array ? Stream.succeed(apart(bytes)) : bytes
+
+/** The bytes of a part, looked up when its turn comes. */
+const streamOf = (bytes: Bytes): Stream.Stream<Uint8Array, OriginError> => Stream.unwrap(Effect.map(bytes, asStream))
 
 /**
  * The response when the first bytes of its body are there. `finish` gets the stream of the body, to be told how it ends.
@@ -189,7 +194,7 @@ export const respond = Effect.fnUntraced(function*(
   const { fields, hasBody, status } = headOf(opened, first?.range, request, clock)
   const head = { status, headers: recordOf(fields) }
   if (!hasBody || first === undefined) return answer(head)
-  const bytes = first.bytes instanceof Uint8Array ? first.bytes : yield* first.bytes
+  const bytes = yield* first.bytes
   if (others.length === 0) return answer(head, bytes instanceof Uint8Array ? bytes : finish(bytes))
   const { representation } = opened.entry
   const multipart = Multipart.make(
@@ -200,7 +205,7 @@ export const respond = Effect.fnUntraced(function*(
   )
   const { "content-range": _, ...headers } = head.headers
   const streams = [
-    bytes instanceof Uint8Array ? Stream.succeed(bytes) : bytes,
+    asStream(bytes),
     ...others.map((part) => streamOf(part.bytes))
   ]
   const body = streams.reduceRight(

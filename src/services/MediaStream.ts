@@ -17,6 +17,7 @@ import { Downloader } from "./Downloader.ts"
 import type { Current, Found, Means } from "./Found.ts"
 import { Lookup } from "./Lookup.ts"
 import { toPull } from "./pieces.ts"
+import { Traffic } from "./Traffic.ts"
 import { detailOf, keyAt, makeViewerStream, slice } from "./viewerStream.ts"
 
 /** What a viewer asks of a resource. */
@@ -37,10 +38,14 @@ export interface MediaRequest {
 }
 
 /**
- * Bytes: at once where they are in memory, and few. Otherwise an effect that returns when the first of them are there, so that what
- * fails until then can still be told; the stream fails for the origin's reasons only.
+ * Gets bytes: in one piece if they are in memory, and few. Otherwise it returns when the first of them are there, so that what fails
+ * until then can still be told; the stream fails for the origin's reasons only. Nothing is held before it runs.
  */
-export type Bytes = Uint8Array | Effect.Effect<Stream.Stream<Uint8Array, OriginError>, OriginError, Scope.Scope>
+export type Bytes = Effect.Effect<
+  Uint8Array | Stream.Stream<Uint8Array, OriginError>,
+  OriginError,
+  Scope.Scope
+>
 
 /** A part of a representation. */
 export interface Part {
@@ -86,7 +91,11 @@ export class MediaStream extends Context.Service<MediaStream, {
   /** The head alone: nothing is transferred for it. */
   readonly head: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
 }>()("spillway/services/MediaStream") {
-  static readonly layer: Layer.Layer<MediaStream, never, Activity | Catalog | ChunkCache | Downloader | Lookup> = Layer
+  static readonly layer: Layer.Layer<
+    MediaStream,
+    never,
+    Activity | Catalog | ChunkCache | Downloader | Lookup | Traffic
+  > = Layer
     .effect(
       MediaStream,
       Effect.suspend(() => make)
@@ -105,6 +114,7 @@ const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const downloader = yield* Downloader
   const lookup = yield* Lookup
+  const traffic = yield* Traffic
   const viewerStream = yield* makeViewerStream
 
   /** Begins `stream` in the caller's scope: what its first bytes fail with is an error of this effect. */
@@ -136,11 +146,14 @@ const make = Effect.gen(function*() {
     return next === undefined ? undefined : [first, next.subarray(0, range.end - end)]
   }
 
-  const bytesOf = (representation: Representation, range: ByteRange, source: Source, request: MediaRequest): Bytes => {
-    const pieces = inMemory(representation, range)
-    if (pieces === undefined) return begin(viewerStream(representation, range, source, request))
-    return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces)
-  }
+  const bytesOf = (representation: Representation, range: ByteRange, source: Source, request: MediaRequest): Bytes =>
+    Effect.suspend((): Bytes => {
+      const pieces = inMemory(representation, range)
+      if (pieces === undefined) return begin(viewerStream(representation, range, source, request))
+      const bytes = pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces)
+      if (source.background !== true) traffic.bytes("memory", bytes.length)
+      return Effect.succeed(bytes)
+    })
 
   const areCached = (representation: Representation, ranges: ReadonlyArray<ByteRange>): boolean =>
     ranges.every((range) => cache.hasAll(representation, range))

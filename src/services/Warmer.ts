@@ -175,12 +175,13 @@ const make = Effect.gen(function*() {
   ) {
     const opened = yield* media.open({ resource, source, ranges: [{ _tag: "From", start, last: end - 1 }] })
     if (opened._tag !== "Media") return yield* refusal(opened)
-    for (const { bytes } of opened.parts) {
+    for (const part of opened.parts) {
+      const bytes = yield* part.bytes
       if (bytes instanceof Uint8Array) {
         each(bytes.length)
         continue
       }
-      yield* Stream.runForEach(yield* bytes, (piece) => {
+      yield* Stream.runForEach(bytes, (piece) => {
         each(piece.length)
         return pace
       })

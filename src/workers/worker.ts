@@ -4,6 +4,7 @@ import { Effect, Layer, References } from "effect"
 import { type HttpServer, type HttpServerError, HttpServerRequest } from "effect/http"
 import { Proxy } from "../http/Proxy.ts"
 import { toldBy } from "../http/RequestLog.ts"
+import { awaitTurn } from "../http/turn.ts"
 import { Server, Spillway } from "../index.ts"
 import type { CacheConfig } from "../services/CacheConfig.ts"
 import { type CacheIndex, TouchInterval } from "../services/CacheIndex.ts"
@@ -97,7 +98,7 @@ const layerProxy = (
       })
       const handler = Effect.flatMap(
         HttpServerRequest.HttpServerRequest,
-        (request) => proxy.isAtHand(request) ? proxy.handler : relay(request)
+        (request) => proxy.isAtHand(request) ? proxy.handler : Effect.andThen(awaitTurn(request), relay(request))
       )
       return Proxy.of({ ...proxy, handler })
     })

@@ -38,9 +38,9 @@ const watch = (each: Effect.Effect<void, never, Activity>) =>
     const media = yield* MediaStream
     const opened = yield* media.open({ resource: makeResource(url), viewer: "192.0.2.1" })
     assert(opened._tag === "Media")
-    const bytes = opened.parts[0]!.bytes
+    const bytes = yield* opened.parts[0]!.bytes
     assert(!(bytes instanceof Uint8Array))
-    yield* Stream.runForEach(yield* bytes, () => each)
+    yield* Stream.runForEach(bytes, () => each)
   }))
 
 describe("streams", () => {

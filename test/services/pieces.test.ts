@@ -2,7 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import { make } from "../../src/domain/Resource.ts"
 import { MediaStream } from "../../src/services/MediaStream.ts"
+import { MemoryTier } from "../../src/services/MemoryTier.ts"
 import { Recorder } from "../../src/services/Recorder.ts"
+import { Traffic } from "../../src/services/Traffic.ts"
 import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
 import { stack, view } from "../support/stack.ts"
 import { randomBytes } from "../support/TestOrigin.ts"
@@ -17,8 +19,8 @@ const piecesOf = Effect.fnUntraced(function*(start: number, end: number) {
   const ranges = [{ _tag: "From" as const, start, last: end - 1 }]
   const opened = yield* media.open({ resource: make(url), ranges, reuses: true })
   assert(opened._tag === "Media")
-  const { bytes } = opened.parts[0]!
-  return bytes instanceof Uint8Array ? [bytes] : yield* Stream.runCollect(yield* bytes)
+  const bytes = yield* opened.parts[0]!.bytes
+  return bytes instanceof Uint8Array ? [bytes] : yield* Stream.runCollect(bytes)
 }, Effect.scoped)
 
 const fill = Effect.gen(function*() {
@@ -48,4 +50,31 @@ describe("a short piece", () => {
       assert.deepStrictEqual(pieces.map(({ length }) => length), [10, CHUNK, CHUNK, CHUNK, 10])
       assert.strictEqual(bytes(pieces), 3 * CHUNK + 20)
     }).pipe(Effect.provide(stack("memory", { chunkSize: CHUNK, memory: 10 * CHUNK }))))
+})
+
+describe("the parts of several ranges", () => {
+  it.effect("are looked up one by one, when their turn comes", () =>
+    Effect.gen(function*() {
+      yield* fill
+      const media = yield* MediaStream
+      const memory = yield* MemoryTier
+      const fromMemory = Effect.map(Traffic, (traffic) => traffic.totals().bytes.memory)
+      const before = yield* fromMemory
+      const starts = [5, 2 * CHUNK + 5, 4 * CHUNK + 5]
+      const ranges = starts.map((start) => ({ _tag: "From" as const, start, last: start + 9 }))
+      const opened = yield* media.open({ resource: make(url), ranges })
+      assert(opened._tag === "Media")
+      assert.strictEqual(yield* fromMemory, before)
+      const [first, second, third] = opened.parts
+      assert.deepStrictEqual(Buffer.from((yield* first!.bytes) as Uint8Array), film.subarray(5, 15))
+      assert.strictEqual(yield* fromMemory, before + 10)
+      // What has left memory in the meantime comes from disk.
+      memory.removeResource(make(url).id)
+      for (const [part, start] of [[second!, starts[1]!], [third!, starts[2]!]] as const) {
+        const bytes = yield* part.bytes
+        assert(!(bytes instanceof Uint8Array))
+        assert.isTrue(Buffer.concat(yield* Stream.runCollect(bytes)).equals(film.subarray(start, start + 10)))
+      }
+      assert.strictEqual(yield* fromMemory, before + 10)
+    }).pipe(Effect.scoped, Effect.provide(stack("memory", { chunkSize: CHUNK, memory: 10 * CHUNK }))))
 })

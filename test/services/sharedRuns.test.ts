@@ -37,8 +37,8 @@ const begin = Effect.gen(function*() {
 const watch = Effect.fnUntraced(function*(source: Source) {
   const opened = yield* (yield* MediaStream).open({ resource: makeResource(url), ranges: [specOf(second)], source })
   assert.strictEqual(opened._tag, "Media")
-  const body = opened._tag === "Media" ? opened.parts[0]!.bytes : new Uint8Array()
-  return body instanceof Uint8Array ? body : yield* Stream.mkUint8Array(yield* body)
+  const body = opened._tag === "Media" ? yield* opened.parts[0]!.bytes : new Uint8Array()
+  return body instanceof Uint8Array ? body : yield* Stream.mkUint8Array(body)
 }, Effect.scoped)
 
 const start = (source: Source) => Effect.forkChild(watch(source), { startImmediately: true })

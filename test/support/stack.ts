@@ -101,8 +101,8 @@ export const view = Effect.fnUntraced(function*(url: string, range?: RangeSpec) 
   const opened = yield* media.open({ resource: makeResource(url), ranges: range && [range] })
   if (opened._tag !== "Media") return yield* Effect.die(`unexpected ${opened._tag}`)
   const [part] = opened.parts
-  const body = part?.bytes ?? new Uint8Array()
-  const bytes = body instanceof Uint8Array ? body : yield* Stream.mkUint8Array(yield* body)
+  const body = part === undefined ? new Uint8Array() : yield* part.bytes
+  const bytes = body instanceof Uint8Array ? body : yield* Stream.mkUint8Array(body)
   return { bytes, status: opened.status, range: part?.range }
 }, Effect.scoped)
 
