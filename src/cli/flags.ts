@@ -1,5 +1,6 @@
 import { ByteSize, Config, ConfigProvider, Effect, Option } from "effect"
 import { CliError, Flag } from "effect/cli"
+import { isFieldName } from "../domain/Headers.ts"
 import * as TtlRule from "../domain/TtlRule.ts"
 import { CHUNK_SIZE, defaults } from "../services/CacheConfig.ts"
 
@@ -201,6 +202,20 @@ const settings = {
     "How long files are fresh: 1h where the origin does not say, /live/*=2s whatever it says",
     TtlRule.parse,
     "a duration such as 1h, or a path and a duration such as /live/*=2s"
+  ),
+  ignoreCookies: list(
+    "ignore-cookies",
+    "PATTERN",
+    "Paths where cookies play no part and are not sent to the origin, such as /films/*",
+    (text) => text.startsWith("/") ? text : undefined,
+    "a path such as /films/*"
+  ),
+  credentialFields: list(
+    "credential-field",
+    "NAME",
+    "A request field that is a credential, as Authorization and X-Api-Key are",
+    (text) => isFieldName(text.toLowerCase()) ? text.toLowerCase() : undefined,
+    "the name of a header field"
   ),
   offline: toggle("offline", "Never ask an origin: serve what is cached, however old"),
   // Read later: a wrong one may have a password in it, which is not to be shown.

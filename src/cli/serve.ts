@@ -3,6 +3,7 @@ import { Argument, Command } from "effect/cli"
 import { HttpServer, type HttpServerError } from "effect/http"
 import cluster from "node:cluster"
 import { tmpdir } from "node:os"
+import { CREDENTIAL_FIELDS } from "../domain/Asker.ts"
 import { errnoOf } from "../domain/CacheError.ts"
 import { annotationsOf } from "../domain/OriginError.ts"
 import { type Origins, parseRoute, type Route } from "../domain/Origins.ts"
@@ -151,11 +152,12 @@ export const serve = Command.make(
     const config = Layer.mergeAll(
       layerRequests,
       CacheConfig.layer({
-        ...Struct.pick(flags, ["chunkSize", "directory", "maxSize", "minFree", "readDeadline", "ttl"]),
+        ...Struct.pick(flags, ["chunkSize", "directory", "maxSize", "minFree", "readDeadline", "ttl", "ignoreCookies"]),
         memory: Math.ceil(flags.memory / processes)
       }),
       OriginConfig.layer({
         ...Struct.pick(flags, ["connectTimeout", "firstByteTimeout", "maxRequests", "offline", "silenceTimeout"]),
+        credentialFields: [...CREDENTIAL_FIELDS, ...flags.credentialFields],
         origins
       }),
       ServerConfig.layer({

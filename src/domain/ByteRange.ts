@@ -140,8 +140,8 @@ export const formatSpec = (spec: RangeSpec): string =>
     : formatRange(spec.start, spec.last === undefined ? undefined : spec.last + 1)
 
 /** Writes the `Content-Range` field of a 206. */
-export const formatContentRange = (range: ByteRange, size: number): string =>
-  `bytes ${range.start}-${range.end - 1}/${size}`
+export const formatContentRange = (range: ByteRange, size: number | undefined): string =>
+  `bytes ${range.start}-${range.end - 1}/${size ?? "*"}`
 
 /** Writes the `Content-Range` field of a 416. */
 export const formatUnsatisfied = (size: number): string => `bytes */${size}`

@@ -7,12 +7,15 @@ const NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/
 
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
+/** Whether a field may have this name, in lower case (RFC 9110 §5.1). */
+export const isFieldName = (name: string): boolean => NAME.test(name)
+
 /** Whether a field may have this value (RFC 9110 §5.5). Anything else could end the field, and be read as another one. */
 export const isFieldValue = (value: string): boolean => VALUE.test(value)
 
 /** Whether `headers` can be sent as they are. */
 export const areFields = (headers: HeaderFields): boolean =>
-  Object.entries(headers).every(([name, value]) => NAME.test(name) && isFieldValue(value))
+  Object.entries(headers).every(([name, value]) => isFieldName(name) && isFieldValue(value))
 
 /** Fields of one connection, never passed on (RFC 9110 §7.6.1, RFC 9112 §9). */
 const hopByHop = new Set([

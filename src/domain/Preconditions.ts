@@ -102,6 +102,11 @@ export const rangeApplies = (ifRange: string | undefined, representation: Valida
       hasStrongDate({ ...representation.headers, "last-modified": field })
 }
 
+const conditions = ["if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since"]
+
+/** Whether a request has a precondition. */
+export const isConditional = (request: HeaderFields): boolean => conditions.some((name) => request[name] !== undefined)
+
 /** Fields about the representation or its bytes, which whoever gets a 304 has already. */
 const metadata = new Set([
   "accept-ranges",

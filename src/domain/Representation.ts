@@ -35,6 +35,8 @@ export class Representation extends Schema.Class<Representation>("spillway/Repre
   headers: Schema.Record(Schema.String, Schema.String),
   /** Absent until the origin has shown how it answers range requests, which counts as `conditional`. */
   ranges: Schema.optionalKey(RangeSupport),
+  /** Only viewers with a cookie have been given it so far. */
+  withCookie: Schema.optionalKey(Schema.Boolean),
   /** When its age was 0, by the origin's last word, in milliseconds since 1970; 0 where that is not known. */
   born: Schema.Number.pipe(Schema.withDecodingDefaultKey(Effect.succeed(0)))
 }) {}
@@ -166,6 +168,12 @@ export const fromHead = (
     ...rangesShown(head),
     born: 0
   })
+}
+
+/** What the fields of an answer say of its version. */
+export const validatorsOf = (headers: HeaderFields): Pick<Representation, "etag" | "headers" | "lastModified"> => {
+  const { etag, "last-modified": lastModified } = headers
+  return { headers, ...(isStrong(etag) && { etag }), ...(lastModified !== undefined && { lastModified }) }
 }
 
 /** Whether two representations of a resource are of one version, so that they have the same bytes. */

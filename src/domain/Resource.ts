@@ -22,10 +22,16 @@ const valueOf = (fields: HeaderFields, name: string): string => Object.hasOwn(fi
 
 /**
  * The variant of `resource` that a request with `fields` selects where the origin's answers vary on the fields `names` (RFC 9111
- * §4.1): a resource of its own, with bytes of its own.
+ * §4.1): a resource of its own, with bytes of its own. So is what is for requests with a cookie, where `hasCookie` tells them from
+ * others.
  */
-export const variant = (resource: Resource, names: ReadonlyArray<string>, fields: HeaderFields): Resource =>
-  names.length === 0 ? resource : {
-    id: identify(resource.url, ...names.map((name) => `${name}: ${valueOf(fields, name).trim()}`)),
-    url: resource.url
-  }
+export const variant = (
+  resource: Resource,
+  names: ReadonlyArray<string>,
+  fields: HeaderFields,
+  hasCookie = false
+): Resource => {
+  if (names.length === 0 && !hasCookie) return resource
+  const values = names.map((name) => `${name}: ${valueOf(fields, name).trim()}`)
+  return { id: identify(resource.url, ...values, ...(hasCookie ? ["cookie"] : [])), url: resource.url }
+}

@@ -17,6 +17,7 @@ export type NotStorable =
   | "TOO_LARGE"
   | "NO_VALIDATOR"
   | "AUTHORIZATION"
+  | "COOKIE"
 
 /** A response that depends on more request fields than this has more variants than are worth keeping. */
 export const MAX_VARY_NAMES = 8
@@ -39,6 +40,12 @@ const isUnderstood = isHeuristicallyCacheable
 
 const allowsSharing = (directives: Directives): boolean =>
   directives.has("public") || directives.has("s-maxage") || directives.has("must-revalidate")
+
+/** Whether the origin says that the response is the same for all, so that it does not depend on their cookies. */
+export const isForAnyCookie = (headers: HeaderFields): boolean => {
+  const directives = responseDirectives(headers)
+  return directives.has("public") || directives.has("s-maxage") || directives.has("immutable")
+}
 
 /** Whether the response may answer requests with `Authorization` (RFC 9111 §3.5). */
 export const isSharable = (headers: HeaderFields): boolean => allowsSharing(responseDirectives(headers))

@@ -43,6 +43,13 @@ const matches = (pattern: string, path: string): boolean => {
   return at <= path.length - last.length
 }
 
+/** Whether the path of `url` matches one of `patterns`. */
+export const matchesAny = (patterns: ReadonlyArray<string>, url: string): boolean => {
+  if (patterns.length === 0) return false
+  const path = URL.parse(url)?.pathname ?? ""
+  return patterns.some((pattern) => matches(pattern, path))
+}
+
 /** The rule for the file at `url`: the first whose pattern matches, else the one without a pattern. */
 export const ttlOf = (rules: ReadonlyArray<TtlRule>, url: string): Ttl | undefined => {
   if (rules.length === 0) return undefined

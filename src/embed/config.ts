@@ -1,5 +1,6 @@
 import { Config, ConfigProvider, Effect, Layer, Option, Struct } from "effect"
 import { serveConfig } from "../cli/flags.ts"
+import { CREDENTIAL_FIELDS } from "../domain/Asker.ts"
 import { parseRoute } from "../domain/Origins.ts"
 import { ServerConfig } from "../http/ServerConfig.ts"
 import { CacheConfig } from "../services/CacheConfig.ts"
@@ -21,13 +22,23 @@ const options = Config.all({
 
 /** The options of `spillway serve`, by their variables. */
 export const layerOptions: Layer.Layer<CacheConfig | OriginConfig, Config.ConfigError> = Layer.unwrap(
-  Effect.map(options, ({ adminToken, allowPrivate, routes, urlHosts, ...options }) =>
+  Effect.map(options, ({ adminToken, allowPrivate, credentialFields, routes, urlHosts, ...options }) =>
     Layer.mergeAll(
       CacheConfig.layer(
-        Struct.pick(options, ["chunkSize", "directory", "maxSize", "memory", "minFree", "readDeadline", "ttl"])
+        Struct.pick(options, [
+          "chunkSize",
+          "directory",
+          "maxSize",
+          "memory",
+          "minFree",
+          "readDeadline",
+          "ttl",
+          "ignoreCookies"
+        ])
       ),
       OriginConfig.layer({
         ...Struct.pick(options, ["connectTimeout", "firstByteTimeout", "maxRequests", "offline", "silenceTimeout"]),
+        credentialFields: [...CREDENTIAL_FIELDS, ...credentialFields],
         origins: { routes, urlHosts, allowPrivate }
       }),
       ServerConfig.layer({

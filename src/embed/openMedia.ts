@@ -10,6 +10,7 @@ import { MediaStream } from "../services/MediaStream.ts"
 import { Origin, type OriginResponse } from "../services/Origin.ts"
 import { OriginResolver } from "../services/OriginResolver.ts"
 import { type FetchOptions, Registrations } from "../services/Registrations.ts"
+import { cut } from "../services/trimmed.ts"
 
 /** What of it is wanted, and how it is fetched. */
 export interface OpenOptions extends FetchOptions {
@@ -39,28 +40,6 @@ const specOf = ({ end, start }: { readonly start: number; readonly end?: number 
 
 const isRange = ({ end, start }: { readonly start: number; readonly end?: number }): boolean =>
   Number.isSafeInteger(start) && start >= 0 && (end === undefined || (Number.isSafeInteger(end) && end > start))
-
-/** The part of a body from `skip` on, `length` bytes of it or all: for an origin that sends more than it was asked for. */
-const cut = (
-  body: Stream.Stream<Uint8Array, OriginError>,
-  skip: number,
-  length: number
-): Stream.Stream<Uint8Array, OriginError> =>
-  Stream.suspend(() => {
-    let before = skip
-    let left = length
-    return body.pipe(
-      Stream.map((bytes) => {
-        const start = Math.min(before, bytes.length)
-        const piece = bytes.subarray(start, Math.min(bytes.length, start + left))
-        before -= start
-        left -= piece.length
-        return piece
-      }),
-      Stream.filter((piece) => piece.length > 0),
-      Stream.takeUntil(() => left === 0)
-    )
-  })
 
 const described = new Set(["content-length", "content-range", "set-cookie"])
 

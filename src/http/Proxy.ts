@@ -8,20 +8,23 @@ import { age, ttlSeconds } from "../domain/Freshness.ts"
 import { endToEnd, type HeaderFields } from "../domain/Headers.ts"
 import { loggable, type OriginError, OriginTimeout } from "../domain/OriginError.ts"
 import type { Resource } from "../domain/Resource.ts"
+import { matchesAny } from "../domain/TtlRule.ts"
 import { Activity } from "../services/Activity.ts"
 import { askOrigin, type Source } from "../services/askOrigin.ts"
+import { CacheConfig } from "../services/CacheConfig.ts"
 import type { Final } from "../services/Found.ts"
 import type { Lookup } from "../services/Lookup.ts"
 import { MediaStream, type Opened } from "../services/MediaStream.ts"
 import { Origin, type OriginResponse } from "../services/Origin.ts"
-import type { OriginConfig } from "../services/OriginConfig.ts"
+import { OriginConfig } from "../services/OriginConfig.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../services/OriginResolver.ts"
 import { SHORT_BYTES } from "../services/pieces.ts"
 import { Traffic } from "../services/Traffic.ts"
 import { makeAccounting, viewerOf } from "./accounting.ts"
 import { Admin, PREFIX } from "./Admin.ts"
 import { beginBody } from "./beginBody.ts"
-import { ofTheHop, ofTheViewer } from "./hopFields.ts"
+import { type Names, ofTheHop, ofTheViewer } from "./hopFields.ts"
+import { answering } from "./inHand.ts"
 import { Limits } from "./Limits.ts"
 import { makeLocations } from "./locations.ts"
 import {
@@ -71,7 +74,7 @@ export class Proxy extends Context.Service<Proxy, {
   static readonly layer: Layer.Layer<
     Proxy,
     never,
-    Activity | Admin | Limits | Lookup | MediaStream | Origin | OriginConfig | OriginResolver | Traffic
+    Activity | Admin | CacheConfig | Limits | Lookup | MediaStream | Origin | OriginConfig | OriginResolver | Traffic
   > = Layer.effect(Proxy, Effect.suspend(() => make))
 }
 
@@ -95,6 +98,8 @@ const make = Effect.gen(function*() {
   const resolver = yield* OriginResolver
   const traffic = yield* Traffic
   const clock = yield* Clock.Clock
+  const { ignoreCookies } = yield* CacheConfig
+  const { credentialFields } = yield* OriginConfig
   const locations = yield* makeLocations
 
   const { count, passing } = makeAccounting(activity, traffic)
@@ -111,6 +116,13 @@ const make = Effect.gen(function*() {
         orElse: () => Effect.fail(new OriginTimeout({ url: loggable(resource.url), phase: "location" }))
       })
   })
+
+  /** The fields of a GET or HEAD for the origin. */
+  const fieldsFor = ({ url }: Resource, { headers }: Request, drop: Names): HeaderFields => {
+    const fields = endToEnd(headers, drop)
+    if (fields["cookie"] !== undefined && matchesAny(ignoreCookies, url)) delete fields["cookie"]
+    return fields
+  }
 
   /** The origin's answer as it is to the viewer. */
   const passedOn = Effect.fnUntraced(function*(
@@ -136,7 +148,7 @@ const make = Effect.gen(function*() {
   /** A GET or HEAD as it is to the origin. */
   const forward = Effect.fnUntraced(function*(resource: Resource, request: Request, detail: string) {
     const method = request.method === "HEAD" ? "HEAD" : "GET"
-    const source = sourceOf(resource, request, endToEnd(request.headers, ofTheHop))
+    const source = sourceOf(resource, request, fieldsFor(resource, request, ofTheHop))
     const response = yield* askOrigin(origin, source, { method, headers: {} })
     return yield* passedOn(resource, response, request, { fwd: "bypass", detail })
   })
@@ -168,8 +180,6 @@ const make = Effect.gen(function*() {
   }
 
   const respondTo = Effect.fnUntraced(function*(opened: Opened, resource: Resource, request: Request) {
-    // Whoever has a cookie may be told something else.
-    const hasCookie = request.headers["cookie"] !== undefined
     switch (opened._tag) {
       case "Media": {
         const response = yield* respond(opened, request, clock, logCut(opened.entry.representation.url))
@@ -180,10 +190,11 @@ const make = Effect.gen(function*() {
         traffic.request("other")
         return text(504, "Not in the cache", { detail: "NOT_CACHED" })
       case "Final":
-        return hasCookie ? yield* forward(resource, request, "COOKIE") : finalOf(opened, resource, request)
+        return finalOf(opened, resource, request)
       case "NotStorable": {
         const { answer: spare, reason } = opened
-        const own = spare === undefined || hasCookie ? undefined : yield* spare.take
+        const taken = spare && (yield* spare.take)
+        const own = taken && answering(taken, request.headers)
         return own === undefined
           ? yield* forward(resource, request, reason)
           : yield* passedOn(resource, own, request, { fwd: "bypass", detail: reason })
@@ -240,7 +251,7 @@ const make = Effect.gen(function*() {
   const get = Effect.fnUntraced(function*(resource: Resource, request: Request) {
     const mediaRequest = {
       ...mediaRequestOf(resource, request),
-      source: sourceOf(resource, request, endToEnd(request.headers, ofTheViewer)),
+      source: sourceOf(resource, request, fieldsFor(resource, request, ofTheViewer)),
       reuses: waitsForDrain(request),
       viewer: viewerOf(request)
     }
@@ -304,7 +315,7 @@ const make = Effect.gen(function*() {
     if (!url.startsWith(PREFIX)) return serve(request)
     if (!isNamed(url)) return admin.answer(request)
     return method === "GET" || method === "HEAD"
-      ? Effect.map(serve(anonymous(request)), foreign)
+      ? Effect.map(serve(anonymous(request, credentialFields)), foreign)
       : Effect.succeed(refused(405, "This method is not served here", { allow: "GET, HEAD" }))
   }
 

@@ -15,7 +15,6 @@ const ofOneRequest = new Set([
   ...ofTheHop,
   "content-length",
   "content-type",
-  "cookie",
   "if-match",
   "if-modified-since",
   "if-none-match",

@@ -64,7 +64,7 @@ export const isOfNow = ({ means }: Told): boolean =>
 export const verdictOf = (opened: Told, request: HeaderFields) => evaluate(request, opened.entry.representation)
 
 /** The fields of a 412 or 416: without those that would have another cache answer with it whoever asks for the file. */
-const failureHeaders = (headers: HeaderFields): Record<string, string> =>
+export const failureHeaders = (headers: HeaderFields): Record<string, string> =>
   Object.fromEntries(
     Object.entries(notModifiedHeaders(headers)).filter(([name]) =>
       name !== "expires" && name !== "surrogate-control" && !name.endsWith("cache-control")

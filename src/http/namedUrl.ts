@@ -7,9 +7,6 @@ import { LOCAL_PATH } from "../services/Registrations.ts"
  * of somebody else, and neither may learn or change what is the other's.
  */
 
-/** Fields of a request that are for this server, or for what it stands before. */
-const ofTheViewer = ["authorization", "cookie"]
-
 /** Fields of a response that would hold for this server and all that it serves. */
 const ofTheSite = [
   "clear-site-data",
@@ -23,9 +20,12 @@ const ofTheSite = [
 export const isNamed = (target: string): boolean =>
   target.startsWith(LOCAL_PATH) || (target.startsWith(URL_PATH) && /^$|^\?/.test(target.slice(URL_PATH.length)))
 
-/** `request` without what it says of its viewer. */
-export const anonymous = (request: HttpServerRequest.HttpServerRequest): HttpServerRequest.HttpServerRequest =>
-  request.modify({ headers: Headers.removeMany(request.headers, ofTheViewer) })
+/** `request` without the cookies and credentials that are for this server, or for what it stands before; `names` are such fields. */
+export const anonymous = (
+  request: HttpServerRequest.HttpServerRequest,
+  names: ReadonlyArray<string>
+): HttpServerRequest.HttpServerRequest =>
+  request.modify({ headers: Headers.removeMany(request.headers, ["authorization", "cookie", ...names]) })
 
 /** `response` as that of another site: a page of it is shown without scripts, and has no cookies. */
 export const foreign = (response: HttpServerResponse.HttpServerResponse): HttpServerResponse.HttpServerResponse =>

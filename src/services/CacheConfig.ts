@@ -17,6 +17,8 @@ export interface CacheOptions {
   readonly readDeadline: number
   /** How long files are fresh where the origin does not say, or whatever it says. */
   readonly ttl: ReadonlyArray<TtlRule>
+  /** Paths, in which `*` stands for any characters, where cookies play no part: they do not go to the origin with GET and HEAD. */
+  readonly ignoreCookies: ReadonlyArray<string>
 }
 
 /** What is used where nothing is said. */
@@ -27,7 +29,8 @@ export const defaults: CacheOptions = {
   minFree: 1024 ** 3,
   memory: 256 * 1024 ** 2,
   readDeadline: 250,
-  ttl: []
+  ttl: [],
+  ignoreCookies: []
 }
 
 /** The bounds of `chunkSize`, in bytes. */

@@ -1,4 +1,6 @@
 import { Clock, Context, Effect, Layer, Option } from "effect"
+import { ANONYMOUS, cookieOf } from "../domain/Asker.ts"
+import { Audience } from "../domain/Audience.ts"
 import type { RequestDirectives } from "../domain/CacheControl.ts"
 import { type CacheError, IoError } from "../domain/CacheError.ts"
 import { type Freshness, freshnessOf, isFresh } from "../domain/Freshness.ts"
@@ -6,22 +8,28 @@ import { longestGuess } from "../domain/Guess.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
 import * as HttpDate from "../domain/HttpDate.ts"
 import { isSameVersion, type RangeSupport, Representation, withRangesOf } from "../domain/Representation.ts"
-import { identify, type Resource, variant } from "../domain/Resource.ts"
-import { isSharable, MAX_VARY_NAMES, variesTooMuch, varyNames } from "../domain/Storable.ts"
-import { ttlOf } from "../domain/TtlRule.ts"
+import { identify, type Resource } from "../domain/Resource.ts"
+import { isForAnyCookie, isSharable } from "../domain/Storable.ts"
+import { matchesAny, ttlOf } from "../domain/TtlRule.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkStore } from "./ChunkStore.ts"
 import { type Kept, Sieve } from "./Sieve.ts"
+import { Variants } from "./Variants.ts"
 import { Workers } from "./Workers.ts"
 
 /** What is known of a resource: its current representation, and for how long that needs no asking. */
 export interface Entry {
   readonly representation: Representation
+  /** By the last word of the origin's, whoever asked it. */
   readonly freshness: Freshness
+  /** For whom the origin has confirmed it. */
+  readonly audience: Audience
   /** Whether the origin lets it answer requests with credentials (RFC 9111 §3.5). */
   readonly isSharable: boolean
+  /** Whether it is for everybody, whatever cookies they have. */
+  readonly isShared: boolean
   /** A transfer found another version in its middle: two servers may have one each. */
   readonly isContested?: boolean
 }
@@ -54,13 +62,19 @@ export class Catalog extends Context.Service<Catalog, {
     fields: HeaderFields,
     directives: RequestDirectives | undefined
   ) => Entry | undefined
-  /** What an answer of the origin, of which `answer` are the fields, says of a variant. */
-  readonly assess: (representation: Representation, answer: HeaderFields, times: Times) => Entry
+  /** Takes note that the answers for `resource` differ by whether a request has a cookie. */
+  readonly separateCookies: (resource: Resource) => void
+  /** What an answer of the origin to whoever has `cookie`, of which `answer` are the fields, says of a variant. */
+  readonly assess: (representation: Representation, answer: HeaderFields, times: Times, cookie: string) => Entry
   /**
-   * Takes an answer of the origin, of which `answer` are the fields, for the current state of a variant; another representation
-   * supersedes the old one. After a contested one, no chunk is used again: the answer begins the file afresh.
+   * Takes an answer of the origin to whoever has `cookie`, of which `answer` are the fields, for the current state of a variant;
+   * another representation supersedes the old one. After a contested one, no chunk is used again: the answer begins the file afresh.
    */
-  readonly confirm: (representation: Representation, answer: HeaderFields, times: Times) => Entry
+  readonly confirm: (representation: Representation, answer: HeaderFields, times: Times, cookie: string) => Entry
+  /** Has the origin asked before a representation is used again for those who have `cookie`, also where the origin fails. */
+  readonly exclude: (representation: Representation, cookie: string) => void
+  /** Whether what is known of the variant `selected` of `resource` must not be superseded by what those who have `cookie` are given. */
+  readonly isProtected: (resource: Resource, selected: Resource, cookie: string) => boolean
   /** Takes for known what another process knows. */
   readonly adopt: (entry: Entry) => void
   /** What is in memory of the resource of an identifier. */
@@ -87,24 +101,12 @@ export class Catalog extends Context.Service<Catalog, {
     )
 }
 
-/** How many resources are kept in memory, and of how many it is known that they vary. */
+/** How many resources are kept in memory. */
 const CAPACITY = 20_000
 
-/** How many variants of one resource an invalidation reaches. */
-const MAX_VARIANTS = 64
-
-interface Variants {
-  readonly names: ReadonlyArray<string>
-  /** The variants that were seen last. */
-  readonly ids: Set<string>
-}
-
-/** Keeps `map` within `capacity`: what was put in first goes. */
-const putLast = <K, V>(map: Map<K, V>, key: K, value: V, capacity: number): void => {
-  map.delete(key)
-  map.set(key, value)
-  if (map.size > capacity) map.delete(map.keys().next().value!)
-}
+/** How fresh `entry` is for those who have `cookie`; `undefined` if the origin has not confirmed it for them. */
+export const freshnessFor = ({ audience, freshness, isShared }: Entry, cookie: string): Freshness | undefined =>
+  isShared ? freshness : audience.get(cookie)
 
 /** The entry of a resource in memory, which changes in place. */
 interface Held {
@@ -117,10 +119,10 @@ const make = Effect.gen(function*() {
   const store = yield* ChunkStore
   const clock = yield* Clock.Clock
   const workers = yield* Workers
-  const { readDeadline, ttl } = yield* CacheConfig
+  const { ignoreCookies, readDeadline, ttl } = yield* CacheConfig
   const sieve = new Sieve<Held>(CAPACITY)
   const entries = new Map<string, Kept<Held>>()
-  const variants = new Map<string, Variants>()
+  const variants = new Variants()
   const now = () => clock.currentTimeMillisUnsafe()
 
   const known = (id: string): Entry | undefined => entries.get(id)?.value.entry
@@ -146,30 +148,42 @@ const make = Effect.gen(function*() {
     return kept.value.entry
   }
 
-  const entryOf = (representation: Representation, freshness: Freshness): Entry => ({
+  const entryOf = (representation: Representation, freshness: Freshness, audience: Audience): Entry => ({
     representation,
     freshness,
-    isSharable: isSharable(representation.headers)
+    audience,
+    isSharable: isSharable(representation.headers),
+    isShared: isForAnyCookie(representation.headers) || matchesAny(ignoreCookies, representation.url)
   })
 
-  const assess = (found: Representation, answer: HeaderFields, times: Times): Entry => {
+  const assess = (
+    found: Representation,
+    answer: HeaderFields,
+    times: Times,
+    cookie: string,
+    before: Audience = Audience.nobody
+  ): Entry => {
     const headers = { ...found.headers, date: answer["date"] ?? HttpDate.format(times.received) }
     const age = answer["age"] === undefined ? {} : { age: answer["age"] }
     const guess = longestGuess(200, found.url, headers)
     const freshness = freshnessOf({ ...headers, ...age }, times, ttlOf(ttl, found.url), guess)
-    return entryOf(new Representation({ ...found, headers, born: freshness.born }), freshness)
+    const audience = before.with(cookie, freshness)
+    const { withCookie: _, ...described } = found
+    const representation = new Representation({
+      ...described,
+      headers,
+      born: audience.get(ANONYMOUS)?.born ?? freshness.born,
+      ...(audience.get(ANONYMOUS) === undefined && { withCookie: true })
+    })
+    return entryOf(representation, freshness, audience)
   }
 
   /** As far as its fields tell, and no fresher than when it was written. One from the future is stale. */
   const restored = (representation: Representation): Entry => {
-    const { born, headers, url } = representation
-    const freshness = freshnessOf(
-      headers,
-      { requested: born, received: born },
-      ttlOf(ttl, url),
-      longestGuess(200, url, headers)
-    )
-    return entryOf(representation, { ...freshness, born })
+    const { born, headers, url, withCookie = false } = representation
+    const guess = longestGuess(200, url, headers)
+    const freshness = { ...freshnessOf(headers, { requested: born, received: born }, ttlOf(ttl, url), guess), born }
+    return entryOf(representation, freshness, withCookie ? Audience.nobody : Audience.nobody.with(ANONYMOUS, freshness))
   }
 
   const fromDisk = (resource: Resource) =>
@@ -196,17 +210,18 @@ const make = Effect.gen(function*() {
       return entry === undefined ? fromDisk(resource) : Effect.succeedSome(entry)
     })
 
-  const select = (resource: Resource, fields: HeaderFields): Resource => {
-    const known = variants.get(resource.id)
-    return known === undefined ? resource : variant(resource, known.names, fields)
+  /** Changes how fresh an entry is for everybody. */
+  const age = (entry: Entry, change: Partial<Freshness>, isContested = false): void => {
+    const changed = (freshness: Freshness): Freshness => ({ ...freshness, ...change })
+    const freshness = changed(entry.freshness)
+    const audience = entry.audience.map(changed)
+    put({ ...entry, freshness, audience, ...(isContested && { isContested }) })
+    workers.forgotten(entry.representation.resource)
   }
 
   const invalidate = (id: string): void => {
     const entry = known(id)
-    if (entry === undefined) return
-    const freshness = { ...entry.freshness, lifetime: 0, staleWhileRevalidate: 0, mustRevalidate: true }
-    put({ ...entry, freshness })
-    workers.forgotten(id)
+    if (entry !== undefined) age(entry, { lifetime: 0, staleWhileRevalidate: 0, mustRevalidate: true })
   }
 
   /** `found` under the identifier of its chunks, after `before`. */
@@ -216,40 +231,50 @@ const make = Effect.gen(function*() {
   }
 
   return Catalog.of({
-    select,
-    varies: (resource) => variants.has(resource.id),
+    select: (resource, fields) => variants.select(resource, fields),
+    varies: (resource) => variants.has(resource),
     vary: (resource, answer, fields) => {
-      const known = variants.get(resource.id)
-      // S3 says `Vary: Origin` only where the request has `Origin`: an answer without `Vary` is one variant of several all the same.
-      const named = variesTooMuch(answer) ? [] : varyNames(answer)
-      const all = [...new Set([...known?.names ?? [], ...named])].toSorted()
-      const names = all.length > MAX_VARY_NAMES ? named : all
-      if (names.length === 0) return resource
+      const hasVaried = variants.has(resource)
+      const selected = variants.vary(resource, answer, fields)
       // Until now they may have been known not to vary.
-      if (!variants.has(resource.id)) workers.forgotten(resource.id)
-      const selected = variant(resource, names, fields)
-      const ids = known?.ids ?? new Set()
-      ids.delete(selected.id)
-      ids.add(selected.id)
-      if (ids.size > MAX_VARIANTS) ids.delete(ids.keys().next().value!)
-      putLast(variants, resource.id, { names, ids }, CAPACITY)
+      if (!hasVaried && variants.has(resource)) workers.forgotten(resource.id)
       return selected
+    },
+    separateCookies: (resource) => {
+      variants.separateCookies(resource)
+      workers.forgotten(resource.id)
     },
     get,
     assess,
     fresh: (resource, fields, directives) => {
-      const entry = use(select(resource, fields).id)
-      return entry !== undefined && isFresh(entry.freshness, now(), directives) ? entry : undefined
+      const entry = use(variants.select(resource, fields).id)
+      if (entry === undefined) return undefined
+      // The hash of a cookie is not worked out for what is for all.
+      const freshness = entry.isShared ? entry.freshness : freshnessFor(entry, cookieOf(fields))
+      return freshness !== undefined && isFresh(freshness, now(), directives) ? entry : undefined
     },
-    confirm: (answered, answer, times) => {
+    confirm: (answered, answer, times, cookie) => {
       const before = known(answered.resource)
       const found = before === undefined ? answered : following(before, answered)
       if (before !== undefined && before.representation.id !== found.id) {
         index.supersede(found.resource, found.id)
         workers.forgotten(found.resource)
       }
-      const next = before?.representation.id === found.id ? withRangesOf(before.representation, found) : found
-      return put(assess(next, answer, times))
+      if (before?.representation.id !== found.id) return put(assess(found, answer, times, cookie))
+      return put(assess(withRangesOf(before.representation, found), answer, times, cookie, before.audience))
+    },
+    exclude: (representation, cookie) => {
+      const entry = known(representation.resource)
+      if (entry?.representation.id !== representation.id) return
+      put({ ...entry, audience: entry.audience.without(cookie) })
+      if (cookie === ANONYMOUS) workers.forgotten(representation.resource)
+    },
+    isProtected: (resource, selected, cookie) => {
+      const entry = known(selected.id)
+      if (entry === undefined || entry.isShared) return false
+      // What only those with cookies were given is of no use to anybody, where those ask for a variant of their own by now.
+      if (cookie === ANONYMOUS && variants.areCookiesSeparate(resource)) return false
+      return entry.audience.isProtectedFrom(cookie, now())
     },
     adopt: (entry) => void put(entry),
     known,
@@ -280,14 +305,12 @@ const make = Effect.gen(function*() {
     expire: (representation, isContested = false) => {
       const entry = known(representation.resource)
       if (entry?.representation.id !== representation.id) return
-      const freshness = { ...entry.freshness, lifetime: 0, staleWhileRevalidate: 0 }
-      put({ ...entry, freshness, ...(isContested && { isContested }) })
-      workers.forgotten(representation.resource)
+      age(entry, { lifetime: 0, staleWhileRevalidate: 0 }, isContested)
     },
     invalidate: (resource) =>
       // What is on disk only is taken into memory, where the mark is kept.
       Effect.map(get(resource), () => {
-        for (const id of [resource.id, ...variants.get(resource.id)?.ids ?? []]) invalidate(id)
+        for (const id of [resource.id, ...variants.ids(resource)]) invalidate(id)
       })
   })
 })

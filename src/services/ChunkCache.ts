@@ -61,7 +61,7 @@ const make = Effect.gen(function*() {
   const recorder = yield* Recorder
   const store = yield* ChunkStore
   const { readDeadline } = yield* CacheConfig
-  const shared = SingleFlight.make<string, Uint8Array, CacheError>()
+  const { share: shared } = SingleFlight.make<string, Uint8Array, CacheError>()
 
   const countDamaged = yield* Metrics.counters(
     "spillway_damaged_chunks_total",

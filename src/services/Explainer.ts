@@ -95,6 +95,10 @@ export const notStorable: Record<NotStorable, Told> = {
     message: "The origin sends neither a strong ETag nor a Last-Modified that is older than a second",
     advice: "Have the origin send a strong ETag: without one, two versions of the file cannot be told apart"
   },
+  COOKIE: {
+    message: "The origin gives viewers with a cookie something else than others are given",
+    advice: "Have the origin send Cache-Control: public where the file is the same for all, or private where it is not"
+  },
   AUTHORIZATION: {
     message: "It needs credentials, and the origin does not say that the answer may be shared",
     advice: "Have the origin send Cache-Control: public"

@@ -11,7 +11,7 @@ import type { Representation } from "../domain/Representation.ts"
 import type { Resource } from "../domain/Resource.ts"
 import type { Activity } from "./Activity.ts"
 import { plainSource, type Source } from "./askOrigin.ts"
-import { Catalog, type Entry } from "./Catalog.ts"
+import type { Catalog, Entry } from "./Catalog.ts"
 import { ChunkCache } from "./ChunkCache.ts"
 import { Downloader } from "./Downloader.ts"
 import type { Current, Found, Means } from "./Found.ts"
@@ -109,7 +109,6 @@ const AT_ONCE_BYTES = 256 * 1024
 const FIRST_BYTE: RangeSpec = { _tag: "From", start: 0, last: 0 }
 
 const make = Effect.gen(function*() {
-  const catalog = yield* Catalog
   const cache = yield* ChunkCache
   const clock = yield* Clock.Clock
   const downloader = yield* Downloader
@@ -227,26 +226,21 @@ const make = Effect.gen(function*() {
     return { _tag: "Media", entry, parts, isPartial, means: found.means, status }
   }
 
-  const questionOf = ({ directives, ranges, resource, source = plainSource(resource) }: MediaRequest) => ({
+  const questionOf = ({ directives, ifRange, ranges, resource, source = plainSource(resource) }: MediaRequest) => ({
     resource,
     wanted: ranges?.[0],
+    ifRange,
     source,
     directives
   })
 
-  /** What needs no asking for a request with `fields`. */
-  const freshFor = ({ directives, resource }: MediaRequest, fields: HeaderFields): Entry | undefined => {
-    const entry = catalog.fresh(resource, fields, directives)
-    return fields["authorization"] !== undefined && entry?.isSharable === false ? undefined : entry
-  }
-
   return MediaStream.of({
     isAtHand: (request, fields) => {
-      const entry = freshFor(request, fields)
+      const entry = lookup.fresh(request.resource, fields, request.directives)
       return entry !== undefined && areCached(entry.representation, rangesOf(entry.representation, request).ranges)
     },
     openNow: (request, fields) => {
-      const entry = freshFor(request, fields)
+      const entry = lookup.fresh(request.resource, fields, request.directives)
       if (entry === undefined) return undefined
       const { representation } = entry
       const { isPartial, ranges } = rangesOf(representation, request)
@@ -271,7 +265,9 @@ const make = Effect.gen(function*() {
         const sized = yield* lookup.find({ ...question, wanted: FIRST_BYTE })
         if (sized._tag === "Current") return openedOf(sized, request)
       }
-      return openedOf(found, request)
+      // The viewer asked for more parts than the answer at hand has.
+      const isOther = found._tag === "NotStorable" && found.answer?.status === 206 && count !== 1
+      return isOther ? { _tag: "NotStorable", reason: found.reason } : openedOf(found, request)
     }),
     head: (request) =>
       Effect.map(lookup.head(questionOf(request)), (found) =>

@@ -283,7 +283,7 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
         url,
         access,
         headers: fieldsOf(request),
-        secrets,
+        secrets: [...secrets, ...config.credentialFields],
         isFirstOrigin: true,
         isCookieWithheld: false
       })

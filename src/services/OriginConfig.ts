@@ -1,4 +1,5 @@
 import { Context, Layer } from "effect"
+import { CREDENTIAL_FIELDS } from "../domain/Asker.ts"
 import type { Origins } from "../domain/Origins.ts"
 
 /** What the people who run a cache decide about its origins. Times are in milliseconds. */
@@ -13,6 +14,8 @@ export interface OriginOptions {
   readonly silenceTimeout: number
   /** How many requests to one origin are under way at most. */
   readonly maxRequests: number
+  /** Request fields, in lower case, that are credentials as `Authorization` is. */
+  readonly credentialFields: ReadonlyArray<string>
   /** Whether no origin is contacted at all. */
   readonly offline: boolean
 }
@@ -24,6 +27,7 @@ export const defaults: OriginOptions = {
   firstByteTimeout: 30_000,
   silenceTimeout: 30_000,
   maxRequests: 256,
+  credentialFields: CREDENTIAL_FIELDS,
   offline: false
 }
 

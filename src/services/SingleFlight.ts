@@ -7,18 +7,19 @@ import { Deferred, Effect, Fiber } from "effect"
 export const make = <K, A, E>() => {
   interface Flight {
     readonly outcome: Deferred.Deferred<A, E>
+    readonly leader: string
     fiber: Fiber.Fiber<unknown> | undefined
     waiters: number
   }
   const flights = new Map<K, Flight>()
 
-  return (key: K, work: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  const share = (key: K, work: Effect.Effect<A, E>, leader = ""): Effect.Effect<A, E> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.suspend(() => {
         let flight = flights.get(key)
         let start: Effect.Effect<unknown> = Effect.void
         if (flight === undefined) {
-          const started: Flight = { outcome: Deferred.makeUnsafe(), fiber: undefined, waiters: 0 }
+          const started: Flight = { outcome: Deferred.makeUnsafe(), leader, fiber: undefined, waiters: 0 }
           flights.set(key, flight = started)
           const done = Effect.sync(() => {
             if (flights.get(key) === started) flights.delete(key)
@@ -41,4 +42,11 @@ export const make = <K, A, E>() => {
         return Effect.andThen(start, Effect.ensuring(restore(Deferred.await(joined.outcome)), leave))
       })
     )
+
+  return {
+    /** The outcome of `work`, or of the work for `key` that is under way. `leader` says on whose behalf it is begun. */
+    share,
+    /** On whose behalf the work for `key` that is under way was begun. */
+    leaderOf: (key: K): string | undefined => flights.get(key)?.leader
+  }
 }

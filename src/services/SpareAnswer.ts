@@ -6,6 +6,7 @@ import type { OriginResponse } from "./Origin.ts"
  * viewer a second request.
  */
 export interface SpareAnswer {
+  readonly status: number
   /** The answer, whose connection is now the caller's scope's; `undefined` when it was too late. */
   readonly take: Effect.Effect<OriginResponse | undefined, never, Scope.Scope>
 }
@@ -26,5 +27,8 @@ export const make = (response: OriginResponse, scope: Scope.Closeable): Effect.E
     isTaken = true
     return Scope.close(scope, Exit.void)
   })
-  return Effect.as(Effect.forkDetach(Effect.andThen(Effect.sleep(KEEP_MILLIS), expire)), { take })
+  return Effect.as(Effect.forkDetach(Effect.andThen(Effect.sleep(KEEP_MILLIS), expire)), {
+    status: response.status,
+    take
+  })
 }

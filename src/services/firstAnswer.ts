@@ -95,6 +95,8 @@ export interface About {
   readonly method: "GET" | "HEAD"
   /** The range, or everything without it. */
   readonly wanted?: Wanted | undefined
+  /** The validator to which the viewer ties the range. */
+  readonly ifRange?: string | undefined
   readonly known: Representation | undefined
   /** Whether the origin need not send what is known. */
   readonly conditional: boolean
@@ -109,12 +111,14 @@ export const makeFirstAnswer = (origin: Origin["Service"]) => {
   const ask = makeAsk(origin)
   return Effect.fnUntraced(function*(
     source: Source,
-    { background = false, conditional, known, method, wanted }: About,
+    { background = false, conditional, ifRange, known, method, wanted }: About,
     isPatient: boolean
   ) {
     // A range is asked for of files only.
     const how = { isPatient, isKnown: known !== undefined || wanted !== undefined }
-    const plain = { method, headers: {}, background }
+    // Once a version is known, the viewer's validator is compared with it.
+    const isTied = known === undefined && wanted !== undefined && ifRange !== undefined
+    const plain = { method, headers: isTied ? { "if-range": ifRange } : {}, background }
     const question = known === undefined ? plain : { ...plain, headers: validation(known) }
     const answered = yield* ask(source, conditional ? question : plain, how, wanted)
     // A part without a validator does not tell its version, so the origin is asked about the whole.

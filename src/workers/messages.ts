@@ -22,10 +22,11 @@ export const ORDERS = "SPILLWAY_WORKER_ORDERS"
 export const VIEWER_FIELD = "spillway-viewer"
 
 /**
- * What is known of a resource, and which of its chunks are on disk: neighbours as the first and the one behind the last. On the way,
- * the representation loses its class.
+ * What is known of a resource that is for all, or as fresh as it is for viewers without a cookie; the others are the owner's to
+ * answer. Besides, which of its chunks are on disk: neighbours as the first and the one behind the last. On the way, the
+ * representation loses its class.
  */
-export interface Known extends Entry {
+export interface Known extends Omit<Entry, "audience"> {
   readonly chunks: ReadonlyArray<readonly [first: number, end: number]>
 }
 

@@ -1,4 +1,6 @@
 import { Clock, Effect, type Scope } from "effect"
+import { ANONYMOUS } from "../domain/Asker.ts"
+import { Audience } from "../domain/Audience.ts"
 import { span } from "../domain/Chunk.ts"
 import { isFresh } from "../domain/Freshness.ts"
 import { Representation } from "../domain/Representation.ts"
@@ -49,7 +51,8 @@ export const make: Effect.Effect<
         index.add({ resource, representation: id, index: i }, bytesOnDisk(bytes.end - bytes.start))
       }
     }
-    catalog.adopt({ ...known, representation })
+    const audience = Audience.nobody.with(ANONYMOUS, known.freshness)
+    catalog.adopt({ ...known, audience, representation })
   }
 
   const forget = (resource: string): void => {

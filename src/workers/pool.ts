@@ -1,10 +1,11 @@
 import { Clock, Deferred, Duration, Effect, Layer, type Scope } from "effect"
 import cluster from "node:cluster"
+import { ANONYMOUS } from "../domain/Asker.ts"
 import { isFresh } from "../domain/Freshness.ts"
 import { connections, refusals } from "../http/connections.ts"
 import { Proxy } from "../http/Proxy.ts"
 import { CacheIndex } from "../services/CacheIndex.ts"
-import { Catalog } from "../services/Catalog.ts"
+import { Catalog, freshnessFor } from "../services/Catalog.ts"
 import * as Metrics from "../services/liveMetrics.ts"
 import { Registrations } from "../services/Registrations.ts"
 import { Traffic } from "../services/Traffic.ts"
@@ -82,10 +83,14 @@ export const make = (count: number) => {
 
     const known = (resource: { readonly id: string; readonly url: string }): Known | undefined => {
       const entry = catalog.varies(resource) ? undefined : catalog.known(resource.id)
-      if (entry === undefined || !isFresh(entry.freshness, clock.currentTimeMillisUnsafe())) return undefined
+      if (entry === undefined) return undefined
+      const freshness = freshnessFor(entry, ANONYMOUS)
+      if (freshness === undefined || !isFresh(freshness, clock.currentTimeMillisUnsafe())) return undefined
       const { id } = entry.representation
       const keys = index.chunksOf(resource.id).filter(({ key }) => key.representation === id && index.has(key))
-      return { ...entry, chunks: rangesOf(keys.map(({ key }) => key.index)) }
+      // What the owner may give to whom by a cookie does not leave it.
+      const { audience: _, ...told } = entry
+      return { ...told, freshness, chunks: rangesOf(keys.map(({ key }) => key.index)) }
     }
 
     const isEverybodyListening = () => members.size === count && [...members].every(({ isListening }) => isListening)

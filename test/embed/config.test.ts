@@ -27,6 +27,8 @@ describe("layerConfig", () => {
         SPILLWAY_MAX_SIZE: "200GiB",
         SPILLWAY_READ_DEADLINE: "1s",
         SPILLWAY_TTL: "1h /live/*=2s",
+        SPILLWAY_IGNORE_COOKIES: "/films/* /posters/*",
+        SPILLWAY_CREDENTIAL_FIELD: "X-Own-Token",
         SPILLWAY_OFFLINE: "true",
         SPILLWAY_ORIGIN: "https://media.example.org /films=https://films.example.org",
         SPILLWAY_URL_HOST: "*.Example.org",
@@ -36,6 +38,8 @@ describe("layerConfig", () => {
       assert.strictEqual(cache.maxSize, 200 * 1024 ** 3)
       assert.strictEqual(cache.readDeadline, 1000)
       assert.strictEqual(cache.ttl.length, 2)
+      assert.deepStrictEqual(cache.ignoreCookies, ["/films/*", "/posters/*"])
+      assert.includeMembers([...origin.credentialFields], ["x-own-token", "x-plex-token"])
       assert.isTrue(origin.offline)
       assert.deepStrictEqual(origin.origins.routes.map(({ url }) => url.host), [
         "media.example.org",
@@ -50,6 +54,8 @@ describe("layerConfig", () => {
     ["SPILLWAY_MAX_SIZE", "big"],
     ["SPILLWAY_CHUNK_SIZE", "1KiB"],
     ["SPILLWAY_TTL", "soon"],
+    ["SPILLWAY_IGNORE_COOKIES", "films/*"],
+    ["SPILLWAY_CREDENTIAL_FIELD", "X-Own:"],
     ["SPILLWAY_OFFLINE", "perhaps"],
     ["SPILLWAY_URL_HOST", "a/b"]
   ] as const

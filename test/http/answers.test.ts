@@ -197,14 +197,23 @@ describe("an answer that is no file", () => {
       assert.strictEqual(seen("/a").length, 2)
     }))
 
-  it.effect("RFC 9111 §7 that is kept is not for those with a cookie", () =>
+  it.effect("RFC 9111 §7 that is kept is not for those with a cookie, unless it is public", () =>
     Effect.gen(function*() {
-      const { answer, ask } = yield* start()
+      const { answer, ask, seen } = yield* start()
       answer("/a", ({ headers }) => ({ status: 404, headers: maxAge(60), body: `none for ${headers.cookie}` }))
       yield* ask("/a")
-      const { body, headers } = yield* ask("/a", { headers: { cookie: "a" } })
-      assert.strictEqual(body.toString(), "none for a")
-      assert.strictEqual(story(headers), "spillway; fwd=bypass; detail=COOKIE")
-      assert.strictEqual((yield* ask("/a")).body.toString(), "none for undefined")
+      for (let i = 0; i < 2; i++) {
+        const { body, headers } = yield* ask("/a", { headers: { cookie: "a" } })
+        assert.strictEqual(body.toString(), "none for a")
+        assert.strictEqual(story(headers), "spillway; fwd=uri-miss; fwd-status=404")
+      }
+      assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
+      assert.strictEqual(seen("/a").length, 3)
+      answer("/b", () => ({ status: 404, headers: maxAge(60, "public"), body: "none" }))
+      yield* ask("/b", { headers: { cookie: "a" } })
+      for (const cookie of ["a", "b"]) {
+        assert.strictEqual(story((yield* ask("/b", { headers: { cookie } })).headers), "spillway; hit")
+      }
+      assert.strictEqual(story((yield* ask("/b")).headers), "spillway; hit")
     }))
 })

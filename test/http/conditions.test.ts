@@ -98,8 +98,20 @@ describe("If-None-Match and If-Modified-Since", () => {
         "range": "bytes=0-9"
       }
       yield* ask("/a", { headers })
-      for (const name of ["if-none-match", "if-modified-since", "if-range"]) {
+      for (const name of ["if-none-match", "if-modified-since"]) {
         assert.notProperty(seen("/a")[0]!.headers, name)
+      }
+    }))
+
+  it.effect("§13.1.5 If-Range goes along with the range of a file that is not known, whose whole it may bring", () =>
+    Effect.gen(function*() {
+      const { ask, file, seen } = yield* start()
+      for (const [etag, status] of [["\"v1\"", 206], ["\"v0\"", 200]] as const) {
+        file(`/${status}`)
+        const answer = yield* ask(`/${status}`, { headers: { "if-range": etag, "range": "bytes=5-9" } })
+        assert.strictEqual(answer.status, status)
+        assert.isTrue(answer.body.equals(status === 206 ? bytes.subarray(5, 10) : bytes))
+        assert.deepStrictEqual(seen(`/${status}`).map(({ headers }) => headers["if-range"]), [etag])
       }
     }))
 

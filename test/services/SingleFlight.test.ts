@@ -7,7 +7,7 @@ import * as SingleFlight from "../../src/services/SingleFlight.ts"
 const settle = TestClock.adjust(0)
 
 const setUp = Effect.gen(function*() {
-  const shared = SingleFlight.make<string, number, string>()
+  const { share: shared } = SingleFlight.make<string, number, string>()
   const outcome = yield* Deferred.make<number, string>()
   let starts = 0
   let interrupts = 0

@@ -44,7 +44,7 @@ describe("the writer of chunks", () => {
       const headers = { "content-length": String(4 * CHUNK), etag: "\"1\"" }
       const found = fromHead(resource, { status: 200, headers }, CHUNK)
       assert.instanceOf(found, Representation)
-      const { representation } = catalog.confirm(found, headers, { requested: 0, received: 0 })
+      const { representation } = catalog.confirm(found, headers, { requested: 0, received: 0 }, "")
       const keyOf = (index: number) => ({ resource: resource.id, representation: representation.id, index })
       const payload = new Uint8Array(CHUNK)
       // Its file's header has no room for such an index.
