@@ -55,8 +55,8 @@ const headOf = (outgoing: ClientRequest): Effect.Effect<IncomingMessage, RelayFa
   })
 
 /**
- * Has the owner, who listens at `path`, answer requests, and passes its answers on unchanged. An answer that the owner cuts is cut here, and
- * a viewer who leaves here has left there. `onAnswer` is told the `Cache-Status` of each answer.
+ * Has the owner, which listens at `path`, answer requests, and passes its answers on unchanged. An answer that the owner cuts is
+ * cut here, and a viewer who leaves here has left there. `onAnswer` is told the `Cache-Status` of each answer.
  */
 export const make = (
   path: string,
@@ -95,16 +95,17 @@ export const make = (
     const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
     const response = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
     const { headers, method = "GET", url = "/" } = incoming
-    const isChunked = headers["transfer-encoding"] !== undefined
+    const hasBody = headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined
     const fields = passedFields(incoming, VIEWER_FIELD)
-    if (isChunked) fields.push("transfer-encoding", "chunked")
+    // Also if the viewer's Connection lists its length: Node writes a GET's body without either, as if it were the next request.
+    if (hasBody && fields.at(-2) !== "content-length") fields.push("transfer-encoding", "chunked")
     // HTTP/1.1, which the owner is spoken to in, requires one (RFC 9112 §3.2).
     if (headers.host === undefined) fields.push("host", "")
     fields.push(VIEWER_FIELD, viewerOf(request) ?? "")
     return Effect.acquireUseRelease(
       Effect.sync(() => send({ agent, method, path: url, headers: fields, setHost: false })),
       (outgoing) => {
-        if (!isChunked && headers["content-length"] === undefined) {
+        if (!hasBody) {
           outgoing.end()
           return passOn(request, outgoing, response)
         }

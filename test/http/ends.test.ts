@@ -8,7 +8,7 @@ import { GuardedServer } from "../../src/http/guardedServer.ts"
 import { defaults, type ServerOptions } from "../../src/http/ServerConfig.ts"
 import { Server, ServerConfig } from "../../src/index.ts"
 import { eventually } from "../support/Program.ts"
-import { MiB } from "../support/TestOrigin.ts"
+import { fileOf, MiB } from "../support/TestOrigin.ts"
 import { makeTestProxy } from "./TestProxy.ts"
 
 /** A viewer that notes how its connection ends. */
@@ -191,6 +191,30 @@ describe("a body with a length", () => {
     }))
 })
 
+describe("the end of the server", () => {
+  it.live(
+    "waits ten seconds for a viewer who reads nothing of what was handed over to be sent",
+    () =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const { origin, port } = yield* Scope.provide(start(), scope)
+        origin.files.set("/a", fileOf(200_000, 1))
+        const viewer = yield* witness(port, get("/a", "1.1"))
+        yield* eventually("a hit", Effect.sync(() => viewer.received().length > 200_000))
+        viewer.socket.pause()
+        // More than the sockets take.
+        for (let i = 0; i < 8; i++) {
+          viewer.socket.write(get("/a", "1.1").repeat(8))
+          yield* Effect.sleep("50 millis")
+        }
+        const begun = performance.now()
+        yield* Scope.close(scope, Exit.void)
+        assert.isBelow(performance.now() - begun, 14_000)
+      }),
+    20_000
+  )
+})
+
 describe("a defect in a listener", () => {
   it.live("costs its own connection, and is told of", () =>
     Effect.gen(function*() {
@@ -218,5 +242,21 @@ describe("a defect in a listener", () => {
       yield* other.ending
       assert.match(other.received(), /well$/)
       assert.deepStrictEqual(told, ["request: a defect"])
+    }))
+
+  it.live("is what a head that Node refuses would be: the listeners answer instead", () =>
+    Effect.gen(function*() {
+      const watcher = { onConnections: () => {}, onSurplus: () => {}, onDefect: () => {}, onAnswered: undefined }
+      const node = new GuardedServer(defaults, watcher)
+      node.answerNow = () => ({ status: 200, fields: ["x-odd", "\u0100"], pieces: [] })
+      node.on("request", (_, response) => response.writeHead(502).end())
+      yield* Effect.acquireRelease(
+        Effect.callback<void>((resume) => void node.listen(0, "127.0.0.1", () => resume(Effect.void))),
+        () => Effect.sync(() => node.close())
+      )
+      const { port } = node.address() as { readonly port: number }
+      const viewer = yield* witness(port, get("/", "1.0"))
+      yield* viewer.ending
+      assert.match(viewer.received(), /^HTTP\/1\.1 502 /)
     }))
 })

@@ -112,6 +112,32 @@ describe("a request that is relayed", () => {
     }))
 })
 
+describe("a body that is relayed", () => {
+  it.live.each([
+    ["POST", "Content-Length: 5", "hello"],
+    ["POST", "Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n"],
+    ["GET", "Content-Length: 5", "hello"],
+    ["GET", "Connection: content-length\r\nContent-Length: 5", "hello"],
+    ["DELETE", "Connection: keep-alive, content-length\r\nContent-Length: 5", "hello"],
+    ["PUT", "Connection: transfer-encoding\r\nTransfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n"],
+    ["PUT", "X-Odd: content-length\r\nTransfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n"]
+  ])("is the body of its own request, of %s with %s", ([method, fields, body]) =>
+    Effect.gen(function*() {
+      const seen: Array<string> = []
+      const { port } = yield* answering((request, response) => {
+        let text = ""
+        request.on("data", (data: Buffer) => text += data.toString())
+        request.on("end", () => {
+          seen.push(`${request.method} ${request.url} ${text}`)
+          response.end("done")
+        })
+      })
+      const request = `${method} / HTTP/1.1\r\nHost: a\r\n${fields}\r\n\r\n${body}`
+      assert.match(yield* exchange(port, request + get("/next")), /done[^]*done/)
+      assert.deepStrictEqual(seen, [`${method} / hello`, "GET /next "])
+    }))
+})
+
 describe("an answer of the owner", () => {
   it.live("that Node refuses to send is a 502", () =>
     Effect.gen(function*() {
