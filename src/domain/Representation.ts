@@ -131,10 +131,6 @@ export const hasStrongDate = (headers: HeaderFields): boolean => {
   return lastModified.replace(/\D/g, "").length >= MIN_DIGITS && unsettledMillis(headers) === undefined
 }
 
-/** Whether an answer has a validator, weak or strong. */
-export const hasValidator = ({ headers }: OriginHead): boolean =>
-  headers["etag"] !== undefined || headers["last-modified"] !== undefined
-
 /**
  * The representation that a 200 or 206 of `resource` is of, or why it cannot be kept. `isAuthorized`: the request had credentials
  * of one viewer's.

@@ -1,4 +1,4 @@
-import { hasValidator, type OriginHead, unsettledMillis } from "../domain/Representation.ts"
+import { type OriginHead, unsettledMillis } from "../domain/Representation.ts"
 import type { NotStorable } from "../domain/Storable.ts"
 
 /** How long an answer is remembered to be not for a shared cache, in milliseconds, so that it costs one request only. */
@@ -34,7 +34,7 @@ export const make = () => {
     },
     put: (key: string, reason: NotStorable, head: OriginHead, now: number): void => {
       known.delete(key)
-      const ofParts = reason === "NO_VALIDATOR" && head.status === 206 && !hasValidator(head)
+      const ofParts = reason === "NO_VALIDATOR" && head.status === 206
       known.set(key, { reason, since: now, lasts: lasts(reason, head), ofParts })
       const [oldest] = known.keys()
       if (known.size > CAPACITY && oldest !== undefined) known.delete(oldest)

@@ -4,7 +4,7 @@ import { otherRange, rangeField, startOf, type Wanted } from "../domain/FirstRan
 import { type OriginError, retryAfterMillis } from "../domain/OriginError.ts"
 import {
   carriedRange,
-  hasValidator,
+  compare,
   isConfirmedBy,
   type OriginHead,
   type Representation,
@@ -121,9 +121,11 @@ export const makeFirstAnswer = (origin: Origin["Service"]) => {
     const plain = { method, headers: isTied ? { "if-range": ifRange } : {}, background }
     const question = known === undefined ? plain : { ...plain, headers: validation(known) }
     const answered = yield* ask(source, conditional ? question : plain, how, wanted)
-    // A part without a validator does not tell its version, so the origin is asked about the whole.
-    const isBlank = answered.response.status === 206 && !hasValidator(answered.response)
-    if (known === undefined || !(isBlank || (conditional && answered.response.status === 304))) return answered
+    if (known === undefined) return answered
+    const { response } = answered
+    // A part without the validator does not tell its version, so the origin is asked about the whole.
+    const isBlank = response.status === 206 && compare(known, response) === "Unknown"
+    if (!isBlank && !(conditional && response.status === 304)) return answered
     if (isBlank) yield* answered.discard
     const about = isBlank ? yield* ask(source, question, how) : answered
     if (about.response.status !== 304) return about

@@ -106,41 +106,59 @@ describe("a Last-Modified that is no HTTP-date", () => {
     }))
 })
 
-/** An origin like WEBrick: no validators with a 206. */
-const serveBlankParts = (site: Site, body: Buffer, lastModified: string): void =>
+/** An origin like WEBrick: no validators with a 206, or not those that come with the whole. */
+const serveBlankParts = (
+  site: Site,
+  body: Buffer,
+  lastModified: string,
+  ofParts: Record<string, string> = {},
+  ofWhole: Record<string, string> = { etag: "0abc" }
+): void =>
   site.answer("/a", (request: IncomingMessage) => {
-    if (request.headers["if-modified-since"] === lastModified && request.headers.range === undefined) {
+    const { "if-modified-since": since, "if-none-match": etag } = request.headers
+    const isSame = etag === undefined ? since === lastModified : etag === ofWhole["etag"]
+    if (isSame && request.headers.range === undefined) {
       return { status: 304, headers: maxAge(60) }
     }
     const match = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "")
-    if (match === null) return { headers: { ...maxAge(60), "last-modified": lastModified, "etag": "0abc" }, body }
+    if (match === null) return { headers: { ...maxAge(60), "last-modified": lastModified, ...ofWhole }, body }
     const [first, last] = [Number(match[1]), match[2] === "" ? body.length - 1 : Number(match[2])]
     return {
       status: 206,
-      headers: { "content-range": `bytes ${first}-${last}/${body.length}` },
+      headers: { "content-range": `bytes ${first}-${last}/${body.length}`, ...ofParts },
       body: body.subarray(first, last + 1)
     }
   })
 
-describe("a part without validators", () => {
-  it.effect("of a stored file has the whole confirmed, and the file stays in use", () =>
-    Effect.gen(function*() {
-      const site = yield* start()
-      const { ask, at, origin } = site
-      serveBlankParts(site, bytes, at(-1000))
-      yield* ask("/a")
-      yield* TestClock.adjust("61 seconds")
-      const range = `bytes=${CHUNK_BYTES}-${CHUNK_BYTES + 9}`
-      const part = yield* ask("/a", { headers: { range } })
-      assert.strictEqual(part.status, 206)
-      assert.isTrue(part.body.equals(bytes.subarray(CHUNK_BYTES, CHUNK_BYTES + 10)))
-      assert.strictEqual(story(part.headers), "spillway; fwd=stale; fwd-status=304")
-      assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
-      yield* TestClock.adjust("61 seconds")
-      yield* origin.close
-      const stale = yield* withTime(ask("/a", { headers: { range } }))
-      assert.strictEqual(story(stale.headers), "spillway; hit; detail=ORIGIN_UNREACHABLE")
-    }))
+describe("a part without the validator of the whole", () => {
+  const lacking: ReadonlyArray<readonly [string, Record<string, string>, Record<string, string>]> = [
+    ["none", {}, {}],
+    ["an ETag without quotes", { "etag": "0abc" }, { "etag": "0abc" }],
+    ["a weak ETag", { "etag": "W/\"v1\"" }, {}],
+    ["the date alone", { "last-modified": "Tue, 01 Jan 2030 11:43:20 GMT" }, { "etag": "\"v1\"" }]
+  ]
+
+  it.effect.each(lacking)(
+    "(%s) has the whole confirmed, and the file stays in use",
+    ([, ofParts, ofWhole]) =>
+      Effect.gen(function*() {
+        const site = yield* start()
+        const { ask, at, origin } = site
+        serveBlankParts(site, bytes, at(-1000), ofParts, ofWhole)
+        yield* ask("/a")
+        yield* TestClock.adjust("61 seconds")
+        const range = `bytes=${CHUNK_BYTES}-${CHUNK_BYTES + 9}`
+        const part = yield* ask("/a", { headers: { range } })
+        assert.strictEqual(part.status, 206)
+        assert.isTrue(part.body.equals(bytes.subarray(CHUNK_BYTES, CHUNK_BYTES + 10)))
+        assert.strictEqual(story(part.headers), "spillway; fwd=stale; fwd-status=304")
+        assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
+        yield* TestClock.adjust("61 seconds")
+        yield* origin.close
+        const stale = yield* withTime(ask("/a", { headers: { range } }))
+        assert.strictEqual(story(stale.headers), "spillway; hit; detail=ORIGIN_UNREACHABLE")
+      })
+  )
 
   it.effect("of a file that has changed is of the new one", () =>
     Effect.gen(function*() {
