@@ -31,12 +31,12 @@ export class OriginUnreachable extends Schema.TaggedError<OriginUnreachable>()("
 }
 
 /**
- * It took longer than is waited: until it was known where to ask, until others left room for the request, until the connection stood, until the header came, or
- * until the body went on.
+ * It took longer than is waited: until it was known where to ask, until others left room for the request, until the connection stood, until the header came, until
+ * the body went on, or until a viewer went on while other requests waited for its place at the origin.
  */
 export class OriginTimeout extends Schema.TaggedError<OriginTimeout>()("OriginTimeout", {
   url: Schema.String,
-  phase: Schema.Literals(["location", "queue", "connect", "header", "body"])
+  phase: Schema.Literals(["location", "queue", "connect", "header", "body", "viewer"])
 }) {
   override get message(): string {
     switch (this.phase) {
@@ -46,6 +46,8 @@ export class OriginTimeout extends Schema.TaggedError<OriginTimeout>()("OriginTi
         return `${this.url}: too many requests to the origin are under way`
       case "connect":
         return `${this.url}: no connection to the origin in time`
+      case "viewer":
+        return `${this.url}: the viewer took or sent nothing while others waited for the origin`
       default:
         return `${this.url}: the origin sent no ${this.phase} in time`
     }
@@ -132,7 +134,8 @@ const timeoutAdvice: Record<OriginTimeout["phase"], string> = {
   queue: "If the origin can take more requests at a time: --origin-requests",
   connect: "Check host, port and firewalls, or allow more time: --connect-timeout",
   header: "See why the origin is slow, or allow more time: --first-byte-timeout",
-  body: "See why the origin is slow, or allow more time: --silence-timeout"
+  body: "See why the origin is slow, or allow more time: --silence-timeout",
+  viewer: "If the origin can take more requests at a time: --origin-requests"
 }
 
 /** What a log line says of an error. */

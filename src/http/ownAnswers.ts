@@ -29,6 +29,12 @@ const RETRY_AFTER_SECONDS = 5
 export const originFailed = (error: OriginError): Response => {
   switch (error._tag) {
     case "OriginTimeout":
+      if (error.phase === "viewer") {
+        return text(408, "The request's body did not come while others waited", {
+          fwd: "miss",
+          detail: "REQUEST_TIMEOUT"
+        })
+      }
       return error.phase === "queue"
         ? text(503, "Too many requests to the origin", { fwd: "miss", detail: "ORIGIN_BUSY" }, {
           "retry-after": String(RETRY_AFTER_SECONDS)

@@ -1,4 +1,4 @@
-import { Clock, Context, Effect, Exit, Layer, Metric, Scope, Stream } from "effect"
+import { Clock, Context, Effect, Exit, Latch, Layer, Metric, Scope, Stream } from "effect"
 import { HttpBody, HttpClient, HttpClientRequest, type HttpClientResponse, type HttpMethod } from "effect/http"
 import type { Times } from "../domain/Freshness.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
@@ -53,6 +53,8 @@ export interface OriginResponse extends OriginHead {
   readonly setCookie: ReadonlyArray<string>
   /** Can be run once. */
   readonly body: Stream.Stream<Uint8Array, OriginError>
+  /** Its place at the origin, for whoever reads it to say how that can be given back; else the body is cut when it has to be. */
+  readonly place?: OriginGate.Place
 }
 
 /**
@@ -138,6 +140,7 @@ interface Answer {
   readonly hop: Hop
   readonly response: HttpClientResponse.HttpClientResponse
   readonly connection: Scope.Closeable
+  readonly place: OriginGate.Place
 }
 
 const scoped = ({ fresh, kept }: OriginClients) => ({
@@ -182,28 +185,35 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
         : Effect.fail(error))
 
   /** Asks one origin, once. */
-  const ask = Effect.fnUntraced(function*(request: OriginRequest, hop: Hop) {
+  const ask = Effect.fnUntraced(function*(request: OriginRequest, hop: Hop, place: OriginGate.Place) {
     const url = loggable(hop.url.href)
     const allowed = clients[hop.access]
     if (allowed === undefined || (hop.access === "public" && isPrivateLiteral(hop.url))) {
       return yield* new OriginForbidden({ url })
     }
-    if (!(yield* gate.enter(hop.url.origin, request.background === true))) {
+    if (!(yield* gate.enter(hop.url.origin, request.background === true, place))) {
       return yield* new OriginTimeout({ url, phase: "queue" })
     }
     const turn = yield* makeTurn(config.firstByteTimeout)
     const body = request.body && upload(request.body, turn)
     turn.begin()
     const traced = isTraced ? { ...hop, headers: { ...hop.headers, ...yield* traceFields } } : hop
-    return yield* send(allowed, messageOf({ ...request, body }, traced), isRepeatable(request)).pipe(
+    const late = (phase: OriginTimeout["phase"]) => Effect.fail(new OriginTimeout({ url, phase }))
+    const answer = send(allowed, messageOf({ ...request, body }, traced), isRepeatable(request)).pipe(
       Effect.mapError((error) => failureOf(url, error)),
-      Effect.raceFirst(Effect.andThen(turn.overdue, Effect.fail(new OriginTimeout({ url, phase: "header" }))))
+      Effect.raceFirst(Effect.andThen(turn.overdue, late("header")))
     )
+    if (body === undefined) return yield* answer
+    // Whoever sends a body may be slow at that.
+    const wanted = yield* Latch.make()
+    place.idleFor = turn.idleFor
+    place.release = wanted.open
+    return yield* Effect.raceFirst(answer, Effect.andThen(wanted.await, late("viewer")))
   })
 
   /** The same as a span, where somebody listens. */
-  const askTraced = (request: OriginRequest, hop: Hop) =>
-    ask(request, hop).pipe(
+  const askTraced = (request: OriginRequest, hop: Hop, place: OriginGate.Place) =>
+    ask(request, hop, place).pipe(
       Effect.tap(({ status }) => Effect.annotateCurrentSpan("http.response.status_code", status)),
       Effect.withSpan(`origin ${request.method}`, {
         kind: "client",
@@ -215,12 +225,13 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
     const clock = yield* Clock.Clock
     const connection = yield* Scope.fork(yield* Effect.scope)
     const requested = clock.currentTimeMillisUnsafe()
-    const response = yield* (isTraced ? askTraced : ask)(request, hop).pipe(
+    const place = OriginGate.makePlace()
+    const response = yield* (isTraced ? askTraced : ask)(request, hop, place).pipe(
       Scope.provide(connection),
       Effect.onError(() => Scope.close(connection, Exit.void))
     )
     const times = { requested, received: clock.currentTimeMillisUnsafe() }
-    return { hop, response, times, connection } satisfies Answer
+    return { hop, response, times, connection, place } satisfies Answer
   })
 
   /** Frees the connection of a redirect; a short body is read, so that it can be used again. */
@@ -245,7 +256,7 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
       followed.push(hopAnswer(answer))
       answer = yield* answerTo(request, next)
     }
-    const { connection, hop, response } = answer
+    const { connection, hop, place, response } = answer
     const { headers, status, stream } = response
     const url = loggable(hop.url.href)
     const flaw = flawOf(response)
@@ -253,7 +264,7 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
       yield* Scope.close(connection, Exit.void)
       return yield* new OriginUnexpected({ url, status, detail: flaw })
     }
-    const from = { url, connection }
+    const from = { url, connection, place }
     const [redirect] = followed
     // Only now it is known what is there.
     if (redirect !== undefined && status < 300 && needsRedirect(config.origins, first.url, hop.url, headers)) {
@@ -279,7 +290,7 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
         return yield* new OriginUnreachable({ url: loggable(request.url), cause })
       }
       const { access = "any", secrets = [] } = request
-      const { connection, stream, url: from, ...head } = yield* finalAnswer(request, {
+      const { connection, place, stream, url: from, ...head } = yield* finalAnswer(request, {
         url,
         access,
         headers: fieldsOf(request),
@@ -293,7 +304,7 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
         return { ...head, body: Stream.empty }
       }
       const turn = yield* makeTurn(isEventStream(head.headers) ? Number.POSITIVE_INFINITY : config.silenceTimeout)
-      return { ...head, body: watchedBody(stream, { url: from, turn, abandon }) }
+      return { ...head, body: watchedBody(stream, { url: from, turn, place, abandon }), place }
     }, (effect) => Effect.provideService(effect, HttpClient.TracerDisabledWhen, () => true))
   })
 }

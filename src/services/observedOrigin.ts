@@ -39,13 +39,14 @@ export const layer: Layer.Layer<Origin, never, Origin | Failures | Traffic> = La
       const host = URL.parse(request.url)?.host ?? ""
       const url = loggable(request.url)
       traffic.originRequest()
-      const { body, headers, setCookie, status } = yield* origin.request(request).pipe(
+      const { body, ...head } = yield* origin.request(request).pipe(
         Effect.tapError(failed(host, url)),
         Effect.onExit((exit) => Effect.sync(() => countAnswer(outcomeOf(exit))))
       )
+      const { status } = head
       if (status < 500) failures.originAnswered(host)
       else failures.originFailed(host, new OriginUnexpected({ url, status, detail: "server error" }), url)
-      return { status, headers, setCookie, body: Stream.tapError(counted(body), failed(host, url)) }
+      return { ...head, body: Stream.tapError(counted(body), failed(host, url)) }
     })
 
     return Origin.of({ request })

@@ -11,9 +11,19 @@ import {
 import { carriedRange, compare, ifUnchanged, type OriginHead, type RangeSupport } from "../domain/Representation.ts"
 import { askOrigin } from "./askOrigin.ts"
 import type { Origin, OriginResponse } from "./Origin.ts"
+import { GRACE_MILLIS } from "./OriginGate.ts"
 import { toPull } from "./pieces.ts"
 import { mayRetry, pause } from "./retry.ts"
-import { awaitDemand, type Download, isWanted, type Run, setBack, type Throttled, transition } from "./Run.ts"
+import {
+  awaitDemand,
+  type Download,
+  isWanted,
+  type Run,
+  setBack,
+  type Throttled,
+  transition,
+  yieldPlace
+} from "./Run.ts"
 
 /** An answer of the origin whose body is about to be read, with the scope that holds its connection. */
 export interface OpenTransfer {
@@ -108,6 +118,11 @@ export const makeTransfer = (
     if (place < run.position && run.position > 0 && !run.sequential) {
       // The whole file came for a range. What nobody has seen yet may as well start at its beginning, to be kept.
       makeSequential(run, [...run.viewers].every(({ offset }) => offset >= run.position))
+    }
+    if (response.place !== undefined) {
+      // Viewers have a mebibyte in hand. When the origin has no ranges, it would have to send everything again.
+      response.place.grace = run.sequential ? GRACE_MILLIS : 0
+      response.place.release = Effect.sync(() => yieldPlace(run))
     }
     const pull = yield* toPull(response.body)
     let wanted = true

@@ -2,6 +2,7 @@ import { Clock, Effect, Stream } from "effect"
 import type { HttpClientError } from "effect/http"
 import { OriginBodyFailed, type OriginError, OriginTimeout } from "../domain/OriginError.ts"
 import { causeOf } from "./originConnections.ts"
+import type { Place } from "./OriginGate.ts"
 
 /** Whose turn it is between Spillway and an origin. */
 export interface Turn {
@@ -10,6 +11,8 @@ export interface Turn {
   readonly end: () => void
   /** Ends when it was the origin's for too long at a stretch. */
   readonly overdue: Effect.Effect<void>
+  /** For how long it has been somebody else's, in milliseconds. */
+  readonly idleFor: () => number
 }
 
 /**
@@ -19,13 +22,19 @@ export interface Turn {
 export const makeTurn = (limit: number): Effect.Effect<Turn> =>
   Effect.map(Clock.Clock, (clock) => {
     const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-    let since: number | undefined
+    let isOrigins = false
+    let since = now()
+    const pass = (toOrigin: boolean) => {
+      isOrigins = toOrigin
+      since = now()
+    }
     return {
-      begin: () => void (since = now()),
-      end: () => void (since = undefined),
+      begin: () => pass(true),
+      end: () => pass(false),
+      idleFor: () => isOrigins ? 0 : now() - since,
       overdue: Effect.gen(function*() {
         while (true) {
-          const left = since === undefined ? limit : since + limit - now()
+          const left = isOrigins ? since + limit - now() : limit
           if (left <= 0) return
           yield* Effect.sleep(left)
         }
@@ -46,20 +55,27 @@ export const upload = (body: Stream.Stream<Uint8Array, unknown>, turn: Turn): St
 
 /**
  * `body` as it comes from the origin, with typed errors. Where its next bytes are overdue while they are wanted, `abandon` has to
- * close the connection, which ends it. It can be run once.
+ * close the connection, which ends it. So it does when whoever reads it is idle and `place` is wanted by others. It can be run once.
  */
 export const watchedBody = (
   body: Stream.Stream<Uint8Array, HttpClientError.HttpClientError>,
-  { abandon, turn, url }: { readonly url: string; readonly turn: Turn; readonly abandon: Effect.Effect<void> }
+  { abandon, place, turn, url }: {
+    readonly url: string
+    readonly turn: Turn
+    readonly place: Place
+    readonly abandon: Effect.Effect<void>
+  }
 ): Stream.Stream<Uint8Array, OriginError> => {
   let offset = 0
-  let silent = false
-  const watch = turn.overdue.pipe(
-    Effect.andThen(Effect.suspend(() => {
-      silent = true
+  let late: OriginTimeout["phase"] | undefined
+  const cut = (phase: OriginTimeout["phase"]) =>
+    Effect.suspend(() => {
+      late = phase
       return abandon
-    }))
-  )
+    })
+  const watch = Effect.andThen(turn.overdue, cut("body"))
+  place.idleFor = turn.idleFor
+  place.release = cut("viewer")
   const watched = Stream.transformPull(body, (pull, scope) => {
     const next = Effect.suspend(() => {
       turn.begin()
@@ -74,8 +90,8 @@ export const watchedBody = (
   return Stream.mapError(
     watched,
     (error): OriginError =>
-      silent
-        ? new OriginTimeout({ url, phase: "body" })
+      late !== undefined
+        ? new OriginTimeout({ url, phase: late })
         : new OriginBodyFailed({ url, offset, cause: causeOf(error) })
   )
 }

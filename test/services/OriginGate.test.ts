@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Random, Schema, Scope } from "effect"
+import { Clock, Deferred, Effect, Exit, Fiber, Random, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as OriginGate from "../../src/services/OriginGate.ts"
 
@@ -183,4 +183,69 @@ describe("OriginGate", () => {
       assert.isAtMost(most, places)
       assert.deepStrictEqual(gate.load(HOST), { active: 0, waiting: 0 })
     }).pipe(Random.withSeed(seed)), { arbitrary: { runs: 100 } })
+
+  /** A visitor whose place has been idle for `idle` milliseconds since it got it, and who goes when that is wanted. */
+  const idler = Effect.fnUntraced(function*(
+    gate: OriginGate.OriginGate,
+    log: Array<string>,
+    name: string,
+    { grace, idle }: { readonly grace: number; readonly idle: number }
+  ) {
+    const clock = yield* Clock.Clock
+    const begun = clock.currentTimeMillisUnsafe() - idle
+    const gone = yield* Deferred.make<void>()
+    const place = OriginGate.makePlace()
+    place.idleFor = () => clock.currentTimeMillisUnsafe() - begun
+    place.grace = grace
+    place.release = Effect.andThen(Effect.sync(() => log.push(`${name} goes`)), Deferred.succeed(gone, undefined))
+    yield* Effect.forkChild(Effect.scoped(Effect.andThen(gate.enter(HOST, false, place), Deferred.await(gone))), {
+      startImmediately: true
+    })
+  })
+
+  it.effect("takes as many idle places back as viewers wait: those that cost least first, and the longest idle", () =>
+    Effect.gen(function*() {
+      const gate = make(5)
+      const log: Array<string> = []
+      yield* idler(gate, log, "costly", { grace: 500, idle: 5000 })
+      yield* idler(gate, log, "short", { grace: 0, idle: 10 })
+      yield* idler(gate, log, "long", { grace: 0, idle: 20 })
+      yield* idler(gate, log, "patient", { grace: 10_000, idle: 5000 })
+      yield* visitor(gate, log, "busy")
+      yield* TestClock.adjust(50)
+      assert.deepStrictEqual(log, ["busy"])
+      yield* visitor(gate, log, "a")
+      yield* settle
+      assert.deepStrictEqual(log.splice(0), ["busy", "long goes", "a"])
+      yield* visitor(gate, log, "b")
+      yield* visitor(gate, log, "c")
+      yield* visitor(gate, log, "d")
+      yield* TestClock.adjust(200)
+      assert.deepStrictEqual(log.splice(0), ["short goes", "b", "costly goes", "c"])
+      yield* TestClock.adjust(PATIENCE)
+      assert.deepStrictEqual(log, ["d gave up"])
+      assert.deepStrictEqual(gate.load(HOST), { active: 5, waiting: 0 })
+    }))
+
+  it.effect("takes no place back for the background", () =>
+    Effect.gen(function*() {
+      const gate = make(1)
+      const log: Array<string> = []
+      yield* idler(gate, log, "idle", { grace: 0, idle: 5000 })
+      yield* visitor(gate, log, "behind", { background: true })
+      yield* TestClock.adjust(PATIENCE)
+      assert.deepStrictEqual(log, ["behind gave up"])
+    }))
+
+  it.effect("takes a place back as soon as it has been idle for its grace", () =>
+    Effect.gen(function*() {
+      const gate = make(1)
+      const log: Array<string> = []
+      yield* idler(gate, log, "idle", { grace: 700, idle: 0 })
+      yield* visitor(gate, log, "a")
+      yield* TestClock.adjust(600)
+      assert.deepStrictEqual(log, [])
+      yield* TestClock.adjust(100)
+      assert.deepStrictEqual(log, ["idle goes", "a"])
+    }))
 })
