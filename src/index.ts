@@ -42,7 +42,14 @@ import { Traffic } from "./services/Traffic.ts"
 import { Warmer } from "./services/Warmer.ts"
 
 export type { ByteRange, RangeSpec } from "./domain/ByteRange.ts"
-export { type CacheError, DiskFull, IoError, PermissionDenied } from "./domain/CacheError.ts"
+export {
+  type CacheError,
+  type CacheFailure,
+  DiskBusy,
+  DiskFull,
+  IoError,
+  PermissionDenied
+} from "./domain/CacheError.ts"
 export {
   MediaRefused,
   NotInCache,

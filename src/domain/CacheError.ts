@@ -13,7 +13,7 @@ const fields = {
   path: Schema.String,
   /** What was being done to it: `mkdir`, `open`, `write`, `sync`, `rename`, `read`, `stat`, `readdir`, `unlink`. */
   operation: Schema.String,
-  /** The system's name for the cause, such as `ENOSPC`, or one of Spillway's own: `SHORT_READ`, `CORRUPT`, `TIMEOUT`. */
+  /** The system's name for the cause, such as `ENOSPC`, or one of Spillway's own: `SHORT_READ`, `CORRUPT`, `TIMEOUT`, `BUSY`. */
   errno: Schema.String
 }
 
@@ -38,14 +38,24 @@ export class IoError extends Schema.TaggedError<IoError>()("IoError", fields) {
   }
 }
 
+/** The disk works, but has too much to do to be in time for a viewer. It can be read again a moment later. */
+export class DiskBusy extends Schema.TaggedError<DiskBusy>()("DiskBusy", fields) {
+  override get message(): string {
+    return describe(this)
+  }
+}
+
+/** For one of these the cache is not used for a while. */
+export type CacheFailure = DiskFull | PermissionDenied | IoError
+
 /** A failure of the cache, never of the origin. */
-export type CacheError = DiskFull | PermissionDenied | IoError
+export type CacheError = CacheFailure | DiskBusy
 
 const describe = (error: { readonly errno: string; readonly operation: string; readonly path: string }): string =>
   `${error.errno}: ${error.operation} ${error.path}`
 
 /** The error for `errno` (Linux `errno(3)` names). */
-export const fromErrno = (errno: string, operation: string, path: string): CacheError => {
+export const fromErrno = (errno: string, operation: string, path: string): CacheFailure => {
   const details = { errno, operation, path }
   switch (errno) {
     case "ENOSPC":
@@ -72,7 +82,7 @@ export const errnoOf = (cause: unknown): string => {
 
 /** `PlatformError` has a tag of its own for few errnos (ENOSPC and EROFS are `Unknown`), so the cause is asked. */
 export const fromPlatformError =
-  (operation: string, path: string) => (error: PlatformError.PlatformError): CacheError => {
+  (operation: string, path: string) => (error: PlatformError.PlatformError): CacheFailure => {
     const errno = errnoOf(error.reason.cause)
     return fromErrno(errno === "UNKNOWN" ? tagErrno[error.reason._tag] ?? errno : errno, operation, path)
   }
@@ -88,10 +98,11 @@ export const isDamage = ({ errno }: CacheError): boolean =>
   notAFile.has(errno) || errno === "SHORT_READ" || errno === "CORRUPT"
 
 /** Causes that lie in the process, such as its limit of open files, or that Spillway itself finds in the disk as a whole. */
-const shared = new Set(["EMFILE", "ENFILE", "ENOMEM", "EAGAIN", "EROFS", "TIMEOUT", "LOCKED"])
+const shared = new Set(["EAGAIN", "EMFILE", "ENFILE", "ENOMEM", "EROFS", "TIMEOUT", "LOCKED"])
 
 /** Whether `error` may concern one file or directory only, such as EIO of a bad sector or EPERM of an immutable file. */
-export const isOfOneFile = ({ _tag, errno }: CacheError): boolean => _tag !== "DiskFull" && !shared.has(errno)
+export const isOfOneFile = ({ _tag, errno }: CacheError): boolean =>
+  _tag !== "DiskFull" && _tag !== "DiskBusy" && !shared.has(errno)
 
 /** Whether `error` came from changing the disk, rather than from reading it. */
 export const isFromWriting = ({ operation, path }: CacheError): boolean =>

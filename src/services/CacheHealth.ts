@@ -1,5 +1,12 @@
 import { Clock, Context, Duration, Effect, Fiber, Latch, Layer, type Stream } from "effect"
-import { type CacheError, IoError, isFromWriting, isOfOneFile, objectOf } from "../domain/CacheError.ts"
+import {
+  type CacheError,
+  type CacheFailure,
+  IoError,
+  isFromWriting,
+  isOfOneFile,
+  objectOf
+} from "../domain/CacheError.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheLock } from "./CacheLock.ts"
 import { bytesOnDisk, ChunkStore } from "./ChunkStore.ts"
@@ -12,7 +19,7 @@ import { sparingly } from "./sparingly.ts"
 /** Whether chunks can be kept, and if not why, and since when (milliseconds since 1970). */
 export type CacheState =
   | { readonly _tag: "Usable" }
-  | { readonly _tag: "Unusable"; readonly error: CacheError; readonly since: number }
+  | { readonly _tag: "Unusable"; readonly error: CacheFailure; readonly since: number }
 
 /** What was being done to the disk. */
 export type Direction = "read" | "write"
@@ -29,7 +36,7 @@ export class CacheHealth extends Context.Service<CacheHealth, {
   /** Whether the store is in use now, and since when and why it is not. */
   readonly state: () => CacheState
   /** Why nothing is written now, or `undefined` when the store is in use. */
-  readonly unwritable: () => CacheError | undefined
+  readonly unwritable: () => CacheFailure | undefined
   /** Whether chunks may be read: not where the disk itself fails. */
   readonly readable: () => boolean
   /** The state as it is, then each change of it. */
@@ -39,7 +46,7 @@ export class CacheHealth extends Context.Service<CacheHealth, {
    * when the cause is another one than before.
    */
   readonly report: (error: CacheError) => Effect.Effect<void>
-  /** Opens the breaker, whatever `error` is about. */
+  /** Opens the breaker, whatever `error` is about, unless the disk is only busy. */
   readonly open: (error: CacheError) => Effect.Effect<void>
   /** Takes note that a file was read or written, which clears the disk of what single files are suspected of. */
   readonly succeeded: (direction: Direction) => void
@@ -63,8 +70,8 @@ const PROBE_BYTES = 8
 /** How often it is seen to that the lock is still there. */
 const LOCK_INTERVAL = Duration.seconds(30)
 
-/** A probe that takes longer has failed, though it succeeds. */
-const PROBE_DEADLINE = Duration.seconds(1)
+/** For how long, in milliseconds, a disk may do nothing for a probe before it counts as hanging. */
+const PROBE_DEADLINE = 1000
 
 /** How many files or directories have to fail one after the other, and within which time, for the disk to be the cause. */
 const SUSPECTS = { objects: 3, millis: 10_000 }
@@ -78,6 +85,7 @@ export const COMMON_ERRNOS = ["ENOSPC", "EDQUOT", "EROFS", "EACCES", "EIO", "TIM
 const STATES = ["Usable", "DiskFull", "PermissionDenied", "IoError"] as const
 
 const make = Effect.gen(function*() {
+  const scope = yield* Effect.scope
   const store = yield* ChunkStore
   const monitor = yield* DiskMonitor
   const lock = yield* CacheLock
@@ -129,6 +137,7 @@ const make = Effect.gen(function*() {
 
   const open = (error: CacheError) =>
     Effect.suspend(() => {
+      if (error._tag === "DiskBusy") return Effect.void
       const before = observed.current()
       if (before._tag === "Unusable" && before.error._tag === error._tag && before.error.errno === error.errno) {
         return Effect.void
@@ -186,14 +195,19 @@ const make = Effect.gen(function*() {
     })),
     Effect.andThen(monitor.reserve(bytesOnDisk(chunkSize))),
     Effect.andThen(Effect.suspend(() => store.probe(unwritable()?._tag === "DiskFull" ? chunkSize : PROBE_BYTES)))
-  )).pipe(
-    Effect.timed,
-    Effect.flatMap(([took]) =>
-      Duration.isGreaterThan(took, PROBE_DEADLINE)
-        ? Effect.fail(new IoError({ errno: "TIMEOUT", operation: "probe", path: directory }))
-        : Effect.void
+  ))
+
+  const hung = Effect.suspend(() => Effect.fail(new IoError({ errno: "TIMEOUT", operation: "probe", path: directory })))
+
+  /** One probe at a time: the next one of a disk that hangs waits for the first. */
+  let probing: Fiber.Fiber<void, CacheError> | undefined
+  const ask = Effect.gen(function*() {
+    const fiber = probing ??= yield* Effect.forkIn(
+      Effect.ensuring(probe, Effect.sync(() => probing = undefined)),
+      scope
     )
-  )
+    yield* Effect.raceFirst(Fiber.join(fiber), Effect.andThen(store.stalled(PROBE_DEADLINE), hung))
+  })
 
   const close = Effect.gen(function*() {
     yield* opened.close
@@ -209,7 +223,7 @@ const make = Effect.gen(function*() {
     while (opened.isOpen()) {
       yield* Effect.sleep(pause)
       pause = Duration.min(Duration.times(pause, 2), PROBE_INTERVAL.longest)
-      yield* Effect.matchEffect(probe, { onSuccess: () => close, onFailure: open })
+      yield* Effect.matchEffect(ask, { onSuccess: () => close, onFailure: open })
     }
   })
 
@@ -217,12 +231,12 @@ const make = Effect.gen(function*() {
   const examine = Effect.gen(function*() {
     yield* suspected.await
     yield* suspected.close
-    if (!opened.isOpen()) yield* Effect.matchEffect(probe, { onSuccess: () => sayOneFile, onFailure: open })
+    if (!opened.isOpen()) yield* Effect.matchEffect(ask, { onSuccess: () => sayOneFile, onFailure: open })
     yield* Effect.sleep(PROBE_INTERVAL.shortest)
   })
 
   // A disk that does not even answer is found out in the background.
-  const first = yield* Effect.forkScoped(Effect.catch(probe, open))
+  const first = yield* Effect.forkScoped(Effect.catch(ask, open))
   yield* Fiber.join(first).pipe(
     Effect.timeoutOrElse({
       duration: PROBE_DEADLINE,

@@ -2,7 +2,7 @@ import { Clock, Context, Effect, Layer, Option } from "effect"
 import { ANONYMOUS, cookieOf } from "../domain/Asker.ts"
 import { Audience } from "../domain/Audience.ts"
 import type { RequestDirectives } from "../domain/CacheControl.ts"
-import { type CacheError, IoError } from "../domain/CacheError.ts"
+import type { CacheError } from "../domain/CacheError.ts"
 import { type Freshness, freshnessOf, isFresh } from "../domain/Freshness.ts"
 import { longestGuess } from "../domain/Guess.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
@@ -189,18 +189,14 @@ const make = Effect.gen(function*() {
   const fromDisk = (resource: Resource) =>
     Effect.gen(function*() {
       if (!health.readable() || index.hasNothingOf(resource.id)) return Option.none()
-      const manifest = yield* store.readManifest(resource.id)
-      if (Option.isSome(manifest)) yield* index.load(manifest.value)
+      const manifest = yield* store.readManifest(resource.id, true)
+      if (Option.isSome(manifest)) yield* Effect.timeoutOption(index.load(manifest.value), readDeadline)
       // Somebody may have asked the origin in the meantime.
       const newer = known(resource.id)
       if (newer !== undefined) return Option.some(newer)
       if (Option.isNone(manifest) || manifest.value.url !== resource.url) return Option.none()
       return Option.some(put(restored(manifest.value)))
     }).pipe(
-      Effect.timeoutOrElse({
-        duration: readDeadline,
-        orElse: () => Effect.fail(new IoError({ errno: "TIMEOUT", operation: "read", path: resource.id }))
-      }),
       Effect.catch((error) => Effect.as(health.report(error), Option.none<Entry>()))
     )
 

@@ -1,9 +1,9 @@
 import { Clock, Context, Effect, Layer } from "effect"
 import type { ByteRange } from "../domain/ByteRange.ts"
-import { type CacheError, IoError, isDamage, isOfOneFile } from "../domain/CacheError.ts"
+import { type CacheError, type CacheFailure, isDamage, isOfOneFile } from "../domain/CacheError.ts"
 import { type ChunkKey, indexAt, keyText, span } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
-import { CacheConfig } from "./CacheConfig.ts"
+import type { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkStore } from "./ChunkStore.ts"
@@ -24,8 +24,8 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   /** Whether `has` is true of all chunks of a range. The cost does not grow with their number. */
   readonly hasAll: (representation: Representation, range: ByteRange) => boolean
   /**
-   * A chunk from disk. One that is gone, damaged or unreadable is dropped, a disk that fails or is slower than `readDeadline`
-   * is reported, and the caller told. Where it is not used often enough to be kept in memory, it may be read into `scratch`, as by
+   * A chunk from disk. One that is gone, damaged or unreadable is dropped, a disk that fails or hangs is reported, and
+   * the caller told. Where it is not used often enough to be kept in memory, it may be read into `scratch`, as by
    * `ChunkStore.read`.
    */
   readonly read: (
@@ -41,7 +41,9 @@ export class ChunkCache extends Context.Service<ChunkCache, {
    */
   readonly failed: (key: ChunkKey, error: CacheError) => Effect.Effect<void>
   /** Why nothing can be kept on disk now, or `undefined`. */
-  readonly failure: () => CacheError | undefined
+  readonly failure: () => CacheFailure | undefined
+  /** Whether the disk is so busy that a read would fail at once. */
+  readonly isBusy: () => boolean
 }>()("spillway/services/ChunkCache") {
   static readonly layer: Layer.Layer<
     ChunkCache,
@@ -60,7 +62,6 @@ const make = Effect.gen(function*() {
   const memory = yield* MemoryTier
   const recorder = yield* Recorder
   const store = yield* ChunkStore
-  const { readDeadline } = yield* CacheConfig
   const { share: shared } = SingleFlight.make<string, Uint8Array, CacheError>()
 
   const countDamaged = yield* Metrics.counters(
@@ -105,6 +106,7 @@ const make = Effect.gen(function*() {
 
   const failed = (key: ChunkKey, error: CacheError) => {
     if (isDamage(error)) return drop(key, error)
+    if (error._tag === "DiskBusy") return Effect.void
     const ofFile = error._tag !== "IoError" || isOfOneFile(error)
     return Effect.andThen(ofFile ? drop(key, error) : Effect.void, health.report(error))
   }
@@ -135,10 +137,6 @@ const make = Effect.gen(function*() {
 
   const read = (key: ChunkKey, length: number, scratch?: Buffer) =>
     store.read(key, length, scratch).pipe(
-      Effect.timeoutOrElse({
-        duration: readDeadline,
-        orElse: () => Effect.fail(new IoError({ errno: "TIMEOUT", operation: "read", path: keyText(key) }))
-      }),
       Effect.tap(() => Effect.sync(() => health.succeeded("read"))),
       Effect.tapError((error) => failed(key, error))
     )
@@ -172,6 +170,7 @@ const make = Effect.gen(function*() {
       if (!index.has(key)) recorder.offer(representation, key, payload)
     },
     failed,
-    failure: health.unwritable
+    failure: health.unwritable,
+    isBusy: store.isBusy
   })
 })

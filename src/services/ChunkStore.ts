@@ -42,7 +42,9 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   /**
    * The `length` bytes of a chunk, its checksum verified. A file that is gone, too short or not what was written fails with
    * `IoError` and the errno `ENOENT`, `SHORT_READ` or `CORRUPT`. They are in `scratch` where that is given, which has room
-   * for the file's header too, and is written to until the read has succeeded, or for ever where it has not.
+   * for the file's header too, and is written to until the read has succeeded, or for ever where it has not. A read that
+   * is not done within `readDeadline` fails with `DiskBusy`, at once when that is foreseeable, or with the errno `TIMEOUT` when the
+   * disk does nothing at all.
    */
   readonly read: (key: ChunkKey, length: number, scratch?: Buffer) => Effect.Effect<Uint8Array, CacheError>
   /** Reads a chunk of any length to see whether it is what was written: its length in bytes, or the errors of `read`. */
@@ -51,8 +53,14 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   readonly write: (key: ChunkKey, payload: Uint8Array) => Effect.Effect<void, CacheError>
   /** Drops a chunk; one that is not there is no error. */
   readonly remove: (key: ChunkKey) => Effect.Effect<void, CacheError>
-  /** The current representation of a resource, or none when it was never kept or cannot be understood. */
-  readonly readManifest: (resource: string) => Effect.Effect<Option.Option<Representation>, CacheError>
+  /**
+   * The current representation of a resource, or none when it was never kept or cannot be understood. For a viewer it is read
+   * within `readDeadline`, as `read` does.
+   */
+  readonly readManifest: (
+    resource: string,
+    forViewer?: boolean
+  ) => Effect.Effect<Option.Option<Representation>, CacheError>
   /** Keeps what is known of a representation as that of its resource: the one before is replaced, whole or not at all. */
   readonly writeManifest: (representation: Representation) => Effect.Effect<void, CacheError>
   /** Drops all that is kept of a resource. */
@@ -74,6 +82,10 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   readonly resources: (
     skip: (error: CacheError) => Effect.Effect<void, CacheError>
   ) => Stream.Stream<string, CacheError>
+  /** Whether a `read` would fail at once with `DiskBusy`. */
+  readonly isBusy: () => boolean
+  /** Waits until calls have been under way for so many milliseconds without the disk doing anything. */
+  readonly stalled: (millis: number) => Effect.Effect<void>
   /** Writes, reads and removes a file of so many bytes: succeeds when the store can be used. */
   readonly probe: (bytes: number) => Effect.Effect<void, CacheError>
 }>()("spillway/services/ChunkStore") {
@@ -118,7 +130,8 @@ const makeOnDisk = Effect.gen(function*() {
     .make(
       fs,
       path,
-      root
+      root,
+      gate.progressed
     )
 
   const contents = (resource: string) =>
@@ -210,11 +223,14 @@ const makeOnDisk = Effect.gen(function*() {
     )
 
   return ChunkStore.of({
-    read: (key, length, scratch) => gate.pass(read(key, length, scratch)),
+    read: (key, length, scratch) => gate.passWithin(config.readDeadline, pathOf(key), read(key, length, scratch)),
     verify: (key) => gate.pass(verify(key)),
     write: (key, payload) => gate.pass(writeFile(pathOf(key), [encodeHeader(key, payload), payload])),
     remove: (key) => gate.pass(remove(pathOf(key))),
-    readManifest: (resource) => gate.pass(readManifest(resource)),
+    readManifest: (resource, forViewer = false) =>
+      forViewer
+        ? gate.passWithin(config.readDeadline, path.join(directoryOf(resource), MANIFEST), readManifest(resource))
+        : gate.pass(readManifest(resource)),
     writeManifest: (representation) => gate.pass(writeManifest(representation)),
     removeResource: (resource) => gate.pass(remove(directoryOf(resource), true)),
     list: (resource) => gate.pass(Effect.map(contents(resource), ({ keys }) => keys)),
@@ -223,6 +239,8 @@ const makeOnDisk = Effect.gen(function*() {
     stat: (key) => gate.pass(stat(key)),
     touch: (key) => gate.pass(touch(key)),
     resources,
+    isBusy: () => gate.isBusy(config.readDeadline),
+    stalled: gate.stalled,
     probe: (bytes) => gate.pass(probe(bytes))
   })
 })
@@ -280,6 +298,8 @@ const makeInMemory = () => {
       Stream.suspend(() =>
         Stream.fromIterable(new Set([...manifests.keys(), ...[...chunks.values()].map(({ key }) => key.resource)]))
       ),
+    isBusy: () => false,
+    stalled: () => Effect.never,
     probe: () => Effect.void
   })
 }

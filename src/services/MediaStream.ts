@@ -159,11 +159,16 @@ const make = Effect.gen(function*() {
 
   /** What the cache is about to do for the bytes of a representation that needs no asking. */
   const transferOf = (representation: Representation, ranges: ReadonlyArray<ByteRange>): CacheStatus => {
-    if (areCached(representation, ranges)) return { hit: true }
+    const start = ranges[0]?.start ?? 0
+    const first = keyAt(representation, start)
+    if (areCached(representation, ranges)) {
+      return cache.isBusy() && cache.inMemory(first) === undefined
+        ? { fwd: "bypass", detail: "DISK_BUSY" }
+        : { hit: true }
+    }
     const failure = cache.failure()
     if (failure !== undefined) return { fwd: "bypass", detail: detailOf(failure) }
-    const start = ranges[0]?.start ?? 0
-    const fwd = cache.has(keyAt(representation, start)) ? "partial" : "miss"
+    const fwd = cache.has(first) ? "partial" : "miss"
     return { fwd, stored: true, collapsed: downloader.isRunning(representation, start) }
   }
 

@@ -41,8 +41,8 @@ export class Recorder extends Context.Service<Recorder, {
 /** How much may wait to be written, in bytes, but always at least two chunks. */
 const BACKLOG_BYTES = 128 * 1024 ** 2
 
-/** How long a chunk's write may take before the disk counts as stuck. */
-const WRITE_DEADLINE = "5 seconds"
+/** For how long, in milliseconds, a disk may do nothing while a chunk is written before it counts as hanging. */
+const WRITE_DEADLINE = 5000
 
 /** How long the end of the program waits for what is still to be written. */
 const FLUSH_TIMEOUT = "2 seconds"
@@ -102,7 +102,7 @@ const make = Effect.gen(function*() {
   }
 
   /** A write that does not end is not interrupted, since nobody could tell what it did; but it is noticed. */
-  const watch = Effect.sleep(WRITE_DEADLINE).pipe(
+  const watch = store.stalled(WRITE_DEADLINE).pipe(
     Effect.andThen(health.report(new IoError({ errno: "TIMEOUT", operation: "write", path: config.directory })))
   )
 

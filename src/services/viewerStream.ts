@@ -130,6 +130,7 @@ export const makeViewerStream = Effect.gen(function*() {
         const rest = { start: view.offset(), end: range.end }
         const cached = cachedStream(representation, rest, (source) => cachedIn = source, scratch)
         return Stream.catchTags(watchPieces(cached, fromCache), {
+          DiskBusy: swapIn,
           DiskFull: swapIn,
           PermissionDenied: swapIn,
           IoError: swapIn

@@ -13,9 +13,15 @@ const isMissing = ({ errno }: CacheError): boolean => errno === "ENOENT" || errn
 
 /**
  * Files below `root` that are written whole or not at all. What stands in the way of one, such as a directory of its name, is
- * removed.
+ * removed. `progressed` is told of each step.
  */
-export const make = Effect.fnUntraced(function*(fs: FileSystem.FileSystem, path: Path.Path, root: string) {
+export const make = Effect.fnUntraced(function*(
+  fs: FileSystem.FileSystem,
+  path: Path.Path,
+  root: string,
+  progressed: () => void
+) {
+  const step = Effect.sync(progressed)
   // Names no other process's temporary files, even where each has the same process id, as in containers.
   const session = Math.abs(yield* Random.nextInt).toString(36)
   let temporaries = 0
@@ -26,7 +32,7 @@ export const make = Effect.fnUntraced(function*(fs: FileSystem.FileSystem, path:
     operation: string,
     at: string,
     effect: Effect.Effect<A, Parameters<ReturnType<typeof fromPlatformError>>[0], R>
-  ): Effect.Effect<A, CacheError, R> => Effect.mapError(effect, fromPlatformError(operation, at))
+  ): Effect.Effect<A, CacheError, R> => Effect.ensuring(Effect.mapError(effect, fromPlatformError(operation, at)), step)
 
   const open = (at: string, flag: "r" | "wx") => io("open", at, fs.open(at, { flag, mode: FILE_MODE }))
 
@@ -38,7 +44,7 @@ export const make = Effect.fnUntraced(function*(fs: FileSystem.FileSystem, path:
   const remove = (at: string, recursive = false): Effect.Effect<void, CacheError> =>
     io("unlink", at, fs.remove(at, { force: true, recursive })).pipe(
       Effect.catchIf(({ errno }) => errno === "EISDIR" && !recursive, () => remove(at, true)),
-      Effect.catchIf(isMissing, () => Effect.void)
+      Effect.catchIf(({ errno }) => errno === "ENOTDIR", () => Effect.void)
     )
 
   /** Removes a file of no use, or remembers to. */

@@ -77,6 +77,23 @@ const startToView = Effect.fnUntraced(
   }
 )
 
+const CHUNK_BYTES = 256 * 1024
+
+/** Takes the bytes of `path` from `from` on at a rate in bytes per second, as a player does, and sees that they are right. */
+const watchAt = Effect.fnUntraced(
+  function*(rate: number, program: Program, origin: TestOrigin, path: string, from: number) {
+    const { bytes } = origin.files.get(path)!
+    const viewer = yield* openView(program.url + path, { range: `bytes=${from}-` })
+    const started = performance.now()
+    for (let read = CHUNK_BYTES; read < bytes.length - from; read += CHUNK_BYTES) {
+      yield* viewer.readTo(read)
+      yield* Effect.sleep(Math.max(0, started + read / rate * 1000 - performance.now()))
+    }
+    assert.strictEqual((yield* viewer.rest).sha256, sha256(bytes.subarray(from)))
+  },
+  Effect.scoped
+)
+
 const RATE = 4 * MiB
 
 /** How much later than the origin gives its bytes a viewer may have them, whatever the disk does. */
@@ -329,6 +346,38 @@ describe("a disk in user space", { concurrent: true, skip: noFuse !== undefined 
         detail: "IO_ERROR",
         seconds: 9
       })
+    }), 60_000)
+
+  it.live("is slower than its viewers, and goes on to be used as far as it goes", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const disk = yield* makeFuse
+      const program = yield* startProgram(
+        [origin.url, "--cache-dir", `${disk.mountPoint}/cache`, "--chunk-size", "256KiB", "--memory", "0"],
+        { prefix: disk.prefix() }
+      )
+      const paths = Array.from({ length: 8 }, (_, index) => `/film${index}`)
+      for (const [index, path] of paths.entries()) {
+        origin.files.set(path, fileOf(4 * MiB, index + 1))
+        yield* seesWhole(program, origin, path)
+        yield* eventuallyHit(program.url + path)
+      }
+      origin.reset()
+      // Twelve reads at a time, of 256 KiB in 100 ms, are 31 MB/s; 48 viewers at 1 MB/s each want half as much again.
+      yield* misbehave(disk, { readMillis: 100 })
+      const views = Array.from({ length: 48 }, (_, index) => ({
+        path: paths[index % paths.length]!,
+        from: Math.floor(index / paths.length) * 2 * CHUNK_BYTES
+      }))
+      yield* Effect.forEach(views, ({ from, path }) => watchAt(1e6, program, origin, path, from), {
+        concurrency: "unbounded",
+        discard: true
+      })
+      const watched = views.reduce((sum, { from }) => sum + 4 * MiB - from, 0)
+
+      assert.isAtMost(origin.bodyBytes(), 0.4 * watched)
+      assert.notInclude(program.printed(), "Cache unusable")
+      assert.strictEqual((yield* healthOf(program)).cache.state, "usable")
     }), 60_000)
 
   it.live("hangs when the program ends", () =>

@@ -72,7 +72,7 @@ describe("streams", () => {
       assert.deepStrictEqual([...sources], ["disk"])
 
       sources.clear()
-      yield* faults.add({ operation: "open", fault: "EIO" })
+      yield* faults.add({ operation: "open", fault: "EMFILE" })
       yield* ticking(watch(look))
       assert.deepStrictEqual([...sources], ["passthrough IO_ERROR"])
       assert.deepStrictEqual((yield* Traffic).totals().bytes, {

@@ -43,6 +43,8 @@ describe("metrics", () => {
       const rule = { operation: "write", fault: "EIO" } as const
       yield* faults.add(rule)
       yield* see("a", 2)
+      // A probe finds out that it is the disk.
+      yield* Effect.repeat(read("spillway_cache_usable"), { until: (usable) => usable === 0, times: 10_000 })
       assert.strictEqual(yield* read("spillway_cache_usable"), 0)
       yield* see("bb", 3)
       assert.strictEqual(yield* read("spillway_uncached_bytes_total{errno=\"EIO\"}"), 3 * CHUNK)

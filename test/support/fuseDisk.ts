@@ -6,8 +6,8 @@ import * as Fs from "node:fs"
  * namespace. Its parent tells it over the IPC channel what goes wrong.
  */
 
-/** What a disk does: as it should, or nothing at all, or it fails reads and writes. */
-export type Conduct = "good" | "hung" | "failing"
+/** What a disk does: as it should, or nothing at all, or it fails reads and writes, or each read takes so many milliseconds. */
+export type Conduct = "good" | "hung" | "failing" | { readonly readMillis: number }
 
 // Names and numbers as in Linux's fuse.h.
 const Op = {
@@ -269,7 +269,10 @@ const handle = (request: Buffer): void => {
     if (conduct === "failing" && (opcode === Op.READ || opcode === Op.WRITE)) throw new Failed(EIO)
     const node = nodes.get(Number(request.readBigUInt64LE(16)))
     const body = request.subarray(HEADER_BYTES)
-    reply(uniqueOf(request), 0, answer(opcode, node!, body))
+    const answered = answer(opcode, node!, body)
+    if (opcode === Op.READ && typeof conduct === "object") {
+      setTimeout(() => reply(uniqueOf(request), 0, answered), conduct.readMillis)
+    } else reply(uniqueOf(request), 0, answered)
   } catch (error) {
     if (!(error instanceof Failed)) throw error
     reply(uniqueOf(request), error.errno, Buffer.alloc(0))
