@@ -78,8 +78,6 @@ export const make = (
       catch: (cause) => new RelayFailed({ reason: "malformed", cause })
     })
     onAnswer(request, answer.headers["cache-status"] as string | undefined)
-    // The owner logs it, who knows more.
-    if (response instanceof WatchedResponse) response.isRelayed = true
     // Node keeps the head for the first bytes of the body, which may be long in coming.
     setImmediate(() => {
       if (!answer.readableDidRead && !response.writableEnded && !response.destroyed) response.flushHeaders()
@@ -88,6 +86,11 @@ export const make = (
     yield* Effect.ignore(pour(answer, response))
     return HttpServerResponse.empty()
   })
+
+  /** Whether the owner logs a request, which knows more of it. */
+  const setRelayed = (response: ServerResponse, isRelayed: boolean): void => {
+    if (response instanceof WatchedResponse) response.isRelayed = isRelayed
+  }
 
   return (request: HttpServerRequest.HttpServerRequest): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
     if (owner.isSilent()) return Effect.succeed(failureOf(unreachable()))
@@ -102,6 +105,7 @@ export const make = (
     // HTTP/1.1, which the owner is spoken to in, requires one (RFC 9112 §3.2).
     if (headers.host === undefined) fields.push("host", "")
     fields.push(VIEWER_FIELD, viewerOf(request) ?? "")
+    setRelayed(response, true)
     return Effect.acquireUseRelease(
       Effect.sync(() => send({ agent, method, path: url, headers: fields, setHost: false })),
       (outgoing) => {
@@ -119,7 +123,10 @@ export const make = (
     ).pipe(
       // The platform runs handlers to their end otherwise, though the viewer may have gone.
       Effect.interruptible,
-      Effect.catch((failed) => Effect.succeed(failureOf(failed)))
+      Effect.catch((failed) => {
+        setRelayed(response, false)
+        return Effect.succeed(failureOf(failed))
+      })
     )
   }
 }

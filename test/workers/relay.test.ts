@@ -19,8 +19,6 @@ const listenAt = (server: Server, path: string) =>
     () => Effect.sync(() => server.close())
   )
 
-const watcher = { onConnections: () => {}, onSurplus: () => {}, onDefect: () => {}, onAnswered: undefined }
-
 /** A server whose every request is relayed to `owner`. */
 const makeRelay = Effect.fnUntraced(function*(owner: Server) {
   const path = join(yield* temporaryDirectory, "owner")
@@ -29,7 +27,14 @@ const makeRelay = Effect.fnUntraced(function*(owner: Server) {
   let isSilent = false
   const link = { hold: (socket: Socket) => (sockets.add(socket), socket), isSilent: () => isSilent }
   const relay = Relay.make(path, link, () => {})
-  const node = new GuardedServer(defaults, watcher)
+  /** The statuses of the answers that the worker logs itself. */
+  const logged: Array<number> = []
+  const node = new GuardedServer(defaults, {
+    onConnections: () => {},
+    onSurplus: () => {},
+    onDefect: () => {},
+    onAnswered: ({ isRelayed, statusCode }) => void (isRelayed || logged.push(statusCode))
+  })
   const server = yield* NodeHttpServer.make(() => node, { port: 0, host: "127.0.0.1", disablePreemptiveShutdown: true })
   yield* server.serve(Effect.flatMap(HttpServerRequest.HttpServerRequest, relay)).pipe(
     Effect.provideService(HttpMiddleware.TracerDisabledWhen, () => true)
@@ -38,6 +43,7 @@ const makeRelay = Effect.fnUntraced(function*(owner: Server) {
   const { port } = node.address() as { readonly port: number }
   return {
     port,
+    logged,
     url: `http://127.0.0.1:${port}`,
     fallSilent: () => {
       isSilent = true
@@ -91,7 +97,7 @@ describe("a viewer of the relay who leaves", () => {
   it.live("leaves the owner, which has not answered yet", () =>
     Effect.gen(function*() {
       let state = "none"
-      const { port } = yield* answering((_, response) => {
+      const { logged, port } = yield* answering((_, response) => {
         state = "open"
         response.on("close", () => state = "closed")
       })
@@ -100,6 +106,8 @@ describe("a viewer of the relay who leaves", () => {
       yield* eventually("the request", Effect.sync(() => state === "open"))
       viewer.socket.resetAndDestroy()
       yield* eventually("its end", Effect.sync(() => state === "closed"))
+      // The owner logs it.
+      assert.deepStrictEqual(logged, [])
     }))
 })
 
@@ -190,7 +198,7 @@ describe("an owner that falls silent", () => {
   it.live("leaves nobody waiting, and what has begun without a length is reset", () =>
     Effect.gen(function*() {
       let asked = 0
-      const { fallSilent, port, url } = yield* answering((request, response) => {
+      const { fallSilent, logged, port, url } = yield* answering((request, response) => {
         asked += 1
         if (request.url === "/begun") response.write("the beginning")
       })
@@ -212,5 +220,6 @@ describe("an owner that falls silent", () => {
       }
       assert.strictEqual((yield* ask(url, "/later")).status, 503)
       assert.strictEqual(asked, 3)
+      assert.deepStrictEqual(logged, [503, 503])
     }))
 })
