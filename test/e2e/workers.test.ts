@@ -93,6 +93,36 @@ const isRefused = ({ url }: Program) =>
     socket.on("connect", () => answer(false)).on("error", () => answer(true))
   })
 
+describe("viewers with cookies", () => {
+  it.live(
+    "get from each worker what the origin gives them, also of what others have been given",
+    () =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        const film = fileOf(MiB, 1, { headers: { "cache-control": "max-age=3600" } })
+        origin.handlers.set("/film", ({ headers }, response) => {
+          const member = headers.cookie === "member"
+          const fields = { "cache-control": "max-age=3600", "etag": member ? "\"film\"" : "\"trailer\"" }
+          if (headers["if-none-match"] === fields.etag) return void response.writeHead(304, fields).end()
+          const body = member ? film.bytes : Buffer.from("trailer")
+          response.writeHead(200, { ...fields, "content-length": body.length }).end(body)
+        })
+        const program = yield* startFresh(origin)
+        const seen = (headers: Record<string, string>) =>
+          Effect.map(
+            inTurn(program, ask(program.url, "/film", { headers })),
+            (answers) => new Set(answers.map(({ body }) => sha256(body)))
+          )
+        for (const headers of [{}, { cookie: "member" }, { cookie: "other" }, {}, { cookie: "member" }]) {
+          const isMember = "cookie" in headers && headers.cookie === "member"
+          const expected = isMember ? film.bytes : Buffer.from("trailer")
+          assert.deepStrictEqual(yield* seen(headers as Record<string, string>), new Set([sha256(expected)]))
+        }
+      }),
+    60_000
+  )
+})
+
 describe("workers", () => {
   it.live("serve what one of them has fetched, each by itself", () =>
     Effect.gen(function*() {

@@ -40,6 +40,8 @@ const pages: ReadonlyArray<readonly [string, (request: IncomingMessage) => Reply
     "302 to another site",
     () => ({ status: 302, headers: { location: "https://login.example/", ...maxAge(3600) }, body: "log in" })
   ],
+  ["302 to a page that is followed", () => ({ status: 302, headers: { location: "/login" } })],
+  ["302 that is followed, and kept", () => ({ status: 302, headers: { location: "/login", ...maxAge(3600) } })],
   ["403", () => ({ status: 403, headers: maxAge(3600), body: "log in" })],
   ["404", () => ({ status: 404, headers: maxAge(3600), body: "log in" })]
 ]
@@ -190,6 +192,7 @@ describe("what differs by cookie", () => {
     ([, page]) =>
       Effect.gen(function*() {
         const site = yield* start()
+        site.answer("/login", (request) => served(request, login, "log in"))
         membersOnly(site, page)
         for (const cookies of [["member-1", undefined, "stranger"], [undefined, "stranger", "member-1", "member-2"]]) {
           for (let i = 0; i < 3; i++) {
