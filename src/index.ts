@@ -27,6 +27,7 @@ import { Explainer } from "./services/Explainer.ts"
 import { Failures } from "./services/Failures.ts"
 import { Keeper } from "./services/Keeper.ts"
 import { Lookup } from "./services/Lookup.ts"
+import { Manifests } from "./services/Manifests.ts"
 import { MediaStream } from "./services/MediaStream.ts"
 import { MemoryTier } from "./services/MemoryTier.ts"
 import * as metrics from "./services/metrics.ts"
@@ -95,6 +96,7 @@ export {
   Evictor,
   Failures,
   Lookup,
+  Manifests,
   MediaStream,
   MemoryTier,
   Origin,
@@ -115,6 +117,8 @@ const layerNoDeps: Layer.Layer<
   | Evictor
   | Failures
   | Keeper
+  | Lookup
+  | Manifests
   | MediaStream
   | MemoryTier
   | Proxy
@@ -135,7 +139,9 @@ const layerNoDeps: Layer.Layer<
   Layer.provideMerge(Downloader.layer),
   Layer.provideMerge(ChunkCache.layer),
   Layer.provideMerge(Layer.mergeAll(Recorder.layer, MemoryTier.layer)),
-  Layer.provideMerge(Layer.mergeAll(Evictor.layer, Catalog.layer)),
+  Layer.provideMerge(Catalog.layer),
+  Layer.provideMerge(Manifests.layer),
+  Layer.provideMerge(Evictor.layer),
   Layer.provideMerge(CacheIndex.layer),
   Layer.provide(observedOrigin.layer),
   Layer.provideMerge(Layer.merge(Activity.layer, Failures.layer)),

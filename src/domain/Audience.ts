@@ -24,6 +24,11 @@ export class Audience {
 
   static readonly nobody = new Audience(new Map())
 
+  /** How many it has been confirmed for. */
+  get size(): number {
+    return this.#members.size
+  }
+
   /** How fresh it is for whoever has `cookie`; `undefined` if the origin has not confirmed it for them. */
   get(cookie: string): Freshness | undefined {
     return this.#members.get(cookie)

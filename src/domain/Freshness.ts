@@ -175,3 +175,6 @@ export const mayServeStale = (freshness: Freshness, now: number, request?: Reque
 
 /** The whole seconds for which the response stays fresh, negative when it is stale, as `Cache-Status` has it (RFC 9211 §2.5). */
 export const ttlSeconds = (freshness: Freshness, now: number): number => Math.floor(-staleness(freshness, now) / 1000)
+
+/** The instant, in milliseconds since 1970, at which a response becomes stale. */
+export const endOf = ({ born, lifetime }: Freshness): number => born + lifetime

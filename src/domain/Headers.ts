@@ -55,3 +55,10 @@ export const endToEnd = (
 }
 
 const none: ReadonlySet<string> = new Set()
+
+/** How long names and values are, in characters. */
+export const lengthOf = (headers: HeaderFields): number => {
+  let length = 0
+  for (const name in headers) length += name.length + headers[name]!.length
+  return length
+}

@@ -17,6 +17,12 @@ export const identify = (...parts: ReadonlyArray<string>): string =>
 /** The resource at `url`, which is absolute and normalised. */
 export const make = (url: string): Resource => ({ id: identify(url), url })
 
+/** How many digits of its identifier a resource and its variants have in common. */
+const FAMILY_DIGITS = 12
+
+/** What the identifiers of a resource and of its variants begin with, so that all of them are found by any of them. */
+export const familyOf = (id: string): string => id.slice(0, FAMILY_DIGITS)
+
 /** The name is the origin's choice, which may be that of something every object has. */
 const valueOf = (fields: HeaderFields, name: string): string => Object.hasOwn(fields, name) ? fields[name]! : ""
 
@@ -33,5 +39,6 @@ export const variant = (
 ): Resource => {
   if (names.length === 0 && !hasCookie) return resource
   const values = names.map((name) => `${name}: ${valueOf(fields, name).trim()}`)
-  return { id: identify(resource.url, ...values, ...(hasCookie ? ["cookie"] : [])), url: resource.url }
+  const id = identify(resource.url, ...values, ...(hasCookie ? ["cookie"] : []))
+  return { id: familyOf(resource.id) + id.slice(FAMILY_DIGITS), url: resource.url }
 }

@@ -1,16 +1,17 @@
-import { Clock, Context, type Duration, Effect, Latch, Layer, Schedule, Semaphore, Stream } from "effect"
+import { Clock, Context, Effect, Latch, Layer, Schedule, Semaphore, Stream } from "effect"
 import type { CacheError } from "../domain/CacheError.ts"
 import { type ChunkKey, count, keyText, span } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheLock } from "./CacheLock.ts"
 import { ChunkMap } from "./ChunkMap.ts"
-import { bytesOnDisk, ChunkStore, MANIFEST_BYTES, type StoredChunk } from "./ChunkStore.ts"
+import { bytesOnDisk, ChunkStore, type StoredChunk, type StoredManifest } from "./ChunkStore.ts"
 import { type Evictable, EvictionOrder } from "./EvictionOrder.ts"
-import { keepRunning } from "./keepRunning.ts"
+import { Folders } from "./Folders.ts"
 import type { Line } from "./Line.ts"
 import * as RecentUses from "./recentUses.ts"
 import { scanStore } from "./scanStore.ts"
+import * as Touches from "./touches.ts"
 import { Workers } from "./Workers.ts"
 
 /**
@@ -36,6 +37,22 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly remove: (key: ChunkKey) => void
   /** Says no more that a chunk is there, and counts it until it is removed: it goes before all others. */
   readonly condemn: (key: ChunkKey) => void
+  /** Whether the manifest of a resource is on disk and holds, as far as is known. */
+  readonly hasManifest: (resource: string) => boolean
+  /** Takes note that the manifest of a resource was written, and takes so many bytes of the disk. */
+  readonly setManifest: (resource: string, bytes: number) => void
+  /** Takes note that the manifest of a resource holds no longer. */
+  readonly revokeManifest: (resource: string) => void
+  /** How much more the cache takes of the disk, in bytes, with another chunk of a resource besides the chunk's own, and a new manifest of so many. */
+  readonly growth: (resource: string, manifest: number) => number
+  /** What a resource takes of the disk, in bytes. */
+  readonly bytesOf: (resource: string) => number
+  /** Whether there is no other resource in the directory that a resource's is in. */
+  readonly isAlone: (resource: string) => boolean
+  /** A resource and its variants, as far as anything is known to be on disk of them. */
+  readonly family: (resource: string) => ReadonlyArray<string>
+  /** Resources that have a directory on disk, but no chunk, and are not pinned. */
+  readonly hollow: () => ReadonlyArray<string>
   /** Puts the chunks of all other representations of the resource first in the line to be evicted. */
   readonly supersede: (resource: string, current: string) => void
   /** Enters what the store has of a representation, unless that was done before. */
@@ -61,7 +78,7 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly isPinned: (resource: string) => boolean
   /** What pinned resources and chunks that cannot be removed take of the disk, in bytes. */
   readonly unevictableBytes: () => number
-  /** Forgets all chunks of a resource, and that it was pinned. */
+  /** Forgets all that there is of a resource, and that it was pinned. */
   readonly forget: (resource: string) => void
   /** Whether all that the store had at the start is entered. */
   readonly isLoaded: () => boolean
@@ -75,7 +92,7 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly count: () => number
   /** All chunks, as of now. */
   readonly keys: () => ReadonlyArray<ChunkKey>
-  /** What chunks and manifests take of the disk, in bytes. */
+  /** What chunks, manifests and directories take of the disk, in bytes. */
   readonly bytes: () => number
   /** Runs one change of the disk at a time: a write and an eviction never meet in one directory. */
   readonly exclusively: <A, E, R>(change: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
@@ -87,25 +104,14 @@ export class CacheIndex extends Context.Service<CacheIndex, {
 }
 
 /** A chunk that is on disk, in one of the lines to be evicted. */
-interface Indexed extends Evictable<Indexed>, RecentUses.Counted {
-  readonly key: ChunkKey
+interface Indexed extends Evictable<Indexed>, RecentUses.Counted, Touches.Touched {
   readonly bytes: number
   /** Whether it is still counted, but is not to be read. */
   isCondemned: boolean
-  /** Whether it was used since the store was last told. */
-  isUsed: boolean
 }
 
 /** How long to wait before the start's reading of the store is tried again after a failure. */
 const RETRY_INTERVAL = "2 seconds"
-
-/** How often the store is told which chunks were used. */
-export const TouchInterval = Context.Reference<Duration.Input>("spillway/services/CacheIndex/TouchInterval", {
-  defaultValue: () => "1 minute"
-})
-
-/** How many chunks it is told of at a time; the order of others is lost at the end of the process. */
-const TOUCHES = 10_000
 
 const make = Effect.gen(function*() {
   const store = yield* ChunkStore
@@ -121,16 +127,19 @@ const make = Effect.gen(function*() {
   const order = new EvictionOrder<Indexed>()
   const chunks = new ChunkMap<Indexed>()
   const recent = RecentUses.make()
-  const pins = new Set<string>()
+  const folders = new Folders()
   const lastUsed = new Map<string, number>()
   const known = new Set<string>()
-  /** Chunks that were used since the store was last told. */
-  let used: Array<Indexed> = []
   let bytes = 0
   let chunkCount = 0
 
   const noteUse = (resource: string, at: number): void => {
     if (at > (lastUsed.get(resource) ?? 0)) lastUsed.set(resource, at)
+  }
+
+  const forget = (resource: string): void => {
+    for (const { key } of chunks.of(resource)) remove(key)
+    folders.remove(resource)
   }
 
   const remove = (key: ChunkKey): void => {
@@ -141,9 +150,8 @@ const make = Effect.gen(function*() {
     chunks.delete(key)
     bytes -= chunk.bytes
     chunkCount -= 1
-    if (chunks.hasResource(key.resource)) return
-    lastUsed.delete(key.resource)
-    bytes -= MANIFEST_BYTES
+    folders.removeChunk(key.resource)
+    if (!chunks.hasResource(key.resource)) lastUsed.delete(key.resource)
   }
 
   const enter = (line: Line<Indexed>, { bytes: size, key }: Omit<StoredChunk, "used">): void => {
@@ -151,7 +159,7 @@ const make = Effect.gen(function*() {
     // It has been written anew.
     if (before?.isCondemned) remove(key)
     else if (before !== undefined) return
-    if (!chunks.hasResource(key.resource)) bytes += MANIFEST_BYTES
+    folders.addChunk(key.resource)
     bytes += size
     chunkCount += 1
     const chunk: Indexed = {
@@ -172,20 +180,21 @@ const make = Effect.gen(function*() {
   // The manifest tells how long the chunks are, so that nothing but a directory need be read.
   const load = Effect.fnUntraced(function*({ chunkSize, id, resource, size }: Representation) {
     if (known.has(resource)) return
-    const { keys, pinned: isPinned } = yield* store.contents(resource)
+    const { keys, manifest, pinned: isPinned } = yield* store.contents(resource)
     if (known.has(resource)) return
     known.add(resource)
-    if (isPinned) pins.add(resource)
+    if (isPinned) folders.pin(resource)
     for (const key of keys) {
       if (key.representation !== id || key.index >= count(size, chunkSize)) continue
       const { end, start } = span(key.index, chunkSize, size)
       enter(isPinned ? order.pinned : order.warm, { key, bytes: bytesOnDisk(end - start) })
     }
+    folders.setManifest(resource, manifest)
     noteUse(resource, clock.currentTimeMillisUnsafe())
   })
 
   const unpin = (resource: string): void => {
-    pins.delete(resource)
+    folders.unpin(resource)
     for (const chunk of chunks.of(resource)) if (chunk.line === order.pinned) order.move(chunk, order.warm)
   }
 
@@ -194,6 +203,8 @@ const make = Effect.gen(function*() {
     const there = new Set(found.keys.map(keyText))
     for (const { key } of chunks.of(resource)) if (!there.has(keyText(key))) remove(key)
     if (!found.pinned) unpin(resource)
+    if (found.keys.length + found.manifest.bytes === 0 && !found.pinned) forget(resource)
+    else folders.setManifest(resource, found.manifest)
   })
 
   /** The representations of pinned resources: chunks of others are as any others. */
@@ -204,10 +215,13 @@ const make = Effect.gen(function*() {
   health.require(() => unreadable)
 
   // The whole store. What was loaded in the meantime is entered already, and `enter` leaves it as it is.
+  const manifests = new Map<string, StoredManifest>()
   const scan = scanStore(store, {
     exclusively,
+    isAlone: (resource) => folders.isAlone(resource),
+    manifest: (resource, found) => void manifests.set(resource, found),
     pinned: (resource, representation) => {
-      pins.add(resource)
+      folders.pin(resource)
       if (representation !== undefined) pinnedAtStart.set(resource, representation)
     },
     skipped: health.report
@@ -218,6 +232,8 @@ const make = Effect.gen(function*() {
         noteUse(resource, chunk.used)
         enter(pinnedAtStart.get(resource) === representation ? order.pinned : order.cold, chunk)
       }
+      for (const [resource, manifest] of manifests) folders.setManifest(resource, manifest)
+      manifests.clear()
       unreadable = undefined
     }),
     Effect.tapError((error) => {
@@ -243,21 +259,7 @@ const make = Effect.gen(function*() {
     Effect.forkScoped
   )
 
-  // The order of use is told to the store now and then, so that it survives a restart.
-  yield* Effect.sleep(yield* TouchInterval).pipe(
-    Effect.andThen(Effect.suspend(() => {
-      const keys = used.map((chunk) => {
-        chunk.isUsed = false
-        return chunk.key
-      })
-      used = []
-      for (const { resource } of keys) noteUse(resource, clock.currentTimeMillisUnsafe())
-      return health.readable()
-        ? Effect.forEach(keys, (key) => Effect.ignore(store.touch(key)), { discard: true })
-        : Effect.void
-    })),
-    keepRunning("CacheIndex")
-  )
+  const touched = yield* Touches.make(store, health, noteUse)
 
   return CacheIndex.of({
     has: (key) => {
@@ -270,10 +272,7 @@ const make = Effect.gen(function*() {
     touch: (key) => {
       const chunk = chunks.get(key)
       if (chunk === undefined || !order.isInUse(chunk)) return
-      if (!chunk.isUsed && used.length < TOUCHES) {
-        chunk.isUsed = true
-        used.push(chunk)
-      }
+      touched(chunk)
       order.move(chunk, chunk.line === order.pinned ? order.pinned : order.warm)
       recent.count(chunk)
     },
@@ -282,7 +281,7 @@ const make = Effect.gen(function*() {
       return chunk === undefined ? 0 : recent.of(chunk)
     },
     add: (key, bytes) => {
-      enter(pins.has(key.resource) ? order.pinned : order.warm, { key, bytes })
+      enter(folders.isPinned(key.resource) ? order.pinned : order.warm, { key, bytes })
       workers.added(key, bytes)
       noteUse(key.resource, clock.currentTimeMillisUnsafe())
     },
@@ -310,25 +309,32 @@ const make = Effect.gen(function*() {
     },
     retryRemovals: () => order.retryRemovals(),
     pin: (resource, representation) => {
-      pins.add(resource)
+      folders.pin(resource)
       for (const chunk of chunks.of(resource)) {
         if (chunk.key.representation === representation && order.isInUse(chunk)) order.move(chunk, order.pinned)
       }
     },
     unpin,
-    isPinned: (resource) => pins.has(resource),
-    unevictableBytes: () => order.unevictable().reduce((sum, { bytes }) => sum + bytes, pins.size * MANIFEST_BYTES),
-    forget: (resource) => {
-      pins.delete(resource)
-      for (const { key } of chunks.of(resource)) remove(key)
-    },
+    isPinned: (resource) => folders.isPinned(resource),
+    unevictableBytes: () => order.unevictable().reduce((sum, { bytes }) => sum + bytes, folders.pinnedBytes()),
+    forget,
+    hasManifest: (resource) => folders.hasManifest(resource),
+    setManifest: (resource, bytes) => folders.setManifest(resource, { bytes, isRevoked: false }),
+    revokeManifest: (resource) => folders.revokeManifest(resource),
+    growth: (resource, manifest) => folders.growth(resource, manifest),
+    bytesOf: (resource) =>
+      Array.from(chunks.of(resource), ({ bytes }) => bytes)
+        .reduce((sum, bytes) => sum + bytes, folders.bytesOf(resource)),
+    isAlone: (resource) => folders.isAlone(resource),
+    family: (resource) => folders.family(resource),
+    hollow: () => folders.hollow(),
     isLoaded: () => loaded.isOpen(),
     resources: () => chunks.resources(),
     chunksOf: (resource) => [...chunks.of(resource)],
     lastUsed: (resource) => lastUsed.get(resource) ?? 0,
     count: () => chunkCount,
     keys: () => Array.from(order, ({ key }) => key),
-    bytes: () => bytes,
+    bytes: () => bytes + folders.bytes,
     exclusively
   })
 })

@@ -1,44 +1,23 @@
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { ANONYMOUS, cookieOf } from "../domain/Asker.ts"
-import { Audience } from "../domain/Audience.ts"
 import type { RequestDirectives } from "../domain/CacheControl.ts"
 import type { CacheError } from "../domain/CacheError.ts"
-import { type Freshness, freshnessOf, isFresh } from "../domain/Freshness.ts"
-import { longestGuess } from "../domain/Guess.ts"
+import { type Freshness, isFresh } from "../domain/Freshness.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
-import * as HttpDate from "../domain/HttpDate.ts"
 import { isSameVersion, type RangeSupport, Representation, withRangesOf } from "../domain/Representation.ts"
 import { identify, type Resource } from "../domain/Resource.ts"
-import { isForAnyCookie, isSharable } from "../domain/Storable.ts"
-import { matchesAny, ttlOf } from "../domain/TtlRule.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkStore } from "./ChunkStore.ts"
+import { entriesOf, type Entry, freshnessFor, freshUntil, type Times, weightOf } from "./Entry.ts"
+import { Families } from "./Families.ts"
+import { Manifests } from "./Manifests.ts"
 import { type Kept, Sieve } from "./Sieve.ts"
 import { Variants } from "./Variants.ts"
 import { Workers } from "./Workers.ts"
 
-/** What is known of a resource: its current representation, and for how long that needs no asking. */
-export interface Entry {
-  readonly representation: Representation
-  /** By the last word of the origin's, whoever asked it. */
-  readonly freshness: Freshness
-  /** For whom the origin has confirmed it. */
-  readonly audience: Audience
-  /** Whether the origin lets it answer requests with credentials (RFC 9111 §3.5). */
-  readonly isSharable: boolean
-  /** Whether it is for everybody, whatever cookies they have. */
-  readonly isShared: boolean
-  /** A transfer found another version in its middle: two servers may have one each. */
-  readonly isContested?: boolean
-}
-
-/** When an answer of the origin was asked for, and when it came, in milliseconds since 1970. */
-export interface Times {
-  readonly requested: number
-  readonly received: number
-}
+export { type Entry, freshnessFor, type Times } from "./Entry.ts"
 
 /**
  * The current representation of each resource, with its freshness. Kept in memory for the resources used last, and beside
@@ -94,23 +73,22 @@ export class Catalog extends Context.Service<Catalog, {
   /** The same for all variants, and nothing is used any more unless the origin confirms it (RFC 9111 §4.4). */
   readonly invalidate: (resource: Resource) => Effect.Effect<void>
 }>()("spillway/services/Catalog") {
-  static readonly layer: Layer.Layer<Catalog, never, CacheConfig | CacheHealth | CacheIndex | ChunkStore> = Layer
-    .effect(
-      Catalog,
-      Effect.suspend(() => make)
-    )
+  static readonly layer: Layer.Layer<Catalog, never, CacheConfig | CacheHealth | CacheIndex | ChunkStore | Manifests> =
+    Layer
+      .effect(
+        Catalog,
+        Effect.suspend(() => make)
+      )
 }
 
-/** How many resources are kept in memory. */
-const CAPACITY = 20_000
-
-/** How fresh `entry` is for those who have `cookie`; `undefined` if the origin has not confirmed it for them. */
-export const freshnessFor = ({ audience, freshness, isShared }: Entry, cookie: string): Freshness | undefined =>
-  isShared ? freshness : audience.get(cookie)
+/** How much is kept of resources in memory, in bytes. */
+const CAPACITY_BYTES = 64 * 1024 ** 2
 
 /** The entry of a resource in memory, which changes in place. */
 interface Held {
   entry: Entry
+  /** It was invalidated, or is out of date, and the origin has not confirmed it since. */
+  isRevoked: boolean
 }
 
 const make = Effect.gen(function*() {
@@ -119,25 +97,51 @@ const make = Effect.gen(function*() {
   const store = yield* ChunkStore
   const clock = yield* Clock.Clock
   const workers = yield* Workers
+  const manifests = yield* Manifests
   const { ignoreCookies, readDeadline, ttl } = yield* CacheConfig
-  const sieve = new Sieve<Held>(CAPACITY)
+  const sieve = new Sieve<Held>(CAPACITY_BYTES)
   const entries = new Map<string, Kept<Held>>()
+  const families = new Families()
   const variants = new Variants()
+  const { assess, restored } = entriesOf(ttl, ignoreCookies)
   const now = () => clock.currentTimeMillisUnsafe()
 
   const known = (id: string): Entry | undefined => entries.get(id)?.value.entry
 
   const forget = ({ entry: { representation: { resource } } }: Held): void => {
     entries.delete(resource)
+    families.delete(resource)
     workers.forgotten(resource)
   }
 
   const put = (entry: Entry): Entry => {
     const { resource } = entry.representation
+    const weight = weightOf(entry)
     const kept = entries.get(resource)
-    if (kept === undefined) entries.set(resource, sieve.add({ entry }, 1, forget))
-    else kept.value.entry = entry
+    if (kept?.weight === weight) Object.assign(kept.value, { entry, isRevoked: false })
+    else {
+      if (kept !== undefined) sieve.remove(kept)
+      entries.set(resource, sieve.add({ entry, isRevoked: false }, weight, forget))
+      families.add(resource)
+    }
     return entry
+  }
+
+  /** Has the origin asked before an entry is used again, whoever asks for it. */
+  const revoke = (id: string, change: Partial<Freshness> = {}, isContested = false): void => {
+    const held = entries.get(id)?.value
+    if (held === undefined) return
+    const { audience, freshness } = held.entry
+    const ended = (freshness: Freshness): Freshness => ({
+      ...freshness,
+      lifetime: 0,
+      staleWhileRevalidate: 0,
+      ...change
+    })
+    const ends = { freshness: ended(freshness), audience: audience.map(ended), ...(isContested && { isContested }) }
+    held.entry = { ...held.entry, ...ends }
+    held.isRevoked = true
+    workers.forgotten(id)
   }
 
   /** What is known, which counts as used by this. */
@@ -148,54 +152,28 @@ const make = Effect.gen(function*() {
     return kept.value.entry
   }
 
-  const entryOf = (representation: Representation, freshness: Freshness, audience: Audience): Entry => ({
-    representation,
-    freshness,
-    audience,
-    isSharable: isSharable(representation.headers),
-    isShared: isForAnyCookie(representation.headers) || matchesAny(ignoreCookies, representation.url)
+  /** What the disk has of a resource, and whether that holds no longer. */
+  const recall = Effect.fnUntraced(function*(resource: string, forViewer = false) {
+    const isTrusted = manifests.isTrusted(resource)
+    const manifest = yield* store.readManifest(resource, forViewer)
+    if (Option.isSome(manifest)) return { isRevoked: !isTrusted, manifest }
+    return { isRevoked: true, manifest: yield* store.readRevoked(resource, forViewer) }
   })
-
-  const assess = (
-    found: Representation,
-    answer: HeaderFields,
-    times: Times,
-    cookie: string,
-    before: Audience = Audience.nobody
-  ): Entry => {
-    const headers = { ...found.headers, date: answer["date"] ?? HttpDate.format(times.received) }
-    const age = answer["age"] === undefined ? {} : { age: answer["age"] }
-    const guess = longestGuess(200, found.url, headers)
-    const freshness = freshnessOf({ ...headers, ...age }, times, ttlOf(ttl, found.url), guess)
-    const audience = before.with(cookie, freshness)
-    const { withCookie: _, ...described } = found
-    const representation = new Representation({
-      ...described,
-      headers,
-      born: audience.get(ANONYMOUS)?.born ?? freshness.born,
-      ...(audience.get(ANONYMOUS) === undefined && { withCookie: true })
-    })
-    return entryOf(representation, freshness, audience)
-  }
-
-  /** As far as its fields tell, and no fresher than when it was written. One from the future is stale. */
-  const restored = (representation: Representation): Entry => {
-    const { born, headers, url, withCookie = false } = representation
-    const guess = longestGuess(200, url, headers)
-    const freshness = { ...freshnessOf(headers, { requested: born, received: born }, ttlOf(ttl, url), guess), born }
-    return entryOf(representation, freshness, withCookie ? Audience.nobody : Audience.nobody.with(ANONYMOUS, freshness))
-  }
 
   const fromDisk = (resource: Resource) =>
     Effect.gen(function*() {
       if (!health.readable() || index.hasNothingOf(resource.id)) return Option.none()
-      const manifest = yield* store.readManifest(resource.id, true)
+      const revocations = manifests.revocations()
+      const { isRevoked, manifest } = yield* recall(resource.id, true)
       if (Option.isSome(manifest)) yield* Effect.timeoutOption(index.load(manifest.value), readDeadline)
       // Somebody may have asked the origin in the meantime.
       const newer = known(resource.id)
       if (newer !== undefined) return Option.some(newer)
       if (Option.isNone(manifest) || manifest.value.url !== resource.url) return Option.none()
-      return Option.some(put(restored(manifest.value)))
+      const entry = put(restored(manifest.value))
+      // It may have been this one, which the disk still called fresh.
+      if (isRevoked || manifests.revocations() !== revocations) revoke(resource.id, { mustRevalidate: true })
+      return Option.some(known(resource.id) ?? entry)
     }).pipe(
       Effect.catch((error) => Effect.as(health.report(error), Option.none<Entry>()))
     )
@@ -205,20 +183,6 @@ const make = Effect.gen(function*() {
       const entry = use(resource.id)
       return entry === undefined ? fromDisk(resource) : Effect.succeedSome(entry)
     })
-
-  /** Changes how fresh an entry is for everybody. */
-  const age = (entry: Entry, change: Partial<Freshness>, isContested = false): void => {
-    const changed = (freshness: Freshness): Freshness => ({ ...freshness, ...change })
-    const freshness = changed(entry.freshness)
-    const audience = entry.audience.map(changed)
-    put({ ...entry, freshness, audience, ...(isContested && { isContested }) })
-    workers.forgotten(entry.representation.resource)
-  }
-
-  const invalidate = (id: string): void => {
-    const entry = known(id)
-    if (entry !== undefined) age(entry, { lifetime: 0, staleWhileRevalidate: 0, mustRevalidate: true })
-  }
 
   /** `found` under the identifier of its chunks, after `before`. */
   const following = ({ isContested, representation }: Entry, found: Representation): Representation => {
@@ -252,18 +216,27 @@ const make = Effect.gen(function*() {
     confirm: (answered, answer, times, cookie) => {
       const before = known(answered.resource)
       const found = before === undefined ? answered : following(before, answered)
-      if (before !== undefined && before.representation.id !== found.id) {
+      const isOther = before !== undefined && before.representation.id !== found.id
+      if (isOther) {
         index.supersede(found.resource, found.id)
         workers.forgotten(found.resource)
       }
-      if (before?.representation.id !== found.id) return put(assess(found, answer, times, cookie))
-      return put(assess(withRangesOf(before.representation, found), answer, times, cookie, before.audience))
+      const audience = isOther || before === undefined ? undefined : before.audience
+      const next = isOther || before === undefined ? found : withRangesOf(before.representation, found)
+      const entry = put(assess(next, answer, times, cookie, audience))
+      const endsSooner = before !== undefined && freshUntil(entry) < freshUntil(before)
+      manifests.confirmed(entry.representation, isOther || endsSooner)
+      return entry
     },
     exclude: (representation, cookie) => {
-      const entry = known(representation.resource)
-      if (entry?.representation.id !== representation.id) return
-      put({ ...entry, audience: entry.audience.without(cookie) })
-      if (cookie === ANONYMOUS) workers.forgotten(representation.resource)
+      const held = entries.get(representation.resource)?.value
+      if (held?.entry.representation.id !== representation.id) return
+      held.entry = { ...held.entry, audience: held.entry.audience.without(cookie) }
+      if (cookie !== ANONYMOUS) return
+      const next = new Representation({ ...held.entry.representation, withCookie: true })
+      held.entry = { ...held.entry, representation: next }
+      workers.forgotten(next.resource)
+      manifests.confirmed(next, true)
     },
     isProtected: (resource, selected, cookie) => {
       const entry = known(selected.id)
@@ -278,7 +251,7 @@ const make = Effect.gen(function*() {
       Effect.suspend(() => {
         const entry = known(resource)
         return entry === undefined
-          ? Effect.map(store.readManifest(resource), Option.map(restored))
+          ? Effect.map(recall(resource), ({ manifest }) => Option.map(manifest, restored))
           : Effect.succeedSome(entry)
       }),
     forget: (resource) => {
@@ -287,26 +260,34 @@ const make = Effect.gen(function*() {
       if (kept === undefined) return
       sieve.remove(kept)
       entries.delete(resource)
+      families.delete(resource)
     },
     identifiers: (matches) =>
       [...entries.values()].flatMap(({ value: { entry: { representation: { resource, url } } } }) =>
         matches(url) ? [resource] : []
       ),
-    isCurrent: (representation) => known(representation.resource)?.representation.id === representation.id,
+    isCurrent: (representation) => {
+      const held = entries.get(representation.resource)?.value
+      return held !== undefined && !held.isRevoked && held.entry.representation.id === representation.id
+    },
     learnRanges: (representation, ranges) => {
-      const entry = known(representation.resource)
-      if (entry?.representation.id !== representation.id) return
-      put({ ...entry, representation: new Representation({ ...entry.representation, ranges }) })
+      const held = entries.get(representation.resource)?.value
+      if (held?.entry.representation.id !== representation.id) return
+      held.entry = { ...held.entry, representation: new Representation({ ...held.entry.representation, ranges }) }
     },
     expire: (representation, isContested = false) => {
-      const entry = known(representation.resource)
-      if (entry?.representation.id !== representation.id) return
-      age(entry, { lifetime: 0, staleWhileRevalidate: 0 }, isContested)
+      if (known(representation.resource)?.representation.id !== representation.id) return
+      revoke(representation.resource, {}, isContested)
+      manifests.revoke(representation.resource)
     },
     invalidate: (resource) =>
-      // What is on disk only is taken into memory, where the mark is kept.
-      Effect.map(get(resource), () => {
-        for (const id of [resource.id, ...variants.ids(resource)]) invalidate(id)
+      Effect.suspend(() => {
+        const all = Effect.sync(() => {
+          for (const id of families.of(resource.id)) revoke(id, { mustRevalidate: true })
+          manifests.revokeFamily(resource.id)
+        })
+        // What is on disk only is taken into memory first, so that the origin can be asked whether it is the same still.
+        return known(resource.id) === undefined ? Effect.ensuring(Effect.asVoid(get(resource)), all) : all
       })
   })
 })

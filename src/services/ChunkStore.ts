@@ -1,12 +1,15 @@
-import { Context, Effect, FileSystem, Layer, Option, Path, Schema, Stream } from "effect"
-import { crc32 } from "node:zlib"
+import { Context, Effect, FileSystem, Layer, Option, Path, Stream } from "effect"
 import { type CacheError, IoError } from "../domain/CacheError.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
-import { keyText, MAX_CHUNKS } from "../domain/Chunk.ts"
-import { isSound, Representation } from "../domain/Representation.ts"
+import { MAX_CHUNKS } from "../domain/Chunk.ts"
+import type { Representation } from "../domain/Representation.ts"
+import { familyOf } from "../domain/Resource.ts"
+import { BLOCK_BYTES, inBlocks } from "./blocks.ts"
 import { CacheConfig, CHUNK_SIZE } from "./CacheConfig.ts"
-import { decode, encodeHeader, HEADER_BYTES } from "./chunkFile.ts"
+import { bytesOnDisk, decode, encodeHeader, HEADER_BYTES } from "./chunkFile.ts"
 import { DiskGate } from "./DiskGate.ts"
+import * as ManifestFile from "./manifestFile.ts"
+import { makeInMemory } from "./memoryStore.ts"
 import * as WholeFiles from "./wholeFiles.ts"
 
 /** A chunk as it lies in the store. */
@@ -18,19 +21,23 @@ export interface StoredChunk {
   readonly used: number
 }
 
+/** The file of a manifest. */
+export interface StoredManifest {
+  /** What it takes of the store, in bytes; 0 where there is none. */
+  readonly bytes: number
+  readonly isRevoked: boolean
+}
+
 /** What the store has of a resource. */
 export interface Contents {
   readonly keys: ReadonlyArray<ChunkKey>
+  readonly manifest: StoredManifest
   readonly pinned: boolean
 }
 
-/** Space is given out in blocks, and a cache of a limited size counts what it really takes. */
-const BLOCK_BYTES = 4096
+export { bytesOnDisk } from "./chunkFile.ts"
 
-/** What a chunk with `payload` bytes takes of the disk, in bytes. */
-export const bytesOnDisk = (payload: number): number => Math.ceil((payload + HEADER_BYTES) / BLOCK_BYTES) * BLOCK_BYTES
-
-/** What a resource takes besides its chunks (two directories and its manifest), in bytes. */
+/** What a new resource takes besides its chunks, in bytes, when its manifest is no longer than a block: that and two directories. */
 export const MANIFEST_BYTES = 3 * BLOCK_BYTES
 
 /**
@@ -61,13 +68,22 @@ export class ChunkStore extends Context.Service<ChunkStore, {
     resource: string,
     forViewer?: boolean
   ) => Effect.Effect<Option.Option<Representation>, CacheError>
-  /** Keeps what is known of a representation as that of its resource: the one before is replaced, whole or not at all. */
-  readonly writeManifest: (representation: Representation) => Effect.Effect<void, CacheError>
-  /** Drops all that is kept of a resource. */
-  readonly removeResource: (resource: string) => Effect.Effect<void, CacheError>
+  /** Keeps `file`, of `manifestFile`, as the manifest of a resource: the one before is replaced, whole or not at all. */
+  readonly writeManifest: (resource: string, file: Uint8Array) => Effect.Effect<void, CacheError>
+  /** Has `readManifest` find none any more, but `readRevoked` what it would have found; nothing where there is none. */
+  readonly revokeManifest: (resource: string) => Effect.Effect<void, CacheError>
+  /** The representation whose manifest was revoked, and not written again since; otherwise as `readManifest`. */
+  readonly readRevoked: (
+    resource: string,
+    forViewer?: boolean
+  ) => Effect.Effect<Option.Option<Representation>, CacheError>
+  /** Drops all that is kept of a resource; the directory of its prefix too when `isAlone` says that it has nothing else. */
+  readonly removeResource: (resource: string, isAlone: boolean) => Effect.Effect<void, CacheError>
+  /** A resource and its variants, as far as anything is kept of them. */
+  readonly family: (resource: string) => Effect.Effect<ReadonlyArray<string>, CacheError>
   /** The chunks kept of one resource, in no order. */
   readonly list: (resource: string) => Effect.Effect<ReadonlyArray<ChunkKey>, CacheError>
-  /** The same, and whether the resource is marked to stay. */
+  /** The same, and what there is besides. */
   readonly contents: (resource: string) => Effect.Effect<Contents, CacheError>
   /** Marks a resource to stay, or no more. The mark goes with `removeResource`. */
   readonly pin: (resource: string, pinned: boolean) => Effect.Effect<void, CacheError>
@@ -97,18 +113,13 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   > = Layer.effect(ChunkStore, Effect.suspend(() => makeOnDisk))
 
   /** Chunks in memory, without a limit: for tests, and to see a stream work without a disk. */
-  static readonly layerMemory: Layer.Layer<ChunkStore> = Layer.sync(ChunkStore, () => makeInMemory())
+  static readonly layerMemory: Layer.Layer<ChunkStore> = Layer.sync(ChunkStore, () => ChunkStore.of(makeInMemory()))
 }
 
-/** How large a manifest may be, in bytes: ten times the largest header that is taken from an origin. */
-const MAX_MANIFEST_BYTES = 256 * 1024
-
 const MANIFEST = "manifest.json"
+const REVOKED = "revoked.json"
 const PINNED = "pinned"
-
-const manifestJson = Schema.fromJsonString(Representation)
-const encodeManifest = Schema.encodeEffect(manifestJson)
-const decodeManifest = Schema.decodeUnknownOption(manifestJson)
+const RESOURCE = /^[0-9a-f]{32}$/
 
 const fileName = (key: ChunkKey): string => `${key.representation}.${key.index}`
 
@@ -134,11 +145,44 @@ const makeOnDisk = Effect.gen(function*() {
       gate.progressed
     )
 
-  const contents = (resource: string) =>
-    Effect.map(readDirectory(directoryOf(resource)), (names): Contents => ({
+  const storedManifest = Effect.fnUntraced(function*(resource: string, names: ReadonlyArray<string>) {
+    const name = [MANIFEST, REVOKED].find((name) => names.includes(name))
+    if (name === undefined) return { bytes: 0, isRevoked: false }
+    const at = path.join(directoryOf(resource), name)
+    const bytes = yield* io("stat", at, fs.stat(at)).pipe(
+      Effect.map(({ size }) => inBlocks(Number(size))),
+      Effect.catchIf(isMissing, () => Effect.succeed(0))
+    )
+    return { bytes, isRevoked: name === REVOKED }
+  })
+
+  const contents = Effect.fnUntraced(function*(resource: string): Effect.fn.Return<Contents, CacheError> {
+    const names = yield* readDirectory(directoryOf(resource))
+    return {
       keys: names.flatMap((name) => parseFileName(resource, name) ?? []),
+      manifest: yield* storedManifest(resource, names),
       pinned: names.includes(PINNED)
-    }))
+    }
+  })
+
+  const removeResource = Effect.fnUntraced(function*(resource: string, isAlone: boolean) {
+    const directory = directoryOf(resource)
+    yield* remove(directory, true)
+    if (!isAlone) return
+    const prefix = path.dirname(directory)
+    const tidied = Effect.flatMap(
+      readDirectory(prefix),
+      (names) => names.length === 0 ? remove(prefix, true) : Effect.void
+    )
+    // An empty directory does no harm.
+    yield* Effect.ignore(tidied)
+  })
+
+  const family = (resource: string) =>
+    Effect.map(
+      readDirectory(path.dirname(directoryOf(resource))),
+      (names) => names.filter((name) => RESOURCE.test(name) && familyOf(name) === familyOf(resource))
+    )
 
   const pin = (resource: string, pinned: boolean) => {
     const at = path.join(directoryOf(resource), PINNED)
@@ -173,7 +217,7 @@ const makeOnDisk = Effect.gen(function*() {
         Effect.catch(gate.pass(readDirectory(path.join(root, prefix))), (error) => Effect.as(skip(error), []))
       ),
       Stream.flattenIterable,
-      Stream.filter((name) => /^[0-9a-f]{32}$/.test(name)),
+      Stream.filter((name) => RESOURCE.test(name)),
       Stream.filterEffect((resource) =>
         Effect.matchEffect(listed(directoryOf(resource)), {
           onSuccess: () => Effect.succeed(true),
@@ -198,41 +242,46 @@ const makeOnDisk = Effect.gen(function*() {
     return payload.length
   })
 
-  const readManifest = (resource: string) => {
-    const at = path.join(directoryOf(resource), MANIFEST)
-    const understood = (text: string) => {
-      const [json = "", checksum] = text.split("\n")
-      return checksum === String(crc32(json)) ? decodeManifest(json) : Option.none()
-    }
-    const isSane = (found: Representation) => isSound(found, resource) && found.chunkSize <= CHUNK_SIZE.maximum
-    return io("stat", at, fs.stat(at)).pipe(
+  const readManifest = (name: string) => (resource: string, forViewer = false) => {
+    const at = path.join(directoryOf(resource), name)
+    const manifest = io("stat", at, fs.stat(at)).pipe(
       Effect.flatMap(({ size, type }) =>
-        type === "File" && Number(size) <= MAX_MANIFEST_BYTES
-          ? Effect.map(io("read", at, fs.readFileString(at)), (text) => Option.filter(understood(text), isSane))
+        type === "File" && Number(size) <= ManifestFile.MAX_MANIFEST_BYTES
+          ? Effect.map(io("read", at, fs.readFileString(at)), (text) => ManifestFile.decode(resource, text))
           : Effect.succeedNone
       ),
       Effect.catchIf(isMissing, () => Effect.succeedNone)
     )
+    return forViewer ? gate.passWithin(config.readDeadline, at, manifest) : gate.pass(manifest)
   }
 
-  const writeManifest = (representation: Representation) =>
-    Effect.flatMap(
-      Effect.orDie(encodeManifest(representation)),
-      (json) =>
-        writeFile(path.join(directoryOf(representation.resource), MANIFEST), [Buffer.from(`${json}\n${crc32(json)}`)])
+  const writeManifest = (resource: string, file: Uint8Array) =>
+    Effect.andThen(
+      writeFile(path.join(directoryOf(resource), MANIFEST), [file]),
+      // From now on it is of no use, and does no harm.
+      Effect.ignore(remove(path.join(directoryOf(resource), REVOKED)))
     )
+
+  // That needs no room, also on a disk that is full.
+  const revokeManifest = (resource: string) => {
+    const at = path.join(directoryOf(resource), MANIFEST)
+    return io("rename", at, fs.rename(at, path.join(directoryOf(resource), REVOKED))).pipe(
+      Effect.catchIf(isMissing, () => Effect.void),
+      Effect.catch(() => remove(at))
+    )
+  }
 
   return ChunkStore.of({
     read: (key, length, scratch) => gate.passWithin(config.readDeadline, pathOf(key), read(key, length, scratch)),
     verify: (key) => gate.pass(verify(key)),
     write: (key, payload) => gate.pass(writeFile(pathOf(key), [encodeHeader(key, payload), payload])),
     remove: (key) => gate.pass(remove(pathOf(key))),
-    readManifest: (resource, forViewer = false) =>
-      forViewer
-        ? gate.passWithin(config.readDeadline, path.join(directoryOf(resource), MANIFEST), readManifest(resource))
-        : gate.pass(readManifest(resource)),
-    writeManifest: (representation) => gate.pass(writeManifest(representation)),
-    removeResource: (resource) => gate.pass(remove(directoryOf(resource), true)),
+    readManifest: readManifest(MANIFEST),
+    readRevoked: readManifest(REVOKED),
+    writeManifest: (resource, file) => gate.pass(writeManifest(resource, file)),
+    revokeManifest: (resource) => gate.pass(revokeManifest(resource)),
+    removeResource: (resource, isAlone) => gate.pass(removeResource(resource, isAlone)),
+    family: (resource) => gate.pass(family(resource)),
     list: (resource) => gate.pass(Effect.map(contents(resource), ({ keys }) => keys)),
     contents: (resource) => gate.pass(contents(resource)),
     pin: (resource, pinned) => gate.pass(pin(resource, pinned)),
@@ -244,62 +293,3 @@ const makeOnDisk = Effect.gen(function*() {
     probe: (bytes) => gate.pass(probe(bytes))
   })
 })
-
-const makeInMemory = () => {
-  const chunks = new Map<string, { readonly key: ChunkKey; readonly payload: Uint8Array; readonly used: number }>()
-  const manifests = new Map<string, Representation>()
-  const pins = new Set<string>()
-  const of = (resource: string) => [...chunks.values()].filter(({ key }) => key.resource === resource)
-  return ChunkStore.of({
-    read: (key, length) =>
-      Effect.suspend(() => {
-        const found = chunks.get(keyText(key))
-        const path = keyText(key)
-        if (found === undefined) return Effect.fail(new IoError({ errno: "ENOENT", operation: "open", path }))
-        return found.payload.length === length
-          ? Effect.succeed(found.payload)
-          : Effect.fail(new IoError({ errno: "SHORT_READ", operation: "read", path }))
-      }),
-    verify: (key) =>
-      Effect.suspend(() => {
-        const found = chunks.get(keyText(key))
-        return found === undefined
-          ? Effect.fail(new IoError({ errno: "ENOENT", operation: "stat", path: keyText(key) }))
-          : Effect.succeed(found.payload.length)
-      }),
-    write: (key, payload) =>
-      Effect.clockWith((clock) =>
-        Effect.sync(() =>
-          void chunks.set(keyText(key), { key, payload: payload.slice(), used: clock.currentTimeMillisUnsafe() })
-        )
-      ),
-    remove: (key) => Effect.sync(() => void chunks.delete(keyText(key))),
-    readManifest: (resource) => Effect.sync(() => Option.fromNullishOr(manifests.get(resource))),
-    writeManifest: (representation) => Effect.sync(() => void manifests.set(representation.resource, representation)),
-    removeResource: (resource) =>
-      Effect.sync(() => {
-        for (const { key } of of(resource)) chunks.delete(keyText(key))
-        manifests.delete(resource)
-        pins.delete(resource)
-      }),
-    list: (resource) => Effect.sync(() => of(resource).map(({ key }) => key)),
-    contents: (resource) =>
-      Effect.sync(() => ({ keys: of(resource).map(({ key }) => key), pinned: pins.has(resource) })),
-    pin: (resource, pinned) => Effect.sync(() => void (pinned ? pins.add(resource) : pins.delete(resource))),
-    stat: (key) =>
-      Effect.sync(() =>
-        Option.map(
-          Option.fromNullishOr(chunks.get(keyText(key))),
-          ({ payload, used }) => ({ key, bytes: bytesOnDisk(payload.length), used })
-        )
-      ),
-    touch: () => Effect.void,
-    resources: () =>
-      Stream.suspend(() =>
-        Stream.fromIterable(new Set([...manifests.keys(), ...[...chunks.values()].map(({ key }) => key.resource)]))
-      ),
-    isBusy: () => false,
-    stalled: () => Effect.never,
-    probe: () => Effect.void
-  })
-}

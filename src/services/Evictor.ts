@@ -1,6 +1,7 @@
 import { Clock, Context, Effect, Layer, type Scope } from "effect"
 import { type CacheError, DiskFull, isOfOneFile } from "../domain/CacheError.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
+import { ROOT_BYTES } from "./blocks.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
@@ -16,8 +17,11 @@ import { Traffic } from "./Traffic.ts"
  * removed file until it is closed.
  */
 export class Evictor extends Context.Service<Evictor, {
-  /** Makes room for `bytes` and promises it to the caller until its scope closes; `DiskFull` when it cannot. */
-  readonly reserve: (bytes: number) => Effect.Effect<void, CacheError, Scope.Scope>
+  /**
+   * Makes room for as many bytes as `need` says, which is asked again when something was evicted, and promises it to the caller until
+   * its scope closes; `DiskFull` when it cannot.
+   */
+  readonly reserve: (need: () => number) => Effect.Effect<void, CacheError, Scope.Scope>
   /** After a write found the disk full all the same: frees 1 GiB, or an eighth of a small disk or cache. Bytes freed. */
   readonly cleanUp: Effect.Effect<number, CacheError>
 }>()("spillway/services/Evictor") {
@@ -40,6 +44,7 @@ const HEADROOM_BYTES = 64 * 1024 ** 2
 const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const config = yield* CacheConfig
+  const maxSize = config.maxSize - ROOT_BYTES
   const health = yield* CacheHealth
   const index = yield* CacheIndex
   const store = yield* ChunkStore
@@ -55,30 +60,47 @@ const make = Effect.gen(function*() {
   /** Why chunks are removed now; one change of the disk is made at a time. */
   let reason: "room" | "emergency" = "room"
 
-  /** Nothing is left of the resource but its manifest. */
-  const removeEmpty = (resource: string) =>
-    index.hasResource(resource) || index.isPinned(resource)
-      ? Effect.void
-      : Effect.catchIf(store.removeResource(resource), isOfOneFile, health.report)
+  /** Removes the directory of a resource of which no chunk is left: the bytes freed. */
+  const removeHollow = (resource: string) =>
+    Effect.suspend(() => {
+      const before = index.bytes()
+      return Effect.map(store.removeResource(resource, index.isAlone(resource)), () => {
+        index.forget(resource)
+        return before - index.bytes()
+      })
+    })
+
+  const removeHollows = Effect.suspend(() =>
+    Effect.forEach(
+      index.hollow(),
+      (resource) => Effect.catchIf(removeHollow(resource), isOfOneFile, health.report),
+      { discard: true }
+    )
+  )
 
   /** One file that can't be removed must not keep all others from being kept. */
   const skip = (victim: ChunkKey, error: CacheError) =>
     isOfOneFile(error) && index.setAside(victim) ? health.report(error) : Effect.fail(error)
 
-  /** Evicts one chunk: the bytes freed, 0 when nothing is left. */
-  const evictOne: Effect.Effect<number, CacheError> = Effect.suspend(() => {
+  const evictChunk: Effect.Effect<number, CacheError> = Effect.suspend(() => {
     const victim = index.oldest()
     if (victim === undefined) return Effect.succeed(0)
     const before = index.bytes()
     return Effect.matchEffect(store.remove(victim), {
-      onFailure: (error) => Effect.andThen(skip(victim, error), evictOne),
+      onFailure: (error) => Effect.andThen(skip(victim, error), evictChunk),
       onSuccess: () => {
         index.remove(victim)
         traffic.evicted()
         countEvicted(reason)
-        return Effect.as(removeEmpty(victim.resource), before - index.bytes())
+        return Effect.map(removeHollows, () => before - index.bytes())
       }
     })
+  })
+
+  /** Evicts one chunk, or a directory that has none: the bytes freed, 0 when nothing is left. */
+  const evictOne = Effect.suspend(() => {
+    const [hollow] = index.hollow()
+    return hollow === undefined ? evictChunk : Effect.catch(removeHollow(hollow), () => evictChunk)
   })
 
   const evict = Effect.fnUntraced(function*(bytes: number) {
@@ -95,19 +117,19 @@ const make = Effect.gen(function*() {
 
   // Else the cache would be found usable by each probe, and full by each write.
   health.require(() =>
-    index.unevictableBytes() + bytesOnDisk(config.chunkSize) + MANIFEST_BYTES > config.maxSize ? full() : undefined
+    index.unevictableBytes() + bytesOnDisk(config.chunkSize) + MANIFEST_BYTES > maxSize ? full() : undefined
   )
 
-  const reserve = Effect.fnUntraced(function*(bytes: number) {
-    while (index.bytes() + bytes > config.maxSize) {
+  const reserve = Effect.fnUntraced(function*(need: () => number) {
+    while (index.bytes() + need() > maxSize) {
       if ((yield* evictOne) > 0) continue
       return yield* full()
     }
-    const tryReserve = monitor.reserve(bytes)
+    const tryReserve = Effect.suspend(() => monitor.reserve(need()))
     const orEvict: typeof tryReserve = Effect.catchTag(
       tryReserve,
       "DiskFull",
-      (full) => Effect.flatMap(evict(bytes), (freed) => freed > 0 ? orEvict : Effect.fail(full))
+      (full) => Effect.flatMap(evict(need()), (freed) => freed > 0 ? orEvict : Effect.fail(full))
     )
     yield* orEvict
   })
@@ -137,7 +159,8 @@ const make = Effect.gen(function*() {
       index.retryRemovals()
     }
     if (missing > 0) yield* evict(missing)
-    while (index.bytes() + probe > config.maxSize && (yield* evictOne) > 0);
+    yield* removeHollows
+    while (index.bytes() + probe > maxSize && (yield* evictOne) > 0);
   })
   yield* index.loaded.pipe(
     Effect.andThen(

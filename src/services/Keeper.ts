@@ -6,6 +6,7 @@ import { CacheIndex } from "./CacheIndex.ts"
 import { Catalog } from "./Catalog.ts"
 import { ChunkStore } from "./ChunkStore.ts"
 import { Lookup } from "./Lookup.ts"
+import { Manifests } from "./Manifests.ts"
 import { MemoryTier } from "./MemoryTier.ts"
 import { type Cached, Resources } from "./Resources.ts"
 import { Workers } from "./Workers.ts"
@@ -22,7 +23,7 @@ export interface Purged {
  */
 export class Keeper extends Context.Service<Keeper, {
   /**
-   * Removes all that is kept of the resources whose URL is to the liking of `matches`: in memory, on disk, and that they are pinned.
+   * Removes all that is kept of the resources whose URL is not known any more, since their manifest is lost, and of those whose URL is to the liking of `matches`: in memory, on disk, and that they are pinned.
    * Streams that run go on from the origin. Where the disk fails, the rest is still in the index, and goes first.
    */
   readonly purge: (matches: (url: string) => boolean) => Effect.Effect<Purged, CacheError>
@@ -34,7 +35,7 @@ export class Keeper extends Context.Service<Keeper, {
   static readonly layer: Layer.Layer<
     Keeper,
     never,
-    CacheHealth | CacheIndex | Catalog | ChunkStore | Lookup | MemoryTier | Resources
+    CacheHealth | CacheIndex | Catalog | ChunkStore | Lookup | Manifests | MemoryTier | Resources
   > = Layer.effect(Keeper, Effect.suspend(() => make))
 }
 
@@ -47,6 +48,7 @@ const make = Effect.gen(function*() {
   const health = yield* CacheHealth
   const index = yield* CacheIndex
   const lookup = yield* Lookup
+  const manifests = yield* Manifests
   const memory = yield* MemoryTier
   const resources = yield* Resources
   const store = yield* ChunkStore
@@ -74,12 +76,16 @@ const make = Effect.gen(function*() {
         index.unpin(resource)
         return store.pin(resource, false)
       }
-      index.forget(resource)
-      return store.removeResource(resource)
+      return Effect.andThen(
+        store.removeResource(resource, index.isAlone(resource)),
+        Effect.sync(() => index.forget(resource))
+      )
     })
 
   const remove = Effect.fnUntraced(function*(resource: string) {
     withdraw(resource)
+    // First of all, so that a restart in the midst of it serves nothing of the rest.
+    manifests.revoke(resource)
     // What is being fetched of it is not written.
     catalog.forget(resource)
     // What is being written has been by then, and goes too.
@@ -115,12 +121,12 @@ const make = Effect.gen(function*() {
       // Those that are pinned go too where the disk has lost all that there was of them.
       const pinned = known.filter(index.isPinned)
       // Their URLs are in the catalog until all have been looked through, should the disk not tell them any more.
-      const stored = yield* resources.identifiers(matches).pipe(
+      const stored = yield* resources.identifiers((url) => url === undefined || matches(url)).pipe(
         Effect.tapError(health.report),
         Effect.ensuring(Effect.sync(() => known.forEach(catalog.forget)))
       )
       const found = [...new Set([...stored, ...pinned])]
-      const bytes = found.reduce((sum, resource) => sum + resources.diskBytes(resource), 0)
+      const bytes = found.reduce((sum, resource) => sum + index.bytesOf(resource), 0)
       yield* Effect.forEach(found, remove, { discard: true }).pipe(
         Effect.tapError(health.report),
         Effect.ensuring(workers.settled)

@@ -15,6 +15,7 @@ import type { ChunkCache } from "./ChunkCache.ts"
 import type { Downloader } from "./Downloader.ts"
 import { makeFetch, memoryKey } from "./fetchRepresentation.ts"
 import type { Found } from "./Found.ts"
+import { Manifests } from "./Manifests.ts"
 import * as NotStorableMemory from "./NotStorableMemory.ts"
 import type { Origin } from "./Origin.ts"
 import { OriginConfig } from "./OriginConfig.ts"
@@ -47,7 +48,7 @@ export class Lookup extends Context.Service<Lookup, {
     fields: HeaderFields,
     directives: RequestDirectives | undefined
   ) => Entry | undefined
-  /** Has the origin asked before anything that is kept of a resource is used again. */
+  /** Has the origin asked before anything that is kept of a resource is used again; waits a little for the disk to know it. */
   readonly invalidate: (resource: Resource) => Effect.Effect<void>
   /** Forgets all answers that are no files, and what is not to be kept. */
   readonly forget: () => void
@@ -55,7 +56,7 @@ export class Lookup extends Context.Service<Lookup, {
   static readonly layer: Layer.Layer<
     Lookup,
     never,
-    CacheConfig | Catalog | ChunkCache | Downloader | Origin | OriginConfig
+    CacheConfig | Catalog | ChunkCache | Downloader | Manifests | Origin | OriginConfig
   > = Layer.effect(Lookup, Effect.suspend(() => make))
 }
 
@@ -69,6 +70,7 @@ const make = Effect.gen(function*() {
   const { credentialFields, offline } = yield* OriginConfig
   const catalog = yield* Catalog
   const clock = yield* Clock.Clock
+  const manifests = yield* Manifests
   const answers = AnswerCache.make()
   const notStorables = NotStorableMemory.make()
   const fetch = yield* makeFetch({ answers, notStorables })
@@ -207,7 +209,7 @@ const make = Effect.gen(function*() {
       Effect.suspend(() => {
         answers.remove(resource.id)
         for (const cookie of [ANONYMOUS, "any"]) notStorables.remove(memoryKey(resource, { cookie, credential: "" }))
-        return catalog.invalidate(resource)
+        return Effect.andThen(catalog.invalidate(resource), manifests.settled)
       })
   })
 })

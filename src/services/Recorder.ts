@@ -7,11 +7,12 @@ import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { Catalog } from "./Catalog.ts"
 import { ChunkMap } from "./ChunkMap.ts"
-import { bytesOnDisk, ChunkStore, MANIFEST_BYTES } from "./ChunkStore.ts"
+import { bytesOnDisk, ChunkStore } from "./ChunkStore.ts"
 import { Evictor } from "./Evictor.ts"
 import { keepRunning } from "./keepRunning.ts"
 import { lean } from "./lean.ts"
 import * as Metrics from "./liveMetrics.ts"
+import { Manifests } from "./Manifests.ts"
 import { Traffic } from "./Traffic.ts"
 
 /**
@@ -34,7 +35,7 @@ export class Recorder extends Context.Service<Recorder, {
   static readonly layer: Layer.Layer<
     Recorder,
     never,
-    CacheConfig | CacheHealth | CacheIndex | Catalog | ChunkStore | Evictor | Traffic
+    CacheConfig | CacheHealth | CacheIndex | Catalog | ChunkStore | Evictor | Manifests | Traffic
   > = Layer.effect(Recorder, Effect.suspend(() => make))
 }
 
@@ -59,6 +60,7 @@ const make = Effect.gen(function*() {
   const evictor = yield* Evictor
   const health = yield* CacheHealth
   const index = yield* CacheIndex
+  const manifests = yield* Manifests
   const store = yield* ChunkStore
   const traffic = yield* Traffic
   const backlog = Math.max(BACKLOG_BYTES, 2 * config.chunkSize)
@@ -66,23 +68,17 @@ const make = Effect.gen(function*() {
   const jobs = yield* Queue.unbounded<Job>()
   const idle = yield* Latch.make(true)
   const pending = new ChunkMap<Uint8Array>()
-  /** The representations whose manifest this process has written. */
-  const manifests = new WeakSet<Representation>()
   let waiting = 0
-
-  const writeManifest = Effect.fnUntraced(function*(representation: Representation) {
-    if (index.hasResource(representation.resource) && manifests.has(representation)) return
-    yield* store.writeManifest(representation)
-    manifests.add(representation)
-  })
 
   const write = Effect.fnUntraced(function*({ key, payload, representation }: Job) {
     const bytes = bytesOnDisk(payload.length)
-    yield* evictor.reserve(bytes + (index.hasResource(key.resource) ? 0 : MANIFEST_BYTES))
-    yield* writeManifest(representation)
+    yield* evictor.reserve(() => bytes + manifests.growth(representation))
+    yield* manifests.ensure(representation)
     yield* store.write(key, payload)
     index.add(key, bytes)
     health.succeeded("write")
+    // It may have been invalidated while nothing of it was on disk.
+    if (!catalog.isCurrent(representation)) manifests.revoke(key.resource)
   }, Effect.scoped)
 
   const countRetry = yield* Metrics.counters(
@@ -118,28 +114,29 @@ const make = Effect.gen(function*() {
     Effect.forkScoped
   )
 
+  /** The representation may have been superseded or invalidated while its chunk waited. */
+  const writeCurrent = (job: Job) =>
+    Effect.suspend(() =>
+      catalog.isCurrent(job.representation) && !index.has(job.key)
+        ? Effect.catchTag(write(job), "DiskFull", (full) =>
+          Effect.flatMap(evictor.cleanUp, (freed) => freed > 0 ? writeAgain(job) : Effect.fail(full)))
+        : Effect.void
+    )
+
   const record = (job: Job) =>
     Effect.suspend(() => {
-      // The representation may have been superseded, or the disk have failed, while the chunk waited.
+      // The disk may have failed while the chunk waited.
       if (health.unwritable() !== undefined) {
         traffic.dropped()
         return Effect.void
       }
-      if (!catalog.isCurrent(job.representation) || index.has(job.key)) return Effect.void
-      return write(job).pipe(
-        Effect.catchTag("DiskFull", (full) =>
-          Effect.flatMap(evictor.cleanUp, (freed) => freed > 0 ? writeAgain(job) : Effect.fail(full))),
-        index.exclusively,
-        Effect.raceFirst(Effect.andThen(watch, Effect.never))
-      )
+      return Effect.raceFirst(index.exclusively(writeCurrent(job)), Effect.andThen(watch, Effect.never))
     }).pipe(
       Effect.catch((error) => {
         traffic.dropped()
         return health.report(error)
       }),
-      Effect.ensuring(Effect.sync(() =>
-        done(job)
-      ))
+      Effect.ensuring(Effect.sync(() => done(job)))
     )
 
   // Until the index is complete, nobody knows how much the cache holds.

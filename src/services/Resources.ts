@@ -7,7 +7,6 @@ import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { Catalog, type Entry } from "./Catalog.ts"
-import { MANIFEST_BYTES } from "./ChunkStore.ts"
 
 /** What is on the disk of a resource's current representation. */
 export interface Cached {
@@ -44,12 +43,12 @@ export class Resources extends Context.Service<Resources, {
   readonly list: (listing: Listing) => Effect.Effect<Listed, CacheError>
   /** The resource at a URL; of several variants the one used last. */
   readonly find: (url: string) => Effect.Effect<Option.Option<Cached>, CacheError>
-  /** The identifiers of all resources, variants included, whose URL is to the liking of `matches`. */
-  readonly identifiers: (matches: (url: string) => boolean) => Effect.Effect<ReadonlyArray<string>, CacheError>
+  /** The identifiers of all resources, variants included, whose URL is to the liking of `matches`; `undefined` when it is not known. */
+  readonly identifiers: (
+    matches: (url: string | undefined) => boolean
+  ) => Effect.Effect<ReadonlyArray<string>, CacheError>
   /** What is on the disk of an entry. */
   readonly cached: (entry: Entry) => Cached
-  /** What a resource takes of the disk, in bytes. */
-  readonly diskBytes: (resource: string) => number
 }>()("spillway/services/Resources") {
   static readonly layer: Layer.Layer<Resources, never, CacheConfig | CacheHealth | CacheIndex | Catalog> = Layer.effect(
     Resources,
@@ -95,13 +94,13 @@ const make = Effect.gen(function*() {
         : Effect.succeed(known)
     })
 
-  const identifiers = Effect.fnUntraced(function*(matches: (url: string) => boolean) {
+  const identifiers = Effect.fnUntraced(function*(matches: (url: string | undefined) => boolean) {
     // Until then, nobody knows of all that there is.
     yield* index.loaded
     for (const resource of urls.keys()) if (!index.hasResource(resource)) urls.delete(resource)
     const found = yield* Effect.forEach(
       index.resources(),
-      (resource) => Effect.map(urlOf(resource), (url) => url !== undefined && matches(url) ? [resource] : []),
+      (resource) => Effect.map(urlOf(resource), (url) => matches(url) ? [resource] : []),
       { concurrency: CONCURRENCY }
     )
     return found.flat()
@@ -135,17 +134,16 @@ const make = Effect.gen(function*() {
       (entries) => entries.flatMap(Option.toArray).map(cached)
     )
 
-  const diskBytes = (resource: string): number =>
-    index.chunksOf(resource).reduce((sum, { bytes }) => sum + bytes, MANIFEST_BYTES)
-
   return Resources.of({
     list: ({ limit, prefix }) =>
       bounded(Effect.gen(function*() {
-        const matching = prefix === "" ? index.resources() : yield* identifiers((url) => url.startsWith(prefix))
+        const matching = prefix === ""
+          ? index.resources()
+          : yield* identifiers((url) => url?.startsWith(prefix) ?? false)
         return {
           resources: yield* known(byUse(matching).slice(0, limit)),
           total: matching.length,
-          bytes: prefix === "" ? index.bytes() : matching.reduce((sum, resource) => sum + diskBytes(resource), 0)
+          bytes: prefix === "" ? index.bytes() : matching.reduce((sum, resource) => sum + index.bytesOf(resource), 0)
         }
       })),
     find: (url) =>
@@ -155,7 +153,6 @@ const make = Effect.gen(function*() {
         return Option.fromNullishOr((yield* known(ids))[0])
       })),
     identifiers: (matches) => bounded(identifiers(matches)),
-    cached,
-    diskBytes
+    cached
   })
 })

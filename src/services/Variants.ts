@@ -1,25 +1,24 @@
 import type { HeaderFields } from "../domain/Headers.ts"
 import { type Resource, variant } from "../domain/Resource.ts"
 import { MAX_VARY_NAMES, variesTooMuch, varyNames } from "../domain/Storable.ts"
+import { BoundedMap } from "./BoundedMap.ts"
 
-/** How many resources are known to vary. */
-const CAPACITY = 20_000
+/** How much is kept of this in memory, in bytes. */
+const CAPACITY_BYTES = 8 * 1024 ** 2
 
-/** How many variants of one resource an invalidation reaches. */
-const MAX_VARIANTS = 64
+/** What is kept of a resource besides the names of fields, in bytes, roughly. */
+const OVERHEAD_BYTES = 256
 
 /** On what the answers for a resource depend. */
 interface Variation {
   readonly names: ReadonlyArray<string>
   /** Requests with a cookie are answered otherwise than those without. */
   readonly byCookie: boolean
-  /** The variants that were seen last. */
-  readonly ids: Set<string>
 }
 
 /** On what request fields the answers for resources depend, as far as their origins have told or shown it. */
 export class Variants {
-  readonly #known = new Map<string, Variation>()
+  readonly #known = new BoundedMap<string, Variation>(CAPACITY_BYTES)
 
   has(resource: Resource): boolean {
     return this.#known.has(resource.id)
@@ -41,33 +40,22 @@ export class Variants {
     const all = [...new Set([...known?.names ?? [], ...named])].toSorted()
     const names = all.length > MAX_VARY_NAMES ? named : all
     if (names.length === 0 && known?.byCookie !== true) return resource
-    this.#put(resource, { names, byCookie: known?.byCookie ?? false, ids: known?.ids ?? new Set() })
-    const selected = this.select(resource, fields)
-    const { ids } = this.#known.get(resource.id)!
-    ids.delete(selected.id)
-    ids.add(selected.id)
-    if (ids.size > MAX_VARIANTS) ids.delete(ids.values().next().value!)
-    return selected
+    this.#put(resource, { names, byCookie: known?.byCookie ?? false })
+    return this.select(resource, fields)
   }
 
   /** Takes note that requests with a cookie are answered otherwise than those without. */
   separateCookies(resource: Resource): void {
-    const { ids = new Set<string>(), names = [] } = this.#known.get(resource.id) ?? {}
-    this.#put(resource, { names, byCookie: true, ids })
+    const { names = [] } = this.#known.get(resource.id) ?? {}
+    this.#put(resource, { names, byCookie: true })
   }
 
   areCookiesSeparate(resource: Resource): boolean {
     return this.#known.get(resource.id)?.byCookie === true
   }
 
-  /** The variants that were seen last. */
-  ids(resource: Resource): Iterable<string> {
-    return this.#known.get(resource.id)?.ids ?? []
-  }
-
   #put(resource: Resource, variation: Variation): void {
-    this.#known.delete(resource.id)
-    this.#known.set(resource.id, variation)
-    if (this.#known.size > CAPACITY) this.#known.delete(this.#known.keys().next().value!)
+    const weight = variation.names.reduce((sum, name) => sum + name.length, OVERHEAD_BYTES)
+    this.#known.set(resource.id, variation, weight)
   }
 }

@@ -1,5 +1,6 @@
 import { crc32 } from "node:zlib"
 import type { ChunkKey } from "../domain/Chunk.ts"
+import { inBlocks } from "./blocks.ts"
 
 /**
  * The file of a chunk: a header that says whose bytes follow, and the bytes. The checksum covers both, so that a torn,
@@ -16,6 +17,9 @@ import type { ChunkKey } from "../domain/Chunk.ts"
 
 /** Bytes before the payload. */
 export const HEADER_BYTES = 64
+
+/** What a chunk with `payload` bytes takes of the disk, in bytes. */
+export const bytesOnDisk = (payload: number): number => inBlocks(payload + HEADER_BYTES)
 
 const MAGIC = Buffer.from("SPLWAY01", "latin1")
 

@@ -1,6 +1,7 @@
 import { Effect, Option, Stream } from "effect"
 import { type CacheError, isOfOneFile } from "../domain/CacheError.ts"
-import type { ChunkStore, StoredChunk } from "./ChunkStore.ts"
+import type { Representation } from "../domain/Representation.ts"
+import type { ChunkStore, StoredChunk, StoredManifest } from "./ChunkStore.ts"
 
 /** How many files are asked about at a time. */
 const CONCURRENCY = 4
@@ -12,6 +13,10 @@ const MAX_UNREADABLE = 16
 export interface Reader {
   /** Keeps a resource from being changed while it is read. */
   readonly exclusively: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
+  /** Whether there is no other resource in the directory that a resource's is in, as far as is known. */
+  readonly isAlone: (resource: string) => boolean
+  /** Is told of the manifest of a resource. */
+  readonly manifest: (resource: string, found: StoredManifest) => void
   /** Is told of each pinned resource, and of its current representation when that is known. */
   readonly pinned: (resource: string, representation: string | undefined) => void
   /** Is told of each file or directory that is skipped. */
@@ -21,7 +26,7 @@ export interface Reader {
 /** Reads all that a store has: its chunks, the one used longest ago first. */
 export const scanStore = (
   store: ChunkStore["Service"],
-  { exclusively, pinned, skipped }: Reader
+  { exclusively, isAlone, manifest, pinned, skipped }: Reader
 ): Effect.Effect<ReadonlyArray<StoredChunk>, CacheError> =>
   Effect.suspend(() => {
     let unreadable = 0
@@ -32,18 +37,23 @@ export const scanStore = (
         return Effect.as(skipped(error), instead)
       })
 
+    const orRevoked = (resource: string) => (manifest: Option.Option<Representation>) =>
+      Option.isSome(manifest) ? Effect.succeed(manifest) : store.readRevoked(resource)
+
     const readPin = (resource: string) =>
-      Effect.map(orSkip(store.readManifest(resource), Option.none()), (manifest) =>
-        pinned(resource, Option.getOrUndefined(manifest)?.id))
+      Effect.map(
+        orSkip(Effect.flatMap(store.readManifest(resource), orRevoked(resource)), Option.none()),
+        (manifest) => pinned(resource, Option.getOrUndefined(manifest)?.id)
+      )
 
     const readResource = (resource: string): Effect.Effect<ReadonlyArray<StoredChunk>, CacheError> =>
-      Effect.flatMap(store.contents(resource), ({ keys, pinned }) => {
+      Effect.flatMap(store.contents(resource), ({ keys, manifest: found, pinned }) => {
         // Only a manifest, left by a process that ended before the first chunk was written.
         if (keys.length === 0) {
-          return Effect.as(Effect.ignore(store.removeResource(resource)), [])
+          return Effect.as(Effect.ignore(store.removeResource(resource, isAlone(resource))), [])
         }
-        const stats = Effect.forEach(keys, (key) =>
-          orSkip(store.stat(key), Option.none()), {
+        manifest(resource, found)
+        const stats = Effect.forEach(keys, (key) => orSkip(store.stat(key), Option.none()), {
           concurrency: CONCURRENCY
         })
         return Effect.andThen(

@@ -28,11 +28,14 @@ export const layerStore = (
         ...store,
         write: refuse("write"),
         remove: refuse("unlink"),
-        writeManifest: refuse("write"),
+        // The owner sees to manifests.
+        writeManifest: () => Effect.void,
+        revokeManifest: () => Effect.void,
         removeResource: refuse("unlink"),
         pin: refuse("write"),
         probe: refuse("write"),
         readManifest: () => Effect.succeed(Option.none()),
+        readRevoked: () => Effect.succeed(Option.none()),
         resources: () => Stream.empty,
         touch: (key) => Effect.sync(() => onUse(key))
       })

@@ -48,11 +48,15 @@ const filesIn = (directory: string): ReadonlyArray<string> =>
 
 const temporaries = (directory: string) => filesIn(directory).filter((path) => path.endsWith(".tmp"))
 
-/** What chunks and their resources take. */
+/** What chunks take, their manifests, and the directories of both, which have few names each. */
 const bytesOnDisk = (directory: string): number => {
-  const paths = chunkFiles(directory).map(({ path }) => path)
-  const chunks = paths.map((path) => Math.ceil(Fs.statSync(path).size / BLOCK_BYTES) * BLOCK_BYTES)
-  return chunks.reduce((sum, bytes) => sum + bytes, 0) + new Set(paths.map(dirname)).size * 3 * BLOCK_BYTES
+  const chunks = chunkFiles(directory).map(({ path }) => path)
+  const resources = [...new Set(chunks.map(dirname))]
+  const prefixes = new Set(resources.map(dirname))
+  const manifests = resources.flatMap((path) => ["manifest.json", "revoked.json"].map((name) => join(path, name)))
+    .filter((path) => Fs.existsSync(path))
+  const files = [...chunks, ...manifests].map((path) => Math.ceil(Fs.statSync(path).size / BLOCK_BYTES) * BLOCK_BYTES)
+  return files.reduce((sum, bytes) => sum + bytes, 0) + (resources.length + prefixes.size) * BLOCK_BYTES
 }
 
 const countedBytes = ({ url }: Program) =>

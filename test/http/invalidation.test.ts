@@ -183,3 +183,43 @@ describe("RFC 9111 §4.4 what is stored", () => {
       assert.strictEqual(yield* storyOf(site), "spillway; fwd=uri-miss; stored")
     }))
 })
+
+describe("what was invalidated", () => {
+  const languages = ["en", "de", "fr"]
+
+  /** The film in each language, as one process serves it. */
+  const each = (site: Site) =>
+    Effect.forEach(
+      languages,
+      (language) =>
+        Effect.map(site.ask("/a", { headers: { "accept-language": language } }), ({ headers }) => story(headers))
+    )
+
+  it.effect("is asked for again after a restart, in all its variants, also when that comes after another one", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const origin = yield* makeTestOrigin
+      const process = <A>(use: (site: Site) => Effect.Effect<A, Error>) =>
+        Effect.scoped(Effect.gen(function*() {
+          const site = yield* start({ before: { origin, store }, cache: { memory: 0 } })
+          site.answer("/a", ({ headers, method }) => {
+            const language = headers["accept-language"]!
+            const fields = { ...maxAge(3600), etag: `"${language}"`, vary: "Accept-Language" }
+            if (method === "DELETE") return { status: 204 }
+            return headers["if-none-match"] === fields.etag
+              ? { status: 304, headers: fields }
+              : { headers: fields, body: bytes }
+          })
+          const used = yield* use(site)
+          yield* withTime(Effect.sleep("1 second"))
+          return used
+        }))
+      yield* process(each)
+      // The process that invalidates knows of no variant.
+      yield* process((site) => site.ask("/a", { method: "DELETE" }))
+      for (const told of yield* process(each)) assert.notInclude(told, "hit")
+      for (const told of yield* process((site) => Effect.andThen(site.ask("/a"), each(site)))) {
+        assert.include(told, "hit")
+      }
+    }).pipe(Effect.provide(ChunkStore.layerMemory)))
+})

@@ -5,6 +5,7 @@ import { fromHead, type Representation } from "../../src/domain/Representation.t
 import { make as makeResource } from "../../src/domain/Resource.ts"
 import { CacheConfig } from "../../src/services/CacheConfig.ts"
 import { ChunkStore } from "../../src/services/ChunkStore.ts"
+import * as ManifestFile from "../../src/services/manifestFile.ts"
 import { Faults, type Operation } from "../../src/testing/FaultyFileSystem.ts"
 import { stack } from "../support/stack.ts"
 import { randomBytes } from "../support/TestOrigin.ts"
@@ -56,13 +57,23 @@ describe.each(["memory", "real"] as const)("the contract, %s", (kind) => {
       const store = yield* ChunkStore
       assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
       assert.deepStrictEqual(yield* store.list(resource.id), [])
-      yield* store.writeManifest(representation)
+      yield* store.writeManifest(resource.id, ManifestFile.encode(representation))
       yield* store.write(key, payload)
+      assert.deepStrictEqual(yield* store.readManifest(resource.id), Option.some(representation))
+      const { manifest } = yield* store.contents(resource.id)
+      assert.deepStrictEqual(manifest, { bytes: 4096, isRevoked: false })
+      yield* store.revokeManifest(resource.id)
+      yield* store.revokeManifest(resource.id)
+      assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
+      assert.deepStrictEqual(yield* store.readRevoked(resource.id), Option.some(representation))
+      assert.isTrue((yield* store.contents(resource.id)).manifest.isRevoked)
+      yield* store.writeManifest(resource.id, ManifestFile.encode(representation))
+      assert.isTrue(Option.isNone(yield* store.readRevoked(resource.id)))
       assert.deepStrictEqual(yield* store.readManifest(resource.id), Option.some(representation))
       assert.deepStrictEqual(yield* store.list(resource.id), [key])
       assert.strictEqual(Option.getOrThrow(yield* store.stat(key)).bytes, 4096)
       assert.deepStrictEqual(yield* Stream.runCollect(store.resources(Effect.fail)), [resource.id])
-      yield* store.removeResource(resource.id)
+      yield* store.removeResource(resource.id, true)
       assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
       assert.deepStrictEqual(yield* store.list(resource.id), [])
     }).pipe(Effect.provide(stack(kind))))
@@ -128,7 +139,7 @@ describe("on disk", () => {
       const store = yield* ChunkStore
       const fs = yield* FileSystem.FileSystem
       const path = yield* Path.Path
-      yield* store.writeManifest(representation)
+      yield* store.writeManifest(resource.id, ManifestFile.encode(representation))
       yield* fs.writeFileString(path.join(path.dirname(yield* fileOf), "manifest.json"), "{\"id\":")
       assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
     }).pipe(Effect.provide(stack("real"))))

@@ -122,7 +122,7 @@ describe("traffic", () => {
       yield* ticking(view(url))
       yield* ticking(recorder.idle)
       assert.strictEqual(traffic.totals().droppedChunks, 4)
-    }).pipe(Effect.provide(stack("faulty", { maxSize: 2 * CHUNK + 16 * 1024 }))))
+    }).pipe(Effect.provide(stack("faulty", { maxSize: 2 * CHUNK + 24 * 1024 }))))
 
   it("tells a request's outcome from what the cache did", () => {
     assert.strictEqual(outcomeOf({ hit: true, ttl: 1 }), "hit")

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
+import { ROOT_BYTES } from "../../src/services/blocks.ts"
 import { CacheHealth } from "../../src/services/CacheHealth.ts"
 import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/ChunkStore.ts"
 import { Recorder } from "../../src/services/Recorder.ts"
@@ -94,7 +95,7 @@ describe("the fault matrix", () => {
         origin.files.set(url, { bytes, etag: "\"1\"", headers: { "cache-control": "max-age=86400" } })
       }
       // Room for one film: the other one's chunks have to go for it.
-      const services = restartable(moment === "during clean-up" ? { maxSize: fileBytes } : {})
+      const services = restartable(moment === "during clean-up" ? { maxSize: fileBytes + ROOT_BYTES } : {})
       const addRule = plan.add(ruleFor(moment, operation, fault))
       if (moment === "at start-up") {
         const before = Effect.andThen(watch(film), Recorder.use((_) => _.idle))

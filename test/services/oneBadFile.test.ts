@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { make as makeResource } from "../../src/domain/Resource.ts"
+import { ROOT_BYTES } from "../../src/services/blocks.ts"
 import { CacheHealth } from "../../src/services/CacheHealth.ts"
 import { CacheIndex } from "../../src/services/CacheIndex.ts"
 import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/ChunkStore.ts"
@@ -208,7 +209,7 @@ describe("a chunk that cannot be written", () => {
 })
 
 describe("a chunk that cannot be removed", () => {
-  const options = { maxSize: 2 * perFile }
+  const options = { maxSize: 2 * perFile + ROOT_BYTES }
 
   it.effect.each(["EPERM", "EUCLEAN", "EBUSY", "EIO"])(
     "is passed over when room is needed, still counts, and goes when it can: %s",

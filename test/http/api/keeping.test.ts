@@ -3,6 +3,7 @@ import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import type { Purged, ResourceDetail, ResourceSummary, RunningStream, Status } from "../../../src/http/api/model.ts"
 import { ChunkStore } from "../../../src/index.ts"
+import { ROOT_BYTES } from "../../../src/services/blocks.ts"
 import { makeTestOrigin } from "../../support/TestOrigin.ts"
 import { bytes, makeGate, otherBytes, type Site, SIZE, start, withTime } from "../Site.ts"
 import { CHUNK_BYTES } from "../TestProxy.ts"
@@ -110,7 +111,7 @@ describe("purging", () => {
 
 describe("pinning", () => {
   /** Room for three files. */
-  const maxSize = 3 * FILE_ON_DISK
+  const maxSize = 3 * FILE_ON_DISK + ROOT_BYTES
 
   const pin = (api: Api, url: string) => api.call<ResourceSummary>("PUT", "/pin", { url })
   const unpin = (api: Api, url: string) => api.call<ResourceSummary>("DELETE", `/pin?url=${encodeURIComponent(url)}`)
@@ -212,7 +213,7 @@ describe("pinning", () => {
 
   it.effect("stops writing when nothing else is left, as a full disk does, and viewers get their bytes", () =>
     Effect.gen(function*() {
-      const site = yield* start({ cache: { maxSize: FILE_ON_DISK + CHUNK_ON_DISK, memory: 0 } })
+      const site = yield* start({ cache: { maxSize: FILE_ON_DISK + CHUNK_ON_DISK + ROOT_BYTES, memory: 0 } })
       const api = control(site)
       site.file("/a.mp4")
       yield* site.ask("/a.mp4")

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import type { Status, WarmJob } from "../../../src/http/api/model.ts"
+import { ROOT_BYTES } from "../../../src/services/blocks.ts"
 import { MAX_RUNNING } from "../../../src/services/Warmer.ts"
 import { bytes, makeGate, otherBytes, type Site, SIZE, start, until, withTime } from "../Site.ts"
 import { CHUNK_BYTES } from "../TestProxy.ts"
@@ -156,7 +157,7 @@ describe("fetching ahead", () => {
 
   it.effect("says why it cannot", () =>
     Effect.gen(function*() {
-      const site = yield* start({ cache: { maxSize: 4 * (CHUNK_BYTES + 4096) + 12_288 } })
+      const site = yield* start({ cache: { maxSize: 4 * (CHUNK_BYTES + 4096) + 12_288 + ROOT_BYTES } })
       const api = control(site)
       const fails = Effect.fnUntraced(function*(path: string) {
         const { id } = yield* warm(api, path)
