@@ -247,6 +247,12 @@ const LARGE_HEADER_BYTES = 15_500
 
 const isLarge = ({ wire }: FuzzRequest): boolean => wire.indexOf("\r\n\r\n") > LARGE_HEADER_BYTES
 
+/** The target that a request names: plain `.` segments of its path name nothing (RFC 3986 §5.2.4). */
+const namedBy = ({ target }: FuzzRequest): string => {
+  const [path = "", ...query] = target.split("?")
+  return [path.split("/").filter((segment) => segment !== ".").join("/"), ...query].join("?")
+}
+
 /** Judges an answer to a request that is valid. */
 const judgeAnswer = (request: FuzzRequest, response: Response): void => {
   const found = judgeAlone(response)
@@ -264,7 +270,8 @@ const judgeAnswer = (request: FuzzRequest, response: Response): void => {
     if (status === 206 && valuesOf(request, "range").length === 0) fail("206 without Range")
     return
   }
-  const path = request.target.split("?", 1)[0]!
+  const target = namedBy(request)
+  const path = target.split("?", 1)[0]!
   if (found.isPage === true && path !== "/_spillway/") fail("the dashboard, elsewhere")
   if (path.startsWith("/_spillway/")) {
     if (!isStranger(request)) return may(200, 400, 404)
@@ -277,8 +284,8 @@ const judgeAnswer = (request: FuzzRequest, response: Response): void => {
   // What is not cached is not asked for.
   const isCacheOnly = /only-if-cached/i.test(valuesOf(request, "cache-control").join())
   if (other !== undefined) return may(other, ...isCacheOnly ? [504] : [])
-  const file = fileAt(request.target)
-  const query = request.target.split("?")[1]
+  const file = fileAt(target)
+  const query = target.split("?")[1]
   const isKnown = file !== undefined && (query === undefined || (/^\d+$/.test(query) && Number(query) < VARIANTS))
   if (!isKnown) return may(400, 403, 404, 414, 200, ...isCacheOnly ? [504] : [])
   if (found.file !== undefined && found.file !== file) fail(`bytes of ${found.file.path} for ${request.target}`)
