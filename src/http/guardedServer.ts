@@ -3,9 +3,11 @@ import { Socket } from "node:net"
 import * as CacheStatus from "../domain/CacheStatus.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
 import { abandon, endTruthfully } from "./connectionEnds.ts"
+import { type Connection, isAnswered, isIdle, isStalled } from "./connectionState.ts"
 import { overloadedHeaders } from "./Limits.ts"
 import type { PromptResponse } from "./mediaResponse.ts"
 import type { Asked } from "./Proxy.ts"
+import { encoded, RestOfConnection } from "./rawTarget.ts"
 import { MAX_HEADER_FIELDS, offersUpgrade, refusalOf } from "./requestFraming.ts"
 import type { ServerOptions } from "./ServerConfig.ts"
 import { isInLine } from "./turn.ts"
@@ -37,19 +39,6 @@ const CHECKS = { parts: 4, longest: 5_000 }
 
 const ignore = (): void => {}
 
-/** What is known of a connection. */
-interface Connection {
-  /** Whether it came when there was no room: its first request is refused. */
-  readonly isSurplus: boolean
-  /** Whether no more requests are taken from it, and how many came all the same. */
-  isClosing: boolean
-  dropped: number
-  /** The last request. */
-  request: IncomingMessage | undefined
-  /** The answers that are not sent yet, in order. */
-  readonly answers: Array<ServerResponse>
-}
-
 /** What is said to requests that cannot be read, by Node's code for why; 400 to all others. */
 const reasons = new Map<string | undefined, string>([
   ["HPE_HEADER_OVERFLOW", "431 Request Header Fields Too Large"],
@@ -66,20 +55,6 @@ const answer = (response: ServerResponse, status: number, reason: string, header
     "content-length": String(body.length)
   })
   response.end(body)
-}
-
-/** Whether all that has been asked for by a connection is answered. */
-const isAnswered = ({ answers }: Connection): boolean => answers.at(-1)?.writableFinished ?? true
-
-/** Whether a connection is merely kept for a next request. */
-const isIdle = (connection: Connection): boolean => connection.request?.complete === true && isAnswered(connection)
-
-/** Whether a connection on which nothing has happened for long waits for its viewer, and not its viewer for us. */
-const isStalled = (socket: Socket, connection: Connection): boolean => {
-  const { request } = connection
-  if (request === undefined || isAnswered(connection) || socket.writableLength > 0) return true
-  // While we read no more of a body, nobody can send it.
-  return !request.complete && request.readableLength < request.readableHighWaterMark
 }
 
 /** The connection that an argument of an event is about. */
@@ -106,6 +81,8 @@ export interface Watcher {
  */
 export class GuardedServer extends Server {
   readonly #connections = new Map<Socket, Connection>()
+  /** Those of which the rest is served as another. */
+  readonly #resumed = new WeakSet<Socket>()
   readonly #options: ServerOptions
   readonly #watcher: Watcher
   /** Answers what takes no waiting; everything else goes to the listeners. */
@@ -200,9 +177,12 @@ export class GuardedServer extends Server {
    * whoever has asked before gets those first.
    */
   #fail(error: NodeJS.ErrnoException, socket: Socket): void {
+    if (this.#resumed.has(socket)) return
     const connection = this.#connections.get(socket)
     if (connection === undefined || socket.errored !== null) return void socket.destroy()
     if (connection.isClosing) return this.#drop(socket, connection)
+    const rest = isAnswered(connection) && !connection.isLast ? encoded(error) : undefined
+    if (rest !== undefined) return this.#resume(socket, rest)
     connection.isClosing = true
     const { answers, request } = connection
     const last = answers.at(-1)
@@ -220,6 +200,13 @@ export class GuardedServer extends Server {
     } else if (!isOfBody) last.once("finish", refuse)
     else if (last.headersSent || answers.length > 1) socket.destroy()
     else refuse()
+  }
+
+  /** Serves the rest of a connection that Node has stopped to read. */
+  #resume(socket: Socket, rest: Buffer): void {
+    this.#resumed.add(socket)
+    this.#connections.delete(socket)
+    this.emit("connection", new RestOfConnection(socket, rest))
   }
 
   /** An answer has been sent, or given up. What is sent is let go of: it may be large, and the connection be kept for long. */
@@ -246,7 +233,8 @@ export class GuardedServer extends Server {
   #accept(socket: Socket): void {
     const connections = this.#connections
     const isSurplus = connections.size >= this.#options.maxConnections && !this.#makeRoom()
-    const connection: Connection = { isSurplus, isClosing: false, dropped: 0, request: undefined, answers: [] }
+    const isLast = socket as unknown instanceof RestOfConnection
+    const connection = { isSurplus, isLast, isClosing: false, dropped: 0, request: undefined, answers: [] }
     connections.set(socket, connection)
     endTruthfully(socket, connection)
     this.#watcher.onConnections(connections.size)
@@ -334,7 +322,7 @@ export class GuardedServer extends Server {
     // Node would for one that says that it knows chunks (RFC 9112 §6.1).
     if (request.httpVersionMinor === 0) response.useChunkedEncodingByDefault = false
     // Node drops what comes in one piece behind a request that offers an upgrade: it must not go on from the middle of something.
-    if (offersUpgrade(request)) connection.isClosing = true
+    if (connection.isLast || offersUpgrade(request)) connection.isClosing = true
     if (connection.isClosing || !this.listening) response.setHeader("connection", "close")
     return false
   }
