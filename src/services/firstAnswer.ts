@@ -1,4 +1,4 @@
-import { Clock, Effect, Exit, Scope, Stream } from "effect"
+import { Clock, Effect, Exit, Scope } from "effect"
 import { type ByteRange, formatSpec, type RangeSpec } from "../domain/ByteRange.ts"
 import { otherRange, rangeField, startOf, type Wanted } from "../domain/FirstRange.ts"
 import { type OriginError, retryAfterMillis } from "../domain/OriginError.ts"
@@ -149,20 +149,3 @@ export const carriedBytes = (
   const range = carriedRange(head)?.range
   return range?.start === (wanted === undefined ? 0 : startOf(wanted, size)) ? range : undefined
 }
-
-/** A body of at most `limit` bytes, or `undefined` for a longer one, of which no more is read. */
-export const shortBody = <E>(
-  body: Stream.Stream<Uint8Array, E>,
-  limit: number
-): Effect.Effect<Uint8Array | undefined, E> =>
-  Effect.suspend(() => {
-    const pieces: Array<Uint8Array> = []
-    let length = 0
-    const read = Stream.runForEachWhile(body, (piece) =>
-      Effect.sync(() => {
-        pieces.push(piece)
-        length += piece.length
-        return length <= limit
-      }))
-    return Effect.map(read, () => length > limit ? undefined : Buffer.concat(pieces))
-  })
