@@ -189,6 +189,9 @@ export const setBack = (run: Run, error: OriginError): void => {
   for (const viewer of run.viewers) if (viewer.source !== run.source) viewer.wake?.()
 }
 
+/** Takes note that the origin sends what the run has asked for. */
+export const answered = (run: Run): void => apply(run, { _tag: "Answered" })
+
 /** The runs that are throttled, with the number of ticks that have passed. */
 export interface Throttled {
   readonly tick: () => number

@@ -14,16 +14,7 @@ import type { Origin, OriginResponse } from "./Origin.ts"
 import { GRACE_MILLIS } from "./OriginGate.ts"
 import { toPull } from "./pieces.ts"
 import { mayRetry, pause } from "./retry.ts"
-import {
-  awaitDemand,
-  type Download,
-  isWanted,
-  type Run,
-  setBack,
-  type Throttled,
-  transition,
-  yieldPlace
-} from "./Run.ts"
+import { answered, awaitDemand, type Download, isWanted, type Run, setBack, type Throttled, yieldPlace } from "./Run.ts"
 
 /** An answer of the origin whose body is about to be read, with the scope that holds its connection. */
 export interface OpenTransfer {
@@ -113,7 +104,7 @@ export const makeTransfer = (
     const carried = yield* carriedBy(run, response, asked, yield* Clock.currentTimeMillis)
     if (carried === undefined) return false
     const { end, start } = carried
-    run.state = transition(run.state, { _tag: "Answered" })
+    answered(run)
     let place = start
     if (place < run.position && run.position > 0 && !run.sequential) {
       // The whole file came for a range. What nobody has seen yet may as well start at its beginning, to be kept.
