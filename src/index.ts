@@ -38,6 +38,7 @@ import { OriginResolver } from "./services/OriginResolver.ts"
 import { Recorder } from "./services/Recorder.ts"
 import { Registrations } from "./services/Registrations.ts"
 import { Resources } from "./services/Resources.ts"
+import { RevokedTrees } from "./services/RevokedTrees.ts"
 import * as Scrubber from "./services/Scrubber.ts"
 import { Traffic } from "./services/Traffic.ts"
 import { Warmer } from "./services/Warmer.ts"
@@ -140,6 +141,7 @@ const layerNoDeps: Layer.Layer<
   Layer.provideMerge(ChunkCache.layer),
   Layer.provideMerge(Layer.mergeAll(Recorder.layer, MemoryTier.layer)),
   Layer.provideMerge(Catalog.layer),
+  Layer.provide(RevokedTrees.layer),
   Layer.provideMerge(Manifests.layer),
   Layer.provideMerge(Evictor.layer),
   Layer.provideMerge(CacheIndex.layer),

@@ -2,7 +2,7 @@ import { Effect, type Scope } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import type * as CacheStatus from "../domain/CacheStatus.ts"
 import { endToEnd } from "../domain/Headers.ts"
-import { isSafe } from "../domain/Method.ts"
+import { hasDestination, isSafe, reachesBelow } from "../domain/Method.ts"
 import type { OriginError } from "../domain/OriginError.ts"
 import { make as makeResource, type Resource } from "../domain/Resource.ts"
 import type { Location } from "../services/askOrigin.ts"
@@ -30,9 +30,6 @@ interface Parts {
   ) => Effect.Effect<Response, OriginError, Scope.Scope>
 }
 
-/** Methods that make what is at their target be at another place too (RFC 4918 §9.8, §9.9). */
-const havingDestination = new Set(["COPY", "MOVE"])
-
 /**
  * Requests of other methods than GET and HEAD: body and answer are streamed through, and what they may have changed is asked for anew
  * (RFC 9111 §4.4).
@@ -55,7 +52,7 @@ export const makeWriteThrough = Effect.fnUntraced(function*({ locate, locations,
     const { headers, method } = request
     const forwards = maxForwards(request)
     if (forwards === 0) return HttpServerResponse.empty({ headers: { allow: ALLOW } })
-    const destination = havingDestination.has(method) && headers["destination"] !== undefined
+    const destination = hasDestination(method) && headers["destination"] !== undefined
       ? locations.toOrigin(headers["destination"], request)
       : undefined
     const other = destination?.resource
@@ -77,9 +74,10 @@ export const makeWriteThrough = Effect.fnUntraced(function*({ locate, locations,
       ...(hasBody && { body: request.stream })
     })
     if (!isSafe(method) && response.status < 400) {
-      for (const changed of [resource, ...(other === undefined ? [] : [other]), ...named(location.url, response)]) {
-        yield* lookup.invalidate(changed)
-      }
+      yield* Effect.forEach([resource, ...named(location.url, response)], lookup.invalidate, { discard: true })
+      // With a query, it is not a collection.
+      if (reachesBelow(method) && !resource.url.includes("?")) yield* lookup.invalidateTree(resource)
+      if (other !== undefined) yield* lookup.invalidateTree(other)
       yield* workers.settled
     }
     return yield* passedOn(resource, response, request, { fwd: "method" })

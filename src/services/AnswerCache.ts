@@ -1,6 +1,7 @@
 import type { RequestDirectives } from "../domain/CacheControl.ts"
 import { type Freshness, isFresh } from "../domain/Freshness.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
+import type { Resource } from "../domain/Resource.ts"
 
 /** A short answer of the origin's that is no file: a redirect, "not found", and so on. */
 export interface Answer {
@@ -10,6 +11,7 @@ export interface Answer {
 }
 
 interface Kept {
+  readonly url: string
   readonly answer: Answer
   readonly freshness: Freshness
   readonly bytes: number
@@ -47,9 +49,9 @@ export const make = () => {
       answers.set(key, kept)
       return isFresh(kept.freshness, now, request) ? kept : undefined
     },
-    put: (key: string, answer: Answer, freshness: Freshness): void => {
+    put: ({ id: key, url }: Resource, answer: Answer, freshness: Freshness): void => {
       remove(key)
-      const kept = { answer, freshness, bytes: answer.body.length + OVERHEAD_BYTES }
+      const kept = { url, answer, freshness, bytes: answer.body.length + OVERHEAD_BYTES }
       answers.set(key, kept)
       bytes += kept.bytes
       for (const oldest of answers.keys()) {
@@ -58,6 +60,9 @@ export const make = () => {
       }
     },
     remove,
+    removeAll: (matches: (url: string) => boolean): void => {
+      for (const [key, { url }] of answers) if (matches(url)) remove(key)
+    },
     clear: (): void => {
       answers.clear()
       bytes = 0

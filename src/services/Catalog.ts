@@ -6,6 +6,7 @@ import { type Freshness, isFresh } from "../domain/Freshness.ts"
 import type { HeaderFields } from "../domain/Headers.ts"
 import { isSameVersion, type RangeSupport, Representation, withRangesOf } from "../domain/Representation.ts"
 import { identify, type Resource } from "../domain/Resource.ts"
+import { isIn, type Tree } from "../domain/UrlTrees.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
@@ -13,6 +14,7 @@ import { ChunkStore } from "./ChunkStore.ts"
 import { entriesOf, type Entry, freshnessFor, freshUntil, type Times, weightOf } from "./Entry.ts"
 import { Families } from "./Families.ts"
 import { Manifests } from "./Manifests.ts"
+import { RevokedTrees } from "./RevokedTrees.ts"
 import { type Kept, Sieve } from "./Sieve.ts"
 import { Variants } from "./Variants.ts"
 import { Workers } from "./Workers.ts"
@@ -72,13 +74,18 @@ export class Catalog extends Context.Service<Catalog, {
   readonly expire: (representation: Representation, isContested?: boolean) => void
   /** The same for all variants, and nothing is used any more unless the origin confirms it (RFC 9111 §4.4). */
   readonly invalidate: (resource: Resource) => Effect.Effect<void>
+  /** The same for all that is in a tree; waits a little for the disk to know it. */
+  readonly invalidateTree: (tree: Tree) => Effect.Effect<void>
 }>()("spillway/services/Catalog") {
-  static readonly layer: Layer.Layer<Catalog, never, CacheConfig | CacheHealth | CacheIndex | ChunkStore | Manifests> =
-    Layer
-      .effect(
-        Catalog,
-        Effect.suspend(() => make)
-      )
+  static readonly layer: Layer.Layer<
+    Catalog,
+    never,
+    CacheConfig | CacheHealth | CacheIndex | ChunkStore | Manifests | RevokedTrees
+  > = Layer
+    .effect(
+      Catalog,
+      Effect.suspend(() => make)
+    )
 }
 
 /** How much is kept of resources in memory, in bytes. */
@@ -98,6 +105,7 @@ const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const workers = yield* Workers
   const manifests = yield* Manifests
+  const trees = yield* RevokedTrees
   const { ignoreCookies, readDeadline, ttl } = yield* CacheConfig
   const sieve = new Sieve<Held>(CAPACITY_BYTES)
   const entries = new Map<string, Kept<Held>>()
@@ -156,7 +164,10 @@ const make = Effect.gen(function*() {
   const recall = Effect.fnUntraced(function*(resource: string, forViewer = false) {
     const isTrusted = manifests.isTrusted(resource)
     const manifest = yield* store.readManifest(resource, forViewer)
-    if (Option.isSome(manifest)) return { isRevoked: !isTrusted, manifest }
+    if (Option.isSome(manifest)) {
+      const { born, url } = manifest.value
+      return { isRevoked: !isTrusted || (yield* trees.covers(url, born)), manifest }
+    }
     return { isRevoked: true, manifest: yield* store.readRevoked(resource, forViewer) }
   })
 
@@ -190,6 +201,11 @@ const make = Effect.gen(function*() {
     return isSameVersion(representation, found) ? new Representation({ ...found, id: representation.id }) : found
   }
 
+  const identifiers = (matches: (url: string) => boolean): ReadonlyArray<string> =>
+    [...entries.values()].flatMap(({ value: { entry: { representation: { resource, url } } } }) =>
+      matches(url) ? [resource] : []
+    )
+
   return Catalog.of({
     select: (resource, fields) => variants.select(resource, fields),
     varies: (resource) => variants.has(resource),
@@ -221,11 +237,12 @@ const make = Effect.gen(function*() {
         index.supersede(found.resource, found.id)
         workers.forgotten(found.resource)
       }
+      const wasRevoked = entries.get(answered.resource)?.value.isRevoked === true
       const audience = isOther || before === undefined ? undefined : before.audience
       const next = isOther || before === undefined ? found : withRangesOf(before.representation, found)
       const entry = put(assess(next, answer, times, cookie, audience))
       const endsSooner = before !== undefined && freshUntil(entry) < freshUntil(before)
-      manifests.confirmed(entry.representation, isOther || endsSooner)
+      manifests.confirmed(entry.representation, isOther || endsSooner || wasRevoked)
       return entry
     },
     exclude: (representation, cookie) => {
@@ -262,10 +279,7 @@ const make = Effect.gen(function*() {
       entries.delete(resource)
       families.delete(resource)
     },
-    identifiers: (matches) =>
-      [...entries.values()].flatMap(({ value: { entry: { representation: { resource, url } } } }) =>
-        matches(url) ? [resource] : []
-      ),
+    identifiers,
     isCurrent: (representation) => {
       const held = entries.get(representation.resource)?.value
       return held !== undefined && !held.isRevoked && held.entry.representation.id === representation.id
@@ -288,6 +302,12 @@ const make = Effect.gen(function*() {
         })
         // What is on disk only is taken into memory first, so that the origin can be asked whether it is the same still.
         return known(resource.id) === undefined ? Effect.ensuring(Effect.asVoid(get(resource)), all) : all
+      }),
+    invalidateTree: (tree) =>
+      Effect.suspend(() => {
+        trees.add(tree)
+        for (const id of identifiers((url) => isIn(tree, url))) revoke(id, { mustRevalidate: true })
+        return trees.settled
       })
   })
 })

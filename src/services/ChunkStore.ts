@@ -102,6 +102,10 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   readonly isBusy: () => boolean
   /** Waits until calls have been under way for so many milliseconds without the disk doing anything. */
   readonly stalled: (millis: number) => Effect.Effect<void>
+  /** The list that `writeRevokedTrees` has written last, or none. */
+  readonly readRevokedTrees: Effect.Effect<Option.Option<string>, CacheError>
+  /** Keeps the list of `RevokedTrees`, whole or not at all. */
+  readonly writeRevokedTrees: (file: Uint8Array) => Effect.Effect<void, CacheError>
   /** Writes, reads and removes a file of so many bytes: succeeds when the store can be used. */
   readonly probe: (bytes: number) => Effect.Effect<void, CacheError>
 }>()("spillway/services/ChunkStore") {
@@ -118,6 +122,7 @@ export class ChunkStore extends Context.Service<ChunkStore, {
 
 const MANIFEST = "manifest.json"
 const REVOKED = "revoked.json"
+const REVOKED_TREES = "revoked-trees.json"
 const PINNED = "pinned"
 const RESOURCE = /^[0-9a-f]{32}$/
 
@@ -271,7 +276,16 @@ const makeOnDisk = Effect.gen(function*() {
     )
   }
 
+  const revokedTreesAt = path.join(root, REVOKED_TREES)
+
+  const readRevokedTrees = io("read", revokedTreesAt, fs.readFileString(revokedTreesAt)).pipe(
+    Effect.map(Option.some),
+    Effect.catchIf(isMissing, () => Effect.succeedNone)
+  )
+
   return ChunkStore.of({
+    readRevokedTrees: gate.passWithin(config.readDeadline, revokedTreesAt, readRevokedTrees),
+    writeRevokedTrees: (file) => gate.pass(writeFile(revokedTreesAt, [file])),
     read: (key, length, scratch) => gate.passWithin(config.readDeadline, pathOf(key), read(key, length, scratch)),
     verify: (key) => gate.pass(verify(key)),
     write: (key, payload) => gate.pass(writeFile(pathOf(key), [encodeHeader(key, payload), payload])),

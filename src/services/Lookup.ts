@@ -7,6 +7,7 @@ import type { HeaderFields } from "../domain/Headers.ts"
 import type { OriginError } from "../domain/OriginError.ts"
 import type { Resource } from "../domain/Resource.ts"
 import { isForAnyCookie, varyNames } from "../domain/Storable.ts"
+import { isIn, treeAt } from "../domain/UrlTrees.ts"
 import * as AnswerCache from "./AnswerCache.ts"
 import type { Source } from "./askOrigin.ts"
 import type { CacheConfig } from "./CacheConfig.ts"
@@ -50,6 +51,8 @@ export class Lookup extends Context.Service<Lookup, {
   ) => Entry | undefined
   /** Has the origin asked before anything that is kept of a resource is used again; waits a little for the disk to know it. */
   readonly invalidate: (resource: Resource) => Effect.Effect<void>
+  /** The same for a resource, whatever its query, and all that lies below it. */
+  readonly invalidateTree: (resource: Resource) => Effect.Effect<void>
   /** Forgets all answers that are no files, and what is not to be kept. */
   readonly forget: () => void
 }>()("spillway/services/Lookup") {
@@ -210,6 +213,13 @@ const make = Effect.gen(function*() {
         answers.remove(resource.id)
         for (const cookie of [ANONYMOUS, "any"]) notStorables.remove(memoryKey(resource, { cookie, credential: "" }))
         return Effect.andThen(catalog.invalidate(resource), manifests.settled)
+      }),
+    invalidateTree: ({ url }) =>
+      Effect.suspend(() => {
+        const tree = treeAt(url)
+        answers.removeAll((other) => isIn(tree, other))
+        notStorables.clear()
+        return catalog.invalidateTree(tree)
       })
   })
 })

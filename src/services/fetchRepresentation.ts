@@ -159,7 +159,7 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, notStorables }: 
       (isHeuristicallyCacheable(status) ||
         (freshness.explicit && !isServerError(status) && !isOfTheRequest(status)))
     const stored = mayKeep && isFresh(freshness, now())
-    if (stored) answers.put(resource.id, answer, freshness)
+    if (stored) answers.put(resource, answer, freshness)
     return { _tag: "Final", answer, asked: { ...asked, status }, stored }
   })
 

@@ -12,6 +12,7 @@ export const makeInMemory = (): ChunkStore["Service"] => {
   const chunks = new Map<string, { readonly key: ChunkKey; readonly payload: Uint8Array; readonly used: number }>()
   const manifests = new Map<string, { readonly file: Uint8Array; readonly isRevoked: boolean }>()
   const pins = new Set<string>()
+  let revokedTrees: string | undefined
   const of = (resource: string) => [...chunks.values()].filter(({ key }) => key.resource === resource)
   const resources = () => [...new Set([...manifests.keys(), ...Array.from(chunks.values(), ({ key }) => key.resource)])]
   const manifestOf = (resource: string, isRevoked: boolean) => {
@@ -21,6 +22,8 @@ export const makeInMemory = (): ChunkStore["Service"] => {
       : Option.none()
   }
   return {
+    readRevokedTrees: Effect.sync(() => Option.fromUndefinedOr(revokedTrees)),
+    writeRevokedTrees: (file) => Effect.sync(() => void (revokedTrees = Buffer.from(file).toString())),
     read: (key, length) =>
       Effect.suspend(() => {
         const found = chunks.get(keyText(key))

@@ -31,6 +31,8 @@ export const layerStore = (
         // The owner sees to manifests.
         writeManifest: () => Effect.void,
         revokeManifest: () => Effect.void,
+        readRevokedTrees: Effect.succeedNone,
+        writeRevokedTrees: () => Effect.void,
         removeResource: refuse("unlink"),
         pin: refuse("write"),
         probe: refuse("write"),

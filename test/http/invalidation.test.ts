@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { TestClock } from "effect/testing"
 import { ChunkStore } from "../../src/index.ts"
 import { story } from "../support/cacheStatus.ts"
 import { fileOf, makeTestOrigin } from "../support/TestOrigin.ts"
@@ -199,9 +200,11 @@ describe("what was invalidated", () => {
     Effect.gen(function*() {
       const store = yield* ChunkStore
       const origin = yield* makeTestOrigin
+      let minutes = 0
       const process = <A>(use: (site: Site) => Effect.Effect<A, Error>) =>
         Effect.scoped(Effect.gen(function*() {
           const site = yield* start({ before: { origin, store }, cache: { memory: 0 } })
+          yield* TestClock.adjust(`${minutes++} minutes`)
           site.answer("/a", ({ headers, method }) => {
             const language = headers["accept-language"]!
             const fields = { ...maxAge(3600), etag: `"${language}"`, vary: "Accept-Language" }
