@@ -17,6 +17,12 @@ export const identify = (...parts: ReadonlyArray<string>): string =>
 /** The resource at `url`, which is absolute and normalised. */
 export const make = (url: string): Resource => ({ id: identify(url), url })
 
+/**
+ * The same, fetched from public addresses only. It has an identifier of its own, since who may be given that may not be given what has
+ * been fetched from wherever the URL led to.
+ */
+export const makePublic = (url: string): Resource => ({ id: identify(url, "public"), url })
+
 /** How many digits of its identifier a resource and its variants have in common. */
 const FAMILY_DIGITS = 12
 

@@ -1,6 +1,6 @@
 import { Effect } from "effect"
 import type { HeaderFields } from "../domain/Headers.ts"
-import { make as makeResource, type Resource } from "../domain/Resource.ts"
+import type { Resource } from "../domain/Resource.ts"
 import { pathOf, type Refused } from "../domain/target.ts"
 import { viewerTargets } from "../domain/viewerTargets.ts"
 import { OriginConfig } from "../services/OriginConfig.ts"
@@ -22,7 +22,7 @@ const PLACES = ["location", "content-location"] as const
 /** A base for targets: what it is does not matter. */
 const HERE = "http://viewer.invalid"
 
-const keyOf = (url: URL): string => makeResource(url.origin + url.pathname + url.search).url
+const keyOf = (url: URL): string => url.origin + url.pathname + url.search
 
 export const makeLocations = Effect.gen(function*() {
   const { origins } = yield* OriginConfig

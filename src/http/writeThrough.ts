@@ -4,7 +4,7 @@ import type * as CacheStatus from "../domain/CacheStatus.ts"
 import { endToEnd } from "../domain/Headers.ts"
 import { hasDestination, isSafe, reachesBelow } from "../domain/Method.ts"
 import type { OriginError } from "../domain/OriginError.ts"
-import { make as makeResource, type Resource } from "../domain/Resource.ts"
+import { make as makeResource, makePublic, type Resource } from "../domain/Resource.ts"
 import type { Location } from "../services/askOrigin.ts"
 import { Lookup } from "../services/Lookup.ts"
 import { Origin, type OriginResponse } from "../services/Origin.ts"
@@ -74,7 +74,8 @@ export const makeWriteThrough = Effect.fnUntraced(function*({ locate, locations,
       ...(hasBody && { body: request.stream })
     })
     if (!isSafe(method) && response.status < 400) {
-      yield* Effect.forEach([resource, ...named(location.url, response)], lookup.invalidate, { discard: true })
+      const changed = [resource, ...named(location.url, response)].flatMap((one) => [one, makePublic(one.url)])
+      yield* Effect.forEach(changed, lookup.invalidate, { discard: true })
       // With a query, it is not a collection.
       if (reachesBelow(method) && !resource.url.includes("?")) yield* lookup.invalidateTree(resource)
       if (other !== undefined) yield* lookup.invalidateTree(other)

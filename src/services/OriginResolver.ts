@@ -2,7 +2,7 @@ import { Context, Effect, Layer } from "effect"
 import type { HeaderFields } from "../domain/Headers.ts"
 import type { OriginError } from "../domain/OriginError.ts"
 import { accessTo, findRoute, type Origins } from "../domain/Origins.ts"
-import { make as makeResource, type Resource } from "../domain/Resource.ts"
+import { make as makeResource, makePublic, type Resource } from "../domain/Resource.ts"
 import { pathOf, refusalOf, type Refused, resourceBelow, withoutDots } from "../domain/target.ts"
 import type { Location, Refusal } from "./askOrigin.ts"
 import { OriginConfig } from "./OriginConfig.ts"
@@ -63,7 +63,11 @@ const make = (origins: OriginConfig["Service"]["origins"]) => {
     if (url === null || !/^https?:$/.test(url.protocol) || url.username !== "" || url.password !== "") {
       return { status: 400, reason: "give the URL as ?url=, percent-encoded" }
     }
-    return accessTo(named, url) === undefined ? NOT_ALLOWED : makeResource(url.origin + url.pathname + url.search)
+    const access = accessTo(named, url)
+    if (access === undefined) return NOT_ALLOWED
+    const key = url.origin + url.pathname + url.search
+    // No address is looked at for a hit, so it must be one from such an address.
+    return access === "public" ? makePublic(key) : makeResource(key)
   }
 
   const identify = ({ headers, target }: Wanted): Resource | Refused => {

@@ -1,7 +1,7 @@
 import { Effect } from "effect"
 import { loggable, OriginTimeout } from "../domain/OriginError.ts"
 import { accessTo } from "../domain/Origins.ts"
-import { make as makeResource, type Resource } from "../domain/Resource.ts"
+import { make as makeResource, makePublic, type Resource } from "../domain/Resource.ts"
 import { type Refused } from "../domain/target.ts"
 import type { Source } from "./askOrigin.ts"
 import { OriginConfig } from "./OriginConfig.ts"
@@ -23,7 +23,9 @@ export const makeAddressing = Effect.gen(function*() {
         return { status: 400, reason: "give a URL as it is at the origin, or a path as it is at this server" }
       }
       // An application may have keys that are no addresses.
-      return makeResource(/^https?:$/.test(url.protocol) ? url.origin + url.pathname + url.search : text)
+      if (!/^https?:$/.test(url.protocol)) return makeResource(text)
+      const key = url.origin + url.pathname + url.search
+      return accessTo(origins, url) === "public" ? makePublic(key) : makeResource(key)
     },
     /** Whether viewers could ask for a resource: its URL is at an origin that is configured, where any are. */
     isServed: ({ url }: Resource): boolean => {

@@ -663,6 +663,24 @@ describe("URLs that viewers name", () => {
       assert.strictEqual((yield* listed.proxy.ask("/films/a")).body.toString(), "inside")
     }))
 
+  it.live("give nothing of what a route has cached from a private address, in variants neither", () =>
+    Effect.gen(function*() {
+      const fields = { "cache-control": "max-age=60", etag: "\"1\"" }
+      const inside = yield* makeRawOrigin(({ target }) =>
+        response(200, target === "/a" ? fields : { ...fields, vary: "Accept-Language" }, "inside")
+      )
+      const listed = yield* start([`127.0.0.1:${inside.port}`], { routes: [route(inside.url)] })
+      for (const path of ["/a", "/varied"]) {
+        yield* listed.proxy.ask(path)
+        assert.strictEqual(story((yield* listed.proxy.ask(path)).headers), "spillway; hit")
+        for (const headers of [{}, { range: "bytes=0-1" }, { "cache-control": "only-if-cached" }]) {
+          const { body, status } = yield* listed.fetch(inside.url + path, headers)
+          assert.include([403, 504], status)
+          assert.notInclude(body.toString(), "inside")
+        }
+      }
+    }))
+
   it.live("are cached, whole and by ranges", () =>
     Effect.gen(function*() {
       const { fetch, other } = yield* start(["media.test:PORT"], allowed)
