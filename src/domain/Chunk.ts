@@ -29,18 +29,6 @@ export const MAX_CHUNKS = 2 ** 32 - 1
 /** How many chunks a representation of `size` bytes has. */
 export const count = (size: number, chunkSize: number): number => Math.ceil(size / chunkSize)
 
-/** The bytes of the chunks `indices`, which are in order: neighbours as one range. */
-export const spans = (indices: ReadonlyArray<number>, chunkSize: number, size: number): ReadonlyArray<ByteRange> => {
-  const merged: Array<ByteRange> = []
-  for (const index of indices) {
-    const { end, start } = span(index, chunkSize, size)
-    const last = merged.at(-1)
-    if (last?.end === start) merged[merged.length - 1] = { start: last.start, end }
-    else merged.push({ start, end })
-  }
-  return merged
-}
-
 /** `offset` rounded up to the end of the chunk that holds the byte before it, or to the end of the representation. */
 export const roundUp = (offset: number, chunkSize: number, size: number): number =>
   Math.min(Math.ceil(offset / chunkSize) * chunkSize, size)

@@ -23,6 +23,11 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly has: (key: ChunkKey) => boolean
   /** The first index from the one of `key` on for which `has` is false. */
   readonly firstMissing: (key: ChunkKey) => number
+  /** The indices of the chunks of a representation for which `has` is true, in order: from each `start` up to and without its `end`. */
+  readonly stretches: (
+    resource: string,
+    representation: string
+  ) => ReadonlyArray<readonly [start: number, end: number]>
   /** Whether any chunk of a resource is. */
   readonly hasResource: (resource: string) => boolean
   /** Whether the disk need not be asked to know that nothing is kept of a resource. */
@@ -267,6 +272,7 @@ const make = Effect.gen(function*() {
       return chunk !== undefined && !chunk.isCondemned
     },
     firstMissing: (key) => chunks.firstMissing(key),
+    stretches: (resource, representation) => chunks.stretches(resource, representation),
     hasResource: (resource) => chunks.hasResource(resource),
     hasNothingOf: (resource) => loaded.isOpen() && !chunks.hasResource(resource),
     touch: (key) => {

@@ -38,6 +38,11 @@ export class ChunkMap<A> {
     return this.#resources.get(resource)?.get(representation)?.there.firstMissing(index) ?? index
   }
 
+  /** The indices of a representation whose chunks `firstMissing` does not pass over, in order, neighbours as one stretch. */
+  stretches(resource: string, representation: string): ReadonlyArray<readonly [start: number, end: number]> {
+    return this.#resources.get(resource)?.get(representation)?.there.stretches() ?? []
+  }
+
   delete({ index, representation, resource }: ChunkKey): void {
     const representations = this.#resources.get(resource)
     const chunks = representations?.get(representation)

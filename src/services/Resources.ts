@@ -1,7 +1,6 @@
 import { Context, Effect, Layer, Option } from "effect"
 import type { ByteRange } from "../domain/ByteRange.ts"
 import { type CacheError, IoError } from "../domain/CacheError.ts"
-import { span, spans } from "../domain/Chunk.ts"
 import { make as makeResource } from "../domain/Resource.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
@@ -108,18 +107,13 @@ const make = Effect.gen(function*() {
 
   const cached = (entry: Entry): Cached => {
     const { chunkSize, id, resource, size } = entry.representation
-    const indices = index.chunksOf(resource).flatMap(({ key }) =>
-      key.representation === id && index.has(key) ? [key.index] : []
-    ).toSorted((a, b) => a - b)
-    const bytes = indices.reduce((sum, at) => {
-      const { end, start } = span(at, chunkSize, size)
-      return sum + end - start
-    }, 0)
+    const stretches = index.stretches(resource, id)
+    const ranges = stretches.map(([start, end]) => ({ start: start * chunkSize, end: Math.min(end * chunkSize, size) }))
     return {
       entry,
-      ranges: spans(indices, chunkSize, size),
-      chunks: indices.length,
-      bytes,
+      ranges,
+      chunks: stretches.reduce((sum, [start, end]) => sum + end - start, 0),
+      bytes: ranges.reduce((sum, { end, start }) => sum + end - start, 0),
       pinned: index.isPinned(resource),
       lastUsed: index.lastUsed(resource)
     }

@@ -33,17 +33,6 @@ const HEARTBEAT = "1 second"
  */
 const RESTART = { shortest: Duration.millis(100), longest: Duration.seconds(10) }
 
-/** Neighbours among `indices` as ranges. */
-const rangesOf = (indices: ReadonlyArray<number>): Known["chunks"] => {
-  const ranges: Array<[number, number]> = []
-  for (const index of indices.toSorted((a, b) => a - b)) {
-    const last = ranges.at(-1)
-    if (last?.[1] === index) last[1] += 1
-    else ranges.push([index, index + 1])
-  }
-  return ranges
-}
-
 /** A worker could not do what it was started for. */
 export interface WorkerFailed {
   readonly _tag: "WorkerFailed"
@@ -86,11 +75,9 @@ export const make = (count: number) => {
       if (entry === undefined) return undefined
       const freshness = freshnessFor(entry, ANONYMOUS)
       if (freshness === undefined || !isFresh(freshness, clock.currentTimeMillisUnsafe())) return undefined
-      const { id } = entry.representation
-      const keys = index.chunksOf(resource.id).filter(({ key }) => key.representation === id && index.has(key))
       // What the owner may give to whom by a cookie does not leave it.
       const { audience: _, ...told } = entry
-      return { ...told, freshness, chunks: rangesOf(keys.map(({ key }) => key.index)) }
+      return { ...told, freshness, chunks: index.stretches(resource.id, entry.representation.id) }
     }
 
     const isEverybodyListening = () => members.size === count && [...members].every(({ isListening }) => isListening)

@@ -2,7 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
 import { Intervals } from "../../src/domain/Intervals.ts"
 
-const number = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 20 }))
+/** On both sides of the border between two blocks. */
+const FIRST = 1014
+const number = Schema.Int.check(Schema.isBetween({ minimum: FIRST, maximum: FIRST + 20 }))
 const step = Schema.Struct({ adds: Schema.Boolean, number })
 
 describe("Intervals", () => {
@@ -12,6 +14,26 @@ describe("Intervals", () => {
     assert.strictEqual(set.firstMissing(0), 6)
     assert.strictEqual(set.firstMissing(3), 6)
     assert.strictEqual(set.firstMissing(6), 6)
+  })
+
+  it("sees a long stretch as one, and where it ends", () => {
+    const set = new Intervals()
+    for (let n = 0; n < 10_000; n++) set.add(n)
+    assert.strictEqual(set.firstMissing(3), 10_000)
+    for (const hole of [9_999, 5_000, 1024, 1023, 0]) {
+      set.delete(hole)
+      assert.strictEqual(set.firstMissing(hole), hole)
+      assert.strictEqual(set.firstMissing(0), hole)
+    }
+  })
+
+  it("lists its stretches in order, also across blocks", () => {
+    const set = new Intervals()
+    for (const n of [5000, 3, 1025, 1, 1024, 2, 1023]) set.add(n)
+    assert.deepStrictEqual(set.stretches(), [[1, 4], [1023, 1026], [5000, 5001]])
+    set.delete(5000)
+    set.delete(2)
+    assert.deepStrictEqual(set.stretches(), [[1, 2], [3, 4], [1023, 1026]])
   })
 
   it("has numbers of 32 bits and more", () => {
@@ -31,7 +53,7 @@ describe("Intervals", () => {
         set.delete(number)
         model.delete(number)
       }
-      for (let from = 0; from <= 21; from++) {
+      for (let from = FIRST; from <= FIRST + 21; from++) {
         let missing = from
         while (model.has(missing)) missing += 1
         assert.strictEqual(set.firstMissing(from), missing)
