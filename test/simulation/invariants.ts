@@ -1,8 +1,11 @@
 import { type RangeSpec, resolve } from "../../src/domain/ByteRange.ts"
 import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/ChunkStore.ts"
 import type { MemoryDisk } from "../../src/testing/MemoryFileSystem.ts"
+import { judgeAudience, pageVersion } from "./audience.ts"
+import type { Period } from "./machine.ts"
 import type { OriginFile, Version } from "./origin.ts"
 import type { Schedule } from "./schedule.ts"
+import type { Identity } from "./site.ts"
 
 /** What a viewer saw of one request, and what it has a right to. */
 export interface View {
@@ -10,6 +13,11 @@ export interface View {
   readonly file: OriginFile
   readonly spec: RangeSpec | undefined
   readonly opened: number
+  /** Who asks, where the origin wants to know. */
+  readonly identity: Identity | undefined
+  readonly isHead: boolean
+  /** When what was kept in so many milliseconds was kept. */
+  readonly keptWithin: (millis: number) => ReadonlyArray<Period>
   version: Version | undefined
   /** The bytes that the head has promised. */
   start: number
@@ -42,12 +50,19 @@ const firstDifference = (a: Uint8Array, b: Uint8Array): number => {
   return i
 }
 
-/** For how long an answer may be used without asking the origin, in milliseconds. */
-const freshMillis = (file: OriginFile): number => (file.plan.maxAge ?? 0) * 1000
+/** For how long an answer may be used without asking the origin, in milliseconds: as long as each hop to it says. */
+const freshMillis = ({ plan: { maxAge = 0, site } }: OriginFile): number =>
+  site?.control === undefined ? 1000 * Math.min(maxAge, site?.hop?.seconds ?? Infinity) : 0
 
 /** What the file may have been for a viewer who came at `opened`. */
-const allowed = ({ file, isStale, opened }: View, now: number): ReadonlyArray<Version | undefined> =>
-  file.between(Math.max(isStale ? -Infinity : opened - freshMillis(file), file.purgedBefore(opened)), now)
+const allowed = ({ file, isStale, keptWithin, opened }: View, now: number): ReadonlyArray<Version | undefined> => {
+  const first = file.voidBefore(opened)
+  const kept: ReadonlyArray<Period> = isStale ? [[-Infinity, now]] : keptWithin(freshMillis(file))
+  const periods = [...kept, [opened, now] as const]
+  return file.during(
+    periods.map(([from, to]) => [Math.max(from, first), to] as const).filter(([from, to]) => from <= to)
+  )
+}
 
 const struckSince = (file: OriginFile, time: number): boolean => file.lastStrike() >= time
 
@@ -56,6 +71,14 @@ const hasChanged = (view: View, now: number): boolean => allowed(view, now).leng
 /** Judges the head of an answer, and takes down in `view` what it promises. */
 export const onHead = (view: View, { headers, length, status }: Head, now: number): Violation => {
   const { file, spec } = view
+  const known = file.versionOf(headers[file.plan.validator])
+  const verdict = judgeAudience(view, known !== undefined, { headers, status, length })
+  if (verdict._tag === "Judged") return verdict.violation
+  if (verdict._tag === "Page") return onVersion(view, pageVersion, { headers, status, length })
+  if (file.plan.site?.gate === undefined) {
+    if (status === 404) file.foundGone(now)
+    if (/no-store/.test(headers["cache-control"] ?? "") && !view.isHead) file.foundTakenBack(now)
+  }
   if (status === 404) return allowed(view, now).includes(undefined) ? undefined : "404 for a file that was there"
   if (status !== 200 && status !== 206 && status !== 416) {
     if (status === 500 && !struckSince(file, view.opened)) return "500 from an origin that was well"
@@ -73,12 +96,27 @@ export const onHead = (view: View, { headers, length, status }: Head, now: numbe
   }
   const version = file.versionOf(validator)
   if (version === undefined) return `${status} without a validator that the file ever had`
-  view.version = version
   view.isStale = /detail=ORIGIN_(?:ERROR|UNREACHABLE)/.test(headers["cache-status"] ?? "")
-  view.isPassedOn = /fwd=bypass;.*detail=STATUS/.test(headers["cache-status"] ?? "")
+  view.isPassedOn = /detail=(?:STATUS|NO_STORE|PRIVATE|VARY|SET_COOKIE|NO_VALIDATOR|AUTHORIZATION|COOKIE)/.test(
+    headers["cache-status"] ?? ""
+  )
   if (view.isStale && !struckSince(file, view.opened)) return "a stale answer though the origin was well"
   if (!allowed(view, now).includes(version)) return `version ${version.validator} which was not current`
+  return onVersion(view, version, { headers, status, length })
+}
+
+/** Judges an answer that is of `version`. */
+const onVersion = (view: View, version: Version, { headers, length, status }: Head): Violation => {
+  const { file, spec } = view
+  view.version = version
+  // What is passed on has the length that the origin says.
+  if (view.isHead) {
+    return file.plan.site?.head !== "true" || length === version.file.bytes.length
+      ? undefined
+      : `HEAD: length ${length}`
+  }
   const size = version.file.bytes.length
+  if (view.isPassedOn) return onPassedOn(view, size, { status, headers, length })
   // A range of an empty file is ignored.
   const asked = size === 0 ? undefined : spec
   const range = asked === undefined ? { start: 0, end: size } : resolve(asked, size)
@@ -87,6 +125,20 @@ export const onHead = (view: View, { headers, length, status }: Head, now: numbe
   if ((status === 206) !== (asked !== undefined)) return `${status} for ${JSON.stringify(spec)}`
   const expected = asked === undefined ? undefined : `bytes ${range.start}-${range.end - 1}/${size}`
   if (headers["content-range"] !== expected) return `Content-Range ${headers["content-range"]}, not ${expected}`
+  if (length !== range.end - range.start) return `Content-Length ${length}, not ${range.end - range.start}`
+  Object.assign(view, range)
+  return undefined
+}
+
+/** Judges the origin's own answer, which may have another range than was asked for, or none. */
+const onPassedOn = (view: View, size: number, { headers, length, status }: Head): Violation => {
+  if (status === 416) return undefined
+  const [, first = "0", last = String(size - 1)] = /^bytes (\d+)-(\d+)\/\d+$/.exec(headers["content-range"] ?? "") ?? []
+  const range = { start: Number(first), end: Math.min(Number(last) + 1, size) }
+  const asked = view.spec === undefined ? undefined : resolve(view.spec, size)
+  if (status === 206 && range.start !== asked?.start && !struckSince(view.file, view.opened)) {
+    return `Content-Range ${headers["content-range"]} for another`
+  }
   if (length !== range.end - range.start) return `Content-Length ${length}, not ${range.end - range.start}`
   Object.assign(view, range)
   return undefined
@@ -114,6 +166,8 @@ export const onEnd = (view: View, error: { readonly _tag: string } | undefined, 
       ? undefined
       : "cut for a change that never was"
   }
+  // Where the file is not at hand, its origin refuses it.
+  if (view.identity?.isEvil === true && error._tag === "OriginUnexpected") return undefined
   const since = file.strikes().filter(({ time }) => time >= opened)
   const isExplained = since.some(({ isTransient }) => !isTransient) ||
     (since.length > 0 && (isPassedOn || file.strikes().length >= ATTEMPTS))

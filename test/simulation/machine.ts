@@ -9,6 +9,10 @@ import type * as Random from "./random.ts"
 export interface Machine {
   /** Milliseconds since 1970. */
   readonly now: () => number
+  /** Sets the clocks of processes ahead, or back, by so many milliseconds. Time goes on as it did. */
+  readonly setClock: (by: number) => void
+  /** When clocks showed a time that was at most `millis` before the one that they show at `time`. */
+  readonly shownWithin: (time: number, millis: number) => ReadonlyArray<Period>
   /** How many pieces of work have been done. */
   readonly turns: () => number
   /** Calls `f` at a time to come, whatever process runs then. */
@@ -17,6 +21,9 @@ export interface Machine {
   /** Works until `time`, or until `done` holds. */
   readonly run: (time: number, done?: () => boolean) => void
 }
+
+/** From one time to another, both inclusive. */
+export type Period = readonly [from: number, to: number]
 
 export interface Process {
   /** What fibers need to run on this machine: scheduler, clock, randomness, a log. */
@@ -51,6 +58,9 @@ export const make = (
   onLivelock: () => void
 ): Machine => {
   let now = Date.UTC(2026, 0, 1)
+  /** How far clocks were ahead since when. */
+  const clocks: Array<{ readonly from: number; readonly ahead: number }> = [{ from: -Infinity, ahead: 0 }]
+  let ahead = 0
   let turns = 0
   let ready: Array<Task> = []
   let head = 0
@@ -98,15 +108,17 @@ export const make = (
       })
     }
 
-    const millis = () => now
-    const nanos = () => BigInt(Math.round(now)) * 1_000_000n
+    const millis = () => now + ahead
+    const nanosOf = (millis: number) => BigInt(Math.round(millis)) * 1_000_000n
+    const nanos = () => nanosOf(millis())
+    const monotonic = () => nanosOf(now)
     const clock: Clock.Clock = {
       currentTimeMillisUnsafe: millis,
       currentTimeNanosUnsafe: nanos,
-      monotonicTimeNanosUnsafe: nanos,
+      monotonicTimeNanosUnsafe: monotonic,
       currentTimeMillis: Effect.sync(millis),
       currentTimeNanos: Effect.sync(nanos),
-      monotonicTimeNanos: Effect.sync(nanos),
+      monotonicTimeNanos: Effect.sync(monotonic),
       sleep: (duration) => {
         const length = Math.ceil(Duration.toMillis(duration))
         return length <= 0 ? Effect.yieldNow : Effect.callback<void>((resume) => {
@@ -148,6 +160,20 @@ export const make = (
 
   return {
     now: () => now,
+    setClock: (by) => {
+      ahead += by
+      clocks.push({ from: now, ahead })
+    },
+    shownWithin: (time, millis) => {
+      const shown = time + clocks.findLast(({ from }) => from <= time)!.ahead
+      return clocks.flatMap(({ ahead, from }, i): ReadonlyArray<Period> => {
+        const period: Period = [
+          Math.max(from, shown - millis - ahead),
+          Math.min(clocks[i + 1]?.from ?? time, shown - ahead)
+        ]
+        return period[0] <= period[1] ? [period] : []
+      })
+    },
     turns: () => turns,
     at: (time, run) => addTimer({ process: world, time: Math.max(time, now), run }),
     startProcess,

@@ -1,5 +1,6 @@
 import type { MemoryFile, MemoryOrigin, Misbehaviour } from "../../src/testing/MemoryOrigin.ts"
 import { randomBytes } from "../support/TestOrigin.ts"
+import type { Period } from "./machine.ts"
 import type * as Random from "./random.ts"
 import type { FilePlan } from "./schedule.ts"
 
@@ -28,13 +29,25 @@ export interface OriginFile {
   readonly change: (how: "new" | "back" | "gone", size: number, now: number) => void
   readonly strike: (misbehaviour: Misbehaviour, now: number) => void
   readonly versionOf: (validator: string | undefined) => Version | undefined
-  /** What the file was at some time between `from` and `to`. */
-  readonly between: (from: number, to: number) => ReadonlyArray<Version | undefined>
+  /** What the file was at some time of `periods`. */
+  readonly during: (periods: ReadonlyArray<Period>) => ReadonlyArray<Version | undefined>
   readonly wasBefore: (version: Version, time: number) => boolean
   /** All that was kept of it when a purge began was gone by its end, `now`. */
   readonly purged: (begun: number, now: number) => void
-  /** When the last purge began that had ended by `time`. */
-  readonly purgedBefore: (time: number) => number
+  /** Since when what was kept is of no use to those who come at `time`: it has been purged or invalidated. */
+  readonly voidBefore: (time: number) => number
+  /** It was not there, and Spillway was told so by `now`. */
+  readonly foundGone: (now: number) => void
+  /** From `now` on, answers say that it is not for caches. */
+  readonly takeBack: (now: number) => void
+  readonly isTakenBack: () => boolean
+  /** Spillway was told so by `now`. */
+  readonly foundTakenBack: (now: number) => void
+  /** Spillway starts again; what has been told to it for less than `settledFor` milliseconds may be forgotten. */
+  readonly restarted: (now: number, settledFor: number) => void
+  /** It was refused to a viewer with fields that the origin does not like. */
+  readonly refused: (now: number) => void
+  readonly lastRefusal: () => number
   readonly strikes: () => ReadonlyArray<Strike>
   /** When it misbehaved last. */
   readonly lastStrike: () => number
@@ -58,7 +71,10 @@ export const makeFile = (
   const versions: Array<Version> = []
   const eras: Array<Era> = []
   const strikes: Array<Strike> = []
-  const purges: Array<{ readonly begun: number; readonly ended: number }> = []
+  /** What was kept until `from` is void for those who come after `ended`. */
+  let voids: Array<{ readonly from: number; readonly ended: number; readonly isOnDisk: boolean }> = []
+  let refusal = -Infinity
+  let takenBack: number | undefined
 
   const create = (size: number): Version => {
     const number = versions.length + 1
@@ -93,12 +109,27 @@ export const makeFile = (
     },
     strike: (misbehaviour, now) => void strikes.push({ time: now, isTransient: isTransient(misbehaviour) }),
     versionOf: (validator) => versions.find((version) => version.validator === validator),
-    between: (from, to) =>
-      eras.filter((era, i) => era.from <= to && (eras[i + 1]?.from ?? Infinity) >= from).map(({ version }) => version),
+    during: (periods) =>
+      eras.filter((era, i) => periods.some(([from, to]) => era.from <= to && (eras[i + 1]?.from ?? Infinity) >= from))
+        .map(({ version }) => version),
     wasBefore: (version, time) => eras.some((era) => era.version === version && era.from <= time),
-    purged: (begun, ended) => void purges.push({ begun, ended }),
-    purgedBefore: (time) =>
-      Math.max(...purges.filter(({ ended }) => ended < time).map(({ begun }) => begun), -Infinity),
+    purged: (from, ended) => void voids.push({ from, ended, isOnDisk: true }),
+    voidBefore: (time) => Math.max(...voids.filter(({ ended }) => ended < time).map(({ from }) => from), -Infinity),
+    foundGone: (now) => {
+      const gone = eras.findLast(({ version }) => version === undefined)
+      // What was there until then has ended before.
+      if (gone !== undefined) voids.push({ from: gone.from + 1, ended: now, isOnDisk: false })
+    },
+    takeBack: (now) => void (takenBack ??= now),
+    isTakenBack: () => takenBack !== undefined,
+    foundTakenBack: (now) => {
+      if (takenBack !== undefined) voids.push({ from: takenBack + 1, ended: now, isOnDisk: false })
+    },
+    restarted: (now, settledFor) => {
+      voids = voids.filter(({ ended, isOnDisk }) => isOnDisk || ended < now - settledFor)
+    },
+    refused: (now) => void (refusal = now),
+    lastRefusal: () => refusal,
     strikes: () => strikes,
     lastStrike: () => strikes.at(-1)?.time ?? -Infinity
   }

@@ -3,6 +3,7 @@ import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/ChunkStore.ts"
 import type { Operation } from "../../src/testing/FaultyFileSystem.ts"
 import type { Misbehaviour } from "../../src/testing/MemoryOrigin.ts"
 import type { Random } from "./random.ts"
+import type { Identity, SitePlan } from "./site.ts"
 
 /** A file of the origin's, as it is at the start. */
 export interface FilePlan {
@@ -12,6 +13,8 @@ export interface FilePlan {
   /** Seconds, or `undefined`: every use asks the origin. */
   readonly maxAge: number | undefined
   readonly acceptsRanges: boolean
+  /** Without it, the origin sends the bytes to everybody, and is asked without a client. */
+  readonly site?: SitePlan
 }
 
 /** One request of a viewer, and how it goes about reading the answer. */
@@ -23,10 +26,12 @@ export interface Leg {
   readonly stall: { readonly after: number; readonly millis: number } | undefined
   /** The viewer goes away after this many bytes. */
   readonly leaveAfter: number | undefined
+  /** The request is a HEAD. */
+  readonly isHead?: boolean
 }
 
 export type Action =
-  | { readonly _tag: "View"; readonly file: number; readonly legs: ReadonlyArray<Leg> }
+  | { readonly _tag: "View"; readonly file: number; readonly legs: ReadonlyArray<Leg>; readonly identity?: Identity }
   /** Somebody who is watching is cut off. */
   | { readonly _tag: "Leave"; readonly which: number }
   | {
@@ -37,6 +42,13 @@ export type Action =
     readonly times: number | undefined
     readonly onlyTemporaries: boolean
     readonly millis: number
+  }
+  /** Calls about one file of the cache fail from now on. */
+  | {
+    readonly _tag: "ObjectFault"
+    readonly operations: ReadonlyArray<Operation>
+    readonly errno: string
+    readonly which: number
   }
   | { readonly _tag: "DiskLatency"; readonly millis: number }
   /** Others use the disk, so that this much more than `minFree` is left, without what the cache has now. */
@@ -58,6 +70,12 @@ export type Action =
   }
   | { readonly _tag: "OriginLatency"; readonly millis: number }
   | { readonly _tag: "Change"; readonly file: number; readonly how: "new" | "back" | "gone"; readonly size: number }
+  /** A viewer has the origin delete a file. */
+  | { readonly _tag: "Delete"; readonly file: number }
+  /** From now on, the origin says that a file is not for caches. */
+  | { readonly _tag: "TakeBack"; readonly file: number }
+  /** The clock is set. */
+  | { readonly _tag: "Clock"; readonly by: number }
   /** Somebody has all be removed that is kept of a file, or of all. */
   | { readonly _tag: "Purge"; readonly file: number | undefined }
   | { readonly _tag: "Pin"; readonly file: number; readonly pinned: boolean }
@@ -78,6 +96,10 @@ export interface Schedule {
   readonly capacity: number
   readonly memory: number
   readonly order: "first" | "any"
+  /** How many requests the origin gets at a time; as many as there are without it. */
+  readonly places?: number
+  /** Whether nothing happens to the disk for which it may go out of use. */
+  readonly isDiskWell?: boolean
   readonly files: ReadonlyArray<FilePlan>
   readonly steps: ReadonlyArray<Step>
 }
@@ -86,7 +108,7 @@ const errnos = ["ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EIO", "EMFILE",
 const writing: ReadonlyArray<Operation> = ["mkdir", "open", "write", "sync", "rename"]
 const all: ReadonlyArray<Operation> = [...writing, "read", "stat", "readdir", "unlink"]
 
-const pause = (random: Random): number =>
+export const pause = (random: Random): number =>
   random.weighted<() => number>([
     [() => 0, 3],
     [() => random.int(1, 60), 6],
@@ -115,7 +137,7 @@ const rangeOf = (random: Random, size: number, chunkSize: number): RangeSpec | u
   }
 }
 
-const leg = (random: Random, { size }: FilePlan, chunkSize: number, isLast: boolean): Leg => ({
+export const leg = (random: Random, { size }: FilePlan, chunkSize: number, isLast: boolean): Leg => ({
   range: rangeOf(random, size, chunkSize),
   pace: random.weighted([[0, 5], [random.int(1, 20), 3], [random.int(20, 600), 2]]),
   stall: random.chance(0.15)
@@ -186,7 +208,7 @@ const diskFault = (random: Random): Action => {
   }
 }
 
-const actionOf = (random: Random, files: ReadonlyArray<FilePlan>, chunkSize: number): Action => {
+export const actionOf = (random: Random, files: ReadonlyArray<FilePlan>, chunkSize: number): Action => {
   const file = random.int(0, files.length - 1)
   const plan = files[file]!
   return random.weighted<() => Action>([
@@ -240,7 +262,7 @@ const actionOf = (random: Random, files: ReadonlyArray<FilePlan>, chunkSize: num
   ])()
 }
 
-const keepingOf = (random: Random, files: ReadonlyArray<FilePlan>): Step => {
+export const keepingOf = (random: Random, files: ReadonlyArray<FilePlan>): Step => {
   const file = random.int(0, files.length - 1)
   return {
     after: pause(random),

@@ -1,16 +1,19 @@
-import { Effect, type Fiber } from "effect"
+import { Context, Effect, type Fiber } from "effect"
 import { createHash } from "node:crypto"
 import { CacheHealth, DiskGate, DiskMonitor, Recorder } from "../../src/index.ts"
-import { Faults, type Rule } from "../../src/testing/FaultyFileSystem.ts"
+import { Origin } from "../../src/services/Origin.ts"
 import type { Misbehaviour } from "../../src/testing/MemoryOrigin.ts"
+import { makeDiskTrouble } from "./diskTrouble.ts"
 import { makeDiskJudge, onWaiting, patience, type View } from "./invariants.ts"
 import * as Machine from "./machine.ts"
 import { makeFile, type OriginFile } from "./origin.ts"
 import { makePeople } from "./people.ts"
 import * as Random from "./random.ts"
 import * as Schedule from "./schedule.ts"
-import { DIRECTORY, makeSurroundings, type Spillway, start } from "./spillway.ts"
-import { visit } from "./viewer.ts"
+import { type Identity, makeClient } from "./site.ts"
+import { makeSurroundings, type Spillway, start } from "./spillway.ts"
+import { remove, visit } from "./viewer.ts"
+import { LAST_WITHOUT_SITES, makeWide } from "./wide.ts"
 
 /** What came of one run. */
 export interface Report {
@@ -30,13 +33,11 @@ const RECOVERY_MILLIS = 60_000
 /** How long it may take to stop in order, in milliseconds. */
 const STOP_MILLIS = 20_000
 
+/** After how long a disk that is well has what was told to Spillway, in milliseconds. */
+const SETTLED_MILLIS = 2000
+
 /** Fibers that sleep when there is nothing to do, at most: pollers, each in its loop. */
 const POLLERS = 6
-
-interface DiskFault {
-  readonly rule: Rule
-  readonly until: number
-}
 
 interface OriginFault {
   readonly fault: Misbehaviour
@@ -48,7 +49,7 @@ interface OriginFault {
 /** Plays the schedule of `seed`, or another one with the seed's randomness. */
 export const simulate = (seed: number, given?: Schedule.Schedule): Report => {
   const root = Random.make(seed)
-  const schedule = Schedule.make(seed, root.fork())
+  const schedule = (seed > LAST_WITHOUT_SITES ? makeWide : Schedule.make)(seed, root.fork())
   return play(seed, given ?? schedule, root)
 }
 
@@ -65,7 +66,7 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
 
   const judgeDisk = makeDiskJudge(schedule, disk)
   const machine = Machine.make(root.fork(), schedule.order, () => {
-    const found = judgeDisk()
+    const found = judgeDisk() ?? judgeHealth()
     if (found !== undefined) fail(found)
   }, () => fail("work without end"))
   const begun = machine.now()
@@ -74,10 +75,16 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
 
   // --- the disk and the origin --------------------------------------------------------------------------------------
 
-  disk.capacity = schedule.capacity
   const latencies = root.fork()
-  let diskLatency = 0
-  disk.latency = () => latencies.int(0, diskLatency)
+  const diskTrouble = makeDiskTrouble({
+    schedule,
+    disk,
+    latencies,
+    now: machine.now,
+    at: machine.at,
+    spillway: () => spillway,
+    spoilt: () => people.spoilt()
+  })
   let originLatency = 0
   let slowest = 0
   origin.latency = () => latencies.int(0, originLatency)
@@ -111,10 +118,19 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
     fileAt(url)?.strike(misbehaviour, machine.now())
   }
 
+  if (files.some(({ plan }) => plan.site !== undefined)) {
+    surroundings.client = makeClient({
+      origin: Context.get(surroundings.context, Origin),
+      memory: origin,
+      fileOf: fileAt,
+      now: machine.now,
+      note
+    })
+  }
+
   // --- Spillway -----------------------------------------------------------------------------------------------------
 
   let spillway: Spillway | undefined
-  let diskFaults: Array<DiskFault> = []
   const views = new Set<View>()
   const viewers = new Set<Fiber.Fiber<unknown, unknown>>()
   const onError = (message: string) => fail(message)
@@ -122,13 +138,17 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
   const startSpillway = () => {
     note("start")
     const started = spillway = start(machine, surroundings, schedule, random.fork(), onError)
-    // A file system that is made anew knows nothing of faults.
     machine.run(machine.now() + 5000, () => started.services() !== undefined)
     if (started.services() === undefined) return fail("does not start")
-    for (const { rule, until } of diskFaults) if (until > machine.now()) addRule(rule)
+    diskTrouble.restarted()
   }
 
-  const addRule = (rule: Rule) => void spillway!.fork(Faults.use((faults) => faults.add(rule)))
+  /** Why the cache is out of use, where nothing happens to the disk that could have been the cause. */
+  const judgeHealth = () => {
+    if (schedule.isDiskWell !== true || spillway?.services() === undefined) return undefined
+    const failure = spillway.use(CacheHealth, (health) => health.unwritable())
+    return failure === undefined || failure._tag === "DiskFull" ? undefined : `out of use: ${failure.message}`
+  }
 
   const endViewers = () => {
     for (const viewer of viewers) viewer.interruptUnsafe()
@@ -158,6 +178,7 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
   let visits = 0
   const observer = {
     now: machine.now,
+    shownWithin: machine.shownWithin,
     note,
     views,
     judge: (view: View, found: string | undefined) => {
@@ -165,8 +186,11 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
     }
   }
 
-  const addViewer = (file: OriginFile, legs: ReadonlyArray<Schedule.Leg>) => {
-    const fiber = spillway!.fork(visit(`v${visits++}`, file, legs, observer))
+  const addViewer = (file: OriginFile, legs: ReadonlyArray<Schedule.Leg>, identity?: Identity) => {
+    addFiber(spillway!.fork(visit(`v${visits++}`, file, legs, identity, observer)))
+  }
+
+  const addFiber = (fiber: Fiber.Fiber<unknown, unknown>) => {
     viewers.add(fiber)
     fiber.addObserver((exit) => {
       viewers.delete(fiber)
@@ -180,65 +204,19 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
 
   // --- what happens -------------------------------------------------------------------------------------------------
 
-  const stored = () => [...disk.files().keys()].filter((path) => !path.endsWith(".tmp")).toSorted()
-
   const perform = (action: Schedule.Action): void => {
     switch (action._tag) {
       case "View":
-        return addViewer(files[action.file]!, action.legs)
+        return addViewer(files[action.file]!, action.legs, action.identity)
       case "Leave":
         return [...viewers][action.which % Math.max(1, viewers.size)]?.interruptUnsafe()
-      case "DiskFault": {
-        for (const operation of action.operations) {
-          const rule: Rule = {
-            operation,
-            fault: action.fault,
-            after: action.after,
-            ...(action.times !== undefined && { times: action.times }),
-            ...(action.onlyTemporaries && { path: (path: string) => path.endsWith(".tmp") })
-          }
-          const until = machine.now() + action.millis
-          diskFaults.push({ rule, until })
-          addRule(rule)
-          machine.at(until, () => {
-            if (spillway?.services() !== undefined) spillway.fork(Faults.use((faults) => faults.lift(rule)))
-          })
-        }
-        return
-      }
+      case "Corrupt":
+      case "DiskFault":
       case "DiskLatency":
-        diskLatency = action.millis
-        return
+      case "Erase":
       case "Foreign":
-        disk.foreign = Math.max(0, schedule.capacity - schedule.minFree - disk.occupied() - action.left)
-        return
-      case "Corrupt": {
-        people.spoilt()
-        const paths = stored()
-        const path = paths[action.which % Math.max(1, paths.length)]
-        if (path === undefined) return
-        const bytes = disk.files().get(path)!.slice()
-        const at = Math.floor(action.at * bytes.length)
-        switch (action.how) {
-          case "flip":
-            if (bytes.length > 0) bytes[at]! ^= 1 << (action.which % 8)
-            return disk.overwrite(path, bytes)
-          case "cut":
-            return disk.overwrite(path, bytes.subarray(0, at))
-          case "empty":
-            return disk.overwrite(path, new Uint8Array())
-          case "swap":
-            return disk.overwrite(path, disk.files().get(paths[at % paths.length]!)!.subarray(0, bytes.length))
-        }
-        return
-      }
-      case "Erase": {
-        const directories = stored().map((path) => path.slice(0, path.lastIndexOf("/")))
-        const one = directories[action.which % Math.max(1, directories.length)]
-        if (action.what === "one" && one === undefined) return
-        people.spoilt()
-        return disk.erase({ all: DIRECTORY, root: `${DIRECTORY}/v1`, one: one! }[action.what])
-      }
+      case "ObjectFault":
+        return diskTrouble.perform(action)
       case "OriginFault": {
         const { fault, file, millis, times } = action
         originFaults.push({
@@ -255,6 +233,12 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
         return
       case "Change":
         return files[action.file]!.change(action.how, action.size, machine.now())
+      case "Delete":
+        return addFiber(spillway!.fork(remove(files[action.file]!, observer)))
+      case "TakeBack":
+        return files[action.file]!.takeBack(machine.now())
+      case "Clock":
+        return machine.setClock(action.by)
       case "Purge":
         return people.purge(action.file === undefined ? files : [files[action.file]!])
       case "Pin":
@@ -263,6 +247,11 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
         if (action.how === "stop") stop()
         else kill()
         if (action.how === "power") disk.crash(random.next)
+        // An invalidation removes the manifest, which has the URL of what is pinned.
+        if (surroundings.client !== undefined) people.spoilt()
+        for (const file of files) {
+          file.restarted(machine.now(), schedule.isDiskWell === true ? SETTLED_MILLIS : Infinity)
+        }
         machine.run(machine.now() + action.down, failed)
         return startSpillway()
     }
@@ -277,12 +266,9 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
 
   /** Nobody disturbs any more: all who watch come to their end, and the cache works as on its first day. */
   const recover = () => {
-    spillway!.fork(Faults.use((faults) => faults.clear))
-    diskFaults = []
+    diskTrouble.end()
     originFaults = []
-    diskLatency = 0
     originLatency = 0
-    disk.foreign = 0
     machine.run(machine.now() + 600_000, () => failed() || viewers.size === 0)
     if (viewers.size > 0) fail("a viewer does not come to its end")
     for (const file of files) people.pin(file, false)

@@ -1,13 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
 import { describe as line, LAST_WITHOUT_KEEPING } from "./schedule.ts"
 import { simulate } from "./simulate.ts"
+import { LAST_WITHOUT_SITES } from "./wide.ts"
 
 const PER_TEST = 100
 
-/** Those beyond `LAST_WITHOUT_KEEPING` have people who purge and pin. */
+/** Beyond `LAST_WITHOUT_KEEPING` people purge and pin; beyond `LAST_WITHOUT_SITES` the origin tells viewers apart, besides. */
 const seeds = [
-  ...Array.from({ length: 15 }, (_, i) => i * PER_TEST + 1),
-  ...Array.from({ length: 4 }, (_, i) => LAST_WITHOUT_KEEPING + i * PER_TEST + 1)
+  ...Array.from({ length: 12 }, (_, i) => i * PER_TEST + 1),
+  ...Array.from({ length: 3 }, (_, i) => LAST_WITHOUT_KEEPING + i * PER_TEST + 1),
+  ...Array.from({ length: 5 }, (_, i) => LAST_WITHOUT_SITES + i * PER_TEST + 1)
 ]
 
 describe("a simulated world", () => {

@@ -1,4 +1,5 @@
 import { Context, Effect, Exit, type Fiber, type FileSystem, Layer, Path, Scope } from "effect"
+import { HttpClient } from "effect/http"
 import type { Proxy } from "../../src/http/Proxy.ts"
 import {
   CacheConfig,
@@ -14,7 +15,7 @@ import {
   Spillway as Facade
 } from "../../src/index.ts"
 import type { Keeper } from "../../src/services/Keeper.ts"
-import type { Origin } from "../../src/services/Origin.ts"
+import { Origin } from "../../src/services/Origin.ts"
 import * as FaultyFileSystem from "../../src/testing/FaultyFileSystem.ts"
 import * as MemoryFileSystem from "../../src/testing/MemoryFileSystem.ts"
 import * as MemoryOrigin from "../../src/testing/MemoryOrigin.ts"
@@ -38,6 +39,8 @@ export interface Surroundings {
   readonly disk: MemoryFileSystem.MemoryDisk["Service"]
   readonly origin: MemoryOrigin.MemoryOrigin["Service"]
   readonly context: Context.Context<FileSystem.FileSystem | Origin>
+  /** The network, where the origin is asked through a client. */
+  client: HttpClient.HttpClient | undefined
 }
 
 export const makeSurroundings = (): Surroundings => {
@@ -46,7 +49,8 @@ export const makeSurroundings = (): Surroundings => {
   return {
     disk: Context.get(context, MemoryFileSystem.MemoryDisk),
     origin: Context.get(context, MemoryOrigin.MemoryOrigin),
-    context
+    context,
+    client: undefined
   }
 }
 
@@ -70,14 +74,18 @@ export interface Spillway {
 /** Starts a process on `machine`: all services but the lock are the real ones. */
 export const start = (
   machine: Machine,
-  { context, disk }: Surroundings,
-  { chunkSize, maxSize, memory, minFree }: Schedule,
+  { client, context, disk }: Surroundings,
+  { chunkSize, maxSize, memory, minFree, places }: Schedule,
   random: Random,
   onError: (message: string) => void
 ): Spillway => {
   const process = machine.startProcess(random, onError)
   const scope = Scope.makeUnsafe()
+  const asked = client === undefined
+    ? Layer.succeed(Origin, Context.get(context, Origin))
+    : Layer.provide(Origin.layerNoDeps, Layer.succeed(HttpClient.HttpClient, client))
   const layer = Facade.layerNoDeps.pipe(
+    Layer.provideMerge(asked),
     Layer.provideMerge(ChunkStore.layer),
     Layer.provideMerge(FaultyFileSystem.layer),
     Layer.provideMerge(CacheLock.layerNone),
@@ -89,7 +97,11 @@ export const start = (
       OriginResolver.layer
     )),
     Layer.provideMerge(OriginConfig.layer({
-      origins: { routes: [{ match: { _tag: "All" }, url: new URL(ORIGIN) }], urlHosts: [], allowPrivate: false }
+      origins: { routes: [{ match: { _tag: "All" }, url: new URL(ORIGIN) }], urlHosts: [], allowPrivate: false },
+      ...(places !== undefined && { maxRequests: places }),
+      // `MemoryOrigin` itself ends what takes 30 s, and tells that it did.
+      firstByteTimeout: 31_000,
+      silenceTimeout: 31_000
     })),
     Layer.provide(Layer.succeedContext(context))
   )
