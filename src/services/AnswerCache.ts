@@ -1,7 +1,8 @@
 import type { RequestDirectives } from "../domain/CacheControl.ts"
 import { type Freshness, isFresh } from "../domain/Freshness.ts"
-import type { HeaderFields } from "../domain/Headers.ts"
+import { type HeaderFields, lengthOf } from "../domain/Headers.ts"
 import type { Resource } from "../domain/Resource.ts"
+import { BoundedMap } from "./BoundedMap.ts"
 
 /** A short answer of the origin's that is no file: a redirect, "not found", and so on. */
 export interface Answer {
@@ -14,13 +15,12 @@ interface Kept {
   readonly url: string
   readonly answer: Answer
   readonly freshness: Freshness
-  readonly bytes: number
 }
 
 /** How much is kept, in bytes. */
 const CAPACITY_BYTES = 16 * 1024 ** 2
 
-/** What an answer takes besides its body, in bytes, roughly. */
+/** What an answer takes besides its body and fields, in bytes, roughly. */
 const OVERHEAD_BYTES = 2048
 
 /**
@@ -28,13 +28,7 @@ const OVERHEAD_BYTES = 2048
  * fresh. The least recently used go first.
  */
 export const make = () => {
-  const answers = new Map<string, Kept>()
-  let bytes = 0
-
-  const remove = (key: string): void => {
-    bytes -= answers.get(key)?.bytes ?? 0
-    answers.delete(key)
-  }
+  const answers = new BoundedMap<string, Kept>(CAPACITY_BYTES)
 
   return {
     /** What is kept, where it is fresh, and as young as the request wants it. */
@@ -42,30 +36,20 @@ export const make = () => {
       const kept = answers.get(key)
       if (kept === undefined) return undefined
       if (!isFresh(kept.freshness, now)) {
-        remove(key)
+        answers.delete(key)
         return undefined
       }
-      answers.delete(key)
-      answers.set(key, kept)
+      answers.renew(key)
       return isFresh(kept.freshness, now, request) ? kept : undefined
     },
-    put: ({ id: key, url }: Resource, answer: Answer, freshness: Freshness): void => {
-      remove(key)
-      const kept = { url, answer, freshness, bytes: answer.body.length + OVERHEAD_BYTES }
-      answers.set(key, kept)
-      bytes += kept.bytes
-      for (const oldest of answers.keys()) {
-        if (bytes <= CAPACITY_BYTES) break
-        remove(oldest)
-      }
+    put: ({ id, url }: Resource, answer: Answer, freshness: Freshness): void => {
+      const weight = url.length + answer.body.length + lengthOf(answer.headers) + OVERHEAD_BYTES
+      answers.set(id, { url, answer, freshness }, weight)
     },
-    remove,
+    remove: (key: string): void => answers.delete(key),
     removeAll: (matches: (url: string) => boolean): void => {
-      for (const [key, { url }] of answers) if (matches(url)) remove(key)
+      for (const key of answers.keys()) if (matches(answers.get(key)!.url)) answers.delete(key)
     },
-    clear: (): void => {
-      answers.clear()
-      bytes = 0
-    }
+    clear: (): void => answers.clear()
   }
 }

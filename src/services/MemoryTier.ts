@@ -49,6 +49,9 @@ interface Chunk {
   readonly payload: Uint8Array
 }
 
+/** What even the shortest chunk counts for, in bytes: about what it takes besides its own. */
+const LEAST_BYTES = 512
+
 const make = (capacity: number) => {
   const sieve = new Sieve<Chunk>(capacity)
   const chunks = new ChunkMap<Kept<Chunk>>()
@@ -73,11 +76,12 @@ const make = (capacity: number) => {
     has: (key) => chunks.get(key) !== undefined,
     firstMissing: (key) => chunks.firstMissing(key),
     put: (key, payload) => {
-      if (payload.length > capacity) return
+      const weight = Math.max(payload.length, LEAST_BYTES)
+      if (weight > capacity) return
       remove(key)
-      chunks.set(key, sieve.add({ key, payload }, payload.length, forget))
+      chunks.set(key, sieve.add({ key, payload }, weight, forget))
     },
-    hasRoom: (bytes) => sieve.weight + bytes <= capacity,
+    hasRoom: (bytes) => sieve.weight + Math.max(bytes, LEAST_BYTES) <= capacity,
     next: () => sieve.next()?.value.key,
     remove,
     removeResource: (resource) => {

@@ -1,12 +1,12 @@
-import { Context, Effect, Exit, Latch, Layer, Queue, Stream } from "effect"
+import { Context, Effect, Exit, Latch, Layer, Stream } from "effect"
 import { IoError } from "../domain/CacheError.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
 import type { Representation } from "../domain/Representation.ts"
+import { Backlog, type Job } from "./Backlog.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { Catalog } from "./Catalog.ts"
-import { ChunkMap } from "./ChunkMap.ts"
 import { bytesOnDisk, ChunkStore } from "./ChunkStore.ts"
 import { Evictor } from "./Evictor.ts"
 import { keepRunning } from "./keepRunning.ts"
@@ -29,6 +29,8 @@ export class Recorder extends Context.Service<Recorder, {
   readonly firstMissing: (key: ChunkKey) => number
   /** How much waits to be written, and how much may, in bytes. */
   readonly backlog: () => { readonly bytes: number; readonly maxBytes: number }
+  /** Whether so much waits that chunks may soon be dropped. */
+  readonly isBehind: () => boolean
   /** Waits until every chunk that was taken is written or given up. */
   readonly idle: Effect.Effect<void>
 }>()("spillway/services/Recorder") {
@@ -39,20 +41,11 @@ export class Recorder extends Context.Service<Recorder, {
   > = Layer.effect(Recorder, Effect.suspend(() => make))
 }
 
-/** How much may wait to be written, in bytes, but always at least two chunks. */
-const BACKLOG_BYTES = 128 * 1024 ** 2
-
 /** For how long, in milliseconds, a disk may do nothing while a chunk is written before it counts as hanging. */
 const WRITE_DEADLINE = 5000
 
 /** How long the end of the program waits for what is still to be written. */
 const FLUSH_TIMEOUT = "2 seconds"
-
-interface Job {
-  readonly representation: Representation
-  readonly key: ChunkKey
-  readonly payload: Uint8Array
-}
 
 const make = Effect.gen(function*() {
   const config = yield* CacheConfig
@@ -63,12 +56,9 @@ const make = Effect.gen(function*() {
   const manifests = yield* Manifests
   const store = yield* ChunkStore
   const traffic = yield* Traffic
-  const backlog = Math.max(BACKLOG_BYTES, 2 * config.chunkSize)
-  // Bounded by `offer`, in bytes.
-  const jobs = yield* Queue.unbounded<Job>()
+  const backlog = new Backlog(config.chunkSize)
   const idle = yield* Latch.make(true)
-  const pending = new ChunkMap<Uint8Array>()
-  let waiting = 0
+  const work = yield* Latch.make(false)
 
   const write = Effect.fnUntraced(function*({ key, payload, representation }: Job) {
     const bytes = bytesOnDisk(payload.length)
@@ -92,9 +82,8 @@ const make = Effect.gen(function*() {
     Effect.onExit(write(job), (exit) => Effect.sync(() => countRetry(Exit.isSuccess(exit) ? "won" : "lost")))
 
   const done = (job: Job): void => {
-    pending.delete(job.key)
-    waiting -= job.payload.length
-    if (waiting === 0) idle.openUnsafe()
+    backlog.done(job)
+    if (backlog.isEmpty) idle.openUnsafe()
   }
 
   /** A write that does not end is not interrupted, since nobody could tell what it did; but it is noticed. */
@@ -104,9 +93,9 @@ const make = Effect.gen(function*() {
 
   // What waits behind a write that hangs, or for the index, would be held in memory until the disk works again.
   const dropWaiting = Effect.sync(() => {
-    for (let next = Queue.takeUnsafe(jobs); next?._tag === "Success"; next = Queue.takeUnsafe(jobs)) {
+    for (let job = backlog.take(); job !== undefined; job = backlog.take()) {
       traffic.dropped()
-      done(next.value)
+      done(job)
     }
   })
   yield* health.changes.pipe(
@@ -139,26 +128,32 @@ const make = Effect.gen(function*() {
       Effect.ensuring(Effect.sync(() => done(job)))
     )
 
+  const next = Effect.suspend(() => {
+    const job = backlog.take()
+    if (job !== undefined) return record(job)
+    work.closeUnsafe()
+    return Effect.void
+  })
+
   // Until the index is complete, nobody knows how much the cache holds.
-  yield* lean(keepRunning("Recorder")(Effect.andThen(index.loaded, Effect.flatMap(Queue.take(jobs), record))))
+  yield* lean(keepRunning("Recorder")(Effect.andThen(index.loaded, Effect.andThen(work.await, next))))
   yield* Effect.addFinalizer(() => Effect.ignore(Effect.timeout(Effect.interruptible(idle.await), FLUSH_TIMEOUT)))
 
   return Recorder.of({
     offer: (representation, key, payload) => {
-      if (pending.get(key) !== undefined) return true
-      if (health.unwritable() !== undefined || waiting + payload.length > backlog) {
+      if (backlog.get(key) !== undefined) return true
+      if (health.unwritable() !== undefined || !backlog.add({ key, payload, representation })) {
         traffic.dropped()
         return false
       }
-      waiting += payload.length
       idle.closeUnsafe()
-      pending.set(key, payload)
-      Queue.offerUnsafe(jobs, { key, payload, representation })
+      work.openUnsafe()
       return true
     },
-    pending: (key) => pending.get(key),
-    firstMissing: (key) => pending.firstMissing(key),
-    backlog: () => ({ bytes: waiting, maxBytes: backlog }),
+    pending: (key) => backlog.get(key),
+    firstMissing: (key) => backlog.firstMissing(key),
+    backlog: () => ({ bytes: backlog.bytes, maxBytes: backlog.maxBytes }),
+    isBehind: () => backlog.isBehind,
     idle: idle.await
   })
 })

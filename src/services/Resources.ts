@@ -2,6 +2,7 @@ import { Context, Effect, Layer, Option } from "effect"
 import type { ByteRange } from "../domain/ByteRange.ts"
 import { type CacheError, IoError } from "../domain/CacheError.ts"
 import { make as makeResource } from "../domain/Resource.ts"
+import { BoundedMap } from "./BoundedMap.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
@@ -61,13 +62,19 @@ const CONCURRENCY = 4
 /** How long the disk may take for all that is asked of it. */
 const DEADLINE = "20 seconds"
 
+/** How much of URLs is kept in memory, in bytes, each counted with what it takes besides. */
+const URLS_BYTES = 32 * 1024 ** 2
+const URL_OVERHEAD_BYTES = 128
+
 const make = Effect.gen(function*() {
   const catalog = yield* Catalog
   const { directory } = yield* CacheConfig
   const health = yield* CacheHealth
   const index = yield* CacheIndex
-  /** The URLs of resources, which never change; as many as the index has resources. */
-  const urls = new Map<string, string>()
+  /** The URLs of resources, which never change. */
+  const urls = new BoundedMap<string, string>(URLS_BYTES)
+
+  const keepUrl = (resource: string, url: string): void => urls.set(resource, url, URL_OVERHEAD_BYTES + url.length)
 
   const bounded = <A>(question: Effect.Effect<A, CacheError>): Effect.Effect<A, CacheError> =>
     Effect.timeoutOrElse(question, {
@@ -81,7 +88,7 @@ const make = Effect.gen(function*() {
       if (failure !== undefined) return Effect.fail(failure)
       return Effect.tap(catalog.peek(resource), (entry) =>
         Effect.sync(() => {
-          if (Option.isSome(entry) && index.hasResource(resource)) urls.set(resource, entry.value.representation.url)
+          if (Option.isSome(entry) && index.hasResource(resource)) keepUrl(resource, entry.value.representation.url)
         }))
     })
 

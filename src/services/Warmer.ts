@@ -161,10 +161,7 @@ const make = Effect.gen(function*() {
   /** The origin may be faster than the disk, which would then drop chunks. */
   const pace = Effect.andThen(
     usable,
-    Effect.suspend(() => {
-      const { bytes, maxBytes } = recorder.backlog()
-      return bytes > maxBytes / 2 ? Effect.as(Effect.sleep(PACE), true) : Effect.succeed(false)
-    })
+    Effect.suspend(() => recorder.isBehind() ? Effect.as(Effect.sleep(PACE), true) : Effect.succeed(false))
   ).pipe(Effect.repeat({ while: (isBehind) => isBehind }))
 
   /** Fetches a range as a viewer would, and returns what it turned out to be of. */
