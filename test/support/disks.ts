@@ -48,29 +48,28 @@ export const remount = (program: Program, { mountPoint }: Disk, mode: "ro" | "rw
     return spawnSync("nsenter", [...enter, ...remountCommand(mountPoint, mode)]).status === 0
   })
 
-/** Somebody else, who takes every byte of the file system that holds `path` until the scope ends, and then gives it back. */
+/**
+ * Somebody else, who takes every byte of the file system that holds `path` until the scope ends, and then gives it back. The writes
+ * are apart from the event loop, which has viewers and an origin to serve: on a full ext4 each one takes long to fail.
+ */
 export const takeAllRoom = (path: string): Effect.Effect<void, never, Scope.Scope> =>
   Effect.gen(function*() {
     const file = join(path, "somebody-else")
-    const fd = yield* Effect.acquireRelease(
-      Effect.sync(() => Fs.openSync(file, "w")),
-      (fd) =>
-        Effect.sync(() => {
-          Fs.closeSync(fd)
-          Fs.rmSync(file)
-        })
+    const handle = yield* Effect.acquireRelease(
+      Effect.promise(() => Fs.promises.open(file, "w")),
+      (handle) => Effect.promise(() => handle.close().then(() => Fs.promises.rm(file)))
     )
     const block = Buffer.alloc(1024 ** 2)
-    const fill = Effect.sync(() => {
+    const fill: Effect.Effect<void> = Effect.promise(async () => {
       try {
-        while (Fs.writeSync(fd, block) > 0);
+        while ((await handle.write(block)).bytesWritten > 0);
       } catch {
         // It is full.
       }
     })
     yield* fill
     // The cache makes room by evicting its own chunks, which is taken as well.
-    yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep("1 millis"), fill)))
+    yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep("1 millis"), Effect.uninterruptible(fill))))
   })
 
 /** Whether this system lets an ordinary user mount a disk in a namespace, and remount it; else why not. */
