@@ -58,6 +58,9 @@ const LONGEST_STEP = 1.1
 /** How much the last call counts in the mean duration of calls. */
 const WEIGHT = 1 / 4
 
+/** For how long, in milliseconds, it is believed how long calls take; then a viewer's call finds out. */
+const BELIEVED_MILLIS = 5000
+
 /** How many errors are kept for viewers to come. */
 const MAX_ERRORS = 64
 
@@ -67,12 +70,16 @@ const make = Effect.fnUntraced(function*(permits: number) {
   let inFlight = 0
   let waiting = 0
   let steps = 0
-  /** Viewers' calls in line or under way, those under way, and how long such calls take, in milliseconds; a late one counts as if it had ended then. */
+  /** Viewers' calls that are not late: in line or under way, those under way, and how long such calls take, in milliseconds; a late one counts as if it had ended then. */
   let viewers = 0
   let running = 0
   let duration = 0
+  /** When `duration` was last changed. */
+  let learnt = Number.NEGATIVE_INFINITY
   /** Files whose calls are late: "running", or the error with which they have ended. */
   const late = new Map<string, CacheError | "running">()
+  /** Found while all viewers were refused; true as long as no step is done. */
+  let hang: { readonly error: CacheError; readonly steps: number } | undefined
 
   const countBusy = yield* Metrics.counters(
     "spillway_disk_busy_reads_total",
@@ -140,11 +147,15 @@ const make = Effect.fnUntraced(function*(permits: number) {
       return next
     })
 
-  const isTooLate = (turns: number, millis: number): boolean => duration * turns > millis * EXPECTED
+  const isTooLate = (turns: number, millis: number): boolean =>
+    duration * turns > millis * EXPECTED && now() - learnt < BELIEVED_MILLIS
 
-  // One viewer's call is always let through, to find out how the disk is doing.
-  const isBusy = (millis: number): boolean =>
-    viewers > 0 && isTooLate(Math.max(1, (inFlight + waiting + 1) / permits), millis)
+  const learn = (millis: number): void => {
+    duration = millis
+    learnt = now()
+  }
+
+  const isBusy = (millis: number): boolean => isTooLate(Math.max(1, (inFlight + waiting + 1) / permits), millis)
 
   const busy = (reason: "refused" | "late", file: string) => {
     countBusy(reason)
@@ -159,23 +170,15 @@ const make = Effect.fnUntraced(function*(permits: number) {
     if (errors.length > MAX_ERRORS) late.delete(errors[0]![0])
   }
 
-  const passWithin = <A>(
-    millis: number,
-    file: string,
-    call: Effect.Effect<A, CacheError>
-  ): Effect.Effect<A, CacheError> =>
+  /** Runs a viewer's call, and waits for it as long as the viewer does. */
+  const attempt = <A>(millis: number, file: string, call: Effect.Effect<A, CacheError>): Effect.Effect<A, CacheError> =>
     Effect.suspend(() => {
-      const known = late.get(file)
-      if (known !== undefined && known !== "running") {
-        late.delete(file)
-        return Effect.fail(known)
-      }
-      if (known === "running" || isBusy(millis)) return Effect.fail(busy("refused", file))
       let heldUp = 0
       /** The time of this call's own, which stands still while the process is held up. */
       const time = () => now() - heldUp
       const asked = time()
       let isLate = false
+      let isHung = false
       let isUnderWay = false
       const watched = Effect.suspend(() => {
         const began = time()
@@ -186,23 +189,63 @@ const make = Effect.fnUntraced(function*(permits: number) {
         return Effect.onExit(call, (exit) =>
           Effect.sync(() => {
             isUnderWay = false
-            running -= 1
-            duration += (Math.min(time() - began, millis) - duration) * WEIGHT
+            if (!isLate) running -= 1
+            // How long a disk hung tells nothing of how fast it is now.
+            learn(isHung ? 0 : duration + (Math.min(time() - began, millis) - duration) * WEIGHT)
             if (isLate) remember(file, Option.getOrUndefined(Exit.findErrorOption(exit)))
           }))
       })
       const patience = follow(millis, (passed) => passed >= millis, (more) => void (heldUp += more))
       const giveUp = Effect.flatMap(patience, (quiet) => {
-        isLate = isUnderWay
-        if (isLate) late.set(file, "running")
+        isHung = quiet >= millis * QUIET
+        if (isUnderWay) {
+          isLate = true
+          viewers -= 1
+          running -= 1
+          late.set(file, "running")
+          // The next viewers need not find out by waiting.
+          learn(millis)
+        }
         return Effect.fail(
-          quiet >= millis * QUIET
+          isHung
             ? new IoError({ errno: "TIMEOUT", operation: "read", path: file })
             : busy("late", file)
         )
       })
       viewers += 1
-      return Effect.flatMap(start(watched, () => void (viewers -= 1)), (fiber) => Effect.raceFirst(join(fiber), giveUp))
+      const end = () => {
+        if (!isLate) viewers -= 1
+      }
+      return Effect.flatMap(start(watched, end), (fiber) => Effect.raceFirst(join(fiber), giveUp))
+    })
+
+  /** A call for nobody, to find out how the disk is doing while all viewers are refused. */
+  const explore = (millis: number, file: string, call: Effect.Effect<unknown, CacheError>): Effect.Effect<unknown> =>
+    attempt(millis, file, call).pipe(
+      Effect.catch((error) =>
+        Effect.sync(() => {
+          if (error.errno === "TIMEOUT" && error._tag === "IoError") hang = { error, steps }
+          else if (error._tag !== "DiskBusy") remember(file, error)
+        })
+      ),
+      Effect.forkDetach({ startImmediately: true })
+    )
+
+  const passWithin = <A>(
+    millis: number,
+    file: string,
+    call: Effect.Effect<A, CacheError>
+  ): Effect.Effect<A, CacheError> =>
+    Effect.suspend(() => {
+      if (hang?.steps === steps) return Effect.fail(hang.error)
+      const known = late.get(file)
+      if (known !== undefined && known !== "running") {
+        late.delete(file)
+        return Effect.fail(known)
+      }
+      if (known === undefined && !isBusy(millis)) return attempt(millis, file, call)
+      const refused = Effect.suspend(() => Effect.fail(busy("refused", file)))
+      return known === undefined && viewers === 0 ? Effect.andThen(explore(millis, file, call), refused) : refused
     })
 
   return DiskGate.of({

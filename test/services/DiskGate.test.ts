@@ -85,22 +85,60 @@ describe("DiskGate", () => {
       assert.isFalse(gate.isBusy(PATIENCE))
     }).pipe(Effect.provide(DiskGate.layer)))
 
-  it.effect("lets one read at a time through to a disk that is too slow, and all when it is fast again", () =>
+  it.effect("has no second viewer wait for a disk that is too slow, and asks it in the background", () =>
     Effect.gen(function*() {
-      for (let round = 0; round < 12; round++) {
-        yield* start(PERMITS, 1000, `slow${round}-`)
-        yield* TestClock.adjust(1000)
+      const gate = yield* DiskGate
+      const steps = yield* Effect.forkChild(
+        Effect.forever(Effect.andThen(Effect.sleep(60), Effect.sync(gate.progressed)))
+      )
+      const [first] = yield* start(1, 1000, "slow")
+      yield* TestClock.adjust(1000)
+      assert.strictEqual(errnoOf(yield* Fiber.await(first!)), "DiskBusy TIMEOUT")
+      for (let round = 0; round < 5; round++) {
+        const refused = yield* start(PERMITS, 300, `slow${round}-`)
+        assert.deepStrictEqual(outcomes(refused), times(PERMITS, "DiskBusy BUSY"))
+        assert.strictEqual(gate.inFlight(), 1)
+        yield* TestClock.adjust(300)
+        assert.strictEqual(gate.inFlight(), 0)
       }
-      const fibers = yield* start(PERMITS, 1)
-      assert.deepStrictEqual(outcomes(fibers), ["waits", ...times(PERMITS - 1, "DiskBusy BUSY")])
-      for (let round = 0; round < 12; round++) {
-        yield* TestClock.adjust(1)
-        yield* start(1, 1)
-      }
+      // It is fast again.
+      yield* start(1, 1)
       yield* TestClock.adjust(1)
       const later = yield* start(PERMITS, 1)
       yield* TestClock.adjust(1)
       assert.deepStrictEqual(outcomes(later), times(PERMITS, "done"))
+      yield* Fiber.interrupt(steps)
+    }).pipe(Effect.provide(DiskGate.layer)))
+
+  it.effect("forgets how slow the disk was when nobody has read for a while", () =>
+    Effect.gen(function*() {
+      const gate = yield* DiskGate
+      const steps = yield* Effect.forkChild(
+        Effect.forever(Effect.andThen(Effect.sleep(60), Effect.sync(gate.progressed)))
+      )
+      yield* start(1, 300, "slow")
+      yield* TestClock.adjust(300)
+      yield* Fiber.interrupt(steps)
+      assert.isTrue(gate.isBusy(PATIENCE))
+      yield* TestClock.adjust(5000)
+      assert.isFalse(gate.isBusy(PATIENCE))
+    }).pipe(Effect.provide(DiskGate.layer)))
+
+  it.effect("finds in the background that a slow disk hangs, and tells the next viewer at once", () =>
+    Effect.gen(function*() {
+      const gate = yield* DiskGate
+      const steps = yield* Effect.forkChild(
+        Effect.forever(Effect.andThen(Effect.sleep(60), Effect.sync(gate.progressed)))
+      )
+      yield* start(1, 300, "slow")
+      yield* TestClock.adjust(300)
+      yield* Fiber.interrupt(steps)
+      assert.deepStrictEqual(outcomes(yield* start(1, 1000, "hung")), ["DiskBusy BUSY"])
+      yield* TestClock.adjust(PATIENCE)
+      assert.deepStrictEqual(outcomes(yield* start(1, 1, "other")), ["IoError TIMEOUT"])
+      yield* TestClock.adjust(1000)
+      assert.strictEqual(gate.inFlight(), 0)
+      assert.notDeepEqual(outcomes(yield* start(1, 1, "other")), ["IoError TIMEOUT"])
     }).pipe(Effect.provide(DiskGate.layer)))
 
   it.effect("takes out of the line whoever leaves", () =>
@@ -135,7 +173,7 @@ describe("DiskGate", () => {
       yield* TestClock.adjust(100)
       assert.deepStrictEqual(outcomes(held), times(PERMITS, "done"))
       assert.strictEqual(gate.inFlight(), 0)
-      assert.isFalse(gate.isBusy(1))
+      assert.isFalse(gate.isBusy(PATIENCE))
     }).pipe(Effect.provide(DiskGate.layer)))
 
   it.effect("does not read a file again whose read is late, and gives its error to the next viewer", () =>
@@ -159,8 +197,22 @@ describe("DiskGate", () => {
       yield* TestClock.adjust(0)
       assert.strictEqual(errnoOf(yield* Effect.exit(read)), "IoError EIO")
       assert.strictEqual(calls, 1)
-      assert.strictEqual(errnoOf(yield* Effect.exit(read)), "IoError EIO")
-      assert.strictEqual(calls, 2)
+    }).pipe(Effect.provide(DiskGate.layer)))
+
+  it.effect("reads other files while the read of one is late for good", () =>
+    Effect.gen(function*() {
+      const gate = yield* DiskGate
+      const bad = yield* start(1, 60_000, "bad")
+      yield* TestClock.adjust(PATIENCE)
+      assert.deepStrictEqual(outcomes(bad), ["IoError TIMEOUT"])
+      // The first one goes ahead in the background.
+      yield* start(1, 1, "other")
+      yield* TestClock.adjust(1)
+      const others = yield* start(PERMITS - 1, 1, "other")
+      yield* TestClock.adjust(1)
+      assert.deepStrictEqual(outcomes(others), times(PERMITS - 1, "done"))
+      assert.deepStrictEqual(outcomes(yield* start(1, 1, "bad")), ["DiskBusy BUSY"])
+      assert.strictEqual(gate.inFlight(), 1)
     }).pipe(Effect.provide(DiskGate.layer)))
 
   it.effect("finds a disk stalled only when calls are under way and nothing is done", () =>
