@@ -98,7 +98,7 @@ export const fill = (origin: TestOrigin): void => {
       const target = variant < 0 ? file.path : `${file.path}?${variant}`
       const handler = handlers[file.path]
       if (handler !== undefined) origin.handlers.set(target, (_, response) => handler(file, response))
-      else origin.files.set(target, file)
+      else origin.files.set(target, { ...file, interim: variant % 3 === 0 })
     }
   }
   for (const [path, status] of others) {

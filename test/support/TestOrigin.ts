@@ -14,6 +14,8 @@ export interface OriginFile {
   readonly ranges?: boolean
   /** Bytes per second for each response; as fast as it goes without it. */
   readonly rate?: number
+  /** Whether interim responses (RFC 9110 §15.2) come before the final one. */
+  readonly interim?: boolean
   /** Each response stops after `after` bytes until `until` is fulfilled, so that a test can act in mid-stream. */
   readonly hold?: { readonly after: number; readonly until: Promise<unknown> }
 }
@@ -106,6 +108,11 @@ const send = (response: ServerResponse, body: Buffer, { hold, rate }: OriginFile
 
 const serve = (file: OriginFile, request: IncomingMessage, response: ServerResponse, seen: SeenRequest): void => {
   const { bytes } = file
+  if (file.interim === true) {
+    response.writeContinue()
+    response.writeProcessing()
+    response.writeEarlyHints({ link: "</style.css>; rel=preload" })
+  }
   const headers: Record<string, string> = {
     "content-type": file.contentType ?? "application/octet-stream",
     ...(file.etag !== undefined && { etag: file.etag }),
