@@ -31,7 +31,8 @@ const describeStatus = (status: Status): string => {
     ["cache", describeCache(status)],
     [
       "disk",
-      `${disk.status}, ${size(disk.freeBytes)} of ${size(disk.totalBytes)} free, ${size(disk.minFreeBytes)} kept free`
+      `${disk.status}, ${size(disk.freeBytes)} of ${size(disk.totalBytes)} free, ${size(disk.minFreeBytes)} kept free` +
+      (disk.totalNodes === 0 ? "" : `, ${disk.freeNodes} of ${disk.totalNodes} file nodes free`)
     ],
     ["memory", `${size(memory.bytes)} of ${size(memory.maxBytes)} in ${counted(memory.chunks, "chunk")}`],
     ["backlog", `${size(backlog.bytes)} of ${size(backlog.maxBytes)} wait to be written`],

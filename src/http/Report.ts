@@ -1,5 +1,5 @@
 import { Clock, Context, Effect, Layer, Metric } from "effect"
-import { thresholds } from "../domain/DiskStatus.ts"
+import { type DiskUsage, thresholds } from "../domain/DiskStatus.ts"
 import { Activity } from "../services/Activity.ts"
 import { CacheConfig } from "../services/CacheConfig.ts"
 import { CacheHealth } from "../services/CacheHealth.ts"
@@ -78,12 +78,15 @@ const make = Effect.gen(function*() {
     return { state: "unusable", error, errno, operation, since: time(state.since), ...held }
   }
 
+  const noReading: DiskUsage = { free: 0, total: 0, freeNodes: 0, totalNodes: 0 }
+
   const diskReport = (): DiskReport => {
-    const { free, total } = monitor.latest() ?? { free: 0, total: 0 }
+    const { free, freeNodes, total, totalNodes } = monitor.latest() ?? noReading
     const { critical, info, warning } = thresholds(total, config.minFree)
     const lines = { info: Math.round(info), warning: Math.round(warning), critical: Math.round(critical) }
     const status = monitor.status().toLowerCase() as DiskReport["status"]
-    return { status, freeBytes: free, totalBytes: total, minFreeBytes: config.minFree, thresholds: lines }
+    const nodes = { freeNodes, totalNodes }
+    return { status, freeBytes: free, totalBytes: total, minFreeBytes: config.minFree, ...nodes, thresholds: lines }
   }
 
   const memoryReport = () => {

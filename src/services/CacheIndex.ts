@@ -99,6 +99,8 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly keys: () => ReadonlyArray<ChunkKey>
   /** What chunks, manifests and directories take of the disk, in bytes. */
   readonly bytes: () => number
+  /** How many file nodes these take. */
+  readonly nodes: () => number
   /** Runs one change of the disk at a time: a write and an eviction never meet in one directory. */
   readonly exclusively: <A, E, R>(change: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 }>()("spillway/services/CacheIndex") {
@@ -341,6 +343,7 @@ const make = Effect.gen(function*() {
     count: () => chunkCount,
     keys: () => Array.from(order, ({ key }) => key),
     bytes: () => bytes + folders.bytes,
+    nodes: () => chunkCount + folders.nodes,
     exclusively
   })
 })

@@ -170,17 +170,19 @@ const makeOnDisk = Effect.gen(function*() {
     }
   })
 
+  /** The names in the directory of a prefix, which is removed when it has none. */
+  const tidied = (directory: string) =>
+    Effect.tap(
+      readDirectory(directory),
+      (names) => names.length === 0 ? Effect.ignore(remove(directory, true)) : Effect.void
+    )
+
   const removeResource = Effect.fnUntraced(function*(resource: string, isAlone: boolean) {
     const directory = directoryOf(resource)
     yield* remove(directory, true)
     if (!isAlone) return
-    const prefix = path.dirname(directory)
-    const tidied = Effect.flatMap(
-      readDirectory(prefix),
-      (names) => names.length === 0 ? remove(prefix, true) : Effect.void
-    )
     // An empty directory does no harm.
-    yield* Effect.ignore(tidied)
+    yield* Effect.ignore(tidied(path.dirname(directory)))
   })
 
   const family = (resource: string) =>
@@ -219,7 +221,7 @@ const makeOnDisk = Effect.gen(function*() {
     Stream.fromIterableEffect(listed(root)).pipe(
       Stream.filter((name) => /^[0-9a-f]{2}$/.test(name)),
       Stream.mapEffect((prefix) =>
-        Effect.catch(gate.pass(readDirectory(path.join(root, prefix))), (error) => Effect.as(skip(error), []))
+        Effect.catch(gate.pass(tidied(path.join(root, prefix))), (error) => Effect.as(skip(error), []))
       ),
       Stream.flattenIterable,
       Stream.filter((name) => RESOURCE.test(name)),

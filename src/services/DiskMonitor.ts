@@ -2,7 +2,7 @@ import { Context, Duration, Effect, Layer, type Scope, type Stream } from "effec
 import * as Fs from "node:fs/promises"
 import { dirname } from "node:path"
 import { type CacheError, DiskFull, errnoOf, fromErrno } from "../domain/CacheError.ts"
-import { classify, type DiskStatus, type DiskUsage } from "../domain/DiskStatus.ts"
+import { classify, type DiskStatus, type DiskUsage, minFreeNodes } from "../domain/DiskStatus.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { DiskGate } from "./DiskGate.ts"
 import { keepRunning } from "./keepRunning.ts"
@@ -22,7 +22,10 @@ export class DiskMonitor extends Context.Service<DiskMonitor, {
   readonly latest: () => DiskUsage | undefined
   /** The status as it is, then each change of it. */
   readonly changes: Stream.Stream<DiskStatus>
-  /** Promises `bytes` to the caller until its scope closes; fails with `DiskFull` where that would go below `minFree`. */
+  /**
+   * Promises `bytes`, and the file nodes of a write, to the caller until its scope closes; fails with `DiskFull` where that would go
+   * below `minFree`, or `minFreeNodes`.
+   */
   readonly reserve: (bytes: number) => Effect.Effect<void, CacheError, Scope.Scope>
 }>()("spillway/services/DiskMonitor") {
   /** The file system that holds the directory of `CacheConfig`. */
@@ -49,7 +52,7 @@ export class DiskMonitor extends Context.Service<DiskMonitor, {
 export const POLL_INTERVAL = Duration.seconds(2)
 
 /** File nodes that a write takes at most: directories, manifest, temporary file. */
-const NODES_PER_WRITE = 4
+export const NODES_PER_WRITE = 4
 
 /** Effect's `FileSystem` has no `statfs`. A directory that is not there yet is on the disk of its nearest parent. */
 const statfs = (directory: string): Effect.Effect<DiskUsage, CacheError> =>
@@ -95,7 +98,7 @@ const make = Effect.fnUntraced(function*(
       Effect.andThen(
         (status === "Healthy" || status === "Info" ? Effect.logInfo : Effect.logWarning)(`Cache disk is ${status}`)
       ),
-      Effect.annotateLogs({ free: usage.free, total: usage.total, directory })
+      Effect.annotateLogs({ free: usage.free, total: usage.total, freeNodes: usage.freeNodes, directory })
     )
   })
 
@@ -109,8 +112,8 @@ const make = Effect.fnUntraced(function*(
     reservedBytes += bytes
     reservations += 1
     const { free, freeNodes, totalNodes } = yield* usage
-    const nodesLeft = totalNodes === 0 || freeNodes >= reservations * NODES_PER_WRITE
-    if (free - reservedBytes < minFree || !nodesLeft) {
+    const nodesLeft = freeNodes - reservations * NODES_PER_WRITE >= minFreeNodes(totalNodes)
+    if (free - reservedBytes < minFree || (totalNodes > 0 && !nodesLeft)) {
       return yield* new DiskFull({ errno: "ENOSPC", operation: "reserve", path: directory })
     }
   }, (effect, bytes) => Effect.onError(effect, () => Effect.sync(() => release(bytes))))

@@ -1,12 +1,13 @@
 import { Clock, Context, Effect, Layer, type Scope } from "effect"
 import { type CacheError, DiskFull, isOfOneFile } from "../domain/CacheError.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
+import { minFreeNodes } from "../domain/DiskStatus.ts"
 import { ROOT_BYTES } from "./blocks.ts"
 import { CacheConfig } from "./CacheConfig.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { bytesOnDisk, ChunkStore, MANIFEST_BYTES } from "./ChunkStore.ts"
-import { DiskMonitor, POLL_INTERVAL } from "./DiskMonitor.ts"
+import { DiskMonitor, NODES_PER_WRITE, POLL_INTERVAL } from "./DiskMonitor.ts"
 import { keepRunning } from "./keepRunning.ts"
 import * as Metrics from "./liveMetrics.ts"
 import { Traffic } from "./Traffic.ts"
@@ -113,6 +114,12 @@ const make = Effect.gen(function*() {
     return freed
   })
 
+  /** Gives so many file nodes back. */
+  const evictNodes = Effect.fnUntraced(function*(nodes: number) {
+    const enough = index.nodes() - nodes
+    while (index.nodes() > enough && (yield* evictOne) > 0);
+  })
+
   const full = () => new DiskFull({ errno: "MAX_SIZE", operation: "reserve", path: config.directory })
 
   // Else the cache would be found usable by each probe, and full by each write.
@@ -148,7 +155,7 @@ const make = Effect.gen(function*() {
 
   // Others fill the disk as well: room is given back before a write needs it.
   const trim = Effect.gen(function*() {
-    const { free, total } = yield* monitor.usage
+    const { free, freeNodes, total, totalNodes } = yield* monitor.usage
     // Where the disk counts as full, a probe has to find room for a chunk, within both limits.
     const probe = health.unwritable() === undefined ? 0 : bytesOnDisk(config.chunkSize)
     const headroom = Math.max(probe, Math.min(HEADROOM_BYTES, total / 64))
@@ -160,6 +167,7 @@ const make = Effect.gen(function*() {
     }
     if (missing > 0) yield* evict(missing)
     yield* removeHollows
+    if (totalNodes > 0) yield* evictNodes(minFreeNodes(totalNodes) + NODES_PER_WRITE - freeNodes)
     while (index.bytes() + probe > maxSize && (yield* evictOne) > 0);
   })
   yield* index.loaded.pipe(

@@ -16,6 +16,9 @@ const NAME_BYTES = 64
 /** Names in the directory of a resource besides those of chunks: manifest, pin, and a temporary file. */
 const OTHER_NAMES = 3
 
+/** A directory and a manifest. */
+const NODES_PER_FOLDER = 2
+
 const directoryBytes = (names: number): number => inBlocks(names * NAME_BYTES)
 
 const bytesOf = ({ chunks, manifest }: Omit<Folder, "isRevoked">): number =>
@@ -41,6 +44,11 @@ export class Folders {
   /** All of them, in bytes. */
   get bytes(): number {
     return this.#bytes
+  }
+
+  /** How many file nodes they take. */
+  get nodes(): number {
+    return this.#folders.size * NODES_PER_FOLDER + this.#prefixes.size
   }
 
   /** Resources that have a directory, but no chunk, and are not pinned. */

@@ -42,6 +42,22 @@ describe("classify", () => {
     assert.strictEqual(status(free, total), expected)
   })
 
+  const nodes: ReadonlyArray<readonly [string, number, number, DiskStatus]> = [
+    ["3 of 512", 3, 512, "Critical"],
+    ["26 of 512", 26, 512, "Warning"],
+    ["52 of 512", 52, 512, "Info"],
+    ["103 of 512", 103, 512, "Healthy"],
+    ["60 000 of 61 million", 60_000, 61e6, "Info"],
+    ["20 000 of 61 million", 20_000, 61e6, "Warning"],
+    ["9999 of 61 million", 9999, 61e6, "Critical"],
+    ["none where the file system counts none", 0, 0, "Healthy"]
+  ]
+
+  it.each(nodes)("counts file nodes: %s", (_, freeNodes, totalNodes, expected) => {
+    assert.strictEqual(classify({ free: TB, total: TB, freeNodes, totalNodes }, 0), expected)
+    assert.strictEqual(classify({ free: 0, total: TB, freeNodes, totalNodes }, 0), "Critical")
+  })
+
   it("is Critical below minFree, however large the disk", () => {
     assert.strictEqual(status(3 * TB, 10 * TB, 3 * TB), "Healthy")
     assert.strictEqual(status(3 * TB - 1, 10 * TB, 3 * TB), "Critical")

@@ -203,6 +203,33 @@ describe("reservations", () => {
     }).pipe(Effect.provide(stack("memory"))))
 })
 
+describe("file nodes", () => {
+  it.effect("are given back by eviction, directories included, when others take them", () =>
+    Effect.gen(function*() {
+      const index = yield* CacheIndex
+      for (const name of ["a", "bb", "ccc"]) yield* watch(name, yield* put(name, 1))
+      const nodes = index.nodes()
+      assert.isAtLeast(nodes, 10)
+      // Of 512, 8 are kept free, and a write takes 4.
+      yield* Effect.flatMap(Knob, (knob) => Ref.update(knob, (usage) => ({ ...usage, freeNodes: 9, totalNodes: 512 })))
+      const monitor = yield* DiskMonitor
+      yield* until(() => index.resources().length < 3)
+      assert.strictEqual(monitor.status(), "Critical")
+      assert.isAtMost(index.nodes(), nodes - 3)
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("are kept free like bytes", () =>
+    Effect.gen(function*() {
+      const monitor = yield* DiskMonitor
+      const set = (freeNodes: number) =>
+        Effect.flatMap(Knob, (knob) => Ref.update(knob, (usage) => ({ ...usage, freeNodes, totalNodes: 512 })))
+      yield* set(12)
+      yield* Effect.scoped(monitor.reserve(60))
+      yield* set(11)
+      assert.strictEqual((yield* Effect.flip(Effect.scoped(monitor.reserve(60))))._tag, "DiskFull")
+    }).pipe(Effect.provide(stack("memory"))))
+})
+
 describe("on a disk that is dead", () => {
   it.effect("viewers at the same place share one transfer, without a memory tier too", () =>
     Effect.gen(function*() {

@@ -196,6 +196,8 @@ export const sceneAt = (second: number): Snapshot => {
         freeBytes: isFull(second) ? 0.3 * GB : 74 * GB,
         totalBytes: 480 * GB,
         minFreeBytes: 1.07 * GB,
+        freeNodes: 50_000_000,
+        totalNodes: 61_000_000,
         thresholds: { info: 96 * GB, warning: 48 * GB, critical: 24 * GB }
       },
       backlog: { bytes: isFull(second) ? 0 : 3 * CHUNK, maxBytes: 128 * CHUNK },

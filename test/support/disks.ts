@@ -19,14 +19,17 @@ export interface Disk {
   readonly prefix: ReadonlyArray<string>
 }
 
-const mountAndRun = "mount -t tmpfs -o \"size=$0\" tmpfs \"$1\" && shift && exec \"$@\""
+const mountAndRun = "mount -t tmpfs -o \"$0\" tmpfs \"$1\" && shift && exec \"$@\""
 
-const prefixFor = (bytes: number, mountPoint: string) =>
-  ["unshare", "-Urm", "sh", "-c", mountAndRun, String(bytes), mountPoint] as const
+const prefixFor = (options: string, mountPoint: string) =>
+  ["unshare", "-Urm", "sh", "-c", mountAndRun, options, mountPoint] as const
 
-/** A tmpfs of `bytes`, mounted in a namespace that needs no privileges. */
-export const makeDisk = (bytes: number): Effect.Effect<Disk, never, Scope.Scope> =>
-  Effect.map(temporaryDirectory, (mountPoint) => ({ mountPoint, prefix: prefixFor(bytes, mountPoint) }))
+/** A tmpfs of `bytes`, with so many file nodes when `nodes` says so, mounted in a namespace that needs no privileges. */
+export const makeDisk = (bytes: number, nodes?: number): Effect.Effect<Disk, never, Scope.Scope> =>
+  Effect.map(temporaryDirectory, (mountPoint) => {
+    const options = nodes === undefined ? `size=${bytes}` : `size=${bytes},nr_inodes=${nodes}`
+    return { mountPoint, prefix: prefixFor(options, mountPoint) }
+  })
 
 /** Where others see what the program sees at `path`. */
 export const insideOf = (program: Program, path: string): string => `/proc/${program.process.pid}/root${path}`
@@ -76,7 +79,7 @@ export const takeAllRoom = (path: string): Effect.Effect<void, never, Scope.Scop
 const probeNamespaces = (): string | undefined => {
   const path = Fs.mkdtempSync(join(tmpdir(), "spillway-probe-"))
   try {
-    const [command, ...args] = [...prefixFor(1024 ** 2, path), ...remountCommand(path, "ro")]
+    const [command, ...args] = [...prefixFor(`size=${1024 ** 2}`, path), ...remountCommand(path, "ro")]
     const { error, status, stderr } = spawnSync(command, args, { encoding: "utf8" })
     if (status !== 0) return `no disk can be mounted in a namespace: ${error?.message ?? stderr.trim()}`
     return spawnSync("nsenter", ["--version"]).error === undefined ? undefined : "there is no nsenter"

@@ -34,12 +34,17 @@ export type CacheStatus = typeof CacheStatus.Type
 export const MemoryStatus = Schema.Struct({ bytes, maxBytes: bytes, chunks: count })
 export type MemoryStatus = typeof MemoryStatus.Type
 
-/** How full the disk of the cache is. `thresholds` are the free bytes below which it has that status. */
+/**
+ * How full the disk of the cache is. `thresholds` are the free bytes below which it has that status; it may have a worse one for want
+ * of file nodes (inodes), of which there are 0 where the file system counts none.
+ */
 export const DiskReport = Schema.Struct({
   status: Schema.Literals(["healthy", "info", "warning", "critical"]),
   freeBytes: bytes,
   totalBytes: bytes,
   minFreeBytes: bytes,
+  freeNodes: count,
+  totalNodes: count,
   thresholds: Schema.Struct({ info: bytes, warning: bytes, critical: bytes })
 })
 export type DiskReport = typeof DiskReport.Type

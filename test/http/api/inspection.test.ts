@@ -58,6 +58,8 @@ describe("the control API", () => {
         freeBytes: 5e11,
         totalBytes: 1e12,
         minFreeBytes: 1e9,
+        freeNodes: 1e6,
+        totalNodes: 2e6,
         thresholds: { info: 2e11, warning: 1e11, critical: 5e10 }
       })
       assert.strictEqual(status.backlog.bytes, 0)
