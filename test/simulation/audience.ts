@@ -29,6 +29,8 @@ export const judgeAudience = (
   const isPage = headers["etag"] === PAGE_ETAG
   const isRefused = status === 401 || status === 403
   const isRedirected = status >= 300 && status < 400 && status !== 304
+  // When the file is known already, a refusal of its bytes is a failure.
+  if (identity.isEvil && status === 502) return right
   if (site.gate !== undefined && !identity.isMember) {
     if (isKnown) return wrong("the file of others")
     if (isPage) return { _tag: "Page" }
@@ -36,8 +38,6 @@ export const judgeAudience = (
     return isRefused || isRedirected || isOutside ? right : other
   }
   if (isPage) return wrong("the page for those who may not have the file")
-  // A file that is known already is not refused any more: that is a failure.
-  if (identity.isEvil && status === 502) return right
   if (isRefused) {
     // Those whose requests are joined share a refusal.
     return site.refuses && (identity.isEvil || file.lastRefusal() >= opened) ? right : wrong(`${status} to a member`)
