@@ -1,7 +1,7 @@
 import { Effect, type Fiber } from "effect"
 import type { OriginError } from "../domain/OriginError.ts"
 import type { Representation } from "../domain/Representation.ts"
-import type { Source } from "./askOrigin.ts"
+import { isSameSource, type Source } from "./askOrigin.ts"
 import type { Assemblies, Hold } from "./Assemblies.ts"
 import type { Runs } from "./Runs.ts"
 
@@ -129,12 +129,13 @@ const isActive = ({ state }: Run): boolean => state._tag === "Running" || state.
 
 /** Whether a viewer may wait for the run: it is not held up by what concerns another source than the viewer's. */
 export const isOpenTo = (run: Run, source: Source | undefined): boolean =>
-  isActive(run) && (run.source === source || run.state._tag !== "Running" || run.state.setback === undefined)
+  isActive(run) &&
+  (run.state._tag !== "Running" || run.state.setback === undefined || isSameSource(run.source, source))
 
 /** What the run has failed with, as far as that concerns a viewer who waits for it. */
 export const failureFor = ({ source, state }: Run, viewer: Viewer): OriginError | undefined => {
   if (state._tag === "Ended") return state.failure
-  return state._tag === "Running" && source !== viewer.source ? state.setback : undefined
+  return state._tag === "Running" && !isSameSource(source, viewer.source) ? state.setback : undefined
 }
 
 /** Whether a viewer who needs the byte at `offset` had better wait for this run than start another. */
@@ -186,7 +187,7 @@ export const yieldPlace = (run: Run): void => {
 /** Tells those who wait for the run that it is kept waiting, or was refused; viewers of other sources don't wait with it. */
 export const setBack = (run: Run, error: OriginError): void => {
   apply(run, { _tag: "SetBack", error })
-  for (const viewer of run.viewers) if (viewer.source !== run.source) viewer.wake?.()
+  for (const viewer of run.viewers) if (!isSameSource(viewer.source, run.source)) viewer.wake?.()
 }
 
 /** Takes note that the origin sends what the run has asked for. */

@@ -30,6 +30,14 @@ export interface Source {
   readonly locate: (refusal?: Refusal) => Effect.Effect<Location, OriginError>
 }
 
+/** Whether the origin can't tell two sources apart: their requests have the same fields. */
+export const isSameSource = (a: Source | undefined, b: Source | undefined): boolean => {
+  if (a === b) return true
+  if (a === undefined || b === undefined) return false
+  const names = Object.keys(a.fields)
+  return names.length === Object.keys(b.fields).length && names.every((name) => a.fields[name] === b.fields[name])
+}
+
 /** A resource that is had at its own URL, by a viewer of whom nothing is told. */
 export const plainSource = ({ url }: Resource): Source => ({
   fields: {},

@@ -1,4 +1,5 @@
 import type { OriginError } from "../domain/OriginError.ts"
+import { isSameSource } from "./askOrigin.ts"
 import { covers, type Download, failureFor, isOpenTo, leave, type Run, type Viewer } from "./Run.ts"
 
 /**
@@ -14,7 +15,7 @@ const noteFailure = (viewer: Viewer): void => {
   const { run } = viewer
   const failure = run && failureFor(run, viewer)
   if (run === undefined || failure === undefined) return
-  if (run.source === viewer.source) viewer.failure = failure
+  if (isSameSource(run.source, viewer.source)) viewer.failure = failure
   else viewer.letDown += 1
   leave(viewer)
 }

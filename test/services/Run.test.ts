@@ -58,7 +58,12 @@ const newRun = (download: Download, position: number, options: Partial<Run> = {}
   return run
 }
 
-const newViewer = (offset: number, source: Source = plainSource(resource)): Viewer => ({
+let sources = 0
+
+/** A source with fields of its own. */
+const newSource = (): Source => ({ ...plainSource(resource), fields: { "user-agent": `viewer ${++sources}` } })
+
+const newViewer = (offset: number, source: Source = newSource()): Viewer => ({
   source,
   offset,
   end: representation.size,
@@ -141,6 +146,7 @@ describe("a run", () => {
     setBack(run, error)
     assert.strictEqual(woken, 1)
     assert.isTrue(isOpenTo(run, mine.source))
+    assert.isTrue(isOpenTo(run, { ...mine.source }))
     assert.isFalse(isOpenTo(run, other.source))
     assert.strictEqual(chooseRun(download, mine), run)
     assert.isUndefined(chooseRun(download, other))
