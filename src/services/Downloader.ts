@@ -49,14 +49,15 @@ export class Downloader extends Context.Service<Downloader, {
     source: Source
   ) => Effect.Effect<View, never, Scope.Scope>
   /**
-   * Makes a run of an answer that has been asked for already; it goes on to the end of its first chunk without viewers.
-   * `false`, and nothing is done, when a run for these bytes is under way.
+   * Makes a run of an answer that has been asked for already. Without viewers it goes on to the end of the chunk that holds the byte
+   * at `wanted`, which its viewer is about to ask for. `false`, and nothing is done, when a run for these bytes is under way.
    */
   readonly adopt: (
     representation: Representation,
     transfer: OpenTransfer,
     range: ByteRange,
-    source: Source
+    source: Source,
+    wanted?: number
   ) => boolean
   /** Whether a viewer who asks for the byte at `offset` now would share a run that is under way. */
   readonly isRunning: (representation: Representation, offset: number) => boolean
@@ -178,9 +179,9 @@ const make = Effect.gen(function*() {
 
   return Downloader.of({
     view,
-    adopt: (representation, opened, range, source) => {
+    adopt: (representation, opened, range, source, wanted = range.start) => {
       if (isRunning(representation, range.start)) return false
-      const keepUntil = roundUp(range.start + 1, representation.chunkSize, range.end)
+      const keepUntil = roundUp(Math.max(range.start, wanted) + 1, representation.chunkSize, range.end)
       startRun(downloadOf(representation), source, range, { keepUntil, opened })
       return true
     },

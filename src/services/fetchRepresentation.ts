@@ -253,7 +253,8 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, notStorables }: 
           if (bytes !== undefined && bytes.end > bytes.start) {
             const isTied = known === undefined && ifRange !== undefined
             const how = range === undefined || (isTied && status === 200) ? "none" : isTied ? "conditional" : "plain"
-            isKept = downloader.adopt(stored.representation, { response, scope, asked: how }, bytes, source)
+            const first = wanted === undefined ? bytes.start : resolve(wanted, found.size)?.start
+            isKept = downloader.adopt(stored.representation, { response, scope, asked: how }, bytes, source, first)
           }
           return { _tag: "Current", entry: stored, means: "fetched", asked: { ...asked, status } }
         })
