@@ -1,5 +1,5 @@
 import { Context, Effect, Layer, Option } from "effect"
-import type { CacheError } from "../domain/CacheError.ts"
+import { type CacheError, isOfOneFile } from "../domain/CacheError.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
 import { CacheHealth } from "./CacheHealth.ts"
 import { CacheIndex } from "./CacheIndex.ts"
@@ -127,10 +127,22 @@ const make = Effect.gen(function*() {
       )
       const found = [...new Set([...stored, ...pinned])]
       const bytes = found.reduce((sum, resource) => sum + index.bytesOf(resource), 0)
-      yield* Effect.forEach(found, remove, { discard: true }).pipe(
+      // One file that cannot be removed keeps none of the others.
+      let failed: CacheError | undefined
+      const removeOne = (resource: string) =>
+        Effect.catchIf(
+          remove(resource),
+          (error) => isOfOneFile(error) && health.unwritable() === undefined,
+          (error) => {
+            failed ??= error
+            return health.report(error)
+          }
+        )
+      yield* Effect.forEach(found, removeOne, { discard: true }).pipe(
         Effect.tapError(health.report),
         Effect.ensuring(workers.settled)
       )
+      if (failed !== undefined) return yield* Effect.fail(failed)
       return { resources: found.length, bytes }
     }),
     pin: Effect.fnUntraced(function*(url, pinned) {

@@ -1,6 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, FileSystem, Option } from "effect"
 import { TestClock } from "effect/testing"
+import { make as makeResource } from "../../src/domain/Resource.ts"
+import { CacheHealth } from "../../src/services/CacheHealth.ts"
 import { CacheIndex } from "../../src/services/CacheIndex.ts"
 import { ChunkStore } from "../../src/services/ChunkStore.ts"
 import { Keeper } from "../../src/services/Keeper.ts"
@@ -12,6 +14,7 @@ import { CHUNK, restartable, stack, view, World } from "../support/stack.ts"
 import { randomBytes, sha256 } from "../support/TestOrigin.ts"
 
 const url = "http://origin.test/film"
+const { id } = makeResource(url)
 const film = randomBytes(3 * CHUNK)
 
 /** Lets time pass for as long as `effect` runs, so that what waits for a clock goes on. */
@@ -101,6 +104,33 @@ describe("over files", () => {
         assert.strictEqual(index.bytes(), 0)
       }).pipe(Effect.provide(stack("faulty")))
   )
+
+  it.effect("a file that cannot be removed fails a purge, which removes all others", () =>
+    Effect.gen(function*() {
+      const faults = yield* Faults
+      const health = yield* CacheHealth
+      const index = yield* CacheIndex
+      const keeper = yield* Keeper
+      const { files: atOrigin } = yield* MemoryOrigin
+      yield* cached
+      const others = ["a", "b", "c", "d"].map((name) => `http://origin.test/${name}`)
+      for (const other of others) {
+        atOrigin.set(other, { bytes: film, etag: "\"1\"", headers: { "cache-control": "max-age=3600" } })
+        yield* view(other)
+      }
+      yield* ticking(Recorder.use((_) => _.idle))
+      yield* faults.add({
+        operation: "unlink",
+        fault: "EPERM",
+        path: (path) => path.endsWith(".1") && path.includes(id)
+      })
+      const outcome = yield* Effect.result(keeper.purge(all))
+      assert.strictEqual(outcome._tag === "Failure" ? outcome.failure.errno : "", "EPERM")
+      assert.deepStrictEqual(index.resources(), [id])
+      assert.deepStrictEqual(index.keys().filter(index.has), [])
+      yield* ticking(Effect.sleep("1 second"))
+      assert.isUndefined(health.unwritable())
+    }).pipe(Effect.provide(stack("faulty"))))
 
   it.effect("a pin that cannot be written is none", () =>
     Effect.gen(function*() {

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer } from "effect"
+import { Effect, Fiber, Layer, Stream } from "effect"
 import { TestClock } from "effect/testing"
+import { make as makeResource } from "../../src/domain/Resource.ts"
 import { ROOT_BYTES } from "../../src/services/blocks.ts"
 import { CacheHealth } from "../../src/services/CacheHealth.ts"
 import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/ChunkStore.ts"
@@ -80,6 +81,100 @@ const cells = moments.flatMap((moment) =>
   operations.flatMap((operation) => faults.map((fault) => ({ moment, operation, fault })))
 )
 const possible = cells.filter(({ fault, operation }) => isPossible(fault, operation))
+
+/** The second matrix: one file of the cache that fails for good, on a disk that works otherwise. */
+const objects = {
+  "a chunk": { operations: ["open", "read", "stat", "write", "sync", "rename", "unlink"], ends: "2" },
+  "a manifest": { operations: ["open", "read", "stat", "write", "sync", "rename", "unlink"], ends: "manifest.json" }
+} as const
+const objectErrnos = ["EIO", "EUCLEAN", "EPERM", "EACCES", "EISDIR", "ELOOP", "ENXIO", "ENOENT"] as const
+const objectMoments = ["first chunk", "on a hit", "at start-up", "during clean-up"] as const
+
+const objectCells = objectMoments.flatMap((moment) =>
+  Object.entries(objects).flatMap(([object, { ends, operations }]) =>
+    operations.flatMap((operation) => objectErrnos.map((errno) => ({ ends, errno, moment, object, operation })))
+  )
+)
+
+/** How often the breaker opens while `effect` runs. */
+const openings = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
+  const health = yield* CacheHealth
+  let count = 0
+  const follower = yield* Effect.forkChild(Stream.runForEach(health.changes, ({ _tag }) =>
+    Effect.sync(() => {
+      if (_tag === "Unusable") count += 1
+    })))
+  yield* effect
+  yield* Effect.sleep("1 second")
+  yield* Fiber.interrupt(follower)
+  return count
+})
+
+describe("the matrix of one file that fails", () => {
+  it("has a cell for each file, fault, operation and moment", () => {
+    assert.strictEqual(objectCells.length, 2 * 8 * 7 * 4)
+  })
+
+  it.effect.each(objectCells)(
+    "$errno at $operation of $object, $moment",
+    ({ ends, errno, moment, operation }) =>
+      Effect.gen(function*() {
+        const plan = yield* Faults
+        const origin = yield* MemoryOrigin
+        for (const { bytes, url } of [film, other]) {
+          origin.files.set(url, { bytes, etag: "\"1\"", headers: { "cache-control": "max-age=86400" } })
+        }
+        // The chunk that cannot be removed stays, with its manifest.
+        const left = bytesOnDisk(CHUNK) + MANIFEST_BYTES
+        const services = restartable(moment === "during clean-up" ? { maxSize: fileBytes + ROOT_BYTES + left } : {})
+        // Of the first file that is cached, with its temporary files.
+        const { id } = makeResource(moment === "during clean-up" ? other.url : film.url)
+        const isIt = new RegExp(`${id}/.*${ends.replace(".", "\\.")}(\\.[^/]*tmp)?$`)
+        const isChunk = /\/[0-9a-f]{32}\.\d+/
+        const path = (path: string) => isIt.test(path) && (ends === "manifest.json" || isChunk.test(path))
+        const addRule = plan.add({ operation, fault: errno, path })
+        if (moment === "at start-up") {
+          const before = Effect.andThen(watch(film), Recorder.use((_) => _.idle))
+          yield* ticking(Effect.provide(before, Layer.fresh(services)))
+          yield* addRule
+        }
+        yield* ticking(Effect.provide(
+          Effect.gen(function*() {
+            const recorder = yield* Recorder
+            if (moment === "on a hit" || moment === "during clean-up") {
+              yield* watch(moment === "on a hit" ? film : other)
+              yield* recorder.idle
+            }
+            if (moment !== "at start-up") yield* addRule
+            const opened = yield* openings(Effect.gen(function*() {
+              for (let round = 0; round < 3; round++) {
+                yield* watch(film)
+                yield* recorder.idle
+              }
+            }))
+            assert.strictEqual(opened, 0)
+            const sent = () => origin.requests.reduce((sum, request) => sum + request.sent, 0)
+            const viewed = Effect.gen(function*() {
+              const before = sent()
+              yield* view(film.url)
+              yield* recorder.idle
+              return sent() - before
+            })
+            // All but that file is served from the cache.
+            assert.isAtMost(yield* viewed, moment === "during clean-up" ? 0 : ends === "2" ? CHUNK : film.bytes.length)
+            yield* plan.clear
+            yield* watch(film)
+            yield* recorder.idle
+            yield* Effect.sleep("70 seconds")
+            yield* watch(film)
+            yield* recorder.idle
+            assert.strictEqual(yield* viewed, 0)
+          }),
+          services
+        ))
+      }).pipe(Effect.provide(World))
+  )
+})
 
 describe("the fault matrix", () => {
   it("has a cell for each fault, operation and moment", () => {
