@@ -46,13 +46,18 @@ export const makeStartRun = Effect.fnUntraced(function*(forget: (download: Downl
     return rounded
   }
 
+  /** Whether the answer shows an origin without ranges: it sent everything to a request for a range. */
+  const ignoresRanges = (opened: OpenTransfer | undefined): boolean =>
+    opened?.asked === "plain" && opened.response.status === 200 &&
+    opened.response.headers["accept-ranges"]?.toLowerCase() !== "bytes"
+
   const startRun = (
     download: Download,
     source: Source,
     { end, start: from }: ByteRange,
     options: { readonly keepUntil?: number; readonly isFill?: boolean; readonly opened?: OpenTransfer } = {}
   ): Run => {
-    const sequential = download.representation.ranges === "none"
+    const sequential = download.representation.ranges === "none" || ignoresRanges(options.opened)
     const run: Run = {
       download,
       source,
