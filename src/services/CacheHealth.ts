@@ -73,6 +73,9 @@ const LOCK_INTERVAL = Duration.seconds(30)
 /** For how long, in milliseconds, a disk may do nothing for a probe before it counts as hanging. */
 const PROBE_DEADLINE = 1000
 
+/** How long a probe may take although other calls end: reads of a frozen disk go on, and its writes hang. */
+const FROZEN_DEADLINE = "2 seconds"
+
 /** How many files or directories have to fail one after the other, and within which time, for the disk to be the cause. */
 const SUSPECTS = { objects: 3, millis: 10_000 }
 
@@ -206,7 +209,10 @@ const make = Effect.gen(function*() {
       Effect.ensuring(probe, Effect.sync(() => probing = undefined)),
       scope
     )
-    yield* Effect.raceFirst(Fiber.join(fiber), Effect.andThen(store.stalled(PROBE_DEADLINE), hung))
+    yield* Effect.raceFirst(
+      Fiber.join(fiber),
+      Effect.andThen(Effect.raceFirst(store.stalled(PROBE_DEADLINE), Effect.sleep(FROZEN_DEADLINE)), hung)
+    )
   })
 
   const close = Effect.gen(function*() {

@@ -41,7 +41,7 @@ export class Recorder extends Context.Service<Recorder, {
   > = Layer.effect(Recorder, Effect.suspend(() => make))
 }
 
-/** For how long, in milliseconds, a disk may do nothing while a chunk is written before it counts as hanging. */
+/** How long a chunk may take to be written before the disk counts as hanging, in milliseconds: reads of a frozen disk go on. */
 const WRITE_DEADLINE = 5000
 
 /** How long the end of the program waits for what is still to be written. */
@@ -87,7 +87,7 @@ const make = Effect.gen(function*() {
   }
 
   /** A write that does not end is not interrupted, since nobody could tell what it did; but it is noticed. */
-  const watch = store.stalled(WRITE_DEADLINE).pipe(
+  const watch = Effect.sleep(WRITE_DEADLINE).pipe(
     Effect.andThen(health.report(new IoError({ errno: "TIMEOUT", operation: "write", path: config.directory })))
   )
 
