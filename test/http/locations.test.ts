@@ -51,7 +51,7 @@ describe("Location and Content-Location", () => {
 
   it.effect("below the path that a prefix stands for lead to what is below the prefix", () =>
     Effect.gen(function*() {
-      const { site } = yield* startRouted(["/films=ORIGIN/archive", "/=ORIGIN/root"])
+      const { site } = yield* startRouted(["/films=ORIGIN/archive", "/=ORIGIN/top"])
       const at = (location: string) => locationOf(site, "/films/form", location, { originPath: "/archive/form" })
       assert.strictEqual(yield* at("/archive/done"), "/films/done")
       assert.strictEqual(yield* at(`${site.origin.url}/archive/a/b?c`), "/films/a/b?c")
@@ -59,7 +59,7 @@ describe("Location and Content-Location", () => {
       assert.strictEqual(yield* at("/archive/"), "/films/")
       assert.strictEqual(yield* at("done"), "done")
       // Another route of the same origin, and what no route leads to.
-      assert.strictEqual(yield* at("/root/x"), "/x")
+      assert.strictEqual(yield* at("/top/x"), "/x")
       assert.strictEqual(yield* at("/archives/x"), "/archives/x")
       assert.strictEqual(yield* at("../../secret"), "../../secret")
     }))
