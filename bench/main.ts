@@ -46,10 +46,10 @@ const showProgress = (name: string, number: number, of: number): void => {
   process.stderr.write(`${elapsed} ${name}${process.stderr.isTTY ? `, ${number} of ${of}` : ""}\n`)
 }
 
-const runScenario = async ({ about, name, run }: Scenario, { profiles, rounds }: Options) => {
+const runScenario = async ({ about, name, run }: Scenario, { against, profiles, rounds }: Options) => {
   print(`${name}: ${about}`)
   const profile = profiles === undefined ? undefined : { directory: resolve(profiles), name }
-  const metrics = await run({ origin: await startOrigin(), rounds, profile })
+  const metrics = await run({ origin: await startOrigin(), rounds, against, profile })
   await cleanUp()
   return metrics
 }

@@ -4,6 +4,8 @@ export interface Options {
   /** The one scenario to run, or all without it. */
   readonly only: string | undefined
   readonly rounds: number
+  /** The built checkout of another version that Spillway is measured beside, in place of other servers. */
+  readonly against: string | undefined
   /** Where Spillway writes a CPU profile of each scenario. */
   readonly profiles: string | undefined
   readonly json: string | undefined
@@ -15,6 +17,7 @@ export const usage = (scenarios: ReadonlyArray<string>): string =>
 
   --only NAME        one scenario: ${scenarios.join(", ")}
   --rounds N         rounds of each measurement (5)
+  --against DIR      compare with another version of Spillway, built in DIR, instead of with other servers
   --cpu-prof DIR     have each Spillway that is started write a CPU profile
   --json FILE        write all samples
   --markdown FILE    write the table, below what is written by hand in the file
@@ -28,6 +31,7 @@ export const parseOptions = (args: Array<string>, scenarios: ReadonlyArray<strin
     options: {
       only: { type: "string" },
       rounds: { type: "string", default: "5" },
+      against: { type: "string" },
       "cpu-prof": { type: "string" },
       json: { type: "string" },
       markdown: { type: "string" },
@@ -43,6 +47,7 @@ export const parseOptions = (args: Array<string>, scenarios: ReadonlyArray<strin
   return {
     only: values.only,
     rounds,
+    against: values.against,
     profiles: values["cpu-prof"],
     json: values.json,
     markdown: values.markdown

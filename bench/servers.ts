@@ -1,14 +1,14 @@
 import { readFileSync, writeFileSync } from "node:fs"
 import { createServer } from "node:net"
 import type { AddressInfo } from "node:net"
-import { join } from "node:path"
+import { join, resolve } from "node:path"
 import { fileURLToPath } from "node:url"
 import { nginxVersion, onBothCpus, onServerCpu, varnishVersion } from "./machine.ts"
 import { run, type Running, temporaryDirectory } from "./processes.ts"
 
 /** A server that is measured. */
 export interface Server {
-  readonly name: "spillway" | "bare" | "nginx" | "varnish"
+  readonly name: "spillway" | "before" | "bare" | "nginx" | "varnish"
   readonly pid: number
   /** Where whole files are asked for. */
   readonly port: number
@@ -61,6 +61,8 @@ export interface SpillwayOptions {
   readonly onBoth?: boolean
   /** What goes before its command line. */
   readonly prefix?: ReadonlyArray<string>
+  /** The checkout whose program is started, if not this one. */
+  readonly checkout?: string | undefined
 }
 
 /** Numbers the profiles: a scenario may start several. */
@@ -68,7 +70,7 @@ let profiles = 1
 
 export const startSpillway = async (
   origin: Origin,
-  { args = [], directory = temporaryDirectory(), onBoth = false, prefix = [], profile }: SpillwayOptions = {}
+  { args = [], checkout, directory = temporaryDirectory(), onBoth = false, prefix = [], profile }: SpillwayOptions = {}
 ): Promise<Server> => {
   const flags = profile === undefined
     ? []
@@ -77,7 +79,7 @@ export const startSpillway = async (
     ...prefix,
     process.execPath,
     ...flags,
-    pathOf("../dist/bin/spillway.js"),
+    checkout === undefined ? pathOf("../dist/bin/spillway.js") : join(checkout, "dist/bin/spillway.js"),
     "serve",
     `http://127.0.0.1:${origin.port}`,
     "--port=0",
@@ -131,12 +133,20 @@ const startVarnish = async (origin: Origin): Promise<Server> => {
   return { name: "varnish", ...running, port, rangePort: port }
 }
 
-/** The caches that are installed, Spillway first. */
+/** Starts the other version of Spillway that `checkout` is built of. */
+export const startBefore = async (
+  origin: Origin,
+  checkout: string,
+  args: ReadonlyArray<string> = []
+): Promise<Server> => ({ ...await startSpillway(origin, { checkout: resolve(checkout), args }), name: "before" })
+
+/** The caches that are compared, Spillway first: the other version that is asked for, or else what is installed. */
 export const startCaches = async (
   origin: Origin,
-  profile?: SpillwayOptions["profile"]
+  { against, profile }: { readonly against: string | undefined; readonly profile: SpillwayOptions["profile"] }
 ): Promise<Array<Server>> => {
   const servers = [await startSpillway(origin, { profile })]
+  if (against !== undefined) return [...servers, await startBefore(origin, against)]
   if (nginxVersion !== undefined) servers.push(await startNginx(origin))
   if (varnishVersion !== undefined) {
     try {

@@ -4,6 +4,8 @@ import type { Origin } from "../servers.ts"
 export interface Context {
   readonly origin: Origin
   readonly rounds: number
+  /** The built checkout of another version, if that is what Spillway is compared with. */
+  readonly against: string | undefined
   /** Where a CPU profile of Spillway is wanted. */
   readonly profile: { readonly directory: string; readonly name: string } | undefined
 }

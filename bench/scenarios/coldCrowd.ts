@@ -28,8 +28,8 @@ const firstBytes = async (port: number): Promise<Array<number>> => {
 export const coldCrowd: Scenario = {
   name: "cold-crowd",
   about: "50 viewers who ask at once for a file of 64 MiB that nobody has asked for yet; the origin sends 40 MB/s",
-  run: async ({ origin, profile, rounds }) => {
-    const caches = await startCaches(origin, profile)
+  run: async ({ against, origin, profile, rounds }) => {
+    const caches = await startCaches(origin, { against, profile })
     const sent = new Samples()
     const first = new Samples()
     const whole = new Samples()

@@ -14,8 +14,8 @@ const TARGET = 0.9
 export const coldFile: Scenario = {
   name: "cold-file",
   about: "a file of 64 MiB that nobody has asked for yet, one viewer, beside the origin asked directly",
-  run: async ({ origin, profile, rounds }) => {
-    const routes = [{ name: "origin", port: origin.port }, ...await startCaches(origin, profile)]
+  run: async ({ against, origin, profile, rounds }) => {
+    const routes = [{ name: "origin", port: origin.port }, ...await startCaches(origin, { against, profile })]
     const measure = async (kind: "cold" | "brisk", files: number) => {
       const rates = new Samples()
       for (let round = -1; round < rounds; round++) {

@@ -21,8 +21,8 @@ const TAIL_MILLIS = 5
 export const missLatency: Scenario = {
   name: "miss-latency",
   about: "the first byte of a file that nobody has asked for yet, beside the origin asked directly",
-  run: async ({ origin, profile, rounds }) => {
-    const caches = await startCaches(origin, profile)
+  run: async ({ against, origin, profile, rounds }) => {
+    const caches = await startCaches(origin, { against, profile })
     const routes = [{ name: "origin", port: origin.port }, ...caches]
       .map(({ name, port }) => ({ name, connection: new Connection(port) }))
     const ask = async (connection: Connection) =>

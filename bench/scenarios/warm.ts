@@ -4,7 +4,7 @@ import { cpuSeconds } from "../cpuTime.ts"
 import { type Load, load, type Target } from "../load.ts"
 import { nginxVersion } from "../machine.ts"
 import { type Metric, Samples } from "../Metric.ts"
-import { type Server, startBare, startCaches, startNginx, startSpillway } from "../servers.ts"
+import { type Server, startBare, startBefore, startCaches, startNginx, startSpillway } from "../servers.ts"
 import { median } from "../statistics.ts"
 import { randomRange, verify } from "../verify.ts"
 import type { Context, Scenario } from "./Scenario.ts"
@@ -34,10 +34,18 @@ interface Shape {
 /** How much more processor time than nginx's the bytes may cost, as a ratio. */
 const CPU_TARGET = 1.5
 
-const all = async ({ origin, profile }: Context): Promise<Array<Server>> => [
-  await startBare(),
-  ...await startCaches(origin, profile)
+const all = async (context: Context): Promise<Array<Server>> => [
+  ...context.against === undefined ? [await startBare()] : [],
+  ...await startCaches(context.origin, context)
 ]
+
+const withoutMemory = async ({ against, origin, profile }: Context): Promise<Array<Server>> => {
+  const args = ["--memory=1MiB"]
+  const servers = [await startSpillway(origin, { profile, args })]
+  if (against !== undefined) servers.push(await startBefore(origin, against, args))
+  else if (nginxVersion !== undefined) servers.push(await startNginx(origin))
+  return servers
+}
 
 const measure = async (scenario: string, shape: Shape, context: Context): Promise<ReadonlyArray<Metric>> => {
   const servers = await shape.servers(context)
@@ -100,10 +108,7 @@ export const warmDisk: Scenario = {
   run: (context) =>
     measure("warm-disk", {
       ...wholeFile,
-      servers: async ({ origin, profile }) => [
-        await startSpillway(origin, { profile, args: ["--memory=1MiB"] }),
-        ...nginxVersion === undefined ? [] : [await startNginx(origin)]
-      ],
+      servers: withoutMemory,
       metric: { name: "throughput", unit: "MB/s", targets: { nginx: 1 } }
     }, context)
 }
