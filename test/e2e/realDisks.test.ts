@@ -52,7 +52,25 @@ const healthOf = ({ url }: Program) =>
   })
 
 const becomes = (program: Program, state: string) =>
-  eventually(`the cache to be ${state}`, Effect.map(healthOf(program), ({ cache }) => cache.state === state))
+  eventually(`the cache to be ${state}`, Effect.map(healthOf(program), ({ cache }) => cache.state === state)).pipe(
+    Effect.catchDefect((defect) =>
+      Effect.flatMap(
+        healthOf(program),
+        (health) => Effect.die(`${String(defect)}: ${JSON.stringify(health)}\n${program.printed()}`)
+      )
+    )
+  )
+
+/** Keeps the file at `path` from being evicted, as soon as anything of it is cached. */
+const pin = ({ url }: Program, path: string) =>
+  eventually(
+    `${path} to be pinned`,
+    Effect.promise(async () => {
+      const body = JSON.stringify({ url: path })
+      const headers = { "content-type": "application/json" }
+      return (await fetch(`${url}/_spillway/api/pin`, { method: "PUT", body, headers })).ok
+    })
+  )
 
 /** What is seen at `url` is the file at `path`, all of it. */
 const seesWhole = Effect.fnUntraced(function*(program: Program, origin: TestOrigin, path: string) {
@@ -175,7 +193,11 @@ describe("an ext4", { concurrent: true, skip: noExt4 !== undefined }, () => {
       const disk = yield* makeExt4(48 * MiB)
       const program = yield* startOn(origin, disk)
       yield* survives(program, origin, {
-        strike: takeAllRoom(disk.insideOf(disk.mountPoint)),
+        // What may be evicted would give room for what is new.
+        strike: Effect.andThen(
+          Effect.forEach(["/kept", "/film"], (path) => pin(program, path)),
+          takeAllRoom(disk.insideOf(disk.mountPoint))
+        ),
         error: "DiskFull",
         errno: "ENOSPC",
         detail: "DISK_FULL"

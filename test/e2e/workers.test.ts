@@ -27,9 +27,22 @@ const start = (origin: TestOrigin, directory: string, ...args: ReadonlyArray<str
 const startFresh = (origin: TestOrigin, ...args: ReadonlyArray<string>) =>
   Effect.flatMap(temporaryDirectory, (directory) => start(origin, directory, ...args))
 
+/**
+ * Whether a process runs the worker's program by now. Until then it is a copy of its parent, which waits for it: to stop it would
+ * stop both.
+ */
+const isStarted = (pid: number): boolean => {
+  try {
+    return Fs.readFileSync(`/proc/${pid}/environ`, "utf8").includes("NODE_UNIQUE_ID=")
+  } catch {
+    return false
+  }
+}
+
 /** The workers of a program. */
 const workersOf = ({ process }: Program): ReadonlyArray<number> =>
-  execFileSync("pgrep", ["-P", String(process.pid)], { encoding: "utf8" }).trim().split("\n").map(Number)
+  execFileSync("pgrep", ["-P", String(process.pid)], { encoding: "utf8" })
+    .trim().split("\n").map(Number).filter(isStarted)
 
 const signal = (pids: ReadonlyArray<number>, name: NodeJS.Signals) =>
   Effect.sync(() => {
