@@ -79,6 +79,8 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly pin: (resource: string, representation: string) => void
   /** Lets the chunks of a resource be evicted again. */
   readonly unpin: (resource: string) => void
+  /** The pinned resources, also those of which no chunk is left. */
+  readonly pinned: () => ReadonlyArray<string>
   /** Whether the chunks of a resource are kept from being evicted. */
   readonly isPinned: (resource: string) => boolean
   /** What pinned resources and chunks that cannot be removed take of the disk, in bytes. */
@@ -119,6 +121,9 @@ interface Indexed extends Evictable<Indexed>, RecentUses.Counted, Touches.Touche
 
 /** How long to wait before the start's reading of the store is tried again after a failure. */
 const RETRY_INTERVAL = "2 seconds"
+
+/** How many chunks the start's reading enters before others have their turn. */
+const ENTERED_AT_ONCE = 1000
 
 const make = Effect.gen(function*() {
   const store = yield* ChunkStore
@@ -233,16 +238,19 @@ const make = Effect.gen(function*() {
     },
     skipped: health.report
   }).pipe(
-    Effect.map((found) => {
-      for (const chunk of found) {
-        const { representation, resource } = chunk.key
-        noteUse(resource, chunk.used)
-        enter(pinnedAtStart.get(resource) === representation ? order.pinned : order.cold, chunk)
+    Effect.flatMap(Effect.fnUntraced(function*(found) {
+      for (let at = 0; at < found.length; at += ENTERED_AT_ONCE) {
+        for (const chunk of found.slice(at, at + ENTERED_AT_ONCE)) {
+          const { representation, resource } = chunk.key
+          noteUse(resource, chunk.used)
+          enter(pinnedAtStart.get(resource) === representation ? order.pinned : order.cold, chunk)
+        }
+        yield* Effect.yieldNow
       }
       for (const [resource, manifest] of manifests) folders.setManifest(resource, manifest)
       manifests.clear()
       unreadable = undefined
-    }),
+    })),
     Effect.tapError((error) => {
       unreadable = error
       return health.open(error)
@@ -323,6 +331,7 @@ const make = Effect.gen(function*() {
       }
     },
     unpin,
+    pinned: () => folders.pinned(),
     isPinned: (resource) => folders.isPinned(resource),
     unevictableBytes: () => order.unevictable().reduce((sum, { bytes }) => sum + bytes, folders.pinnedBytes()),
     forget,

@@ -70,6 +70,10 @@ export class Folders {
     return this.#pins.has(resource)
   }
 
+  pinned(): ReadonlyArray<string> {
+    return [...this.#pins]
+  }
+
   /** What pinned resources take besides their chunks, in bytes. */
   pinnedBytes(): number {
     let sum = 0

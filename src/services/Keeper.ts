@@ -118,14 +118,11 @@ const make = Effect.gen(function*() {
       lookup.forget()
       const known = catalog.identifiers(matches)
       for (const resource of known) withdraw(resource)
-      // Those that are pinned go too where the disk has lost all that there was of them.
-      const pinned = known.filter(index.isPinned)
       // Their URLs are in the catalog until all have been looked through, should the disk not tell them any more.
-      const stored = yield* resources.identifiers((url) => url === undefined || matches(url)).pipe(
+      const found = yield* resources.identifiers((url) => url === undefined || matches(url)).pipe(
         Effect.tapError(health.report),
         Effect.ensuring(Effect.sync(() => known.forEach(catalog.forget)))
       )
-      const found = [...new Set([...stored, ...pinned])]
       const bytes = found.reduce((sum, resource) => sum + index.bytesOf(resource), 0)
       // One file that cannot be removed keeps none of the others.
       let failed: CacheError | undefined

@@ -105,7 +105,7 @@ const make = Effect.gen(function*() {
     yield* index.loaded
     for (const resource of urls.keys()) if (!index.hasResource(resource)) urls.delete(resource)
     const found = yield* Effect.forEach(
-      index.resources(),
+      new Set([...index.resources(), ...index.pinned()]),
       (resource) => Effect.map(urlOf(resource), (url) => matches(url) ? [resource] : []),
       { concurrency: CONCURRENCY }
     )
@@ -140,7 +140,7 @@ const make = Effect.gen(function*() {
       bounded(Effect.gen(function*() {
         const matching = prefix === ""
           ? index.resources()
-          : yield* identifiers((url) => url?.startsWith(prefix) ?? false)
+          : (yield* identifiers((url) => url?.startsWith(prefix) ?? false)).filter(index.hasResource)
         return {
           resources: yield* known(byUse(matching).slice(0, limit)),
           total: matching.length,

@@ -247,8 +247,6 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
         if (action.how === "stop") stop()
         else kill()
         if (action.how === "power") disk.crash(random.next)
-        // An invalidation removes the manifest, which has the URL of what is pinned.
-        if (surroundings.client !== undefined) people.spoilt()
         for (const file of files) {
           file.restarted(machine.now(), schedule.isDiskWell === true ? SETTLED_MILLIS : Infinity)
         }
