@@ -28,7 +28,8 @@ export class Keeper extends Context.Service<Keeper, {
    */
   readonly purge: (matches: (url: string) => boolean) => Effect.Effect<Purged, CacheError>
   /**
-   * Has a resource stay when room is made for others, also after a restart, or no more. None where nothing of it is cached.
+   * Keeps a resource when room is made for others, also after a restart; or lets it and all its variants be
+   * evicted again. None where nothing of it is cached.
    */
   readonly pin: (url: string, pinned: boolean) => Effect.Effect<Option.Option<Cached>, CacheError>
 }>()("spillway/services/Keeper") {
@@ -101,13 +102,20 @@ const make = Effect.gen(function*() {
     catalog.forget(resource)
   })
 
-  const mark = ({ entry }: Cached, pinned: boolean) =>
+  // Each of the variants may have been pinned while it was the one used last.
+  const unpin = Effect.fnUntraced(function*(url: string) {
+    for (const resource of (yield* resources.family(url)).filter(index.isPinned)) {
+      const lift = Effect.andThen(store.pin(resource, false), Effect.sync(() => index.unpin(resource)))
+      yield* index.exclusively(Effect.uninterruptible(lift))
+    }
+  })
+
+  const pin = ({ entry }: Cached) =>
     Effect.suspend(() => {
       const { id, resource } = entry.representation
-      if (!index.hasResource(resource) && (pinned || !index.isPinned(resource))) return Effect.succeedNone
-      return Effect.map(store.pin(resource, pinned), () => {
-        if (pinned) index.pin(resource, id)
-        else index.unpin(resource)
+      if (!index.hasResource(resource)) return Effect.succeedNone
+      return Effect.map(store.pin(resource, true), () => {
+        index.pin(resource, id)
         return Option.some(resources.cached(entry))
       })
     })
@@ -144,9 +152,12 @@ const make = Effect.gen(function*() {
     }),
     pin: Effect.fnUntraced(function*(url, pinned) {
       const cached = yield* resources.find(url)
+      if (!pinned) {
+        yield* Effect.tapError(unpin(url), health.report)
+        return Option.map(cached, ({ entry }) => resources.cached(entry))
+      }
       if (Option.isNone(cached)) return cached
-      const marked = index.exclusively(Effect.uninterruptible(mark(cached.value, pinned)))
-      return yield* Effect.tapError(marked, health.report)
+      return yield* Effect.tapError(index.exclusively(Effect.uninterruptible(pin(cached.value))), health.report)
     })
   })
 })

@@ -43,6 +43,8 @@ export class Resources extends Context.Service<Resources, {
   readonly list: (listing: Listing) => Effect.Effect<Listed, CacheError>
   /** The resource at a URL; of several variants the one used last. */
   readonly find: (url: string) => Effect.Effect<Option.Option<Cached>, CacheError>
+  /** The identifiers of the resource at a URL and of its variants of which anything is on disk. */
+  readonly family: (url: string) => Effect.Effect<ReadonlyArray<string>, CacheError>
   /** The identifiers of all resources, variants included, whose URL is to the liking of `matches`; `undefined` when it is not known. */
   readonly identifiers: (
     matches: (url: string | undefined) => boolean
@@ -153,6 +155,7 @@ const make = Effect.gen(function*() {
         const ids = index.hasResource(id) ? [id] : byUse(yield* identifiers((other) => other === url)).slice(0, 1)
         return Option.fromNullishOr((yield* known(ids))[0])
       })),
+    family: (url) => bounded(Effect.map(index.loaded, () => index.family(makeResource(url).id))),
     identifiers: (matches) => bounded(identifiers(matches)),
     cached
   })

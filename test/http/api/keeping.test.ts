@@ -5,7 +5,7 @@ import type { Purged, ResourceDetail, ResourceSummary, RunningStream, Status } f
 import { ChunkStore } from "../../../src/index.ts"
 import { ROOT_BYTES } from "../../../src/services/blocks.ts"
 import { makeTestOrigin } from "../../support/TestOrigin.ts"
-import { bytes, makeGate, otherBytes, type Site, SIZE, start, withTime } from "../Site.ts"
+import { bytes, makeGate, maxAge, otherBytes, type Site, SIZE, start, withTime } from "../Site.ts"
 import { CHUNK_BYTES } from "../TestProxy.ts"
 import { control } from "./Control.ts"
 
@@ -182,6 +182,23 @@ describe("pinning", () => {
       assert.isFalse(yield* isCached(site, "/b.mp4"))
       yield* unpin(api, "/a.mp4")
     }).pipe(Effect.provide(ChunkStore.layerMemory)))
+
+  it.effect("is lifted from all variants of a resource at once", () =>
+    Effect.gen(function*() {
+      const site = yield* start({ cache: { maxSize, memory: 0 } })
+      const api = control(site)
+      site.file("/a.mp4", { headers: { ...maxAge(60), vary: "x-quality" } })
+      // The variant that was used last is pinned.
+      for (const [i, quality] of ["low", "high"].entries()) {
+        yield* site.ask("/a.mp4", { headers: { "x-quality": quality } })
+        yield* chunks(api, 4 * (i + 1))
+        yield* pin(api, "/a.mp4")
+        yield* TestClock.adjust("2 minutes")
+      }
+      yield* unpin(api, "/a.mp4")
+      yield* fill(site, api, 3)
+      assert.isTrue(yield* isCached(site, "/other0.mp4"))
+    }))
 
   it.effect("lets a version that is out of date go", () =>
     Effect.gen(function*() {
