@@ -4,7 +4,7 @@ import { bytes, nameOf, percent, things } from "./format.js"
 /**
  * Maps of what is cached of the resources that are being streamed: a cell for a chunk, or for several where there are too many.
  *
- * @import { ResourceMap } from "../../src/http/api/model.ts"
+ * @import { ResourceMap } from "../../src/http/admin/api/model.ts"
  */
 
 /** How many are shown. */

@@ -4,7 +4,7 @@ import { clock, duration, nameOf } from "./format.js"
 /**
  * The last failures, what brought them about, and whether they have passed.
  *
- * @import { Failure } from "../../src/http/api/model.ts"
+ * @import { Failure } from "../../src/http/admin/api/model.ts"
  */
 
 /** How many are shown. */

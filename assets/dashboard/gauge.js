@@ -4,7 +4,7 @@ import { bytes, count, percent } from "./format.js"
 /**
  * How full the disk is: a half ring from empty to full, with the lines below which its state changes.
  *
- * @import { Status } from "../../src/http/api/model.ts"
+ * @import { Status } from "../../src/http/admin/api/model.ts"
  */
 
 const STATES = /** @type {const} */ ({

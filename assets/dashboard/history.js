@@ -1,7 +1,7 @@
 /**
  * What has been sent in the last minutes, from totals that only grow.
  *
- * @import { Totals } from "../../src/http/api/model.ts"
+ * @import { Totals } from "../../src/http/admin/api/model.ts"
  */
 
 /** How much is remembered, in seconds: one sample each. */

@@ -1,7 +1,7 @@
 /**
  * The server's events, for as long as the page is open.
  *
- * @import { Snapshot } from "../../src/http/api/model.ts"
+ * @import { Snapshot } from "../../src/http/admin/api/model.ts"
  */
 
 /** How long the server may be silent, though it speaks each second, in milliseconds. */

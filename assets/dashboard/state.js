@@ -4,7 +4,7 @@ import { bytes, clock, count, duration, percent, rate, things } from "./format.j
 /**
  * Whether all is well, and the figures at the top.
  *
- * @import { Status, Totals } from "../../src/http/api/model.ts"
+ * @import { Status, Totals } from "../../src/http/admin/api/model.ts"
  * @import { Sample } from "./history.js"
  */
 

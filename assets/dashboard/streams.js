@@ -4,7 +4,7 @@ import { bytes, count, duration, nameOf, percent, rate } from "./format.js"
 /**
  * The streams that are running.
  *
- * @import { RunningStream } from "../../src/http/api/model.ts"
+ * @import { RunningStream } from "../../src/http/admin/api/model.ts"
  */
 
 /** How many are shown. */

@@ -3,7 +3,7 @@ import { Config, Console, Effect, Option } from "effect"
 import { Argument, Flag } from "effect/cli"
 import { HttpClient, HttpClientRequest } from "effect/http"
 import { HttpApiClient } from "effect/http-api"
-import { SpillwayApi } from "../http/api/SpillwayApi.ts"
+import { SpillwayApi } from "../http/admin/api/SpillwayApi.ts"
 import { StartupError } from "./StartupError.ts"
 
 /**

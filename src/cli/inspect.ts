@@ -1,7 +1,7 @@
 import { Effect } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import type { ResourceDetail, ResourceSummary, Status, Why } from "../http/api/model.ts"
-import { RESOURCES_LISTED } from "../http/api/SpillwayApi.ts"
+import type { ResourceDetail, ResourceSummary, Status, Why } from "../http/admin/api/model.ts"
+import { RESOURCES_LISTED } from "../http/admin/api/SpillwayApi.ts"
 import { jsonFlag, serverFlag, show, toTarget, urlArgument, withServer } from "./client.ts"
 import { counted, duration, map, percent, size, table } from "./text.ts"
 

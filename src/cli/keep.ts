@@ -1,6 +1,6 @@
 import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import type { PurgeRequest, ResourceSummary } from "../http/api/model.ts"
+import type { PurgeRequest, ResourceSummary } from "../http/admin/api/model.ts"
 import { jsonFlag, serverFlag, show, toTarget, urlArgument, withServer } from "./client.ts"
 import { StartupError } from "./StartupError.ts"
 import { counted, percent, size } from "./text.ts"

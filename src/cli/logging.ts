@@ -1,5 +1,5 @@
 import { Effect, Layer, Logger, LogLevel, References } from "effect"
-import { formatJson, formatPretty, RequestLog } from "../http/RequestLog.ts"
+import { formatJson, formatPretty, RequestLog } from "../http/server/RequestLog.ts"
 import { LogWriter } from "./LogWriter.ts"
 
 /**

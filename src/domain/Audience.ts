@@ -1,5 +1,5 @@
 import { ANONYMOUS } from "./Asker.ts"
-import { type Freshness, isFresh } from "./Freshness.ts"
+import { type Freshness, isFresh } from "./rfc/Freshness.ts"
 
 /** For how many cookies it is remembered that the origin has confirmed a stored response. */
 export const MAX_MEMBERS = 64

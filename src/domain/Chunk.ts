@@ -1,4 +1,4 @@
-import type { ByteRange } from "./ByteRange.ts"
+import type { ByteRange } from "./rfc/ByteRange.ts"
 
 /**
  * Chunks: a representation cut into pieces of one size, of which the last may be shorter.

@@ -1,6 +1,6 @@
-import { formatRange, formatSpec, type RangeSpec, resolve, statedSize } from "./ByteRange.ts"
 import { roundUp } from "./Chunk.ts"
 import { carriedRange, type OriginHead } from "./Representation.ts"
+import { formatRange, formatSpec, type RangeSpec, resolve, statedSize } from "./rfc/ByteRange.ts"
 
 /**
  * The ranges of first requests, which are asked for before the size of the file is known for sure.

@@ -1,8 +1,8 @@
-import { deltaMillis, type Directives, format, parse, targetedDirectives } from "./CacheControl.ts"
-import { age, type Freshness, freshnessOf, type Times } from "./Freshness.ts"
 import { longestGuess } from "./Guess.ts"
-import type { HeaderFields } from "./Headers.ts"
-import { isHeuristicallyCacheable, whyNotStorable } from "./Storable.ts"
+import { deltaMillis, type Directives, format, parse, targetedDirectives } from "./rfc/CacheControl.ts"
+import { age, type Freshness, freshnessOf, type Times } from "./rfc/Freshness.ts"
+import type { HeaderFields } from "./rfc/Headers.ts"
+import { isHeuristicallyCacheable, whyNotStorable } from "./rfc/Storable.ts"
 
 /**
  * What a chain of redirects, followed on behalf of a viewer, says as the one answer to the URL that was asked for. Every hop has a

@@ -1,5 +1,5 @@
-import type { HeaderFields } from "./Headers.ts"
 import { accessTo, type Origins } from "./Origins.ts"
+import type { HeaderFields } from "./rfc/Headers.ts"
 import { isBelow } from "./viewerTargets.ts"
 
 /**

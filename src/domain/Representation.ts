@@ -1,10 +1,10 @@
 import { Effect, Schema } from "effect"
-import { type ContentRange, parseContentRange } from "./ByteRange.ts"
 import { count, MAX_CHUNKS } from "./Chunk.ts"
-import { areFields, endToEnd, type HeaderFields, isFieldValue } from "./Headers.ts"
-import * as HttpDate from "./HttpDate.ts"
 import { identify, type Resource } from "./Resource.ts"
-import { type NotStorable, whyNotStorable } from "./Storable.ts"
+import { type ContentRange, parseContentRange } from "./rfc/ByteRange.ts"
+import { areFields, endToEnd, type HeaderFields, isFieldValue } from "./rfc/Headers.ts"
+import * as HttpDate from "./rfc/HttpDate.ts"
+import { type NotStorable, whyNotStorable } from "./rfc/Storable.ts"
 
 /**
  * How a part of a representation is asked for: with `Range` and `If-Range`, with `Range` alone when the origin does not answer that

@@ -1,4 +1,4 @@
-import type { Ttl } from "./Freshness.ts"
+import type { Ttl } from "./rfc/Freshness.ts"
 
 /**
  * What the people who run a cache say about freshness where the origin says nothing, or says it wrongly.

@@ -1,10 +1,10 @@
 import { Config, ConfigProvider, Effect, Layer, Option, Struct } from "effect"
-import { serveConfig } from "../cli/flags.ts"
 import { CREDENTIAL_FIELDS } from "../domain/Asker.ts"
 import { parseRoute } from "../domain/Origins.ts"
-import { ServerConfig } from "../http/ServerConfig.ts"
-import { CacheConfig } from "../services/CacheConfig.ts"
-import { OriginConfig } from "../services/OriginConfig.ts"
+import { CacheConfig } from "../services/config/CacheConfig.ts"
+import { OriginConfig } from "../services/config/OriginConfig.ts"
+import { ServerConfig } from "../services/config/ServerConfig.ts"
+import { serveConfig } from "../services/config/settings.ts"
 
 const routes = Config.mapEffect(serveConfig.origins, (texts) =>
   Effect.forEach(texts, (text) => {

@@ -1,7 +1,7 @@
 import { Effect, type Layer } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
-import { Proxy } from "../http/Proxy.ts"
-import { Registrations } from "../services/Registrations.ts"
+import { Proxy } from "../http/proxy/Proxy.ts"
+import { Registrations } from "../services/origin/Registrations.ts"
 
 /** `routes` of `Spillway`. */
 export const routes = (

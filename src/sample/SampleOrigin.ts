@@ -2,7 +2,7 @@ import { NodeHttpServer } from "@effect/platform-node"
 import { Effect, FileSystem, Layer, Path, Stream } from "effect"
 import { HttpRouter, HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { createServer } from "node:http"
-import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange, resolve } from "../domain/ByteRange.ts"
+import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange, resolve } from "../domain/rfc/ByteRange.ts"
 
 /**
  * A small origin of its own, so that Spillway can be seen at work without one: a page, a short video, and a larger file

@@ -1,8 +1,8 @@
 import { Context, Effect, Layer, Stream } from "effect"
-import { formatContentRange, formatRange, formatUnsatisfied, parseRange, resolve } from "../domain/ByteRange.ts"
 import { OriginBodyFailed, type OriginError, OriginTimeout, OriginUnreachable } from "../domain/OriginError.ts"
 import { OriginFault } from "../domain/OriginFault.ts"
-import { Origin, type OriginRequest, type OriginResponse } from "../services/Origin.ts"
+import { formatContentRange, formatRange, formatUnsatisfied, parseRange, resolve } from "../domain/rfc/ByteRange.ts"
+import { Origin, type OriginRequest, type OriginResponse } from "../services/origin/Origin.ts"
 
 /** A file that the origin has. */
 export interface MemoryFile {

@@ -1,7 +1,7 @@
 import { Deferred, Effect } from "effect"
 import type { Worker } from "node:cluster"
-import { together } from "../services/MemoryTier.ts"
-import type { Usage, WorkersShape } from "../services/Workers.ts"
+import { together } from "../services/cache/MemoryTier.ts"
+import type { Usage, WorkersShape } from "../services/observe/Workers.ts"
 import type { Report, ToOwner, ToWorker } from "./messages.ts"
 import { patience } from "./silence.ts"
 

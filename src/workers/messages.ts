@@ -1,8 +1,8 @@
 import type { ChunkKey } from "../domain/Chunk.ts"
 import type { Resource } from "../domain/Resource.ts"
-import type { Entry } from "../services/Catalog.ts"
-import type { Totals } from "../services/Traffic.ts"
-import type { Usage } from "../services/Workers.ts"
+import type { Entry } from "../services/cache/Catalog.ts"
+import type { Totals } from "../services/observe/Traffic.ts"
+import type { Usage } from "../services/observe/Workers.ts"
 
 /**
  * What the owner of the cache and its workers say to each other. Messages arrive in the order in which they are sent, so that

@@ -1,10 +1,10 @@
 import { Effect, FileSystem, Layer, Option, Stream } from "effect"
 import { fromPlatformError, PermissionDenied } from "../domain/CacheError.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
-import { CacheConfig } from "../services/CacheConfig.ts"
-import { CacheLock } from "../services/CacheLock.ts"
-import { ChunkStore } from "../services/ChunkStore.ts"
-import { DiskGate } from "../services/DiskGate.ts"
+import { CacheConfig } from "../services/config/CacheConfig.ts"
+import { CacheLock } from "../services/disk/CacheLock.ts"
+import { ChunkStore } from "../services/disk/ChunkStore.ts"
+import { DiskGate } from "../services/disk/DiskGate.ts"
 
 /**
  * The cache of another process, which alone writes to it. To everybody else here it is a cache that may not be written to:

@@ -12,7 +12,7 @@ import {
   type RangeSpec,
   resolve,
   resolveAll
-} from "../../src/domain/ByteRange.ts"
+} from "../../src/domain/rfc/ByteRange.ts"
 
 const MAX = Number.MAX_SAFE_INTEGER
 const intBetween = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))

@@ -7,8 +7,8 @@ import {
   requestDirectives,
   responseDirectives,
   targetedDirectives
-} from "../../src/domain/CacheControl.ts"
-import type { HeaderFields } from "../../src/domain/Headers.ts"
+} from "../../src/domain/rfc/CacheControl.ts"
+import type { HeaderFields } from "../../src/domain/rfc/Headers.ts"
 
 type Listed = ReadonlyArray<readonly [string, string]>
 

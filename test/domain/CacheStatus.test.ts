@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { append, type CacheStatus, format } from "../../src/domain/CacheStatus.ts"
+import { append, type CacheStatus, format } from "../../src/domain/rfc/CacheStatus.ts"
 
 const cases: ReadonlyArray<readonly [CacheStatus, string]> = [
   [{}, "spillway"],

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { RangeSpec } from "../../src/domain/ByteRange.ts"
 import { otherRange, rangeField } from "../../src/domain/FirstRange.ts"
 import type { OriginHead } from "../../src/domain/Representation.ts"
+import type { RangeSpec } from "../../src/domain/rfc/ByteRange.ts"
 
 const chunkSize = 1000
 const from = (start: number, last?: number): RangeSpec => ({ _tag: "From", start, last })

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { type RequestDirectives, requestDirectives } from "../../src/domain/CacheControl.ts"
+import { type RequestDirectives, requestDirectives } from "../../src/domain/rfc/CacheControl.ts"
 import {
   age,
   type Freshness,
@@ -12,8 +12,8 @@ import {
   mayServeStale,
   type Ttl,
   ttlSeconds
-} from "../../src/domain/Freshness.ts"
-import type { HeaderFields } from "../../src/domain/Headers.ts"
+} from "../../src/domain/rfc/Freshness.ts"
+import type { HeaderFields } from "../../src/domain/rfc/Headers.ts"
 
 const NOW = Date.UTC(2030, 0, 1, 12, 0, 0)
 const date = (milliseconds: number) => new Date(NOW + milliseconds).toUTCString()

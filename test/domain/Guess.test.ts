@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { HEURISTIC_MILLIS } from "../../src/domain/Freshness.ts"
 import { longestGuess, PLAYLIST_MILLIS } from "../../src/domain/Guess.ts"
+import { HEURISTIC_MILLIS } from "../../src/domain/rfc/Freshness.ts"
 
 const type = (value: string) => ({ "content-type": value })
 

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { endToEnd } from "../../src/domain/Headers.ts"
+import { endToEnd } from "../../src/domain/rfc/Headers.ts"
 
 describe("endToEnd", () => {
   it("keeps what is for the viewer and drops what is for one connection", () => {

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { format, parse, parseLeniently } from "../../src/domain/HttpDate.ts"
+import { format, parse, parseLeniently } from "../../src/domain/rfc/HttpDate.ts"
 
 const NOW = Date.UTC(2030, 5, 15, 12)
 const intBetween = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { Intervals } from "../../src/domain/Intervals.ts"
+import { Intervals } from "../../src/effects/Intervals.ts"
 
 /** On both sides of the border between two blocks. */
 const FIRST = 1014

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { type ByteRange, resolveAll } from "../../src/domain/ByteRange.ts"
-import { make, type Multipart } from "../../src/domain/Multipart.ts"
+import { type ByteRange, resolveAll } from "../../src/domain/rfc/ByteRange.ts"
+import { make, type Multipart } from "../../src/domain/rfc/Multipart.ts"
 
 const BOUNDARY = "0123456789abcdef0123456789abcdef"
 const intBetween = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))

@@ -1,15 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import type { HeaderFields } from "../../src/domain/Headers.ts"
+import { fromHead, Representation } from "../../src/domain/Representation.ts"
+import * as Resource from "../../src/domain/Resource.ts"
+import type { HeaderFields } from "../../src/domain/rfc/Headers.ts"
 import {
   evaluate,
   isNotModified,
   notModifiedHeaders,
   rangeApplies,
   type Validators
-} from "../../src/domain/Preconditions.ts"
-import { fromHead, Representation } from "../../src/domain/Representation.ts"
-import * as Resource from "../../src/domain/Resource.ts"
+} from "../../src/domain/rfc/Preconditions.ts"
 
 const BEFORE = "Tue, 01 Jan 2030 11:59:59 GMT"
 const MODIFIED = "Tue, 01 Jan 2030 12:00:00 GMT"

@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { HeaderFields } from "../../src/domain/Headers.ts"
-import * as HttpDate from "../../src/domain/HttpDate.ts"
 import { foldChain, type HopAnswer } from "../../src/domain/RedirectChain.ts"
-import { isSharable, whyNotStorable } from "../../src/domain/Storable.ts"
+import type { HeaderFields } from "../../src/domain/rfc/Headers.ts"
+import * as HttpDate from "../../src/domain/rfc/HttpDate.ts"
+import { isSharable, whyNotStorable } from "../../src/domain/rfc/Storable.ts"
 
 const NOW = Date.parse("Tue, 01 Jan 2030 12:00:00 GMT")
 

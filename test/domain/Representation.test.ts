@@ -14,7 +14,7 @@ import {
   withRangesOf
 } from "../../src/domain/Representation.ts"
 import * as Resource from "../../src/domain/Resource.ts"
-import type { NotStorable } from "../../src/domain/Storable.ts"
+import type { NotStorable } from "../../src/domain/rfc/Storable.ts"
 
 const resource = Resource.make("http://origin.example/a.mp4")
 const MODIFIED = "Tue, 01 Jan 2030 12:00:00 GMT"

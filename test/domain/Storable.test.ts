@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import type { HeaderFields } from "../../src/domain/Headers.ts"
-import { isHeuristicallyCacheable, isSharable, varyNames, whyNotStorable } from "../../src/domain/Storable.ts"
+import type { HeaderFields } from "../../src/domain/rfc/Headers.ts"
+import { isHeuristicallyCacheable, isSharable, varyNames, whyNotStorable } from "../../src/domain/rfc/Storable.ts"
 
 type Why = ReturnType<typeof whyNotStorable>
 

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { parseDictionary } from "../../src/domain/StructuredField.ts"
+import { parseDictionary } from "../../src/domain/rfc/StructuredField.ts"
 
 type Members = ReadonlyArray<readonly [string, string]>
 

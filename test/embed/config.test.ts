@@ -3,8 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Layer } from "effect"
 import { layerOptions } from "../../src/embed/config.ts"
 import { CacheConfig, OriginConfig, ServerConfig, Spillway } from "../../src/index.ts"
-import { defaults as cacheDefaults } from "../../src/services/CacheConfig.ts"
-import { defaults as originDefaults } from "../../src/services/OriginConfig.ts"
+import { defaults as cacheDefaults } from "../../src/services/config/CacheConfig.ts"
+import { defaults as originDefaults } from "../../src/services/config/OriginConfig.ts"
 
 const variables = (values: Record<string, string>) => ConfigProvider.layer(ConfigProvider.fromUnknown(values))
 

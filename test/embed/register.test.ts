@@ -4,7 +4,7 @@ import { Effect, Exit, Layer, Scope } from "effect"
 import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
 import { createServer } from "node:http"
 import { Spillway } from "../../src/index.ts"
-import { MAX_REGISTRATIONS } from "../../src/services/Registrations.ts"
+import { MAX_REGISTRATIONS } from "../../src/services/origin/Registrations.ts"
 import { MemoryOrigin, TestSpillway } from "../../src/testing/index.ts"
 
 const FILM = "https://media.example.org/films/film.mp4?part=1"

@@ -1,7 +1,7 @@
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import type { IncomingMessage } from "node:http"
-import * as HttpDate from "../../src/domain/HttpDate.ts"
+import * as HttpDate from "../../src/domain/rfc/HttpDate.ts"
 import { type OriginFile, randomBytes, type SeenRequest } from "../support/TestOrigin.ts"
 import { CHUNK_BYTES, makeTestProxy, type TestProxy, type TestProxyOptions } from "./TestProxy.ts"
 

@@ -3,7 +3,7 @@ import { Context, Effect, Layer, type Scope } from "effect"
 import { HttpServer } from "effect/http"
 import { createServer, type IncomingHttpHeaders, request as httpRequest } from "node:http"
 import { connect, type Socket } from "node:net"
-import { GuardedServer } from "../../src/http/guardedServer.ts"
+import { GuardedServer } from "../../src/http/server/guardedServer.ts"
 import {
   CacheConfig,
   CacheLock,

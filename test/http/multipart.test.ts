@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { request as httpRequest } from "node:http"
-import { COALESCE_GAP_BYTES, MAX_RANGES } from "../../src/domain/ByteRange.ts"
+import { COALESCE_GAP_BYTES, MAX_RANGES } from "../../src/domain/rfc/ByteRange.ts"
 import { story } from "../support/cacheStatus.ts"
 import { fileOf, MiB, randomBytes } from "../support/TestOrigin.ts"
 import { bytes, makeGate, maxAge, type Site, SIZE, start, until, withTime } from "./Site.ts"

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger, References } from "effect"
 import { TestClock } from "effect/testing"
-import type { Why } from "../../src/http/api/model.ts"
+import type { Why } from "../../src/http/admin/api/model.ts"
 import { control } from "./api/Control.ts"
 import { start, withTime } from "./Site.ts"
 

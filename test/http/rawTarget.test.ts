@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { parseRoute, type Route } from "../../src/domain/Origins.ts"
-import { encoded } from "../../src/http/rawTarget.ts"
+import { encoded } from "../../src/http/server/rawTarget.ts"
 import { Server, ServerConfig } from "../../src/index.ts"
 import { eventually } from "../support/Program.ts"
 import { makeRawOrigin, response } from "../support/RawOrigin.ts"

@@ -1,6 +1,6 @@
 import { assert, describe, it, vi } from "@effect/vitest"
 import { span } from "../../src/domain/Chunk.ts"
-import { Assemblies, type Hold, noHold } from "../../src/services/Assemblies.ts"
+import { Assemblies, type Hold, noHold } from "../../src/services/transfer/Assemblies.ts"
 
 const CHUNK = 16
 const begin = (assemblies: Assemblies, index: number) => assemblies.begin(index, span(index, CHUNK, 1e9))

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { fromHead, type Representation } from "../../src/domain/Representation.ts"
 import { make as makeResource } from "../../src/domain/Resource.ts"
-import { Backlog, type Job } from "../../src/services/Backlog.ts"
+import { Backlog, type Job } from "../../src/services/cache/Backlog.ts"
 
 const CHUNK = 1024 ** 2
 

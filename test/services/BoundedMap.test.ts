@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { BoundedMap } from "../../src/services/BoundedMap.ts"
+import { BoundedMap } from "../../src/effects/BoundedMap.ts"
 
 describe("a bounded map", () => {
   it("lets what came first go when it is too heavy", () => {

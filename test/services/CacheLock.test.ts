@@ -6,9 +6,9 @@ import { once } from "node:events"
 import * as Fs from "node:fs"
 import { connect } from "node:net"
 import { join } from "node:path"
-import { CacheConfig } from "../../src/services/CacheConfig.ts"
-import { CacheLock } from "../../src/services/CacheLock.ts"
-import { DiskGate } from "../../src/services/DiskGate.ts"
+import { CacheConfig } from "../../src/services/config/CacheConfig.ts"
+import { CacheLock } from "../../src/services/disk/CacheLock.ts"
+import { DiskGate } from "../../src/services/disk/DiskGate.ts"
 import { temporaryDirectory } from "../support/disks.ts"
 
 /** What a process has of the lock of `directory`. */

@@ -3,7 +3,7 @@ import { Effect } from "effect"
 import { ANONYMOUS } from "../../src/domain/Asker.ts"
 import { fromHead, type Representation } from "../../src/domain/Representation.ts"
 import { make as makeResource } from "../../src/domain/Resource.ts"
-import { Catalog } from "../../src/services/Catalog.ts"
+import { Catalog } from "../../src/services/cache/Catalog.ts"
 import { CHUNK, stack } from "../support/stack.ts"
 
 const times = { requested: 0, received: 0 }

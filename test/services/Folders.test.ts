@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { make as makeResource, variant } from "../../src/domain/Resource.ts"
-import { BLOCK_BYTES } from "../../src/services/blocks.ts"
-import { Folders } from "../../src/services/Folders.ts"
+import { Folders } from "../../src/services/cache/Folders.ts"
+import { BLOCK_BYTES } from "../../src/services/disk/blocks.ts"
 
 const [a, b, c] = ["ab1", "ab2", "cd3"].map((digits) => digits.padEnd(32, "0")) as [string, string, string]
 

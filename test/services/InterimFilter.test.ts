@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { InterimFilter } from "../../src/services/InterimFilter.ts"
+import { InterimFilter } from "../../src/services/origin/InterimFilter.ts"
 
 const CONTINUE = "HTTP/1.1 100 Continue\r\n\r\n"
 const HINTS = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nX-Early: 1\r\n\r\n"

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Deferred, Effect, Exit, Fiber, Random, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
-import * as OriginGate from "../../src/services/OriginGate.ts"
+import * as OriginGate from "../../src/services/origin/OriginGate.ts"
 
 const HOST = "http://a.example"
 const PATIENCE = 1000

@@ -2,9 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Option } from "effect"
 import { TestClock } from "effect/testing"
 import { IoError } from "../../src/domain/CacheError.ts"
-import { CacheHealth } from "../../src/services/CacheHealth.ts"
-import { ChunkStore } from "../../src/services/ChunkStore.ts"
-import { RevokedTrees } from "../../src/services/RevokedTrees.ts"
+import { RevokedTrees } from "../../src/services/cache/RevokedTrees.ts"
+import { CacheHealth } from "../../src/services/disk/CacheHealth.ts"
+import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
 
 const NOW = 1_000_000
 

@@ -3,9 +3,9 @@ import { Effect, Fiber } from "effect"
 import { OriginTimeout } from "../../src/domain/OriginError.ts"
 import { fromHead, type Representation } from "../../src/domain/Representation.ts"
 import { make as makeResource } from "../../src/domain/Resource.ts"
-import { plainSource, type Source } from "../../src/services/askOrigin.ts"
-import { Assemblies, noHold } from "../../src/services/Assemblies.ts"
-import { chooseRun } from "../../src/services/chooseRun.ts"
+import { plainSource, type Source } from "../../src/services/origin/askOrigin.ts"
+import { Assemblies, noHold } from "../../src/services/transfer/Assemblies.ts"
+import { chooseRun } from "../../src/services/transfer/chooseRun.ts"
 import {
   awaitDemand,
   type Download,
@@ -20,8 +20,8 @@ import {
   type State,
   transition,
   type Viewer
-} from "../../src/services/Run.ts"
-import { Runs } from "../../src/services/Runs.ts"
+} from "../../src/services/transfer/Run.ts"
+import { Runs } from "../../src/services/transfer/Runs.ts"
 
 const CHUNK = 64 * 1024
 const resource = makeResource("http://origin.test/film.mp4")

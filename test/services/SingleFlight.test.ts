@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import * as SingleFlight from "../../src/services/SingleFlight.ts"
+import * as SingleFlight from "../../src/effects/SingleFlight.ts"
 
 /** Lets every fiber run until all of them wait. */
 const settle = TestClock.adjust(0)

@@ -4,8 +4,8 @@ import { createSecureServer, createServer as createHttp2Server } from "node:http
 import { type AddressInfo, createServer, type Server } from "node:net"
 import { createServer as createTlsServer, getCACertificates, setDefaultCACertificates } from "node:tls"
 import { adviceOn, codeOf, type OriginError } from "../../src/domain/OriginError.ts"
-import { Origin } from "../../src/services/Origin.ts"
-import { OriginConfig, type OriginOptions } from "../../src/services/OriginConfig.ts"
+import { OriginConfig, type OriginOptions } from "../../src/services/config/OriginConfig.ts"
+import { Origin } from "../../src/services/origin/Origin.ts"
 import { authority, type Certificate, early, expired, forOther, issued, selfSigned } from "../support/certificates.ts"
 import { makeRawOrigin } from "../support/RawOrigin.ts"
 

@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Stream } from "effect"
 import type { Socket } from "node:net"
 import { codeOf, type OriginError } from "../../src/domain/OriginError.ts"
-import { Origin, type OriginRequest } from "../../src/services/Origin.ts"
-import { OriginConfig, type OriginOptions } from "../../src/services/OriginConfig.ts"
+import { OriginConfig, type OriginOptions } from "../../src/services/config/OriginConfig.ts"
+import { Origin, type OriginRequest } from "../../src/services/origin/Origin.ts"
 import { makeRawOrigin, type RawRequest, response } from "../support/RawOrigin.ts"
 
 const makeOrigin = (options: Partial<OriginOptions> = {}) =>

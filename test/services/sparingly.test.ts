@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { TestClock } from "effect/testing"
-import { makeSparingly } from "../../src/services/sparingly.ts"
+import { makeSparingly } from "../../src/effects/sparingly.ts"
 
 describe("makeSparingly", () => {
   it.effect("says each thing once a minute, also after the clock was set back", () =>

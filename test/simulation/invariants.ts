@@ -1,5 +1,5 @@
-import { type RangeSpec, resolve } from "../../src/domain/ByteRange.ts"
-import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/ChunkStore.ts"
+import { type RangeSpec, resolve } from "../../src/domain/rfc/ByteRange.ts"
+import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/disk/ChunkStore.ts"
 import type { MemoryDisk } from "../../src/testing/MemoryFileSystem.ts"
 import { judgeAudience, pageVersion } from "./audience.ts"
 import type { Period } from "./machine.ts"

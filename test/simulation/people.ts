@@ -2,7 +2,7 @@ import { type Effect, Exit, type Fiber } from "effect"
 import type { CacheError } from "../../src/domain/CacheError.ts"
 import * as Resource from "../../src/domain/Resource.ts"
 import { CacheIndex } from "../../src/index.ts"
-import { Keeper } from "../../src/services/Keeper.ts"
+import { Keeper } from "../../src/services/operate/Keeper.ts"
 import type { OriginFile } from "./origin.ts"
 import type { Spillway } from "./spillway.ts"
 

@@ -1,5 +1,5 @@
-import type { RangeSpec } from "../../src/domain/ByteRange.ts"
-import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/ChunkStore.ts"
+import type { RangeSpec } from "../../src/domain/rfc/ByteRange.ts"
+import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/disk/ChunkStore.ts"
 import type { Operation } from "../../src/testing/FaultyFileSystem.ts"
 import type { Misbehaviour } from "../../src/testing/MemoryOrigin.ts"
 import type { Random } from "./random.ts"

@@ -1,7 +1,7 @@
 import { Context, Effect, type Fiber } from "effect"
 import { createHash } from "node:crypto"
 import { CacheHealth, DiskGate, DiskMonitor, Recorder } from "../../src/index.ts"
-import { Origin } from "../../src/services/Origin.ts"
+import { Origin } from "../../src/services/origin/Origin.ts"
 import type { Misbehaviour } from "../../src/testing/MemoryOrigin.ts"
 import { makeDiskTrouble } from "./diskTrouble.ts"
 import { makeDiskJudge, onWaiting, patience, type View } from "./invariants.ts"

@@ -8,7 +8,7 @@ import {
   type HttpClientResponse
 } from "effect/http"
 import type { OriginError } from "../../src/domain/OriginError.ts"
-import type { Origin, OriginResponse } from "../../src/services/Origin.ts"
+import type { Origin, OriginResponse } from "../../src/services/origin/Origin.ts"
 import type { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
 import { randomBytes } from "../support/TestOrigin.ts"
 import { ORIGIN, type OriginFile } from "./origin.ts"

@@ -1,6 +1,6 @@
 import { Context, Effect, Exit, type Fiber, type FileSystem, Layer, Path, Scope } from "effect"
 import { HttpClient } from "effect/http"
-import type { Proxy } from "../../src/http/Proxy.ts"
+import type { Proxy } from "../../src/http/proxy/Proxy.ts"
 import {
   CacheConfig,
   type CacheHealth,
@@ -14,8 +14,8 @@ import {
   type Recorder,
   Spillway as Facade
 } from "../../src/index.ts"
-import type { Keeper } from "../../src/services/Keeper.ts"
-import { Origin } from "../../src/services/Origin.ts"
+import type { Keeper } from "../../src/services/operate/Keeper.ts"
+import { Origin } from "../../src/services/origin/Origin.ts"
 import * as FaultyFileSystem from "../../src/testing/FaultyFileSystem.ts"
 import * as MemoryFileSystem from "../../src/testing/MemoryFileSystem.ts"
 import * as MemoryOrigin from "../../src/testing/MemoryOrigin.ts"

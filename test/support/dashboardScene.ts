@@ -1,7 +1,14 @@
 import { Effect, type Scope } from "effect"
 import { createServer, request as httpRequest, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
-import type { Failure, ResourceMap, RunningStream, Snapshot, StreamSource, Totals } from "../../src/http/api/model.ts"
+import type {
+  Failure,
+  ResourceMap,
+  RunningStream,
+  Snapshot,
+  StreamSource,
+  Totals
+} from "../../src/http/admin/api/model.ts"
 
 /**
  * Made-up states of a server, for the looks of the dashboard: more kinds of streams, failures and names at once than a real server

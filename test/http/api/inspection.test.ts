@@ -9,8 +9,8 @@ import {
   type RunningStream,
   Status,
   type Why
-} from "../../../src/http/api/model.ts"
-import { SpillwayApi } from "../../../src/http/api/SpillwayApi.ts"
+} from "../../../src/http/admin/api/model.ts"
+import { SpillwayApi } from "../../../src/http/admin/api/SpillwayApi.ts"
 import { makeGate, maxAge, SIZE, start } from "../Site.ts"
 import { CHUNK_BYTES, exchange } from "../TestProxy.ts"
 import { control } from "./Control.ts"

@@ -1,9 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import type { Purged, ResourceDetail, ResourceSummary, RunningStream, Status } from "../../../src/http/api/model.ts"
+import type {
+  Purged,
+  ResourceDetail,
+  ResourceSummary,
+  RunningStream,
+  Status
+} from "../../../src/http/admin/api/model.ts"
 import { ChunkStore } from "../../../src/index.ts"
-import { ROOT_BYTES } from "../../../src/services/blocks.ts"
+import { ROOT_BYTES } from "../../../src/services/disk/blocks.ts"
 import { makeTestOrigin } from "../../support/TestOrigin.ts"
 import { bytes, makeGate, maxAge, otherBytes, type Site, SIZE, start, withTime } from "../Site.ts"
 import { CHUNK_BYTES } from "../TestProxy.ts"

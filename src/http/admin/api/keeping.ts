@@ -1,0 +1,41 @@
+import { Clock, Effect, Option } from "effect"
+import { HttpApiBuilder } from "effect/http-api"
+import { makeAddressing } from "../../../services/operate/addressing.ts"
+import { Keeper } from "../../../services/operate/Keeper.ts"
+import { refusalOf } from "./errors.ts"
+import { diskFailed, notCached } from "./inspection.ts"
+import { summaryOf } from "./present.ts"
+import { SpillwayApi } from "./SpillwayApi.ts"
+
+/** What changes what is kept. */
+export const layer = HttpApiBuilder.group(
+  SpillwayApi,
+  "keeping",
+  Effect.fnUntraced(function*(handlers) {
+    const addressing = yield* makeAddressing
+    const clock = yield* Clock.Clock
+    const keeper = yield* Keeper
+
+    const mark = Effect.fnUntraced(function*(text: string, pinned: boolean) {
+      const resource = addressing.resourceOf(text)
+      if ("status" in resource) return yield* refusalOf(resource)
+      const cached = yield* Effect.catch(keeper.pin(resource.url, pinned), diskFailed)
+      if (Option.isNone(cached)) return yield* notCached(resource.url)
+      return summaryOf(cached.value, clock.currentTimeMillisUnsafe())
+    })
+
+    return handlers.handleAll({
+      purge: Effect.fnUntraced(function*({ payload }) {
+        const text = "url" in payload ? payload.url : "prefix" in payload ? payload.prefix : ""
+        const isPath = text.startsWith("/")
+        const resource = "url" in payload || isPath ? addressing.resourceOf(text) : { url: text }
+        if ("status" in resource) return yield* refusalOf(resource)
+        const { url } = resource
+        const matches = "url" in payload ? (other: string) => other === url : (other: string) => other.startsWith(url)
+        return yield* Effect.catch(keeper.purge(matches), diskFailed)
+      }),
+      pin: ({ payload: { url } }) => mark(url, true),
+      unpin: ({ query: { url } }) => mark(url, false)
+    })
+  })
+)

@@ -1,0 +1,94 @@
+import { count } from "../../../domain/Chunk.ts"
+import { isFresh } from "../../../domain/rfc/Freshness.ts"
+import * as HttpDate from "../../../domain/rfc/HttpDate.ts"
+import type { Running } from "../../../services/observe/Activity.ts"
+import type { Explanation } from "../../../services/operate/Explainer.ts"
+import type * as Failures from "../../../services/operate/Failures.ts"
+import type { Cached } from "../../../services/operate/Resources.ts"
+import type { Job } from "../../../services/operate/Warmer.ts"
+import type { Failure, ResourceDetail, ResourceMap, ResourceSummary, RunningStream, WarmJob, Why } from "./model.ts"
+
+/**
+ * From what the services tell to what the API tells.
+ */
+
+/** A time as the API has it; `millis` since 1970. */
+export const time = (millis: number): string => new Date(millis).toISOString()
+
+/** `{ [key]: value }`, or nothing where there is no value. */
+export const optional = <K extends string, V>(key: K, value: V | undefined): { readonly [P in K]?: V } =>
+  value === undefined ? {} : { [key]: value } as { readonly [P in K]: V }
+
+export const streamOf = ({ detail, startedAt, viewer, ...stream }: Running): RunningStream => ({
+  ...stream,
+  startedAt: time(startedAt),
+  ...optional("viewer", viewer),
+  ...optional("detail", detail)
+})
+
+export const summaryOf = ({ bytes, chunks, entry, lastUsed, pinned }: Cached, now: number): ResourceSummary => {
+  const { freshness, representation: { chunkSize, etag, headers, resource, size, url } } = entry
+  return {
+    url,
+    resource,
+    size,
+    cachedBytes: bytes,
+    chunks: { cached: chunks, total: count(size, chunkSize) },
+    pinned,
+    ...optional("lastUsed", lastUsed === 0 ? undefined : time(lastUsed)),
+    fresh: isFresh(freshness, now),
+    expiresAt: time(Math.min(freshness.born + freshness.lifetime, MAX_TIME)),
+    ...optional("contentType", headers["content-type"]),
+    ...optional("etag", etag)
+  }
+}
+
+/** The last time that has a text, in milliseconds since 1970. */
+const MAX_TIME = 8.64e15
+
+export const mapOf = ({ entry, ranges }: Cached, streams: ReadonlyArray<Running>): ResourceMap => {
+  const { chunkSize, resource, size, url } = entry.representation
+  const own = streams.filter((stream) => stream.resource === resource)
+  return { url, resource, size, chunkSize, ranges, streams: own.map(({ position }) => ({ position })) }
+}
+
+export const detailOf = (cached: Cached, streams: ReadonlyArray<Running>, now: number): ResourceDetail => {
+  const { headers } = cached.entry.representation
+  const stored = HttpDate.parse(headers["date"])
+  return {
+    ...summaryOf(cached, now),
+    ...mapOf(cached, streams),
+    headers,
+    ...optional("storedAt", stored === undefined ? undefined : time(stored))
+  }
+}
+
+export const whyOf = (
+  url: string,
+  { advice, cached, freshness, rangeSupport, reasons, size, storable }: Explanation,
+  storeError: string | undefined
+): Why => ({
+  url,
+  cached: cached === undefined || cached.bytes === 0 ? "no" : cached.bytes === size ? "whole" : "partly",
+  ...optional("cachedBytes", cached?.bytes),
+  ...optional("size", size),
+  storable,
+  reasons,
+  ...optional("freshness", freshness),
+  store: { usable: storeError === undefined, ...optional("error", storeError) },
+  ...optional("rangeSupport", rangeSupport),
+  advice
+})
+
+export const jobOf = ({ error, secondsLeft, size, ...job }: Job): WarmJob => ({
+  ...job,
+  ...optional("size", size),
+  ...optional("secondsLeft", secondsLeft),
+  ...optional("error", error)
+})
+
+export const failureOf = ({ at, recoveredAt, ...failure }: Failures.Failure): Failure => ({
+  ...failure,
+  at: time(at),
+  ...optional("recoveredAt", recoveredAt === undefined ? undefined : time(recoveredAt))
+})

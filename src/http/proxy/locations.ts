@@ -1,0 +1,74 @@
+import { Effect } from "effect"
+import type { Resource } from "../../domain/Resource.ts"
+import type { HeaderFields } from "../../domain/rfc/Headers.ts"
+import { pathOf, type Refused } from "../../domain/target.ts"
+import { viewerTargets } from "../../domain/viewerTargets.ts"
+import { OriginConfig } from "../../services/config/OriginConfig.ts"
+import { OriginResolver, URL_PATH } from "../../services/origin/OriginResolver.ts"
+
+/**
+ * URLs in fields, on their way between a viewer, who knows this server, and an origin, which knows itself.
+ */
+
+/** The request that a field is about. */
+interface Asked {
+  readonly url: string
+  readonly headers: HeaderFields
+}
+
+/** Fields of a response that name a place. */
+const PLACES = ["location", "content-location"] as const
+
+/** A base for targets: what it is does not matter. */
+const HERE = "http://viewer.invalid"
+
+const keyOf = (url: URL): string => url.origin + url.pathname + url.search
+
+export const makeLocations = Effect.gen(function*() {
+  const { origins } = yield* OriginConfig
+  const resolver = yield* OriginResolver
+
+  /** The target by which the viewer of a request finds `url` here. */
+  const targetOf = (url: URL, { headers, url: asked }: Asked): string | undefined => {
+    const key = keyOf(url)
+    const targets = pathOf(asked) === URL_PATH
+      ? [`${URL_PATH}?url=${encodeURIComponent(key)}`]
+      : viewerTargets(origins, url, { host: headers["host"], path: pathOf(asked) })
+    return targets.find((target) => {
+      const found = resolver.identify({ target, headers })
+      // The path of a route has a slash at its end, whatever its origin calls it.
+      return "url" in found && (found.url === key || found.url === `${key}/`)
+    })
+  }
+
+  /** `value`, a reference from `base` at the origin, as it is to the viewer. */
+  const placeOf = (value: string, base: string, request: Asked): string => {
+    const url = URL.parse(value, base)
+    if (url === null) return value
+    const target = targetOf(url, request)
+    // What a viewer named outright is not below this server's root.
+    if (target === undefined) return pathOf(request.url) === URL_PATH ? url.href : value
+    const seen = URL.parse(value, HERE + request.url)
+    return seen?.origin === HERE && seen.pathname + seen.search === target ? value : target + url.hash
+  }
+
+  return {
+    /** The fields of a response to `request`, with the places at `base` and other origins as the viewer gets to them. */
+    toViewer: (fields: HeaderFields, base: string, request: Asked): HeaderFields => {
+      const told = PLACES.filter((name) => fields[name] !== undefined)
+      if (told.length === 0) return fields
+      return { ...fields, ...Object.fromEntries(told.map((name) => [name, placeOf(fields[name]!, base, request)])) }
+    },
+    /** What `destination`, a URL or path at this server, names, and by which target; `undefined` if it is elsewhere. */
+    toOrigin: (
+      destination: string,
+      { headers }: Asked
+    ): { readonly target: string; readonly resource: Resource | Refused } | undefined => {
+      const here = URL.parse(`http://${headers["host"] ?? "viewer.invalid"}`)
+      const url = here && URL.parse(destination, here.href)
+      if (url === null || url.host !== here?.host) return undefined
+      const target = url.pathname + url.search
+      return { target, resource: resolver.identify({ target, headers }) }
+    }
+  }
+})

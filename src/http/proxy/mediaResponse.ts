@@ -1,0 +1,224 @@
+import { type Clock, Effect, type Scope, Stream } from "effect"
+import { HttpBody, HttpServerResponse } from "effect/http"
+import { randomBytes } from "node:crypto"
+import type { OriginError } from "../../domain/OriginError.ts"
+import type { Representation } from "../../domain/Representation.ts"
+import { type ByteRange, formatContentRange, formatUnsatisfied } from "../../domain/rfc/ByteRange.ts"
+import * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
+import { age } from "../../domain/rfc/Freshness.ts"
+import type { HeaderFields } from "../../domain/rfc/Headers.ts"
+import * as Multipart from "../../domain/rfc/Multipart.ts"
+import { evaluate, notModifiedHeaders } from "../../domain/rfc/Preconditions.ts"
+import { apart } from "../../effects/pieces.ts"
+import type { Bytes, Hit, Media } from "../../services/media/MediaStream.ts"
+
+/**
+ * From what `MediaStream` opened to the response: its status, its fields and its body.
+ */
+
+export type Response = HttpServerResponse.HttpServerResponse
+
+/** The first line and the fields of a response. */
+export interface Head {
+  readonly status: number
+  readonly headers: HeaderFields
+}
+
+/** A stream without a `Content-Type`. The platform invents one for a body of unknown type, but not for an empty name of a type. */
+const untyped = (body: Stream.Stream<Uint8Array, OriginError>, { headers, status }: Head): Response =>
+  HttpServerResponse.empty({ status }).pipe(
+    HttpServerResponse.setBody(HttpBody.stream(body, "")),
+    HttpServerResponse.removeHeader("content-type"),
+    HttpServerResponse.setHeaders(headers)
+  )
+
+/**
+ * A response with these fields, byte for byte, and without a body if there is none. `Content-Length` is the last of them: when Node
+ * has seen it, it decodes a `Content-Disposition` as UTF-8, and refuses what it then cannot send.
+ */
+export const answer = (told: Head, body?: Uint8Array | Stream.Stream<Uint8Array, OriginError>): Response => {
+  const { "content-length": length, ...rest } = told.headers
+  const head = { ...told, headers: length === undefined ? rest : { ...rest, "content-length": length } }
+  if (body === undefined) return HttpServerResponse.empty(head)
+  const isTyped = rest["content-type"] !== undefined
+  if (body instanceof Uint8Array) {
+    return isTyped ? HttpServerResponse.uint8Array(body, head) : HttpServerResponse.raw(body, head)
+  }
+  return isTyped ? HttpServerResponse.stream(body, head) : untyped(body, head)
+}
+
+/** `response` with these lines of `Set-Cookie`. The platform hands the value to Node as it is, which sends a list as lines. */
+export const withCookies = (response: Response, lines: ReadonlyArray<string>): Response =>
+  lines.length === 0
+    ? response
+    : HttpServerResponse.setHeader(response, "set-cookie", lines as ReadonlyArray<string> & string)
+
+/** What a head is made from. */
+type Told = Pick<Media, "entry" | "isPartial" | "means" | "status">
+
+/** Whether the origin has just sent or confirmed what is opened, for this viewer or for one at the same time. */
+export const isOfNow = ({ means }: Told): boolean =>
+  means === "fetched" || means === "validated" || means === "described"
+
+/** What a viewer's preconditions make of it (RFC 9110 §13.2.2). */
+export const verdictOf = (opened: Told, request: HeaderFields) => evaluate(request, opened.entry.representation)
+
+/** The fields of a 412 or 416: without those that would have another cache answer with it whoever asks for the file. */
+export const failureHeaders = (headers: HeaderFields): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(notModifiedHeaders(headers)).filter(([name]) =>
+      name !== "expires" && name !== "surrogate-control" && !name.endsWith("cache-control")
+    )
+  )
+
+/** What the cache did for a response of `code`. */
+const toldStatus = ({ status }: Told, code: number, hasBody: boolean): CacheStatus.CacheStatus => {
+  if (status.hit) return status
+  const { collapsed: _, fwd, fwdStatus, stored: _1, ...told } = status
+  // What needs no asking needs none of its bytes where there is no body.
+  if (!hasBody && (fwd === "miss" || fwd === "partial")) return { ...told, hit: true }
+  // Said where it is another one only (RFC 9211 §2.3).
+  if (fwdStatus !== code) return status
+  const { fwdStatus: _2, ...same } = status
+  return same
+}
+
+/** Names and values in turn. */
+type Fields = ReadonlyArray<string>
+
+const fieldsOf = (headers: HeaderFields): Array<string> => {
+  const fields = ["accept-ranges", "bytes"]
+  for (const name in headers) if (name !== "cache-status") fields.push(name, headers[name]!)
+  return fields
+}
+
+const recordOf = (fields: Fields): Record<string, string> => {
+  const record: Record<string, string> = {}
+  for (let i = 0; i < fields.length; i += 2) record[fields[i]!] = fields[i + 1]!
+  return record
+}
+
+/** What all answers with bytes of a representation have in common, worked out once. */
+const commonFields = new WeakMap<Representation, Fields>()
+
+const commonFieldsOf = (representation: Representation): Fields => {
+  const known = commonFields.get(representation)
+  if (known !== undefined) return known
+  const fields = fieldsOf(representation.headers)
+  commonFields.set(representation, fields)
+  return fields
+}
+
+/** The first line and the fields of a response, and whether a body follows. */
+interface MediaHead {
+  readonly status: number
+  readonly fields: Fields
+  readonly hasBody: boolean
+}
+
+/** The head for `range`, the first one. For several ranges, what is special to them is added by `respond`. */
+const headOf = (
+  opened: Told,
+  range: ByteRange | undefined,
+  request: { readonly method: string; readonly headers: HeaderFields },
+  clock: Clock.Clock
+): MediaHead => {
+  const { entry: { freshness, representation }, isPartial } = opened
+  const { headers, size } = representation
+  const verdict = verdictOf(opened, request.headers)
+  const status = verdict === "NotModified"
+    ? 304
+    : verdict === "Failed"
+    ? 412
+    : range === undefined
+    ? 416
+    : isPartial
+    ? 206
+    : 200
+  const hasBody = status < 300 && request.method === "GET"
+  const seconds = Math.floor(age(freshness, clock.currentTimeMillisUnsafe()) / 1000)
+  const fields = status < 300
+    ? commonFieldsOf(representation).slice()
+    : fieldsOf(status === 304 ? notModifiedHeaders(headers) : failureHeaders(headers))
+  fields.push("cache-status", CacheStatus.append(headers["cache-status"], toldStatus(opened, status, hasBody)))
+  // By an `Age` it is seen that an answer is not the origin's own (RFC 9111 §5.1).
+  if (seconds > 0 || !isOfNow(opened)) fields.push("age", String(seconds))
+  if (status === 416) fields.push("content-range", formatUnsatisfied(size), "content-length", "0")
+  else if (status < 300 && range !== undefined) {
+    fields.push("content-length", String(range.end - range.start))
+    if (isPartial) fields.push("content-range", formatContentRange(range, size))
+  }
+  return { status, fields, hasBody }
+}
+
+/** A response all of which is at hand: its body is in pieces, none where it has none. */
+export interface PromptResponse {
+  readonly status: number
+  readonly fields: Fields
+  readonly pieces: ReadonlyArray<Uint8Array>
+}
+
+/** The response to a hit. */
+export const promptly = (
+  hit: Hit,
+  request: { readonly method: string; readonly headers: HeaderFields },
+  clock: Clock.Clock
+): PromptResponse => {
+  const { fields, hasBody, status } = headOf(hit, hit.range, request, clock)
+  return { status, fields, pieces: hasBody ? hit.pieces : [] }
+}
+
+/** The same for the platform. */
+export const toResponse = ({ fields, pieces, status }: PromptResponse): Response => {
+  const head = { status, headers: recordOf(fields) }
+  return answer(head, pieces.length < 2 ? pieces[0] : Buffer.concat(pieces))
+}
+
+/** Short bytes are copied: those of many parts may wait for a slow viewer at the same time, and would keep a chunk each. */
+const asStream = (bytes: Uint8Array | Stream.Stream<Uint8Array, OriginError>): Stream.Stream<Uint8Array, OriginError> =>
+  bytes instanceof Uint8Array ? Stream.succeed(apart(bytes)) : bytes
+
+/** The bytes of a part, looked up when its turn comes. */
+const streamOf = (bytes: Bytes): Stream.Stream<Uint8Array, OriginError> => Stream.unwrap(Effect.map(bytes, asStream))
+
+/**
+ * The response when the first bytes of its body are there. `finish` gets the stream of the body, to be told how it ends.
+ */
+export const respond = Effect.fnUntraced(function*(
+  opened: Media,
+  request: { readonly method: string; readonly headers: HeaderFields },
+  clock: Clock.Clock,
+  finish: (body: Stream.Stream<Uint8Array, OriginError>) => Stream.Stream<Uint8Array, OriginError>
+): Effect.fn.Return<Response, OriginError, Scope.Scope> {
+  const [first, ...others] = opened.parts
+  const { fields, hasBody, status } = headOf(opened, first?.range, request, clock)
+  const head = { status, headers: recordOf(fields) }
+  if (!hasBody || first === undefined) return answer(head)
+  const bytes = yield* first.bytes
+  if (others.length === 0) return answer(head, bytes instanceof Uint8Array ? bytes : finish(bytes))
+  const { representation } = opened.entry
+  const multipart = Multipart.make(
+    opened.parts.map(({ range }) => range),
+    representation.size,
+    representation.headers["content-type"],
+    randomBytes(16).toString("hex")
+  )
+  const { "content-range": _, ...headers } = head.headers
+  const streams = [
+    asStream(bytes),
+    ...others.map((part) => streamOf(part.bytes))
+  ]
+  const body = streams.reduceRight(
+    (rest: Stream.Stream<Uint8Array, OriginError>, stream, i) =>
+      Stream.concat(Stream.concat(Stream.succeed(multipart.parts[i]!.head), stream), rest),
+    Stream.succeed(multipart.end)
+  )
+  return answer({
+    status: head.status,
+    headers: {
+      ...headers,
+      "content-type": multipart.contentType,
+      "content-length": String(multipart.contentLength)
+    }
+  }, finish(body))
+})

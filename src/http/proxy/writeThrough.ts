@@ -1,0 +1,86 @@
+import { Effect, type Scope } from "effect"
+import { type HttpServerRequest, HttpServerResponse } from "effect/http"
+import type { OriginError } from "../../domain/OriginError.ts"
+import { make as makeResource, makePublic, type Resource } from "../../domain/Resource.ts"
+import type * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
+import { endToEnd } from "../../domain/rfc/Headers.ts"
+import { hasDestination, isSafe, reachesBelow } from "../../domain/rfc/Method.ts"
+import { Lookup } from "../../services/media/Lookup.ts"
+import { Workers } from "../../services/observe/Workers.ts"
+import type { Location } from "../../services/origin/askOrigin.ts"
+import { Origin, type OriginResponse } from "../../services/origin/Origin.ts"
+import { ofTheHopPassing } from "./hopFields.ts"
+import type { makeLocations } from "./locations.ts"
+import type { Response } from "./mediaResponse.ts"
+import { ALLOW, maxForwards } from "./methods.ts"
+import { refused } from "./ownAnswers.ts"
+
+type Request = HttpServerRequest.HttpServerRequest
+
+/** What `writeThrough` takes of the proxy that it is a part of. */
+interface Parts {
+  readonly locations: Effect.Success<typeof makeLocations>
+  /** Where a target of a request is to be had. */
+  readonly locate: (resource: Resource, request: Request, target: string) => Effect.Effect<Location, OriginError>
+  readonly passedOn: (
+    resource: Resource,
+    response: OriginResponse,
+    request: Request,
+    cacheStatus: CacheStatus.CacheStatus
+  ) => Effect.Effect<Response, OriginError, Scope.Scope>
+}
+
+/**
+ * Requests of other methods than GET and HEAD: body and answer are streamed through, and what they may have changed is asked for anew
+ * (RFC 9111 §4.4).
+ */
+export const makeWriteThrough = Effect.fnUntraced(function*({ locate, locations, passedOn }: Parts) {
+  const lookup = yield* Lookup
+  const origin = yield* Origin
+  const workers = yield* Workers
+
+  /** What a response to a request for `url` says that it is about besides, at the same origin. */
+  const named = (url: string, { headers }: OriginResponse): ReadonlyArray<Resource> =>
+    ["location", "content-location"].flatMap((field) => {
+      const place = headers[field] === undefined ? null : URL.parse(headers[field], url)
+      return place?.origin === new URL(url).origin
+        ? [makeResource(place.origin + place.pathname + place.search)]
+        : []
+    })
+
+  return Effect.fnUntraced(function*(resource: Resource, request: Request) {
+    const { headers, method } = request
+    const forwards = maxForwards(request)
+    if (forwards === 0) return HttpServerResponse.empty({ headers: { allow: ALLOW } })
+    const destination = hasDestination(method) && headers["destination"] !== undefined
+      ? locations.toOrigin(headers["destination"], request)
+      : undefined
+    const other = destination?.resource
+    if (other !== undefined && "status" in other) return refused(other.status, `Destination: ${other.reason}`)
+    const location = yield* locate(resource, request, request.url)
+    const destinationUrl = other && (yield* locate(other, request, destination!.target)).url
+    const hasBody = headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined
+    const response = yield* origin.request({
+      method,
+      url: location.url,
+      access: location.access ?? "any",
+      headers: {
+        ...endToEnd(headers, ofTheHopPassing),
+        ...(forwards !== undefined && { "max-forwards": String(forwards - 1) }),
+        ...(destinationUrl !== undefined && { destination: destinationUrl }),
+        ...location.headers
+      },
+      secrets: Object.keys(location.headers),
+      ...(hasBody && { body: request.stream })
+    })
+    if (!isSafe(method) && response.status < 400) {
+      const changed = [resource, ...named(location.url, response)].flatMap((one) => [one, makePublic(one.url)])
+      yield* Effect.forEach(changed, lookup.invalidate, { discard: true })
+      // With a query, it is not a collection.
+      if (reachesBelow(method) && !resource.url.includes("?")) yield* lookup.invalidateTree(resource)
+      if (other !== undefined) yield* lookup.invalidateTree(other)
+      yield* workers.settled
+    }
+    return yield* passedOn(resource, response, request, { fwd: "method" })
+  })
+})

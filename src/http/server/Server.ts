@@ -1,0 +1,101 @@
+import { NodeHttpServer } from "@effect/platform-node"
+import { Context, Effect, Layer, Option, type Scope } from "effect"
+import { HttpMiddleware, HttpServer, type HttpServerError } from "effect/http"
+import { lean } from "../../effects/lean.ts"
+import { sparingly } from "../../effects/sparingly.ts"
+import { ServerConfig } from "../../services/config/ServerConfig.ts"
+import { connections, refusals } from "../../services/observe/connections.ts"
+import * as Metrics from "../../services/observe/liveMetrics.ts"
+import { Registrations } from "../../services/origin/Registrations.ts"
+import { Events } from "../admin/Events.ts"
+import { Proxy } from "../proxy/Proxy.ts"
+import { GuardedServer } from "./guardedServer.ts"
+import { exchangeOf, listened, RequestLog } from "./RequestLog.ts"
+import { traced } from "./traced.ts"
+
+/** Where to listen. Port 0 is any free one. */
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+/** The server of `layerNode`, which answers hits without the platform's request fiber: that costs more than the hit. */
+export class NodeServer
+  extends Context.Service<NodeServer, GuardedServer>()("spillway/http/server/Server/NodeServer")
+{}
+
+/** How long the end of the program waits for running streams; then they are cut. */
+const DRAIN_TIMEOUT = "10 seconds"
+
+/** What a `GuardedServer` does with defects of its listeners: they are logged. */
+export const tellDefects = (context: Context.Context<never>) => (event: string, defect: unknown): void =>
+  void Effect.runForkWith(context)(
+    Effect.logError("Defect while serving a connection", defect).pipe(Effect.annotateLogs({ event }))
+  )
+
+/** Cuts what is open at the end of its scope, and when the process ends: a body without a length must not look whole then. */
+const cutAtEnd = (node: GuardedServer): Effect.Effect<void, never, Scope.Scope> => {
+  const cut = () => node.closeAllConnections()
+  return Effect.acquireRelease(
+    Effect.sync(() => void process.on("exit", cut)),
+    () =>
+      Effect.sync(() => {
+        process.off("exit", cut)
+        cut()
+      })
+  )
+}
+
+/** A Node HTTP server with the bounds of `ServerConfig`. Closing it lets running responses end, for at most `DRAIN_TIMEOUT`. */
+export const layerNode = (
+  { host, port }: Address
+): Layer.Layer<HttpServer.HttpServer | NodeServer, HttpServerError.ServeError> =>
+  Layer.effectContext(
+    Effect.gen(function*() {
+      const options = yield* ServerConfig
+      const log = yield* RequestLog
+      const context = yield* Effect.context()
+      const warn = sparingly(
+        Effect.annotateLogs(Effect.logWarning("Too many connections: more are refused"), {
+          limit: options.maxConnections
+        })
+      )
+      connections.updateUnsafe(0, context)
+      refusals.updateUnsafe(0, context)
+      const node = new GuardedServer(options, {
+        onConnections: (count) => connections.updateUnsafe(count, context),
+        onSurplus: () => {
+          refusals.updateUnsafe(1, context)
+          Effect.runForkWith(context)(warn)
+        },
+        onDefect: tellDefects(context),
+        onAnswered: log === undefined ? undefined : (response) => response.isRelayed || log(exchangeOf(response))
+      })
+      yield* Metrics.gauge(
+        "spillway_unsent_bytes",
+        "Bytes of answers that viewers have not taken yet from this process",
+        () => node.unsentBytes()
+      )
+      const server = yield* NodeHttpServer.make(() => node, { host, port, gracefulShutdownTimeout: DRAIN_TIMEOUT })
+      yield* cutAtEnd(node)
+      return Context.make(HttpServer.HttpServer, server).pipe(Context.add(NodeServer, node))
+    })
+  )
+
+/** Serves the proxy on the `HttpServer` in context. Its end begins with `/_spillway/ready` saying so. */
+export const layerProxy: Layer.Layer<never, never, Events | Proxy | HttpServer.HttpServer | Registrations> = Layer
+  .effectDiscard(
+    Effect.gen(function*() {
+      const { answerNow, drain, handler } = yield* Proxy
+      const events = yield* Events
+      const log = yield* RequestLog
+      const { serveAt } = yield* Registrations
+      yield* HttpServer.addressFormattedWith((address) => Effect.sync(() => serveAt(address)))
+      const node = yield* Effect.serviceOption(NodeServer)
+      if (Option.isSome(node)) node.value.answerNow = answerNow
+      yield* lean(HttpServer.serveEffect(yield* traced(log === undefined ? handler : listened(handler))))
+      yield* Effect.addFinalizer(() => drain)
+      // They go on for ever otherwise, and the end of the server waits for them.
+      yield* Effect.addFinalizer(() => events.end)
+    })
+  ).pipe(Layer.provide(Layer.succeed(HttpMiddleware.TracerDisabledWhen, () => true)))

@@ -1,0 +1,176 @@
+import { Clock, Context, Effect, Layer } from "effect"
+import { type CacheError, type CacheFailure, isDamage, isOfOneFile } from "../../domain/CacheError.ts"
+import { type ChunkKey, indexAt, keyText, span } from "../../domain/Chunk.ts"
+import type { Representation } from "../../domain/Representation.ts"
+import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
+import * as SingleFlight from "../../effects/SingleFlight.ts"
+import type { CacheConfig } from "../config/CacheConfig.ts"
+import { CacheHealth } from "../disk/CacheHealth.ts"
+import { ChunkStore } from "../disk/ChunkStore.ts"
+import * as Metrics from "../observe/liveMetrics.ts"
+import { CacheIndex } from "./CacheIndex.ts"
+import { MemoryTier } from "./MemoryTier.ts"
+import { Recorder } from "./Recorder.ts"
+
+/**
+ * The two tiers, memory and disk, seen as one: where streams look for chunks, and where finished ones are left. Looking
+ * and leaving cost no waiting; reading from disk is shared by all who want the same chunk.
+ */
+export class ChunkCache extends Context.Service<ChunkCache, {
+  /** A chunk that is in memory, which counts as used by this. */
+  readonly inMemory: (key: ChunkKey) => Uint8Array | undefined
+  /** Whether a chunk is in memory, or on a disk that can be read. */
+  readonly has: (key: ChunkKey) => boolean
+  /** Whether `has` is true of all chunks of a range. The cost does not grow with their number. */
+  readonly hasAll: (representation: Representation, range: ByteRange) => boolean
+  /**
+   * A chunk from disk. One that is gone, damaged or unreadable is dropped, a disk that fails or hangs is reported, and
+   * the caller told. Where it is not used often enough to be kept in memory, it may be read into `scratch`, as by
+   * `ChunkStore.read`.
+   */
+  readonly read: (
+    representation: Representation,
+    key: ChunkKey,
+    scratch?: Buffer
+  ) => Effect.Effect<Uint8Array, CacheError>
+  /** Keeps a finished chunk: in memory now, on disk soon, each as far as there is room. */
+  readonly keep: (representation: Representation, key: ChunkKey, payload: Uint8Array) => void
+  /**
+   * Takes note that a chunk could not be read. When that is the fault of its file, the chunk counts as missing from now on, and
+   * the file is removed in the background. What may be the fault of the disk is reported.
+   */
+  readonly failed: (key: ChunkKey, error: CacheError) => Effect.Effect<void>
+  /** Why nothing can be kept on disk now, or `undefined`. */
+  readonly failure: () => CacheFailure | undefined
+  /** Whether the disk is so busy that a read would fail at once. */
+  readonly isBusy: () => boolean
+}>()("spillway/services/cache/ChunkCache") {
+  static readonly layer: Layer.Layer<
+    ChunkCache,
+    never,
+    CacheConfig | CacheHealth | CacheIndex | ChunkStore | MemoryTier | Recorder
+  > = Layer.effect(ChunkCache, Effect.suspend(() => make))
+}
+
+/** How often dropped chunks are logged, at most, in milliseconds. */
+const SAY_MILLIS = 10_000
+
+const make = Effect.gen(function*() {
+  const clock = yield* Clock.Clock
+  const health = yield* CacheHealth
+  const index = yield* CacheIndex
+  const memory = yield* MemoryTier
+  const recorder = yield* Recorder
+  const store = yield* ChunkStore
+  const { share: shared } = SingleFlight.make<string, Uint8Array, CacheError>()
+
+  const countDamaged = yield* Metrics.counters(
+    "spillway_damaged_chunks_total",
+    "Cached chunks that were dropped: missing, not what was written, or unreadable, by what was found",
+    "errno",
+    ["CORRUPT", "SHORT_READ", "ENOENT", "EIO"]
+  )
+  let dropped = 0
+  let said = -Infinity
+
+  /** Many files may be damaged at once, so not each of them is logged. */
+  const sayDropped = (error: CacheError) =>
+    Effect.suspend(() => {
+      dropped += 1
+      const now = clock.currentTimeMillisUnsafe()
+      if (Math.abs(now - said) < SAY_MILLIS) return Effect.void
+      said = now
+      const line = Effect.logWarning("Dropped a damaged chunk").pipe(
+        Effect.annotateLogs({ errno: error.errno, operation: error.operation, path: error.path, dropped })
+      )
+      dropped = 0
+      return line
+    })
+
+  // Beside the viewer's path: the removal waits for a write that is under way, after which the chunk may be new and good.
+  const drop = (key: ChunkKey, error: CacheError) =>
+    Effect.suspend(() => {
+      index.condemn(key)
+      countDamaged(error.errno)
+      return Effect.suspend(() =>
+        index.has(key) ? Effect.void : Effect.andThen(store.remove(key), Effect.sync(() => index.remove(key)))
+      ).pipe(
+        // Where one file has gone, others may have too: a directory was deleted.
+        Effect.andThen(error.errno === "ENOENT" ? index.reconcile(key.resource) : Effect.void),
+        index.exclusively,
+        Effect.ignore,
+        Effect.forkDetach,
+        Effect.andThen(isDamage(error) ? sayDropped(error) : Effect.void)
+      )
+    })
+
+  const failed = (key: ChunkKey, error: CacheError) => {
+    if (isDamage(error)) return drop(key, error)
+    if (error._tag === "DiskBusy") return Effect.void
+    const ofFile = error._tag !== "IoError" || isOfOneFile(error)
+    return Effect.andThen(ofFile ? drop(key, error) : Effect.void, health.report(error))
+  }
+
+  const lengthOf = ({ chunkSize, size }: Representation, { index }: ChunkKey): number => {
+    const { end, start } = span(index, chunkSize, size)
+    return end - start
+  }
+
+  /** The index behind the chunks from the one of `key` on that are there. */
+  const endOfStretch = (key: ChunkKey): number => {
+    const onDisk = health.readable() ? index.firstMissing(key) : key.index
+    return Math.max(onDisk, memory.firstMissing(key), recorder.firstMissing(key))
+  }
+
+  const hasAll = ({ chunkSize, id, resource }: Representation, { end, start }: ByteRange): boolean => {
+    if (start === end) return true
+    const last = indexAt(end - 1, chunkSize)
+    let index = indexAt(start, chunkSize)
+    // Each stretch goes as far as one of the places has it: there are few.
+    while (index <= last) {
+      const next = endOfStretch({ resource, representation: id, index })
+      if (next === index) return false
+      index = next
+    }
+    return true
+  }
+
+  const read = (key: ChunkKey, length: number, scratch?: Buffer) =>
+    store.read(key, length, scratch).pipe(
+      Effect.tap(() => Effect.sync(() => health.succeeded("read"))),
+      Effect.tapError((error) => failed(key, error))
+    )
+
+  /** Whether a chunk from disk had better be in memory: there is room, or it was used more often than the one that would go. */
+  const isWorthMemory = (key: ChunkKey, length: number): boolean => {
+    if (memory.hasRoom(length)) return true
+    const rival = memory.next()
+    return rival !== undefined && index.uses(key) > index.uses(rival)
+  }
+
+  return ChunkCache.of({
+    inMemory: (key) => {
+      const payload = memory.get(key) ?? recorder.pending(key)
+      if (payload !== undefined) index.touch(key)
+      return payload
+    },
+    has: (key) => memory.has(key) || recorder.pending(key) !== undefined || (health.readable() && index.has(key)),
+    hasAll,
+    read: (representation, key, scratch) => {
+      index.touch(key)
+      const length = lengthOf(representation, key)
+      if (isWorthMemory(key, length)) {
+        const kept = Effect.tap(read(key, length), (payload) => Effect.sync(() => memory.put(key, payload)))
+        return shared(keyText(key), kept)
+      }
+      return scratch === undefined ? shared(keyText(key), read(key, length)) : read(key, length, scratch)
+    },
+    keep: (representation, key, payload) => {
+      memory.put(key, payload)
+      if (!index.has(key)) recorder.offer(representation, key, payload)
+    },
+    failed,
+    failure: health.unwritable,
+    isBusy: store.isBusy
+  })
+})

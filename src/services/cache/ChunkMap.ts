@@ -1,0 +1,67 @@
+import type { ChunkKey } from "../../domain/Chunk.ts"
+import { Intervals } from "../../effects/Intervals.ts"
+
+/** The chunks of one representation. */
+interface Chunks<A> {
+  readonly values: Map<number, A>
+  /** The indices that are there, without those that are hidden. */
+  readonly there: Intervals
+}
+
+/** A map of chunks. It is asked for each hit, so it puts together no text to look for. */
+export class ChunkMap<A> {
+  readonly #resources = new Map<string, Map<string, Chunks<A>>>()
+
+  get({ index, representation, resource }: ChunkKey): A | undefined {
+    return this.#resources.get(resource)?.get(representation)?.values.get(index)
+  }
+
+  set({ index, representation, resource }: ChunkKey, value: A): void {
+    let representations = this.#resources.get(resource)
+    if (representations === undefined) this.#resources.set(resource, representations = new Map())
+    let chunks = representations.get(representation)
+    if (chunks === undefined) {
+      chunks = { values: new Map(), there: new Intervals() }
+      representations.set(representation, chunks)
+    }
+    chunks.values.set(index, value)
+    chunks.there.add(index)
+  }
+
+  /** Has `firstMissing` pass over a chunk, which otherwise stays as it is until it is set again. */
+  hide({ index, representation, resource }: ChunkKey): void {
+    this.#resources.get(resource)?.get(representation)?.there.delete(index)
+  }
+
+  /** The first index from the one of `key` on whose chunk is not there, or is hidden. The cost does not grow with the chunks. */
+  firstMissing({ index, representation, resource }: ChunkKey): number {
+    return this.#resources.get(resource)?.get(representation)?.there.firstMissing(index) ?? index
+  }
+
+  /** The indices of a representation whose chunks `firstMissing` does not pass over, in order, neighbours as one stretch. */
+  stretches(resource: string, representation: string): ReadonlyArray<readonly [start: number, end: number]> {
+    return this.#resources.get(resource)?.get(representation)?.there.stretches() ?? []
+  }
+
+  delete({ index, representation, resource }: ChunkKey): void {
+    const representations = this.#resources.get(resource)
+    const chunks = representations?.get(representation)
+    if (representations === undefined || chunks === undefined || !chunks.values.delete(index)) return
+    chunks.there.delete(index)
+    if (chunks.values.size === 0) representations.delete(representation)
+    if (representations.size === 0) this.#resources.delete(resource)
+  }
+
+  hasResource(resource: string): boolean {
+    return this.#resources.has(resource)
+  }
+
+  resources(): ReadonlyArray<string> {
+    return [...this.#resources.keys()]
+  }
+
+  /** All of one resource, in no order. */
+  *of(resource: string): Generator<A> {
+    for (const chunks of this.#resources.get(resource)?.values() ?? []) yield* chunks.values.values()
+  }
+}

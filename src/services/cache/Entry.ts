@@ -1,0 +1,92 @@
+import { ANONYMOUS } from "../../domain/Asker.ts"
+import { Audience } from "../../domain/Audience.ts"
+import { longestGuess } from "../../domain/Guess.ts"
+import { Representation } from "../../domain/Representation.ts"
+import { endOf, type Freshness, freshnessOf } from "../../domain/rfc/Freshness.ts"
+import { type HeaderFields, lengthOf } from "../../domain/rfc/Headers.ts"
+import * as HttpDate from "../../domain/rfc/HttpDate.ts"
+import { isForAnyCookie, isSharable } from "../../domain/rfc/Storable.ts"
+import { matchesAny, ttlOf } from "../../domain/TtlRule.ts"
+import type { CacheOptions } from "../config/CacheConfig.ts"
+
+/** What is known of a resource: its current representation, and for how long that needs no asking. */
+export interface Entry {
+  readonly representation: Representation
+  /** By the last word of the origin's, whoever asked it. */
+  readonly freshness: Freshness
+  /** For whom the origin has confirmed it. */
+  readonly audience: Audience
+  /** Whether the origin lets it answer requests with credentials (RFC 9111 §3.5). */
+  readonly isSharable: boolean
+  /** Whether it is for everybody, whatever cookies they have. */
+  readonly isShared: boolean
+  /** A transfer found another version in its middle: two servers may have one each. */
+  readonly isContested?: boolean
+}
+
+/** When an answer of the origin was asked for, and when it came, in milliseconds since 1970. */
+export interface Times {
+  readonly requested: number
+  readonly received: number
+}
+
+/** How fresh `entry` is for those who have `cookie`; `undefined` if the origin has not confirmed it for them. */
+export const freshnessFor = ({ audience, freshness, isShared }: Entry, cookie: string): Freshness | undefined =>
+  isShared ? freshness : audience.get(cookie)
+
+/** Until when `entry` is fresh for who has no cookie, which is what its manifest says, in milliseconds since 1970. */
+export const freshUntil = (entry: Entry): number => {
+  const freshness = freshnessFor(entry, ANONYMOUS)
+  return freshness === undefined ? -Infinity : endOf(freshness)
+}
+
+/** What an entry takes besides its URL and fields, and each one for whom it is confirmed, in bytes, roughly. */
+const OVERHEAD_BYTES = 2048
+const MEMBER_BYTES = 256
+
+/** What an entry of the catalog takes of memory, in bytes, roughly. */
+export const weightOf = ({ audience, representation: { headers, url } }: Entry): number =>
+  OVERHEAD_BYTES + MEMBER_BYTES * audience.size + url.length + lengthOf(headers)
+
+/** Makes entries, by the rules of the people who run the cache. */
+export const entriesOf = (ttl: CacheOptions["ttl"], ignoreCookies: CacheOptions["ignoreCookies"]) => {
+  const entryOf = (representation: Representation, freshness: Freshness, audience: Audience): Entry => ({
+    representation,
+    freshness,
+    audience,
+    isSharable: isSharable(representation.headers),
+    isShared: isForAnyCookie(representation.headers) || matchesAny(ignoreCookies, representation.url)
+  })
+
+  const assess = (
+    found: Representation,
+    answer: HeaderFields,
+    times: Times,
+    cookie: string,
+    before: Audience = Audience.nobody
+  ): Entry => {
+    const headers = { ...found.headers, date: answer["date"] ?? HttpDate.format(times.received) }
+    const age = answer["age"] === undefined ? {} : { age: answer["age"] }
+    const guess = longestGuess(200, found.url, headers)
+    const freshness = freshnessOf({ ...headers, ...age }, times, ttlOf(ttl, found.url), guess)
+    const audience = before.with(cookie, freshness)
+    const { withCookie: _, ...described } = found
+    const representation = new Representation({
+      ...described,
+      headers,
+      born: audience.get(ANONYMOUS)?.born ?? freshness.born,
+      ...(audience.get(ANONYMOUS) === undefined && { withCookie: true })
+    })
+    return entryOf(representation, freshness, audience)
+  }
+
+  /** As far as its fields tell, and no fresher than when it was written. One from the future is stale. */
+  const restored = (representation: Representation): Entry => {
+    const { born, headers, url, withCookie = false } = representation
+    const guess = longestGuess(200, url, headers)
+    const freshness = { ...freshnessOf(headers, { requested: born, received: born }, ttlOf(ttl, url), guess), born }
+    return entryOf(representation, freshness, withCookie ? Audience.nobody : Audience.nobody.with(ANONYMOUS, freshness))
+  }
+
+  return { assess, restored }
+}

@@ -1,0 +1,186 @@
+import { Clock, Context, Effect, Layer, type Scope } from "effect"
+import { type CacheError, DiskFull, isOfOneFile } from "../../domain/CacheError.ts"
+import type { ChunkKey } from "../../domain/Chunk.ts"
+import { minFreeNodes } from "../../domain/DiskStatus.ts"
+import { keepRunning } from "../../effects/keepRunning.ts"
+import { CacheConfig } from "../config/CacheConfig.ts"
+import { ROOT_BYTES } from "../disk/blocks.ts"
+import { CacheHealth } from "../disk/CacheHealth.ts"
+import { bytesOnDisk, ChunkStore, MANIFEST_BYTES } from "../disk/ChunkStore.ts"
+import { DiskMonitor, NODES_PER_WRITE, POLL_INTERVAL } from "../disk/DiskMonitor.ts"
+import * as Metrics from "../observe/liveMetrics.ts"
+import { Traffic } from "../observe/Traffic.ts"
+import { CacheIndex } from "./CacheIndex.ts"
+
+/**
+ * Keeps the cache within `maxSize` and the disk above `minFree`, least recently used chunks first, never those of pinned resources. Called inside
+ * `CacheIndex.exclusively`. A chunk that is being read stays readable: its file is open, and Unix keeps the bytes of a
+ * removed file until it is closed.
+ */
+export class Evictor extends Context.Service<Evictor, {
+  /**
+   * Makes room for as many bytes as `need` says, which is asked again when something was evicted, and promises it to the caller until
+   * its scope closes; `DiskFull` when it cannot.
+   */
+  readonly reserve: (need: () => number) => Effect.Effect<void, CacheError, Scope.Scope>
+  /** After a write found the disk full all the same: frees 1 GiB, or an eighth of a small disk or cache. Bytes freed. */
+  readonly cleanUp: Effect.Effect<number, CacheError>
+}>()("spillway/services/cache/Evictor") {
+  static readonly layer: Layer.Layer<
+    Evictor,
+    never,
+    CacheConfig | CacheHealth | CacheIndex | ChunkStore | DiskMonitor | Traffic
+  > = Layer.effect(Evictor, Effect.suspend(() => make))
+}
+
+/** The most that an emergency frees, in bytes. */
+const CLEAN_UP_BYTES = 1024 ** 3
+
+/** How often chunks that could not be removed are tried again, unless room is missing: then each time that is looked at. */
+const RETRY_MILLIS = 60_000
+
+/** The room above `minFree` that is kept in the background, in bytes, or a sixty-fourth of a small disk. */
+const HEADROOM_BYTES = 64 * 1024 ** 2
+
+const make = Effect.gen(function*() {
+  const clock = yield* Clock.Clock
+  const config = yield* CacheConfig
+  const maxSize = config.maxSize - ROOT_BYTES
+  const health = yield* CacheHealth
+  const index = yield* CacheIndex
+  const store = yield* ChunkStore
+  const monitor = yield* DiskMonitor
+  const traffic = yield* Traffic
+
+  const countEvicted = yield* Metrics.counters(
+    "spillway_evictions_total",
+    "Chunks removed to make room: in the ordinary course of things, or since the disk was full",
+    "reason",
+    ["room", "emergency"]
+  )
+  /** Why chunks are removed now; one change of the disk is made at a time. */
+  let reason: "room" | "emergency" = "room"
+
+  /** Removes the directory of a resource of which no chunk is left: the bytes freed. */
+  const removeHollow = (resource: string) =>
+    Effect.suspend(() => {
+      const before = index.bytes()
+      return Effect.map(store.removeResource(resource, index.isAlone(resource)), () => {
+        index.forget(resource)
+        return before - index.bytes()
+      })
+    })
+
+  const removeHollows = Effect.suspend(() =>
+    Effect.forEach(
+      index.hollow(),
+      (resource) => Effect.catchIf(removeHollow(resource), isOfOneFile, health.report),
+      { discard: true }
+    )
+  )
+
+  /** One file that can't be removed must not keep all others from being kept. */
+  const skip = (victim: ChunkKey, error: CacheError) =>
+    isOfOneFile(error) && index.setAside(victim) ? health.report(error) : Effect.fail(error)
+
+  const evictChunk: Effect.Effect<number, CacheError> = Effect.suspend(() => {
+    const victim = index.oldest()
+    if (victim === undefined) return Effect.succeed(0)
+    const before = index.bytes()
+    return Effect.matchEffect(store.remove(victim), {
+      onFailure: (error) => Effect.andThen(skip(victim, error), evictChunk),
+      onSuccess: () => {
+        index.remove(victim)
+        traffic.evicted()
+        countEvicted(reason)
+        return Effect.map(removeHollows, () => before - index.bytes())
+      }
+    })
+  })
+
+  /** Evicts one chunk, or a directory that has none: the bytes freed, 0 when nothing is left. */
+  const evictOne = Effect.suspend(() => {
+    const [hollow] = index.hollow()
+    return hollow === undefined ? evictChunk : Effect.catch(removeHollow(hollow), () => evictChunk)
+  })
+
+  const evict = Effect.fnUntraced(function*(bytes: number) {
+    let freed = 0
+    while (freed < bytes) {
+      const one = yield* evictOne
+      if (one === 0) break
+      freed += one
+    }
+    return freed
+  })
+
+  /** Gives so many file nodes back. */
+  const evictNodes = Effect.fnUntraced(function*(nodes: number) {
+    const enough = index.nodes() - nodes
+    while (index.nodes() > enough && (yield* evictOne) > 0);
+  })
+
+  const full = () => new DiskFull({ errno: "MAX_SIZE", operation: "reserve", path: config.directory })
+
+  // Else the cache would be found usable by each probe, and full by each write.
+  health.require(() =>
+    index.unevictableBytes() + bytesOnDisk(config.chunkSize) + MANIFEST_BYTES > maxSize ? full() : undefined
+  )
+
+  const reserve = Effect.fnUntraced(function*(need: () => number) {
+    while (index.bytes() + need() > maxSize) {
+      if ((yield* evictOne) > 0) continue
+      return yield* full()
+    }
+    const tryReserve = Effect.suspend(() => monitor.reserve(need()))
+    const orEvict: typeof tryReserve = Effect.catchTag(
+      tryReserve,
+      "DiskFull",
+      (full) => Effect.flatMap(evict(need()), (freed) => freed > 0 ? orEvict : Effect.fail(full))
+    )
+    yield* orEvict
+  })
+
+  const cleanUp = Effect.gen(function*() {
+    const { total } = yield* monitor.usage
+    reason = "emergency"
+    const freed = yield* evict(Math.min(CLEAN_UP_BYTES, total / 8, config.maxSize / 8))
+    if (freed > 0) yield* Effect.logWarning("Disk full: emergency clean-up").pipe(Effect.annotateLogs({ freed }))
+    return freed
+  }).pipe(Effect.ensuring(Effect.sync(() => {
+    reason = "room"
+  })))
+
+  let retriedAt = clock.currentTimeMillisUnsafe()
+
+  // Others fill the disk as well: room is given back before a write needs it.
+  const trim = Effect.gen(function*() {
+    const { free, freeNodes, total, totalNodes } = yield* monitor.usage
+    // Where the disk counts as full, a probe has to find room for a chunk, within both limits.
+    const probe = health.unwritable() === undefined ? 0 : bytesOnDisk(config.chunkSize)
+    const headroom = Math.max(probe, Math.min(HEADROOM_BYTES, total / 64))
+    const missing = config.minFree + headroom - free
+    const now = clock.currentTimeMillisUnsafe()
+    if (probe > 0 || now - retriedAt >= RETRY_MILLIS) {
+      retriedAt = now
+      index.retryRemovals()
+    }
+    if (missing > 0) yield* evict(missing)
+    yield* removeHollows
+    if (totalNodes > 0) yield* evictNodes(minFreeNodes(totalNodes) + NODES_PER_WRITE - freeNodes)
+    while (index.bytes() + probe > maxSize && (yield* evictOne) > 0);
+  })
+  yield* index.loaded.pipe(
+    Effect.andThen(
+      Effect.suspend(() =>
+        (health.unwritable()?._tag ?? "DiskFull") === "DiskFull"
+          ? Effect.catch(index.exclusively(trim), health.report)
+          : Effect.void
+      )
+    ),
+    Effect.andThen(Effect.sleep(POLL_INTERVAL)),
+    keepRunning("Evictor")
+  )
+
+  return Evictor.of({ reserve, cleanUp })
+})

@@ -1,0 +1,29 @@
+import { familyOf } from "../../domain/Resource.ts"
+
+/** How many digits of an identifier choose the set that it is in. */
+const DIGITS = 3
+
+/** Identifiers of resources, of which all variants of one are found without a look at all. */
+export class Families {
+  readonly #sets = new Map<string, Set<string>>()
+
+  add(id: string): void {
+    const digits = id.slice(0, DIGITS)
+    const set = this.#sets.get(digits)
+    if (set === undefined) this.#sets.set(digits, new Set([id]))
+    else set.add(id)
+  }
+
+  delete(id: string): void {
+    const digits = id.slice(0, DIGITS)
+    const set = this.#sets.get(digits)
+    set?.delete(id)
+    if (set?.size === 0) this.#sets.delete(digits)
+  }
+
+  /** The resource of an identifier and its variants, as far as they were added. */
+  of(id: string): ReadonlyArray<string> {
+    const family = familyOf(id)
+    return [...this.#sets.get(id.slice(0, DIGITS)) ?? []].filter((other) => familyOf(other) === family)
+  }
+}

@@ -1,0 +1,179 @@
+import { familyOf } from "../../domain/Resource.ts"
+import { inBlocks } from "../disk/blocks.ts"
+import type { StoredManifest } from "../disk/ChunkStore.ts"
+
+/** What the directory of a resource has, as far as it counts. */
+interface Folder {
+  /** What the manifest takes of the disk, in bytes; 0 where there is none. */
+  manifest: number
+  isRevoked: boolean
+  chunks: number
+}
+
+/** What a name takes of its directory, in bytes, at most: those of chunks have up to 43 characters. */
+const NAME_BYTES = 64
+
+/** Names in the directory of a resource besides those of chunks: manifest, pin, and a temporary file. */
+const OTHER_NAMES = 3
+
+/** A directory and a manifest. */
+const NODES_PER_FOLDER = 2
+
+const directoryBytes = (names: number): number => inBlocks(names * NAME_BYTES)
+
+const bytesOf = ({ chunks, manifest }: Omit<Folder, "isRevoked">): number =>
+  manifest + directoryBytes(chunks + OTHER_NAMES)
+
+/** What the directory of a prefix takes, in bytes, with so many resources in it. */
+const prefixBytes = (resources: number): number => resources === 0 ? 0 : directoryBytes(resources)
+
+const prefixOf = (resource: string): string => resource.slice(0, 2)
+
+/**
+ * What the cache takes of the disk besides chunks: manifests, the directories of resources, and those of prefixes that they are in.
+ * Directories are counted as the file systems do that give them blocks.
+ */
+export class Folders {
+  readonly #folders = new Map<string, Folder>()
+  readonly #prefixes = new Map<string, Set<string>>()
+  readonly #pins = new Set<string>()
+  /** Those without a chunk that are not pinned. */
+  readonly #hollow = new Set<string>()
+  #bytes = 0
+
+  /** All of them, in bytes. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** How many file nodes they take. */
+  get nodes(): number {
+    return this.#folders.size * NODES_PER_FOLDER + this.#prefixes.size
+  }
+
+  /** Resources that have a directory, but no chunk, and are not pinned. */
+  hollow(): ReadonlyArray<string> {
+    return [...this.#hollow]
+  }
+
+  pin(resource: string): void {
+    this.#pins.add(resource)
+    this.#hollow.delete(resource)
+  }
+
+  unpin(resource: string): void {
+    this.#pins.delete(resource)
+    this.#noteHollow(resource)
+  }
+
+  isPinned(resource: string): boolean {
+    return this.#pins.has(resource)
+  }
+
+  pinned(): ReadonlyArray<string> {
+    return [...this.#pins]
+  }
+
+  /** What pinned resources take besides their chunks, in bytes. */
+  pinnedBytes(): number {
+    let sum = 0
+    for (const resource of this.#pins) sum += this.bytesOf(resource)
+    return sum
+  }
+
+  /** What would be given back with a resource's directory, in bytes. */
+  bytesOf(resource: string): number {
+    const folder = this.#folders.get(resource)
+    return folder === undefined ? 0 : bytesOf(folder) + (this.isAlone(resource) ? prefixBytes(1) : 0)
+  }
+
+  /** Whether there is a manifest that holds. */
+  hasManifest(resource: string): boolean {
+    const folder = this.#folders.get(resource)
+    return folder !== undefined && folder.manifest > 0 && !folder.isRevoked
+  }
+
+  /** Takes note that the manifest of a resource, should there be one, holds no longer. */
+  revokeManifest(resource: string): void {
+    const folder = this.#folders.get(resource)
+    if (folder !== undefined) folder.isRevoked = true
+  }
+
+  /** How much more they take when a chunk is written, in bytes, and a manifest of so many beside the one that there is. */
+  growth(resource: string, manifest: number): number {
+    const folder = this.#folders.get(resource)
+    if (folder !== undefined) {
+      return bytesOf({ chunks: folder.chunks + 1, manifest: folder.manifest + manifest }) - bytesOf(folder)
+    }
+    const neighbours = this.#prefixes.get(prefixOf(resource))?.size ?? 0
+    return bytesOf({ chunks: 1, manifest }) + prefixBytes(neighbours + 1) - prefixBytes(neighbours)
+  }
+
+  setManifest(resource: string, { bytes, isRevoked }: StoredManifest): void {
+    const folder = this.#at(resource)
+    this.#bytes += bytes - folder.manifest
+    folder.manifest = bytes
+    folder.isRevoked = isRevoked
+    this.#noteHollow(resource)
+  }
+
+  addChunk(resource: string): void {
+    const folder = this.#at(resource)
+    this.#bytes -= bytesOf(folder)
+    folder.chunks += 1
+    this.#bytes += bytesOf(folder)
+    this.#hollow.delete(resource)
+  }
+
+  removeChunk(resource: string): void {
+    const folder = this.#folders.get(resource)
+    if (folder === undefined) return
+    this.#bytes -= bytesOf(folder)
+    folder.chunks -= 1
+    this.#bytes += bytesOf(folder)
+    this.#noteHollow(resource)
+  }
+
+  /** The directory has been removed, with all that was in it, the pin included; and that of its prefix, when there was nothing else in it. */
+  remove(resource: string): void {
+    this.#pins.delete(resource)
+    this.#hollow.delete(resource)
+    const folder = this.#folders.get(resource)
+    const prefix = this.#prefixes.get(prefixOf(resource))
+    if (folder === undefined || prefix === undefined) return
+    this.#folders.delete(resource)
+    this.#bytes -= bytesOf(folder) + prefixBytes(prefix.size)
+    prefix.delete(resource)
+    this.#bytes += prefixBytes(prefix.size)
+    if (prefix.size === 0) this.#prefixes.delete(prefixOf(resource))
+  }
+
+  /** Whether there is no other resource in the directory of its prefix. */
+  isAlone(resource: string): boolean {
+    const prefix = this.#prefixes.get(prefixOf(resource))
+    return prefix === undefined || prefix.size === (prefix.has(resource) ? 1 : 0)
+  }
+
+  /** The resource and its variants, as far as they are there. */
+  family(resource: string): ReadonlyArray<string> {
+    const family = familyOf(resource)
+    return [...this.#prefixes.get(prefixOf(resource)) ?? []].filter((other) => familyOf(other) === family)
+  }
+
+  #noteHollow(resource: string): void {
+    if (this.#folders.get(resource)?.chunks === 0 && !this.#pins.has(resource)) this.#hollow.add(resource)
+    else this.#hollow.delete(resource)
+  }
+
+  #at(resource: string): Folder {
+    const known = this.#folders.get(resource)
+    if (known !== undefined) return known
+    const folder: Folder = { chunks: 0, isRevoked: false, manifest: 0 }
+    let prefix = this.#prefixes.get(prefixOf(resource))
+    if (prefix === undefined) this.#prefixes.set(prefixOf(resource), prefix = new Set())
+    this.#bytes += bytesOf(folder) + prefixBytes(prefix.size + 1) - prefixBytes(prefix.size)
+    prefix.add(resource)
+    this.#folders.set(resource, folder)
+    return folder
+  }
+}

@@ -1,0 +1,185 @@
+import { Context, Effect, Latch, Layer } from "effect"
+import type { CacheError } from "../../domain/CacheError.ts"
+import type { Representation } from "../../domain/Representation.ts"
+import { familyOf } from "../../domain/Resource.ts"
+import { keepRunning } from "../../effects/keepRunning.ts"
+import { inBlocks } from "../disk/blocks.ts"
+import { CacheHealth } from "../disk/CacheHealth.ts"
+import { ChunkStore } from "../disk/ChunkStore.ts"
+import * as ManifestFile from "../disk/manifestFile.ts"
+import { CacheIndex } from "./CacheIndex.ts"
+import { Evictor } from "./Evictor.ts"
+
+/**
+ * Which manifests are on disk, and which of them hold no longer. A manifest says that a resource is fresh, and after a restart it is
+ * believed. So one that was invalidated is renamed, in the background, and not believed until then. Under its other name, it says which
+ * resource and representation the chunks are of; the origin is asked before they are used.
+ */
+export class Manifests extends Context.Service<Manifests, {
+  /** What the next chunk of a representation takes of the disk besides its own file, in bytes. */
+  readonly growth: (representation: Representation) => number
+  /** Writes the manifest of a representation unless it is there; inside `CacheIndex.exclusively`, with room reserved. */
+  readonly ensure: (representation: Representation) => Effect.Effect<void, CacheError>
+  /** Has the manifest of a resource hold no longer. */
+  readonly revoke: (resource: string) => void
+  /** The same for a resource and all of its variants. */
+  readonly revokeFamily: (resource: string) => void
+  /**
+   * Takes note that the origin has confirmed a representation, or named it for the first time. When the disk does not know it, or
+   * `isOutdated`, since it knows another one or has it fresh for longer, that is corrected.
+   */
+  readonly confirmed: (representation: Representation, isOutdated: boolean) => void
+  /** Whether what the disk says of a resource holds. */
+  readonly isTrusted: (resource: string) => boolean
+  /** How often anything was revoked: what was read from the disk before may not hold. */
+  readonly revocations: () => number
+  /** Waits until the disk knows of all that was revoked, for as long as `SETTLE_TIMEOUT`, and not where the disk fails. */
+  readonly settled: Effect.Effect<void>
+}>()("spillway/services/cache/Manifests") {
+  static readonly layer: Layer.Layer<Manifests, never, CacheHealth | CacheIndex | ChunkStore | Evictor> = Layer.effect(
+    Manifests,
+    Effect.suspend(() => make)
+  )
+}
+
+/** How many changes may wait for a disk that fails; when there are more, no manifest is believed until the next start. */
+const MAX_PENDING = 10_000
+
+/** The pause before changes that failed are tried again. */
+const RETRY_INTERVAL = "2 seconds"
+
+/** How long the answer to a request that invalidates something waits for the disk. */
+const SETTLE_TIMEOUT = "500 millis"
+
+/** What is to be done: a manifest that holds no longer, or those of a whole family, or one to be replaced. */
+interface Change {
+  readonly resource: string
+  readonly isFamily: boolean
+  readonly next: Representation | undefined
+}
+
+const make = Effect.gen(function*() {
+  const evictor = yield* Evictor
+  const health = yield* CacheHealth
+  const index = yield* CacheIndex
+  const store = yield* ChunkStore
+  /** By resource or family. */
+  const pending = new Map<string, Change>()
+  const work = yield* Latch.make(false)
+  const idle = yield* Latch.make(true)
+  /** The representations whose manifest this process has written. */
+  const written = new WeakSet<Representation>()
+  let revocations = 0
+  let isFlooded = false
+
+  const isThere = (representation: Representation): boolean =>
+    written.has(representation) && index.hasManifest(representation.resource)
+
+  /** The one that was asked for last: it is needed twice, for its length and to be written. */
+  let encoded: { readonly representation: Representation; readonly file: Uint8Array } | undefined
+  const fileOf = (representation: Representation): Uint8Array => {
+    if (encoded?.representation !== representation) {
+      encoded = { representation, file: ManifestFile.encode(representation) }
+    }
+    return encoded.file
+  }
+
+  const lengthOf = (representation: Representation): number => inBlocks(fileOf(representation).length)
+
+  const ensure = (representation: Representation): Effect.Effect<void, CacheError> =>
+    Effect.suspend(() => {
+      if (isThere(representation)) return Effect.void
+      const { resource } = representation
+      return Effect.map(store.writeManifest(resource, fileOf(representation)), () => {
+        index.setManifest(resource, lengthOf(representation))
+        written.add(representation)
+        pending.delete(resource)
+      })
+    })
+
+  const disown = (resource: string) => Effect.map(store.revokeManifest(resource), () => index.revokeManifest(resource))
+
+  const familyOnDisk = (resource: string) =>
+    Effect.suspend(() => index.isLoaded() ? Effect.succeed(index.family(resource)) : store.family(resource))
+
+  const hasChunkOf = ({ id, resource }: Representation): boolean =>
+    index.chunksOf(resource).some(({ key }) => key.representation === id)
+
+  const apply = ({ isFamily, next, resource }: Change) =>
+    Effect.suspend((): Effect.Effect<void, CacheError> => {
+      if (isFamily) {
+        return Effect.flatMap(familyOnDisk(resource), (all) => Effect.forEach(all, disown, { discard: true }))
+      }
+      if (next === undefined || !hasChunkOf(next)) return disown(resource)
+      return Effect.scoped(Effect.andThen(evictor.reserve(() => index.growth(resource, lengthOf(next))), ensure(next)))
+    })
+
+  /** Makes the changes that wait, and says whether all of them could be made. */
+  const change = Effect.gen(function*() {
+    let isDone = true
+    for (const [name, change] of pending) {
+      // It may have been made, or superseded, in the meantime.
+      const made = Effect.suspend(() => pending.get(name) === change ? apply(change) : Effect.void)
+      const exit = yield* Effect.exit(index.exclusively(Effect.uninterruptible(made)))
+      if (exit._tag === "Failure") isDone = false
+      else if (pending.get(name) === change) pending.delete(name)
+    }
+    return isDone
+  })
+
+  yield* work.await.pipe(
+    Effect.andThen(work.close),
+    Effect.andThen(change),
+    Effect.flatMap((isDone) => {
+      if (pending.size === 0) return idle.open
+      return isDone ? work.open : Effect.andThen(Effect.sleep(RETRY_INTERVAL), work.open)
+    }),
+    keepRunning("Manifests")
+  )
+
+  const add = (name: string, change: Change): void => {
+    if (pending.size >= MAX_PENDING && !pending.has(name)) {
+      isFlooded = true
+      return
+    }
+    pending.delete(name)
+    pending.set(name, change)
+    idle.closeUnsafe()
+    work.openUnsafe()
+  }
+
+  const isPending = (resource: string): boolean => pending.has(resource) || pending.has(familyOf(resource))
+
+  const revoke = (resource: string): void => {
+    revocations += 1
+    if (index.hasNothingOf(resource) && !index.hasManifest(resource)) return
+    add(resource, { resource, isFamily: false, next: undefined })
+  }
+
+  return Manifests.of({
+    growth: (representation) =>
+      index.growth(representation.resource, isThere(representation) ? 0 : lengthOf(representation)),
+    ensure,
+    revoke,
+    revokeFamily: (resource) => {
+      revocations += 1
+      if (index.isLoaded() && index.family(resource).length === 0) return
+      const family = familyOf(resource)
+      add(family, { resource, isFamily: true, next: undefined })
+    },
+    confirmed: (representation, isOutdated) => {
+      const { resource } = representation
+      const isKnown = index.hasManifest(resource) && !isPending(resource)
+      if (isKnown ? isOutdated : index.hasResource(resource)) {
+        add(resource, { resource, isFamily: false, next: representation })
+      }
+    },
+    isTrusted: (resource) => !isFlooded && !isPending(resource),
+    revocations: () => revocations,
+    settled: Effect.suspend(() =>
+      health.unwritable() === undefined
+        ? Effect.asVoid(Effect.timeoutOption(idle.await, SETTLE_TIMEOUT))
+        : Effect.void
+    )
+  })
+})

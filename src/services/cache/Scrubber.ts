@@ -1,0 +1,34 @@
+import { Effect, Layer } from "effect"
+import { keepRunning } from "../../effects/keepRunning.ts"
+import { CacheHealth } from "../disk/CacheHealth.ts"
+import { ChunkStore } from "../disk/ChunkStore.ts"
+import { CacheIndex } from "./CacheIndex.ts"
+import { ChunkCache } from "./ChunkCache.ts"
+
+/** The pause after each chunk that is read. */
+const PAUSE = "2 seconds"
+
+/**
+ * Reads the whole cache again and again, slowly, one chunk at a time, and drops what is not what was written: so that damage
+ * is found before a viewer needs the chunk.
+ */
+export const layer: Layer.Layer<never, never, CacheHealth | CacheIndex | ChunkCache | ChunkStore> = Layer.effectDiscard(
+  Effect.gen(function*() {
+    const cache = yield* ChunkCache
+    const health = yield* CacheHealth
+    const index = yield* CacheIndex
+    const store = yield* ChunkStore
+
+    const scrub = (key: Parameters<typeof store.verify>[0]) =>
+      Effect.suspend(() => health.unwritable() === undefined && index.has(key) ? store.verify(key) : Effect.void).pipe(
+        Effect.catch((error) => cache.failed(key, error)),
+        Effect.andThen(Effect.sleep(PAUSE))
+      )
+
+    yield* index.loaded.pipe(
+      Effect.andThen(Effect.suspend(() => Effect.forEach(index.keys(), scrub, { discard: true }))),
+      Effect.andThen(Effect.sleep(PAUSE)),
+      keepRunning("Scrubber")
+    )
+  })
+)

@@ -1,0 +1,138 @@
+import { Context, Duration, Effect, Layer, type Scope, type Stream } from "effect"
+import * as Fs from "node:fs/promises"
+import { dirname } from "node:path"
+import { type CacheError, DiskFull, errnoOf, fromErrno } from "../../domain/CacheError.ts"
+import { classify, type DiskStatus, type DiskUsage, minFreeNodes } from "../../domain/DiskStatus.ts"
+import { keepRunning } from "../../effects/keepRunning.ts"
+import * as Observed from "../../effects/Observed.ts"
+import { CacheConfig } from "../config/CacheConfig.ts"
+import * as Metrics from "../observe/liveMetrics.ts"
+import { DiskGate } from "./DiskGate.ts"
+
+/**
+ * The cache's disk: how full it is, and the room on it that is promised to writes that have not ended. Space is reserved
+ * before it is written, and asked of the file system each time, so that many writes at once cannot overshoot `minFree`.
+ */
+export class DiskMonitor extends Context.Service<DiskMonitor, {
+  /** Bytes and nodes of the file system, asked now. */
+  readonly usage: Effect.Effect<DiskUsage, CacheError>
+  /** As of the last reading, at most `POLL_INTERVAL` ago. */
+  readonly status: () => DiskStatus
+  /** What the last reading brought; nothing where there has been none. */
+  readonly latest: () => DiskUsage | undefined
+  /** The status as it is, then each change of it. */
+  readonly changes: Stream.Stream<DiskStatus>
+  /**
+   * Promises `bytes`, and the file nodes of a write, to the caller until its scope closes; fails with `DiskFull` where that would go
+   * below `minFree`, or `minFreeNodes`.
+   */
+  readonly reserve: (bytes: number) => Effect.Effect<void, CacheError, Scope.Scope>
+}>()("spillway/services/disk/DiskMonitor") {
+  /** The file system that holds the directory of `CacheConfig`. */
+  static readonly layer: Layer.Layer<DiskMonitor, never, CacheConfig | DiskGate> = Layer.effect(
+    DiskMonitor,
+    Effect.gen(function*() {
+      const gate = yield* DiskGate
+      const { directory, minFree } = yield* CacheConfig
+      return yield* make(gate.pass(statfs(directory)), directory, minFree)
+    })
+  )
+
+  /** A disk of which `usage` tells, such as one that a test turns like a knob. */
+  static readonly layerTest = (
+    usage: Effect.Effect<DiskUsage, CacheError>
+  ): Layer.Layer<DiskMonitor, never, CacheConfig> =>
+    Layer.effect(
+      DiskMonitor,
+      Effect.flatMap(CacheConfig, ({ directory, minFree }) => make(usage, directory, minFree))
+    )
+}
+
+/** How often the disk is looked at when nobody writes. */
+export const POLL_INTERVAL = Duration.seconds(2)
+
+/** File nodes that a write takes at most: directories, manifest, temporary file. */
+export const NODES_PER_WRITE = 4
+
+/** Effect's `FileSystem` has no `statfs`. A directory that is not there yet is on the disk of its nearest parent. */
+const statfs = (directory: string): Effect.Effect<DiskUsage, CacheError> =>
+  Effect.tryPromise({
+    try: () => Fs.statfs(directory),
+    catch: (cause) => fromErrno(errnoOf(cause), "stat", directory)
+  }).pipe(
+    Effect.map(({ bavail, blocks, bsize, ffree, files }) => ({
+      free: bavail * bsize,
+      total: blocks * bsize,
+      freeNodes: ffree,
+      totalNodes: files
+    })),
+    Effect.catchIf(
+      (error) => error.errno === "ENOENT" && dirname(directory) !== directory,
+      () => statfs(dirname(directory))
+    )
+  )
+
+const make = Effect.fnUntraced(function*(
+  usage: Effect.Effect<DiskUsage, CacheError>,
+  directory: string,
+  minFree: number
+) {
+  const observed = yield* Observed.make<DiskStatus>("Healthy")
+  let reservedBytes = 0
+  let reservations = 0
+  let latest: DiskUsage | undefined
+
+  yield* Metrics.gauge(
+    "spillway_disk_free_bytes",
+    "Free bytes of the disk, as of the last look",
+    () => latest?.free ?? 0
+  )
+  yield* Metrics.gauge("spillway_disk_size_bytes", "Bytes of the cache's disk", () => latest?.total ?? 0)
+  yield* Metrics.gauge("spillway_disk_min_free_bytes", "Bytes of the disk that are never taken", () => minFree)
+
+  const look = Effect.tap(usage, (usage) => {
+    latest = usage
+    const before = observed.current()
+    const status = classify(usage, minFree)
+    return before === status ? Effect.void : observed.set(status).pipe(
+      Effect.andThen(
+        (status === "Healthy" || status === "Info" ? Effect.logInfo : Effect.logWarning)(`Cache disk is ${status}`)
+      ),
+      Effect.annotateLogs({ free: usage.free, total: usage.total, freeNodes: usage.freeNodes, directory })
+    )
+  })
+
+  const release = (bytes: number) => {
+    reservedBytes -= bytes
+    reservations -= 1
+  }
+
+  // Counted before the disk is asked, so that reservations under way at the same time see each other.
+  const promise = Effect.fnUntraced(function*(bytes: number) {
+    reservedBytes += bytes
+    reservations += 1
+    const { free, freeNodes, totalNodes } = yield* usage
+    const nodesLeft = freeNodes - reservations * NODES_PER_WRITE >= minFreeNodes(totalNodes)
+    if (free - reservedBytes < minFree || (totalNodes > 0 && !nodesLeft)) {
+      return yield* new DiskFull({ errno: "ENOSPC", operation: "reserve", path: directory })
+    }
+  }, (effect, bytes) => Effect.onError(effect, () => Effect.sync(() => release(bytes))))
+
+  const reserve = (bytes: number) =>
+    Effect.acquireRelease(promise(bytes), () => Effect.sync(() => release(bytes)), { interruptible: true })
+
+  // What keeps the disk from being read is reported by those who need it.
+  yield* look.pipe(
+    Effect.ignore,
+    Effect.andThen(Effect.sleep(POLL_INTERVAL)),
+    keepRunning("DiskMonitor")
+  )
+
+  return DiskMonitor.of({
+    usage: look,
+    status: observed.current,
+    latest: () => latest,
+    changes: observed.changes,
+    reserve
+  })
+})

@@ -1,0 +1,30 @@
+import { Option, Schema } from "effect"
+import { crc32 } from "node:zlib"
+import { isSound, Representation } from "../../domain/Representation.ts"
+import { CHUNK_SIZE } from "../config/CacheConfig.ts"
+
+/**
+ * The file of a manifest: a line of JSON that says what is known of a representation, and a line with its checksum (CRC-32), so that
+ * a torn or foreign file is told from a good one.
+ */
+
+/** How large a manifest may be, in bytes: ten times the largest header that is taken from an origin. */
+export const MAX_MANIFEST_BYTES = 256 * 1024
+
+const json = Schema.fromJsonString(Representation)
+const encodeJson = Schema.encodeSync(json)
+const decodeJson = Schema.decodeUnknownOption(json)
+
+/** The file for a representation. */
+export const encode = (representation: Representation): Uint8Array => {
+  const text = encodeJson(representation)
+  return Buffer.from(`${text}\n${crc32(text)}`)
+}
+
+/** The representation that `text` tells of, or none when it is not what was written for `resource`. */
+export const decode = (resource: string, text: string): Option.Option<Representation> => {
+  const [line = "", checksum] = text.split("\n")
+  return checksum === String(crc32(line))
+    ? Option.filter(decodeJson(line), (found) => isSound(found, resource) && found.chunkSize <= CHUNK_SIZE.maximum)
+    : Option.none()
+}

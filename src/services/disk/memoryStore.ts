@@ -1,0 +1,89 @@
+import { Effect, Option, Stream } from "effect"
+import { IoError } from "../../domain/CacheError.ts"
+import { type ChunkKey, keyText } from "../../domain/Chunk.ts"
+import { familyOf } from "../../domain/Resource.ts"
+import { inBlocks } from "./blocks.ts"
+import { bytesOnDisk } from "./chunkFile.ts"
+import type { ChunkStore } from "./ChunkStore.ts"
+import * as ManifestFile from "./manifestFile.ts"
+
+/** Chunks in a map, with the contract of the store on disk. */
+export const makeInMemory = (): ChunkStore["Service"] => {
+  const chunks = new Map<string, { readonly key: ChunkKey; readonly payload: Uint8Array; readonly used: number }>()
+  const manifests = new Map<string, { readonly file: Uint8Array; readonly isRevoked: boolean }>()
+  const pins = new Set<string>()
+  let revokedTrees: string | undefined
+  const of = (resource: string) => [...chunks.values()].filter(({ key }) => key.resource === resource)
+  const resources = () => [...new Set([...manifests.keys(), ...Array.from(chunks.values(), ({ key }) => key.resource)])]
+  const manifestOf = (resource: string, isRevoked: boolean) => {
+    const manifest = manifests.get(resource)
+    return manifest?.isRevoked === isRevoked
+      ? ManifestFile.decode(resource, Buffer.from(manifest.file).toString())
+      : Option.none()
+  }
+  return {
+    readRevokedTrees: Effect.sync(() => Option.fromUndefinedOr(revokedTrees)),
+    writeRevokedTrees: (file) => Effect.sync(() => void (revokedTrees = Buffer.from(file).toString())),
+    read: (key, length) =>
+      Effect.suspend(() => {
+        const found = chunks.get(keyText(key))
+        const path = keyText(key)
+        if (found === undefined) return Effect.fail(new IoError({ errno: "ENOENT", operation: "open", path }))
+        return found.payload.length === length
+          ? Effect.succeed(found.payload)
+          : Effect.fail(new IoError({ errno: "SHORT_READ", operation: "read", path }))
+      }),
+    verify: (key) =>
+      Effect.suspend(() => {
+        const found = chunks.get(keyText(key))
+        return found === undefined
+          ? Effect.fail(new IoError({ errno: "ENOENT", operation: "stat", path: keyText(key) }))
+          : Effect.succeed(found.payload.length)
+      }),
+    write: (key, payload) =>
+      Effect.clockWith((clock) =>
+        Effect.sync(() =>
+          void chunks.set(keyText(key), { key, payload: payload.slice(), used: clock.currentTimeMillisUnsafe() })
+        )
+      ),
+    remove: (key) => Effect.sync(() => void chunks.delete(keyText(key))),
+    readManifest: (resource) => Effect.sync(() => manifestOf(resource, false)),
+    readRevoked: (resource) => Effect.sync(() => manifestOf(resource, true)),
+    writeManifest: (resource, file) => Effect.sync(() => void manifests.set(resource, { file, isRevoked: false })),
+    revokeManifest: (resource) =>
+      Effect.sync(() => {
+        const manifest = manifests.get(resource)
+        if (manifest !== undefined) manifests.set(resource, { ...manifest, isRevoked: true })
+      }),
+    family: (resource) => Effect.sync(() => resources().filter((other) => familyOf(other) === familyOf(resource))),
+    removeResource: (resource) =>
+      Effect.sync(() => {
+        for (const { key } of of(resource)) chunks.delete(keyText(key))
+        manifests.delete(resource)
+        pins.delete(resource)
+      }),
+    list: (resource) => Effect.sync(() => of(resource).map(({ key }) => key)),
+    contents: (resource) =>
+      Effect.sync(() => ({
+        keys: of(resource).map(({ key }) => key),
+        manifest: {
+          bytes: inBlocks(manifests.get(resource)?.file.length ?? 0),
+          isRevoked: manifests.get(resource)?.isRevoked ?? false
+        },
+        pinned: pins.has(resource)
+      })),
+    pin: (resource, pinned) => Effect.sync(() => void (pinned ? pins.add(resource) : pins.delete(resource))),
+    stat: (key) =>
+      Effect.sync(() =>
+        Option.map(
+          Option.fromNullishOr(chunks.get(keyText(key))),
+          ({ payload, used }) => ({ key, bytes: bytesOnDisk(payload.length), used })
+        )
+      ),
+    touch: () => Effect.void,
+    resources: () => Stream.suspend(() => Stream.fromIterable(resources())),
+    isBusy: () => false,
+    stalled: () => Effect.never,
+    probe: () => Effect.void
+  }
+}

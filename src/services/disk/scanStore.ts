@@ -1,0 +1,70 @@
+import { Effect, Option, Stream } from "effect"
+import { type CacheError, isOfOneFile } from "../../domain/CacheError.ts"
+import type { Representation } from "../../domain/Representation.ts"
+import type { ChunkStore, StoredChunk, StoredManifest } from "./ChunkStore.ts"
+
+/** How many files are asked about at a time. */
+const CONCURRENCY = 4
+
+/** How many files and directories a reading skips that cannot be read; when there are more, the disk is at fault. */
+const MAX_UNREADABLE = 16
+
+/** What a reading needs of whoever wants it. */
+export interface Reader {
+  /** Keeps a resource from being changed while it is read. */
+  readonly exclusively: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
+  /** Whether there is no other resource in the directory that a resource's is in, as far as is known. */
+  readonly isAlone: (resource: string) => boolean
+  /** Is told of the manifest of a resource. */
+  readonly manifest: (resource: string, found: StoredManifest) => void
+  /** Is told of each pinned resource, and of its current representation when that is known. */
+  readonly pinned: (resource: string, representation: string | undefined) => void
+  /** Is told of each file or directory that is skipped. */
+  readonly skipped: (error: CacheError) => Effect.Effect<void>
+}
+
+/** Reads all that a store has: its chunks, the one used longest ago first. */
+export const scanStore = (
+  store: ChunkStore["Service"],
+  { exclusively, isAlone, manifest, pinned, skipped }: Reader
+): Effect.Effect<ReadonlyArray<StoredChunk>, CacheError> =>
+  Effect.suspend(() => {
+    let unreadable = 0
+    const orSkip = <A>(read: Effect.Effect<A, CacheError>, instead: A): Effect.Effect<A, CacheError> =>
+      Effect.catch(read, (error) => {
+        if (!isOfOneFile(error) || unreadable >= MAX_UNREADABLE) return Effect.fail(error)
+        unreadable += 1
+        return Effect.as(skipped(error), instead)
+      })
+
+    const orRevoked = (resource: string) => (manifest: Option.Option<Representation>) =>
+      Option.isSome(manifest) ? Effect.succeed(manifest) : store.readRevoked(resource)
+
+    const readPin = (resource: string) =>
+      Effect.map(
+        orSkip(Effect.flatMap(store.readManifest(resource), orRevoked(resource)), Option.none()),
+        (manifest) => pinned(resource, Option.getOrUndefined(manifest)?.id)
+      )
+
+    const readResource = (resource: string): Effect.Effect<ReadonlyArray<StoredChunk>, CacheError> =>
+      Effect.flatMap(store.contents(resource), ({ keys, manifest: found, pinned }) => {
+        // Only a manifest, left by a process that ended before the first chunk was written.
+        if (keys.length === 0) {
+          return Effect.as(Effect.ignore(store.removeResource(resource, isAlone(resource))), [])
+        }
+        manifest(resource, found)
+        const stats = Effect.forEach(keys, (key) => orSkip(store.stat(key), Option.none()), {
+          concurrency: CONCURRENCY
+        })
+        return Effect.andThen(
+          pinned ? readPin(resource) : Effect.void,
+          Effect.map(stats, (found) => found.flatMap(Option.toArray))
+        )
+      })
+
+    return store.resources((error) => orSkip(Effect.fail(error), undefined)).pipe(
+      Stream.mapEffect((resource) => exclusively(orSkip(readResource(resource), []))),
+      Stream.runCollect,
+      Effect.map((found) => found.flat().toSorted((a, b) => a.used - b.used))
+    )
+  })

@@ -1,0 +1,282 @@
+import { Cause, Clock, Context, Effect, Layer, type Scope, Stream } from "effect"
+import { span } from "../../domain/Chunk.ts"
+import type { OriginError } from "../../domain/OriginError.ts"
+import type { Representation } from "../../domain/Representation.ts"
+import type { Resource } from "../../domain/Resource.ts"
+import { type ByteRange, type RangeSpec, resolveAll } from "../../domain/rfc/ByteRange.ts"
+import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
+import type { CacheStatus } from "../../domain/rfc/CacheStatus.ts"
+import { ttlSeconds } from "../../domain/rfc/Freshness.ts"
+import type { HeaderFields } from "../../domain/rfc/Headers.ts"
+import { rangeApplies } from "../../domain/rfc/Preconditions.ts"
+import { toPull } from "../../effects/pieces.ts"
+import type { Catalog, Entry } from "../cache/Catalog.ts"
+import { ChunkCache } from "../cache/ChunkCache.ts"
+import type { Activity } from "../observe/Activity.ts"
+import { Traffic } from "../observe/Traffic.ts"
+import { plainSource, type Source } from "../origin/askOrigin.ts"
+import { Downloader } from "../transfer/Downloader.ts"
+import type { Current, Found, Means } from "./Found.ts"
+import { Lookup } from "./Lookup.ts"
+import { detailOf, keyAt, makeViewerStream, slice } from "./viewerStream.ts"
+
+/** What a viewer asks of a resource. */
+export interface MediaRequest {
+  readonly resource: Resource
+  /** The parts that are wanted, or everything without it. */
+  readonly ranges?: ReadonlyArray<RangeSpec> | undefined
+  /** A validator: the ranges apply only to the representation that it names. */
+  readonly ifRange?: string | undefined
+  /** What the viewer says about the use of the cache. */
+  readonly directives?: RequestDirectives | undefined
+  /** Where the bytes are to be had, with the viewer's fields; without it, at the URL of the resource. */
+  readonly source?: Source
+  /** Whoever takes the bytes has done with a piece of `SHORT_BYTES` or more when it asks for the next: that may overwrite it. */
+  readonly reuses?: boolean
+  /** The address of the viewer, to be told to the people who run the server. */
+  readonly viewer?: string | undefined
+}
+
+/**
+ * Gets bytes: in one piece if they are in memory, and few. Otherwise it returns when the first of them are there, so that what fails
+ * until then can still be told; the stream fails for the origin's reasons only. Nothing is held before it runs.
+ */
+export type Bytes = Effect.Effect<
+  Uint8Array | Stream.Stream<Uint8Array, OriginError>,
+  OriginError,
+  Scope.Scope
+>
+
+/** A part of a representation. */
+export interface Part {
+  readonly range: ByteRange
+  readonly bytes: Bytes
+}
+
+/** A representation, what the viewer gets of it, and how to get that. */
+export interface Media {
+  readonly _tag: "Media"
+  readonly entry: Entry
+  /** In the order asked for, none of them touching another; none at all where everything that was asked for lies outside. */
+  readonly parts: ReadonlyArray<Part>
+  /** Whether the viewer gets ranges, rather than everything. */
+  readonly isPartial: boolean
+  readonly means: Means
+  readonly status: CacheStatus
+}
+
+/** What is at hand: at most one range, as pieces of chunks that nobody writes to. */
+export interface Hit extends Omit<Media, "parts"> {
+  readonly range: ByteRange | undefined
+  readonly pieces: ReadonlyArray<Uint8Array>
+}
+
+/** A `Media`, or an answer that goes past the cache. */
+export type Opened = Media | Exclude<Found, Current>
+
+/**
+ * From a request for ranges to a head and the bytes: from memory, from disk, or from the origin, byte by byte whichever
+ * can be had. A failure of the cache is never the viewer's: the origin takes over at the very byte.
+ */
+export class MediaStream extends Context.Service<MediaStream, {
+  /** The head and the bytes of the ranges. What may not be cached is told as such, for the caller to ask the origin itself. */
+  readonly open: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
+  /**
+   * What `open` would return for a request with `fields`, where that can be told without waiting: the representation is fresh, the
+   * bytes are in memory, and few.
+   */
+  readonly openNow: (request: Omit<MediaRequest, "source">, fields: HeaderFields) => Hit | undefined
+  /** Whether `open` would find all that a request with `fields` wants in the cache, and fresh. */
+  readonly isAtHand: (request: Omit<MediaRequest, "source">, fields: HeaderFields) => boolean
+  /** The head alone: nothing is transferred for it. */
+  readonly head: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
+}>()("spillway/services/media/MediaStream") {
+  static readonly layer: Layer.Layer<
+    MediaStream,
+    never,
+    Activity | Catalog | ChunkCache | Downloader | Lookup | Traffic
+  > = Layer
+    .effect(
+      MediaStream,
+      Effect.suspend(() => make)
+    )
+}
+
+/** The most of two chunks that is answered at once, in bytes. */
+const AT_ONCE_BYTES = 256 * 1024
+
+/** Asked for where the size of a file has to be known first. */
+const FIRST_BYTE: RangeSpec = { _tag: "From", start: 0, last: 0 }
+
+const make = Effect.gen(function*() {
+  const cache = yield* ChunkCache
+  const clock = yield* Clock.Clock
+  const downloader = yield* Downloader
+  const lookup = yield* Lookup
+  const traffic = yield* Traffic
+  const viewerStream = yield* makeViewerStream
+
+  /** Begins `stream` in the caller's scope: what its first bytes fail with is an error of this effect. */
+  const begin = Effect.fnUntraced(function*(stream: Stream.Stream<Uint8Array, OriginError>) {
+    const pull = yield* toPull(stream)
+    const first = yield* Effect.catchIf(pull, Cause.isDone, () => Effect.succeed([new Uint8Array()] as const))
+    let begun = false
+    return Stream.fromPull(Effect.succeed(Effect.suspend(() => {
+      if (begun) return pull
+      begun = true
+      return Effect.succeed(first)
+    })))
+  })
+
+  /** The bytes of `range` where memory has them all: a part of a chunk, or a few bytes across two. */
+  const inMemory = (representation: Representation, range: ByteRange): ReadonlyArray<Uint8Array> | undefined => {
+    if (range.start === range.end) return []
+    const key = keyAt(representation, range.start)
+    const { end } = span(key.index, representation.chunkSize, representation.size)
+    const spansTwo = range.end > end
+    if (spansTwo && (range.end - range.start > AT_ONCE_BYTES || range.end > end + representation.chunkSize)) {
+      return undefined
+    }
+    const chunk = cache.inMemory(key)
+    if (chunk === undefined) return undefined
+    const first = slice(representation, chunk, range.start, Math.min(range.end, end))
+    if (!spansTwo) return [first]
+    const next = cache.inMemory(keyAt(representation, end))
+    return next === undefined ? undefined : [first, next.subarray(0, range.end - end)]
+  }
+
+  const bytesOf = (representation: Representation, range: ByteRange, source: Source, request: MediaRequest): Bytes =>
+    Effect.suspend((): Bytes => {
+      const pieces = inMemory(representation, range)
+      if (pieces === undefined) return begin(viewerStream(representation, range, source, request))
+      const bytes = pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces)
+      if (source.background !== true) traffic.bytes("memory", bytes.length)
+      return Effect.succeed(bytes)
+    })
+
+  const areCached = (representation: Representation, ranges: ReadonlyArray<ByteRange>): boolean =>
+    ranges.every((range) => cache.hasAll(representation, range))
+
+  /** What the cache is about to do for the bytes of a representation that needs no asking. */
+  const transferOf = (representation: Representation, ranges: ReadonlyArray<ByteRange>): CacheStatus => {
+    const start = ranges[0]?.start ?? 0
+    const first = keyAt(representation, start)
+    if (areCached(representation, ranges)) {
+      return cache.isBusy() && cache.inMemory(first) === undefined
+        ? { fwd: "bypass", detail: "DISK_BUSY" }
+        : { hit: true }
+    }
+    const failure = cache.failure()
+    if (failure !== undefined) return { fwd: "bypass", detail: detailOf(failure) }
+    const fwd = cache.has(first) ? "partial" : "miss"
+    return { fwd, stored: true, collapsed: downloader.isRunning(representation, start) }
+  }
+
+  /** What the cache is about to do for this response. */
+  const statusOf = ({ asked, collapsed, entry, means }: Current, ranges: ReadonlyArray<ByteRange>): CacheStatus => {
+    const { freshness, representation } = entry
+    const transfer = transferOf(representation, ranges)
+    const told = {
+      ttl: ttlSeconds(freshness, clock.currentTimeMillisUnsafe()),
+      key: representation.resource
+    }
+    const reason = asked?.reason ?? "miss"
+    switch (means) {
+      case "fresh":
+        return { ...transfer, ...told }
+      case "revalidating":
+        return { ...transfer, detail: transfer.detail ?? "REVALIDATING", ...told }
+      case "validated":
+        return { fwd: reason, fwdStatus: asked?.status ?? 304, ...told, ...(collapsed && { collapsed }) }
+      case "described":
+        return { fwd: reason, ...(asked?.status !== undefined && { fwdStatus: asked.status }), ...told }
+      case "fetched":
+        return transfer.fwd === "bypass" && reason !== "request" ? { ...transfer, ...told } : {
+          fwd: reason,
+          ...(asked?.status !== undefined && { fwdStatus: asked.status }),
+          stored: cache.failure() === undefined,
+          ...told,
+          ...(collapsed && { collapsed })
+        }
+      case "stale": {
+        if (asked === undefined) return { hit: true, detail: "OFFLINE", ...told }
+        const { status } = asked
+        if (status !== undefined) return { fwd: reason, fwdStatus: status, detail: "ORIGIN_ERROR", ...told }
+        return { ...(transfer.hit ? { hit: true } : { fwd: reason }), detail: "ORIGIN_UNREACHABLE", ...told }
+      }
+    }
+  }
+
+  /**
+   * The ranges of a representation that are asked for, or all of it. No range of an empty file can be satisfied, so `Range` is
+   * ignored there, as most origins do (RFC 9110 §14.2): clients that always send it get 200 without bytes.
+   */
+  const rangesOf = (
+    representation: Representation,
+    { ifRange, ranges }: MediaRequest
+  ): { readonly isPartial: boolean; readonly ranges: ReadonlyArray<ByteRange> } =>
+    ranges !== undefined && representation.size > 0 && rangeApplies(ifRange, representation)
+      ? { isPartial: true, ranges: resolveAll(ranges, representation.size) }
+      : { isPartial: false, ranges: [{ start: 0, end: representation.size }] }
+
+  const openedOf = (found: Found, request: MediaRequest): Opened => {
+    if (found._tag !== "Current") return found
+    const { entry } = found
+    const { representation } = entry
+    const { isPartial, ranges } = rangesOf(representation, request)
+    if (found.cacheOnly && !areCached(representation, ranges)) return { _tag: "NotCached" }
+    const source = request.source ?? plainSource(request.resource)
+    const status = statusOf(found, ranges)
+    const parts = ranges.map((range) => ({ range, bytes: bytesOf(representation, range, source, request) }))
+    return { _tag: "Media", entry, parts, isPartial, means: found.means, status }
+  }
+
+  const questionOf = ({ directives, ifRange, ranges, resource, source = plainSource(resource) }: MediaRequest) => ({
+    resource,
+    wanted: ranges?.[0],
+    ifRange,
+    source,
+    directives
+  })
+
+  return MediaStream.of({
+    isAtHand: (request, fields) => {
+      const entry = lookup.fresh(request.resource, fields, request.directives)
+      return entry !== undefined && areCached(entry.representation, rangesOf(entry.representation, request).ranges)
+    },
+    openNow: (request, fields) => {
+      const entry = lookup.fresh(request.resource, fields, request.directives)
+      if (entry === undefined) return undefined
+      const { representation } = entry
+      const { isPartial, ranges } = rangesOf(representation, request)
+      const [range] = ranges
+      if (ranges.length > 1) return undefined
+      const pieces = range === undefined ? [] : inMemory(representation, range)
+      if (pieces === undefined) return undefined
+      const status = {
+        hit: true,
+        ttl: ttlSeconds(entry.freshness, clock.currentTimeMillisUnsafe()),
+        key: representation.resource
+      }
+      return { _tag: "Media", entry, range, pieces, isPartial, means: "fresh", status }
+    },
+    open: Effect.fnUntraced(function*(request) {
+      const question = questionOf(request)
+      const count = request.ranges?.length
+      // Which representation the range is of is not known yet, so `If-Range` is asked about afterwards.
+      const found = yield* lookup.find(count === 0 ? { ...question, wanted: FIRST_BYTE } : question)
+      if (found._tag === "NotStorable" && found.reason === "STATUS" && count !== undefined && count > 1) {
+        // The first range may lie outside, and others not.
+        const sized = yield* lookup.find({ ...question, wanted: FIRST_BYTE })
+        if (sized._tag === "Current") return openedOf(sized, request)
+      }
+      // The viewer asked for more parts than the answer at hand has.
+      const isOther = found._tag === "NotStorable" && found.answer?.status === 206 && count !== 1
+      return isOther ? { _tag: "NotStorable", reason: found.reason } : openedOf(found, request)
+    }),
+    head: (request) =>
+      Effect.map(lookup.head(questionOf(request)), (found) =>
+        // It needs no bytes, so none have to be in the cache.
+        openedOf(found._tag === "Current" ? { ...found, cacheOnly: false } : found, { ...request, ranges: undefined }))
+  })
+})

@@ -1,0 +1,157 @@
+import { Cause, Effect, Stream } from "effect"
+import type { CacheError } from "../../domain/CacheError.ts"
+import { type ChunkKey, indexAt } from "../../domain/Chunk.ts"
+import type { OriginError } from "../../domain/OriginError.ts"
+import type { Representation } from "../../domain/Representation.ts"
+import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
+import { apart, watchPieces } from "../../effects/pieces.ts"
+import { Catalog } from "../cache/Catalog.ts"
+import { ChunkCache } from "../cache/ChunkCache.ts"
+import { COMMON_ERRNOS } from "../disk/CacheHealth.ts"
+import * as Scratch from "../disk/Scratch.ts"
+import { Activity, type Progress } from "../observe/Activity.ts"
+import * as Metrics from "../observe/liveMetrics.ts"
+import type { ByteSource } from "../observe/Traffic.ts"
+import type { Source } from "../origin/askOrigin.ts"
+import { Downloader } from "../transfer/Downloader.ts"
+
+/** The chunk that holds the byte at `offset`. */
+export const keyAt = ({ chunkSize, id, resource }: Representation, offset: number): ChunkKey => ({
+  resource,
+  representation: id,
+  index: indexAt(offset, chunkSize)
+})
+
+/** The part of a chunk that starts at `offset`, up to `end` at most. */
+export const slice = ({ chunkSize }: Representation, chunk: Uint8Array, offset: number, end: number): Uint8Array => {
+  const start = indexAt(offset, chunkSize) * chunkSize
+  return start === offset && end >= start + chunk.length ? chunk : chunk.subarray(offset - start, end - start)
+}
+
+/** `DISK_FULL` for `DiskFull`, and so on. */
+export const detailOf = (error: CacheError): string => error._tag.replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase()
+
+/** Of what no viewer gets. */
+const unseen: Progress = { advance: () => {} }
+
+/** Who gets the bytes: `reuses` and `viewer` are those of `MediaRequest`. */
+interface Receiver {
+  readonly reuses?: boolean
+  readonly viewer?: string | undefined
+}
+
+/**
+ * The bytes of `range` to one viewer. It goes through the cached chunks, through a run where they are missing, and back.
+ * Where the cache fails, the origin's stream is swapped in at the byte after the last one that left; that stream ends
+ * where the cache has a chunk again.
+ */
+export const makeViewerStream = Effect.gen(function*() {
+  const activity = yield* Activity
+  const catalog = yield* Catalog
+  const cache = yield* ChunkCache
+  const downloader = yield* Downloader
+  const countUncached = yield* Metrics.counters(
+    "spillway_uncached_bytes_total",
+    "Bytes that were streamed past a cache that could not be used, by why not",
+    "errno",
+    COMMON_ERRNOS
+  )
+
+  /**
+   * The chunks that are in the cache, from `start` on. Ends where the first one is missing that can be fetched and kept;
+   * fails where the cache cannot do its part: a chunk that is there cannot be read, or one that is missing not be kept. `from` is
+   * told where the bytes come from that are next.
+   */
+  const cachedStream = (
+    representation: Representation,
+    { end, start }: ByteRange,
+    from: (source: ByteSource) => void,
+    scratch: Scratch.Scratch | undefined
+  ) =>
+    Stream.fromPull(Effect.sync(() => {
+      let offset = start
+      const take = (chunk: Uint8Array, source: ByteSource, isReused = false) => {
+        from(source)
+        const bytes = slice(representation, chunk, offset, end)
+        offset += bytes.length
+        return [isReused || bytes.length < chunk.length ? apart(bytes) : bytes] as const
+      }
+      return Effect.suspend((): Effect.Effect<readonly [Uint8Array], CacheError | Cause.Done> => {
+        if (offset >= end) return Cause.done()
+        const key = keyAt(representation, offset)
+        const inMemory = cache.inMemory(key)
+        if (inMemory !== undefined) return Effect.succeed(take(inMemory, "memory"))
+        if (cache.has(key)) {
+          return scratch === undefined
+            ? Effect.map(cache.read(representation, key), (chunk) => take(chunk, "disk"))
+            : Effect.map(
+              scratch((buffer) => cache.read(representation, key, buffer)),
+              (chunk) => take(chunk, "disk", true)
+            )
+        }
+        const failure = cache.failure()
+        return failure === undefined ? Cause.done() : Effect.fail(failure)
+      })
+    }))
+
+  return (
+    representation: Representation,
+    range: ByteRange,
+    source: Source,
+    { reuses = false, viewer }: Receiver
+  ): Stream.Stream<Uint8Array, OriginError> =>
+    Stream.unwrap(Effect.gen(function*() {
+      const { resource, size, url } = representation
+      const progress = source.background
+        ? unseen
+        : yield* activity.begin({ url, resource, ...range, size, viewer })
+      const view = yield* downloader.view(representation, range, source)
+      const scratch = reuses ? Scratch.make(representation.chunkSize) : undefined
+      let cachedIn: ByteSource = "disk"
+      // The count comes after everything that can fail, so that it is exactly what the viewer got.
+      const fromCache = (bytes: Uint8Array) => {
+        view.advance(bytes.length)
+        progress.advance(bytes.length, cachedIn)
+      }
+      const originStream = watchPieces(view.stream, (bytes) => {
+        view.advance(bytes.length)
+        const failure = cache.failure()
+        if (failure === undefined) progress.advance(bytes.length, "origin")
+        else {
+          countUncached(failure.errno, bytes.length)
+          progress.advance(bytes.length, "passthrough", detailOf(failure))
+        }
+      })
+      const swapIn = () => {
+        view.distrust()
+        return originStream
+      }
+      const cachedLeg = () => {
+        const rest = { start: view.offset(), end: range.end }
+        const cached = cachedStream(representation, rest, (source) => cachedIn = source, scratch)
+        return Stream.catchTags(watchPieces(cached, fromCache), {
+          DiskBusy: swapIn,
+          DiskFull: swapIn,
+          PermissionDenied: swapIn,
+          IoError: swapIn
+        })
+      }
+      // In turn, each as far as it goes.
+      const legs = Stream.unfold(
+        true,
+        (isCached) =>
+          Effect.sync(() =>
+            view.offset() < range.end ? [isCached ? cachedLeg() : originStream, !isCached] as const : undefined
+          )
+      )
+      return Stream.flatMap(legs, (leg) => leg)
+    })).pipe(
+      Stream.tapError((error) =>
+        Effect.sync(() => {
+          if (error._tag !== "RepresentationChanged") return
+          // Bytes of another version, rather than none at all.
+          catalog.expire(representation, error.status === 200 || error.status === 206)
+        })
+      )
+    )
+})

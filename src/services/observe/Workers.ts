@@ -1,0 +1,43 @@
+import { Context, Effect } from "effect"
+import type { ChunkKey } from "../../domain/Chunk.ts"
+import type { Running } from "./Activity.ts"
+
+/** What the other processes are doing, as of a second ago. */
+export interface Usage {
+  /** Chunks that they have in memory. */
+  readonly memory: { readonly bytes: number; readonly maxBytes: number; readonly chunks: number; readonly hits: number }
+  /** What they stream by themselves. */
+  readonly streams: ReadonlyArray<Running>
+}
+
+/**
+ * The other processes that serve viewers from this cache, which have to be told what they may no longer serve. There are none
+ * unless they are provided. Telling is synchronous and cheap, and what is told in turn arrives in turn.
+ */
+export interface WorkersShape {
+  /** What is known of a resource is no longer to be used without asking. */
+  readonly forgotten: (resource: string) => void
+  /** Nothing that there is of a resource is to be served any more. */
+  readonly withdrawn: (resource: string) => void
+  /** A chunk is on disk, and takes so many bytes of it. */
+  readonly added: (key: ChunkKey, bytes: number) => void
+  /** A chunk is on disk no longer, or about to be removed. */
+  readonly removed: (key: ChunkKey) => void
+  /** Waits until everybody has taken note of what has been told so far. Whoever does not in time is ended. */
+  readonly settled: Effect.Effect<void>
+  readonly usage: () => Usage
+}
+
+const nobody: WorkersShape = {
+  forgotten: () => {},
+  withdrawn: () => {},
+  added: () => {},
+  removed: () => {},
+  settled: Effect.void,
+  usage: () => ({ memory: { bytes: 0, maxBytes: 0, chunks: 0, hits: 0 }, streams: [] })
+}
+
+/** Those that there are. */
+export class Workers extends Context.Reference<WorkersShape>("spillway/services/observe/Workers", {
+  defaultValue: () => nobody
+}) {}

@@ -1,0 +1,51 @@
+import { Effect } from "effect"
+import { loggable, OriginTimeout } from "../../domain/OriginError.ts"
+import { accessTo } from "../../domain/Origins.ts"
+import { make as makeResource, makePublic, type Resource } from "../../domain/Resource.ts"
+import { type Refused } from "../../domain/target.ts"
+import { OriginConfig } from "../config/OriginConfig.ts"
+import type { Source } from "../origin/askOrigin.ts"
+import { LOCATE_MILLIS, OriginResolver } from "../origin/OriginResolver.ts"
+
+/**
+ * From what people write to a resource, and to where its bytes are to be had: a URL as it is at the origin, or a path as it is at
+ * this server.
+ */
+export const makeAddressing = Effect.gen(function*() {
+  const { origins } = yield* OriginConfig
+  const resolver = yield* OriginResolver
+
+  return {
+    resourceOf: (text: string): Resource | Refused => {
+      if (text.startsWith("/")) return resolver.identify({ target: text, headers: {} })
+      const url = URL.parse(text)
+      if (url === null) {
+        return { status: 400, reason: "give a URL as it is at the origin, or a path as it is at this server" }
+      }
+      // An application may have keys that are no addresses.
+      if (!/^https?:$/.test(url.protocol)) return makeResource(text)
+      const key = url.origin + url.pathname + url.search
+      return accessTo(origins, url) === "public" ? makePublic(key) : makeResource(key)
+    },
+    /** Whether viewers could ask for a resource: its URL is at an origin that is configured, where any are. */
+    isServed: ({ url }: Resource): boolean => {
+      const parsed = URL.parse(url)
+      if (parsed === null || origins.routes.length + origins.urlHosts.length === 0) return true
+      return accessTo(origins, parsed) !== undefined
+    },
+    /** Where the bytes of a resource are that was written as `text`. Without fields, as no viewer has any. */
+    sourceOf: (text: string, resource: Resource, background: boolean): Source => {
+      const url = URL.parse(resource.url)
+      const target = text.startsWith("/") || url === null ? text : url.pathname + url.search
+      return {
+        fields: {},
+        background,
+        locate: (refusal) =>
+          Effect.timeoutOrElse(resolver.locate({ target, headers: {} }, resource, refusal), {
+            duration: LOCATE_MILLIS,
+            orElse: () => Effect.fail(new OriginTimeout({ url: loggable(resource.url), phase: "location" }))
+          })
+      }
+    }
+  }
+})

@@ -1,0 +1,104 @@
+import { Context, Effect, Layer } from "effect"
+import type { OriginError } from "../../domain/OriginError.ts"
+import { accessTo, findRoute, type Origins } from "../../domain/Origins.ts"
+import { make as makeResource, makePublic, type Resource } from "../../domain/Resource.ts"
+import type { HeaderFields } from "../../domain/rfc/Headers.ts"
+import { pathOf, refusalOf, type Refused, resourceBelow, withoutDots } from "../../domain/target.ts"
+import { OriginConfig } from "../config/OriginConfig.ts"
+import type { Location, Refusal } from "./askOrigin.ts"
+
+/** What of a request tells where its bytes are. */
+export interface Wanted {
+  /** The request target: path and query. */
+  readonly target: string
+  readonly headers: HeaderFields
+}
+
+/**
+ * From a request to the key of its cache entry, and to the place where the bytes are to be had. An application that signs its
+ * URLs, or keeps its files in several places, puts its own in: requests with one key share one entry, whatever their locations.
+ */
+export class OriginResolver extends Context.Service<OriginResolver, {
+  /** The resource that a request is for, or why it is refused. Asked for every request, so it answers at once. */
+  readonly identify: (wanted: Wanted) => Resource | Refused
+  /**
+   * Where `resource` is now. Asked before each request to the origin, and once more, with the `refusal`, when a GET or HEAD was
+   * answered 401 or 403, in the middle of a body as well. What it fails with is the viewer's 502 or cut, and a line of the log; it has
+   * `LOCATE_MILLIS`.
+   */
+  readonly locate: (wanted: Wanted, resource: Resource, refusal?: Refusal) => Effect.Effect<Location, OriginError>
+}>()("spillway/services/origin/OriginResolver") {
+  /** The routes of `OriginConfig`: path and query are appended to the URL of the route. */
+  static readonly layer: Layer.Layer<OriginResolver, never, OriginConfig> = Layer.effect(
+    OriginResolver,
+    Effect.map(OriginConfig, ({ origins }) => make(origins))
+  )
+}
+
+/** The path of requests that name a URL outright: `?url=` and the URL, percent-encoded. */
+export const URL_PATH = "/_spillway/url"
+
+/** How long it may take to find out where something is, in milliseconds. */
+export const LOCATE_MILLIS = 10_000
+
+/** How many requests are remembered with their resources. */
+const REMEMBERED = 4096
+
+/** How long the host and target of such a request are at most, in characters: what is absurdly long takes memory only. */
+const REMEMBERED_LENGTH = 1024
+
+const NOT_ENABLED: Refused = { status: 404, reason: "naming a URL is not enabled" }
+
+const NOT_ALLOWED: Refused = { status: 403, reason: "this URL is not among those allowed" }
+
+const make = (origins: OriginConfig["Service"]["origins"]) => {
+  const known = new Map<string, Resource>()
+  const byHost = origins.routes.some(({ match }) => match._tag === "Host")
+  /** What a viewer may name: an origin that has a route is at any address for that route only. */
+  const named: Origins = { ...origins, routes: [] }
+
+  const explicit = (target: string): Resource | Refused => {
+    const text = new URLSearchParams(target.slice(URL_PATH.length)).get("url")
+    const url = text === null ? null : URL.parse(text)
+    if (url === null || !/^https?:$/.test(url.protocol) || url.username !== "" || url.password !== "") {
+      return { status: 400, reason: "give the URL as ?url=, percent-encoded" }
+    }
+    const access = accessTo(named, url)
+    if (access === undefined) return NOT_ALLOWED
+    const key = url.origin + url.pathname + url.search
+    // No address is looked at for a hit, so it must be one from such an address.
+    return access === "public" ? makePublic(key) : makeResource(key)
+  }
+
+  const identify = ({ headers, target }: Wanted): Resource | Refused => {
+    const refused = refusalOf(target)
+    if (refused !== undefined) return refused
+    const path = pathOf(target)
+    if (path === URL_PATH) return origins.urlHosts.length > 0 ? explicit(target) : NOT_ENABLED
+    const plain = withoutDots(target)
+    const route = findRoute(origins, headers["host"], pathOf(plain))
+    if (route === undefined) return { status: 404, reason: "no origin is configured for this" }
+    const below = route.match._tag === "Path" ? plain.slice(route.match.prefix.length) : plain
+    return resourceBelow(route.url, below.startsWith("/") ? below : `/${below}`)
+  }
+
+  return OriginResolver.of({
+    identify: (wanted) => {
+      const key = byHost ? `${wanted.headers["host"]} ${wanted.target}` : wanted.target
+      const remembered = known.get(key)
+      if (remembered !== undefined) return remembered
+      const resource = identify(wanted)
+      if (!("status" in resource) && key.length <= REMEMBERED_LENGTH) {
+        if (known.size >= REMEMBERED) known.clear()
+        known.set(key, resource)
+      }
+      return resource
+    },
+    locate: ({ target }, { url }) =>
+      Effect.succeed({
+        url,
+        headers: {},
+        access: accessTo(pathOf(target) === URL_PATH ? named : origins, new URL(url)) ?? "public"
+      })
+  })
+}
