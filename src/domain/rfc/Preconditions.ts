@@ -1,13 +1,18 @@
-import { hasStrongDate, type Representation } from "../Representation.ts"
 import type { HeaderFields } from "./Headers.ts"
 import * as HttpDate from "./HttpDate.ts"
+import { hasStrongDate } from "./lastModified.ts"
 
 /**
  * What a viewer's conditional fields mean for a current representation (RFC 9110 §13), and what a 304 carries.
  */
 
 /** What conditions are compared with. `headers` may have the `Date` of the answer that it came with. */
-export type Validators = Pick<Representation, "etag" | "headers" | "lastModified">
+export interface Validators {
+  /** A strong one. */
+  readonly etag?: string
+  readonly lastModified?: string
+  readonly headers: HeaderFields
+}
 
 /** The representation's entity-tag, weak or strong. */
 const etagOf = (representation: Validators): string | undefined => representation.etag ?? representation.headers["etag"]

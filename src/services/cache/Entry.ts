@@ -2,7 +2,7 @@ import { ANONYMOUS } from "../../domain/Asker.ts"
 import { Audience } from "../../domain/Audience.ts"
 import { longestGuess } from "../../domain/Guess.ts"
 import { Representation } from "../../domain/Representation.ts"
-import { endOf, type Freshness, freshnessOf } from "../../domain/rfc/Freshness.ts"
+import { endOf, type Freshness, freshnessOf, type Times } from "../../domain/rfc/Freshness.ts"
 import { type HeaderFields, lengthOf } from "../../domain/rfc/Headers.ts"
 import * as HttpDate from "../../domain/rfc/HttpDate.ts"
 import { isForAnyCookie, isSharable } from "../../domain/rfc/Storable.ts"
@@ -22,12 +22,6 @@ export interface Entry {
   readonly isShared: boolean
   /** A transfer found another version in its middle: two servers may have one each. */
   readonly isContested?: boolean
-}
-
-/** When an answer of the origin was asked for, and when it came, in milliseconds since 1970. */
-export interface Times {
-  readonly requested: number
-  readonly received: number
 }
 
 /** How fresh `entry` is for those who have `cookie`; `undefined` if the origin has not confirmed it for them. */

@@ -1,4 +1,5 @@
-import { type OriginHead, unsettledMillis } from "../../domain/Representation.ts"
+import type { OriginHead } from "../../domain/Representation.ts"
+import { unsettledMillis } from "../../domain/rfc/lastModified.ts"
 import type { NotStorable } from "../../domain/rfc/Storable.ts"
 
 /** How long an answer is remembered to be not for a shared cache, in milliseconds, so that it costs one request only. */

@@ -10,7 +10,7 @@ import {
   validation
 } from "../../domain/Representation.ts"
 import { type ByteRange, formatSpec, type RangeSpec } from "../../domain/rfc/ByteRange.ts"
-import type { Times } from "../cache/Catalog.ts"
+import type { Times } from "../../domain/rfc/Freshness.ts"
 import { askOrigin, type Question, type Source } from "./askOrigin.ts"
 import type { Origin, OriginResponse } from "./Origin.ts"
 import { mayRetry, pause } from "./retry.ts"

@@ -1,0 +1,39 @@
+import type { HeaderFields } from "./Headers.ts"
+import * as HttpDate from "./HttpDate.ts"
+
+/**
+ * `Last-Modified` as a validator (RFC 9110 §8.8.2).
+ */
+
+/** The time within which a file may change again under the same `Last-Modified`, in milliseconds (RFC 9110 §8.8.2.2). */
+const RESOLUTION_MILLIS = 1000
+
+/**
+ * How far the clock that dates a file may be ahead of the one that dates answers, in milliseconds. A `Last-Modified` beyond that was
+ * set by hand, or in another zone, so that it does not tell when the file was written.
+ */
+const SKEW_MILLIS = 60_000
+
+/** How many digits it takes to name a second: one for the day, two for the year, six for the time. */
+const MIN_DIGITS = 9
+
+/**
+ * How long a `Last-Modified` will not be a strong validator because the file has just been written, in milliseconds; `undefined` if
+ * there is none, or if that is not the reason.
+ */
+export const unsettledMillis = (headers: HeaderFields): number | undefined => {
+  const modified = HttpDate.parseLeniently(headers["last-modified"])
+  const date = HttpDate.parse(headers["date"])
+  if (modified === undefined || date === undefined) return undefined
+  const elapsed = date - modified
+  return elapsed >= RESOLUTION_MILLIS || elapsed < -SKEW_MILLIS ? undefined : RESOLUTION_MILLIS - elapsed
+}
+
+/**
+ * Whether `Last-Modified` is a strong validator, as far as the `Date` that came with it shows. A text that is no date can still be
+ * compared, if it can name a time at all.
+ */
+export const hasStrongDate = (headers: HeaderFields): boolean => {
+  const lastModified = headers["last-modified"] ?? ""
+  return lastModified.replace(/\D/g, "").length >= MIN_DIGITS && unsettledMillis(headers) === undefined
+}
