@@ -5,8 +5,8 @@ import * as TtlRule from "../../domain/TtlRule.ts"
 import { CHUNK_SIZE, defaults } from "./CacheConfig.ts"
 
 /**
- * The options of `spillway serve`: a flag, or else its variable, or else the default. Programs that have no command line read the
- * variable alone, by the same rules.
+ * The options of `spillway serve`. A flag overrides its environment variable, which overrides the default. Embedded, Spillway reads
+ * only the variables, by the same rules.
  */
 
 /** An option, as a flag and as a variable. */
@@ -31,7 +31,7 @@ const variable = <A>(
     Config.mapEffect((text) =>
       Effect.fromOption(
         parse(text),
-        () => wrong(`${variableOf(name)}: expected ${expected}, but "${text}" was given`)
+        () => wrong(`${variableOf(name)}: expected ${expected}; got "${text}"`)
       )
     )
   )
@@ -50,7 +50,7 @@ const flag = <A>(
     Flag.withFallbackConfig(Config.String(variableOf(name))),
     Flag.withDefault(fallback),
     Flag.withDescription(`${description} (${variableOf(name)}, ${fallback})`),
-    Flag.filterMap(parse, (text) => `${expected}, but "${text}" was given by the flag or by ${variableOf(name)}`)
+    Flag.filterMap(parse, (text) => `${expected}; got "${text}" from the flag or ${variableOf(name)}`)
   ),
   config: variable(name, fallback, parse, expected)
 })
@@ -122,18 +122,18 @@ const list = <A>(
     flag: Flag.String(name).pipe(
       Flag.withMetavar(metavar),
       Flag.atLeast(0),
-      Flag.withDescription(`${description} (${variableOf(name)}, may be given several times)`),
+      Flag.withDescription(`${description} (${variableOf(name)}, repeatable)`),
       Flag.mapEffect(Effect.fnUntraced(function*(given) {
         const texts = given.length > 0 ? given : yield* Effect.orDie(wordsOf(name))
         return yield* each(texts, (value) => {
-          const told = `${expected}, but "${value}" was given by the flag or by ${variableOf(name)}`
+          const told = `${expected}; got "${value}" from the flag or ${variableOf(name)}`
           return new CliError.InvalidValue({ option: name, value, expected: told, kind: "flag" })
         })
       }))
     ),
     config: Config.mapEffect(
       wordsOf(name),
-      (texts) => each(texts, (text) => wrong(`${variableOf(name)}: expected ${expected}, but "${text}" was given`))
+      (texts) => each(texts, (text) => wrong(`${variableOf(name)}: expected ${expected}; got "${text}"`))
     )
   }
 }
@@ -169,84 +169,84 @@ const settings = {
   port: flag(
     "port",
     "PORT",
-    "Port to listen on, 0 for any that is free",
+    "Port to listen on, 0 for any free port",
     "8080",
     (text) => Option.filter(Option.some(Number(text)), (port) => /^\d{1,5}$/.test(text) && port < 65536),
     "a port from 0 to 65535"
   ),
-  directory: flag("cache-dir", "DIRECTORY", "Where chunks are kept", defaults.directory, nonEmpty, "a directory"),
+  directory: flag("cache-dir", "DIRECTORY", "Directory of the cache", defaults.directory, nonEmpty, "a directory"),
   maxSize: sizeFlag(
     "max-size",
-    "How much the cache may hold",
+    "Maximum size of the cache on disk",
     "10GiB",
     bytes(CHUNK_SIZE.minimum * 4),
     `${SIZE}, at least 256KiB`
   ),
-  minFree: sizeFlag("min-free", "How much of the disk is never taken", "1GiB"),
+  minFree: sizeFlag("min-free", "Disk space to keep free", "1GiB"),
   chunkSize: sizeFlag(
     "chunk-size",
-    "How much is cached as one piece",
+    "Size of a chunk",
     "1MiB",
     bytes(CHUNK_SIZE.minimum, CHUNK_SIZE.maximum),
     `${SIZE}, from ${sizeText(CHUNK_SIZE.minimum)} to ${sizeText(CHUNK_SIZE.maximum)}`
   ),
-  memory: sizeFlag("memory", "How much is cached in memory", "256MiB"),
+  memory: sizeFlag("memory", "Maximum size of the cache in memory", "256MiB"),
   readDeadline: durationFlag(
     "read-deadline",
-    "How long a viewer waits for a cached chunk before the origin takes over",
+    "Time to wait for a chunk from disk before the origin takes over",
     "250ms"
   ),
   ttl: list(
     "ttl",
     "RULE",
-    "How long files are fresh: 1h where the origin does not say, /live/*=2s whatever it says",
+    "Freshness of files: 1h if the origin doesn't say, /live/*=2s whatever it says",
     TtlRule.parse,
     "a duration such as 1h, or a path and a duration such as /live/*=2s"
   ),
   ignoreCookies: list(
     "ignore-cookies",
     "PATTERN",
-    "Paths where cookies play no part and are not sent to the origin, such as /films/*",
+    "Paths where responses don't depend on cookies, such as /films/*: the origin doesn't get them",
     (text) => text.startsWith("/") ? text : undefined,
     "a path such as /films/*"
   ),
   credentialFields: list(
     "credential-field",
     "NAME",
-    "A request field that is a credential, as Authorization and X-Api-Key are",
+    "A request field that is a credential, like Authorization and X-Api-Key",
     (text) => isFieldName(text.toLowerCase()) ? text.toLowerCase() : undefined,
     "the name of a header field"
   ),
-  offline: toggle("offline", "Never ask an origin: serve what is cached, however old"),
+  offline: toggle("offline", "Serve cached content without asking the origin, however old it is"),
   // Read later: a wrong one may have a password in it, which is not to be shown.
   origins: list("origin", "ROUTE", "Another origin, as /prefix=URL or host=URL", (text) => text, "a route"),
   urlHosts: list(
     "url-host",
     "HOST",
-    "A host of which /_spillway/url?url= may fetch, such as media.example.org or *.example.org",
+    "A host whose URLs clients may request with /_spillway/url?url=, such as media.example.org or *.example.org",
     (text) => HOST.test(text) ? text.toLowerCase() : undefined,
     "a host such as media.example.org, media.example.org:8443 or *.example.org"
   ),
-  allowPrivate: toggle("allow-private", "Let --url-host lead to loopback and private addresses"),
-  connectTimeout: durationFlag("connect-timeout", "How long connecting to an origin may take", "10s"),
-  firstByteTimeout: durationFlag("first-byte-timeout", "How long an origin may take to begin its answer", "30s"),
-  silenceTimeout: durationFlag("silence-timeout", "How long an origin may be silent in the middle of a body", "30s"),
-  maxRequests: countFlag("origin-requests", "How many requests one origin gets at a time", "256"),
-  maxConnections: countFlag("max-connections", "How many connections are served", "4096"),
-  maxStreams: countFlag("max-streams", "How many answers are fetched or streamed at a time", "2048"),
+  allowPrivate: toggle("allow-private", "Allow hosts of --url-host to have loopback and private addresses"),
+  connectTimeout: durationFlag("connect-timeout", "Maximum time to connect to an origin", "10s"),
+  firstByteTimeout: durationFlag("first-byte-timeout", "Maximum time until an origin begins its response", "30s"),
+  silenceTimeout: durationFlag("silence-timeout", "Maximum time between two reads of an origin's body", "30s"),
+  maxRequests: countFlag("origin-requests", "Maximum concurrent requests to one origin", "256"),
+  maxConnections: countFlag("max-connections", "Maximum client connections", "4096"),
+  maxStreams: countFlag("max-streams", "Maximum responses that are fetched or streamed at a time", "2048"),
   idleTimeout: durationFlag(
     "idle-timeout",
-    "How long a viewer may take nothing of its response, or send nothing of its request",
+    "Close a connection after this long without progress in either direction",
     "5m"
   ),
   headerTimeout: durationFlag(
     "header-timeout",
-    "How long a viewer may take to send the header of a request",
+    "Maximum time to receive a request header",
     "30s"
   ),
   workers: countFlag(
     "workers",
-    "How many processes serve viewers; from 2 on, another one owns disk and origins",
+    "Processes that serve clients; with 2 or more, another process owns the disk and the origins",
     "1",
     MAX_WORKERS
   ),
@@ -257,9 +257,7 @@ const settings = {
       Flag.withFallbackConfig(Config.String(variableOf("otlp"))),
       Flag.optional,
       Flag.withDescription(
-        `The OpenTelemetry collector that gets traces and metrics, such as http://localhost:4318 (${
-          variableOf("otlp")
-        })`
+        `OpenTelemetry collector for traces and metrics, such as http://localhost:4318 (${variableOf("otlp")})`
       )
     ),
     config: Config.option(Config.String(variableOf("otlp")))
