@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { execFileSync } from "node:child_process"
 import * as Fs from "node:fs"
-import { dirname, join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import { runProgram } from "./support/Program.ts"
 import { root } from "./support/Project.ts"
 
@@ -47,6 +47,24 @@ describe("the documentation", () => {
     }
     for (const path of all(/`((?:test|src|bench|scripts|examples|docs)\/[\w./-]+\.\w+)`/g, text)) {
       assert.isTrue(Fs.existsSync(join(root, path)), path)
+    }
+  })
+
+  it("names a constant of the source for each limit", () => {
+    const sources = new Map(
+      execFileSync("git", ["ls-files", "src"], { cwd: root }).toString().trim().split("\n")
+        .map((path) => [basename(path, ".ts"), read(path)])
+    )
+    const rows = read("docs/reference/limits.md").split("\n").filter((line) => line.startsWith("| ")).slice(2)
+    assert.isAbove(rows.length, 80)
+    for (const row of rows) {
+      const names = all(/`([^`]+)`/g, row.split(" | ").at(-1)!).filter((name) => !name.includes("/"))
+      const files = names.map((name) => name.split(".")[0]!).filter((name) => sources.has(name))
+      if (names.length > 0) assert.isNotEmpty(files, row)
+      for (const name of names) {
+        const constant = name.split(".")[1] ?? (sources.has(name) ? "" : name)
+        assert.isTrue(files.some((file) => sources.get(file)!.includes(constant)), `${name} in ${row}`)
+      }
     }
   })
 
