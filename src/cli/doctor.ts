@@ -40,7 +40,7 @@ const CLOCK_SECONDS = 5
 /** Connections of viewers and to origins, chunks, and what Node has open anyway. */
 const OPEN_FILES = 10_000
 
-/** Freshest versions of Node that are too old. */
+/** The oldest version of Node that is supported. */
 const NODE = { major: 22, minor: 19 }
 
 const node = (): Finding => {
