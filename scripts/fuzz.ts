@@ -3,11 +3,11 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
-import { campaign, explain, type Summary } from "../test/fuzz/campaign.ts"
-import { fileAt, fill } from "../test/fuzz/files.ts"
 import { ask } from "../test/http/TestProxy.ts"
 import { eventually, type Program, startProgram } from "../test/support/Program.ts"
 import { makeTestOrigin } from "../test/support/TestOrigin.ts"
+import { campaign, explain, type Summary } from "../test/system/fuzz/campaign.ts"
+import { fileAt, fill } from "../test/system/fuzz/files.ts"
 
 /**
  * Plays seeds against the real program, as a child process, until one fails. `--seeds N` how many, `--from S` the first,

@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util"
-import * as Schedule from "../test/simulation/schedule.ts"
-import { type Report, simulate } from "../test/simulation/simulate.ts"
+import * as Schedule from "../test/system/simulation/schedule.ts"
+import { type Report, simulate } from "../test/system/simulation/simulate.ts"
 
 /**
  * Plays seeds until one fails. `--seeds N` how many, `--from S` the first, `--seed S` that one only, with its trace.

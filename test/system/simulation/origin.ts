@@ -1,0 +1,136 @@
+import type { MemoryFile, MemoryOrigin, Misbehaviour } from "../../../src/testing/MemoryOrigin.ts"
+import { randomBytes } from "../../support/TestOrigin.ts"
+import type { Period } from "./machine.ts"
+import type * as Random from "./random.ts"
+import type { FilePlan } from "./schedule.ts"
+
+/** A file as it was for a time. */
+export interface Version {
+  readonly file: MemoryFile
+  /** Its `ETag` or `Last-Modified`. */
+  readonly validator: string
+}
+
+interface Era {
+  /** `undefined`: the file was not there. */
+  readonly version: Version | undefined
+  readonly from: number
+}
+
+interface Strike {
+  readonly time: number
+  readonly isTransient: boolean
+}
+
+/** A file at the origin, with all that ever happened to it. */
+export interface OriginFile {
+  readonly plan: FilePlan
+  readonly url: string
+  readonly change: (how: "new" | "back" | "gone", size: number, now: number) => void
+  readonly strike: (misbehaviour: Misbehaviour, now: number) => void
+  readonly versionOf: (validator: string | undefined) => Version | undefined
+  /** What the file was at some time of `periods`. */
+  readonly during: (periods: ReadonlyArray<Period>) => ReadonlyArray<Version | undefined>
+  readonly wasBefore: (version: Version, time: number) => boolean
+  /** All that was kept of it when a purge began was gone by its end, `now`. */
+  readonly purged: (begun: number, now: number) => void
+  /** Since when what was kept is of no use to those who come at `time`: it has been purged or invalidated. */
+  readonly voidBefore: (time: number) => number
+  /** It was not there, and Spillway was told so by `now`. */
+  readonly foundGone: (now: number) => void
+  /** From `now` on, answers say that it is not for caches. */
+  readonly takeBack: (now: number) => void
+  readonly isTakenBack: () => boolean
+  /** Spillway was told so by `now`. */
+  readonly foundTakenBack: (now: number) => void
+  /** Spillway starts again; what has been told to it for less than `settledFor` milliseconds may be forgotten. */
+  readonly restarted: (now: number, settledFor: number) => void
+  /** It was refused to a viewer with fields that the origin does not like. */
+  readonly refused: (now: number) => void
+  readonly lastRefusal: () => number
+  readonly strikes: () => ReadonlyArray<Strike>
+  /** When it misbehaved last. */
+  readonly lastStrike: () => number
+}
+
+export const ORIGIN = "http://origin.test"
+
+/** Whether Spillway tries again after `misbehaviour`, unless it goes on. */
+const isTransient = (misbehaviour: Misbehaviour): boolean =>
+  misbehaviour._tag === "Status"
+    ? [429, 500, 502, 503, 504].includes(misbehaviour.status)
+    : misbehaviour._tag !== "Displace"
+
+export const makeFile = (
+  plan: FilePlan,
+  origin: MemoryOrigin["Service"],
+  now: number,
+  random: Random.Random
+): OriginFile => {
+  const url = `${ORIGIN}/${plan.name}`
+  const versions: Array<Version> = []
+  const eras: Array<Era> = []
+  const strikes: Array<Strike> = []
+  /** What was kept until `from` is void for those who come after `ended`. */
+  let voids: Array<{ readonly from: number; readonly ended: number; readonly isOnDisk: boolean }> = []
+  let refusal = -Infinity
+  let takenBack: number | undefined
+
+  const create = (size: number): Version => {
+    const number = versions.length + 1
+    const validator = plan.validator === "etag"
+      ? `"${plan.name}-${number}"`
+      : new Date(Date.UTC(2025, 0, number)).toUTCString()
+    const file: MemoryFile = {
+      bytes: randomBytes(size, random.int(1, 2 ** 31)),
+      ...(plan.validator === "etag" ? { etag: validator } : { lastModified: validator }),
+      acceptsRanges: plan.acceptsRanges,
+      // Without it, a file would be fresh by its age.
+      headers: { "cache-control": `max-age=${plan.maxAge ?? 0}` }
+    }
+    const version = { file, validator }
+    versions.push(version)
+    return version
+  }
+
+  const put = (version: Version | undefined, now: number) => {
+    eras.push({ version, from: now })
+    if (version === undefined) origin.files.delete(url)
+    else origin.files.set(url, version.file)
+  }
+
+  put(create(plan.size), now)
+  return {
+    plan,
+    url,
+    change: (how, size, now) => {
+      if (how === "gone") return put(undefined, now)
+      put(how === "back" ? versions[random.int(0, versions.length - 1)] : create(size), now)
+    },
+    strike: (misbehaviour, now) => void strikes.push({ time: now, isTransient: isTransient(misbehaviour) }),
+    versionOf: (validator) => versions.find((version) => version.validator === validator),
+    during: (periods) =>
+      eras.filter((era, i) => periods.some(([from, to]) => era.from <= to && (eras[i + 1]?.from ?? Infinity) >= from))
+        .map(({ version }) => version),
+    wasBefore: (version, time) => eras.some((era) => era.version === version && era.from <= time),
+    purged: (from, ended) => void voids.push({ from, ended, isOnDisk: true }),
+    voidBefore: (time) => Math.max(...voids.filter(({ ended }) => ended < time).map(({ from }) => from), -Infinity),
+    foundGone: (now) => {
+      const gone = eras.findLast(({ version }) => version === undefined)
+      // What was there until then has ended before.
+      if (gone !== undefined) voids.push({ from: gone.from + 1, ended: now, isOnDisk: false })
+    },
+    takeBack: (now) => void (takenBack ??= now),
+    isTakenBack: () => takenBack !== undefined,
+    foundTakenBack: (now) => {
+      if (takenBack !== undefined) voids.push({ from: takenBack + 1, ended: now, isOnDisk: false })
+    },
+    restarted: (now, settledFor) => {
+      voids = voids.filter(({ ended, isOnDisk }) => isOnDisk || ended < now - settledFor)
+    },
+    refused: (now) => void (refusal = now),
+    lastRefusal: () => refusal,
+    strikes: () => strikes,
+    lastStrike: () => strikes.at(-1)?.time ?? -Infinity
+  }
+}

@@ -1,0 +1,70 @@
+import { type Effect, Exit, type Fiber } from "effect"
+import type { CacheError } from "../../../src/domain/CacheError.ts"
+import * as Resource from "../../../src/domain/Resource.ts"
+import { CacheIndex } from "../../../src/index.ts"
+import { Keeper } from "../../../src/services/operate/Keeper.ts"
+import type { OriginFile } from "./origin.ts"
+import type { Spillway } from "./spillway.ts"
+
+/** People who say what is to be kept, and what not. */
+export const makePeople = ({ fail, note, now, spillway }: {
+  readonly now: () => number
+  readonly spillway: () => Spillway
+  readonly note: (line: string) => void
+  readonly fail: (message: string) => void
+}) => {
+  /** What they have asked for that is not done yet. */
+  const orders = new Set<Fiber.Fiber<unknown, unknown>>()
+  let pinsUnderWay = 0
+  let lastPin = -Infinity
+  /** Of a file whose manifest the disk has lost, nobody knows the URL any more. */
+  let isSpoilt = false
+
+  const order = <A>(what: string, effect: Effect.Effect<A, CacheError, Keeper>, done: (succeeded: boolean) => void) => {
+    const fiber = spillway().fork(effect)
+    orders.add(fiber)
+    fiber.addObserver((exit) => {
+      orders.delete(fiber)
+      note(`${what} ${exit._tag}`)
+      if (Exit.isFailure(exit) && exit.cause.reasons.some(({ _tag }) => _tag === "Die")) {
+        fail(`${what}: ${String(exit.cause)}`)
+      }
+      done(Exit.isSuccess(exit))
+    })
+  }
+
+  return {
+    purge: (files: ReadonlyArray<OriginFile>) => {
+      const begun = now()
+      const urls = new Set(files.map(({ url }) => url))
+      order(
+        `purge ${[...urls].join(" ")}`,
+        Keeper.use((keeper) => keeper.purge((url) => urls.has(url))),
+        (succeeded) => {
+          if (!succeeded) return
+          for (const file of files) {
+            file.purged(begun, now())
+            if (isSpoilt || pinsUnderWay > 0 || lastPin >= begun) continue
+            const isPinned = spillway().use(CacheIndex, (index) => index.isPinned(Resource.make(file.url).id))
+            if (isPinned) fail(`${file.url} is pinned though it was purged`)
+          }
+        }
+      )
+    },
+    pin: ({ url }: OriginFile, pinned: boolean) => {
+      pinsUnderWay += 1
+      order(`${pinned ? "pin" : "unpin"} ${url}`, Keeper.use((keeper) => keeper.pin(url, pinned)), () => {
+        pinsUnderWay -= 1
+        lastPin = now()
+      })
+    },
+    /** The disk has lost something that it had. */
+    spoilt: () => void (isSpoilt = true),
+    /** With the process, what was asked of it is gone. */
+    forget: () => {
+      orders.clear()
+      pinsUnderWay = 0
+    },
+    areWaiting: () => orders.size > 0
+  }
+}

@@ -1,0 +1,126 @@
+import { Context, Effect, Exit, type Fiber, type FileSystem, Layer, Path, Scope } from "effect"
+import { HttpClient } from "effect/http"
+import type { Proxy } from "../../../src/http/proxy/Proxy.ts"
+import {
+  CacheConfig,
+  type CacheHealth,
+  type CacheIndex,
+  CacheLock,
+  ChunkStore,
+  DiskGate,
+  DiskMonitor,
+  OriginConfig,
+  OriginResolver,
+  type Recorder,
+  Spillway as Facade
+} from "../../../src/index.ts"
+import type { Keeper } from "../../../src/services/operate/Keeper.ts"
+import { Origin } from "../../../src/services/origin/Origin.ts"
+import * as FaultyFileSystem from "../../../src/testing/FaultyFileSystem.ts"
+import * as MemoryFileSystem from "../../../src/testing/MemoryFileSystem.ts"
+import * as MemoryOrigin from "../../../src/testing/MemoryOrigin.ts"
+import type { Machine, Process } from "./machine.ts"
+import { ORIGIN } from "./origin.ts"
+import type { Random } from "./random.ts"
+import type { Schedule } from "./schedule.ts"
+
+type Services =
+  | CacheHealth
+  | CacheIndex
+  | DiskGate
+  | DiskMonitor
+  | FaultyFileSystem.Faults
+  | Keeper
+  | Proxy
+  | Recorder
+
+/** What outlives a process: the disk, and the origin. */
+export interface Surroundings {
+  readonly disk: MemoryFileSystem.MemoryDisk["Service"]
+  readonly origin: MemoryOrigin.MemoryOrigin["Service"]
+  readonly context: Context.Context<FileSystem.FileSystem | Origin>
+  /** The network, where the origin is asked through a client. */
+  client: HttpClient.HttpClient | undefined
+}
+
+export const makeSurroundings = (): Surroundings => {
+  const layer = Layer.merge(MemoryFileSystem.layer, MemoryOrigin.layer)
+  const context = Effect.runSync(Layer.buildWithScope(layer, Scope.makeUnsafe()))
+  return {
+    disk: Context.get(context, MemoryFileSystem.MemoryDisk),
+    origin: Context.get(context, MemoryOrigin.MemoryOrigin),
+    context,
+    client: undefined
+  }
+}
+
+export const DIRECTORY = "/cache"
+
+// `DiskGate` lets as many calls through as this says, and a seed is to be the same on every machine.
+process.env["UV_THREADPOOL_SIZE"] = "4"
+
+/** Spillway, from its start to its end. */
+export interface Spillway {
+  readonly process: Process
+  /** `undefined` while it starts. */
+  readonly services: () => Context.Context<Services> | undefined
+  /** Runs `effect` in its process. */
+  readonly fork: <A, E>(effect: Effect.Effect<A, E, Services>) => Fiber.Fiber<A, E>
+  readonly use: <K, S, A>(tag: Context.Key<K & Services, S>, f: (service: S) => A) => A
+  /** Closes everything in order; `done` is called at the end of that. */
+  readonly close: (done: () => void) => void
+}
+
+/** Starts a process on `machine`: all services but the lock are the real ones. */
+export const start = (
+  machine: Machine,
+  { client, context, disk }: Surroundings,
+  { chunkSize, maxSize, memory, minFree, places }: Schedule,
+  random: Random,
+  onError: (message: string) => void
+): Spillway => {
+  const process = machine.startProcess(random, onError)
+  const scope = Scope.makeUnsafe()
+  const asked = client === undefined
+    ? Layer.succeed(Origin, Context.get(context, Origin))
+    : Layer.provide(Origin.layerNoDeps, Layer.succeed(HttpClient.HttpClient, client))
+  const layer = Facade.layerNoDeps.pipe(
+    Layer.provideMerge(asked),
+    Layer.provideMerge(ChunkStore.layer),
+    Layer.provideMerge(FaultyFileSystem.layer),
+    Layer.provideMerge(CacheLock.layerNone),
+    Layer.provideMerge(DiskMonitor.layerTest(Effect.sync(disk.usage))),
+    Layer.provideMerge(Layer.mergeAll(
+      DiskGate.layer,
+      Path.layer,
+      CacheConfig.layer({ directory: DIRECTORY, chunkSize, maxSize, memory, minFree }),
+      OriginResolver.layer
+    )),
+    Layer.provideMerge(OriginConfig.layer({
+      origins: { routes: [{ match: { _tag: "All" }, url: new URL(ORIGIN) }], urlHosts: [], allowPrivate: false },
+      ...(places !== undefined && { maxRequests: places }),
+      // `MemoryOrigin` itself ends what takes 30 s, and tells that it did.
+      firstByteTimeout: 31_000,
+      silenceTimeout: 31_000
+    })),
+    Layer.provide(Layer.succeedContext(context))
+  )
+  let services: Context.Context<Services> | undefined
+  const started = Effect.runForkWith(process.context)(Layer.buildWithScope(layer, scope))
+  started.addObserver((exit) => {
+    if (Exit.isSuccess(exit)) services = exit.value
+    else onError(`did not start: ${String(exit.cause)}`)
+  })
+  return {
+    process,
+    services: () => services,
+    fork: (effect) => Effect.runForkWith(Context.merge(process.context, services!))(effect),
+    use: (tag, f) => f(Context.get(services!, tag as Context.Key<Services, Parameters<typeof f>[0]>)),
+    close: (done) => {
+      Effect.runForkWith(process.context)(Scope.close(scope, Exit.void)).addObserver((exit) => {
+        if (Exit.isFailure(exit)) onError(`did not stop: ${String(exit.cause)}`)
+        done()
+      })
+    }
+  }
+}

@@ -1,0 +1,92 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, FileSystem, Layer } from "effect"
+import { TestClock } from "effect/testing"
+import { IoError } from "../../../../src/domain/CacheError.ts"
+import { make as makeResource } from "../../../../src/domain/Resource.ts"
+import * as Observed from "../../../../src/effects/Observed.ts"
+import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
+import { Recorder } from "../../../../src/services/cache/Recorder.ts"
+import { CacheHealth } from "../../../../src/services/disk/CacheHealth.ts"
+import { CacheLock } from "../../../../src/services/disk/CacheLock.ts"
+import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
+import { MemoryDisk } from "../../../../src/testing/MemoryFileSystem.ts"
+import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
+import { CHUNK, restartable, view, World } from "../../../support/stack.ts"
+import { randomBytes } from "../../../support/TestOrigin.ts"
+
+const chunk = randomBytes(CHUNK)
+const film = Buffer.concat([chunk, chunk])
+
+/** Lets time pass for as long as `effect` runs, so that what waits for a clock goes on. */
+const ticking = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function*() {
+    const fiber = yield* Effect.forkChild(
+      Effect.forever(Effect.andThen(TestClock.adjust("100 millis"), Effect.promise(() => new Promise(setImmediate))))
+    )
+    return yield* Effect.ensuring(effect, Fiber.interrupt(fiber))
+  })
+
+const settle = ticking(Effect.sleep("10 seconds"))
+
+const cache = Effect.fnUntraced(function*(name: string) {
+  const origin = yield* MemoryOrigin
+  const url = `http://origin.test/${name}`
+  origin.files.set(url, { bytes: film, etag: "\"1\"", headers: { "cache-control": "max-age=3600" } })
+  yield* view(url)
+  yield* ticking(Recorder.use((_) => _.idle))
+  return makeResource(url).id
+})
+
+const directoryOf = (resource: string) => `/cache/v1/${resource.slice(0, 2)}/${resource}`
+
+describe("when the lock is taken again", () => {
+  it.effect("the index learns what another process wrote and removed meanwhile", () =>
+    Effect.gen(function*() {
+      const takes = yield* Observed.make(1)
+      const lock = Layer.succeed(CacheLock, { acquire: Effect.void, takes: takes.changes })
+      yield* Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const index = yield* CacheIndex
+        const store = yield* ChunkStore
+        const [kept, lost] = [yield* cache("kept"), yield* cache("lost")]
+        const bytes = index.bytes()
+        const other = makeResource("http://origin.test/other").id
+        for (const { key } of index.chunksOf(lost)) yield* store.write({ ...key, resource: other }, chunk)
+        yield* fs.rename(`${directoryOf(lost)}/manifest.json`, `${directoryOf(other)}/manifest.json`)
+        yield* fs.remove(directoryOf(lost), { recursive: true })
+        yield* takes.set(2)
+        yield* settle
+        yield* ticking(index.loaded)
+        assert.sameMembers([...index.resources()], [kept, other])
+        assert.strictEqual(index.bytes(), bytes)
+      }).pipe(Effect.provide(restartable({}, lock)))
+    }).pipe(Effect.provide(World)))
+})
+
+describe("while another process has the lock", () => {
+  it.effect("nothing of its directory is read or tidied up", () =>
+    Effect.gen(function*() {
+      const disk = yield* MemoryDisk
+      const fs = yield* FileSystem.FileSystem
+      const takes = yield* Observed.make(0)
+      const locked = new IoError({ errno: "LOCKED", operation: "open", path: "/cache/v1/lock" })
+      let acquire: Effect.Effect<void, IoError> = Effect.fail(locked)
+      const lock = Layer.succeed(CacheLock, { acquire: Effect.suspend(() => acquire), takes: takes.changes })
+      const resource = makeResource("http://origin.test/film").id
+      const theirs = `${directoryOf(resource)}/manifest.json.1-1.tmp`
+      yield* fs.makeDirectory(directoryOf(resource), { recursive: true })
+      yield* Effect.scoped(fs.open(theirs, { flag: "wx" }))
+      yield* Effect.gen(function*() {
+        const health = yield* CacheHealth
+        const index = yield* CacheIndex
+        yield* settle
+        assert.isTrue(disk.files().has(theirs))
+        assert.isFalse(index.isLoaded())
+        acquire = takes.set(1)
+        yield* settle
+        assert.isUndefined(health.unwritable())
+        assert.isTrue(index.isLoaded())
+        assert.isFalse(disk.files().has(theirs))
+      }).pipe(Effect.provide(restartable({}, lock)))
+    }).pipe(Effect.provide(World)))
+})

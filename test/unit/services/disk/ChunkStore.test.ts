@@ -1,0 +1,182 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, FileSystem, Option, Path, Stream } from "effect"
+import type { ChunkKey } from "../../../../src/domain/Chunk.ts"
+import { fromHead, type Representation } from "../../../../src/domain/Representation.ts"
+import { make as makeResource } from "../../../../src/domain/Resource.ts"
+import { CacheConfig } from "../../../../src/services/config/CacheConfig.ts"
+import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
+import * as ManifestFile from "../../../../src/services/disk/manifestFile.ts"
+import { Faults, type Operation } from "../../../../src/testing/FaultyFileSystem.ts"
+import { stack } from "../../../support/stack.ts"
+import { randomBytes } from "../../../support/TestOrigin.ts"
+
+const resource = makeResource("http://origin.test/film.mp4")
+const representation = fromHead(
+  resource,
+  { status: 200, headers: { "content-length": "1000", etag: "\"1\"", "content-type": "video/mp4" } },
+  65536
+) as Representation
+const key: ChunkKey = { resource: resource.id, representation: representation.id, index: 3 }
+const payload = randomBytes(1000)
+
+const files = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const { directory } = yield* CacheConfig
+  return (yield* fs.readDirectory(directory, { recursive: true })).filter((name) => name.includes("."))
+})
+
+describe.each(["memory", "real"] as const)("the contract, %s", (kind) => {
+  it.effect("returns what was written", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      yield* store.write(key, payload)
+      assert.deepStrictEqual(Buffer.from(yield* store.read(key, 1000)), payload)
+    }).pipe(Effect.provide(stack(kind))))
+
+  it.effect("fails with ENOENT for a chunk that is not there, and removes one without complaint", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      assert.strictEqual((yield* Effect.flip(store.read(key, 1000))).errno, "ENOENT")
+      yield* store.remove(key)
+      yield* store.write(key, payload)
+      yield* store.remove(key)
+      assert.strictEqual((yield* Effect.flip(store.read(key, 1000))).errno, "ENOENT")
+    }).pipe(Effect.provide(stack(kind))))
+
+  it.effect("replaces a chunk as a whole", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      yield* store.write(key, payload)
+      yield* store.write(key, randomBytes(500, 2))
+      assert.deepStrictEqual(Buffer.from(yield* store.read(key, 500)), randomBytes(500, 2))
+      assert.include(["SHORT_READ", "CORRUPT"], (yield* Effect.flip(store.read(key, 1000))).errno)
+    }).pipe(Effect.provide(stack(kind))))
+
+  it.effect("keeps the manifest of a resource, and lists its chunks", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
+      assert.deepStrictEqual(yield* store.list(resource.id), [])
+      yield* store.writeManifest(resource.id, ManifestFile.encode(representation))
+      yield* store.write(key, payload)
+      assert.deepStrictEqual(yield* store.readManifest(resource.id), Option.some(representation))
+      const { manifest } = yield* store.contents(resource.id)
+      assert.deepStrictEqual(manifest, { bytes: 4096, isRevoked: false })
+      yield* store.revokeManifest(resource.id)
+      yield* store.revokeManifest(resource.id)
+      assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
+      assert.deepStrictEqual(yield* store.readRevoked(resource.id), Option.some(representation))
+      assert.isTrue((yield* store.contents(resource.id)).manifest.isRevoked)
+      yield* store.writeManifest(resource.id, ManifestFile.encode(representation))
+      assert.isTrue(Option.isNone(yield* store.readRevoked(resource.id)))
+      assert.deepStrictEqual(yield* store.readManifest(resource.id), Option.some(representation))
+      assert.deepStrictEqual(yield* store.list(resource.id), [key])
+      assert.strictEqual(Option.getOrThrow(yield* store.stat(key)).bytes, 4096)
+      assert.deepStrictEqual(yield* Stream.runCollect(store.resources(Effect.fail)), [resource.id])
+      yield* store.removeResource(resource.id, true)
+      assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
+      assert.deepStrictEqual(yield* store.list(resource.id), [])
+    }).pipe(Effect.provide(stack(kind))))
+
+  it.effect("probes", () =>
+    Effect.gen(function*() {
+      yield* (yield* ChunkStore).probe(8)
+    }).pipe(Effect.provide(stack(kind))))
+})
+
+describe("on disk", () => {
+  const fileOf = Effect.gen(function*() {
+    const path = yield* Path.Path
+    const { directory } = yield* CacheConfig
+    return path.join(directory, "v1", key.resource.slice(0, 2), key.resource, `${key.representation}.${key.index}`)
+  })
+
+  const damages: ReadonlyArray<readonly [string, (file: Uint8Array) => Uint8Array, string]> = [
+    ["a flipped bit in the payload", (file) => file.with(500, file[500]! ^ 1), "CORRUPT"],
+    ["a flipped bit in the header", (file) => file.with(40, file[40]! ^ 1), "CORRUPT"],
+    ["a flipped bit in the checksum", (file) => file.with(8, file[8]! ^ 1), "CORRUPT"],
+    ["a cut-off end", (file) => file.subarray(0, -1), "SHORT_READ"],
+    ["nothing in it", () => new Uint8Array(), "SHORT_READ"],
+    ["zeros after a crash", (file) => new Uint8Array(file.length), "CORRUPT"]
+  ]
+
+  it.effect.each(damages)("a file with %s is not what was written", ([, damage, errno]) =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const fs = yield* FileSystem.FileSystem
+      const at = yield* fileOf
+      yield* store.write(key, payload)
+      yield* fs.writeFile(at, damage(yield* fs.readFile(at)))
+      const error = yield* Effect.flip(store.read(key, 1000))
+      assert.deepStrictEqual([error._tag, error.errno, error.path], ["IoError", errno, at])
+    }).pipe(Effect.provide(stack("real"))))
+
+  it.effect("the file of another chunk is not what was written", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const fs = yield* FileSystem.FileSystem
+      const at = yield* fileOf
+      yield* store.write(key, payload)
+      yield* store.write({ ...key, index: 4 }, randomBytes(1000, 2))
+      yield* fs.rename(at.replace(/3$/, "4"), at)
+      assert.strictEqual((yield* Effect.flip(store.read(key, 1000))).errno, "CORRUPT")
+    }).pipe(Effect.provide(stack("real"))))
+
+  it.effect("a file whose index no chunk can have is no chunk", () =>
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const store = yield* ChunkStore
+      const at = yield* fileOf
+      yield* store.write(key, payload)
+      for (const index of ["4294967295", "4294967296", "9999999999"]) {
+        yield* fs.copyFile(at, at.replace(/\d+$/, index))
+      }
+      assert.deepStrictEqual(yield* store.list(resource.id), [key])
+    }).pipe(Effect.provide(stack("real"))))
+
+  it.effect("a manifest that cannot be understood is none", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* Path.Path
+      yield* store.writeManifest(resource.id, ManifestFile.encode(representation))
+      yield* fs.writeFileString(path.join(path.dirname(yield* fileOf), "manifest.json"), "{\"id\":")
+      assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
+    }).pipe(Effect.provide(stack("real"))))
+
+  it.effect("what an interrupted write of an earlier process left is removed when the store is listed", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const fs = yield* FileSystem.FileSystem
+      const at = yield* fileOf
+      yield* store.write(key, payload)
+      yield* fs.writeFile(`${at}.earlier-1.tmp`, payload)
+      yield* Stream.runDrain(store.resources(Effect.fail))
+      assert.deepStrictEqual((yield* files).filter((name) => name.endsWith(".tmp")), [])
+      assert.strictEqual((yield* store.read(key, 1000)).length, 1000)
+    }).pipe(Effect.provide(stack("real"))))
+
+  const writes: ReadonlyArray<Operation> = ["mkdir", "open", "write", "sync", "rename"]
+  it.effect.each(writes)(
+    "a write that fails at %s names it, and leaves nothing",
+    (operation) =>
+      Effect.gen(function*() {
+        const store = yield* ChunkStore
+        const faults = yield* Faults
+        yield* faults.add({ operation, fault: "ENOSPC", path: (path) => !path.includes("probe") })
+        const error = yield* Effect.flip(store.write(key, payload))
+        assert.deepStrictEqual([error._tag, error.errno, error.operation], ["DiskFull", "ENOSPC", operation])
+        assert.deepStrictEqual((yield* files).filter((name) => !name.includes("probe")), [])
+      }).pipe(Effect.provide(stack("faulty")))
+  )
+
+  it.effect("a write that stops half-way leaves the chunk that was there", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const faults = yield* Faults
+      yield* store.write(key, payload)
+      yield* faults.add({ operation: "write", fault: "short", after: 1 })
+      assert.strictEqual((yield* Effect.flip(store.write(key, randomBytes(1000, 2))))._tag, "DiskFull")
+      assert.deepStrictEqual(Buffer.from(yield* store.read(key, 1000)), payload)
+    }).pipe(Effect.provide(stack("faulty"))))
+})
