@@ -114,8 +114,11 @@ const watchAt = Effect.fnUntraced(
 
 const RATE = 4 * MiB
 
-/** How much later than the origin gives its bytes a viewer may have them, whatever the disk does. */
-const DELAY_MILLIS = 3000
+/**
+ * How much later than the origin sends its bytes a viewer may get them, whatever the disk does. The machine may be busy; a viewer that
+ * waits for the disk waits for good, since the disk recovers only after all viewers have ended.
+ */
+const DELAY_MILLIS = 10_000
 
 /** Something that is wrong with a disk until the scope closes, and what the program makes of it. */
 interface Outage {
