@@ -71,11 +71,11 @@ describe.concurrent("a wrong value", () => {
     Effect.gen(function*() {
       const { stdout } = yield* runProgram(["serve", "--help"])
       const defaults: Record<string, string> = {
-        "--origin ROUTE": "may be given several times",
-        "--url-host HOST": "may be given several times",
-        "--ttl RULE": "may be given several times",
-        "--ignore-cookies PATTERN": "may be given several times",
-        "--credential-field NAME": "may be given several times",
+        "--origin ROUTE": "repeatable",
+        "--url-host HOST": "repeatable",
+        "--ttl RULE": "repeatable",
+        "--ignore-cookies PATTERN": "repeatable",
+        "--credential-field NAME": "repeatable",
         "--allow-private": "false",
         "--offline": "false",
         "--connect-timeout DURATION": "10s",
