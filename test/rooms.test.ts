@@ -50,7 +50,7 @@ const floorOf = (path: string): number =>
     -1
   )
 
-const IMPORT = /^(?:import|export) (type )?[^;]*? from "(\.[^"]+)"|\bimport(?: |\()"(\.[^"]+)"/gm
+const IMPORT = /^(?:import|export) (type )?[^"]*? from "(\.[^"]+)"|\bimport(?: |\()"(\.[^"]+)"/gm
 
 const sources: ReadonlyArray<Source> = Fs.readdirSync(root, { recursive: true, encoding: "utf8" })
   .filter((path) => path.endsWith(".ts"))
