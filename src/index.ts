@@ -4,43 +4,43 @@ import type { OpenError } from "./domain/OpenError.ts"
 import { address, layerOptions } from "./embed/config.ts"
 import * as openMedia from "./embed/openMedia.ts"
 import { routes } from "./embed/routes.ts"
-import { Admin } from "./http/admin/Admin.ts"
+import { AdminPages } from "./http/admin/AdminPages.ts"
 import { ControlApi } from "./http/admin/api/ControlApi.ts"
-import { Events } from "./http/admin/Events.ts"
-import { Report } from "./http/admin/Report.ts"
-import { Limits } from "./http/proxy/Limits.ts"
+import { SnapshotFeed } from "./http/admin/SnapshotFeed.ts"
+import { StatusReport } from "./http/admin/StatusReport.ts"
 import { Proxy } from "./http/proxy/Proxy.ts"
+import { StreamLimit } from "./http/proxy/StreamLimit.ts"
 import * as Server from "./http/server/Server.ts"
 import { CacheIndex } from "./services/cache/CacheIndex.ts"
 import { Catalog } from "./services/cache/Catalog.ts"
 import { ChunkCache } from "./services/cache/ChunkCache.ts"
+import { ChunkWriter } from "./services/cache/ChunkWriter.ts"
 import { Evictor } from "./services/cache/Evictor.ts"
 import { Manifests } from "./services/cache/Manifests.ts"
 import { MemoryTier } from "./services/cache/MemoryTier.ts"
-import { Recorder } from "./services/cache/Recorder.ts"
 import { RevokedTrees } from "./services/cache/RevokedTrees.ts"
 import * as Scrubber from "./services/cache/Scrubber.ts"
 import type { CacheConfig } from "./services/config/CacheConfig.ts"
 import type { OriginConfig } from "./services/config/OriginConfig.ts"
-import { CacheHealth } from "./services/disk/CacheHealth.ts"
-import { CacheLock } from "./services/disk/CacheLock.ts"
 import { ChunkStore } from "./services/disk/ChunkStore.ts"
-import { DiskGate } from "./services/disk/DiskGate.ts"
+import { DirectoryLock } from "./services/disk/DirectoryLock.ts"
+import { DiskBreaker } from "./services/disk/DiskBreaker.ts"
+import { DiskLimiter } from "./services/disk/DiskLimiter.ts"
 import { DiskMonitor } from "./services/disk/DiskMonitor.ts"
 import { Lookup } from "./services/media/Lookup.ts"
 import { MediaStream } from "./services/media/MediaStream.ts"
-import { Activity } from "./services/observe/Activity.ts"
-import { Traffic } from "./services/observe/Traffic.ts"
+import { ActiveStreams } from "./services/observe/ActiveStreams.ts"
+import { Counters } from "./services/observe/Counters.ts"
 import { Explainer } from "./services/operate/Explainer.ts"
-import { Failures } from "./services/operate/Failures.ts"
-import { Keeper } from "./services/operate/Keeper.ts"
+import { FailureLog } from "./services/operate/FailureLog.ts"
+import * as instrumentedOrigin from "./services/operate/instrumentedOrigin.ts"
+import { Inventory } from "./services/operate/Inventory.ts"
 import * as metrics from "./services/operate/metrics.ts"
-import * as observedOrigin from "./services/operate/observedOrigin.ts"
-import { Resources } from "./services/operate/Resources.ts"
+import { Purger } from "./services/operate/Purger.ts"
 import { Warmer } from "./services/operate/Warmer.ts"
+import { LocalUrls } from "./services/origin/LocalUrls.ts"
 import { Origin } from "./services/origin/Origin.ts"
 import { OriginResolver } from "./services/origin/OriginResolver.ts"
-import { Registrations } from "./services/origin/Registrations.ts"
 import { Downloader } from "./services/transfer/Downloader.ts"
 
 export {
@@ -68,11 +68,11 @@ export {
   OriginUnreachable,
   RepresentationChanged
 } from "./domain/OriginError.ts"
-export { type Origins, parseRoute, type Route } from "./domain/Origins.ts"
 export type { ByteRange, RangeSpec } from "./domain/rfc/ByteRange.ts"
+export { type Origins, parseRoute, type Route } from "./domain/Route.ts"
 /** Keys of the cache: `make` makes one of a URL. */
+export type { TargetError } from "./domain/RequestTarget.ts"
 export * as Resource from "./domain/Resource.ts"
-export type { Refused } from "./domain/target.ts"
 export type { OpenedMedia, OpenOptions } from "./embed/openMedia.ts"
 export { type Exchange, RequestLog } from "./http/server/RequestLog.ts"
 /** Servers for Spillway alone: `layerProxy` serves it on the `HttpServer` in context, `layerNode` is one that strangers may talk to. */
@@ -81,105 +81,105 @@ export { CacheConfig, type CacheOptions } from "./services/config/CacheConfig.ts
 export { OriginConfig, type OriginOptions } from "./services/config/OriginConfig.ts"
 export { ServerConfig, type ServerOptions } from "./services/config/ServerConfig.ts"
 export type { Location, Refusal, Source } from "./services/origin/askOrigin.ts"
+export { type FetchOptions, LocalUrls, type Registration } from "./services/origin/LocalUrls.ts"
 export { OriginResolver, type Wanted } from "./services/origin/OriginResolver.ts"
-export { type FetchOptions, type Registration, Registrations } from "./services/origin/Registrations.ts"
 export {
-  Activity,
-  CacheHealth,
+  ActiveStreams,
   CacheIndex,
-  CacheLock,
   Catalog,
   ChunkCache,
   ChunkStore,
-  DiskGate,
+  ChunkWriter,
+  Counters,
+  DirectoryLock,
+  DiskBreaker,
+  DiskLimiter,
   DiskMonitor,
   Downloader,
   Evictor,
-  Failures,
+  FailureLog,
   Lookup,
   Manifests,
   MediaStream,
   MemoryTier,
   Origin,
-  Proxy,
-  Recorder,
-  Traffic
+  Proxy
 }
 
 /** All services of the cache but those at its edges: configuration, lock, store, disk and origin. */
 const layerNoDeps: Layer.Layer<
-  | Activity
-  | CacheHealth
+  | ActiveStreams
+  | DiskBreaker
   | CacheIndex
   | Catalog
   | ChunkCache
   | Downloader
-  | Events
+  | SnapshotFeed
   | Evictor
-  | Failures
-  | Keeper
+  | FailureLog
+  | Purger
   | Lookup
   | Manifests
   | MediaStream
   | MemoryTier
   | Proxy
-  | Recorder
-  | Registrations
-  | Resources
-  | Traffic,
+  | ChunkWriter
+  | LocalUrls
+  | Inventory
+  | Counters,
   never,
-  CacheConfig | CacheLock | ChunkStore | DiskMonitor | Origin | OriginConfig | OriginResolver
+  CacheConfig | DirectoryLock | ChunkStore | DiskMonitor | Origin | OriginConfig | OriginResolver
 > = Layer.mergeAll(Proxy.layer, Scrubber.layer, metrics.layer).pipe(
-  Layer.provideMerge(Layer.merge(Admin.layer, Limits.layer)),
+  Layer.provideMerge(Layer.merge(AdminPages.layer, StreamLimit.layer)),
   Layer.provideMerge(ControlApi.layer),
-  Layer.provideMerge(Events.layer),
-  Layer.provideMerge(Layer.mergeAll(Explainer.layer, Keeper.layer, Report.layer, Warmer.layer)),
-  Layer.provideMerge(Resources.layer),
+  Layer.provideMerge(SnapshotFeed.layer),
+  Layer.provideMerge(Layer.mergeAll(Explainer.layer, Purger.layer, StatusReport.layer, Warmer.layer)),
+  Layer.provideMerge(Inventory.layer),
   Layer.provideMerge(MediaStream.layer),
   Layer.provideMerge(Lookup.layer),
   Layer.provideMerge(Downloader.layer),
   Layer.provideMerge(ChunkCache.layer),
-  Layer.provideMerge(Layer.mergeAll(Recorder.layer, MemoryTier.layer)),
+  Layer.provideMerge(Layer.mergeAll(ChunkWriter.layer, MemoryTier.layer)),
   Layer.provideMerge(Catalog.layer),
   Layer.provide(RevokedTrees.layer),
   Layer.provideMerge(Manifests.layer),
   Layer.provideMerge(Evictor.layer),
   Layer.provideMerge(CacheIndex.layer),
-  Layer.provide(observedOrigin.layer),
-  Layer.provideMerge(Layer.merge(Activity.layer, Failures.layer)),
-  Layer.provideMerge(Layer.merge(CacheHealth.layer, Traffic.layer)),
-  Layer.provide(Registrations.layerResolver),
-  Layer.provideMerge(Registrations.layer)
+  Layer.provide(instrumentedOrigin.layer),
+  Layer.provideMerge(Layer.merge(ActiveStreams.layer, FailureLog.layer)),
+  Layer.provideMerge(Layer.merge(DiskBreaker.layer, Counters.layer)),
+  Layer.provide(LocalUrls.layerResolver),
+  Layer.provideMerge(LocalUrls.layer)
 )
 
 /** The whole of Spillway over the disk of `CacheConfig` and real connections to origins, which `OriginResolver` finds. */
 const layerNoResolver: Layer.Layer<
-  | Activity
-  | CacheHealth
+  | ActiveStreams
+  | DiskBreaker
   | CacheIndex
   | Catalog
   | ChunkStore
   | DiskMonitor
-  | Events
-  | Failures
+  | SnapshotFeed
+  | FailureLog
   | MediaStream
   | Origin
   | Proxy
-  | Recorder
-  | Registrations
-  | Traffic,
+  | ChunkWriter
+  | LocalUrls
+  | Counters,
   never,
   CacheConfig | OriginConfig | OriginResolver | FileSystem.FileSystem | Path.Path
 > = layerNoDeps.pipe(
-  Layer.provideMerge(Layer.mergeAll(ChunkStore.layer, DiskMonitor.layer, CacheLock.layer, Origin.layer)),
-  Layer.provide(DiskGate.layer)
+  Layer.provideMerge(Layer.mergeAll(ChunkStore.layer, DiskMonitor.layer, DirectoryLock.layer, Origin.layer)),
+  Layer.provide(DiskLimiter.layer)
 )
 
 const facade = <Self>(tag: Context.Key<Self, Spillway["Service"]>) =>
   Layer.effect(
     tag,
     Effect.gen(function*() {
-      const { register } = yield* Registrations
+      const { register } = yield* LocalUrls
       return { open: yield* openMedia.make, register }
     })
   )
@@ -205,7 +205,7 @@ export class Spillway extends Context.Service<Spillway, {
    * too, until the scope closes: it has 192 random bits. The cache entry is that of `open` with the same options. At most 10 000
    * are registered at a time. Fails with `NotServed` as long as neither `routes` nor `layerServer` is in use.
    */
-  readonly register: Registrations["Service"]["register"]
+  readonly register: LocalUrls["Service"]["register"]
 }>()("spillway/Spillway") {
   /**
    * Over services of your own at the edges, in tests above all: configuration, lock, store, disk, and origin (`spillway/testing`
@@ -231,13 +231,13 @@ export class Spillway extends Context.Service<Spillway, {
    */
   static readonly routes: (
     prefix: HttpRouter.PathInput
-  ) => Layer.Layer<never, never, HttpRouter.HttpRouter | HttpServer.HttpServer | Proxy | Registrations> = routes
+  ) => Layer.Layer<never, never, HttpRouter.HttpRouter | HttpServer.HttpServer | Proxy | LocalUrls> = routes
 
   /** A Node server for Spillway alone, at `SPILLWAY_HOST` and `SPILLWAY_PORT`, with the bounds of `ServerConfig`. Logs where it listens. */
   static readonly layerServer: Layer.Layer<
     HttpServer.HttpServer | Server.NodeServer,
     Config.ConfigError | HttpServerError.ServeError,
-    Events | Proxy | Registrations
+    SnapshotFeed | Proxy | LocalUrls
   > = HttpServer.withLogAddress(Server.layerProxy).pipe(
     Layer.provideMerge(Layer.unwrap(Effect.map(address, Server.layerNode)))
   )

@@ -9,9 +9,9 @@ import { CacheConfig, defaults } from "../services/config/CacheConfig.ts"
 import { OriginConfig } from "../services/config/OriginConfig.ts"
 import { serveFlags } from "../services/config/settings.ts"
 import { ChunkStore } from "../services/disk/ChunkStore.ts"
-import { DiskGate } from "../services/disk/DiskGate.ts"
+import { DiskLimiter } from "../services/disk/DiskLimiter.ts"
 import { DiskMonitor } from "../services/disk/DiskMonitor.ts"
-import { notStorable } from "../services/operate/Explainer.ts"
+import { uncacheable } from "../services/operate/Explainer.ts"
 import { Origin } from "../services/origin/Origin.ts"
 import { jsonFlag } from "./client.ts"
 import { StartupError } from "./StartupError.ts"
@@ -163,7 +163,7 @@ const origin = (url: string): Effect.Effect<ReadonlyArray<Finding>, never, Origi
           "It works, but a seek into what is not cached waits for all before it"
         )
       const found = fromHead(makeResource(url), { status, headers }, defaults.chunkSize)
-      const { advice = "", message } = typeof found === "string" ? notStorable[found] : { message: "" }
+      const { advice = "", message } = typeof found === "string" ? uncacheable[found] : { message: "" }
       const kept = typeof found === "string"
         ? warn("caching", `it would stream through uncached: ${message} (${found})`, advice)
         : ok("caching", `it would be cached: ${size(found.size)}, validator ${found.etag ?? found.lastModified}`)
@@ -193,7 +193,7 @@ export const doctor = Command.make(
       disk,
       Layer.merge(ChunkStore.layer, DiskMonitor.layer).pipe(
         Layer.provideMerge(CacheConfig.layer({ directory, maxSize, minFree })),
-        Layer.provide(DiskGate.layer)
+        Layer.provide(DiskLimiter.layer)
       )
     )
     const config = OriginConfig.layer({ connectTimeout: ANSWER_MILLIS, firstByteTimeout: ANSWER_MILLIS })

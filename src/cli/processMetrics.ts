@@ -1,7 +1,7 @@
 import { Effect, Layer } from "effect"
 import { monitorEventLoopDelay } from "node:perf_hooks"
 import { keepRunning } from "../effects/keepRunning.ts"
-import * as Metrics from "../services/observe/liveMetrics.ts"
+import * as Metrics from "../services/observe/pullMetrics.ts"
 import { version } from "../version.ts"
 import { LogWriter } from "./LogWriter.ts"
 

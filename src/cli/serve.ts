@@ -6,14 +6,14 @@ import { tmpdir } from "node:os"
 import { CREDENTIAL_FIELDS } from "../domain/Asker.ts"
 import { errnoOf } from "../domain/CacheError.ts"
 import { annotationsOf } from "../domain/OriginError.ts"
-import { type Origins, parseRoute, type Route } from "../domain/Origins.ts"
+import { type Origins, parseRoute, type Route } from "../domain/Route.ts"
 import { Server, Spillway } from "../index.ts"
 import * as SampleOrigin from "../sample/SampleOrigin.ts"
 import { CacheConfig } from "../services/config/CacheConfig.ts"
 import { OriginConfig } from "../services/config/OriginConfig.ts"
 import { ServerConfig } from "../services/config/ServerConfig.ts"
 import { serveFlags } from "../services/config/settings.ts"
-import { CacheHealth } from "../services/disk/CacheHealth.ts"
+import { DiskBreaker } from "../services/disk/DiskBreaker.ts"
 import { Origin } from "../services/origin/Origin.ts"
 import { ORDERS, type Orders } from "../workers/messages.ts"
 import { tell } from "../workers/mirror.ts"
@@ -183,8 +183,8 @@ export const serve = Command.make(
       Effect.catchTag("ServeError", (error) => Effect.fail(cannotListen({ host, port }, error)))
     )
     return yield* Effect.gen(function*() {
-      const health = yield* CacheHealth
-      if (health.unwritable()?.errno === "LOCKED") {
+      const breaker = yield* DiskBreaker
+      if (breaker.unwritable()?.errno === "LOCKED") {
         return yield* new StartupError({ message: `cache directory ${flags.directory} is in use by another process` })
       }
       const address = socket === undefined

@@ -5,7 +5,7 @@ import type { ChunkKey } from "../domain/Chunk.ts"
 import { CacheConfig } from "../services/config/CacheConfig.ts"
 import { serveFlags } from "../services/config/settings.ts"
 import { ChunkStore } from "../services/disk/ChunkStore.ts"
-import { DiskGate } from "../services/disk/DiskGate.ts"
+import { DiskLimiter } from "../services/disk/DiskLimiter.ts"
 import * as Progress from "./progress.ts"
 import { StartupError } from "./StartupError.ts"
 
@@ -67,6 +67,6 @@ export const verify = Command.make(
   ({ directory }) =>
     Effect.provide(
       run,
-      ChunkStore.layer.pipe(Layer.provideMerge(CacheConfig.layer({ directory })), Layer.provide(DiskGate.layer))
+      ChunkStore.layer.pipe(Layer.provideMerge(CacheConfig.layer({ directory })), Layer.provide(DiskLimiter.layer))
     )
 ).pipe(Command.withDescription("Read the whole cache, and remove what is damaged or cannot be read"))

@@ -1,5 +1,5 @@
 import { identify } from "./Resource.ts"
-import type { HeaderFields } from "./rfc/Headers.ts"
+import type { HeaderFields } from "./rfc/HeaderFields.ts"
 
 /**
  * Who asks, as far as an origin may answer one viewer otherwise than others.

@@ -1,5 +1,5 @@
 import { HEURISTIC_MILLIS } from "./rfc/Freshness.ts"
-import type { HeaderFields } from "./rfc/Headers.ts"
+import type { HeaderFields } from "./rfc/HeaderFields.ts"
 
 /** The longest that a playlist or manifest is fresh by a guess, in milliseconds: that of a live stream changes with each segment. */
 export const PLAYLIST_MILLIS = 2000

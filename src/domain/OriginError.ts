@@ -1,6 +1,6 @@
 import { Schema } from "effect"
 import { explain } from "./OriginFault.ts"
-import type { HeaderFields } from "./rfc/Headers.ts"
+import type { HeaderFields } from "./rfc/HeaderFields.ts"
 
 /**
  * What can go wrong between Spillway and the origin. Errors are logged, so their `url` is `loggable`, and their `cause` tells

@@ -1,5 +1,5 @@
-import { type Access, accessTo, type Origins } from "./Origins.ts"
-import type { HeaderFields } from "./rfc/Headers.ts"
+import type { HeaderFields } from "./rfc/HeaderFields.ts"
+import { type Access, accessTo, type Origins } from "./Route.ts"
 
 /** One request of the chain that redirects make of it. */
 export interface Hop {

@@ -1,8 +1,8 @@
 import { longestGuess } from "./Guess.ts"
+import { isHeuristicallyCacheable, whyUncacheable } from "./rfc/Cacheability.ts"
 import { deltaMillis, type Directives, format, parse, targetedDirectives } from "./rfc/CacheControl.ts"
 import { age, type Freshness, freshnessOf, type Times } from "./rfc/Freshness.ts"
-import type { HeaderFields } from "./rfc/Headers.ts"
-import { isHeuristicallyCacheable, whyNotStorable } from "./rfc/Storable.ts"
+import type { HeaderFields } from "./rfc/HeaderFields.ts"
 
 /**
  * What a chain of redirects, followed on behalf of a viewer, says as the one answer to the URL that was asked for. Every hop has a
@@ -71,7 +71,7 @@ const fold = (views: ReadonlyArray<View>): Directives => {
   const add = (name: string, isSaid: boolean) => isSaid && folded.set(name, "")
   const seconds = (name: string, value: number | undefined) => value !== undefined && folded.set(name, String(value))
 
-  const refusals = new Set(views.map(({ headers, status }) => whyNotStorable(status, headers, false)))
+  const refusals = new Set(views.map(({ headers, status }) => whyUncacheable(status, headers, false)))
   add("no-store", refusals.has("NO_STORE"))
   add("private", refusals.has("PRIVATE"))
   add("no-cache", some("no-cache"))

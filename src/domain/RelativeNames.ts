@@ -1,5 +1,5 @@
-import { accessTo, type Origins } from "./Origins.ts"
-import type { HeaderFields } from "./rfc/Headers.ts"
+import type { HeaderFields } from "./rfc/HeaderFields.ts"
+import { accessTo, type Origins } from "./Route.ts"
 import { isBelow } from "./viewerTargets.ts"
 
 /**

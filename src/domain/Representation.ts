@@ -2,9 +2,9 @@ import { Effect, Schema } from "effect"
 import { count, MAX_CHUNKS } from "./Chunk.ts"
 import { identify, type Resource } from "./Resource.ts"
 import { type ContentRange, parseContentRange } from "./rfc/ByteRange.ts"
-import { areFields, endToEnd, type HeaderFields, isFieldValue } from "./rfc/Headers.ts"
+import { type Uncacheable, whyUncacheable } from "./rfc/Cacheability.ts"
+import { areFields, endToEnd, type HeaderFields, isFieldValue } from "./rfc/HeaderFields.ts"
 import { hasStrongDate } from "./rfc/lastModified.ts"
-import { type NotStorable, whyNotStorable } from "./rfc/Storable.ts"
 
 /**
  * How a part of a representation is asked for: with `Range` and `If-Range`, with `Range` alone when the origin does not answer that
@@ -107,10 +107,10 @@ export const fromHead = (
   head: OriginHead,
   chunkSize: number,
   isAuthorized = false
-): Representation | NotStorable => {
+): Representation | Uncacheable => {
   const { headers, status } = head
   if (status !== 200 && status !== 206) return "STATUS"
-  const why = whyNotStorable(status, headers, isAuthorized)
+  const why = whyUncacheable(status, headers, isAuthorized)
   if (why !== undefined) return why
   if ((headers["content-encoding"] ?? "identity").toLowerCase() !== "identity") return "ENCODED"
   const size = sizeOf(head)

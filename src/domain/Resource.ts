@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto"
-import type { HeaderFields } from "./rfc/Headers.ts"
+import type { HeaderFields } from "./rfc/HeaderFields.ts"
 
 /**
  * What the cache keeps under one key: a URL, without what changes from one request to the next (such as a signature), and an

@@ -1,4 +1,4 @@
-import { findRoute, type Origins } from "./Origins.ts"
+import { findRoute, type Origins } from "./Route.ts"
 
 const withoutSlash = (path: string): string => path.replace(/\/$/, "")
 

@@ -1,5 +1,5 @@
 import { Effect, type Scope } from "effect"
-import { sparingly } from "./sparingly.ts"
+import { rateLimited } from "./rateLimited.ts"
 
 /** The pause after a job that ended in a defect, so that one that always does is no busy loop. */
 const PAUSE = "100 millis"
@@ -12,7 +12,7 @@ export const keepRunning =
   (name: string) => <R>(job: Effect.Effect<unknown, never, R>): Effect.Effect<void, never, R | Scope.Scope> =>
     Effect.suspend(() => {
       let last: unknown
-      const say = sparingly(Effect.suspend(() => Effect.logError(`${name}: a job failed unexpectedly`, last)))
+      const say = rateLimited(Effect.suspend(() => Effect.logError(`${name}: a job failed unexpectedly`, last)))
       const survived = Effect.catchDefect(job, (defect) => {
         last = defect
         return Effect.andThen(say, Effect.sleep(PAUSE))

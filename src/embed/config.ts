@@ -1,6 +1,6 @@
 import { Config, ConfigProvider, Effect, Layer, Option, Struct } from "effect"
 import { CREDENTIAL_FIELDS } from "../domain/Asker.ts"
-import { parseRoute } from "../domain/Origins.ts"
+import { parseRoute } from "../domain/Route.ts"
 import { CacheConfig } from "../services/config/CacheConfig.ts"
 import { OriginConfig } from "../services/config/OriginConfig.ts"
 import { ServerConfig } from "../services/config/ServerConfig.ts"

@@ -4,13 +4,13 @@ import { loggable, type OriginError, OriginUnexpected } from "../domain/OriginEr
 import type { Resource } from "../domain/Resource.ts"
 import { formatRange, parseContentRange, type RangeSpec, resolve } from "../domain/rfc/ByteRange.ts"
 import * as CacheStatus from "../domain/rfc/CacheStatus.ts"
-import { endToEnd, type HeaderFields } from "../domain/rfc/Headers.ts"
+import { endToEnd, type HeaderFields } from "../domain/rfc/HeaderFields.ts"
 import { MediaStream } from "../services/media/MediaStream.ts"
 import { cut } from "../services/media/trimmed.ts"
 import { askOrigin, type Source } from "../services/origin/askOrigin.ts"
+import { type FetchOptions, LocalUrls } from "../services/origin/LocalUrls.ts"
 import { Origin, type OriginResponse } from "../services/origin/Origin.ts"
 import { OriginResolver } from "../services/origin/OriginResolver.ts"
-import { type FetchOptions, Registrations } from "../services/origin/Registrations.ts"
 
 /** What of it is wanted, and how it is fetched. */
 export interface OpenOptions extends FetchOptions {
@@ -47,7 +47,7 @@ const described = new Set(["content-length", "content-range", "set-cookie"])
 export const make = Effect.gen(function*() {
   const media = yield* MediaStream
   const origin = yield* Origin
-  const registrations = yield* Registrations
+  const registrations = yield* LocalUrls
   const resolver = yield* OriginResolver
 
   const find = (what: string, options: FetchOptions) => {
@@ -120,7 +120,7 @@ export const make = Effect.gen(function*() {
       case "Final":
         if (opened.answer.status === 416) return yield* new RangeNotSatisfiable({ url })
         return yield* new OriginUnexpected({ url, status: opened.answer.status, detail: "not a file" })
-      case "NotStorable": {
+      case "Uncacheable": {
         const spare = opened.answer === undefined ? undefined : yield* opened.answer.take
         const headers: Record<string, string> = spec?._tag === "From"
           ? { range: formatRange(spec.start, spec.last === undefined ? undefined : spec.last + 1) }

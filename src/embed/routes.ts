@@ -1,16 +1,16 @@
 import { Effect, type Layer } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { Proxy } from "../http/proxy/Proxy.ts"
-import { Registrations } from "../services/origin/Registrations.ts"
+import { LocalUrls } from "../services/origin/LocalUrls.ts"
 
 /** `routes` of `Spillway`. */
 export const routes = (
   prefix: HttpRouter.PathInput
-): Layer.Layer<never, never, HttpRouter.HttpRouter | HttpServer.HttpServer | Proxy | Registrations> =>
+): Layer.Layer<never, never, HttpRouter.HttpRouter | HttpServer.HttpServer | Proxy | LocalUrls> =>
   HttpRouter.use((router) =>
     Effect.gen(function*() {
       const { handler } = yield* Proxy
-      const { serveAt } = yield* Registrations
+      const { serveAt } = yield* LocalUrls
       yield* HttpServer.addressFormattedWith((address) =>
         Effect.sync(() => serveAt(address + prefix.replace(/\/+$/, "")))
       )

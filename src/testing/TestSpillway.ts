@@ -2,10 +2,10 @@ import { NodePath } from "@effect/platform-node"
 import { Effect, type FileSystem, Layer, type Path } from "effect"
 import {
   CacheConfig,
-  CacheLock,
   type CacheOptions,
   ChunkStore,
-  DiskGate,
+  DirectoryLock,
+  DiskLimiter,
   DiskMonitor,
   OriginConfig,
   type OriginOptions,
@@ -53,7 +53,7 @@ export const layer = (
     Layer.provideMerge(Monitor),
     Layer.provideMerge(Files),
     Layer.provideMerge(MemoryOrigin.layer),
-    Layer.provide(Layer.mergeAll(CacheLock.layerNone, DiskGate.layer, OriginResolver.layer)),
+    Layer.provide(Layer.mergeAll(DirectoryLock.layerNone, DiskLimiter.layer, OriginResolver.layer)),
     Layer.provide(
       Layer.merge(
         CacheConfig.layer({ directory: "/cache", chunkSize: 64 * 1024, minFree: 0, memory: 0, ...cache }),

@@ -1,7 +1,7 @@
 import type { ChunkKey } from "../domain/Chunk.ts"
 import type { Resource } from "../domain/Resource.ts"
 import type { Entry } from "../services/cache/Catalog.ts"
-import type { Totals } from "../services/observe/Traffic.ts"
+import type { Totals } from "../services/observe/Counters.ts"
 import type { Usage } from "../services/observe/Workers.ts"
 
 /**

@@ -6,10 +6,10 @@ import { Proxy } from "../http/proxy/Proxy.ts"
 import { CacheIndex } from "../services/cache/CacheIndex.ts"
 import { Catalog, freshnessFor } from "../services/cache/Catalog.ts"
 import { connections, refusals } from "../services/observe/connections.ts"
-import * as Metrics from "../services/observe/liveMetrics.ts"
-import { Traffic } from "../services/observe/Traffic.ts"
+import { Counters } from "../services/observe/Counters.ts"
+import * as Metrics from "../services/observe/pullMetrics.ts"
 import { Workers } from "../services/observe/Workers.ts"
-import { Registrations } from "../services/origin/Registrations.ts"
+import { LocalUrls } from "../services/origin/LocalUrls.ts"
 import { heeding } from "./heeding.ts"
 import { Member, workersOf } from "./members.ts"
 import { type Known, ORDERS, type Orders, type ToOwner } from "./messages.ts"
@@ -58,13 +58,13 @@ export const make = (count: number) => {
   ): Effect.fn.Return<
     string,
     WorkerFailed,
-    CacheIndex | Catalog | Proxy | Registrations | Scope.Scope | Traffic
+    CacheIndex | Catalog | Proxy | LocalUrls | Scope.Scope | Counters
   > {
     const catalog = yield* Catalog
     const index = yield* CacheIndex
-    const traffic = yield* Traffic
+    const counters = yield* Counters
     const { drain } = yield* Proxy
-    const { serveAt } = yield* Registrations
+    const { serveAt } = yield* LocalUrls
     const clock = yield* Clock.Clock
     const context = yield* Effect.context()
     const heed = yield* heeding
@@ -102,7 +102,7 @@ export const make = (count: number) => {
           return member.settled(message.number)
         case "Report":
           member.take(message.report)
-          traffic.add(message.report)
+          counters.add(message.report)
           refusals.updateUnsafe(message.report.refused, context)
           countConnections()
       }

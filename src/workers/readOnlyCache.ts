@@ -2,9 +2,9 @@ import { Effect, FileSystem, Layer, Option, Stream } from "effect"
 import { fromPlatformError, PermissionDenied } from "../domain/CacheError.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
 import { CacheConfig } from "../services/config/CacheConfig.ts"
-import { CacheLock } from "../services/disk/CacheLock.ts"
 import { ChunkStore } from "../services/disk/ChunkStore.ts"
-import { DiskGate } from "../services/disk/DiskGate.ts"
+import { DirectoryLock } from "../services/disk/DirectoryLock.ts"
+import { DiskLimiter } from "../services/disk/DiskLimiter.ts"
 
 /**
  * The cache of another process, which alone writes to it. To everybody else here it is a cache that may not be written to:
@@ -45,16 +45,17 @@ export const layerStore = (
   )
 
 /** The owner has it. The directory is looked at, so that a disk that hangs or fails is told from one that may only be read. */
-export const layerLock: Layer.Layer<CacheLock, never, CacheConfig | DiskGate | FileSystem.FileSystem> = Layer.effect(
-  CacheLock,
-  Effect.gen(function*() {
-    const fs = yield* FileSystem.FileSystem
-    const gate = yield* DiskGate
-    const { directory } = yield* CacheConfig
-    const look = Effect.mapError(fs.stat(directory), fromPlatformError("stat", directory))
-    return CacheLock.of({
-      acquire: Effect.andThen(gate.pass(look), denied("lock", directory)),
-      takes: Stream.succeed(0)
+export const layerLock: Layer.Layer<DirectoryLock, never, CacheConfig | DiskLimiter | FileSystem.FileSystem> = Layer
+  .effect(
+    DirectoryLock,
+    Effect.gen(function*() {
+      const fs = yield* FileSystem.FileSystem
+      const limiter = yield* DiskLimiter
+      const { directory } = yield* CacheConfig
+      const look = Effect.mapError(fs.stat(directory), fromPlatformError("stat", directory))
+      return DirectoryLock.of({
+        acquire: Effect.andThen(limiter.pass(look), denied("lock", directory)),
+        takes: Stream.succeed(0)
+      })
     })
-  })
-)
+  )

@@ -2,9 +2,9 @@ import { Effect, Layer, Metric } from "effect"
 import { keepRunning } from "../effects/keepRunning.ts"
 import { MemoryTier } from "../services/cache/MemoryTier.ts"
 import { CacheConfig } from "../services/config/CacheConfig.ts"
-import { Activity, type Running } from "../services/observe/Activity.ts"
+import { ActiveStreams, type Running } from "../services/observe/ActiveStreams.ts"
 import { connections, refusals } from "../services/observe/connections.ts"
-import { type Totals, Traffic } from "../services/observe/Traffic.ts"
+import { Counters, type Totals } from "../services/observe/Counters.ts"
 import type { Report } from "./messages.ts"
 import { tellIfRoom } from "./mirror.ts"
 
@@ -36,35 +36,36 @@ const since = (before: Totals, { bytes, requests }: Totals): Pick<Report, "bytes
 })
 
 /** Tells the owner, again and again, what this process has done since, and what it is doing. */
-export const layer: Layer.Layer<never, never, Activity | CacheConfig | MemoryTier | Traffic> = Layer.effectDiscard(
-  Effect.gen(function*() {
-    const activity = yield* Activity
-    const { memory: maxBytes } = yield* CacheConfig
-    const memory = yield* MemoryTier
-    const traffic = yield* Traffic
-    let before = traffic.totals()
-    let refusedBefore = 0
+export const layer: Layer.Layer<never, never, ActiveStreams | CacheConfig | MemoryTier | Counters> = Layer
+  .effectDiscard(
+    Effect.gen(function*() {
+      const activeStreams = yield* ActiveStreams
+      const { memory: maxBytes } = yield* CacheConfig
+      const memory = yield* MemoryTier
+      const counters = yield* Counters
+      let before = counters.totals()
+      let refusedBefore = 0
 
-    const report = Effect.gen(function*() {
-      const now = traffic.totals()
-      const { count: refused } = yield* Metric.value(refusals)
-      const isTold = tellIfRoom({
-        _tag: "Report",
-        report: {
-          ...since(before, now),
-          refused: refused - refusedBefore,
-          connections: (yield* Metric.value(connections)).value,
-          memory: { ...memory.usage(), maxBytes },
-          streams: activity.streams().filter(isOwn).map(named)
-        }
+      const report = Effect.gen(function*() {
+        const now = counters.totals()
+        const { count: refused } = yield* Metric.value(refusals)
+        const isTold = tellIfRoom({
+          _tag: "Report",
+          report: {
+            ...since(before, now),
+            refused: refused - refusedBefore,
+            connections: (yield* Metric.value(connections)).value,
+            memory: { ...memory.usage(), maxBytes },
+            streams: activeStreams.streams().filter(isOwn).map(named)
+          }
+        })
+        // The next one tells of both.
+        if (!isTold) return
+        before = now
+        refusedBefore = refused
       })
-      // The next one tells of both.
-      if (!isTold) return
-      before = now
-      refusedBefore = refused
+      yield* Effect.sleep(INTERVAL).pipe(Effect.andThen(report), keepRunning("Reports"))
+      // What is counted while the last answers are sent.
+      yield* Effect.addFinalizer(() => report)
     })
-    yield* Effect.sleep(INTERVAL).pipe(Effect.andThen(report), keepRunning("Reports"))
-    // What is counted while the last answers are sent.
-    yield* Effect.addFinalizer(() => report)
-  })
-)
+  )

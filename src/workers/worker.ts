@@ -13,7 +13,7 @@ import { TouchInterval } from "../services/cache/touches.ts"
 import type { CacheConfig } from "../services/config/CacheConfig.ts"
 import { OriginConfig, type OriginOptions } from "../services/config/OriginConfig.ts"
 import { ChunkStore } from "../services/disk/ChunkStore.ts"
-import { DiskGate } from "../services/disk/DiskGate.ts"
+import { DiskLimiter } from "../services/disk/DiskLimiter.ts"
 import { DiskMonitor } from "../services/disk/DiskMonitor.ts"
 import { Origin } from "../services/origin/Origin.ts"
 import { OriginResolver } from "../services/origin/OriginResolver.ts"
@@ -99,7 +99,8 @@ const layerProxy = (
       })
       const handler = Effect.flatMap(
         HttpServerRequest.HttpServerRequest,
-        (request) => proxy.isAtHand(request) ? proxy.handler : Effect.andThen(awaitTurn(request), relay(request))
+        (request) =>
+          proxy.isCachedAndFresh(request) ? proxy.handler : Effect.andThen(awaitTurn(request), relay(request))
       )
       return Proxy.of({ ...proxy, handler })
     })
@@ -114,7 +115,7 @@ export const layer = (
     Layer.provide(ChunkStore.layer)
   )
   const edges = Layer.mergeAll(store, ReadOnlyCache.layerLock, DiskMonitor.layer).pipe(
-    Layer.provide(DiskGate.layer),
+    Layer.provide(DiskLimiter.layer),
     Layer.provideMerge(layerOwner(orders)),
     Layer.provideMerge(OwnerLink.layer),
     Layer.provide(OriginResolver.layer),

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
-import { type OpenOptions, Recorder, Spillway } from "../../src/index.ts"
+import { ChunkWriter, type OpenOptions, Spillway } from "../../src/index.ts"
 import { FaultyFileSystem, MemoryOrigin, TestSpillway } from "../../src/testing/index.ts"
 
 const FILM = "https://media.example.org/film.mp4"
@@ -23,7 +23,7 @@ const take = Effect.fnUntraced(function*(what: string, options?: OpenOptions) {
 
 const tests = <A, E>(
   name: string,
-  effect: Effect.Effect<A, E, Spillway | MemoryOrigin.MemoryOrigin | Recorder | FaultyFileSystem.Faults>,
+  effect: Effect.Effect<A, E, Spillway | MemoryOrigin.MemoryOrigin | ChunkWriter | FaultyFileSystem.Faults>,
   options?: TestSpillway.TestOptions
 ) => it.effect(name, () => Effect.provide(effect, TestSpillway.layer(options)))
 
@@ -43,7 +43,7 @@ describe("open", () => {
       assert.isUndefined(first.headers["content-length"])
       assert.match(first.cacheStatus, /^spillway; fwd=uri-miss/)
       assert.deepStrictEqual((yield* take(FILM)).bytes, bytes)
-      yield* (yield* Recorder).idle
+      yield* (yield* ChunkWriter).idle
       const before = requests.length
       const second = yield* take(FILM, { range })
       assert.deepStrictEqual(second.bytes, first.bytes)
@@ -64,7 +64,7 @@ describe("open", () => {
       files.set(FILM, film())
       yield* faults.add({ operation: "write", fault: "ENOSPC" })
       assert.deepStrictEqual((yield* take(FILM)).bytes, bytes)
-      yield* (yield* Recorder).idle
+      yield* (yield* ChunkWriter).idle
       assert.isAbove(faults.strikes()[0]!, 0)
       assert.deepStrictEqual((yield* take(FILM)).bytes, bytes)
     })
@@ -108,7 +108,7 @@ describe("open", () => {
       const { files } = yield* origin
       files.set(FILM, film())
       assert.deepStrictEqual((yield* take("/film.mp4")).bytes, bytes)
-      yield* (yield* Recorder).idle
+      yield* (yield* ChunkWriter).idle
       // It is the same entry as that of the URL.
       assert.match((yield* take(FILM)).cacheStatus, /^spillway; hit/)
     }),
@@ -157,7 +157,7 @@ describe("open", () => {
       const asked = Effect.fnUntraced(function*(options: OpenOptions, what = FILM) {
         const before = requests.length
         yield* take(what, { ...options, range })
-        yield* (yield* Recorder).idle
+        yield* (yield* ChunkWriter).idle
         return requests.slice(before)
       })
       const anna = { headers: { Authorization: "Bearer anna" } }

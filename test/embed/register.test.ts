@@ -4,7 +4,7 @@ import { Effect, Exit, Layer, Scope } from "effect"
 import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
 import { createServer } from "node:http"
 import { Spillway } from "../../src/index.ts"
-import { MAX_REGISTRATIONS } from "../../src/services/origin/Registrations.ts"
+import { MAX_LOCAL_URLS } from "../../src/services/origin/LocalUrls.ts"
 import { MemoryOrigin, TestSpillway } from "../../src/testing/index.ts"
 
 const FILM = "https://media.example.org/films/film.mp4?part=1"
@@ -107,7 +107,7 @@ describe("register", () => {
       assert.strictEqual((yield* Effect.flip(spillway.register("film.mp4")))._tag, "MediaRefused")
       const scope = yield* Scope.make()
       const register = Scope.provide(spillway.register(FILM), scope)
-      yield* Effect.replicateEffect(register, MAX_REGISTRATIONS, { discard: true })
+      yield* Effect.replicateEffect(register, MAX_LOCAL_URLS, { discard: true })
       assert.strictEqual((yield* Effect.flip(register))._tag, "TooManyRegistrations")
       yield* Scope.close(scope, Exit.void)
       yield* spillway.register(FILM)

@@ -6,9 +6,9 @@ import { connect, type Socket } from "node:net"
 import { GuardedServer } from "../../src/http/server/guardedServer.ts"
 import {
   CacheConfig,
-  CacheLock,
   type CacheOptions,
   ChunkStore,
+  DirectoryLock,
   DiskMonitor,
   Origin,
   OriginConfig,
@@ -161,7 +161,7 @@ export const makeTestProxy = (
     const services = yield* Server.layerProxy.pipe(
       Layer.provideMerge(server),
       Layer.provideMerge(Spillway.layerNoDeps),
-      Layer.provideMerge(Layer.mergeAll(CacheLock.layerNone, store, layerDisk, Origin.layer)),
+      Layer.provideMerge(Layer.mergeAll(DirectoryLock.layerNone, store, layerDisk, Origin.layer)),
       Layer.provideMerge(resolver(origin)),
       Layer.provide(config),
       Layer.build,

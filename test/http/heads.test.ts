@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Logger } from "effect"
-import { parseRoute, type Route } from "../../src/domain/Origins.ts"
+import { parseRoute, type Route } from "../../src/domain/Route.ts"
 import { makeRawOrigin, type RawRequest } from "../support/RawOrigin.ts"
 import { openRaw } from "./RawConnection.ts"
 import { layerPlainHttp, makeTestProxy } from "./TestProxy.ts"

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { type Origins, parseRoute, type Route } from "../../src/domain/Origins.ts"
+import { type Origins, parseRoute, type Route } from "../../src/domain/Route.ts"
 import { ChunkStore } from "../../src/index.ts"
 import { makeTestOrigin } from "../support/TestOrigin.ts"
 import { type Reply, type Site, start } from "./Site.ts"

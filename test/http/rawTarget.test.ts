@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { parseRoute, type Route } from "../../src/domain/Origins.ts"
+import { parseRoute, type Route } from "../../src/domain/Route.ts"
 import { encoded } from "../../src/http/server/rawTarget.ts"
 import { Server, ServerConfig } from "../../src/index.ts"
 import { eventually } from "../support/Program.ts"

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { parseRoute, type Route } from "../../src/domain/Origins.ts"
+import { parseRoute, type Route } from "../../src/domain/Route.ts"
 import { ChunkStore } from "../../src/index.ts"
 import { story } from "../support/cacheStatus.ts"
 import { makeTestOrigin } from "../support/TestOrigin.ts"

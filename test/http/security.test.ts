@@ -9,7 +9,7 @@ import { crc32 } from "node:zlib"
 import type { Representation } from "../../src/domain/Representation.ts"
 import { identify } from "../../src/domain/Resource.ts"
 import { CacheConfig, ChunkStore, OriginConfig, Server, Spillway } from "../../src/index.ts"
-import { DiskGate } from "../../src/services/disk/DiskGate.ts"
+import { DiskLimiter } from "../../src/services/disk/DiskLimiter.ts"
 import { story } from "../support/cacheStatus.ts"
 import { temporaryDirectory } from "../support/disks.ts"
 import { eventually } from "../support/Program.ts"
@@ -387,7 +387,7 @@ describe("files of the cache that somebody changed", () => {
     ChunkStore.pipe(Effect.provide(
       ChunkStore.layer.pipe(
         Layer.provide(CacheConfig.layer({ directory })),
-        Layer.provide(DiskGate.layer),
+        Layer.provide(DiskLimiter.layer),
         Layer.provide(NodeServices.layer)
       )
     ))

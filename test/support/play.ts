@@ -3,7 +3,7 @@ import { Context, Effect, Layer, Result, type Scope } from "effect"
 import { readFileSync } from "node:fs"
 import type { IncomingHttpHeaders } from "node:http"
 import { make as makeResource } from "../../src/domain/Resource.ts"
-import { HEADER_BYTES } from "../../src/services/disk/chunkFile.ts"
+import { HEADER_BYTES } from "../../src/services/disk/chunkFormat.ts"
 import { chunkFiles, temporaryDirectory } from "./disks.ts"
 import { openView, type Program, type ProgramFailed, startProgram, view, type ViewFailed } from "./Program.ts"
 import {

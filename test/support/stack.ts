@@ -6,9 +6,9 @@ import type { ByteRange, RangeSpec } from "../../src/domain/rfc/ByteRange.ts"
 import { Spillway } from "../../src/index.ts"
 import { CacheConfig, type CacheOptions, defaults } from "../../src/services/config/CacheConfig.ts"
 import { OriginConfig } from "../../src/services/config/OriginConfig.ts"
-import { CacheLock } from "../../src/services/disk/CacheLock.ts"
 import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
-import { DiskGate } from "../../src/services/disk/DiskGate.ts"
+import { DirectoryLock } from "../../src/services/disk/DirectoryLock.ts"
+import { DiskLimiter } from "../../src/services/disk/DiskLimiter.ts"
 import { DiskMonitor } from "../../src/services/disk/DiskMonitor.ts"
 import { MediaStream } from "../../src/services/media/MediaStream.ts"
 import { OriginResolver } from "../../src/services/origin/OriginResolver.ts"
@@ -75,19 +75,19 @@ const config = (store: keyof typeof stores, options: Partial<CacheOptions>) =>
 export const stack = (store: keyof typeof stores, options: Partial<CacheOptions> = {}) =>
   Spillway.layerNoDeps.pipe(
     Layer.provideMerge(stores[store]),
-    Layer.provideMerge(CacheLock.layerNone),
-    Layer.provide(Layer.merge(DiskGate.layer, Edges)),
+    Layer.provideMerge(DirectoryLock.layerNone),
+    Layer.provide(Layer.merge(DiskLimiter.layer, Edges)),
     Layer.provideMerge(Monitor),
     Layer.provideMerge(MemoryOrigin.layer),
     Layer.provideMerge(config(store, options))
   )
 
 /** The same over a disk and an origin that outlive it, to see what a restart finds. */
-export const restartable = (options: Partial<CacheOptions> = {}, lock = CacheLock.layerNone) =>
+export const restartable = (options: Partial<CacheOptions> = {}, lock = DirectoryLock.layerNone) =>
   Spillway.layerNoDeps.pipe(
     Layer.provideMerge(ChunkStore.layer),
     Layer.provideMerge(lock),
-    Layer.provide(Layer.merge(DiskGate.layer, Edges)),
+    Layer.provide(Layer.merge(DiskLimiter.layer, Edges)),
     Layer.provideMerge(Monitor),
     Layer.provideMerge(config("faulty", options))
   )

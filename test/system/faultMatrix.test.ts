@@ -2,10 +2,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { make as makeResource } from "../../src/domain/Resource.ts"
-import { Recorder } from "../../src/services/cache/Recorder.ts"
+import { ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
 import { ROOT_BYTES } from "../../src/services/disk/blocks.ts"
-import { CacheHealth } from "../../src/services/disk/CacheHealth.ts"
 import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/disk/ChunkStore.ts"
+import { DiskBreaker } from "../../src/services/disk/DiskBreaker.ts"
 import { Faults, type Operation, operations, type Rule } from "../../src/testing/FaultyFileSystem.ts"
 import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
 import { CHUNK, restartable, view, World } from "../support/stack.ts"
@@ -98,9 +98,9 @@ const objectCells = objectMoments.flatMap((moment) =>
 
 /** How often the breaker opens while `effect` runs. */
 const openings = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
-  const health = yield* CacheHealth
+  const breaker = yield* DiskBreaker
   let count = 0
-  const follower = yield* Effect.forkChild(Stream.runForEach(health.changes, ({ _tag }) =>
+  const follower = yield* Effect.forkChild(Stream.runForEach(breaker.changes, ({ _tag }) =>
     Effect.sync(() => {
       if (_tag === "Unusable") count += 1
     })))
@@ -134,22 +134,22 @@ describe("the matrix of one file that fails", () => {
         const path = (path: string) => isIt.test(path) && (ends === "manifest.json" || isChunk.test(path))
         const addRule = plan.add({ operation, fault: errno, path })
         if (moment === "at start-up") {
-          const before = Effect.andThen(watch(film), Recorder.use((_) => _.idle))
+          const before = Effect.andThen(watch(film), ChunkWriter.use((_) => _.idle))
           yield* ticking(Effect.provide(before, Layer.fresh(services)))
           yield* addRule
         }
         yield* ticking(Effect.provide(
           Effect.gen(function*() {
-            const recorder = yield* Recorder
+            const writer = yield* ChunkWriter
             if (moment === "on a hit" || moment === "during clean-up") {
               yield* watch(moment === "on a hit" ? film : other)
-              yield* recorder.idle
+              yield* writer.idle
             }
             if (moment !== "at start-up") yield* addRule
             const opened = yield* openings(Effect.gen(function*() {
               for (let round = 0; round < 3; round++) {
                 yield* watch(film)
-                yield* recorder.idle
+                yield* writer.idle
               }
             }))
             assert.strictEqual(opened, 0)
@@ -157,17 +157,17 @@ describe("the matrix of one file that fails", () => {
             const viewed = Effect.gen(function*() {
               const before = sent()
               yield* view(film.url)
-              yield* recorder.idle
+              yield* writer.idle
               return sent() - before
             })
             // All but that file is served from the cache.
             assert.isAtMost(yield* viewed, moment === "during clean-up" ? 0 : ends === "2" ? CHUNK : film.bytes.length)
             yield* plan.clear
             yield* watch(film)
-            yield* recorder.idle
+            yield* writer.idle
             yield* Effect.sleep("70 seconds")
             yield* watch(film)
-            yield* recorder.idle
+            yield* writer.idle
             assert.strictEqual(yield* viewed, 0)
           }),
           services
@@ -193,21 +193,21 @@ describe("the fault matrix", () => {
       const services = restartable(moment === "during clean-up" ? { maxSize: fileBytes + ROOT_BYTES } : {})
       const addRule = plan.add(ruleFor(moment, operation, fault))
       if (moment === "at start-up") {
-        const before = Effect.andThen(watch(film), Recorder.use((_) => _.idle))
+        const before = Effect.andThen(watch(film), ChunkWriter.use((_) => _.idle))
         yield* ticking(Effect.provide(before, Layer.fresh(services)))
         yield* addRule
       }
       yield* ticking(Effect.provide(
         Effect.gen(function*() {
-          const health = yield* CacheHealth
-          const recorder = yield* Recorder
+          const breaker = yield* DiskBreaker
+          const writer = yield* ChunkWriter
           if (moment === "on a hit" || moment === "during clean-up") {
             yield* watch(moment === "on a hit" ? film : other)
-            yield* recorder.idle
+            yield* writer.idle
           }
           if (moment !== "at start-up") yield* addRule
           yield* watch(film)
-          if (fault !== "hang") yield* recorder.idle
+          if (fault !== "hang") yield* writer.idle
           yield* watch(film)
           if (done[moment].includes(operation)) {
             yield* Effect.repeat(Effect.sleep("50 millis"), { until: () => plan.strikes()[0]! > 0, times: 100 })
@@ -216,13 +216,13 @@ describe("the fault matrix", () => {
 
           yield* plan.clear
           yield* Effect.repeat(Effect.sleep("100 millis"), {
-            until: () => health.unwritable() === undefined,
+            until: () => breaker.unwritable() === undefined,
             times: 500
           })
-          assert.isUndefined(health.unwritable())
-          yield* recorder.idle
+          assert.isUndefined(breaker.unwritable())
+          yield* writer.idle
           yield* watch(film)
-          yield* recorder.idle
+          yield* writer.idle
           const sent = () => origin.requests.reduce((sum, request) => sum + request.sent, 0)
           const before = sent()
           yield* watch(film)

@@ -3,10 +3,10 @@ import { Effect, Fiber, Layer, Logger, Ref, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { make as makeResource } from "../../src/domain/Resource.ts"
 import { CacheIndex } from "../../src/services/cache/CacheIndex.ts"
-import { Recorder } from "../../src/services/cache/Recorder.ts"
+import { ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
 import { ROOT_BYTES } from "../../src/services/disk/blocks.ts"
-import { CacheHealth } from "../../src/services/disk/CacheHealth.ts"
 import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/disk/ChunkStore.ts"
+import { DiskBreaker } from "../../src/services/disk/DiskBreaker.ts"
 import { DiskMonitor } from "../../src/services/disk/DiskMonitor.ts"
 import { type Media, MediaStream } from "../../src/services/media/MediaStream.ts"
 import { Faults } from "../../src/testing/FaultyFileSystem.ts"
@@ -28,7 +28,7 @@ const put = Effect.fnUntraced(function*(name: string, chunks: number) {
 const watch = Effect.fnUntraced(function*(name: string, hash: string) {
   const { bytes, status } = yield* view(urlOf(name))
   assert.strictEqual(sha256(bytes), hash)
-  yield* (yield* Recorder).idle
+  yield* (yield* ChunkWriter).idle
   const { key: _, ttl: _1, ...told } = status
   return told
 })
@@ -78,14 +78,14 @@ describe("max-size", () => {
 describe("min-free", () => {
   it.effect("is kept, the stream goes on, and caching resumes by itself when there is room again", () =>
     Effect.gen(function*() {
-      const health = yield* CacheHealth
+      const breaker = yield* DiskBreaker
       const [a, b] = [yield* put("a", 3), yield* put("bb", 3)]
       yield* adjust(1e6)
       yield* watch("a", a)
-      assert.strictEqual(health.unwritable()?._tag, "DiskFull")
+      assert.strictEqual(breaker.unwritable()?._tag, "DiskFull")
       assert.deepStrictEqual(yield* watch("bb", b), { fwd: "bypass", detail: "DISK_FULL" })
       yield* adjust(1e9)
-      yield* until(() => health.unwritable() === undefined)
+      yield* until(() => breaker.unwritable() === undefined)
       assert.strictEqual((yield* watch("bb", b)).stored, true)
       assert.deepStrictEqual(yield* watch("bb", b), { hit: true })
     }).pipe(Effect.provide(stack("faulty", { minFree: 1e6 }))))
@@ -103,26 +103,26 @@ describe("min-free", () => {
 describe("a write that finds the disk full", () => {
   it.effect("cleans up, is tried again once, and nobody hears of it", () =>
     Effect.gen(function*() {
-      const health = yield* CacheHealth
+      const breaker = yield* DiskBreaker
       const faults = yield* Faults
       const [a, b] = [yield* put("a", 3), yield* put("bb", 1)]
       yield* watch("a", a)
       yield* faults.add({ operation: "write", fault: "ENOSPC", times: 1, path: (path) => !path.includes("probe") })
       yield* watch("bb", b)
       assert.deepStrictEqual(faults.strikes(), [1])
-      assert.isUndefined(health.unwritable())
+      assert.isUndefined(breaker.unwritable())
       assert.deepStrictEqual(yield* watch("bb", b), { hit: true })
       assert.notDeepEqual(yield* watch("a", a), { hit: true })
     }).pipe(Effect.provide(stack("faulty", { maxSize: 1e6 }))))
 
   it.effect("goes to passthrough when the second try fails too", () =>
     Effect.gen(function*() {
-      const health = yield* CacheHealth
+      const breaker = yield* DiskBreaker
       const faults = yield* Faults
       yield* watch("a", yield* put("a", 3))
       yield* faults.add({ operation: "write", fault: "EDQUOT" })
       yield* watch("bb", yield* put("bb", 1))
-      assert.strictEqual(health.unwritable()?.errno, "EDQUOT")
+      assert.strictEqual(breaker.unwritable()?.errno, "EDQUOT")
     }).pipe(Effect.provide(stack("faulty", { maxSize: 1e6 }))))
 })
 
@@ -130,19 +130,19 @@ describe("permission denied", () => {
   it.effect("cleans nothing up, and cached chunks are still served", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
-      const health = yield* CacheHealth
+      const breaker = yield* DiskBreaker
       const index = yield* CacheIndex
       const [a, b] = [yield* put("a", 3), yield* put("bb", 3)]
       yield* watch("a", a)
       const before = index.bytes()
       yield* faults.add({ operation: "open", fault: "EROFS", path: (path) => path.endsWith(".tmp") })
       yield* watch("bb", b)
-      assert.strictEqual(health.unwritable()?._tag, "PermissionDenied")
+      assert.strictEqual(breaker.unwritable()?._tag, "PermissionDenied")
       assert.strictEqual(index.bytes(), before)
       assert.deepStrictEqual(yield* watch("a", a), { hit: true })
       assert.deepStrictEqual(yield* watch("bb", b), { fwd: "bypass", detail: "PERMISSION_DENIED" })
       yield* faults.clear
-      yield* until(() => health.unwritable() === undefined)
+      yield* until(() => breaker.unwritable() === undefined)
       yield* watch("bb", b)
       assert.deepStrictEqual(yield* watch("bb", b), { hit: true })
     }).pipe(Effect.provide(stack("faulty"))))
@@ -154,8 +154,8 @@ describe("what is said", () => {
     const Lines = Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))])
     return Effect.gen(function*() {
       const faults = yield* Faults
-      const health = yield* CacheHealth
-      const states = yield* Effect.forkChild(Stream.runCollect(Stream.take(health.changes, 3)))
+      const breaker = yield* DiskBreaker
+      const states = yield* Effect.forkChild(Stream.runCollect(Stream.take(breaker.changes, 3)))
       const [a, b] = [yield* put("a", 6), yield* put("bb", 6)]
       yield* until(() => true)
       yield* faults.add({ operation: "sync", fault: "EIO" })
@@ -163,7 +163,7 @@ describe("what is said", () => {
       yield* watch("bb", b)
       yield* until(() => lines.length > 0)
       yield* faults.clear
-      yield* until(() => health.unwritable() === undefined)
+      yield* until(() => breaker.unwritable() === undefined)
       assert.deepStrictEqual(lines, ["Cache unusable: streaming from the origin", "Cache usable again"])
       assert.deepStrictEqual((yield* Fiber.join(states)).map(({ _tag }) => _tag), ["Usable", "Unusable", "Usable"])
     }).pipe(Effect.provide(Layer.provideMerge(stack("faulty"), Lines)))
@@ -234,7 +234,7 @@ describe("on a disk that is dead", () => {
   it.effect("viewers at the same place share one transfer, without a memory tier too", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
-      const health = yield* CacheHealth
+      const health = yield* DiskBreaker
       const origin = yield* MemoryOrigin
       yield* faults.add({ operation: "open", fault: "EIO" })
       yield* put("first", 2)
@@ -253,7 +253,7 @@ describe("on a disk that is dead", () => {
   it.effect("a running stream comes back to the cache when the disk does", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
-      const health = yield* CacheHealth
+      const health = yield* DiskBreaker
       const index = yield* CacheIndex
       const media = yield* MediaStream
       const hash = yield* put("film", 60)
@@ -275,7 +275,7 @@ describe("on a disk that is dead", () => {
           yield* until(() => health.unwritable() === undefined)
         })))
       assert.strictEqual(sha256(bytes), hash)
-      yield* (yield* Recorder).idle
+      yield* (yield* ChunkWriter).idle
       // All but what had passed, or was under way, when the disk came back.
       assert.isAbove(index.keys().length, 25)
     }).pipe(Effect.scoped, Effect.provide(stack("faulty"))))

@@ -4,7 +4,7 @@ import { make } from "../../src/domain/Resource.ts"
 import { noCache } from "../../src/domain/rfc/CacheControl.ts"
 import { CacheIndex } from "../../src/services/cache/CacheIndex.ts"
 import { ChunkMap } from "../../src/services/cache/ChunkMap.ts"
-import { Recorder } from "../../src/services/cache/Recorder.ts"
+import { ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
 import { MediaStream } from "../../src/services/media/MediaStream.ts"
 import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
 import { stack, view } from "../support/stack.ts"
@@ -21,7 +21,7 @@ const fill = Effect.gen(function*() {
   const origin = yield* MemoryOrigin
   origin.files.set(url, { bytes: film, etag: "\"1\"", headers: { "cache-control": "max-age=3600" } })
   yield* view(url)
-  yield* (yield* Recorder).idle
+  yield* (yield* ChunkWriter).idle
 })
 
 /** How many times any map of chunks is asked while `effect` runs. */
@@ -71,8 +71,8 @@ describe("a request for a file of 2000 cached chunks", () => {
       const [ofHead, head] = yield* lookUps(media.head({ resource }))
       assert.deepInclude(head._tag === "Media" ? head.status : {}, { hit: true })
       assert.isBelow(ofHead, FEW)
-      const [ofHand, isAtHand] = yield* lookUps(Effect.sync(() => media.isAtHand({ resource }, {})))
-      assert.isTrue(isAtHand)
+      const [ofHand, isCachedAndFresh] = yield* lookUps(Effect.sync(() => media.isCachedAndFresh({ resource }, {})))
+      assert.isTrue(isCachedAndFresh)
       assert.isBelow(ofHand, FEW)
       const directives = { ...noCache, noCache: false, onlyIfCached: true }
       const [ofCached, cached] = yield* lookUps(media.open({ resource, directives }))
@@ -89,11 +89,11 @@ describe("a request for a file of 2000 cached chunks", () => {
         const { key } = index.chunksOf(resource.id).find(({ key }) => key.index === hole)!
         if (hole === 1000) index.condemn(key)
         else index.remove(key)
-        assert.isFalse(media.isAtHand({ resource }, {}))
+        assert.isFalse(media.isCachedAndFresh({ resource }, {}))
         const beside = { _tag: "From", start: (hole + 1) * CHUNK, last: (hole + 2) * CHUNK - 1 } as const
-        assert.isTrue(media.isAtHand({ resource, ranges: [beside] }, {}))
+        assert.isTrue(media.isCachedAndFresh({ resource, ranges: [beside] }, {}))
         index.add(key, CHUNK)
-        assert.isTrue(media.isAtHand({ resource }, {}))
+        assert.isTrue(media.isCachedAndFresh({ resource }, {}))
       }
     }).pipe(Effect.provide(stack("memory", { chunkSize: CHUNK }))))
 })

@@ -7,16 +7,16 @@ import { make as makeResource } from "../../src/domain/Resource.ts"
 import { noCache } from "../../src/domain/rfc/CacheControl.ts"
 import { Spillway } from "../../src/index.ts"
 import { CacheIndex } from "../../src/services/cache/CacheIndex.ts"
+import { ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
 import { Manifests } from "../../src/services/cache/Manifests.ts"
-import { Recorder } from "../../src/services/cache/Recorder.ts"
 import { CacheConfig } from "../../src/services/config/CacheConfig.ts"
 import { OriginConfig } from "../../src/services/config/OriginConfig.ts"
-import { CacheLock } from "../../src/services/disk/CacheLock.ts"
 import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
-import { DiskGate } from "../../src/services/disk/DiskGate.ts"
+import { DirectoryLock } from "../../src/services/disk/DirectoryLock.ts"
+import { DiskLimiter } from "../../src/services/disk/DiskLimiter.ts"
 import { DiskMonitor } from "../../src/services/disk/DiskMonitor.ts"
 import { MediaStream } from "../../src/services/media/MediaStream.ts"
-import { Keeper } from "../../src/services/operate/Keeper.ts"
+import { Purger } from "../../src/services/operate/Purger.ts"
 import { OriginResolver } from "../../src/services/origin/OriginResolver.ts"
 import * as MemoryOrigin from "../../src/testing/MemoryOrigin.ts"
 import { temporaryDirectory } from "../support/disks.ts"
@@ -36,8 +36,8 @@ const processOn = (directory: string) =>
   Spillway.layerNoDeps.pipe(
     Layer.provideMerge(ChunkStore.layer),
     Layer.provideMerge(Layer.merge(NodeFileSystem.layer, NodePath.layer)),
-    Layer.provideMerge(CacheLock.layerNone),
-    Layer.provide([DiskGate.layer, Layer.provideMerge(OriginResolver.layer, OriginConfig.layer())]),
+    Layer.provideMerge(DirectoryLock.layerNone),
+    Layer.provide([DiskLimiter.layer, Layer.provideMerge(OriginResolver.layer, OriginConfig.layer())]),
     Layer.provideMerge(
       DiskMonitor.layerTest(Effect.succeed({ free: 1e12, total: 2e12, freeNodes: 1e6, totalNodes: 2e6 }))
     ),
@@ -61,7 +61,7 @@ const put = Effect.fnUntraced(function*(path: string, headers: Record<string, st
 // It waits for a while only, and a disk may be slower.
 const settled = Effect.repeat(Manifests.use((_) => _.settled), { times: 30 })
 
-const written = Effect.andThen(Recorder.use((_) => _.idle), settled)
+const written = Effect.andThen(ChunkWriter.use((_) => _.idle), settled)
 
 /** Has so many files viewed, one after another, and returns how much the cache has taken at most. */
 const fill = Effect.fnUntraced(function*(
@@ -99,7 +99,7 @@ const kinds: ReadonlyArray<
           const url = yield* put(`pinned/${i}`, quotes)
           yield* view(url)
           yield* written
-          yield* (yield* Keeper).pin(url, true)
+          yield* (yield* Purger).pin(url, true)
         }
         return yield* fill(40, directory, (i) => put(`${i}`, quotes))
       })

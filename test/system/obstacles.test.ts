@@ -5,9 +5,9 @@ import * as Fs from "node:fs"
 import { dirname } from "node:path"
 import { make as makeResource } from "../../src/domain/Resource.ts"
 import { CacheIndex } from "../../src/services/cache/CacheIndex.ts"
-import { Recorder } from "../../src/services/cache/Recorder.ts"
+import { ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
 import { CacheConfig } from "../../src/services/config/CacheConfig.ts"
-import { CacheHealth } from "../../src/services/disk/CacheHealth.ts"
+import { DiskBreaker } from "../../src/services/disk/DiskBreaker.ts"
 import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
 import { chunkFiles } from "../support/disks.ts"
 import { CHUNK, stack, view } from "../support/stack.ts"
@@ -29,7 +29,7 @@ const watch = Effect.fnUntraced(function*(name: string) {
   origin.requests.length = 0
   const { bytes } = yield* view(urlOf(name))
   assert.strictEqual(sha256(bytes), sha256(origin.files.get(urlOf(name))!.bytes))
-  yield* (yield* Recorder).idle
+  yield* (yield* ChunkWriter).idle
   return origin.requests.reduce((sum, { sent }) => sum + sent, 0)
 })
 
@@ -61,7 +61,7 @@ describe("in place of a chunk", () => {
   for (const [what, replace] of Object.entries(replaceBy)) {
     it.live(`${what} is taken for damage, and replaced`, () =>
       Effect.gen(function*() {
-        const health = yield* CacheHealth
+        const breaker = yield* DiskBreaker
         const { directory } = yield* CacheConfig
         yield* put("film")
         yield* watch("film")
@@ -69,7 +69,7 @@ describe("in place of a chunk", () => {
         assert.strictEqual(yield* watch("film"), CHUNK)
         assert.strictEqual(yield* watch("film"), 0)
         assert.isTrue(Fs.lstatSync(chunkFiles(directory)[1]!.path).isFile())
-        assert.isUndefined(health.unwritable())
+        assert.isUndefined(breaker.unwritable())
       }).pipe(Effect.provide(stack("real"))))
   }
 })
@@ -90,19 +90,19 @@ describe("in the way of a write", () => {
   for (const [what, stand] of Object.entries(standsAt)) {
     it.live(`${what} is removed`, () =>
       Effect.gen(function*() {
-        const health = yield* CacheHealth
+        const breaker = yield* DiskBreaker
         yield* (yield* CacheIndex).loaded
         yield* put("film")
         stand(yield* directoryOf("film"))
         yield* watch("film")
         assert.strictEqual(yield* watch("film"), 0)
-        assert.isUndefined(health.unwritable())
+        assert.isUndefined(breaker.unwritable())
       }).pipe(Effect.provide(stack("real"))))
   }
 
   it.live("a file that was given as the cache's directory is left alone", () =>
     Effect.gen(function*() {
-      const health = yield* CacheHealth
+      const breaker = yield* DiskBreaker
       const { directory } = yield* CacheConfig
       Fs.rmSync(directory, { recursive: true })
       Fs.writeFileSync(directory, "somebody's")
@@ -110,6 +110,6 @@ describe("in the way of a write", () => {
       yield* watch("film")
       yield* watch("film")
       assert.strictEqual(Fs.readFileSync(directory, "utf8"), "somebody's")
-      assert.strictEqual(health.unwritable()?.errno, "ENOTDIR")
+      assert.strictEqual(breaker.unwritable()?.errno, "ENOTDIR")
     }).pipe(Effect.provide(stack("real"))))
 })

@@ -3,10 +3,10 @@ import { Effect, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { make as makeResource } from "../../src/domain/Resource.ts"
 import { CacheIndex } from "../../src/services/cache/CacheIndex.ts"
-import { Recorder } from "../../src/services/cache/Recorder.ts"
+import { ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
 import { ROOT_BYTES } from "../../src/services/disk/blocks.ts"
-import { CacheHealth } from "../../src/services/disk/CacheHealth.ts"
 import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/disk/ChunkStore.ts"
+import { DiskBreaker } from "../../src/services/disk/DiskBreaker.ts"
 import { Faults } from "../../src/testing/FaultyFileSystem.ts"
 import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
 import { CHUNK, stack, view } from "../support/stack.ts"
@@ -33,7 +33,7 @@ const watch = Effect.fnUntraced(function*(name: string) {
   const before = sent()
   const { bytes } = yield* view(urlOf(name))
   assert.strictEqual(sha256(bytes), sha256(origin.files.get(urlOf(name))!.bytes))
-  yield* (yield* Recorder).idle
+  yield* (yield* ChunkWriter).idle
   return sent() - before
 })
 
@@ -67,9 +67,9 @@ const ofChunk = (name: string, index: number) => {
 
 /** How often the breaker opens while `effect` runs. */
 const openings = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E, R>) {
-  const health = yield* CacheHealth
+  const breaker = yield* DiskBreaker
   let opened = 0
-  const follower = yield* Effect.forkChild(Stream.runForEach(health.changes, ({ _tag }) =>
+  const follower = yield* Effect.forkChild(Stream.runForEach(breaker.changes, ({ _tag }) =>
     Effect.sync(() => {
       if (_tag === "Unusable") opened += 1
     })))
@@ -87,7 +87,7 @@ describe("a chunk that cannot be read", () => {
     ({ errno, operation }) =>
       Effect.gen(function*() {
         const faults = yield* Faults
-        const health = yield* CacheHealth
+        const breaker = yield* DiskBreaker
         yield* keep("bad", "good", "fine")
         const isBad = ofChunk("bad", 1)
         const rule = { operation, fault: errno, path: (path: string) => isBad(path) && !path.endsWith(".tmp") }
@@ -96,7 +96,7 @@ describe("a chunk that cannot be read", () => {
           yield* watch("bad")
           assert.strictEqual(yield* watch("good"), 0)
           assert.strictEqual(yield* watch("fine"), 0)
-          assert.isUndefined(health.unwritable())
+          assert.isUndefined(breaker.unwritable())
           yield* pass(1)
         }
         yield* faults.clear
@@ -108,7 +108,7 @@ describe("a chunk that cannot be read", () => {
   it.effect("and cannot be removed or replaced either is not read again, and costs only its own bytes", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
-      const health = yield* CacheHealth
+      const breaker = yield* DiskBreaker
       yield* keep("bad", "good")
       const isBad = ofChunk("bad", 2)
       yield* faults.add({ operation: "read", fault: "EIO", path: isBad })
@@ -120,18 +120,18 @@ describe("a chunk that cannot be read", () => {
         yield* pass(1)
       }
       assert.strictEqual(faults.strikes()[0], 1)
-      assert.isUndefined(health.unwritable())
+      assert.isUndefined(breaker.unwritable())
     }).pipe(Effect.provide(stack("faulty"))))
 
   it.effect("is what the scrubber finds too", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
-      const health = yield* CacheHealth
+      const breaker = yield* DiskBreaker
       const index = yield* CacheIndex
       yield* keep("bad", "good")
       yield* faults.add({ operation: "read", fault: "EIO", path: ofChunk("bad", 3) })
       yield* pass(30)
-      assert.isUndefined(health.unwritable())
+      assert.isUndefined(breaker.unwritable())
       assert.strictEqual(index.count(), 2 * CHUNKS - 1)
     }).pipe(Effect.provide(stack("faulty"))))
 })
@@ -140,7 +140,7 @@ describe("a manifest that cannot be read", () => {
   it.effect.each(["EIO", "EISDIR", "EPERM"])("costs nobody else anything: %s", (errno) =>
     Effect.gen(function*() {
       const faults = yield* Faults
-      const health = yield* CacheHealth
+      const breaker = yield* DiskBreaker
       yield* keep("good")
       yield* put("bad")
       yield* faults.add({
@@ -154,7 +154,7 @@ describe("a manifest that cannot be read", () => {
         yield* pass(1)
       }
       assert.strictEqual(yield* watch("bad"), 0)
-      assert.isUndefined(health.unwritable())
+      assert.isUndefined(breaker.unwritable())
     }).pipe(Effect.provide(stack("faulty"))))
 })
 
@@ -171,7 +171,7 @@ describe("a chunk that cannot be written", () => {
   )("costs nobody else anything: $errno at $operation", ({ errno, operation }) =>
     Effect.gen(function*() {
       const faults = yield* Faults
-      const health = yield* CacheHealth
+      const health = yield* DiskBreaker
       yield* keep("good")
       yield* put("bad")
       yield* faults.add({
@@ -195,7 +195,7 @@ describe("a chunk that cannot be written", () => {
   it.effect("leaves a temporary file that cannot be removed, and others are written all the same", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
-      const health = yield* CacheHealth
+      const health = yield* DiskBreaker
       yield* put("bad")
       const isBad = ofChunk("bad", 1)
       yield* faults.add({ operation: "write", fault: "EIO", path: isBad })
@@ -216,7 +216,7 @@ describe("a chunk that cannot be removed", () => {
     (errno) =>
       Effect.gen(function*() {
         const faults = yield* Faults
-        const health = yield* CacheHealth
+        const health = yield* DiskBreaker
         const index = yield* CacheIndex
         yield* keep("bad")
         yield* faults.add({ operation: "unlink", fault: errno, path: ofChunk("bad", 0) })
@@ -244,7 +244,7 @@ describe("a chunk that cannot be removed", () => {
   it.effect("makes the cache full where no other can either, until one can", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
-      const health = yield* CacheHealth
+      const health = yield* DiskBreaker
       yield* keep("a", "bb")
       yield* faults.add({ operation: "unlink", fault: "EPERM", path: (path) => !path.includes("probe") })
       const opened = yield* openings(Effect.gen(function*() {
@@ -269,7 +269,7 @@ describe("the breaker", () => {
   it.effect("opens after one error when a probe fails too", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
-      const health = yield* CacheHealth
+      const health = yield* DiskBreaker
       yield* keep("a")
       yield* faults.add({ operation: "read", fault: "EIO" })
       yield* watch("a")
@@ -280,7 +280,7 @@ describe("the breaker", () => {
   it.effect("opens when three files fail one after the other, though probes succeed", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
-      const health = yield* CacheHealth
+      const health = yield* DiskBreaker
       yield* keep("a", "bb")
       yield* faults.add({ operation: "read", fault: "EIO", path: ofChunks })
       const fiber = yield* Effect.forkChild(watch("a"))
@@ -306,7 +306,7 @@ describe("the breaker", () => {
   it.effect("opens at once for what one file cannot be the cause of", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
-      const health = yield* CacheHealth
+      const health = yield* DiskBreaker
       yield* keep("a")
       yield* faults.add({ operation: "open", fault: "EMFILE", path: ofChunk("a", 0) })
       yield* watch("a")

@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Schema } from "effect"
 import { TestClock } from "effect/testing"
-import { Recorder } from "../../src/services/cache/Recorder.ts"
-import { CacheHealth } from "../../src/services/disk/CacheHealth.ts"
+import { ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
+import { DiskBreaker } from "../../src/services/disk/DiskBreaker.ts"
 import { Faults, type Operation } from "../../src/testing/FaultyFileSystem.ts"
 import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
 import { CHUNK, specOf, stack, view } from "../support/stack.ts"
@@ -39,7 +39,7 @@ describe.each(["memory", "real", "faulty"] as const)("over the %s store", (store
       const first = yield* view(url)
       assert.strictEqual(sha256(first.bytes), sha256(film))
       assert.deepInclude(first.status, { fwd: "uri-miss", stored: true })
-      yield* (yield* Recorder).idle
+      yield* (yield* ChunkWriter).idle
       const second = yield* view(url)
       assert.strictEqual(sha256(second.bytes), sha256(film))
       assert.deepInclude(second.status, { hit: true })
@@ -53,7 +53,7 @@ describe.each(["memory", "real", "faulty"] as const)("over the %s store", (store
       const { bytes } = yield* view(url, specOf(range))
       assert.strictEqual(sha256(bytes), sha256(film.subarray(range.start, range.end)))
       yield* ticking(
-        Effect.repeat(Recorder.use((_) => _.idle), { until: () => origin.requests.length === 2, times: 50 })
+        Effect.repeat(ChunkWriter.use((_) => _.idle), { until: () => origin.requests.length === 2, times: 50 })
       )
       // From the sought byte first, and then the front of its chunk.
       assert.deepStrictEqual(origin.requests.map(({ headers }) => headers["range"]), [
@@ -100,23 +100,23 @@ describe("when a write fails", () => {
       Effect.gen(function*() {
         yield* putFilm
         const faults = yield* Faults
-        const health = yield* CacheHealth
-        const recorder = yield* Recorder
+        const breaker = yield* DiskBreaker
+        const writer = yield* ChunkWriter
         // The start's own probe is over.
         yield* ticking(Effect.yieldNow)
         yield* faults.add({ operation, fault: errno, after })
         const first = yield* view(url)
         assert.strictEqual(sha256(first.bytes), sha256(film))
         assert.strictEqual(yield* sent, film.length)
-        yield* ticking(recorder.idle)
+        yield* ticking(writer.idle)
         const [struck = 0] = faults.strikes()
         // A probe makes no directories, and those of one file are its own.
         if (struck > 0 && tag !== "DiskFull" && (operation !== "mkdir" || errno === "EROFS")) {
           // Unless the error is the disk's for certain, a probe finds out.
           yield* ticking(
-            Effect.repeat(Effect.yieldNow, { until: () => health.unwritable() !== undefined, times: 100_000 })
+            Effect.repeat(Effect.yieldNow, { until: () => breaker.unwritable() !== undefined, times: 100_000 })
           )
-          const failure = health.unwritable()
+          const failure = breaker.unwritable()
           assert.strictEqual(failure?._tag, tag)
           assert.strictEqual(failure?.errno, errno)
         }
@@ -124,11 +124,11 @@ describe("when a write fails", () => {
         assert.strictEqual(sha256((yield* view(url)).bytes), sha256(film))
         yield* faults.clear
         yield* ticking(
-          Effect.repeat(Effect.yieldNow, { until: () => health.unwritable() === undefined, times: 100_000 })
+          Effect.repeat(Effect.yieldNow, { until: () => breaker.unwritable() === undefined, times: 100_000 })
         )
-        assert.isUndefined(health.unwritable())
+        assert.isUndefined(breaker.unwritable())
         yield* view(url)
-        yield* ticking(recorder.idle)
+        yield* ticking(writer.idle)
         const before = yield* sent
         const last = yield* view(url)
         assert.strictEqual(sha256(last.bytes), sha256(film))
@@ -148,9 +148,9 @@ describe("when a read fails", () => {
       Effect.gen(function*() {
         yield* putFilm
         const faults = yield* Faults
-        const recorder = yield* Recorder
+        const writer = yield* ChunkWriter
         yield* view(url)
-        yield* ticking(recorder.idle)
+        yield* ticking(writer.idle)
         yield* faults.add({
           operation,
           fault,
@@ -160,7 +160,7 @@ describe("when a read fails", () => {
         })
         assert.strictEqual(sha256((yield* view(url)).bytes), sha256(film))
         assert.deepStrictEqual(faults.strikes(), [1])
-        yield* ticking(recorder.idle)
+        yield* ticking(writer.idle)
         assert.strictEqual(sha256((yield* view(url)).bytes), sha256(film))
       }).pipe(Effect.provide(stack("faulty")))
   )

@@ -1,4 +1,4 @@
-import type { HeaderFields } from "./Headers.ts"
+import type { HeaderFields } from "./HeaderFields.ts"
 import { parseDictionary } from "./StructuredField.ts"
 
 /**

@@ -1,5 +1,5 @@
 import { deltaMillis, type Directives, parse, type RequestDirectives, targetedDirectives } from "./CacheControl.ts"
-import type { HeaderFields } from "./Headers.ts"
+import type { HeaderFields } from "./HeaderFields.ts"
 import * as HttpDate from "./HttpDate.ts"
 
 /**

@@ -1,4 +1,4 @@
-import type { HeaderFields } from "./Headers.ts"
+import type { HeaderFields } from "./HeaderFields.ts"
 import * as HttpDate from "./HttpDate.ts"
 import { hasStrongDate } from "./lastModified.ts"
 

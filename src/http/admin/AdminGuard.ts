@@ -1,5 +1,5 @@
-import type { HeaderFields } from "../../domain/rfc/Headers.ts"
-import { hasSession, isSame } from "./adminSession.ts"
+import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
+import { hasSession, isSame } from "./session.ts"
 
 /** What is known of somebody who asks for one of Spillway's own pages. */
 export interface Caller {

@@ -7,26 +7,27 @@ import { parseRanges } from "../../domain/rfc/ByteRange.ts"
 import { noCache, requestDirectives } from "../../domain/rfc/CacheControl.ts"
 import * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
 import { age, ttlSeconds } from "../../domain/rfc/Freshness.ts"
-import { endToEnd, type HeaderFields } from "../../domain/rfc/Headers.ts"
+import { endToEnd, type HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { matchesAny } from "../../domain/TtlRule.ts"
 import { SHORT_BYTES } from "../../effects/pieces.ts"
 import { CacheConfig } from "../../services/config/CacheConfig.ts"
 import { OriginConfig } from "../../services/config/OriginConfig.ts"
-import type { Final } from "../../services/media/Found.ts"
 import type { Lookup } from "../../services/media/Lookup.ts"
+import type { Final } from "../../services/media/LookupResult.ts"
 import { MediaStream, type Opened } from "../../services/media/MediaStream.ts"
-import { Activity } from "../../services/observe/Activity.ts"
-import { Traffic } from "../../services/observe/Traffic.ts"
+import { ActiveStreams } from "../../services/observe/ActiveStreams.ts"
+import { Counters } from "../../services/observe/Counters.ts"
 import { askOrigin, type Source } from "../../services/origin/askOrigin.ts"
 import { Origin, type OriginResponse } from "../../services/origin/Origin.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../../services/origin/OriginResolver.ts"
-import { Admin, PREFIX } from "../admin/Admin.ts"
+import { AdminPages, PREFIX } from "../admin/AdminPages.ts"
 import { makeAccounting, viewerOf } from "./accounting.ts"
 import { beginBody } from "./beginBody.ts"
-import { type Names, ofTheHop, ofTheViewer } from "./hopFields.ts"
+import { originFailed, refused, text } from "./errorResponses.ts"
+import { type Names, ofTheHop, ofTheViewer } from "./forwardedFields.ts"
 import { answering } from "./inHand.ts"
-import { Limits } from "./Limits.ts"
 import { makeLocations } from "./locations.ts"
+import { isLoop } from "./loopDetection.ts"
 import {
   answer,
   isOfNow,
@@ -41,9 +42,8 @@ import {
 import { ALLOW } from "./methods.ts"
 import { anonymous, foreign, isNamed } from "./namedUrl.ts"
 import { makeOriginLog } from "./originLog.ts"
-import { originFailed, refused, text } from "./ownAnswers.ts"
+import { StreamLimit } from "./StreamLimit.ts"
 import { awaitTurn, isInLine, nodeResponse } from "./turn.ts"
-import { isCircling } from "./via.ts"
 import { makeWriteThrough } from "./writeThrough.ts"
 
 type Request = HttpServerRequest.HttpServerRequest
@@ -67,14 +67,23 @@ export class Proxy extends Context.Service<Proxy, {
   /** What `handler` would answer where that takes no waiting, as most requests do; `undefined` for all others. */
   readonly answerNow: (request: Asked) => PromptResponse | undefined
   /** Whether `handler` would find all that is asked for in the cache, for this viewer too. */
-  readonly isAtHand: (request: Asked) => boolean
+  readonly isCachedAndFresh: (request: Asked) => boolean
   /** Says at `/_spillway/ready` from now on that the server is about to end. */
   readonly drain: Effect.Effect<void>
 }>()("spillway/http/proxy/Proxy") {
   static readonly layer: Layer.Layer<
     Proxy,
     never,
-    Activity | Admin | CacheConfig | Limits | Lookup | MediaStream | Origin | OriginConfig | OriginResolver | Traffic
+    | ActiveStreams
+    | AdminPages
+    | CacheConfig
+    | StreamLimit
+    | Lookup
+    | MediaStream
+    | Origin
+    | OriginConfig
+    | OriginResolver
+    | Counters
   > = Layer.effect(Proxy, Effect.suspend(() => make))
 }
 
@@ -90,19 +99,19 @@ const waitsForDrain = ({ source }: Request): boolean => {
 }
 
 const make = Effect.gen(function*() {
-  const activity = yield* Activity
+  const activeStreams = yield* ActiveStreams
   const media = yield* MediaStream
-  const admin = yield* Admin
-  const limits = yield* Limits
+  const admin = yield* AdminPages
+  const limits = yield* StreamLimit
   const origin = yield* Origin
   const resolver = yield* OriginResolver
-  const traffic = yield* Traffic
+  const counters = yield* Counters
   const clock = yield* Clock.Clock
   const { ignoreCookies } = yield* CacheConfig
   const { credentialFields } = yield* OriginConfig
   const locations = yield* makeLocations
 
-  const { count, passing } = makeAccounting(activity, traffic)
+  const { count, passing } = makeAccounting(activeStreams, counters)
   const log = makeOriginLog()
 
   const logCut = (url: string) => (body: Stream.Stream<Uint8Array, OriginError>) =>
@@ -187,11 +196,11 @@ const make = Effect.gen(function*() {
         return response
       }
       case "NotCached":
-        traffic.request("other")
+        counters.request("other")
         return text(504, "Not in the cache", { detail: "NOT_CACHED" })
       case "Final":
         return finalOf(opened, resource, request)
-      case "NotStorable": {
+      case "Uncacheable": {
         const { answer: spare, reason } = opened
         const taken = spare && (yield* spare.take)
         const own = taken && answering(taken, request.headers)
@@ -218,17 +227,17 @@ const make = Effect.gen(function*() {
   /** Everything else is left to `get`. */
   const getNow = (resource: Resource, request: Asked): PromptResponse | undefined => {
     if (request.method !== "GET") return undefined
-    const hit = media.openNow(mediaRequestOf(resource, request), request.headers)
+    const hit = media.tryMemoryHit(mediaRequestOf(resource, request), request.headers)
     if (hit === undefined || verdictOf(hit, request.headers) === "Failed") return undefined
     const response = promptly(hit, request, clock)
-    traffic.request("hit")
-    for (const piece of response.pieces) traffic.bytes("memory", piece.length)
+    counters.request("hit")
+    for (const piece of response.pieces) counters.bytes("memory", piece.length)
     return response
   }
 
   /** What a request is for, unless it is one of those that need a closer look. */
   const plainly = ({ headers, url }: Asked): Resource | undefined => {
-    if (isCircling(headers["via"]) || url.startsWith(PREFIX)) return undefined
+    if (isLoop(headers["via"]) || url.startsWith(PREFIX)) return undefined
     const resource = resolver.identify({ target: url, headers })
     return "status" in resource ? undefined : resource
   }
@@ -238,14 +247,14 @@ const make = Effect.gen(function*() {
     return resource && getNow(resource, request)
   }
 
-  const isAtHand = (request: Asked): boolean => {
+  const isCachedAndFresh = (request: Asked): boolean => {
     const { headers, method } = request
     // What fails one of these may be out of date.
     if (method !== "GET" || headers["if-match"] !== undefined || headers["if-unmodified-since"] !== undefined) {
       return false
     }
     const resource = plainly(request)
-    return resource !== undefined && media.isAtHand(mediaRequestOf(resource, request), headers)
+    return resource !== undefined && media.isCachedAndFresh(mediaRequestOf(resource, request), headers)
   }
 
   const get = Effect.fnUntraced(function*(resource: Resource, request: Request) {
@@ -276,7 +285,7 @@ const make = Effect.gen(function*() {
       ? Effect.catchTag(get(resource, request), "RepresentationChanged", () => get(resource, request))
       : Effect.andThen(awaitTurn(request), writeThrough(resource, request))
     return Effect.catch(answered, (error) => {
-      traffic.request("other")
+      counters.request("other")
       return Effect.as(log.failed(resource.url, error), originFailed(error))
     })
   }
@@ -285,7 +294,7 @@ const make = Effect.gen(function*() {
     const { headers, url } = request
     const resource = resolver.identify({ target: url, headers })
     if ("status" in resource) {
-      traffic.request("other")
+      counters.request("other")
       return Effect.succeed(refused(resource.status, resource.reason))
     }
     const response = nodeResponse(request)
@@ -294,7 +303,7 @@ const make = Effect.gen(function*() {
     if (now !== undefined) return Effect.succeed(toResponse(now))
     // The platform runs handlers to their end otherwise, though the viewer may have gone.
     return Effect.interruptible(
-      inLine && isAtHand(request)
+      inLine && isCachedAndFresh(request)
         ? Effect.andThen(awaitTurn(request), Effect.suspend(() => serve(request)))
         : limits.admit(fetch(resource, request))
     )
@@ -302,7 +311,7 @@ const make = Effect.gen(function*() {
 
   const handle = (request: Request): Handler => {
     const { headers: { via }, method, url } = request
-    if (isCircling(via)) {
+    if (isLoop(via)) {
       return Effect.succeed(text(508, "This request goes in a circle", { fwd: "bypass", detail: "LOOP" }))
     }
     if (method === "TRACE" || method === "CONNECT") {
@@ -321,7 +330,7 @@ const make = Effect.gen(function*() {
 
   return Proxy.of({
     answerNow,
-    isAtHand,
+    isCachedAndFresh,
     drain: admin.drain,
     handler: Effect.flatMap(HttpServerRequest.HttpServerRequest, handle).pipe(
       Effect.catchDefect((defect) =>

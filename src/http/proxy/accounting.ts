@@ -3,21 +3,21 @@ import type { HttpServerRequest } from "effect/http"
 import type { Resource } from "../../domain/Resource.ts"
 import { parseContentRange } from "../../domain/rfc/ByteRange.ts"
 import { type CacheStatus, outcomeOf } from "../../domain/rfc/CacheStatus.ts"
-import type { HeaderFields } from "../../domain/rfc/Headers.ts"
+import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { watchPieces } from "../../effects/pieces.ts"
-import type { Activity } from "../../services/observe/Activity.ts"
-import type { Traffic } from "../../services/observe/Traffic.ts"
+import type { ActiveStreams } from "../../services/observe/ActiveStreams.ts"
+import type { Counters } from "../../services/observe/Counters.ts"
 import type { OriginResponse } from "../../services/origin/Origin.ts"
 
 /** The address of whoever sent a request. */
 export const viewerOf = (request: HttpServerRequest.HttpServerRequest): string | undefined =>
   Option.getOrUndefined(request.peerAddress)
 
-/** Tells `Traffic` of requests, and `Activity` of bodies that go past `MediaStream`. */
-export const makeAccounting = (activity: Activity["Service"], traffic: Traffic["Service"]) => {
+/** Tells `Counters` of requests, and `ActiveStreams` of bodies that go past `MediaStream`. */
+export const makeAccounting = (activeStreams: ActiveStreams["Service"], counters: Counters["Service"]) => {
   const count = (status: CacheStatus): void => {
-    traffic.request(outcomeOf(status))
-    if (status.collapsed) traffic.coalesced()
+    counters.request(outcomeOf(status))
+    if (status.collapsed) counters.coalesced()
   }
 
   return {
@@ -35,7 +35,7 @@ export const makeAccounting = (activity: Activity["Service"], traffic: Traffic["
       const start = carried?.range.start ?? 0
       const end = start + Number(headers["content-length"] ?? 0)
       const viewer = viewerOf(request)
-      const progress = yield* activity.begin({ url, resource: id, start, end, size: carried?.size ?? end, viewer })
+      const progress = yield* activeStreams.begin({ url, resource: id, start, end, size: carried?.size ?? end, viewer })
       return watchPieces(body, (bytes) => progress.advance(bytes.length, "passthrough", detail))
     })
   }

@@ -1,6 +1,6 @@
 import { Stream } from "effect"
 import { validatorsOf } from "../../domain/Representation.ts"
-import type { HeaderFields } from "../../domain/rfc/Headers.ts"
+import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { evaluate, isConditional, notModifiedHeaders, rangeApplies } from "../../domain/rfc/Preconditions.ts"
 import type { OriginResponse } from "../../services/origin/Origin.ts"
 import { failureHeaders } from "./mediaResponse.ts"

@@ -1,7 +1,7 @@
 import { Effect } from "effect"
+import { pathOf, type TargetError } from "../../domain/RequestTarget.ts"
 import type { Resource } from "../../domain/Resource.ts"
-import type { HeaderFields } from "../../domain/rfc/Headers.ts"
-import { pathOf, type Refused } from "../../domain/target.ts"
+import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { viewerTargets } from "../../domain/viewerTargets.ts"
 import { OriginConfig } from "../../services/config/OriginConfig.ts"
 import { OriginResolver, URL_PATH } from "../../services/origin/OriginResolver.ts"
@@ -63,7 +63,7 @@ export const makeLocations = Effect.gen(function*() {
     toOrigin: (
       destination: string,
       { headers }: Asked
-    ): { readonly target: string; readonly resource: Resource | Refused } | undefined => {
+    ): { readonly target: string; readonly resource: Resource | TargetError } | undefined => {
       const here = URL.parse(`http://${headers["host"] ?? "viewer.invalid"}`)
       const url = here && URL.parse(destination, here.href)
       if (url === null || url.host !== here?.host) return undefined

@@ -1,6 +1,6 @@
 import { Headers, type HttpServerRequest, HttpServerResponse } from "effect/http"
+import { LOCAL_PATH } from "../../services/origin/LocalUrls.ts"
 import { URL_PATH } from "../../services/origin/OriginResolver.ts"
-import { LOCAL_PATH } from "../../services/origin/Registrations.ts"
 
 /**
  * A browser takes whatever it gets by way of this server for a part of it. Where a viewer names a URL outright, that is the page

@@ -1,6 +1,6 @@
 import { Effect } from "effect"
 import { annotationsOf, codeOf, loggable, type OriginError } from "../../domain/OriginError.ts"
-import { makeSparingly } from "../../effects/sparingly.ts"
+import { makeRateLimited } from "../../effects/rateLimited.ts"
 
 /** What the log says of origins that fail viewers: one line a minute for each origin and cause. */
 export interface OriginLog {
@@ -11,7 +11,7 @@ export interface OriginLog {
 }
 
 export const makeOriginLog = (): OriginLog => {
-  const once = makeSparingly()
+  const once = makeRateLimited()
   const warn = (message: string) => (url: string, error: OriginError) => {
     const host = URL.parse(error.url)?.host
     return once(

@@ -4,8 +4,8 @@ import { HttpServerRequest, type HttpServerResponse } from "effect/http"
 import type { IncomingMessage } from "node:http"
 import { loggable } from "../../domain/OriginError.ts"
 import { type CacheStatus, type Outcome, outcomeOf } from "../../domain/rfc/CacheStatus.ts"
-import { SourceListener } from "../../services/observe/Activity.ts"
-import type { ByteSource } from "../../services/observe/Traffic.ts"
+import { SourceListener } from "../../services/observe/ActiveStreams.ts"
+import type { ByteSource } from "../../services/observe/Counters.ts"
 import { WatchedResponse } from "./WatchedResponse.ts"
 
 /** A request that is over. */

@@ -1,17 +1,17 @@
 import { NodeHttpServer } from "@effect/platform-node"
 import { Context, Effect, Layer, Option, type Scope } from "effect"
 import { HttpMiddleware, HttpServer, type HttpServerError } from "effect/http"
-import { lean } from "../../effects/lean.ts"
-import { sparingly } from "../../effects/sparingly.ts"
+import { rateLimited } from "../../effects/rateLimited.ts"
+import { withoutServices } from "../../effects/withoutServices.ts"
 import { ServerConfig } from "../../services/config/ServerConfig.ts"
 import { connections, refusals } from "../../services/observe/connections.ts"
-import * as Metrics from "../../services/observe/liveMetrics.ts"
-import { Registrations } from "../../services/origin/Registrations.ts"
-import { Events } from "../admin/Events.ts"
+import * as Metrics from "../../services/observe/pullMetrics.ts"
+import { LocalUrls } from "../../services/origin/LocalUrls.ts"
+import { SnapshotFeed } from "../admin/SnapshotFeed.ts"
 import { Proxy } from "../proxy/Proxy.ts"
 import { GuardedServer } from "./guardedServer.ts"
 import { exchangeOf, listened, RequestLog } from "./RequestLog.ts"
-import { traced } from "./traced.ts"
+import { withRequestSpan } from "./requestSpan.ts"
 
 /** Where to listen. Port 0 is any free one. */
 export interface Address {
@@ -55,7 +55,7 @@ export const layerNode = (
       const options = yield* ServerConfig
       const log = yield* RequestLog
       const context = yield* Effect.context()
-      const warn = sparingly(
+      const warn = rateLimited(
         Effect.annotateLogs(Effect.logWarning("Too many connections: more are refused"), {
           limit: options.maxConnections
         })
@@ -83,19 +83,21 @@ export const layerNode = (
   )
 
 /** Serves the proxy on the `HttpServer` in context. Its end begins with `/_spillway/ready` saying so. */
-export const layerProxy: Layer.Layer<never, never, Events | Proxy | HttpServer.HttpServer | Registrations> = Layer
+export const layerProxy: Layer.Layer<never, never, SnapshotFeed | Proxy | HttpServer.HttpServer | LocalUrls> = Layer
   .effectDiscard(
     Effect.gen(function*() {
       const { answerNow, drain, handler } = yield* Proxy
-      const events = yield* Events
+      const feed = yield* SnapshotFeed
       const log = yield* RequestLog
-      const { serveAt } = yield* Registrations
+      const { serveAt } = yield* LocalUrls
       yield* HttpServer.addressFormattedWith((address) => Effect.sync(() => serveAt(address)))
       const node = yield* Effect.serviceOption(NodeServer)
       if (Option.isSome(node)) node.value.answerNow = answerNow
-      yield* lean(HttpServer.serveEffect(yield* traced(log === undefined ? handler : listened(handler))))
+      yield* withoutServices(
+        HttpServer.serveEffect(yield* withRequestSpan(log === undefined ? handler : listened(handler)))
+      )
       yield* Effect.addFinalizer(() => drain)
       // They go on for ever otherwise, and the end of the server waits for them.
-      yield* Effect.addFinalizer(() => events.end)
+      yield* Effect.addFinalizer(() => feed.end)
     })
   ).pipe(Layer.provide(Layer.succeed(HttpMiddleware.TracerDisabledWhen, () => true)))

@@ -1,5 +1,5 @@
 import { ServerResponse } from "node:http"
-import type { ByteSource } from "../../services/observe/Traffic.ts"
+import type { ByteSource } from "../../services/observe/Counters.ts"
 
 /** An answer that can be asked, once it has ended, what it was. */
 export class WatchedResponse extends ServerResponse {

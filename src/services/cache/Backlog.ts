@@ -1,6 +1,6 @@
 import type { ChunkKey } from "../../domain/Chunk.ts"
 import type { Representation } from "../../domain/Representation.ts"
-import { lengthOf } from "../../domain/rfc/Headers.ts"
+import { lengthOf } from "../../domain/rfc/HeaderFields.ts"
 import { ChunkMap } from "./ChunkMap.ts"
 
 /** A chunk to be written. */

@@ -2,10 +2,10 @@ import { Clock, Context, Effect, Latch, Layer, Schedule, Semaphore, Stream } fro
 import type { CacheError } from "../../domain/CacheError.ts"
 import { type ChunkKey, count, keyText, span } from "../../domain/Chunk.ts"
 import type { Representation } from "../../domain/Representation.ts"
-import type { Line } from "../../effects/Line.ts"
-import { CacheHealth } from "../disk/CacheHealth.ts"
-import { CacheLock } from "../disk/CacheLock.ts"
+import type { LinkedList } from "../../effects/LinkedList.ts"
 import { bytesOnDisk, ChunkStore, type StoredChunk, type StoredManifest } from "../disk/ChunkStore.ts"
+import { DirectoryLock } from "../disk/DirectoryLock.ts"
+import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import { scanStore } from "../disk/scanStore.ts"
 import { Workers } from "../observe/Workers.ts"
 import { ChunkMap } from "./ChunkMap.ts"
@@ -106,7 +106,7 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   /** Runs one change of the disk at a time: a write and an eviction never meet in one directory. */
   readonly exclusively: <A, E, R>(change: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 }>()("spillway/services/cache/CacheIndex") {
-  static readonly layer: Layer.Layer<CacheIndex, never, CacheHealth | CacheLock | ChunkStore> = Layer.effect(
+  static readonly layer: Layer.Layer<CacheIndex, never, DiskBreaker | DirectoryLock | ChunkStore> = Layer.effect(
     CacheIndex,
     Effect.suspend(() => make)
   )
@@ -127,8 +127,8 @@ const ENTERED_AT_ONCE = 1000
 
 const make = Effect.gen(function*() {
   const store = yield* ChunkStore
-  const health = yield* CacheHealth
-  const lock = yield* CacheLock
+  const breaker = yield* DiskBreaker
+  const lock = yield* DirectoryLock
   const mutex = yield* Semaphore.make(1)
   const loaded = yield* Latch.make(false)
   const clock = yield* Clock.Clock
@@ -166,7 +166,7 @@ const make = Effect.gen(function*() {
     if (!chunks.hasResource(key.resource)) lastUsed.delete(key.resource)
   }
 
-  const enter = (line: Line<Indexed>, { bytes: size, key }: Omit<StoredChunk, "used">): void => {
+  const enter = (line: LinkedList<Indexed>, { bytes: size, key }: Omit<StoredChunk, "used">): void => {
     const before = chunks.get(key)
     // It has been written anew.
     if (before?.isCondemned) remove(key)
@@ -224,7 +224,7 @@ const make = Effect.gen(function*() {
 
   // Nothing can be kept until it is known what is there.
   let unreadable: CacheError | undefined
-  health.require(() => unreadable)
+  breaker.require(() => unreadable)
 
   // The whole store. What was loaded in the meantime is entered already, and `enter` leaves it as it is.
   const manifests = new Map<string, StoredManifest>()
@@ -236,7 +236,7 @@ const make = Effect.gen(function*() {
       folders.pin(resource)
       if (representation !== undefined) pinnedAtStart.set(resource, representation)
     },
-    skipped: health.report
+    skipped: breaker.report
   }).pipe(
     Effect.flatMap(Effect.fnUntraced(function*(found) {
       for (let at = 0; at < found.length; at += ENTERED_AT_ONCE) {
@@ -253,7 +253,7 @@ const make = Effect.gen(function*() {
     })),
     Effect.tapError((error) => {
       unreadable = error
-      return health.open(error)
+      return breaker.open(error)
     }),
     Effect.retry(Schedule.spaced(RETRY_INTERVAL))
   )
@@ -270,11 +270,11 @@ const make = Effect.gen(function*() {
 
   // Another process may have used the directory since the lock was last held, and may be doing so now.
   yield* lock.takes.pipe(
-    Stream.runForEach((takes) => takes === 0 && health.unwritable()?.errno === "LOCKED" ? Effect.void : reload),
+    Stream.runForEach((takes) => takes === 0 && breaker.unwritable()?.errno === "LOCKED" ? Effect.void : reload),
     Effect.forkScoped
   )
 
-  const touched = yield* Touches.make(store, health, noteUse)
+  const touched = yield* Touches.make(store, breaker, noteUse)
 
   return CacheIndex.of({
     has: (key) => {

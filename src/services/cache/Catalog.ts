@@ -5,11 +5,11 @@ import { isSameVersion, type RangeSupport, Representation, withRangesOf } from "
 import { identify, type Resource } from "../../domain/Resource.ts"
 import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
 import { type Freshness, isFresh, type Times } from "../../domain/rfc/Freshness.ts"
-import type { HeaderFields } from "../../domain/rfc/Headers.ts"
+import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { isIn, type Tree } from "../../domain/UrlTrees.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
-import { CacheHealth } from "../disk/CacheHealth.ts"
 import { ChunkStore } from "../disk/ChunkStore.ts"
+import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import { Workers } from "../observe/Workers.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { entriesOf, type Entry, freshnessFor, freshUntil, weightOf } from "./Entry.ts"
@@ -80,7 +80,7 @@ export class Catalog extends Context.Service<Catalog, {
   static readonly layer: Layer.Layer<
     Catalog,
     never,
-    CacheConfig | CacheHealth | CacheIndex | ChunkStore | Manifests | RevokedTrees
+    CacheConfig | DiskBreaker | CacheIndex | ChunkStore | Manifests | RevokedTrees
   > = Layer
     .effect(
       Catalog,
@@ -99,7 +99,7 @@ interface Held {
 }
 
 const make = Effect.gen(function*() {
-  const health = yield* CacheHealth
+  const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
   const store = yield* ChunkStore
   const clock = yield* Clock.Clock
@@ -173,7 +173,7 @@ const make = Effect.gen(function*() {
 
   const fromDisk = (resource: Resource) =>
     Effect.gen(function*() {
-      if (!health.readable() || index.hasNothingOf(resource.id)) return Option.none()
+      if (!breaker.readable() || index.hasNothingOf(resource.id)) return Option.none()
       const revocations = manifests.revocations()
       const { isRevoked, manifest } = yield* recall(resource.id, true)
       if (Option.isSome(manifest)) yield* Effect.timeoutOption(index.load(manifest.value), readDeadline)
@@ -186,7 +186,7 @@ const make = Effect.gen(function*() {
       if (isRevoked || manifests.revocations() !== revocations) revoke(resource.id, { mustRevalidate: true })
       return Option.some(known(resource.id) ?? entry)
     }).pipe(
-      Effect.catch((error) => Effect.as(health.report(error), Option.none<Entry>()))
+      Effect.catch((error) => Effect.as(breaker.report(error), Option.none<Entry>()))
     )
 
   const get = (resource: Resource) =>

@@ -5,12 +5,12 @@ import type { Representation } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import * as SingleFlight from "../../effects/SingleFlight.ts"
 import type { CacheConfig } from "../config/CacheConfig.ts"
-import { CacheHealth } from "../disk/CacheHealth.ts"
 import { ChunkStore } from "../disk/ChunkStore.ts"
-import * as Metrics from "../observe/liveMetrics.ts"
+import { DiskBreaker } from "../disk/DiskBreaker.ts"
+import * as Metrics from "../observe/pullMetrics.ts"
 import { CacheIndex } from "./CacheIndex.ts"
+import { ChunkWriter } from "./ChunkWriter.ts"
 import { MemoryTier } from "./MemoryTier.ts"
-import { Recorder } from "./Recorder.ts"
 
 /**
  * The two tiers, memory and disk, seen as one: where streams look for chunks, and where finished ones are left. Looking
@@ -48,7 +48,7 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   static readonly layer: Layer.Layer<
     ChunkCache,
     never,
-    CacheConfig | CacheHealth | CacheIndex | ChunkStore | MemoryTier | Recorder
+    CacheConfig | DiskBreaker | CacheIndex | ChunkStore | MemoryTier | ChunkWriter
   > = Layer.effect(ChunkCache, Effect.suspend(() => make))
 }
 
@@ -57,10 +57,10 @@ const SAY_MILLIS = 10_000
 
 const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
-  const health = yield* CacheHealth
+  const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
   const memory = yield* MemoryTier
-  const recorder = yield* Recorder
+  const writer = yield* ChunkWriter
   const store = yield* ChunkStore
   const { share: shared } = SingleFlight.make<string, Uint8Array, CacheError>()
 
@@ -108,7 +108,7 @@ const make = Effect.gen(function*() {
     if (isDamage(error)) return drop(key, error)
     if (error._tag === "DiskBusy") return Effect.void
     const ofFile = error._tag !== "IoError" || isOfOneFile(error)
-    return Effect.andThen(ofFile ? drop(key, error) : Effect.void, health.report(error))
+    return Effect.andThen(ofFile ? drop(key, error) : Effect.void, breaker.report(error))
   }
 
   const lengthOf = ({ chunkSize, size }: Representation, { index }: ChunkKey): number => {
@@ -118,8 +118,8 @@ const make = Effect.gen(function*() {
 
   /** The index behind the chunks from the one of `key` on that are there. */
   const endOfStretch = (key: ChunkKey): number => {
-    const onDisk = health.readable() ? index.firstMissing(key) : key.index
-    return Math.max(onDisk, memory.firstMissing(key), recorder.firstMissing(key))
+    const onDisk = breaker.readable() ? index.firstMissing(key) : key.index
+    return Math.max(onDisk, memory.firstMissing(key), writer.firstMissing(key))
   }
 
   const hasAll = ({ chunkSize, id, resource }: Representation, { end, start }: ByteRange): boolean => {
@@ -137,7 +137,7 @@ const make = Effect.gen(function*() {
 
   const read = (key: ChunkKey, length: number, scratch?: Buffer) =>
     store.read(key, length, scratch).pipe(
-      Effect.tap(() => Effect.sync(() => health.succeeded("read"))),
+      Effect.tap(() => Effect.sync(() => breaker.succeeded("read"))),
       Effect.tapError((error) => failed(key, error))
     )
 
@@ -150,11 +150,11 @@ const make = Effect.gen(function*() {
 
   return ChunkCache.of({
     inMemory: (key) => {
-      const payload = memory.get(key) ?? recorder.pending(key)
+      const payload = memory.get(key) ?? writer.pending(key)
       if (payload !== undefined) index.touch(key)
       return payload
     },
-    has: (key) => memory.has(key) || recorder.pending(key) !== undefined || (health.readable() && index.has(key)),
+    has: (key) => memory.has(key) || writer.pending(key) !== undefined || (breaker.readable() && index.has(key)),
     hasAll,
     read: (representation, key, scratch) => {
       index.touch(key)
@@ -167,10 +167,10 @@ const make = Effect.gen(function*() {
     },
     keep: (representation, key, payload) => {
       memory.put(key, payload)
-      if (!index.has(key)) recorder.offer(representation, key, payload)
+      if (!index.has(key)) writer.offer(representation, key, payload)
     },
     failed,
-    failure: health.unwritable,
+    failure: breaker.unwritable,
     isBusy: store.isBusy
   })
 })

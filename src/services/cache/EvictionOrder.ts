@@ -1,8 +1,8 @@
-import { Line, type Member } from "../../effects/Line.ts"
+import { LinkedList, type Member } from "../../effects/LinkedList.ts"
 
 /** What can be evicted: a member of one line at a time. */
 export interface Evictable<A extends Member<A>> extends Member<A> {
-  line: Line<A>
+  line: LinkedList<A>
 }
 
 /** How many members that cannot be removed are set aside; when there are more, the disk is at fault. */
@@ -11,16 +11,16 @@ const MAX_UNREMOVABLE = 64
 /** Lines of what can be evicted, each in the order of use. Those of `inTurn` go in that order. */
 export class EvictionOrder<A extends Evictable<A>> {
   /** No longer used. */
-  readonly condemned = new Line<A>()
+  readonly condemned = new LinkedList<A>()
   /** Of representations that are no longer current. */
-  readonly superseded = new Line<A>()
+  readonly superseded = new LinkedList<A>()
   /** Found at the start, and not used since. */
-  readonly cold = new Line<A>()
-  readonly warm = new Line<A>()
+  readonly cold = new LinkedList<A>()
+  readonly warm = new LinkedList<A>()
   /** Never evicted. */
-  readonly pinned = new Line<A>()
+  readonly pinned = new LinkedList<A>()
   /** Could not be removed. */
-  readonly #aside = new Line<A>()
+  readonly #aside = new LinkedList<A>()
   readonly #inTurn = [this.condemned, this.superseded, this.cold, this.warm]
 
   /** The one to evict next. */
@@ -29,7 +29,7 @@ export class EvictionOrder<A extends Evictable<A>> {
     return undefined
   }
 
-  move(member: A, line: Line<A>): void {
+  move(member: A, line: LinkedList<A>): void {
     member.line.remove(member)
     line.push(member)
     member.line = line

@@ -5,11 +5,11 @@ import { minFreeNodes } from "../../domain/DiskStatus.ts"
 import { keepRunning } from "../../effects/keepRunning.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { ROOT_BYTES } from "../disk/blocks.ts"
-import { CacheHealth } from "../disk/CacheHealth.ts"
 import { bytesOnDisk, ChunkStore, MANIFEST_BYTES } from "../disk/ChunkStore.ts"
+import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import { DiskMonitor, NODES_PER_WRITE, POLL_INTERVAL } from "../disk/DiskMonitor.ts"
-import * as Metrics from "../observe/liveMetrics.ts"
-import { Traffic } from "../observe/Traffic.ts"
+import { Counters } from "../observe/Counters.ts"
+import * as Metrics from "../observe/pullMetrics.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 
 /**
@@ -29,7 +29,7 @@ export class Evictor extends Context.Service<Evictor, {
   static readonly layer: Layer.Layer<
     Evictor,
     never,
-    CacheConfig | CacheHealth | CacheIndex | ChunkStore | DiskMonitor | Traffic
+    CacheConfig | DiskBreaker | CacheIndex | ChunkStore | DiskMonitor | Counters
   > = Layer.effect(Evictor, Effect.suspend(() => make))
 }
 
@@ -46,11 +46,11 @@ const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const config = yield* CacheConfig
   const maxSize = config.maxSize - ROOT_BYTES
-  const health = yield* CacheHealth
+  const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
   const store = yield* ChunkStore
   const monitor = yield* DiskMonitor
-  const traffic = yield* Traffic
+  const counters = yield* Counters
 
   const countEvicted = yield* Metrics.counters(
     "spillway_evictions_total",
@@ -74,14 +74,14 @@ const make = Effect.gen(function*() {
   const removeHollows = Effect.suspend(() =>
     Effect.forEach(
       index.hollow(),
-      (resource) => Effect.catchIf(removeHollow(resource), isOfOneFile, health.report),
+      (resource) => Effect.catchIf(removeHollow(resource), isOfOneFile, breaker.report),
       { discard: true }
     )
   )
 
   /** One file that can't be removed must not keep all others from being kept. */
   const skip = (victim: ChunkKey, error: CacheError) =>
-    isOfOneFile(error) && index.setAside(victim) ? health.report(error) : Effect.fail(error)
+    isOfOneFile(error) && index.setAside(victim) ? breaker.report(error) : Effect.fail(error)
 
   const evictChunk: Effect.Effect<number, CacheError> = Effect.suspend(() => {
     const victim = index.oldest()
@@ -91,7 +91,7 @@ const make = Effect.gen(function*() {
       onFailure: (error) => Effect.andThen(skip(victim, error), evictChunk),
       onSuccess: () => {
         index.remove(victim)
-        traffic.evicted()
+        counters.evicted()
         countEvicted(reason)
         return Effect.map(removeHollows, () => before - index.bytes())
       }
@@ -123,7 +123,7 @@ const make = Effect.gen(function*() {
   const full = () => new DiskFull({ errno: "MAX_SIZE", operation: "reserve", path: config.directory })
 
   // Else the cache would be found usable by each probe, and full by each write.
-  health.require(() =>
+  breaker.require(() =>
     index.unevictableBytes() + bytesOnDisk(config.chunkSize) + MANIFEST_BYTES > maxSize ? full() : undefined
   )
 
@@ -157,7 +157,7 @@ const make = Effect.gen(function*() {
   const trim = Effect.gen(function*() {
     const { free, freeNodes, total, totalNodes } = yield* monitor.usage
     // Where the disk counts as full, a probe has to find room for a chunk, within both limits.
-    const probe = health.unwritable() === undefined ? 0 : bytesOnDisk(config.chunkSize)
+    const probe = breaker.unwritable() === undefined ? 0 : bytesOnDisk(config.chunkSize)
     const headroom = Math.max(probe, Math.min(HEADROOM_BYTES, total / 64))
     const missing = config.minFree + headroom - free
     const now = clock.currentTimeMillisUnsafe()
@@ -173,8 +173,8 @@ const make = Effect.gen(function*() {
   yield* index.loaded.pipe(
     Effect.andThen(
       Effect.suspend(() =>
-        (health.unwritable()?._tag ?? "DiskFull") === "DiskFull"
-          ? Effect.catch(index.exclusively(trim), health.report)
+        (breaker.unwritable()?._tag ?? "DiskFull") === "DiskFull"
+          ? Effect.catch(index.exclusively(trim), breaker.report)
           : Effect.void
       )
     ),

@@ -4,9 +4,9 @@ import type { Representation } from "../../domain/Representation.ts"
 import { familyOf } from "../../domain/Resource.ts"
 import { keepRunning } from "../../effects/keepRunning.ts"
 import { inBlocks } from "../disk/blocks.ts"
-import { CacheHealth } from "../disk/CacheHealth.ts"
 import { ChunkStore } from "../disk/ChunkStore.ts"
-import * as ManifestFile from "../disk/manifestFile.ts"
+import { DiskBreaker } from "../disk/DiskBreaker.ts"
+import * as ManifestFormat from "../disk/manifestFormat.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { Evictor } from "./Evictor.ts"
 
@@ -36,7 +36,7 @@ export class Manifests extends Context.Service<Manifests, {
   /** Waits until the disk knows of all that was revoked, for as long as `SETTLE_TIMEOUT`, and not where the disk fails. */
   readonly settled: Effect.Effect<void>
 }>()("spillway/services/cache/Manifests") {
-  static readonly layer: Layer.Layer<Manifests, never, CacheHealth | CacheIndex | ChunkStore | Evictor> = Layer.effect(
+  static readonly layer: Layer.Layer<Manifests, never, DiskBreaker | CacheIndex | ChunkStore | Evictor> = Layer.effect(
     Manifests,
     Effect.suspend(() => make)
   )
@@ -60,7 +60,7 @@ interface Change {
 
 const make = Effect.gen(function*() {
   const evictor = yield* Evictor
-  const health = yield* CacheHealth
+  const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
   const store = yield* ChunkStore
   /** By resource or family. */
@@ -79,7 +79,7 @@ const make = Effect.gen(function*() {
   let encoded: { readonly representation: Representation; readonly file: Uint8Array } | undefined
   const fileOf = (representation: Representation): Uint8Array => {
     if (encoded?.representation !== representation) {
-      encoded = { representation, file: ManifestFile.encode(representation) }
+      encoded = { representation, file: ManifestFormat.encode(representation) }
     }
     return encoded.file
   }
@@ -177,7 +177,7 @@ const make = Effect.gen(function*() {
     isTrusted: (resource) => !isFlooded && !isPending(resource),
     revocations: () => revocations,
     settled: Effect.suspend(() =>
-      health.unwritable() === undefined
+      breaker.unwritable() === undefined
         ? Effect.asVoid(Effect.timeoutOption(idle.await, SETTLE_TIMEOUT))
         : Effect.void
     )

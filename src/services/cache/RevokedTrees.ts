@@ -2,8 +2,8 @@ import { Clock, Context, Effect, Latch, Layer, Option, Schema } from "effect"
 import { crc32 } from "node:zlib"
 import { EVERYTHING, type Tree, UrlTrees } from "../../domain/UrlTrees.ts"
 import { keepRunning } from "../../effects/keepRunning.ts"
-import { CacheHealth } from "../disk/CacheHealth.ts"
 import { ChunkStore } from "../disk/ChunkStore.ts"
+import { DiskBreaker } from "../disk/DiskBreaker.ts"
 
 /**
  * Which URLs a request has changed with all that lies below them, such as a collection that was moved. What is in the catalog's
@@ -18,7 +18,7 @@ export class RevokedTrees extends Context.Service<RevokedTrees, {
   /** Waits until the disk knows of all that was added, for as long as `SETTLE_TIMEOUT`, and not when the disk fails. */
   readonly settled: Effect.Effect<void>
 }>()("spillway/services/cache/RevokedTrees") {
-  static readonly layer: Layer.Layer<RevokedTrees, never, CacheHealth | ChunkStore> = Layer.effect(
+  static readonly layer: Layer.Layer<RevokedTrees, never, DiskBreaker | ChunkStore> = Layer.effect(
     RevokedTrees,
     Effect.suspend(() => make)
   )
@@ -46,7 +46,7 @@ const parse = (file: string): Option.Option<ReadonlyArray<readonly [string, numb
 
 const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
-  const health = yield* CacheHealth
+  const breaker = yield* DiskBreaker
   const store = yield* ChunkStore
   const started = clock.currentTimeMillisUnsafe()
   const trees = new UrlTrees()
@@ -93,7 +93,7 @@ const make = Effect.gen(function*() {
       // Without the list, it may have been.
       Effect.match(loaded, { onFailure: () => true, onSuccess: () => trees.covers(url, born) }),
     settled: Effect.suspend(() =>
-      health.unwritable() === undefined
+      breaker.unwritable() === undefined
         ? Effect.asVoid(Effect.timeoutOption(idle.await, SETTLE_TIMEOUT))
         : Effect.void
     )

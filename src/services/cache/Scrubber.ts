@@ -1,7 +1,7 @@
 import { Effect, Layer } from "effect"
 import { keepRunning } from "../../effects/keepRunning.ts"
-import { CacheHealth } from "../disk/CacheHealth.ts"
 import { ChunkStore } from "../disk/ChunkStore.ts"
+import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkCache } from "./ChunkCache.ts"
 
@@ -12,15 +12,15 @@ const PAUSE = "2 seconds"
  * Reads the whole cache again and again, slowly, one chunk at a time, and drops what is not what was written: so that damage
  * is found before a viewer needs the chunk.
  */
-export const layer: Layer.Layer<never, never, CacheHealth | CacheIndex | ChunkCache | ChunkStore> = Layer.effectDiscard(
+export const layer: Layer.Layer<never, never, DiskBreaker | CacheIndex | ChunkCache | ChunkStore> = Layer.effectDiscard(
   Effect.gen(function*() {
     const cache = yield* ChunkCache
-    const health = yield* CacheHealth
+    const breaker = yield* DiskBreaker
     const index = yield* CacheIndex
     const store = yield* ChunkStore
 
     const scrub = (key: Parameters<typeof store.verify>[0]) =>
-      Effect.suspend(() => health.unwritable() === undefined && index.has(key) ? store.verify(key) : Effect.void).pipe(
+      Effect.suspend(() => breaker.unwritable() === undefined && index.has(key) ? store.verify(key) : Effect.void).pipe(
         Effect.catch((error) => cache.failed(key, error)),
         Effect.andThen(Effect.sleep(PAUSE))
       )

@@ -1,6 +1,6 @@
 import { type Resource, variant } from "../../domain/Resource.ts"
-import type { HeaderFields } from "../../domain/rfc/Headers.ts"
-import { MAX_VARY_NAMES, variesTooMuch, varyNames } from "../../domain/rfc/Storable.ts"
+import { MAX_VARY_NAMES, variesTooMuch, varyNames } from "../../domain/rfc/Cacheability.ts"
+import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { BoundedMap } from "../../effects/BoundedMap.ts"
 
 /** How much is kept of this in memory, in bytes. */

@@ -1,8 +1,8 @@
 import { Context, type Duration, Effect, type Scope } from "effect"
 import type { ChunkKey } from "../../domain/Chunk.ts"
 import { keepRunning } from "../../effects/keepRunning.ts"
-import type { CacheHealth } from "../disk/CacheHealth.ts"
 import type { ChunkStore } from "../disk/ChunkStore.ts"
+import type { DiskBreaker } from "../disk/DiskBreaker.ts"
 
 /** How often the store is told which chunks were used. */
 export const TouchInterval = Context.Reference<Duration.Input>("spillway/services/cache/touches/TouchInterval", {
@@ -25,7 +25,7 @@ export interface Touched {
  */
 export const make = Effect.fnUntraced(function*(
   store: ChunkStore["Service"],
-  health: CacheHealth["Service"],
+  breaker: DiskBreaker["Service"],
   noteUse: (resource: string, at: number) => void
 ): Effect.fn.Return<(chunk: Touched) => void, never, Scope.Scope> {
   let used: Array<Touched> = []
@@ -37,7 +37,7 @@ export const make = Effect.fnUntraced(function*(
       })
       used = []
       for (const { resource } of keys) noteUse(resource, clock.currentTimeMillisUnsafe())
-      return health.readable()
+      return breaker.readable()
         ? Effect.forEach(keys, (key) => Effect.ignore(store.touch(key)), { discard: true })
         : Effect.void
     })),

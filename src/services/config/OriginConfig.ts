@@ -1,6 +1,6 @@
 import { Context, Layer } from "effect"
 import { CREDENTIAL_FIELDS } from "../../domain/Asker.ts"
-import type { Origins } from "../../domain/Origins.ts"
+import type { Origins } from "../../domain/Route.ts"
 
 /** What the people who run a cache decide about its origins. Times are in milliseconds. */
 export interface OriginOptions {

@@ -1,6 +1,6 @@
 import { ByteSize, Config, ConfigProvider, Effect, Option } from "effect"
 import { CliError, Flag } from "effect/cli"
-import { isFieldName } from "../../domain/rfc/Headers.ts"
+import { isFieldName } from "../../domain/rfc/HeaderFields.ts"
 import * as TtlRule from "../../domain/TtlRule.ts"
 import { CHUNK_SIZE, defaults } from "./CacheConfig.ts"
 

@@ -5,12 +5,12 @@ import { MAX_CHUNKS } from "../../domain/Chunk.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import { familyOf } from "../../domain/Resource.ts"
 import { CacheConfig, CHUNK_SIZE } from "../config/CacheConfig.ts"
+import * as AtomicFiles from "./atomicFiles.ts"
 import { BLOCK_BYTES, inBlocks } from "./blocks.ts"
-import { bytesOnDisk, decode, encodeHeader, HEADER_BYTES } from "./chunkFile.ts"
-import { DiskGate } from "./DiskGate.ts"
-import * as ManifestFile from "./manifestFile.ts"
+import { bytesOnDisk, decode, encodeHeader, HEADER_BYTES } from "./chunkFormat.ts"
+import { DiskLimiter } from "./DiskLimiter.ts"
+import * as ManifestFormat from "./manifestFormat.ts"
 import { makeInMemory } from "./memoryStore.ts"
-import * as WholeFiles from "./wholeFiles.ts"
 
 /** A chunk as it lies in the store. */
 export interface StoredChunk {
@@ -35,7 +35,7 @@ export interface Contents {
   readonly pinned: boolean
 }
 
-export { bytesOnDisk } from "./chunkFile.ts"
+export { bytesOnDisk } from "./chunkFormat.ts"
 
 /** What a new resource takes besides its chunks, in bytes, when its manifest is no longer than a block: that and two directories. */
 export const MANIFEST_BYTES = 3 * BLOCK_BYTES
@@ -113,7 +113,7 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   static readonly layer: Layer.Layer<
     ChunkStore,
     never,
-    CacheConfig | DiskGate | FileSystem.FileSystem | Path.Path
+    CacheConfig | DiskLimiter | FileSystem.FileSystem | Path.Path
   > = Layer.effect(ChunkStore, Effect.suspend(() => makeOnDisk))
 
   /** Chunks in memory, without a limit: for tests, and to see a stream work without a disk. */
@@ -138,16 +138,16 @@ const makeOnDisk = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const config = yield* CacheConfig
-  const gate = yield* DiskGate
+  const limiter = yield* DiskLimiter
   const root = path.join(config.directory, "v1")
   const directoryOf = (resource: string) => path.join(root, resource.slice(0, 2), resource)
   const pathOf = (key: ChunkKey) => path.join(directoryOf(key.resource), fileName(key))
-  const { io, isMissing, probe, readDirectory, readFile, remove, removeTemporaries, writeFile } = yield* WholeFiles
+  const { io, isMissing, probe, readDirectory, readFile, remove, removeTemporaries, writeFile } = yield* AtomicFiles
     .make(
       fs,
       path,
       root,
-      gate.progressed
+      limiter.progressed
     )
 
   const storedManifest = Effect.fnUntraced(function*(resource: string, names: ReadonlyArray<string>) {
@@ -215,13 +215,13 @@ const makeOnDisk = Effect.gen(function*() {
     })
 
   const listed = (directory: string) =>
-    gate.pass(Effect.tap(readDirectory(directory), (names) => removeTemporaries(directory, names)))
+    limiter.pass(Effect.tap(readDirectory(directory), (names) => removeTemporaries(directory, names)))
 
   const resources = (skip: (error: CacheError) => Effect.Effect<void, CacheError>) =>
     Stream.fromIterableEffect(listed(root)).pipe(
       Stream.filter((name) => /^[0-9a-f]{2}$/.test(name)),
       Stream.mapEffect((prefix) =>
-        Effect.catch(gate.pass(tidied(path.join(root, prefix))), (error) => Effect.as(skip(error), []))
+        Effect.catch(limiter.pass(tidied(path.join(root, prefix))), (error) => Effect.as(skip(error), []))
       ),
       Stream.flattenIterable,
       Stream.filter((name) => RESOURCE.test(name)),
@@ -253,13 +253,13 @@ const makeOnDisk = Effect.gen(function*() {
     const at = path.join(directoryOf(resource), name)
     const manifest = io("stat", at, fs.stat(at)).pipe(
       Effect.flatMap(({ size, type }) =>
-        type === "File" && Number(size) <= ManifestFile.MAX_MANIFEST_BYTES
-          ? Effect.map(io("read", at, fs.readFileString(at)), (text) => ManifestFile.decode(resource, text))
+        type === "File" && Number(size) <= ManifestFormat.MAX_MANIFEST_BYTES
+          ? Effect.map(io("read", at, fs.readFileString(at)), (text) => ManifestFormat.decode(resource, text))
           : Effect.succeedNone
       ),
       Effect.catchIf(isMissing, () => Effect.succeedNone)
     )
-    return forViewer ? gate.passWithin(config.readDeadline, at, manifest) : gate.pass(manifest)
+    return forViewer ? limiter.passWithin(config.readDeadline, at, manifest) : limiter.pass(manifest)
   }
 
   const writeManifest = (resource: string, file: Uint8Array) =>
@@ -286,26 +286,26 @@ const makeOnDisk = Effect.gen(function*() {
   )
 
   return ChunkStore.of({
-    readRevokedTrees: gate.passWithin(config.readDeadline, revokedTreesAt, readRevokedTrees),
-    writeRevokedTrees: (file) => gate.pass(writeFile(revokedTreesAt, [file])),
-    read: (key, length, scratch) => gate.passWithin(config.readDeadline, pathOf(key), read(key, length, scratch)),
-    verify: (key) => gate.pass(verify(key)),
-    write: (key, payload) => gate.pass(writeFile(pathOf(key), [encodeHeader(key, payload), payload])),
-    remove: (key) => gate.pass(remove(pathOf(key))),
+    readRevokedTrees: limiter.passWithin(config.readDeadline, revokedTreesAt, readRevokedTrees),
+    writeRevokedTrees: (file) => limiter.pass(writeFile(revokedTreesAt, [file])),
+    read: (key, length, scratch) => limiter.passWithin(config.readDeadline, pathOf(key), read(key, length, scratch)),
+    verify: (key) => limiter.pass(verify(key)),
+    write: (key, payload) => limiter.pass(writeFile(pathOf(key), [encodeHeader(key, payload), payload])),
+    remove: (key) => limiter.pass(remove(pathOf(key))),
     readManifest: readManifest(MANIFEST),
     readRevoked: readManifest(REVOKED),
-    writeManifest: (resource, file) => gate.pass(writeManifest(resource, file)),
-    revokeManifest: (resource) => gate.pass(revokeManifest(resource)),
-    removeResource: (resource, isAlone) => gate.pass(removeResource(resource, isAlone)),
-    family: (resource) => gate.pass(family(resource)),
-    list: (resource) => gate.pass(Effect.map(contents(resource), ({ keys }) => keys)),
-    contents: (resource) => gate.pass(contents(resource)),
-    pin: (resource, pinned) => gate.pass(pin(resource, pinned)),
-    stat: (key) => gate.pass(stat(key)),
-    touch: (key) => gate.pass(touch(key)),
+    writeManifest: (resource, file) => limiter.pass(writeManifest(resource, file)),
+    revokeManifest: (resource) => limiter.pass(revokeManifest(resource)),
+    removeResource: (resource, isAlone) => limiter.pass(removeResource(resource, isAlone)),
+    family: (resource) => limiter.pass(family(resource)),
+    list: (resource) => limiter.pass(Effect.map(contents(resource), ({ keys }) => keys)),
+    contents: (resource) => limiter.pass(contents(resource)),
+    pin: (resource, pinned) => limiter.pass(pin(resource, pinned)),
+    stat: (key) => limiter.pass(stat(key)),
+    touch: (key) => limiter.pass(touch(key)),
     resources,
-    isBusy: () => gate.isBusy(config.readDeadline),
-    stalled: gate.stalled,
-    probe: (bytes) => gate.pass(probe(bytes))
+    isBusy: () => limiter.isBusy(config.readDeadline),
+    stalled: limiter.stalled,
+    probe: (bytes) => limiter.pass(probe(bytes))
   })
 })

@@ -4,10 +4,10 @@ import { dirname } from "node:path"
 import { type CacheError, DiskFull, errnoOf, fromErrno } from "../../domain/CacheError.ts"
 import { classify, type DiskStatus, type DiskUsage, minFreeNodes } from "../../domain/DiskStatus.ts"
 import { keepRunning } from "../../effects/keepRunning.ts"
-import * as Observed from "../../effects/Observed.ts"
+import * as ObservedValue from "../../effects/ObservedValue.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
-import * as Metrics from "../observe/liveMetrics.ts"
-import { DiskGate } from "./DiskGate.ts"
+import * as Metrics from "../observe/pullMetrics.ts"
+import { DiskLimiter } from "./DiskLimiter.ts"
 
 /**
  * The cache's disk: how full it is, and the room on it that is promised to writes that have not ended. Space is reserved
@@ -29,12 +29,12 @@ export class DiskMonitor extends Context.Service<DiskMonitor, {
   readonly reserve: (bytes: number) => Effect.Effect<void, CacheError, Scope.Scope>
 }>()("spillway/services/disk/DiskMonitor") {
   /** The file system that holds the directory of `CacheConfig`. */
-  static readonly layer: Layer.Layer<DiskMonitor, never, CacheConfig | DiskGate> = Layer.effect(
+  static readonly layer: Layer.Layer<DiskMonitor, never, CacheConfig | DiskLimiter> = Layer.effect(
     DiskMonitor,
     Effect.gen(function*() {
-      const gate = yield* DiskGate
+      const limiter = yield* DiskLimiter
       const { directory, minFree } = yield* CacheConfig
-      return yield* make(gate.pass(statfs(directory)), directory, minFree)
+      return yield* make(limiter.pass(statfs(directory)), directory, minFree)
     })
   )
 
@@ -77,7 +77,7 @@ const make = Effect.fnUntraced(function*(
   directory: string,
   minFree: number
 ) {
-  const observed = yield* Observed.make<DiskStatus>("Healthy")
+  const observed = yield* ObservedValue.make<DiskStatus>("Healthy")
   let reservedBytes = 0
   let reservations = 0
   let latest: DiskUsage | undefined

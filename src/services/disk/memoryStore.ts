@@ -3,9 +3,9 @@ import { IoError } from "../../domain/CacheError.ts"
 import { type ChunkKey, keyText } from "../../domain/Chunk.ts"
 import { familyOf } from "../../domain/Resource.ts"
 import { inBlocks } from "./blocks.ts"
-import { bytesOnDisk } from "./chunkFile.ts"
+import { bytesOnDisk } from "./chunkFormat.ts"
 import type { ChunkStore } from "./ChunkStore.ts"
-import * as ManifestFile from "./manifestFile.ts"
+import * as ManifestFormat from "./manifestFormat.ts"
 
 /** Chunks in a map, with the contract of the store on disk. */
 export const makeInMemory = (): ChunkStore["Service"] => {
@@ -18,7 +18,7 @@ export const makeInMemory = (): ChunkStore["Service"] => {
   const manifestOf = (resource: string, isRevoked: boolean) => {
     const manifest = manifests.get(resource)
     return manifest?.isRevoked === isRevoked
-      ? ManifestFile.decode(resource, Buffer.from(manifest.file).toString())
+      ? ManifestFormat.decode(resource, Buffer.from(manifest.file).toString())
       : Option.none()
   }
   return {

@@ -3,28 +3,28 @@ import { ANONYMOUS, type Asker, askerOf, hasCredential } from "../../domain/Aske
 import type { OriginError } from "../../domain/OriginError.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import type { RangeSpec } from "../../domain/rfc/ByteRange.ts"
+import { isForAnyCookie, varyNames } from "../../domain/rfc/Cacheability.ts"
 import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
 import { isFresh, mayRevalidateBehind } from "../../domain/rfc/Freshness.ts"
-import type { HeaderFields } from "../../domain/rfc/Headers.ts"
-import { isForAnyCookie, varyNames } from "../../domain/rfc/Storable.ts"
+import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { isIn, treeAt } from "../../domain/UrlTrees.ts"
 import * as SingleFlight from "../../effects/SingleFlight.ts"
 import { Catalog, type Entry, freshnessFor } from "../cache/Catalog.ts"
 import type { ChunkCache } from "../cache/ChunkCache.ts"
 import { Manifests } from "../cache/Manifests.ts"
-import * as NotStorableMemory from "../cache/NotStorableMemory.ts"
+import * as UncacheableHints from "../cache/UncacheableHints.ts"
 import type { CacheConfig } from "../config/CacheConfig.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import type { Origin } from "../origin/Origin.ts"
 import { retries } from "../origin/retry.ts"
 import type { Downloader } from "../transfer/Downloader.ts"
-import * as AnswerCache from "./AnswerCache.ts"
 import { makeFetch, memoryKey } from "./fetchRepresentation.ts"
-import type { Found } from "./Found.ts"
+import type { LookupResult } from "./LookupResult.ts"
+import * as ResponseCache from "./ResponseCache.ts"
 
 /** What is to be found out, and for whom. */
-export interface Question {
+export interface LookupRequest {
   readonly resource: Resource
   /** The range that the viewer asked for, or `undefined` for everything. */
   readonly wanted: RangeSpec | undefined
@@ -40,9 +40,9 @@ export interface Question {
  */
 export class Lookup extends Context.Service<Lookup, {
   /** What a resource is, from the cache while it is fresh, else from the origin, whose answer begins the transfer of what is wanted. */
-  readonly find: (question: Question) => Effect.Effect<Found, OriginError>
+  readonly find: (question: LookupRequest) => Effect.Effect<LookupResult, OriginError>
   /** The same without a transfer. */
-  readonly head: (question: Question) => Effect.Effect<Found, OriginError>
+  readonly head: (question: LookupRequest) => Effect.Effect<LookupResult, OriginError>
   /** What needs no asking, neither of the disk nor of the origin, for a request with `fields`. */
   readonly fresh: (
     resource: Resource,
@@ -74,10 +74,10 @@ const make = Effect.gen(function*() {
   const catalog = yield* Catalog
   const clock = yield* Clock.Clock
   const manifests = yield* Manifests
-  const answers = AnswerCache.make()
-  const notStorables = NotStorableMemory.make()
+  const answers = ResponseCache.make()
+  const notStorables = UncacheableHints.make()
   const fetch = yield* makeFetch({ answers, notStorables })
-  const flights = SingleFlight.make<string, Found, OriginError>()
+  const flights = SingleFlight.make<string, LookupResult, OriginError>()
   const inBackground = yield* FiberSet.makeRuntime<never, unknown, unknown>()
   yield* Metric.update(retries, 0)
   const now = () => clock.currentTimeMillisUnsafe()
@@ -90,13 +90,13 @@ const make = Effect.gen(function*() {
   }
 
   /** An answer that is kept, if it is fresh, and for the asker. */
-  const keptFor = ({ directives, resource }: Question, { cookie, credential }: Asker) => {
+  const keptFor = ({ directives, resource }: LookupRequest, { cookie, credential }: Asker) => {
     const kept = credential === "" ? answers.get(resource.id, now(), directives) : undefined
     return kept !== undefined && (cookie === ANONYMOUS || isForAnyCookie(kept.answer.headers)) ? kept : undefined
   }
 
   /** Whether what was found by a request of other cookies is for `cookie` too. */
-  const isForBoth = (found: Found, cookie: string): boolean => {
+  const isForBoth = (found: LookupResult, cookie: string): boolean => {
     switch (found._tag) {
       case "Current":
         return freshnessFor(found.entry, cookie) !== undefined
@@ -111,7 +111,7 @@ const make = Effect.gen(function*() {
    * The outcome of the request `flight`, which is made for `cookie`, or shared with who makes it already. That may be somebody with
    * other cookies: `undefined` if it fails, takes long, or turns out to be for those alone.
    */
-  const joined = (flight: string, cookie: string, work: Effect.Effect<Found, OriginError>) =>
+  const joined = (flight: string, cookie: string, work: Effect.Effect<LookupResult, OriginError>) =>
     Effect.suspend(() => {
       const leader = flights.leaderOf(flight)
       const outcome = flights.share(flight, work, cookie)
@@ -122,7 +122,7 @@ const make = Effect.gen(function*() {
       )
     })
 
-  const find = Effect.fnUntraced(function*(method: "GET" | "HEAD", question: Question) {
+  const find = Effect.fnUntraced(function*(method: "GET" | "HEAD", question: LookupRequest) {
     const { directives, ifRange, resource, source, wanted } = question
     const asker = askerOf(source.fields, credentialFields)
     const cacheOnly = offline || directives?.onlyIfCached === true
@@ -132,7 +132,7 @@ const make = Effect.gen(function*() {
       const entry = Option.getOrUndefined(yield* catalog.get(selected))
       // What others may not be given is not asked for with one viewer's credentials to be kept.
       if (entry?.isSharable === false && asker.credential !== "") {
-        return cacheOnly ? { _tag: "NotCached" } as const : { _tag: "NotStorable", reason: "AUTHORIZATION" } as const
+        return cacheOnly ? { _tag: "NotCached" } as const : { _tag: "Uncacheable", reason: "AUTHORIZATION" } as const
       }
       const mine = entryFor(entry, asker.cookie)
       if (mine !== undefined && isFresh(mine.freshness, now(), directives)) {
@@ -147,7 +147,7 @@ const make = Effect.gen(function*() {
       }
       if (cacheOnly) return { _tag: "NotCached" } as const
       const reason = notStorables.get(memoryKey(resource, asker), now(), wanted !== undefined)
-      if (reason !== undefined) return { _tag: "NotStorable", reason } as const
+      if (reason !== undefined) return { _tag: "Uncacheable", reason } as const
       const miss = catalog.varies(resource) ? "vary-miss" : "uri-miss"
       const isFreshForOthers = entry !== undefined && isFresh(entry.freshness, now())
       const why = entry === undefined ? miss : isFreshForOthers ? "request" : "stale"
@@ -183,18 +183,18 @@ const make = Effect.gen(function*() {
         isAlone = true
         continue
       }
-      if (found._tag === "NotStorable") return isFirst ? found : { _tag: "NotStorable", reason: found.reason } as const
+      if (found._tag === "Uncacheable") return isFirst ? found : { _tag: "Uncacheable", reason: found.reason } as const
       if (found._tag === "Final" && !isFirst) {
         // What varies is for the one whose request it answers.
         const isMine = varyNames(found.answer.headers).length === 0
-        return isMine ? { ...found, collapsed: true } : { _tag: "NotStorable", reason: "VARY" } as const
+        return isMine ? { ...found, collapsed: true } : { _tag: "Uncacheable", reason: "VARY" } as const
       }
       if (found._tag !== "Current") return found
       // Who joined another viewer's request may learn that the answer is of another variant than its own.
       const own = catalog.select(resource, source.fields)
       if (own.id === found.entry.representation.resource) return isFirst ? found : { ...found, collapsed: true }
     }
-    return { _tag: "NotStorable", reason: "VARY" } as const
+    return { _tag: "Uncacheable", reason: "VARY" } as const
   })
 
   return Lookup.of({

@@ -7,17 +7,17 @@ import { type ByteRange, type RangeSpec, resolveAll } from "../../domain/rfc/Byt
 import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
 import type { CacheStatus } from "../../domain/rfc/CacheStatus.ts"
 import { ttlSeconds } from "../../domain/rfc/Freshness.ts"
-import type { HeaderFields } from "../../domain/rfc/Headers.ts"
+import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { rangeApplies } from "../../domain/rfc/Preconditions.ts"
 import { toPull } from "../../effects/pieces.ts"
 import type { Catalog, Entry } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
-import type { Activity } from "../observe/Activity.ts"
-import { Traffic } from "../observe/Traffic.ts"
+import type { ActiveStreams } from "../observe/ActiveStreams.ts"
+import { Counters } from "../observe/Counters.ts"
 import { plainSource, type Source } from "../origin/askOrigin.ts"
 import { Downloader } from "../transfer/Downloader.ts"
-import type { Current, Found, Means } from "./Found.ts"
 import { Lookup } from "./Lookup.ts"
+import type { Current, LookupResult, Provenance } from "./LookupResult.ts"
 import { detailOf, keyAt, makeViewerStream, slice } from "./viewerStream.ts"
 
 /** What a viewer asks of a resource. */
@@ -61,7 +61,7 @@ export interface Media {
   readonly parts: ReadonlyArray<Part>
   /** Whether the viewer gets ranges, rather than everything. */
   readonly isPartial: boolean
-  readonly means: Means
+  readonly means: Provenance
   readonly status: CacheStatus
 }
 
@@ -72,7 +72,7 @@ export interface Hit extends Omit<Media, "parts"> {
 }
 
 /** A `Media`, or an answer that goes past the cache. */
-export type Opened = Media | Exclude<Found, Current>
+export type Opened = Media | Exclude<LookupResult, Current>
 
 /**
  * From a request for ranges to a head and the bytes: from memory, from disk, or from the origin, byte by byte whichever
@@ -85,16 +85,16 @@ export class MediaStream extends Context.Service<MediaStream, {
    * What `open` would return for a request with `fields`, where that can be told without waiting: the representation is fresh, the
    * bytes are in memory, and few.
    */
-  readonly openNow: (request: Omit<MediaRequest, "source">, fields: HeaderFields) => Hit | undefined
+  readonly tryMemoryHit: (request: Omit<MediaRequest, "source">, fields: HeaderFields) => Hit | undefined
   /** Whether `open` would find all that a request with `fields` wants in the cache, and fresh. */
-  readonly isAtHand: (request: Omit<MediaRequest, "source">, fields: HeaderFields) => boolean
+  readonly isCachedAndFresh: (request: Omit<MediaRequest, "source">, fields: HeaderFields) => boolean
   /** The head alone: nothing is transferred for it. */
   readonly head: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
 }>()("spillway/services/media/MediaStream") {
   static readonly layer: Layer.Layer<
     MediaStream,
     never,
-    Activity | Catalog | ChunkCache | Downloader | Lookup | Traffic
+    ActiveStreams | Catalog | ChunkCache | Downloader | Lookup | Counters
   > = Layer
     .effect(
       MediaStream,
@@ -113,7 +113,7 @@ const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const downloader = yield* Downloader
   const lookup = yield* Lookup
-  const traffic = yield* Traffic
+  const counters = yield* Counters
   const viewerStream = yield* makeViewerStream
 
   /** Begins `stream` in the caller's scope: what its first bytes fail with is an error of this effect. */
@@ -150,7 +150,7 @@ const make = Effect.gen(function*() {
       const pieces = inMemory(representation, range)
       if (pieces === undefined) return begin(viewerStream(representation, range, source, request))
       const bytes = pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces)
-      if (source.background !== true) traffic.bytes("memory", bytes.length)
+      if (source.background !== true) counters.bytes("memory", bytes.length)
       return Effect.succeed(bytes)
     })
 
@@ -219,7 +219,7 @@ const make = Effect.gen(function*() {
       ? { isPartial: true, ranges: resolveAll(ranges, representation.size) }
       : { isPartial: false, ranges: [{ start: 0, end: representation.size }] }
 
-  const openedOf = (found: Found, request: MediaRequest): Opened => {
+  const openedOf = (found: LookupResult, request: MediaRequest): Opened => {
     if (found._tag !== "Current") return found
     const { entry } = found
     const { representation } = entry
@@ -240,11 +240,11 @@ const make = Effect.gen(function*() {
   })
 
   return MediaStream.of({
-    isAtHand: (request, fields) => {
+    isCachedAndFresh: (request, fields) => {
       const entry = lookup.fresh(request.resource, fields, request.directives)
       return entry !== undefined && areCached(entry.representation, rangesOf(entry.representation, request).ranges)
     },
-    openNow: (request, fields) => {
+    tryMemoryHit: (request, fields) => {
       const entry = lookup.fresh(request.resource, fields, request.directives)
       if (entry === undefined) return undefined
       const { representation } = entry
@@ -265,14 +265,14 @@ const make = Effect.gen(function*() {
       const count = request.ranges?.length
       // Which representation the range is of is not known yet, so `If-Range` is asked about afterwards.
       const found = yield* lookup.find(count === 0 ? { ...question, wanted: FIRST_BYTE } : question)
-      if (found._tag === "NotStorable" && found.reason === "STATUS" && count !== undefined && count > 1) {
+      if (found._tag === "Uncacheable" && found.reason === "STATUS" && count !== undefined && count > 1) {
         // The first range may lie outside, and others not.
         const sized = yield* lookup.find({ ...question, wanted: FIRST_BYTE })
         if (sized._tag === "Current") return openedOf(sized, request)
       }
       // The viewer asked for more parts than the answer at hand has.
-      const isOther = found._tag === "NotStorable" && found.answer?.status === 206 && count !== 1
-      return isOther ? { _tag: "NotStorable", reason: found.reason } : openedOf(found, request)
+      const isOther = found._tag === "Uncacheable" && found.answer?.status === 206 && count !== 1
+      return isOther ? { _tag: "Uncacheable", reason: found.reason } : openedOf(found, request)
     }),
     head: (request) =>
       Effect.map(lookup.head(questionOf(request)), (found) =>

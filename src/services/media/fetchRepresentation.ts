@@ -13,28 +13,28 @@ import {
 } from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import { type RangeSpec, resolve } from "../../domain/rfc/ByteRange.ts"
-import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
-import { freshnessOf, isFresh, mayServeStale } from "../../domain/rfc/Freshness.ts"
 import {
   isForAnyCookie,
   isHeuristicallyCacheable,
   isOfTheRequest,
-  type NotStorable,
+  type Uncacheable,
   varyNames,
-  whyNotStorable
-} from "../../domain/rfc/Storable.ts"
+  whyUncacheable
+} from "../../domain/rfc/Cacheability.ts"
+import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
+import { freshnessOf, isFresh, mayServeStale } from "../../domain/rfc/Freshness.ts"
 import { readShort } from "../../effects/readShort.ts"
 import { Catalog, type Entry } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
-import type * as NotStorableMemory from "../cache/NotStorableMemory.ts"
+import type * as NotStorableMemory from "../cache/UncacheableHints.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import type { Source } from "../origin/askOrigin.ts"
-import { type Answered, carriedBytes, makeFirstAnswer } from "../origin/firstAnswer.ts"
+import { type Answered, carriedBytes, makeFirstResponse } from "../origin/firstResponse.ts"
 import { Origin, type OriginResponse } from "../origin/Origin.ts"
 import { Downloader } from "../transfer/Downloader.ts"
-import type * as AnswerCache from "./AnswerCache.ts"
-import type { Asked, Current, Final, Found } from "./Found.ts"
-import * as SpareAnswer from "./SpareAnswer.ts"
+import type { Current, Final, LookupResult, OriginExchange } from "./LookupResult.ts"
+import type * as AnswerCache from "./ResponseCache.ts"
+import * as SpareResponse from "./SpareResponse.ts"
 import { trimmed } from "./trimmed.ts"
 
 /** What the origin is asked, for whom, and what is known before. */
@@ -52,7 +52,7 @@ export interface Request {
   readonly entry: Entry | undefined
   /** The same, as fresh as it is for the asker, if the origin has confirmed it for the asker. */
   readonly mine: Entry | undefined
-  readonly reason: Asked["reason"]
+  readonly reason: OriginExchange["reason"]
   /** Nobody waits for the answer. */
   readonly background?: boolean
 }
@@ -81,7 +81,7 @@ const isRefusal = (status: number): boolean =>
 
 /** Whether an answer says the same to everybody who waits for it, whatever range they asked for. */
 const isForAll = ({ headers, status }: OriginResponse): boolean =>
-  status !== 416 && headers["set-cookie"] === undefined && whyNotStorable(status, headers, false) === undefined
+  status !== 416 && headers["set-cookie"] === undefined && whyUncacheable(status, headers, false) === undefined
 
 /**
  * Asks the origin about a resource, and makes of its answer what it says of the resource: one round trip, which also begins the
@@ -93,7 +93,7 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, notStorables }: 
   const cache = yield* ChunkCache
   const clock = yield* Clock.Clock
   const downloader = yield* Downloader
-  const firstAnswer = makeFirstAnswer(yield* Origin)
+  const firstAnswer = makeFirstResponse(yield* Origin)
   const now = () => clock.currentTimeMillisUnsafe()
 
   const hasFirst = (representation: Representation, wanted: RangeSpec | undefined): boolean => {
@@ -105,7 +105,7 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, notStorables }: 
   }
 
   /** What is kept for the asker, where it may do although the origin could not be asked. */
-  const staleOf = ({ directives, mine, wanted }: Request, asked: Asked): Current | undefined =>
+  const staleOf = ({ directives, mine, wanted }: Request, asked: OriginExchange): Current | undefined =>
     mine !== undefined && mayServeStale(mine.freshness, now(), directives) && hasFirst(mine.representation, wanted)
       ? { _tag: "Current", entry: mine, means: "stale", asked }
       : undefined
@@ -128,7 +128,7 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, notStorables }: 
   }
 
   /** The origin does not give the file to a shared cache; an older one that is stored is not used again, if it took that back. */
-  const remember = (request: Request, reason: NotStorable, head: OriginHead): Effect.Effect<void> => {
+  const remember = (request: Request, reason: Uncacheable, head: OriginHead): Effect.Effect<void> => {
     // What is stored may still be confirmed, or be needed when the origin fails.
     const mayUseKnown = request.entry !== undefined && (reason === "NO_VALIDATOR" || reason === "NO_LENGTH")
     if (!mayUseKnown) notStorables.put(memoryKey(request.resource, request.asker), reason, head, now())
@@ -143,7 +143,7 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, notStorables }: 
   const final = Effect.fnUntraced(function*(
     { asker, method, resource }: Request,
     { response, times }: Answered,
-    asked: Asked
+    asked: OriginExchange
   ): Effect.fn.Return<Final | OriginResponse, OriginError, Scope.Scope> {
     const { headers, status } = response
     const hasBody = method === "GET"
@@ -163,12 +163,12 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, notStorables }: 
     return { _tag: "Final", answer, asked: { ...asked, status }, stored }
   })
 
-  return (request: Request): Effect.Effect<Found, OriginError> =>
+  return (request: Request): Effect.Effect<LookupResult, OriginError> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function*() {
         const { asker, background = false, entry, ifRange, method, resource, source, wanted } = request
         const known = entry?.representation
-        const asked: Asked = { reason: request.reason, status: undefined }
+        const asked: OriginExchange = { reason: request.reason, status: undefined }
         const scope = yield* Scope.make()
         const chunkSize = known?.chunkSize ?? config.chunkSize
         const range = wanted && { spec: wanted, chunkSize, size: known?.size }
@@ -176,25 +176,25 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, notStorables }: 
         let isKept = false
 
         /** The answer as it is, for the viewer whose request brought it. */
-        const passOn = (reason: NotStorable, response: OriginResponse): Effect.Effect<Found> => {
-          if (background) return Effect.succeed({ _tag: "NotStorable", reason })
+        const passOn = (reason: Uncacheable, response: OriginResponse): Effect.Effect<LookupResult> => {
+          if (background) return Effect.succeed({ _tag: "Uncacheable", reason })
           isKept = true
           return Effect.map(
-            SpareAnswer.make(trimmed(response, wanted), scope),
-            (answer) => ({ _tag: "NotStorable", reason, answer })
+            SpareResponse.make(trimmed(response, wanted), scope),
+            (answer) => ({ _tag: "Uncacheable", reason, answer })
           )
         }
 
         const confirmed = ({ response, times }: Answered, representation: Representation, status: number) =>
           Effect.gen(function*() {
             const next = updated(representation, response.headers)
-            const why = whyNotStorable(200, next.headers, asker.credential !== "")
+            const why = whyUncacheable(200, next.headers, asker.credential !== "")
             if (why !== undefined) {
               yield* remember(request, why, response)
-              return { _tag: "NotStorable", reason: why } satisfies Found
+              return { _tag: "Uncacheable", reason: why } satisfies LookupResult
             }
             const entry = catalog.confirm(next, response.headers, times, asker.cookie)
-            return { _tag: "Current", entry, means: "validated", asked: { ...asked, status } } satisfies Found
+            return { _tag: "Current", entry, means: "validated", asked: { ...asked, status } } satisfies LookupResult
           })
 
         /** What an answer other than 200, 206 and 304 makes. */
@@ -210,7 +210,7 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, notStorables }: 
           return "_tag" in found ? found : yield* passOn("STATUS", found)
         })
 
-        const answer: Effect.Effect<Found, OriginError, Scope.Scope> = Effect.gen(function*() {
+        const answer: Effect.Effect<LookupResult, OriginError, Scope.Scope> = Effect.gen(function*() {
           const answered = yield* firstAnswer(
             source,
             { method, wanted: range, ifRange, known, conditional: isConditional(request), background },

@@ -7,11 +7,11 @@ import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { apart, watchPieces } from "../../effects/pieces.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
-import { COMMON_ERRNOS } from "../disk/CacheHealth.ts"
-import * as Scratch from "../disk/Scratch.ts"
-import { Activity, type Progress } from "../observe/Activity.ts"
-import * as Metrics from "../observe/liveMetrics.ts"
-import type { ByteSource } from "../observe/Traffic.ts"
+import { COMMON_ERRNOS } from "../disk/DiskBreaker.ts"
+import * as ReadBuffer from "../disk/ReadBuffer.ts"
+import { ActiveStreams, type Progress } from "../observe/ActiveStreams.ts"
+import type { ByteSource } from "../observe/Counters.ts"
+import * as Metrics from "../observe/pullMetrics.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import { Downloader } from "../transfer/Downloader.ts"
 
@@ -46,7 +46,7 @@ interface Receiver {
  * where the cache has a chunk again.
  */
 export const makeViewerStream = Effect.gen(function*() {
-  const activity = yield* Activity
+  const activeStreams = yield* ActiveStreams
   const catalog = yield* Catalog
   const cache = yield* ChunkCache
   const downloader = yield* Downloader
@@ -66,7 +66,7 @@ export const makeViewerStream = Effect.gen(function*() {
     representation: Representation,
     { end, start }: ByteRange,
     from: (source: ByteSource) => void,
-    scratch: Scratch.Scratch | undefined
+    scratch: ReadBuffer.ReadBuffer | undefined
   ) =>
     Stream.fromPull(Effect.sync(() => {
       let offset = start
@@ -104,9 +104,9 @@ export const makeViewerStream = Effect.gen(function*() {
       const { resource, size, url } = representation
       const progress = source.background
         ? unseen
-        : yield* activity.begin({ url, resource, ...range, size, viewer })
+        : yield* activeStreams.begin({ url, resource, ...range, size, viewer })
       const view = yield* downloader.view(representation, range, source)
-      const scratch = reuses ? Scratch.make(representation.chunkSize) : undefined
+      const scratch = reuses ? ReadBuffer.make(representation.chunkSize) : undefined
       let cachedIn: ByteSource = "disk"
       // The count comes after everything that can fail, so that it is exactly what the viewer got.
       const fromCache = (bytes: Uint8Array) => {
@@ -123,7 +123,7 @@ export const makeViewerStream = Effect.gen(function*() {
         }
       })
       const swapIn = () => {
-        view.distrust()
+        view.bypassCache()
         return originStream
       }
       const cachedLeg = () => {

@@ -1,6 +1,6 @@
 import { Context, Effect } from "effect"
 import type { ChunkKey } from "../../domain/Chunk.ts"
-import type { Running } from "./Activity.ts"
+import type { Running } from "./ActiveStreams.ts"
 
 /** What the other processes are doing, as of a second ago. */
 export interface Usage {

@@ -1,6 +1,6 @@
 import { Effect, Option, Tracer } from "effect"
 import { HttpTraceContext } from "effect/http"
-import type { HeaderFields } from "../../domain/rfc/Headers.ts"
+import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 
 /**
  * Spans, for which nothing is done unless somebody has provided a tracer.

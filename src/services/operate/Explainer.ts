@@ -3,16 +3,16 @@ import { longestGuess } from "../../domain/Guess.ts"
 import { adviceOn, loggable, type OriginError, OriginTimeout } from "../../domain/OriginError.ts"
 import { fromHead } from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
+import type { Uncacheable } from "../../domain/rfc/Cacheability.ts"
 import { age, type Freshness, freshnessOf, freshnessSource, isFresh, ttlSeconds } from "../../domain/rfc/Freshness.ts"
-import type { HeaderFields } from "../../domain/rfc/Headers.ts"
-import type { NotStorable } from "../../domain/rfc/Storable.ts"
+import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { ttlOf } from "../../domain/TtlRule.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
-import { CacheHealth } from "../disk/CacheHealth.ts"
+import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import { askOrigin, type Source } from "../origin/askOrigin.ts"
 import { Origin } from "../origin/Origin.ts"
-import { type Cached, Resources } from "./Resources.ts"
+import { type Cached, Inventory } from "./Inventory.ts"
 
 /** `code` is for programs, `message` for people. */
 export interface Reason {
@@ -48,7 +48,7 @@ export class Explainer extends Context.Service<Explainer, {
   static readonly layer: Layer.Layer<
     Explainer,
     never,
-    CacheConfig | CacheHealth | Origin | OriginConfig | Resources
+    CacheConfig | DiskBreaker | Origin | OriginConfig | Inventory
   > = Layer.effect(Explainer, Effect.suspend(() => make))
 }
 
@@ -61,7 +61,7 @@ export interface Told {
 }
 
 /** What each reason of the origin's means, and what can be done about it. */
-export const notStorable: Record<NotStorable, Told> = {
+export const uncacheable: Record<Uncacheable, Told> = {
   STATUS: { message: "The origin does not answer with a file" },
   NO_STORE: {
     message: "The origin forbids caches to keep it (Cache-Control: no-store)",
@@ -108,10 +108,10 @@ export const notStorable: Record<NotStorable, Told> = {
 const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const config = yield* CacheConfig
-  const health = yield* CacheHealth
+  const breaker = yield* DiskBreaker
   const origin = yield* Origin
   const { offline } = yield* OriginConfig
-  const resources = yield* Resources
+  const inventory = yield* Inventory
 
   const freshnessTold = (freshness: Freshness, headers: HeaderFields, url: string) => {
     const now = clock.currentTimeMillisUnsafe()
@@ -125,7 +125,7 @@ const make = Effect.gen(function*() {
 
   /** What keeps anything from being cached now. */
   const ofTheStore = (): ReadonlyArray<Reason> => {
-    const failure = health.unwritable()
+    const failure = breaker.unwritable()
     return failure === undefined
       ? []
       : [{ code: "STORE_UNUSABLE", message: `Nothing can be written to the cache now: ${failure.message}` }]
@@ -194,7 +194,7 @@ const make = Effect.gen(function*() {
       return notCached([{ code: "STATUS", message: `The origin answers ${status}, and not with a file` }])
     }
     if (typeof found === "string") {
-      const { advice, message } = notStorable[found]
+      const { advice, message } = uncacheable[found]
       return notCached([{ code: found, message }], advice === undefined ? [] : [advice])
     }
     const times = { requested, received: clock.currentTimeMillisUnsafe() }
@@ -232,7 +232,7 @@ const make = Effect.gen(function*() {
     },
     why: Effect.fnUntraced(function*(resource, source) {
       // What the disk cannot tell is not cached as far as anybody can use it.
-      const known = Option.flatten(yield* Effect.option(resources.find(resource.url)))
+      const known = Option.flatten(yield* Effect.option(inventory.find(resource.url)))
       if (Option.isSome(known)) return ofKept(known.value)
       if (offline) {
         return notCached([{ code: "OFFLINE", message: "It is not cached, and the server asks no origin (--offline)" }])

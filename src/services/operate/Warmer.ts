@@ -6,10 +6,10 @@ import type { Resource } from "../../domain/Resource.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { CacheIndex } from "../cache/CacheIndex.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
-import { Recorder } from "../cache/Recorder.ts"
+import { ChunkWriter } from "../cache/ChunkWriter.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
-import { CacheHealth } from "../disk/CacheHealth.ts"
 import { bytesOnDisk } from "../disk/ChunkStore.ts"
+import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import { MediaStream, type Opened } from "../media/MediaStream.ts"
 import type { Source } from "../origin/askOrigin.ts"
 
@@ -44,7 +44,7 @@ export class Warmer extends Context.Service<Warmer, {
   static readonly layer: Layer.Layer<
     Warmer,
     never,
-    CacheConfig | CacheHealth | CacheIndex | ChunkCache | MediaStream | Recorder
+    CacheConfig | DiskBreaker | CacheIndex | ChunkCache | MediaStream | ChunkWriter
   > = Layer.effect(Warmer, Effect.suspend(() => make))
 }
 
@@ -92,7 +92,7 @@ const refusal = (opened: Exclude<Opened, { readonly _tag: "Media" }>): NotWarmed
   switch (opened._tag) {
     case "NotCached":
       return new NotWarmed({ message: "no origin may be asked: the server is offline" })
-    case "NotStorable":
+    case "Uncacheable":
       return new NotWarmed({ message: `the origin's answer cannot be kept: ${opened.reason}` })
     case "Final":
       return new NotWarmed({ message: `the origin answered ${opened.answer.status}` })
@@ -103,10 +103,10 @@ const make = Effect.gen(function*() {
   const cache = yield* ChunkCache
   const clock = yield* Clock.Clock
   const { maxSize } = yield* CacheConfig
-  const health = yield* CacheHealth
+  const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
   const media = yield* MediaStream
-  const recorder = yield* Recorder
+  const writer = yield* ChunkWriter
   const states = new Map<string, State>()
   const fork = yield* FiberSet.makeRuntime<never, void, never>()
   let ids = 0
@@ -124,11 +124,11 @@ const make = Effect.gen(function*() {
   /** Whether a chunk is on the disk, or on its way; one that is in memory only is sent there. */
   const isKept = (representation: Representation, at: number): boolean => {
     const key = keyAt(representation, at)
-    if (index.has(key) || recorder.pending(key) !== undefined) return true
+    if (index.has(key) || writer.pending(key) !== undefined) return true
     const inMemory = cache.inMemory(key)
     if (inMemory === undefined) return false
     cache.keep(representation, key, inMemory)
-    return recorder.pending(key) !== undefined
+    return writer.pending(key) !== undefined
   }
 
   /** The next bytes from chunk `from` on that are not kept, `undefined` where there are none; `skip` is told of those that are. */
@@ -152,7 +152,7 @@ const make = Effect.gen(function*() {
   })
 
   const usable = Effect.suspend(() => {
-    const failure = health.unwritable()
+    const failure = breaker.unwritable()
     return failure === undefined
       ? Effect.void
       : Effect.fail(new NotWarmed({ message: `nothing can be kept: ${failure.message}` }))
@@ -161,7 +161,7 @@ const make = Effect.gen(function*() {
   /** The origin may be faster than the disk, which would then drop chunks. */
   const pace = Effect.andThen(
     usable,
-    Effect.suspend(() => recorder.isBehind() ? Effect.as(Effect.sleep(PACE), true) : Effect.succeed(false))
+    Effect.suspend(() => writer.isBehind() ? Effect.as(Effect.sleep(PACE), true) : Effect.succeed(false))
   ).pipe(Effect.repeat({ while: (isBehind) => isBehind }))
 
   /** Fetches a range as a viewer would, and returns what it turned out to be of. */
@@ -231,7 +231,7 @@ const make = Effect.gen(function*() {
         state.hadFirst = means !== "fetched" && status.fwd !== "miss" && status.fwd !== "bypass"
       }
       const isSame = yield* pass(state, representation, isFirst)
-      yield* Effect.ignore(Effect.timeout(recorder.idle, WRITE_TIMEOUT))
+      yield* Effect.ignore(Effect.timeout(writer.idle, WRITE_TIMEOUT))
       yield* usable
       if (isSame && (yield* isWhole(representation))) return
     }

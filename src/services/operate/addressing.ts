@@ -1,8 +1,8 @@
 import { Effect } from "effect"
 import { loggable, OriginTimeout } from "../../domain/OriginError.ts"
-import { accessTo } from "../../domain/Origins.ts"
+import { type TargetError } from "../../domain/RequestTarget.ts"
 import { make as makeResource, makePublic, type Resource } from "../../domain/Resource.ts"
-import { type Refused } from "../../domain/target.ts"
+import { accessTo } from "../../domain/Route.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../origin/OriginResolver.ts"
@@ -16,7 +16,7 @@ export const makeAddressing = Effect.gen(function*() {
   const resolver = yield* OriginResolver
 
   return {
-    resourceOf: (text: string): Resource | Refused => {
+    resourceOf: (text: string): Resource | TargetError => {
       if (text.startsWith("/")) return resolver.identify({ target: text, headers: {} })
       const url = URL.parse(text)
       if (url === null) {

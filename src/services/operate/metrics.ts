@@ -1,20 +1,20 @@
 import { Effect, Layer } from "effect"
 import { CacheIndex } from "../cache/CacheIndex.ts"
+import { ChunkWriter } from "../cache/ChunkWriter.ts"
 import { MemoryTier, together } from "../cache/MemoryTier.ts"
-import { Recorder } from "../cache/Recorder.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
-import * as Metrics from "../observe/liveMetrics.ts"
-import { Traffic } from "../observe/Traffic.ts"
+import { Counters } from "../observe/Counters.ts"
+import * as Metrics from "../observe/pullMetrics.ts"
 import { Workers } from "../observe/Workers.ts"
 
 /** Metrics of what services tell anyway. Each of the other metrics is where what it counts is. */
-export const layer: Layer.Layer<never, never, CacheConfig | CacheIndex | MemoryTier | Recorder | Traffic> = Layer
+export const layer: Layer.Layer<never, never, CacheConfig | CacheIndex | MemoryTier | ChunkWriter | Counters> = Layer
   .effectDiscard(Effect.gen(function*() {
     const { maxSize } = yield* CacheConfig
     const index = yield* CacheIndex
     const memory = yield* MemoryTier
-    const recorder = yield* Recorder
-    const { totals } = yield* Traffic
+    const writer = yield* ChunkWriter
+    const { totals } = yield* Counters
     const workers = yield* Workers
     const inMemory = () => together(memory.usage(), workers.usage().memory)
 
@@ -46,6 +46,6 @@ export const layer: Layer.Layer<never, never, CacheConfig | CacheIndex | MemoryT
     yield* Metrics.gauge("spillway_memory_bytes", "Bytes of chunks in memory", () => inMemory().bytes)
     yield* Metrics.gauge("spillway_memory_chunks", "Chunks in memory", () => inMemory().chunks)
     yield* Metrics.counter("spillway_memory_hits_total", "Chunks found in memory", () => inMemory().hits)
-    yield* Metrics.gauge("spillway_backlog_bytes", "Bytes that wait to be written", () => recorder.backlog().bytes)
-    yield* Metrics.gauge("spillway_backlog_max_bytes", "How many may wait", () => recorder.backlog().maxBytes)
+    yield* Metrics.gauge("spillway_backlog_bytes", "Bytes that wait to be written", () => writer.backlog().bytes)
+    yield* Metrics.gauge("spillway_backlog_max_bytes", "How many may wait", () => writer.backlog().maxBytes)
   }))

@@ -9,16 +9,17 @@ import {
   OriginUnreachable
 } from "../../domain/OriginError.ts"
 import { OriginFault } from "../../domain/OriginFault.ts"
-import type { Access } from "../../domain/Origins.ts"
 import { follow, type Hop } from "../../domain/Redirect.ts"
 import { foldChain, type HopAnswer } from "../../domain/RedirectChain.ts"
 import { needsRedirect } from "../../domain/RelativeNames.ts"
 import { flawOf, type OriginHead } from "../../domain/Representation.ts"
 import type { Times } from "../../domain/rfc/Freshness.ts"
-import type { HeaderFields } from "../../domain/rfc/Headers.ts"
+import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { isIdempotent } from "../../domain/rfc/Method.ts"
+import type { Access } from "../../domain/Route.ts"
 import { OriginConfig, type OriginOptions } from "../config/OriginConfig.ts"
 import { isTraced, traceFields } from "../observe/tracing.ts"
+import { makeTurn, upload, withBodyTimeout } from "./bodyTimeout.ts"
 import {
   failureOf,
   isPrivateLiteral,
@@ -26,10 +27,9 @@ import {
   type OriginClients,
   type OriginConnections
 } from "./originConnections.ts"
-import * as OriginGate from "./OriginGate.ts"
+import * as OriginLimiter from "./OriginLimiter.ts"
 import { retries } from "./retry.ts"
 import { setCookieLines } from "./setCookieLines.ts"
-import { makeTurn, upload, watchedBody } from "./watchedBody.ts"
 
 /** A request as it goes to the origin. */
 export interface OriginRequest {
@@ -54,7 +54,7 @@ export interface OriginResponse extends OriginHead {
   /** Can be run once. */
   readonly body: Stream.Stream<Uint8Array, OriginError>
   /** Its place at the origin, for whoever reads it to say how that can be given back; else the body is cut when it has to be. */
-  readonly place?: OriginGate.Place
+  readonly place?: OriginLimiter.Place
 }
 
 /**
@@ -140,7 +140,7 @@ interface Answer {
   readonly hop: Hop
   readonly response: HttpClientResponse.HttpClientResponse
   readonly connection: Scope.Closeable
-  readonly place: OriginGate.Place
+  readonly place: OriginLimiter.Place
 }
 
 const scoped = ({ fresh, kept }: OriginClients) => ({
@@ -174,7 +174,7 @@ const withoutBody = (headers: HeaderFields): HeaderFields => {
 }
 
 const make = (config: OriginOptions, connections: Connections, isTraced: boolean) => {
-  const gate = OriginGate.make({ places: config.maxRequests, patience: config.firstByteTimeout })
+  const gate = OriginLimiter.make({ places: config.maxRequests, patience: config.firstByteTimeout })
   const clients = { any: scoped(connections.any), public: connections.public && scoped(connections.public) }
 
   /** Sends `message`, once more on a connection of its own where that can do no harm. */
@@ -185,7 +185,7 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
         : Effect.fail(error))
 
   /** Asks one origin, once. */
-  const ask = Effect.fnUntraced(function*(request: OriginRequest, hop: Hop, place: OriginGate.Place) {
+  const ask = Effect.fnUntraced(function*(request: OriginRequest, hop: Hop, place: OriginLimiter.Place) {
     const url = loggable(hop.url.href)
     const allowed = clients[hop.access]
     if (allowed === undefined || (hop.access === "public" && isPrivateLiteral(hop.url))) {
@@ -212,7 +212,7 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
   })
 
   /** The same as a span, where somebody listens. */
-  const askTraced = (request: OriginRequest, hop: Hop, place: OriginGate.Place) =>
+  const askTraced = (request: OriginRequest, hop: Hop, place: OriginLimiter.Place) =>
     ask(request, hop, place).pipe(
       Effect.tap(({ status }) => Effect.annotateCurrentSpan("http.response.status_code", status)),
       Effect.withSpan(`origin ${request.method}`, {
@@ -225,7 +225,7 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
     const clock = yield* Clock.Clock
     const connection = yield* Scope.fork(yield* Effect.scope)
     const requested = clock.currentTimeMillisUnsafe()
-    const place = OriginGate.makePlace()
+    const place = OriginLimiter.makePlace()
     const response = yield* (isTraced ? askTraced : ask)(request, hop, place).pipe(
       Scope.provide(connection),
       Effect.onError(() => Scope.close(connection, Exit.void))
@@ -304,7 +304,7 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
         return { ...head, body: Stream.empty }
       }
       const turn = yield* makeTurn(isEventStream(head.headers) ? Number.POSITIVE_INFINITY : config.silenceTimeout)
-      return { ...head, body: watchedBody(stream, { url: from, turn, place, abandon }), place }
+      return { ...head, body: withBodyTimeout(stream, { url: from, turn, place, abandon }), place }
     }, (effect) => Effect.provideService(effect, HttpClient.TracerDisabledWhen, () => true))
   })
 }

@@ -1,9 +1,9 @@
 import { Context, Effect, Layer } from "effect"
 import type { OriginError } from "../../domain/OriginError.ts"
-import { accessTo, findRoute, type Origins } from "../../domain/Origins.ts"
+import { pathOf, refusalOf, resourceBelow, type TargetError, withoutDots } from "../../domain/RequestTarget.ts"
 import { make as makeResource, makePublic, type Resource } from "../../domain/Resource.ts"
-import type { HeaderFields } from "../../domain/rfc/Headers.ts"
-import { pathOf, refusalOf, type Refused, resourceBelow, withoutDots } from "../../domain/target.ts"
+import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
+import { accessTo, findRoute, type Origins } from "../../domain/Route.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
 import type { Location, Refusal } from "./askOrigin.ts"
 
@@ -20,7 +20,7 @@ export interface Wanted {
  */
 export class OriginResolver extends Context.Service<OriginResolver, {
   /** The resource that a request is for, or why it is refused. Asked for every request, so it answers at once. */
-  readonly identify: (wanted: Wanted) => Resource | Refused
+  readonly identify: (wanted: Wanted) => Resource | TargetError
   /**
    * Where `resource` is now. Asked before each request to the origin, and once more, with the `refusal`, when a GET or HEAD was
    * answered 401 or 403, in the middle of a body as well. What it fails with is the viewer's 502 or cut, and a line of the log; it has
@@ -47,9 +47,9 @@ const REMEMBERED = 4096
 /** How long the host and target of such a request are at most, in characters: what is absurdly long takes memory only. */
 const REMEMBERED_LENGTH = 1024
 
-const NOT_ENABLED: Refused = { status: 404, reason: "naming a URL is not enabled" }
+const NOT_ENABLED: TargetError = { status: 404, reason: "naming a URL is not enabled" }
 
-const NOT_ALLOWED: Refused = { status: 403, reason: "this URL is not among those allowed" }
+const NOT_ALLOWED: TargetError = { status: 403, reason: "this URL is not among those allowed" }
 
 const make = (origins: OriginConfig["Service"]["origins"]) => {
   const known = new Map<string, Resource>()
@@ -57,7 +57,7 @@ const make = (origins: OriginConfig["Service"]["origins"]) => {
   /** What a viewer may name: an origin that has a route is at any address for that route only. */
   const named: Origins = { ...origins, routes: [] }
 
-  const explicit = (target: string): Resource | Refused => {
+  const explicit = (target: string): Resource | TargetError => {
     const text = new URLSearchParams(target.slice(URL_PATH.length)).get("url")
     const url = text === null ? null : URL.parse(text)
     if (url === null || !/^https?:$/.test(url.protocol) || url.username !== "" || url.password !== "") {
@@ -70,7 +70,7 @@ const make = (origins: OriginConfig["Service"]["origins"]) => {
     return access === "public" ? makePublic(key) : makeResource(key)
   }
 
-  const identify = ({ headers, target }: Wanted): Resource | Refused => {
+  const identify = ({ headers, target }: Wanted): Resource | TargetError => {
     const refused = refusalOf(target)
     if (refused !== undefined) return refused
     const path = pathOf(target)

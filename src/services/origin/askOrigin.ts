@@ -1,8 +1,8 @@
 import { Effect, Exit, Scope } from "effect"
 import type { OriginError } from "../../domain/OriginError.ts"
-import type { Access } from "../../domain/Origins.ts"
 import type { Resource } from "../../domain/Resource.ts"
-import type { HeaderFields } from "../../domain/rfc/Headers.ts"
+import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
+import type { Access } from "../../domain/Route.ts"
 import type { Origin, OriginResponse } from "./Origin.ts"
 
 /** Where the bytes of a resource are to be had at the moment. */

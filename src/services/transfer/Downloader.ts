@@ -3,20 +3,20 @@ import { indexAt, roundUp } from "../../domain/Chunk.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
-import { atEnd } from "../../effects/lean.ts"
+import { atEnd } from "../../effects/withoutServices.ts"
 import type { Catalog } from "../cache/Catalog.ts"
 import type { ChunkCache } from "../cache/ChunkCache.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import type { Origin } from "../origin/Origin.ts"
 import { Assemblies, noHold } from "./Assemblies.ts"
-import { chooseRun } from "./chooseRun.ts"
-import { type Download, isOpenTo, join, leave, READ_AHEAD_BYTES, type Viewer } from "./Run.ts"
-import { Runs } from "./Runs.ts"
-import { makeStartRun } from "./startRun.ts"
-import type { OpenTransfer } from "./transferRun.ts"
+import { chooseFetch } from "./chooseFetch.ts"
+import { type Download, isOpenTo, join, leave, READ_AHEAD_BYTES, type Viewer } from "./Fetch.ts"
+import { Fetches } from "./Fetches.ts"
+import type { OpenTransfer } from "./fetchLoop.ts"
+import { makeStartFetch } from "./startFetch.ts"
 
 /**
- * One viewer's place in a representation. It keeps the run that it has joined alive, also while the viewer reads from the
+ * One viewer's place in a representation. It keeps the fetch that it has joined alive, also while the viewer reads from the
  * cache, until its scope closes.
  */
 export interface View {
@@ -31,14 +31,14 @@ export interface View {
    */
   readonly stream: Stream.Stream<Uint8Array, OriginError>
   /** Has the chunk at `offset` fetched though `ChunkCache` says that it has it: it could not be read. */
-  readonly distrust: () => void
+  readonly bypassCache: () => void
 }
 
 /**
- * Bytes from the origin to any number of viewers, in memory. A *run* is one origin request for a contiguous stretch of
- * missing chunks. Viewers join the run that is about to deliver their byte, or start one at that very byte; each gets
- * bytes as they arrive. A run keeps a bounded distance ahead of its fastest viewer, stops at bytes that are already
- * there, and ends when its last viewer has left, or when all have taken nothing for some seconds. A viewer whom the run of
+ * Bytes from the origin to any number of viewers, in memory. A *fetch* is one origin request for a contiguous stretch of
+ * missing chunks. Viewers join the fetch that is about to deliver their byte, or start one at that very byte; each gets
+ * bytes as they arrive. A fetch keeps a bounded distance ahead of its fastest viewer, stops at bytes that are already
+ * there, and ends when its last viewer has left, or when all have taken nothing for some seconds. A viewer whom the fetch of
  * another viewer has failed tries its own. A finished chunk is handed to `ChunkCache`, once.
  */
 export class Downloader extends Context.Service<Downloader, {
@@ -49,8 +49,8 @@ export class Downloader extends Context.Service<Downloader, {
     source: Source
   ) => Effect.Effect<View, never, Scope.Scope>
   /**
-   * Makes a run of an answer that has been asked for already. Without viewers it goes on to the end of the chunk that holds the byte
-   * at `wanted`, which its viewer is about to ask for. `false`, and nothing is done, when a run for these bytes is under way.
+   * Makes a fetch of an answer that has been asked for already. Without viewers it goes on to the end of the chunk that holds the byte
+   * at `wanted`, which its viewer is about to ask for. `false`, and nothing is done, when a fetch for these bytes is under way.
    */
   readonly adopt: (
     representation: Representation,
@@ -59,7 +59,7 @@ export class Downloader extends Context.Service<Downloader, {
     source: Source,
     wanted?: number
   ) => boolean
-  /** Whether a viewer who asks for the byte at `offset` now would share a run that is under way. */
+  /** Whether a viewer who asks for the byte at `offset` now would share a fetch that is under way. */
   readonly isRunning: (representation: Representation, offset: number) => boolean
 }>()("spillway/services/transfer/Downloader") {
   static readonly layer: Layer.Layer<Downloader, never, Catalog | ChunkCache | Origin> = Layer.effect(
@@ -73,19 +73,19 @@ const make = Effect.gen(function*() {
   const downloadOf = (representation: Representation): Download => {
     const known = downloads.get(representation.id)
     if (known !== undefined) return known
-    const runs = new Runs(representation.chunkSize)
-    const created: Download = { representation, assemblies: new Assemblies(), runs, viewers: new Set() }
+    const fetches = new Fetches(representation.chunkSize)
+    const created: Download = { representation, assemblies: new Assemblies(), fetches, viewers: new Set() }
     downloads.set(representation.id, created)
     return created
   }
 
   const forget = (download: Download): void => {
-    if (download.viewers.size === 0 && download.runs.size === 0) downloads.delete(download.representation.id)
+    if (download.viewers.size === 0 && download.fetches.size === 0) downloads.delete(download.representation.id)
   }
 
-  const { endOfMissing, hasChunk, startRun } = yield* makeStartRun(forget)
+  const { endOfMissing, hasChunk, startFetch } = yield* makeStartFetch(forget)
 
-  /** Has the viewer hold the chunks that it is about to need: viewers right behind a run need neither tier of the cache. */
+  /** Has the viewer hold the chunks that it is about to need: viewers right behind a fetch need neither tier of the cache. */
   const holdAhead = ({ assemblies, representation: { chunkSize } }: Download, { end, hold, offset }: Viewer): void => {
     if (offset >= end) return assemblies.move(hold, 0, -1)
     const first = indexAt(offset, chunkSize)
@@ -93,7 +93,7 @@ const make = Effect.gen(function*() {
     if (hold.first !== first || hold.last !== last) assemblies.move(hold, first, last)
   }
 
-  /** What a viewer gets next, or `undefined` when it has to wait for its run. */
+  /** What a viewer gets next, or `undefined` when it has to wait for its fetch. */
   const poll = (download: Download, viewer: Viewer): Exit.Exit<Uint8Array, OriginError | Cause.Done> | undefined => {
     const { representation } = download
     const { end, offset } = viewer
@@ -102,14 +102,14 @@ const make = Effect.gen(function*() {
     const assembly = download.assemblies.get(index)
     const filled = assembly === undefined ? offset : Math.min(assembly.filledTo(offset), end)
     if (filled > offset) return Exit.succeed(assembly!.read(offset, filled))
-    // It has been finished, by this run or another: whoever reads the cache goes on from there.
-    if (assembly === undefined && index !== viewer.distrusted && hasChunk(representation, index)) {
+    // It has been finished, by this fetch or another: whoever reads the cache goes on from there.
+    if (assembly === undefined && index !== viewer.bypassed && hasChunk(representation, index)) {
       return Exit.fail(Cause.Done())
     }
-    const chosen = chooseRun(download, viewer)
+    const chosen = chooseFetch(download, viewer)
     if (chosen !== undefined && "failure" in chosen) return Exit.fail(chosen.failure)
     const missing = () => ({ start: offset, end: endOfMissing(representation, offset, end) })
-    join(viewer, chosen ?? startRun(download, viewer.source, missing()))
+    join(viewer, chosen ?? startFetch(download, viewer.source, missing()))
     return undefined
   }
 
@@ -131,7 +131,7 @@ const make = Effect.gen(function*() {
     const download = downloads.get(representation.id)
     if (download === undefined) return false
     const assembly = download.assemblies.get(indexAt(offset, representation.chunkSize))
-    const isComing = download.runs.coming(offset).some((run) => isOpenTo(run, undefined))
+    const isComing = download.fetches.coming(offset).some((fetch) => isOpenTo(fetch, undefined))
     return isComing || (assembly !== undefined && assembly.filledTo(offset) > offset)
   }
 
@@ -141,9 +141,9 @@ const make = Effect.gen(function*() {
       source,
       offset: range.start,
       end: range.end,
-      run: undefined,
+      fetch: undefined,
       wake: undefined,
-      distrusted: undefined,
+      bypassed: undefined,
       failure: undefined,
       letDown: 0,
       hold: noHold()
@@ -151,10 +151,10 @@ const make = Effect.gen(function*() {
     download.viewers.add(viewer)
     holdAhead(download, viewer)
     yield* atEnd((exit) => {
-      const { run } = viewer
+      const { fetch } = viewer
       // Who has seen all it wanted leaves a chunk that is worth finishing; who goes away in the middle does not.
-      if (Exit.isSuccess(exit) && run !== undefined && viewer.offset >= viewer.end) {
-        run.keepUntil = Math.max(run.keepUntil, roundUp(viewer.offset, representation.chunkSize, run.end))
+      if (Exit.isSuccess(exit) && fetch !== undefined && viewer.offset >= viewer.end) {
+        fetch.keepUntil = Math.max(fetch.keepUntil, roundUp(viewer.offset, representation.chunkSize, fetch.end))
       }
       leave(viewer)
       download.viewers.delete(viewer)
@@ -169,11 +169,11 @@ const make = Effect.gen(function*() {
         viewer.failure = undefined
         viewer.letDown = 0
         holdAhead(download, viewer)
-        const { run } = viewer
-        if (run?.wake !== undefined && run.position < viewer.offset + READ_AHEAD_BYTES) run.wake()
+        const { fetch } = viewer
+        if (fetch?.wake !== undefined && fetch.position < viewer.offset + READ_AHEAD_BYTES) fetch.wake()
       },
       stream: Stream.fromPull(Effect.succeed(pull)),
-      distrust: () => void (viewer.distrusted = indexAt(viewer.offset, representation.chunkSize))
+      bypassCache: () => void (viewer.bypassed = indexAt(viewer.offset, representation.chunkSize))
     } satisfies View
   })
 
@@ -182,7 +182,7 @@ const make = Effect.gen(function*() {
     adopt: (representation, opened, range, source, wanted = range.start) => {
       if (isRunning(representation, range.start)) return false
       const keepUntil = roundUp(Math.max(range.start, wanted) + 1, representation.chunkSize, range.end)
-      startRun(downloadOf(representation), source, range, { keepUntil, opened })
+      startFetch(downloadOf(representation), source, range, { keepUntil, opened })
       return true
     },
     isRunning

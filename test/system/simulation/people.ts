@@ -2,7 +2,7 @@ import { type Effect, Exit, type Fiber } from "effect"
 import type { CacheError } from "../../../src/domain/CacheError.ts"
 import * as Resource from "../../../src/domain/Resource.ts"
 import { CacheIndex } from "../../../src/index.ts"
-import { Keeper } from "../../../src/services/operate/Keeper.ts"
+import { Purger } from "../../../src/services/operate/Purger.ts"
 import type { OriginFile } from "./origin.ts"
 import type { Spillway } from "./spillway.ts"
 
@@ -20,7 +20,7 @@ export const makePeople = ({ fail, note, now, spillway }: {
   /** Of a file whose manifest the disk has lost, nobody knows the URL any more. */
   let isSpoilt = false
 
-  const order = <A>(what: string, effect: Effect.Effect<A, CacheError, Keeper>, done: (succeeded: boolean) => void) => {
+  const order = <A>(what: string, effect: Effect.Effect<A, CacheError, Purger>, done: (succeeded: boolean) => void) => {
     const fiber = spillway().fork(effect)
     orders.add(fiber)
     fiber.addObserver((exit) => {
@@ -39,7 +39,7 @@ export const makePeople = ({ fail, note, now, spillway }: {
       const urls = new Set(files.map(({ url }) => url))
       order(
         `purge ${[...urls].join(" ")}`,
-        Keeper.use((keeper) => keeper.purge((url) => urls.has(url))),
+        Purger.use((keeper) => keeper.purge((url) => urls.has(url))),
         (succeeded) => {
           if (!succeeded) return
           for (const file of files) {
@@ -53,7 +53,7 @@ export const makePeople = ({ fail, note, now, spillway }: {
     },
     pin: ({ url }: OriginFile, pinned: boolean) => {
       pinsUnderWay += 1
-      order(`${pinned ? "pin" : "unpin"} ${url}`, Keeper.use((keeper) => keeper.pin(url, pinned)), () => {
+      order(`${pinned ? "pin" : "unpin"} ${url}`, Purger.use((keeper) => keeper.pin(url, pinned)), () => {
         pinsUnderWay -= 1
         lastPin = now()
       })

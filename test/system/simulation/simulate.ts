@@ -1,6 +1,6 @@
 import { Context, Effect, type Fiber } from "effect"
 import { createHash } from "node:crypto"
-import { CacheHealth, DiskGate, DiskMonitor, Recorder } from "../../../src/index.ts"
+import { ChunkWriter, DiskBreaker, DiskLimiter, DiskMonitor } from "../../../src/index.ts"
 import { Origin } from "../../../src/services/origin/Origin.ts"
 import type { Misbehaviour } from "../../../src/testing/MemoryOrigin.ts"
 import { makeDiskTrouble } from "./diskTrouble.ts"
@@ -146,7 +146,7 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
   /** Why the cache is out of use, where nothing happens to the disk that could have been the cause. */
   const judgeHealth = () => {
     if (schedule.isDiskWell !== true || spillway?.services() === undefined) return undefined
-    const failure = spillway.use(CacheHealth, (health) => health.unwritable())
+    const failure = spillway.use(DiskBreaker, (health) => health.unwritable())
     return failure === undefined || failure._tag === "DiskFull" ? undefined : `out of use: ${failure.message}`
   }
 
@@ -272,7 +272,7 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
     for (const file of files) people.pin(file, false)
     machine.run(machine.now() + RECOVERY_MILLIS, failed)
     if (people.areWaiting()) fail("a purge or a pin does not come to its end")
-    const unwritable = spillway!.use(CacheHealth, (health) => health.unwritable())
+    const unwritable = spillway!.use(DiskBreaker, (health) => health.unwritable())
     if (unwritable !== undefined) fail(`still unusable: ${unwritable.message}`)
 
     const whole: ReadonlyArray<Schedule.Leg> = [{ range: undefined, pace: 0, stall: undefined, leaveAfter: undefined }]
@@ -280,7 +280,7 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
       const requests = origin.requests.length
       addViewer(last, whole)
       machine.run(machine.now() + 1000, failed)
-      const isIdle = spillway!.fork(Recorder.use((recorder) => recorder.idle))
+      const isIdle = spillway!.fork(ChunkWriter.use((recorder) => recorder.idle))
       machine.run(machine.now() + 1000, failed)
       if (isIdle.pollUnsafe() === undefined) fail("the recorder does not come to rest")
       if (round === 1 && origin.requests.length > requests) fail("a fresh file was not kept")
@@ -294,7 +294,7 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
     }
     expect("open files", disk.handles(), 0)
     expect("connections to the origin", origin.open, 0)
-    expect("calls to the disk", spillway!.use(DiskGate, (gate) => gate.inFlight()), 0)
+    expect("calls to the disk", spillway!.use(DiskLimiter, (gate) => gate.inFlight()), 0)
     expect("viewers", viewers.size + views.size, 0)
     expect("sleeping fibers", spillway!.process.sleeping(), POLLERS)
     const room = disk.usage().free - schedule.minFree

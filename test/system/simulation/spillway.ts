@@ -3,18 +3,18 @@ import { HttpClient } from "effect/http"
 import type { Proxy } from "../../../src/http/proxy/Proxy.ts"
 import {
   CacheConfig,
-  type CacheHealth,
   type CacheIndex,
-  CacheLock,
   ChunkStore,
-  DiskGate,
+  type ChunkWriter,
+  DirectoryLock,
+  type DiskBreaker,
+  DiskLimiter,
   DiskMonitor,
   OriginConfig,
   OriginResolver,
-  type Recorder,
   Spillway as Facade
 } from "../../../src/index.ts"
-import type { Keeper } from "../../../src/services/operate/Keeper.ts"
+import type { Purger } from "../../../src/services/operate/Purger.ts"
 import { Origin } from "../../../src/services/origin/Origin.ts"
 import * as FaultyFileSystem from "../../../src/testing/FaultyFileSystem.ts"
 import * as MemoryFileSystem from "../../../src/testing/MemoryFileSystem.ts"
@@ -25,14 +25,14 @@ import type { Random } from "./random.ts"
 import type { Schedule } from "./schedule.ts"
 
 type Services =
-  | CacheHealth
+  | DiskBreaker
   | CacheIndex
-  | DiskGate
+  | DiskLimiter
   | DiskMonitor
   | FaultyFileSystem.Faults
-  | Keeper
+  | Purger
   | Proxy
-  | Recorder
+  | ChunkWriter
 
 /** What outlives a process: the disk, and the origin. */
 export interface Surroundings {
@@ -56,7 +56,7 @@ export const makeSurroundings = (): Surroundings => {
 
 export const DIRECTORY = "/cache"
 
-// `DiskGate` lets as many calls through as this says, and a seed is to be the same on every machine.
+// `DiskLimiter` lets as many calls through as this says, and a seed is to be the same on every machine.
 process.env["UV_THREADPOOL_SIZE"] = "4"
 
 /** Spillway, from its start to its end. */
@@ -88,10 +88,10 @@ export const start = (
     Layer.provideMerge(asked),
     Layer.provideMerge(ChunkStore.layer),
     Layer.provideMerge(FaultyFileSystem.layer),
-    Layer.provideMerge(CacheLock.layerNone),
+    Layer.provideMerge(DirectoryLock.layerNone),
     Layer.provideMerge(DiskMonitor.layerTest(Effect.sync(disk.usage))),
     Layer.provideMerge(Layer.mergeAll(
-      DiskGate.layer,
+      DiskLimiter.layer,
       Path.layer,
       CacheConfig.layer({ directory: DIRECTORY, chunkSize, maxSize, memory, minFree }),
       OriginResolver.layer

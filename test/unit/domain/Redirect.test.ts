@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { type Origins, parseRoute, type Route } from "../../../src/domain/Origins.ts"
 import { follow, type Hop } from "../../../src/domain/Redirect.ts"
+import { type Origins, parseRoute, type Route } from "../../../src/domain/Route.ts"
 
 const origins = (options: Partial<Origins> = {}): Origins => ({
   routes: [parseRoute("http://route.example/films") as Route],

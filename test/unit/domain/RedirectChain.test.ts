@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { foldChain, type HopAnswer } from "../../../src/domain/RedirectChain.ts"
-import type { HeaderFields } from "../../../src/domain/rfc/Headers.ts"
+import { isSharable, whyUncacheable } from "../../../src/domain/rfc/Cacheability.ts"
+import type { HeaderFields } from "../../../src/domain/rfc/HeaderFields.ts"
 import * as HttpDate from "../../../src/domain/rfc/HttpDate.ts"
-import { isSharable, whyNotStorable } from "../../../src/domain/rfc/Storable.ts"
 
 const NOW = Date.parse("Tue, 01 Jan 2030 12:00:00 GMT")
 
@@ -80,7 +80,7 @@ describe("a chain of redirects", () => {
       const answers = [301, 302, 200].map((status, i) =>
         saying(status, `public, max-age=60${i === at ? `, ${directive}` : ""}`)
       )
-      assert.strictEqual(whyNotStorable(200, foldChain(answers), false), reason)
+      assert.strictEqual(whyUncacheable(200, foldChain(answers), false), reason)
     }
   })
 
@@ -132,7 +132,7 @@ describe("a chain of redirects", () => {
     assert.strictEqual(other["cache-control"], "no-store, max-age=0")
     assert.strictEqual(other["cdn-cache-control"], "max-age=60")
     const refused = answer(302, { "cache-control": "public, max-age=60", "cdn-cache-control": "no-store" })
-    assert.strictEqual(whyNotStorable(200, foldChain([refused, saying(200, "max-age=600")]), false), "NO_STORE")
+    assert.strictEqual(whyUncacheable(200, foldChain([refused, saying(200, "max-age=600")]), false), "NO_STORE")
   })
 
   it("writes nothing into the fields that was in quotes", () => {

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { type Origins, parseRoute, type Route } from "../../../src/domain/Origins.ts"
 import { needsRedirect } from "../../../src/domain/RelativeNames.ts"
+import { type Origins, parseRoute, type Route } from "../../../src/domain/Route.ts"
 
 const origins = (routes: ReadonlyArray<string>, options: Partial<Origins> = {}): Origins => ({
   routes: routes.map((text) => parseRoute(text) as Route),

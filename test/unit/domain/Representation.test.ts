@@ -14,7 +14,7 @@ import {
   withRangesOf
 } from "../../../src/domain/Representation.ts"
 import * as Resource from "../../../src/domain/Resource.ts"
-import type { NotStorable } from "../../../src/domain/rfc/Storable.ts"
+import type { Uncacheable } from "../../../src/domain/rfc/Cacheability.ts"
 
 const resource = Resource.make("http://origin.example/a.mp4")
 const MODIFIED = "Tue, 01 Jan 2030 12:00:00 GMT"
@@ -143,7 +143,7 @@ describe("fromHead", () => {
       ...(contentRange !== undefined && { "content-range": contentRange })
     }
   })
-  const refused: ReadonlyArray<readonly [string, OriginHead, NotStorable]> = [
+  const refused: ReadonlyArray<readonly [string, OriginHead, Uncacheable]> = [
     ...[204, 301, 302, 304, 307, 400, 401, 403, 404, 410, 416, 429, 500, 502, 503].map((status) =>
       [`status ${status}`, { ...ok(), status }, "STATUS"] as const
     ),

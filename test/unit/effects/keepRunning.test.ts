@@ -6,7 +6,7 @@ import { make as makeResource } from "../../../src/domain/Resource.ts"
 import { keepRunning } from "../../../src/effects/keepRunning.ts"
 import { CacheIndex } from "../../../src/services/cache/CacheIndex.ts"
 import { Catalog } from "../../../src/services/cache/Catalog.ts"
-import { Recorder } from "../../../src/services/cache/Recorder.ts"
+import { ChunkWriter } from "../../../src/services/cache/ChunkWriter.ts"
 import { CHUNK, stack } from "../../support/stack.ts"
 
 describe("a job in the background", () => {
@@ -39,7 +39,7 @@ describe("the writer of chunks", () => {
     Effect.gen(function*() {
       const catalog = yield* Catalog
       const index = yield* CacheIndex
-      const recorder = yield* Recorder
+      const writer = yield* ChunkWriter
       const resource = makeResource("http://origin.test/film")
       const headers = { "content-length": String(4 * CHUNK), etag: "\"1\"" }
       const found = fromHead(resource, { status: 200, headers }, CHUNK)
@@ -48,9 +48,9 @@ describe("the writer of chunks", () => {
       const keyOf = (index: number) => ({ resource: resource.id, representation: representation.id, index })
       const payload = new Uint8Array(CHUNK)
       // Its file's header has no room for such an index.
-      recorder.offer(representation, keyOf(2 ** 40), payload)
-      recorder.offer(representation, keyOf(1), payload)
-      while (recorder.backlog().bytes > 0) {
+      writer.offer(representation, keyOf(2 ** 40), payload)
+      writer.offer(representation, keyOf(1), payload)
+      while (writer.backlog().bytes > 0) {
         yield* TestClock.adjust("10 millis")
         yield* Effect.promise(() => new Promise(setImmediate))
       }

@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import { make } from "../../../src/domain/Resource.ts"
+import { ChunkWriter } from "../../../src/services/cache/ChunkWriter.ts"
 import { MemoryTier } from "../../../src/services/cache/MemoryTier.ts"
-import { Recorder } from "../../../src/services/cache/Recorder.ts"
 import { MediaStream } from "../../../src/services/media/MediaStream.ts"
-import { Traffic } from "../../../src/services/observe/Traffic.ts"
+import { Counters } from "../../../src/services/observe/Counters.ts"
 import { MemoryOrigin } from "../../../src/testing/MemoryOrigin.ts"
 import { stack, view } from "../../support/stack.ts"
 import { randomBytes } from "../../support/TestOrigin.ts"
@@ -27,7 +27,7 @@ const fill = Effect.gen(function*() {
   const origin = yield* MemoryOrigin
   origin.files.set(url, { bytes: film, etag: "\"1\"", headers: { "cache-control": "max-age=3600" } })
   yield* view(url)
-  yield* (yield* Recorder).idle
+  yield* (yield* ChunkWriter).idle
 })
 
 describe("a short piece", () => {
@@ -58,7 +58,7 @@ describe("the parts of several ranges", () => {
       yield* fill
       const media = yield* MediaStream
       const memory = yield* MemoryTier
-      const fromMemory = Effect.map(Traffic, (traffic) => traffic.totals().bytes.memory)
+      const fromMemory = Effect.map(Counters, (traffic) => traffic.totals().bytes.memory)
       const before = yield* fromMemory
       const starts = [5, 2 * CHUNK + 5, 4 * CHUNK + 5]
       const ranges = starts.map((start) => ({ _tag: "From" as const, start, last: start + 9 }))

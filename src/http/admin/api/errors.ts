@@ -1,5 +1,5 @@
 import { Schema } from "effect"
-import type { Refused } from "../../../domain/target.ts"
+import type { TargetError } from "../../../domain/RequestTarget.ts"
 
 /**
  * What the control API refuses with: the status says which, and the body is `{ message }`.
@@ -32,4 +32,4 @@ export class Unavailable extends Schema.Error<Unavailable>("spillway/http/api/Un
 }, { description: "Not now", httpApiStatus: 503 }) {}
 
 /** Why a URL or path is none that could be cached. */
-export const refusalOf = ({ reason }: Refused): BadRequest => new BadRequest({ message: reason })
+export const refusalOf = ({ reason }: TargetError): BadRequest => new BadRequest({ message: reason })

@@ -2,13 +2,13 @@ import { Clock, Effect, Option } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import type { CacheError } from "../../../domain/CacheError.ts"
-import { CacheHealth } from "../../../services/disk/CacheHealth.ts"
-import { Activity } from "../../../services/observe/Activity.ts"
+import { DiskBreaker } from "../../../services/disk/DiskBreaker.ts"
+import { ActiveStreams } from "../../../services/observe/ActiveStreams.ts"
 import { makeAddressing } from "../../../services/operate/addressing.ts"
 import { Explainer } from "../../../services/operate/Explainer.ts"
-import { Resources } from "../../../services/operate/Resources.ts"
-import { Events } from "../Events.ts"
-import { Report } from "../Report.ts"
+import { Inventory } from "../../../services/operate/Inventory.ts"
+import { SnapshotFeed } from "../SnapshotFeed.ts"
+import { StatusReport } from "../StatusReport.ts"
 import { NotFound, refusalOf, Unavailable } from "./errors.ts"
 import { detailOf, streamOf, summaryOf, whyOf } from "./present.ts"
 import { RESOURCES_LISTED, SpillwayApi } from "./SpillwayApi.ts"
@@ -25,31 +25,31 @@ export const layer = HttpApiBuilder.group(
   SpillwayApi,
   "inspection",
   Effect.fnUntraced(function*(handlers) {
-    const activity = yield* Activity
+    const activeStreams = yield* ActiveStreams
     const addressing = yield* makeAddressing
     const clock = yield* Clock.Clock
-    const events = yield* Events
+    const feed = yield* SnapshotFeed
     const explainer = yield* Explainer
-    const health = yield* CacheHealth
-    const report = yield* Report
-    const resources = yield* Resources
+    const breaker = yield* DiskBreaker
+    const report = yield* StatusReport
+    const inventory = yield* Inventory
     const now = () => clock.currentTimeMillisUnsafe()
 
     return handlers.handleAll({
       status: () => report.status,
-      streams: () => Effect.sync(() => ({ streams: activity.streams().map(streamOf) })),
+      streams: () => Effect.sync(() => ({ streams: activeStreams.streams().map(streamOf) })),
       resources: Effect.fnUntraced(function*({ query: { limit = RESOURCES_LISTED.default, prefix = "" } }) {
         const start = prefix.startsWith("/") ? addressing.resourceOf(prefix) : { url: prefix }
         if ("status" in start) return yield* refusalOf(start)
-        const listed = yield* Effect.catch(resources.list({ prefix: start.url, limit }), diskFailed)
+        const listed = yield* Effect.catch(inventory.list({ prefix: start.url, limit }), diskFailed)
         return { ...listed, resources: listed.resources.map((cached) => summaryOf(cached, now())) }
       }),
       resource: Effect.fnUntraced(function*({ query: { url } }) {
         const resource = addressing.resourceOf(url)
         if ("status" in resource) return yield* refusalOf(resource)
-        const cached = yield* Effect.catch(resources.find(resource.url), diskFailed)
+        const cached = yield* Effect.catch(inventory.find(resource.url), diskFailed)
         if (Option.isNone(cached)) return yield* notCached(resource.url)
-        return detailOf(cached.value, activity.streams(), now())
+        return detailOf(cached.value, activeStreams.streams(), now())
       }),
       why: Effect.fnUntraced(function*({ query: { url } }) {
         const resource = addressing.resourceOf(url)
@@ -57,10 +57,10 @@ export const layer = HttpApiBuilder.group(
         const explained = addressing.isServed(resource)
           ? yield* explainer.why(resource, addressing.sourceOf(url, resource, false))
           : explainer.notServed
-        return whyOf(resource.url, explained, health.unwritable()?.message)
+        return whyOf(resource.url, explained, breaker.unwritable()?.message)
       }),
       events: Effect.fnUntraced(function*() {
-        const stream = yield* events.watch
+        const stream = yield* feed.watch
         if (stream === undefined) return yield* new Unavailable({ message: "As many watch the events as may" })
         return HttpServerResponse.stream(stream, {
           contentType: "text/event-stream",

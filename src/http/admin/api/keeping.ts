@@ -1,7 +1,7 @@
 import { Clock, Effect, Option } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { makeAddressing } from "../../../services/operate/addressing.ts"
-import { Keeper } from "../../../services/operate/Keeper.ts"
+import { Purger } from "../../../services/operate/Purger.ts"
 import { refusalOf } from "./errors.ts"
 import { diskFailed, notCached } from "./inspection.ts"
 import { summaryOf } from "./present.ts"
@@ -14,12 +14,12 @@ export const layer = HttpApiBuilder.group(
   Effect.fnUntraced(function*(handlers) {
     const addressing = yield* makeAddressing
     const clock = yield* Clock.Clock
-    const keeper = yield* Keeper
+    const purger = yield* Purger
 
     const mark = Effect.fnUntraced(function*(text: string, pinned: boolean) {
       const resource = addressing.resourceOf(text)
       if ("status" in resource) return yield* refusalOf(resource)
-      const cached = yield* Effect.catch(keeper.pin(resource.url, pinned), diskFailed)
+      const cached = yield* Effect.catch(purger.pin(resource.url, pinned), diskFailed)
       if (Option.isNone(cached)) return yield* notCached(resource.url)
       return summaryOf(cached.value, clock.currentTimeMillisUnsafe())
     })
@@ -32,7 +32,7 @@ export const layer = HttpApiBuilder.group(
         if ("status" in resource) return yield* refusalOf(resource)
         const { url } = resource
         const matches = "url" in payload ? (other: string) => other === url : (other: string) => other.startsWith(url)
-        return yield* Effect.catch(keeper.purge(matches), diskFailed)
+        return yield* Effect.catch(purger.purge(matches), diskFailed)
       }),
       pin: ({ payload: { url } }) => mark(url, true),
       unpin: ({ query: { url } }) => mark(url, false)

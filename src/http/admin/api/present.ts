@@ -1,10 +1,10 @@
 import { count } from "../../../domain/Chunk.ts"
 import { isFresh } from "../../../domain/rfc/Freshness.ts"
 import * as HttpDate from "../../../domain/rfc/HttpDate.ts"
-import type { Running } from "../../../services/observe/Activity.ts"
+import type { Running } from "../../../services/observe/ActiveStreams.ts"
 import type { Explanation } from "../../../services/operate/Explainer.ts"
-import type * as Failures from "../../../services/operate/Failures.ts"
-import type { Cached } from "../../../services/operate/Resources.ts"
+import type * as Failures from "../../../services/operate/FailureLog.ts"
+import type { Cached } from "../../../services/operate/Inventory.ts"
 import type { Job } from "../../../services/operate/Warmer.ts"
 import type { Failure, ResourceDetail, ResourceMap, ResourceSummary, RunningStream, WarmJob, Why } from "./model.ts"
 

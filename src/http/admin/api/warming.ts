@@ -1,7 +1,7 @@
 import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import { OriginConfig } from "../../../services/config/OriginConfig.ts"
-import { CacheHealth } from "../../../services/disk/CacheHealth.ts"
+import { DiskBreaker } from "../../../services/disk/DiskBreaker.ts"
 import { makeAddressing } from "../../../services/operate/addressing.ts"
 import { type Job, Warmer } from "../../../services/operate/Warmer.ts"
 import { Conflict, NotFound, refusalOf, Unavailable } from "./errors.ts"
@@ -15,7 +15,7 @@ export const layer = HttpApiBuilder.group(
   "warming",
   Effect.fnUntraced(function*(handlers) {
     const addressing = yield* makeAddressing
-    const health = yield* CacheHealth
+    const breaker = yield* DiskBreaker
     const { offline } = yield* OriginConfig
     const warmer = yield* Warmer
 
@@ -32,7 +32,7 @@ export const layer = HttpApiBuilder.group(
         if (!addressing.isServed(resource)) {
           return yield* new Conflict({ message: `No origin is configured for ${resource.url}` })
         }
-        const failure = health.unwritable()
+        const failure = breaker.unwritable()
         if (failure !== undefined) return yield* diskFailed(failure)
         const job = warmer.add(resource, addressing.sourceOf(url, resource, true))
         if (job === undefined) return yield* new Unavailable({ message: "As many jobs wait as may" })

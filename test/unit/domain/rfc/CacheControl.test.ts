@@ -8,7 +8,7 @@ import {
   responseDirectives,
   targetedDirectives
 } from "../../../../src/domain/rfc/CacheControl.ts"
-import type { HeaderFields } from "../../../../src/domain/rfc/Headers.ts"
+import type { HeaderFields } from "../../../../src/domain/rfc/HeaderFields.ts"
 
 type Listed = ReadonlyArray<readonly [string, string]>
 

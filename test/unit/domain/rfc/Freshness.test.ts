@@ -13,7 +13,7 @@ import {
   type Ttl,
   ttlSeconds
 } from "../../../../src/domain/rfc/Freshness.ts"
-import type { HeaderFields } from "../../../../src/domain/rfc/Headers.ts"
+import type { HeaderFields } from "../../../../src/domain/rfc/HeaderFields.ts"
 
 const NOW = Date.UTC(2030, 0, 1, 12, 0, 0)
 const date = (milliseconds: number) => new Date(NOW + milliseconds).toUTCString()

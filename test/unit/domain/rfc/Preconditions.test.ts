@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
 import { fromHead, Representation } from "../../../../src/domain/Representation.ts"
 import * as Resource from "../../../../src/domain/Resource.ts"
-import type { HeaderFields } from "../../../../src/domain/rfc/Headers.ts"
+import type { HeaderFields } from "../../../../src/domain/rfc/HeaderFields.ts"
 import {
   evaluate,
   isNotModified,

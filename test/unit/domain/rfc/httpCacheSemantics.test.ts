@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
 import CachePolicy from "http-cache-semantics"
+import { isHeuristicallyCacheable, whyUncacheable } from "../../../../src/domain/rfc/Cacheability.ts"
 import { parse, requestDirectives } from "../../../../src/domain/rfc/CacheControl.ts"
 import {
   freshnessOf,
@@ -9,8 +10,7 @@ import {
   mayRevalidateBehind,
   mayServeStale
 } from "../../../../src/domain/rfc/Freshness.ts"
-import type { HeaderFields } from "../../../../src/domain/rfc/Headers.ts"
-import { isHeuristicallyCacheable, whyNotStorable } from "../../../../src/domain/rfc/Storable.ts"
+import type { HeaderFields } from "../../../../src/domain/rfc/HeaderFields.ts"
 
 /**
  * Compares Spillway's rules of RFC 9111 with those of `http-cache-semantics`, an independent reading of it. Where they are
@@ -48,7 +48,7 @@ const own = ({ delay, elapsed, request, response, status }: Exchange): Verdict =
   const mayBeKept = isHeuristicallyCacheable(status) || response["expires"] !== undefined ||
     ["public", "max-age", "s-maxage"].some((name) => directives.has(name))
   const authorized = request["authorization"] !== undefined
-  const stored = whyNotStorable(status, response, authorized) === undefined && mayBeKept && asked?.noStore !== true
+  const stored = whyUncacheable(status, response, authorized) === undefined && mayBeKept && asked?.noStore !== true
   if (!stored) return { stored }
   const freshness = freshnessOf(response, { requested: NOW - delay * 1000, received: NOW })
   const now = NOW + elapsed * 1000

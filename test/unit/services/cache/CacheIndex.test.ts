@@ -3,12 +3,12 @@ import { Effect, Fiber, FileSystem, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { IoError } from "../../../../src/domain/CacheError.ts"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
-import * as Observed from "../../../../src/effects/Observed.ts"
+import * as ObservedValue from "../../../../src/effects/ObservedValue.ts"
 import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
-import { Recorder } from "../../../../src/services/cache/Recorder.ts"
-import { CacheHealth } from "../../../../src/services/disk/CacheHealth.ts"
-import { CacheLock } from "../../../../src/services/disk/CacheLock.ts"
+import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
 import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
+import { DirectoryLock } from "../../../../src/services/disk/DirectoryLock.ts"
+import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
 import { MemoryDisk } from "../../../../src/testing/MemoryFileSystem.ts"
 import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
 import { CHUNK, restartable, view, World } from "../../../support/stack.ts"
@@ -33,7 +33,7 @@ const cache = Effect.fnUntraced(function*(name: string) {
   const url = `http://origin.test/${name}`
   origin.files.set(url, { bytes: film, etag: "\"1\"", headers: { "cache-control": "max-age=3600" } })
   yield* view(url)
-  yield* ticking(Recorder.use((_) => _.idle))
+  yield* ticking(ChunkWriter.use((_) => _.idle))
   return makeResource(url).id
 })
 
@@ -42,8 +42,8 @@ const directoryOf = (resource: string) => `/cache/v1/${resource.slice(0, 2)}/${r
 describe("when the lock is taken again", () => {
   it.effect("the index learns what another process wrote and removed meanwhile", () =>
     Effect.gen(function*() {
-      const takes = yield* Observed.make(1)
-      const lock = Layer.succeed(CacheLock, { acquire: Effect.void, takes: takes.changes })
+      const takes = yield* ObservedValue.make(1)
+      const lock = Layer.succeed(DirectoryLock, { acquire: Effect.void, takes: takes.changes })
       yield* Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
         const index = yield* CacheIndex
@@ -68,23 +68,23 @@ describe("while another process has the lock", () => {
     Effect.gen(function*() {
       const disk = yield* MemoryDisk
       const fs = yield* FileSystem.FileSystem
-      const takes = yield* Observed.make(0)
+      const takes = yield* ObservedValue.make(0)
       const locked = new IoError({ errno: "LOCKED", operation: "open", path: "/cache/v1/lock" })
       let acquire: Effect.Effect<void, IoError> = Effect.fail(locked)
-      const lock = Layer.succeed(CacheLock, { acquire: Effect.suspend(() => acquire), takes: takes.changes })
+      const lock = Layer.succeed(DirectoryLock, { acquire: Effect.suspend(() => acquire), takes: takes.changes })
       const resource = makeResource("http://origin.test/film").id
       const theirs = `${directoryOf(resource)}/manifest.json.1-1.tmp`
       yield* fs.makeDirectory(directoryOf(resource), { recursive: true })
       yield* Effect.scoped(fs.open(theirs, { flag: "wx" }))
       yield* Effect.gen(function*() {
-        const health = yield* CacheHealth
+        const breaker = yield* DiskBreaker
         const index = yield* CacheIndex
         yield* settle
         assert.isTrue(disk.files().has(theirs))
         assert.isFalse(index.isLoaded())
         acquire = takes.set(1)
         yield* settle
-        assert.isUndefined(health.unwritable())
+        assert.isUndefined(breaker.unwritable())
         assert.isTrue(index.isLoaded())
         assert.isFalse(disk.files().has(theirs))
       }).pipe(Effect.provide(restartable({}, lock)))

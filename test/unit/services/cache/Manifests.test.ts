@@ -5,11 +5,11 @@ import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import { noCache } from "../../../../src/domain/rfc/CacheControl.ts"
 import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
 import { Catalog } from "../../../../src/services/cache/Catalog.ts"
+import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
 import { Manifests } from "../../../../src/services/cache/Manifests.ts"
-import { Recorder } from "../../../../src/services/cache/Recorder.ts"
 import { Lookup } from "../../../../src/services/media/Lookup.ts"
 import { MediaStream } from "../../../../src/services/media/MediaStream.ts"
-import { Keeper } from "../../../../src/services/operate/Keeper.ts"
+import { Purger } from "../../../../src/services/operate/Purger.ts"
 import { Faults } from "../../../../src/testing/FaultyFileSystem.ts"
 import { MemoryDisk } from "../../../../src/testing/MemoryFileSystem.ts"
 import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
@@ -33,7 +33,7 @@ const ticking = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
 const put = (bytes: Uint8Array, etag: string, headers: Record<string, string> = { "cache-control": "max-age=3600" }) =>
   Effect.map(MemoryOrigin, (origin) => void origin.files.set(url, { bytes, etag, headers }))
 
-const written = Effect.andThen(ticking(Recorder.use((_) => _.idle)), ticking(Manifests.use((_) => _.settled)))
+const written = Effect.andThen(ticking(ChunkWriter.use((_) => _.idle)), ticking(Manifests.use((_) => _.settled)))
 
 /** Has the film on disk, fresh for an hour. */
 const cached = Effect.andThen(Effect.andThen(put(film, "\"1\""), view(url)), written)
@@ -78,7 +78,7 @@ describe("a manifest on disk", () => {
   const ends: ReadonlyArray<
     readonly [
       string,
-      Effect.Effect<unknown, unknown, Catalog | Lookup | Manifests | MediaStream | MemoryOrigin | Recorder>
+      Effect.Effect<unknown, unknown, Catalog | Lookup | Manifests | MediaStream | MemoryOrigin | ChunkWriter>
     ]
   > = [
     ["was invalidated by a request of another method", Lookup.use((_) => _.invalidate(resource))],
@@ -180,7 +180,7 @@ describe("a manifest on disk", () => {
     Effect.gen(function*() {
       yield* process(Effect.gen(function*() {
         yield* cached
-        yield* ticking(Keeper.use((_) => _.pin(url, true)))
+        yield* ticking(Purger.use((_) => _.pin(url, true)))
         yield* Lookup.use((_) => _.invalidate(resource))
         yield* written
       }))
@@ -188,7 +188,7 @@ describe("a manifest on disk", () => {
         const index = yield* CacheIndex
         yield* ticking(index.loaded)
         assert.isUndefined(index.oldest())
-        assert.strictEqual((yield* ticking(Keeper.use((_) => _.purge((other) => other === url)))).resources, 1)
+        assert.strictEqual((yield* ticking(Purger.use((_) => _.purge((other) => other === url)))).resources, 1)
         assert.isFalse(index.isPinned(resource.id))
         assert.strictEqual(index.bytes(), 0)
       }))
@@ -198,14 +198,14 @@ describe("a manifest on disk", () => {
     Effect.gen(function*() {
       yield* process(Effect.gen(function*() {
         yield* cached
-        yield* ticking(Keeper.use((_) => _.pin(url, true)))
+        yield* ticking(Purger.use((_) => _.pin(url, true)))
       }))
       const disk = yield* MemoryDisk
       disk.erase(fileOfManifest)
       yield* process(Effect.gen(function*() {
         const index = yield* CacheIndex
         yield* ticking(index.loaded)
-        yield* ticking(Keeper.use((_) => _.purge((other) => other === url)))
+        yield* ticking(Purger.use((_) => _.purge((other) => other === url)))
         assert.isFalse(index.isPinned(resource.id))
         assert.strictEqual(index.bytes(), 0)
       }))
@@ -234,7 +234,7 @@ describe("a manifest on disk", () => {
         yield* cached
         const faults = yield* Faults
         yield* faults.add({ operation: "unlink", fault: "EIO", path: (path) => !path.endsWith("manifest.json") })
-        yield* Effect.ignore(ticking(Keeper.use((_) => _.purge(() => true))))
+        yield* Effect.ignore(ticking(Purger.use((_) => _.purge(() => true))))
         yield* ticking(Effect.sleep("3 seconds"))
         yield* faults.clear
       }))

@@ -3,8 +3,8 @@ import { Context, Effect, Layer, Option } from "effect"
 import { TestClock } from "effect/testing"
 import { IoError } from "../../../../src/domain/CacheError.ts"
 import { RevokedTrees } from "../../../../src/services/cache/RevokedTrees.ts"
-import { CacheHealth } from "../../../../src/services/disk/CacheHealth.ts"
 import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
+import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
 
 const NOW = 1_000_000
 
@@ -13,7 +13,7 @@ const failed = new IoError({ errno: "EIO", operation: "read", path: "x" })
 /** A process that begins now, with `store` over one in memory. */
 const begin = (store: ChunkStore["Service"], changes: Partial<ChunkStore["Service"]> = {}) =>
   RevokedTrees.layer.pipe(
-    Layer.provide(Layer.succeed(CacheHealth, { unwritable: () => undefined } as CacheHealth["Service"])),
+    Layer.provide(Layer.succeed(DiskBreaker, { unwritable: () => undefined } as DiskBreaker["Service"])),
     Layer.provide(Layer.succeed(ChunkStore, { ...store, ...changes })),
     Layer.build,
     Effect.map(Context.get(RevokedTrees))

@@ -5,7 +5,7 @@ import { fromHead, type Representation } from "../../../../src/domain/Representa
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import { CacheConfig } from "../../../../src/services/config/CacheConfig.ts"
 import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
-import * as ManifestFile from "../../../../src/services/disk/manifestFile.ts"
+import * as ManifestFormat from "../../../../src/services/disk/manifestFormat.ts"
 import { Faults, type Operation } from "../../../../src/testing/FaultyFileSystem.ts"
 import { stack } from "../../../support/stack.ts"
 import { randomBytes } from "../../../support/TestOrigin.ts"
@@ -57,7 +57,7 @@ describe.each(["memory", "real"] as const)("the contract, %s", (kind) => {
       const store = yield* ChunkStore
       assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
       assert.deepStrictEqual(yield* store.list(resource.id), [])
-      yield* store.writeManifest(resource.id, ManifestFile.encode(representation))
+      yield* store.writeManifest(resource.id, ManifestFormat.encode(representation))
       yield* store.write(key, payload)
       assert.deepStrictEqual(yield* store.readManifest(resource.id), Option.some(representation))
       const { manifest } = yield* store.contents(resource.id)
@@ -67,7 +67,7 @@ describe.each(["memory", "real"] as const)("the contract, %s", (kind) => {
       assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
       assert.deepStrictEqual(yield* store.readRevoked(resource.id), Option.some(representation))
       assert.isTrue((yield* store.contents(resource.id)).manifest.isRevoked)
-      yield* store.writeManifest(resource.id, ManifestFile.encode(representation))
+      yield* store.writeManifest(resource.id, ManifestFormat.encode(representation))
       assert.isTrue(Option.isNone(yield* store.readRevoked(resource.id)))
       assert.deepStrictEqual(yield* store.readManifest(resource.id), Option.some(representation))
       assert.deepStrictEqual(yield* store.list(resource.id), [key])
@@ -139,7 +139,7 @@ describe("on disk", () => {
       const store = yield* ChunkStore
       const fs = yield* FileSystem.FileSystem
       const path = yield* Path.Path
-      yield* store.writeManifest(resource.id, ManifestFile.encode(representation))
+      yield* store.writeManifest(resource.id, ManifestFormat.encode(representation))
       yield* fs.writeFileString(path.join(path.dirname(yield* fileOf), "manifest.json"), "{\"id\":")
       assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
     }).pipe(Effect.provide(stack("real"))))

@@ -3,10 +3,10 @@ import { Effect, Layer, Metric } from "effect"
 import { PrometheusMetrics } from "effect/observability"
 import { TestClock } from "effect/testing"
 import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
-import { Recorder } from "../../../../src/services/cache/Recorder.ts"
+import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
 import { ROOT_BYTES } from "../../../../src/services/disk/blocks.ts"
 import { bytesOnDisk, MANIFEST_BYTES } from "../../../../src/services/disk/ChunkStore.ts"
-import { counter, counters } from "../../../../src/services/observe/liveMetrics.ts"
+import { counter, counters } from "../../../../src/services/observe/pullMetrics.ts"
 import { Faults } from "../../../../src/testing/FaultyFileSystem.ts"
 import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
 import { CHUNK, stack, view } from "../../../support/stack.ts"
@@ -30,7 +30,7 @@ const see = Effect.fnUntraced(function*(name: string, chunks: number) {
   const bytes = randomBytes(chunks * CHUNK, name.length)
   origin.files.set(url, { bytes, etag: `"${name}"`, headers: { "cache-control": "max-age=3600" } })
   yield* view(url)
-  yield* (yield* Recorder).idle
+  yield* (yield* ChunkWriter).idle
 })
 
 const perFile = (chunks: number) => chunks * bytesOnDisk(CHUNK) + MANIFEST_BYTES

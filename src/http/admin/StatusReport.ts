@@ -1,0 +1,125 @@
+import { Clock, Context, Effect, Layer, Metric } from "effect"
+import { type DiskUsage, thresholds } from "../../domain/DiskStatus.ts"
+import { CacheIndex } from "../../services/cache/CacheIndex.ts"
+import { Catalog } from "../../services/cache/Catalog.ts"
+import { ChunkWriter } from "../../services/cache/ChunkWriter.ts"
+import { MemoryTier, together } from "../../services/cache/MemoryTier.ts"
+import { CacheConfig } from "../../services/config/CacheConfig.ts"
+import { DiskBreaker } from "../../services/disk/DiskBreaker.ts"
+import { DiskMonitor } from "../../services/disk/DiskMonitor.ts"
+import { ActiveStreams } from "../../services/observe/ActiveStreams.ts"
+import { connections } from "../../services/observe/connections.ts"
+import { Counters } from "../../services/observe/Counters.ts"
+import { Workers } from "../../services/observe/Workers.ts"
+import { FailureLog } from "../../services/operate/FailureLog.ts"
+import { Inventory } from "../../services/operate/Inventory.ts"
+import { LocalUrls } from "../../services/origin/LocalUrls.ts"
+import { version } from "../../version.ts"
+import type { CacheStatus, DiskReport, Snapshot, Status } from "./api/model.ts"
+import { failureOf, mapOf, optional, streamOf, time } from "./api/present.ts"
+
+/** What the server is doing, all of it from memory: the disk is not asked, so that one that hangs delays nothing. */
+export class StatusReport extends Context.Service<StatusReport, {
+  readonly status: Effect.Effect<Status>
+  /** At most `MAX_MAPS` of the resources that are being streamed. */
+  readonly snapshot: Effect.Effect<Snapshot>
+}>()("spillway/http/admin/StatusReport") {
+  static readonly layer: Layer.Layer<
+    StatusReport,
+    never,
+    | ActiveStreams
+    | CacheConfig
+    | DiskBreaker
+    | CacheIndex
+    | Catalog
+    | DiskMonitor
+    | FailureLog
+    | MemoryTier
+    | ChunkWriter
+    | LocalUrls
+    | Inventory
+    | Counters
+  > = Layer.effect(StatusReport, Effect.suspend(() => make))
+}
+
+/** How many resources a snapshot has maps of. */
+export const MAX_MAPS = 24
+
+const make = Effect.gen(function*() {
+  const activeStreams = yield* ActiveStreams
+  const catalog = yield* Catalog
+  const clock = yield* Clock.Clock
+  const config = yield* CacheConfig
+  const failureLog = yield* FailureLog
+  const breaker = yield* DiskBreaker
+  const index = yield* CacheIndex
+  const memory = yield* MemoryTier
+  const monitor = yield* DiskMonitor
+  const writer = yield* ChunkWriter
+  const { servedAt } = yield* LocalUrls
+  const inventory = yield* Inventory
+  const counters = yield* Counters
+  const workers = yield* Workers
+  const startedAt = clock.currentTimeMillisUnsafe()
+
+  const cacheStatus = (): CacheStatus => {
+    const state = breaker.state()
+    const held = {
+      directory: config.directory,
+      bytes: index.bytes(),
+      maxBytes: config.maxSize,
+      chunkBytes: config.chunkSize,
+      chunks: index.count(),
+      resources: index.resources().length,
+      indexed: index.isLoaded()
+    }
+    if (state._tag === "Usable") return { state: "usable", ...held }
+    const { _tag: error, errno, operation } = state.error
+    return { state: "unusable", error, errno, operation, since: time(state.since), ...held }
+  }
+
+  const noReading: DiskUsage = { free: 0, total: 0, freeNodes: 0, totalNodes: 0 }
+
+  const diskReport = (): DiskReport => {
+    const { free, freeNodes, total, totalNodes } = monitor.latest() ?? noReading
+    const { critical, info, warning } = thresholds(total, config.minFree)
+    const lines = { info: Math.round(info), warning: Math.round(warning), critical: Math.round(critical) }
+    const status = monitor.status().toLowerCase() as DiskReport["status"]
+    const nodes = { freeNodes, totalNodes }
+    return { status, freeBytes: free, totalBytes: total, minFreeBytes: config.minFree, ...nodes, thresholds: lines }
+  }
+
+  const memoryReport = () => {
+    const others = workers.usage().memory
+    return { ...together(memory.usage(), others), maxBytes: config.memory + others.maxBytes }
+  }
+
+  const status = Effect.map(Metric.value(connections), ({ value }): Status => ({
+    version,
+    startedAt: time(startedAt),
+    uptime: (clock.currentTimeMillisUnsafe() - startedAt) / 1000,
+    ...optional("listening", servedAt()),
+    cache: cacheStatus(),
+    memory: memoryReport(),
+    disk: diskReport(),
+    backlog: writer.backlog(),
+    totals: counters.totals(),
+    connections: value,
+    streams: activeStreams.count()
+  }))
+
+  const snapshot = Effect.map(status, (status): Snapshot => {
+    const streams = activeStreams.streams()
+    const ids = [...new Set(streams.map(({ resource }) => resource))]
+    const entries = ids.flatMap((id) => catalog.known(id) ?? []).slice(0, MAX_MAPS)
+    return {
+      status,
+      streams: streams.map(streamOf),
+      failures: failureLog.recent().map(failureOf),
+      totals: status.totals,
+      resources: entries.map((entry) => mapOf(inventory.cached(entry), streams))
+    }
+  })
+
+  return StatusReport.of({ status, snapshot })
+})

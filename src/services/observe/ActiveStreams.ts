@@ -1,0 +1,144 @@
+import { Clock, Context, Effect, Layer, type Scope } from "effect"
+import { atEnd } from "../../effects/withoutServices.ts"
+import { type ByteSource, Counters } from "./Counters.ts"
+import { Workers } from "./Workers.ts"
+
+/** A body that begins to be sent: the bytes from `start` up to `end`, of `size`. */
+export interface Begun {
+  readonly url: string
+  /** The identifier of the resource. */
+  readonly resource: string
+  readonly start: number
+  readonly end: number
+  readonly size: number
+  /** The address of the viewer. */
+  readonly viewer?: string | undefined
+}
+
+/** A body that is being sent, as of now. */
+export interface Running extends Begun {
+  readonly id: string
+  /** The offset of the next byte. */
+  readonly position: number
+  readonly source: ByteSource
+  /** Over the last second or so. */
+  readonly bytesPerSecond: number
+  /** Milliseconds since 1970. */
+  readonly startedAt: number
+  /** Why it passes the cache, such as `DISK_FULL`. */
+  readonly detail: string | undefined
+}
+
+/** Whoever has a body begun may be told where its bytes come from, as they leave. */
+export class SourceListener extends Context.Reference<((source: ByteSource) => void) | undefined>(
+  "spillway/services/observe/ActiveStreams/SourceListener",
+  { defaultValue: () => undefined }
+) {}
+
+/** How a stream tells what it does, synchronously. */
+export interface Progress {
+  /** So many bytes leave for the viewer. */
+  readonly advance: (bytes: number, source: ByteSource, detail?: string) => void
+}
+
+/**
+ * Which bodies are being sent, how far they are, and where their bytes come from. Answers from memory alone are over before anybody
+ * could look, and are not entered. Every byte that is told of is counted in `Counters`.
+ */
+export class ActiveStreams extends Context.Service<ActiveStreams, {
+  /** Enters a stream until the scope closes. */
+  readonly begin: (stream: Begun) => Effect.Effect<Progress, never, Scope.Scope>
+  /** Those that began first, and then those of `Workers`, at most `MAX_LISTED` in all. */
+  readonly streams: () => ReadonlyArray<Running>
+  /** How many there are, listed or not. */
+  readonly count: () => number
+}>()("spillway/services/observe/ActiveStreams") {
+  static readonly layer: Layer.Layer<ActiveStreams, never, Counters> = Layer.effect(
+    ActiveStreams,
+    Effect.suspend(() => make)
+  )
+}
+
+/** How many streams are listed at most; all are counted. */
+export const MAX_LISTED = 1000
+
+/** The shortest time over which a rate is measured, in milliseconds. */
+const RATE_MILLIS = 500
+
+interface Entry {
+  readonly id: string
+  readonly stream: Begun
+  readonly startedAt: number
+  position: number
+  source: ByteSource
+  detail: string | undefined
+  /** The position at the last measurement of the rate, when that was, and what came out. */
+  measured: number
+  measuredAt: number
+  rate: number
+}
+
+const make = Effect.gen(function*() {
+  const counters = yield* Counters
+  const clock = yield* Clock.Clock
+  const workers = yield* Workers
+  const entries = new Set<Entry>()
+  let ids = 0
+
+  const measure = (entry: Entry, now: number): void => {
+    const millis = now - entry.measuredAt
+    if (millis < RATE_MILLIS) return
+    entry.rate = Math.round((entry.position - entry.measured) / millis * 1000)
+    entry.measured = entry.position
+    entry.measuredAt = now
+  }
+
+  const running = (entry: Entry, now: number): Running => {
+    measure(entry, now)
+    const { detail, id, position, rate, source, startedAt, stream } = entry
+    return { ...stream, id, position, source, bytesPerSecond: rate, startedAt, detail }
+  }
+
+  const enter = (stream: Begun): Entry => {
+    const now = clock.currentTimeMillisUnsafe()
+    const entry: Entry = {
+      id: String(++ids),
+      stream,
+      startedAt: now,
+      position: stream.start,
+      source: "origin",
+      detail: undefined,
+      measured: stream.start,
+      measuredAt: now,
+      rate: 0
+    }
+    entries.add(entry)
+    return entry
+  }
+
+  return ActiveStreams.of({
+    begin: (stream) =>
+      Effect.uninterruptible(Effect.suspend(() => {
+        const entry = enter(stream)
+        return Effect.as(atEnd(() => void entries.delete(entry)), entry)
+      })).pipe(Effect.zipWith(SourceListener, (entry, listener) => ({
+        advance: (bytes, source, detail) => {
+          entry.position += bytes
+          entry.source = source
+          entry.detail = detail
+          listener?.(source)
+          counters.bytes(source, bytes)
+        }
+      }))),
+    streams: () => {
+      const now = clock.currentTimeMillisUnsafe()
+      const listed: Array<Running> = []
+      for (const entry of entries) {
+        if (listed.length >= MAX_LISTED) break
+        listed.push(running(entry, now))
+      }
+      return [...listed, ...workers.usage().streams.slice(0, MAX_LISTED - listed.length)]
+    },
+    count: () => entries.size + workers.usage().streams.length
+  })
+})

@@ -1,0 +1,162 @@
+import { Context, Effect, Layer, Option } from "effect"
+import { type CacheError, IoError } from "../../domain/CacheError.ts"
+import { make as makeResource } from "../../domain/Resource.ts"
+import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
+import { BoundedMap } from "../../effects/BoundedMap.ts"
+import { CacheIndex } from "../cache/CacheIndex.ts"
+import { Catalog, type Entry } from "../cache/Catalog.ts"
+import { CacheConfig } from "../config/CacheConfig.ts"
+import { DiskBreaker } from "../disk/DiskBreaker.ts"
+
+/** What is on the disk of a resource's current representation. */
+export interface Cached {
+  readonly entry: Entry
+  /** Neighbours as one, in order. */
+  readonly ranges: ReadonlyArray<ByteRange>
+  readonly chunks: number
+  readonly bytes: number
+  readonly pinned: boolean
+  /** In milliseconds since 1970, to the minute; 0 where that is not known. */
+  readonly lastUsed: number
+}
+
+/** Which resources are wanted. */
+export interface Listing {
+  /** What their URL begins with. */
+  readonly prefix: string
+  readonly limit: number
+}
+
+/** Some of the resources that were asked for, and of all of them how many there are, and what they take of the disk in bytes. */
+export interface Listed {
+  readonly resources: ReadonlyArray<Cached>
+  readonly total: number
+  readonly bytes: number
+}
+
+/**
+ * What is cached, for people who ask. Manifests are read where they are not in memory, so the first question about URLs takes as long
+ * as that; they are not taken for used by it.
+ */
+export class Inventory extends Context.Service<Inventory, {
+  /** The one used last first. */
+  readonly list: (listing: Listing) => Effect.Effect<Listed, CacheError>
+  /** The resource at a URL; of several variants the one used last. */
+  readonly find: (url: string) => Effect.Effect<Option.Option<Cached>, CacheError>
+  /** The identifiers of the resource at a URL and of its variants of which anything is on disk. */
+  readonly family: (url: string) => Effect.Effect<ReadonlyArray<string>, CacheError>
+  /** The identifiers of all resources, variants included, whose URL is to the liking of `matches`; `undefined` when it is not known. */
+  readonly identifiers: (
+    matches: (url: string | undefined) => boolean
+  ) => Effect.Effect<ReadonlyArray<string>, CacheError>
+  /** What is on the disk of an entry. */
+  readonly cached: (entry: Entry) => Cached
+}>()("spillway/services/operate/Inventory") {
+  static readonly layer: Layer.Layer<Inventory, never, CacheConfig | DiskBreaker | CacheIndex | Catalog> = Layer.effect(
+    Inventory,
+    Effect.suspend(() => make)
+  )
+}
+
+/** How many manifests are read at a time. */
+const CONCURRENCY = 4
+
+/** How long the disk may take for all that is asked of it. */
+const DEADLINE = "20 seconds"
+
+/** How much of URLs is kept in memory, in bytes, each counted with what it takes besides. */
+const URLS_BYTES = 32 * 1024 ** 2
+const URL_OVERHEAD_BYTES = 128
+
+const make = Effect.gen(function*() {
+  const catalog = yield* Catalog
+  const { directory } = yield* CacheConfig
+  const breaker = yield* DiskBreaker
+  const index = yield* CacheIndex
+  /** The URLs of resources, which never change. */
+  const urls = new BoundedMap<string, string>(URLS_BYTES)
+
+  const keepUrl = (resource: string, url: string): void => urls.set(resource, url, URL_OVERHEAD_BYTES + url.length)
+
+  const bounded = <A>(question: Effect.Effect<A, CacheError>): Effect.Effect<A, CacheError> =>
+    Effect.timeoutOrElse(question, {
+      duration: DEADLINE,
+      orElse: () => Effect.fail(new IoError({ errno: "TIMEOUT", operation: "read", path: directory }))
+    })
+
+  const peek = (resource: string): Effect.Effect<Option.Option<Entry>, CacheError> =>
+    Effect.suspend(() => {
+      const failure = breaker.readable() ? undefined : breaker.unwritable()
+      if (failure !== undefined) return Effect.fail(failure)
+      return Effect.tap(catalog.peek(resource), (entry) =>
+        Effect.sync(() => {
+          if (Option.isSome(entry) && index.hasResource(resource)) keepUrl(resource, entry.value.representation.url)
+        }))
+    })
+
+  const urlOf = (resource: string): Effect.Effect<string | undefined, CacheError> =>
+    Effect.suspend(() => {
+      const known = urls.get(resource)
+      return known === undefined
+        ? Effect.map(peek(resource), Option.match({ onNone: () => undefined, onSome: (_) => _.representation.url }))
+        : Effect.succeed(known)
+    })
+
+  const identifiers = Effect.fnUntraced(function*(matches: (url: string | undefined) => boolean) {
+    // Until then, nobody knows of all that there is.
+    yield* index.loaded
+    for (const resource of urls.keys()) if (!index.hasResource(resource)) urls.delete(resource)
+    const found = yield* Effect.forEach(
+      new Set([...index.resources(), ...index.pinned()]),
+      (resource) => Effect.map(urlOf(resource), (url) => matches(url) ? [resource] : []),
+      { concurrency: CONCURRENCY }
+    )
+    return found.flat()
+  })
+
+  const cached = (entry: Entry): Cached => {
+    const { chunkSize, id, resource, size } = entry.representation
+    const stretches = index.stretches(resource, id)
+    const ranges = stretches.map(([start, end]) => ({ start: start * chunkSize, end: Math.min(end * chunkSize, size) }))
+    return {
+      entry,
+      ranges,
+      chunks: stretches.reduce((sum, [start, end]) => sum + end - start, 0),
+      bytes: ranges.reduce((sum, { end, start }) => sum + end - start, 0),
+      pinned: index.isPinned(resource),
+      lastUsed: index.lastUsed(resource)
+    }
+  }
+
+  const byUse = (resources: ReadonlyArray<string>): ReadonlyArray<string> =>
+    resources.toSorted((a, b) => index.lastUsed(b) - index.lastUsed(a))
+
+  const known = (resources: ReadonlyArray<string>) =>
+    Effect.map(
+      Effect.forEach(resources, peek, { concurrency: CONCURRENCY }),
+      (entries) => entries.flatMap(Option.toArray).map(cached)
+    )
+
+  return Inventory.of({
+    list: ({ limit, prefix }) =>
+      bounded(Effect.gen(function*() {
+        const matching = prefix === ""
+          ? index.resources()
+          : (yield* identifiers((url) => url?.startsWith(prefix) ?? false)).filter(index.hasResource)
+        return {
+          resources: yield* known(byUse(matching).slice(0, limit)),
+          total: matching.length,
+          bytes: prefix === "" ? index.bytes() : matching.reduce((sum, resource) => sum + index.bytesOf(resource), 0)
+        }
+      })),
+    find: (url) =>
+      bounded(Effect.gen(function*() {
+        const { id } = makeResource(url)
+        const ids = index.hasResource(id) ? [id] : byUse(yield* identifiers((other) => other === url)).slice(0, 1)
+        return Option.fromNullishOr((yield* known(ids))[0])
+      })),
+    family: (url) => bounded(Effect.map(index.loaded, () => index.family(makeResource(url).id))),
+    identifiers: (matches) => bounded(identifiers(matches)),
+    cached
+  })
+})

@@ -1,0 +1,54 @@
+import { Cause, Effect, Exit, Layer, Stream } from "effect"
+import { loggable, type OriginError, OriginUnexpected } from "../../domain/OriginError.ts"
+import { watchPieces } from "../../effects/pieces.ts"
+import { Counters } from "../observe/Counters.ts"
+import * as Metrics from "../observe/pullMetrics.ts"
+import { Origin, type OriginRequest, type OriginResponse } from "../origin/Origin.ts"
+import { FailureLog } from "./FailureLog.ts"
+
+/** In whichever way a request to an origin ended: until the head of the answer, that is. */
+const outcomeOf = (exit: Exit.Exit<OriginResponse, OriginError>): string => {
+  if (Exit.isSuccess(exit)) return `${Math.floor(exit.value.status / 100)}xx`
+  const error = Cause.findErrorOption(exit.cause)
+  return error._tag === "Some" ? error.value._tag : "cancelled"
+}
+
+/**
+ * The `Origin` below, whichever it is, with its requests and bytes counted in `Counters`, and what fails told to `FailureLog`.
+ */
+export const layer: Layer.Layer<Origin, never, Origin | FailureLog | Counters> = Layer.effect(
+  Origin,
+  Effect.gen(function*() {
+    const origin = yield* Origin
+    const failureLog = yield* FailureLog
+    const counters = yield* Counters
+
+    const failed = (host: string, url: string) => (error: OriginError) =>
+      Effect.sync(() => failureLog.originFailed(host, error, url))
+
+    const counted = (body: OriginResponse["body"]) => watchPieces(body, (bytes) => counters.originBytes(bytes.length))
+
+    const countAnswer = yield* Metrics.counters(
+      "spillway_origin_requests_total",
+      "Requests to origins, by the class of the answer's status, or what kept it from coming",
+      "outcome",
+      ["2xx", "3xx", "4xx", "5xx", "cancelled", "OriginTimeout", "OriginUnreachable"]
+    )
+
+    const request = Effect.fnUntraced(function*(request: OriginRequest) {
+      const host = URL.parse(request.url)?.host ?? ""
+      const url = loggable(request.url)
+      counters.originRequest()
+      const { body, ...head } = yield* origin.request(request).pipe(
+        Effect.tapError(failed(host, url)),
+        Effect.onExit((exit) => Effect.sync(() => countAnswer(outcomeOf(exit))))
+      )
+      const { status } = head
+      if (status < 500) failureLog.originAnswered(host)
+      else failureLog.originFailed(host, new OriginUnexpected({ url, status, detail: "server error" }), url)
+      return { ...head, body: Stream.tapError(counted(body), failed(host, url)) }
+    })
+
+    return Origin.of({ request })
+  })
+)

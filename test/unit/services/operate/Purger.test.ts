@@ -1,0 +1,146 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, FileSystem, Option } from "effect"
+import { TestClock } from "effect/testing"
+import { make as makeResource } from "../../../../src/domain/Resource.ts"
+import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
+import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
+import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
+import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
+import { Inventory } from "../../../../src/services/operate/Inventory.ts"
+import { Purger } from "../../../../src/services/operate/Purger.ts"
+import { Faults, type Operation } from "../../../../src/testing/FaultyFileSystem.ts"
+import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
+import { CHUNK, restartable, stack, view, World } from "../../../support/stack.ts"
+import { randomBytes, sha256 } from "../../../support/TestOrigin.ts"
+
+const url = "http://origin.test/film"
+const { id } = makeResource(url)
+const film = randomBytes(3 * CHUNK)
+
+/** Lets time pass for as long as `effect` runs, so that what waits for a clock goes on. */
+const ticking = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function*() {
+    const fiber = yield* Effect.forkChild(
+      Effect.forever(Effect.andThen(TestClock.adjust("100 millis"), Effect.promise(() => new Promise(setImmediate))))
+    )
+    return yield* Effect.ensuring(effect, Fiber.interrupt(fiber))
+  })
+
+/** Has the film cached. */
+const cached = Effect.gen(function*() {
+  const origin = yield* MemoryOrigin
+  origin.files.set(url, { bytes: film, etag: "\"1\"", headers: { "cache-control": "max-age=3600" } })
+  yield* view(url)
+  yield* ticking(ChunkWriter.use((_) => _.idle))
+})
+
+/** The names of files below the directories of resources, without the identifier of the representation. */
+const files = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const below = (directory: string) =>
+    Effect.map(fs.readDirectory(directory), (names) => names.map((name) => `${directory}/${name}`))
+  const prefixes = (yield* below("/cache/v1")).filter((path) => /\/[0-9a-f]{2}$/.test(path))
+  const resources = (yield* Effect.forEach(prefixes, below)).flat()
+  const names = (yield* Effect.forEach(resources, (resource) => fs.readDirectory(resource))).flat()
+  return names.map((name) => name.replace(/^[0-9a-f]{32}/, ""))
+})
+
+const all = () => true
+
+describe("over files", () => {
+  it.effect("a pin is a file beside the manifest, which a restart finds", () =>
+    Effect.gen(function*() {
+      yield* Effect.gen(function*() {
+        yield* cached
+        assert.isTrue(Option.getOrThrow(yield* (yield* Purger).pin(url, true)).pinned)
+        assert.sameMembers(yield* files, ["manifest.json", "pinned", ".0", ".1", ".2"])
+      }).pipe(Effect.provide(restartable()))
+      yield* Effect.gen(function*() {
+        const index = yield* CacheIndex
+        yield* ticking(index.loaded)
+        assert.isUndefined(index.oldest())
+        assert.strictEqual(index.unevictableBytes(), index.bytes())
+        assert.isTrue(Option.getOrThrow(yield* (yield* Inventory).find(url)).pinned)
+        assert.isFalse(Option.getOrThrow(yield* (yield* Purger).pin(url, false)).pinned)
+        assert.sameMembers(yield* files, ["manifest.json", ".0", ".1", ".2"])
+        assert.isDefined(index.oldest())
+      }).pipe(Effect.provide(restartable()))
+      yield* Effect.gen(function*() {
+        yield* ticking(CacheIndex.use((_) => _.loaded))
+        assert.isFalse(Option.getOrThrow(yield* (yield* Inventory).find(url)).pinned)
+      }).pipe(Effect.provide(restartable()))
+    }).pipe(Effect.provide(World)))
+
+  it.effect("a purge leaves no file, and no row", () =>
+    Effect.gen(function*() {
+      yield* cached
+      const index = yield* CacheIndex
+      const purger = yield* Purger
+      yield* purger.pin(url, true)
+      const before = index.bytes()
+      assert.deepStrictEqual(yield* purger.purge(all), { resources: 1, bytes: before })
+      assert.deepStrictEqual(yield* files, [])
+      assert.deepStrictEqual([index.bytes(), index.count(), index.resources().length], [0, 0, 0])
+      assert.deepStrictEqual(yield* purger.purge(all), { resources: 0, bytes: 0 })
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect.each(["unlink", "readdir", "stat"] as ReadonlyArray<Operation>)(
+    "what a disk that fails at %s keeps of a purge is served to nobody, and goes with the next",
+    (operation) =>
+      Effect.gen(function*() {
+        yield* cached
+        const faults = yield* Faults
+        const index = yield* CacheIndex
+        const purger = yield* Purger
+        yield* faults.add({ operation, fault: "EIO" })
+        const outcome = yield* Effect.result(purger.purge(all))
+        if (outcome._tag === "Failure") assert.strictEqual(outcome.failure._tag, "IoError")
+        assert.deepStrictEqual(index.keys().filter(index.has), [])
+        assert.strictEqual(sha256((yield* ticking(view(url))).bytes), sha256(film))
+        yield* faults.clear
+        yield* ticking(ChunkWriter.use((_) => _.idle))
+        yield* purger.purge(all)
+        assert.deepStrictEqual(yield* files, [])
+        assert.strictEqual(index.bytes(), 0)
+      }).pipe(Effect.provide(stack("faulty")))
+  )
+
+  it.effect("a file that cannot be removed fails a purge, which removes all others", () =>
+    Effect.gen(function*() {
+      const faults = yield* Faults
+      const breaker = yield* DiskBreaker
+      const index = yield* CacheIndex
+      const purger = yield* Purger
+      const { files: atOrigin } = yield* MemoryOrigin
+      yield* cached
+      const others = ["a", "b", "c", "d"].map((name) => `http://origin.test/${name}`)
+      for (const other of others) {
+        atOrigin.set(other, { bytes: film, etag: "\"1\"", headers: { "cache-control": "max-age=3600" } })
+        yield* view(other)
+      }
+      yield* ticking(ChunkWriter.use((_) => _.idle))
+      yield* faults.add({
+        operation: "unlink",
+        fault: "EPERM",
+        path: (path) => path.endsWith(".1") && path.includes(id)
+      })
+      const outcome = yield* Effect.result(purger.purge(all))
+      assert.strictEqual(outcome._tag === "Failure" ? outcome.failure.errno : "", "EPERM")
+      assert.deepStrictEqual(index.resources(), [id])
+      assert.deepStrictEqual(index.keys().filter(index.has), [])
+      yield* ticking(Effect.sleep("1 second"))
+      assert.isUndefined(breaker.unwritable())
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("a pin that cannot be written is none", () =>
+    Effect.gen(function*() {
+      yield* cached
+      const faults = yield* Faults
+      yield* faults.add({ operation: "open", fault: "EROFS", path: (path) => path.includes("pinned") })
+      const error = yield* Effect.flip((yield* Purger).pin(url, true))
+      assert.strictEqual(error._tag, "PermissionDenied")
+      const { keys: [key] } = yield* Effect.map(CacheIndex, (index) => ({ keys: index.keys() }))
+      assert.isFalse((yield* (yield* ChunkStore).contents(key!.resource)).pinned)
+      assert.isFalse((yield* CacheIndex).isPinned(key!.resource))
+    }).pipe(Effect.provide(stack("faulty"))))
+})
