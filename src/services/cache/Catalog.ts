@@ -227,7 +227,8 @@ const make = Effect.gen(function*() {
       if (entry === undefined) return undefined
       // The hash of a cookie is not worked out for what is for all.
       const freshness = entry.isShared ? entry.freshness : freshnessFor(entry, cookieOf(fields))
-      return freshness !== undefined && isFresh(freshness, now(), directives) ? entry : undefined
+      if (freshness === undefined || !isFresh(freshness, now(), directives)) return undefined
+      return freshness === entry.freshness ? entry : { ...entry, freshness }
     },
     confirm: (answered, answer, times, cookie) => {
       const before = known(answered.resource)

@@ -1,4 +1,5 @@
 import type { Uncacheable } from "../../domain/rfc/Cacheability.ts"
+import type { ForwardReason } from "../../domain/rfc/CacheDecision.ts"
 import type { Freshness } from "../../domain/rfc/Freshness.ts"
 import type { Entry } from "../cache/Catalog.ts"
 import type { StoredResponse } from "./ResponseCache.ts"
@@ -16,7 +17,7 @@ export type Provenance = "fresh" | "validated" | "fetched" | "described" | "stal
 
 /** Why the origin was asked, and what it answered. */
 export interface OriginExchange {
-  readonly reason: "uri-miss" | "vary-miss" | "stale" | "request"
+  readonly reason: ForwardReason
   readonly status: number | undefined
 }
 

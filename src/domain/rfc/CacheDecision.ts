@@ -1,0 +1,85 @@
+import type { Uncacheable } from "./Cacheability.ts"
+import type { RequestDirectives } from "./CacheControl.ts"
+import { type Freshness, isFresh, mayRevalidateBehind } from "./Freshness.ts"
+
+/**
+ * What a shared cache does with a request for a resource (RFC 9111 §4), decided from what it knows. The first row that applies:
+ *
+ * | known of the resource | decision |
+ * |---|---|
+ * | a representation that others must not get, and the request has credentials | `Uncacheable`, cache only: `NotCached` |
+ * | a representation that is fresh for this request | `Fresh` |
+ * | a stored response without a representation, such as a redirect or a 404 | `Stored` |
+ * | a stale representation, and the cache works offline | `Offline` |
+ * | nothing, and the origin must not be asked | `NotCached` |
+ * | the last response was uncacheable | `Uncacheable` |
+ * | a stale representation within `stale-while-revalidate` | `RevalidateBehind` |
+ * | anything else | `AskOrigin` |
+ */
+export type CacheDecision =
+  | { readonly _tag: "Fresh" }
+  | { readonly _tag: "Stored" }
+  | { readonly _tag: "Offline" }
+  | { readonly _tag: "NotCached" }
+  | { readonly _tag: "Uncacheable"; readonly reason: Uncacheable }
+  | { readonly _tag: "RevalidateBehind"; readonly reason: ForwardReason }
+  | { readonly _tag: "AskOrigin"; readonly reason: ForwardReason }
+
+/** Why a request goes to the origin (RFC 9211 §2.2). */
+export type ForwardReason = "uri-miss" | "vary-miss" | "stale" | "request"
+
+/** What the cache knows of the representation that a request selects. */
+export interface KnownRepresentation {
+  /** Its freshness by the last response of the origin, for any viewer. */
+  readonly freshness: Freshness
+  /** Its freshness for this viewer; `undefined` if the origin has not confirmed it for the viewer's cookies. */
+  readonly freshnessForViewer: Freshness | undefined
+  /** Its freshness for viewers without cookies. */
+  readonly freshnessForAnonymous: Freshness | undefined
+  /** Whether it may answer requests with credentials (RFC 9111 §3.5). */
+  readonly isSharable: boolean
+}
+
+/** What a decision depends on. */
+export interface CacheFacts {
+  readonly representation: KnownRepresentation | undefined
+  /** Whether a response without a representation is stored, fresh, and for this viewer. */
+  readonly hasStoredResponse: boolean
+  /** Why the last response was uncacheable, for as long as that is remembered. */
+  readonly uncacheable: Uncacheable | undefined
+  /** Whether responses for the resource vary by fields of the request. */
+  readonly varies: boolean
+  /** Whether the request has credentials. */
+  readonly hasCredential: boolean
+  readonly directives: RequestDirectives | undefined
+  /** Whether the cache works without an origin. */
+  readonly isOffline: boolean
+  /** Milliseconds since 1970. */
+  readonly now: number
+}
+
+/** Decides what to do with a request. */
+export const decide = (facts: CacheFacts): CacheDecision => {
+  const { directives, hasCredential, isOffline, now, representation } = facts
+  const isCacheOnly = isOffline || directives?.onlyIfCached === true
+  if (representation?.isSharable === false && hasCredential) {
+    return isCacheOnly ? { _tag: "NotCached" } : { _tag: "Uncacheable", reason: "AUTHORIZATION" }
+  }
+  const freshness = representation?.freshnessForViewer
+  if (freshness !== undefined && isFresh(freshness, now, directives)) return { _tag: "Fresh" }
+  if (facts.hasStoredResponse) return { _tag: "Stored" }
+  // Offline, nobody can be asked whether it differs by cookie, and what viewers without one get is no secret.
+  if (isOffline && (freshness ?? representation?.freshnessForAnonymous) !== undefined) return { _tag: "Offline" }
+  if (isCacheOnly) return { _tag: "NotCached" }
+  if (facts.uncacheable !== undefined) return { _tag: "Uncacheable", reason: facts.uncacheable }
+  const reason = forwardReason(facts)
+  return freshness !== undefined && mayRevalidateBehind(freshness, now, directives)
+    ? { _tag: "RevalidateBehind", reason }
+    : { _tag: "AskOrigin", reason }
+}
+
+const forwardReason = ({ now, representation, varies }: CacheFacts): ForwardReason => {
+  if (representation === undefined) return varies ? "vary-miss" : "uri-miss"
+  // What is fresh for others is not for this request, by its directives or cookies.
+  return isFresh(representation.freshness, now) ? "request" : "stale"
+}

@@ -1,0 +1,57 @@
+import { Effect, type Scope } from "effect"
+import type { Asker } from "../../domain/Asker.ts"
+import type { Resource } from "../../domain/Resource.ts"
+import type { RangeSpec } from "../../domain/rfc/ByteRange.ts"
+import type { Uncacheable } from "../../domain/rfc/Cacheability.ts"
+import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
+import type { Entry } from "../cache/Catalog.ts"
+import type { Source } from "../origin/askOrigin.ts"
+import type { OriginResponse } from "../origin/Origin.ts"
+import type { LookupResult, OriginExchange } from "./LookupResult.ts"
+import * as SpareResponse from "./SpareResponse.ts"
+import { trimmed } from "./trimmed.ts"
+
+/** What the origin is asked, for whom, and what is known before. */
+export interface Request {
+  readonly method: "GET" | "HEAD"
+  readonly resource: Resource
+  /** The range that the viewer asked for, or `undefined` for everything. */
+  readonly wanted: RangeSpec | undefined
+  /** The validator to which the viewer ties its range. */
+  readonly ifRange: string | undefined
+  readonly source: Source
+  readonly asker: Asker
+  readonly directives: RequestDirectives | undefined
+  /** What is known of the resource. */
+  readonly entry: Entry | undefined
+  /** The same, as fresh as it is for the asker, if the origin has confirmed it for the asker. */
+  readonly mine: Entry | undefined
+  readonly reason: OriginExchange["reason"]
+  /** Nobody waits for the answer. */
+  readonly background?: boolean
+}
+
+/** A request to the origin that is under way. */
+export interface Exchange {
+  readonly request: Request
+  readonly asked: OriginExchange
+  /** Holds the connection. */
+  readonly scope: Scope.Closeable
+  /** Whether somebody else closes the scope: the viewer who takes the response, or the transfer. */
+  isHandedOver: boolean
+}
+
+/** The response as it is, for the viewer whose request brought it. */
+export const passOn = (
+  exchange: Exchange,
+  reason: Uncacheable,
+  response: OriginResponse
+): Effect.Effect<LookupResult> => {
+  const { background = false, wanted } = exchange.request
+  if (background) return Effect.succeed({ _tag: "Uncacheable", reason })
+  exchange.isHandedOver = true
+  return Effect.map(
+    SpareResponse.make(trimmed(response, wanted), exchange.scope),
+    (answer) => ({ _tag: "Uncacheable", reason, answer })
+  )
+}

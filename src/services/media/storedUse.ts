@@ -1,0 +1,91 @@
+import { Clock, Effect } from "effect"
+import { ANONYMOUS, type Asker } from "../../domain/Asker.ts"
+import { indexAt } from "../../domain/Chunk.ts"
+import { type OriginHead, type Representation, updated } from "../../domain/Representation.ts"
+import type { Resource } from "../../domain/Resource.ts"
+import { type RangeSpec, resolve } from "../../domain/rfc/ByteRange.ts"
+import { type Uncacheable, whyUncacheable } from "../../domain/rfc/Cacheability.ts"
+import { mayServeStale } from "../../domain/rfc/Freshness.ts"
+import { Catalog } from "../cache/Catalog.ts"
+import { ChunkCache } from "../cache/ChunkCache.ts"
+import type * as UncacheableHints from "../cache/UncacheableHints.ts"
+import type { Answered } from "../origin/firstResponse.ts"
+import { Downloader } from "../transfer/Downloader.ts"
+import type { Exchange, Request } from "./Exchange.ts"
+import type { Current, LookupResult, OriginExchange } from "./LookupResult.ts"
+
+/** The key under which a response is remembered as uncacheable: viewers with a cookie may get another one. */
+export const memoryKey = ({ id }: Resource, { cookie, credential }: Asker): string =>
+  `${id} ${credential} ${cookie === ANONYMOUS ? "" : "cookie"}`
+
+/** When a stored representation is used although the origin is asked, and when it is not used again. */
+export const makeStoredUse = Effect.fnUntraced(function*(hints: ReturnType<typeof UncacheableHints.make>) {
+  const catalog = yield* Catalog
+  const cache = yield* ChunkCache
+  const clock = yield* Clock.Clock
+  const downloader = yield* Downloader
+  const now = () => clock.currentTimeMillisUnsafe()
+
+  /** Whether the first wanted byte is in the cache or on its way. */
+  const hasFirst = (representation: Representation, wanted: RangeSpec | undefined): boolean => {
+    const { chunkSize, id, resource, size } = representation
+    const range = wanted === undefined ? { start: 0, end: size } : resolve(wanted, size)
+    if (range === undefined || range.start === range.end) return true
+    return cache.has({ resource, representation: id, index: indexAt(range.start, chunkSize) }) ||
+      downloader.isRunning(representation, range.start)
+  }
+
+  /** What is stored for the viewer, if it may be used because the origin cannot be asked. */
+  const staleFor = ({ directives, mine, wanted }: Request, asked: OriginExchange): Current | undefined =>
+    mine !== undefined && mayServeStale(mine.freshness, now(), directives) && hasFirst(mine.representation, wanted)
+      ? { _tag: "Current", entry: mine, means: "stale", asked }
+      : undefined
+
+  /** Whether the request to the origin may be conditional: the first byte is at hand, so a 304 is enough. */
+  const isConditional = ({ asker, entry, method, wanted }: Request): boolean => {
+    if (entry === undefined || entry.isContested === true) return false
+    const { audience, isShared, representation } = entry
+    // "Not modified since" may be said of another file, which others get; an `ETag` names this one.
+    const isNamed = representation.etag !== undefined || isShared || audience.get(asker.cookie) !== undefined
+    return isNamed && (method === "HEAD" || hasFirst(representation, wanted))
+  }
+
+  /** Takes what is stored from the viewer; from all viewers, unless others have it by a cookie of their own. */
+  const withdraw = ({ asker, entry, resource }: Request): Effect.Effect<void> => {
+    if (entry === undefined || entry.isShared || !entry.audience.hasOthers(asker.cookie)) {
+      return catalog.invalidate(resource)
+    }
+    return Effect.sync(() => catalog.exclude(entry.representation, asker.cookie))
+  }
+
+  /** Remembers that a response is uncacheable. If the origin takes back what is stored, that is not used again. */
+  const remember = (request: Request, reason: Uncacheable, head: OriginHead): Effect.Effect<void> => {
+    // What is stored may still be confirmed, or be needed when the origin fails.
+    const mayUseStored = request.entry !== undefined && (reason === "NO_VALIDATOR" || reason === "NO_LENGTH")
+    if (!mayUseStored) hints.put(memoryKey(request.resource, request.asker), reason, head, now())
+    const isTakenBack = request.asker.credential === "" && (reason === "PRIVATE" || reason === "NO_STORE")
+    return isTakenBack ? withdraw(request) : Effect.void
+  }
+
+  /** Takes a response of the origin that confirms a stored representation. */
+  const confirm = Effect.fnUntraced(function*(
+    { asked, request }: Exchange,
+    { response, times }: Answered,
+    representation: Representation,
+    status: number
+  ): Effect.fn.Return<LookupResult> {
+    const next = updated(representation, response.headers)
+    const why = whyUncacheable(200, next.headers, request.asker.credential !== "")
+    if (why !== undefined) {
+      yield* remember(request, why, response)
+      return { _tag: "Uncacheable", reason: why }
+    }
+    const entry = catalog.confirm(next, response.headers, times, request.asker.cookie)
+    return { _tag: "Current", entry, means: "validated", asked: { ...asked, status } }
+  })
+
+  return { confirm, isConditional, remember, staleFor, withdraw }
+})
+
+/** What `makeStoredUse` makes. */
+export type StoredUse = Effect.Success<ReturnType<typeof makeStoredUse>>
