@@ -6,6 +6,7 @@ import * as openMedia from "./embed/openMedia.ts"
 import { routes } from "./embed/routes.ts"
 import { AdminPages } from "./http/admin/AdminPages.ts"
 import { ControlApi } from "./http/admin/api/ControlApi.ts"
+import { Readiness } from "./http/admin/Readiness.ts"
 import { SnapshotFeed } from "./http/admin/SnapshotFeed.ts"
 import { StatusReport } from "./http/admin/StatusReport.ts"
 import { Proxy } from "./http/proxy/Proxy.ts"
@@ -126,6 +127,7 @@ const layerNoDeps: Layer.Layer<
   | ChunkWriter
   | LocalUrls
   | Inventory
+  | Readiness
   | Counters,
   never,
   CacheConfig | DirectoryLock | ChunkStore | DiskMonitor | Origin | OriginConfig | OriginResolver
@@ -146,7 +148,7 @@ const layerNoDeps: Layer.Layer<
   Layer.provideMerge(Evictor.layer),
   Layer.provideMerge(CacheIndex.layer),
   Layer.provide(instrumentedOrigin.layer),
-  Layer.provideMerge(Layer.merge(ActiveStreams.layer, FailureLog.layer)),
+  Layer.provideMerge(Layer.mergeAll(ActiveStreams.layer, FailureLog.layer, Readiness.layer)),
   Layer.provideMerge(Layer.merge(DiskBreaker.layer, Counters.layer)),
   Layer.provide(LocalUrls.layerResolver),
   Layer.provideMerge(LocalUrls.layer)
@@ -167,6 +169,7 @@ const layerNoResolver: Layer.Layer<
   | Proxy
   | ChunkWriter
   | LocalUrls
+  | Readiness
   | Counters,
   never,
   CacheConfig | OriginConfig | OriginResolver | FileSystem.FileSystem | Path.Path
@@ -237,7 +240,7 @@ export class Spillway extends Context.Service<Spillway, {
   static readonly layerServer: Layer.Layer<
     HttpServer.HttpServer | Server.NodeServer,
     Config.ConfigError | HttpServerError.ServeError,
-    SnapshotFeed | Proxy | LocalUrls
+    SnapshotFeed | Proxy | LocalUrls | Readiness
   > = HttpServer.withLogAddress(Server.layerProxy).pipe(
     Layer.provideMerge(Layer.unwrap(Effect.map(address, Server.layerNode)))
   )

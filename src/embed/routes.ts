@@ -15,6 +15,6 @@ export const routes = (
         Effect.sync(() => serveAt(address + prefix.replace(/\/+$/, "")))
       )
       // The handler sees the target without the prefix.
-      yield* router.prefixed(prefix).add("*", "/*", handler)
+      yield* router.prefixed(prefix).add("*", "/*", Effect.map(handler, ({ response }) => response))
     })
   )

@@ -2,6 +2,7 @@ import { NodeHttpServer } from "@effect/platform-node"
 import { Context, Effect, FileSystem, Layer, Path, type PlatformError, type Scope } from "effect"
 import { HttpServer, type HttpServerError } from "effect/http"
 import type { IncomingMessage } from "node:http"
+import { Proxy } from "../http/proxy/Proxy.ts"
 import { GuardedServer } from "../http/server/guardedServer.ts"
 import { exchangeOf, RequestLog } from "../http/server/RequestLog.ts"
 import { NodeServer, tellDefects } from "../http/server/Server.ts"
@@ -26,9 +27,12 @@ const tellViewer = ({ headers, socket }: IncomingMessage): void => {
 }
 
 /** Where the owner answers what its workers hand on, at `path`. They bound how many requests come in, and how slowly. */
-export const layer = (path: string): Layer.Layer<HttpServer.HttpServer | NodeServer, HttpServerError.ServeError> =>
+export const layer = (
+  path: string
+): Layer.Layer<HttpServer.HttpServer | NodeServer, HttpServerError.ServeError, Proxy> =>
   Layer.effectContext(
     Effect.gen(function*() {
+      const { tryReply } = yield* Proxy
       const options = yield* ServerConfig
       const log = yield* RequestLog
       const node = new GuardedServer({ ...options, maxConnections: Number.MAX_SAFE_INTEGER }, {
@@ -36,7 +40,7 @@ export const layer = (path: string): Layer.Layer<HttpServer.HttpServer | NodeSer
         onSurplus: () => {},
         onDefect: tellDefects(yield* Effect.context()),
         onAnswered: log === undefined ? undefined : (response) => log(exchangeOf(response))
-      })
+      }, tryReply)
       node.on("request", tellViewer).on("checkContinue", tellViewer)
       // The workers have waited for their viewers already.
       const server = yield* NodeHttpServer.make(() => node, { path, gracefulShutdownTimeout: "1 second" })

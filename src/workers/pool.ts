@@ -2,7 +2,7 @@ import { Clock, Deferred, Duration, Effect, Layer, type Scope } from "effect"
 import cluster from "node:cluster"
 import { ANONYMOUS } from "../domain/Asker.ts"
 import { isFresh } from "../domain/rfc/Freshness.ts"
-import { Proxy } from "../http/proxy/Proxy.ts"
+import { Readiness } from "../http/admin/Readiness.ts"
 import { CacheIndex } from "../services/cache/CacheIndex.ts"
 import { Catalog, freshnessFor } from "../services/cache/Catalog.ts"
 import { connections, refusals } from "../services/observe/connections.ts"
@@ -58,12 +58,12 @@ export const make = (count: number) => {
   ): Effect.fn.Return<
     string,
     WorkerFailed,
-    CacheIndex | Catalog | Proxy | LocalUrls | Scope.Scope | Counters
+    CacheIndex | Catalog | Readiness | LocalUrls | Scope.Scope | Counters
   > {
     const catalog = yield* Catalog
     const index = yield* CacheIndex
     const counters = yield* Counters
-    const { drain } = yield* Proxy
+    const { drain } = yield* Readiness
     const { serveAt } = yield* LocalUrls
     const clock = yield* Clock.Clock
     const context = yield* Effect.context()

@@ -5,7 +5,8 @@ import { Agent, type ClientRequest, type IncomingMessage, request as send, type 
 import { connect } from "node:net"
 import { ofConnection } from "../domain/rfc/HeaderFields.ts"
 import { viewerOf } from "../http/proxy/accounting.ts"
-import { text } from "../http/proxy/errorResponses.ts"
+import { errorReply, page } from "../http/proxy/errorResponses.ts"
+import type { Reply } from "../http/proxy/Reply.ts"
 import { RETRY_AFTER_SECONDS } from "../http/proxy/StreamLimit.ts"
 import { WatchedResponse } from "../http/server/WatchedResponse.ts"
 import { VIEWER_FIELD } from "./messages.ts"
@@ -39,12 +40,17 @@ class RelayFailed extends Schema.TaggedError<RelayFailed>()("RelayFailed", {
 
 const unreachable = (cause?: unknown) => new RelayFailed({ reason: "unreachable", cause })
 
-const failureOf = ({ reason }: RelayFailed): HttpServerResponse.HttpServerResponse =>
+const failureOf = ({ reason }: RelayFailed): Reply =>
   reason === "malformed"
-    ? text(502, "The origin's answer cannot be used", { fwd: "miss", detail: "ORIGIN_UNEXPECTED" })
-    : text(503, "The process that owns the cache does not answer", { fwd: "bypass", detail: "OWNER_UNAVAILABLE" }, {
-      "retry-after": String(RETRY_AFTER_SECONDS)
-    })
+    ? errorReply(502, "The origin's answer cannot be used", { fwd: "miss", detail: "ORIGIN_UNEXPECTED" })
+    : errorReply(
+      503,
+      "The process that owns the cache does not answer",
+      { fwd: "bypass", detail: "OWNER_UNAVAILABLE" },
+      {
+        "retry-after": String(RETRY_AFTER_SECONDS)
+      }
+    )
 
 /** The head of the owner's answer. */
 const headOf = (outgoing: ClientRequest): Effect.Effect<IncomingMessage, RelayFailed> =>
@@ -84,7 +90,7 @@ export const make = (
     })
     // An answer that does not come to its end has had its connection destroyed.
     yield* Effect.ignore(pour(answer, response))
-    return HttpServerResponse.empty()
+    return page(HttpServerResponse.empty())
   })
 
   /** Whether the owner logs a request, which knows more of it. */
@@ -92,7 +98,7 @@ export const make = (
     if (response instanceof WatchedResponse) response.isRelayed = isRelayed
   }
 
-  return (request: HttpServerRequest.HttpServerRequest): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
+  return (request: HttpServerRequest.HttpServerRequest): Effect.Effect<Reply> => {
     if (owner.isSilent()) return Effect.succeed(failureOf(unreachable()))
     // Nothing but HTTP/1 is spoken.
     const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage

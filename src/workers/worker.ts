@@ -2,9 +2,9 @@ import { NodeHttpClient, NodeServices } from "@effect/platform-node"
 import { buildConnector } from "@effect/platform-node/Undici"
 import { Effect, Layer, References } from "effect"
 import { type HttpServer, type HttpServerError, HttpServerRequest } from "effect/http"
+import { parseOutcome } from "../domain/rfc/CacheStatus.ts"
 import { Proxy } from "../http/proxy/Proxy.ts"
 import { awaitTurn } from "../http/proxy/turn.ts"
-import { toldBy } from "../http/server/RequestLog.ts"
 import { Server, Spillway } from "../index.ts"
 import { type CacheIndex } from "../services/cache/CacheIndex.ts"
 import type { Catalog } from "../services/cache/Catalog.ts"
@@ -93,7 +93,7 @@ const layerProxy = (
       const { identify } = yield* OriginResolver
       const ask = yield* Mirror.make
       const relay = Relay.make(socket, yield* OwnerLink, ({ headers, method, url }, cacheStatus) => {
-        if (method !== "GET" || toldBy(cacheStatus)[0] !== "hit") return
+        if (method !== "GET" || parseOutcome(cacheStatus) !== "hit") return
         const resource = identify({ target: url, headers })
         if (!("status" in resource)) ask(resource)
       })

@@ -3,6 +3,7 @@ import { Context, Effect, Layer, type Scope } from "effect"
 import { HttpServer } from "effect/http"
 import { createServer, type IncomingHttpHeaders, request as httpRequest } from "node:http"
 import { connect, type Socket } from "node:net"
+import { Proxy } from "../../src/http/proxy/Proxy.ts"
 import { GuardedServer } from "../../src/http/server/guardedServer.ts"
 import {
   CacheConfig,
@@ -115,7 +116,7 @@ export const layerHttp = Layer.effectContext(Effect.gen(function*() {
     onSurplus: () => {},
     onDefect: () => {},
     onAnswered: undefined
-  })
+  }, (yield* Proxy).tryReply)
   const server = yield* NodeHttpServer.make(() => node, listen)
   return Context.make(HttpServer.HttpServer, server).pipe(Context.add(Server.NodeServer, node))
 }))
@@ -127,7 +128,7 @@ export interface TestProxyOptions {
   /** What goes after the origin's address. */
   readonly path?: string
   /** The server to answer on; without it, one that cuts what is open at its end. */
-  readonly server?: Layer.Layer<HttpServer.HttpServer, unknown>
+  readonly server?: Layer.Layer<HttpServer.HttpServer, unknown, Proxy>
   readonly cache?: Partial<CacheOptions>
   /** `origins` are the test's own origin unless this says otherwise. */
   readonly origins?: Partial<OriginOptions>

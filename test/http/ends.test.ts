@@ -247,8 +247,8 @@ describe("a defect in a listener", () => {
   it.live("is what a head that Node refuses would be: the listeners answer instead", () =>
     Effect.gen(function*() {
       const watcher = { onConnections: () => {}, onSurplus: () => {}, onDefect: () => {}, onAnswered: undefined }
-      const node = new GuardedServer(defaults, watcher)
-      node.answerNow = () => ({ status: 200, fields: ["x-odd", "\u0100"], pieces: [] })
+      const odd = { status: 200, fields: ["x-odd", "\u0100"], pieces: [], cacheStatus: { hit: true } }
+      const node = new GuardedServer(defaults, watcher, () => odd)
       node.on("request", (_, response) => response.writeHead(502).end())
       yield* Effect.acquireRelease(
         Effect.callback<void>((resume) => void node.listen(0, "127.0.0.1", () => resume(Effect.void))),

@@ -1,6 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as CacheStatus from "../../src/domain/rfc/CacheStatus.ts"
-import { type Exchange, formatJson, formatPretty, toldBy } from "../../src/http/server/RequestLog.ts"
+import { type Exchange, formatJson, formatPretty } from "../../src/http/server/RequestLog.ts"
 
 const exchange: Exchange = {
   method: "GET",
@@ -16,31 +15,7 @@ const exchange: Exchange = {
 
 const AT = "2030-01-02T03:04:05.678Z"
 
-const cases: ReadonlyArray<readonly [CacheStatus.CacheStatus, CacheStatus.Outcome, string | undefined]> = [
-  [{ hit: true, ttl: 3, key: "a; fwd=miss" }, "hit", undefined],
-  [{ hit: true, detail: "OFFLINE" }, "stale", "OFFLINE"],
-  [{ fwd: "uri-miss", stored: true }, "miss", undefined],
-  [{ fwd: "vary-miss" }, "miss", undefined],
-  [{ fwd: "miss", collapsed: true }, "miss", undefined],
-  [{ fwd: "partial" }, "partial", undefined],
-  [{ fwd: "stale", fwdStatus: 304 }, "stale", undefined],
-  [{ fwd: "request" }, "miss", undefined],
-  [{ fwd: "bypass", detail: "DISK_FULL" }, "bypass", "DISK_FULL"],
-  [{ fwd: "method" }, "other", undefined],
-  [{ detail: "NOT_CACHED" }, "other", "NOT_CACHED"]
-]
-
 describe("the log of requests", () => {
-  it.each(cases)("tells what a Cache-Status says: %j", (status, outcome, detail) => {
-    assert.deepStrictEqual(toldBy(CacheStatus.format(status)), [outcome, detail])
-    assert.deepStrictEqual(toldBy(CacheStatus.append("Origin; hit, spillway; fwd=miss", status)), [outcome, detail])
-  })
-
-  it("knows answers that are not the cache's", () => {
-    assert.deepStrictEqual(toldBy(undefined), ["other", undefined])
-    assert.deepStrictEqual(toldBy("elsewhere"), ["other", undefined])
-  })
-
   it("has a JSON object a line", () => {
     const { detail: _, isCut: _1, ...told } = exchange
     assert.deepStrictEqual(JSON.parse(formatJson(exchange, AT)), {

@@ -5,6 +5,7 @@ import { noCache } from "../../src/domain/rfc/CacheControl.ts"
 import { CacheIndex } from "../../src/services/cache/CacheIndex.ts"
 import { ChunkMap } from "../../src/services/cache/ChunkMap.ts"
 import { ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
+import { Lookup } from "../../src/services/media/Lookup.ts"
 import { MediaStream } from "../../src/services/media/MediaStream.ts"
 import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
 import { stack, view } from "../support/stack.ts"
@@ -15,6 +16,9 @@ const resource = make(url)
 const CHUNK = 512
 const CHUNKS = 2000
 const film = randomBytes(CHUNKS * CHUNK)
+
+/** Returns the file's entry, which is fresh. */
+const knownFresh = Effect.map(Lookup, (lookup) => () => lookup.fresh(resource, {}, undefined)!)
 
 /** The file is cached; a few of its chunks are in memory as well. */
 const fill = Effect.gen(function*() {
@@ -68,11 +72,12 @@ describe("a request for a file of 2000 cached chunks", () => {
     Effect.gen(function*() {
       yield* fill
       const media = yield* MediaStream
+      const known = yield* knownFresh
       const [ofHead, head] = yield* lookUps(media.head({ resource }))
       assert.deepInclude(head._tag === "Media" ? head.status : {}, { hit: true })
       assert.isBelow(ofHead, FEW)
-      const [ofHand, isCachedAndFresh] = yield* lookUps(Effect.sync(() => media.isCachedAndFresh({ resource }, {})))
-      assert.isTrue(isCachedAndFresh)
+      const [ofHand, isCached] = yield* lookUps(Effect.sync(() => media.isCached({ resource, fresh: known() })))
+      assert.isTrue(isCached)
       assert.isBelow(ofHand, FEW)
       const directives = { ...noCache, noCache: false, onlyIfCached: true }
       const [ofCached, cached] = yield* lookUps(media.open({ resource, directives }))
@@ -84,16 +89,17 @@ describe("a request for a file of 2000 cached chunks", () => {
     Effect.gen(function*() {
       yield* fill
       const media = yield* MediaStream
+      const known = yield* knownFresh
       const index = yield* CacheIndex
       for (const hole of [1234, 0, 1000]) {
         const { key } = index.chunksOf(resource.id).find(({ key }) => key.index === hole)!
         if (hole === 1000) index.condemn(key)
         else index.remove(key)
-        assert.isFalse(media.isCachedAndFresh({ resource }, {}))
+        assert.isFalse(media.isCached({ resource, fresh: known() }))
         const beside = { _tag: "From", start: (hole + 1) * CHUNK, last: (hole + 2) * CHUNK - 1 } as const
-        assert.isTrue(media.isCachedAndFresh({ resource, ranges: [beside] }, {}))
+        assert.isTrue(media.isCached({ resource, ranges: [beside], fresh: known() }))
         index.add(key, CHUNK)
-        assert.isTrue(media.isCachedAndFresh({ resource }, {}))
+        assert.isTrue(media.isCached({ resource, fresh: known() }))
       }
     }).pipe(Effect.provide(stack("memory", { chunkSize: CHUNK }))))
 })

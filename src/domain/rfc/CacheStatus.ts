@@ -64,3 +64,13 @@ export const outcomeOf = ({ detail, fwd, hit }: CacheStatus): Outcome => {
   if (hit !== true) return "other"
   return detail === "OFFLINE" || detail === "ORIGIN_UNREACHABLE" ? "stale" : "hit"
 }
+
+/** The outcome that a received field reports for Spillway, the last in its list; `other` if Spillway is not there. */
+export const parseOutcome = (field: string | undefined): Outcome => {
+  const own = field?.slice(field.lastIndexOf("spillway;")) ?? ""
+  const detail = /; detail=([\w-]+)/.exec(own)?.[1]
+  const told = detail === undefined ? {} : { detail }
+  if (own.startsWith("spillway; hit")) return outcomeOf({ hit: true, ...told })
+  const fwd = /; fwd=([\w-]+)/.exec(own)?.[1] as CacheStatus["fwd"]
+  return outcomeOf(fwd === undefined ? told : { fwd, ...told })
+}

@@ -9,6 +9,7 @@ import { judge } from "./AdminGuard.ts"
 import { ControlApi } from "./api/ControlApi.ts"
 import * as Dashboard from "./dashboard.ts"
 import * as Login from "./login.ts"
+import { Readiness } from "./Readiness.ts"
 
 /** Paths below this are Spillway's own, and never the origin's. */
 export const PREFIX = "/_spillway/"
@@ -22,10 +23,12 @@ export class AdminPages extends Context.Service<AdminPages, {
   readonly answer: (
     request: HttpServerRequest.HttpServerRequest
   ) => Effect.Effect<HttpServerResponse.HttpServerResponse, never, Scope.Scope>
-  /** Has it say from now on that it is not ready: the server is about to end, and only finishes what it has begun. */
-  readonly drain: Effect.Effect<void>
 }>()("spillway/http/admin/AdminPages") {
-  static readonly layer: Layer.Layer<AdminPages, never, DiskBreaker | CacheIndex | ControlApi | DiskMonitor> = Layer
+  static readonly layer: Layer.Layer<
+    AdminPages,
+    never,
+    DiskBreaker | CacheIndex | ControlApi | DiskMonitor | Readiness
+  > = Layer
     .effect(
       AdminPages,
       Effect.suspend(() => make)
@@ -37,6 +40,7 @@ const make = Effect.gen(function*() {
   const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
   const monitor = yield* DiskMonitor
+  const readiness = yield* Readiness
   const { adminToken, sampleVideo } = yield* ServerConfig
   const clock = yield* Clock.Clock
   const hasLogin = adminToken !== undefined && adminToken !== ""
@@ -61,12 +65,10 @@ const make = Effect.gen(function*() {
     }
   }
 
-  let isDraining = false
-
-  /** To a cache that failed, streams go past: requests may come all the same. */
-  const readiness = () =>
-    HttpServerResponse.jsonUnsafe({ status: isDraining ? "draining" : "ready" }, {
-      status: isDraining ? 503 : 200,
+  /** A failed cache is no reason to send no requests: streams bypass it. */
+  const readyPage = () =>
+    HttpServerResponse.jsonUnsafe({ status: readiness.state().toLowerCase() }, {
+      status: readiness.state() === "Ready" ? 200 : 503,
       headers
     })
 
@@ -81,13 +83,10 @@ const make = Effect.gen(function*() {
   })
 
   return AdminPages.of({
-    drain: Effect.sync(() => {
-      isDraining = true
-    }),
     answer: (request) => {
       const page = request.url.split("?", 1)[0]!.slice(PREFIX.length)
       // Load balancers ask from elsewhere, and show no token.
-      if (page === "ready") return Effect.sync(readiness)
+      if (page === "ready") return Effect.sync(readyPage)
       if (hasLogin && page === Login.PAGE) return Login.answer(adminToken, request)
       const caller = { address: Option.getOrUndefined(request.peerAddress), headers: request.headers }
       const verdict = judge(adminToken, caller, clock.currentTimeMillisUnsafe())

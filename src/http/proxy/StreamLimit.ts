@@ -6,8 +6,10 @@ import { atEnd } from "../../effects/withoutServices.ts"
 import { ServerConfig } from "../../services/config/ServerConfig.ts"
 import * as Metrics from "../../services/observe/pullMetrics.ts"
 import { Workers } from "../../services/observe/Workers.ts"
+import type { Reply } from "./Reply.ts"
 
-type Response = HttpServerResponse.HttpServerResponse
+/** What the cache did for a request that found no room. */
+export const OVERLOADED: CacheStatus.CacheStatus = { fwd: "bypass", detail: "OVERLOADED" }
 
 /** How soon a viewer who was turned away may come again, in seconds. */
 export const RETRY_AFTER_SECONDS = 1
@@ -16,7 +18,7 @@ export const RETRY_AFTER_SECONDS = 1
 export const overloadedHeaders = {
   "retry-after": String(RETRY_AFTER_SECONDS),
   "cache-control": "no-store",
-  "cache-status": CacheStatus.format({ fwd: "bypass", detail: "OVERLOADED" })
+  "cache-status": CacheStatus.format(OVERLOADED)
 }
 
 /** How many answers may be fetched or streamed at one time. */
@@ -25,7 +27,7 @@ export class StreamLimit extends Context.Service<StreamLimit, {
    * Runs `open` where there is room, and counts its answer until the scope closes: when its body has been sent, or its viewer
    * has gone. Otherwise the answer is a 503.
    */
-  readonly admit: <E, R>(open: Effect.Effect<Response, E, R>) => Effect.Effect<Response, E, R | Scope.Scope>
+  readonly admit: <E, R>(open: Effect.Effect<Reply, E, R>) => Effect.Effect<Reply, E, R | Scope.Scope>
 }>()("spillway/http/proxy/StreamLimit") {
   static readonly layer: Layer.Layer<StreamLimit> = Layer.effect(StreamLimit, Effect.suspend(() => make))
 }
@@ -56,12 +58,16 @@ const make = Effect.gen(function*() {
 
   const refuse = Metric.update(refusals, 1).pipe(
     Effect.andThen(warn),
-    Effect.as(HttpServerResponse.text("Too many streams\n", { status: 503, headers: overloadedHeaders }))
+    Effect.as<Reply>({
+      response: HttpServerResponse.text("Too many streams\n", { status: 503, headers: overloadedHeaders }),
+      cacheStatus: OVERLOADED,
+      isError: true
+    })
   )
 
   yield* Metric.update(refusals, 0)
   return StreamLimit.of({
-    admit: <E, R>(open: Effect.Effect<Response, E, R>) =>
-      Effect.flatMap(place, (taken): Effect.Effect<Response, E, R> => taken ? open : refuse)
+    admit: <E, R>(open: Effect.Effect<Reply, E, R>) =>
+      Effect.flatMap(place, (taken): Effect.Effect<Reply, E, R> => taken ? open : refuse)
   })
 })

@@ -2,28 +2,20 @@ import { Effect, Option } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import type { Resource } from "../../domain/Resource.ts"
 import { parseContentRange } from "../../domain/rfc/ByteRange.ts"
-import { type CacheStatus, outcomeOf } from "../../domain/rfc/CacheStatus.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { watchPieces } from "../../effects/pieces.ts"
-import type { ActiveStreams } from "../../services/observe/ActiveStreams.ts"
-import type { Counters } from "../../services/observe/Counters.ts"
+import { ActiveStreams } from "../../services/observe/ActiveStreams.ts"
 import type { OriginResponse } from "../../services/origin/Origin.ts"
 
-/** The address of whoever sent a request. */
+/** The address of the viewer who sent a request. */
 export const viewerOf = (request: HttpServerRequest.HttpServerRequest): string | undefined =>
   Option.getOrUndefined(request.peerAddress)
 
-/** Tells `Counters` of requests, and `ActiveStreams` of bodies that go past `MediaStream`. */
-export const makeAccounting = (activeStreams: ActiveStreams["Service"], counters: Counters["Service"]) => {
-  const count = (status: CacheStatus): void => {
-    counters.request(outcomeOf(status))
-    if (status.collapsed) counters.coalesced()
-  }
-
+/** Lists bodies that go past `MediaStream` in `ActiveStreams`. */
+export const makeAccounting = Effect.gen(function*() {
+  const activeStreams = yield* ActiveStreams
   return {
-    /** Counts a request by what the cache did for it. */
-    count,
-    /** `body` of an answer with `headers`, which is listed while it runs. A size that the origin does not tell is 0. */
+    /** `body` of a response with `headers`, listed while it runs. A size that the origin does not tell counts as 0. */
     passing: Effect.fnUntraced(function*(
       body: OriginResponse["body"],
       { id, url }: Resource,
@@ -39,4 +31,4 @@ export const makeAccounting = (activeStreams: ActiveStreams["Service"], counters
       return watchPieces(body, (bytes) => progress.advance(bytes.length, "passthrough", detail))
     })
   }
-}
+})

@@ -2,49 +2,56 @@ import { HttpServerResponse } from "effect/http"
 import type { OriginError } from "../../domain/OriginError.ts"
 import * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
-import type { Response } from "./mediaResponse.ts"
+import type { Reply, Response } from "./Reply.ts"
 
 /**
- * What Spillway says itself, where there is nothing of the origin's to pass on.
+ * Replies of Spillway itself, if there is no response of the origin to pass on.
  */
 
-export const text = (
+/** A reply that says that a request failed or is refused, in a line of text. */
+export const errorReply = (
   status: number,
   body: string,
   cacheStatus: CacheStatus.CacheStatus,
   headers: HeaderFields = {}
-): Response =>
-  HttpServerResponse.text(`${body}\n`, {
+): Reply => ({
+  response: HttpServerResponse.text(`${body}\n`, {
     status,
     headers: { ...headers, "cache-status": CacheStatus.format(cacheStatus) }
-  })
+  }),
+  cacheStatus,
+  isError: true
+})
 
-export const refused = (status: number, reason: string, headers: HeaderFields = {}): Response =>
-  text(status, reason, { fwd: "bypass", detail: "REFUSED" }, headers)
+/** A page of Spillway's own, which does not concern the cache. */
+export const page = (response: Response): Reply => ({ response, cacheStatus: undefined })
 
-/** When a viewer may come again whose request found no room at the origin, in seconds. */
+export const refused = (status: number, reason: string, headers: HeaderFields = {}): Reply =>
+  errorReply(status, reason, { fwd: "bypass", detail: "REFUSED" }, headers)
+
+/** When a viewer may retry whose request found no room at the origin, in seconds. */
 const RETRY_AFTER_SECONDS = 5
 
-/** What the viewer is told when the origin failed before the first byte. */
-export const originFailed = (error: OriginError): Response => {
+/** The reply if the origin fails before the first byte. */
+export const originFailed = (error: OriginError): Reply => {
   switch (error._tag) {
     case "OriginTimeout":
       if (error.phase === "viewer") {
-        return text(408, "The request's body did not come while others waited", {
+        return errorReply(408, "The request's body did not come while others waited", {
           fwd: "miss",
           detail: "REQUEST_TIMEOUT"
         })
       }
       return error.phase === "queue"
-        ? text(503, "Too many requests to the origin", { fwd: "miss", detail: "ORIGIN_BUSY" }, {
+        ? errorReply(503, "Too many requests to the origin", { fwd: "miss", detail: "ORIGIN_BUSY" }, {
           "retry-after": String(RETRY_AFTER_SECONDS)
         })
-        : text(504, "The origin did not answer in time", { fwd: "miss", detail: "ORIGIN_TIMEOUT" })
+        : errorReply(504, "The origin did not answer in time", { fwd: "miss", detail: "ORIGIN_TIMEOUT" })
     case "OriginUnreachable":
-      return text(502, "The origin cannot be reached", { fwd: "miss", detail: "ORIGIN_UNREACHABLE" })
+      return errorReply(502, "The origin cannot be reached", { fwd: "miss", detail: "ORIGIN_UNREACHABLE" })
     case "OriginForbidden":
-      return text(403, "This address is not allowed", { fwd: "bypass", detail: "ADDRESS_NOT_ALLOWED" })
+      return errorReply(403, "This address is not allowed", { fwd: "bypass", detail: "ADDRESS_NOT_ALLOWED" })
     default:
-      return text(502, "The origin's answer cannot be used", { fwd: "miss", detail: "ORIGIN_UNEXPECTED" })
+      return errorReply(502, "The origin's answer cannot be used", { fwd: "miss", detail: "ORIGIN_UNEXPECTED" })
   }
 }

@@ -10,13 +10,13 @@ import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import * as Multipart from "../../domain/rfc/Multipart.ts"
 import { evaluate, notModifiedHeaders } from "../../domain/rfc/Preconditions.ts"
 import { apart } from "../../effects/pieces.ts"
-import type { Bytes, Hit, Media } from "../../services/media/MediaStream.ts"
+import type { Bytes, Hit, Media, Opened } from "../../services/media/MediaStream.ts"
+import type { RequestHead } from "./parseRequest.ts"
+import type { Reply, Response } from "./Reply.ts"
 
 /**
  * From what `MediaStream` opened to the response: its status, its fields and its body.
  */
-
-export type Response = HttpServerResponse.HttpServerResponse
 
 /** The first line and the fields of a response. */
 export interface Head {
@@ -53,6 +53,9 @@ export const withCookies = (response: Response, lines: ReadonlyArray<string>): R
     ? response
     : HttpServerResponse.setHeader(response, "set-cookie", lines as ReadonlyArray<string> & string)
 
+/** What a viewer's preconditions say of a representation. */
+export type Verdict = ReturnType<typeof evaluate>
+
 /** What a head is made from. */
 type Told = Pick<Media, "entry" | "isPartial" | "means" | "status">
 
@@ -60,8 +63,9 @@ type Told = Pick<Media, "entry" | "isPartial" | "means" | "status">
 export const isOfNow = ({ means }: Told): boolean =>
   means === "fetched" || means === "validated" || means === "described"
 
-/** What a viewer's preconditions make of it (RFC 9110 §13.2.2). */
-export const verdictOf = (opened: Told, request: HeaderFields) => evaluate(request, opened.entry.representation)
+/** What a viewer's preconditions say of what was opened (RFC 9110 §13.2.2). */
+export const verdictOf = (opened: Opened, request: HeaderFields): Verdict =>
+  opened._tag === "Media" ? evaluate(request, opened.entry.representation) : "Proceed"
 
 /** The fields of a 412 or 416: without those that would have another cache answer with it whoever asks for the file. */
 export const failureHeaders = (headers: HeaderFields): Record<string, string> =>
@@ -114,18 +118,19 @@ interface MediaHead {
   readonly status: number
   readonly fields: Fields
   readonly hasBody: boolean
+  readonly cacheStatus: CacheStatus.CacheStatus
 }
 
 /** The head for `range`, the first one. For several ranges, what is special to them is added by `respond`. */
 const headOf = (
   opened: Told,
+  verdict: Verdict,
   range: ByteRange | undefined,
-  request: { readonly method: string; readonly headers: HeaderFields },
+  request: RequestHead,
   clock: Clock.Clock
 ): MediaHead => {
   const { entry: { freshness, representation }, isPartial } = opened
   const { headers, size } = representation
-  const verdict = verdictOf(opened, request.headers)
   const status = verdict === "NotModified"
     ? 304
     : verdict === "Failed"
@@ -140,7 +145,8 @@ const headOf = (
   const fields = status < 300
     ? commonFieldsOf(representation).slice()
     : fieldsOf(status === 304 ? notModifiedHeaders(headers) : failureHeaders(headers))
-  fields.push("cache-status", CacheStatus.append(headers["cache-status"], toldStatus(opened, status, hasBody)))
+  const cacheStatus = toldStatus(opened, status, hasBody)
+  fields.push("cache-status", CacheStatus.append(headers["cache-status"], cacheStatus))
   // By an `Age` it is seen that an answer is not the origin's own (RFC 9111 §5.1).
   if (seconds > 0 || !isOfNow(opened)) fields.push("age", String(seconds))
   if (status === 416) fields.push("content-range", formatUnsatisfied(size), "content-length", "0")
@@ -148,7 +154,7 @@ const headOf = (
     fields.push("content-length", String(range.end - range.start))
     if (isPartial) fields.push("content-range", formatContentRange(range, size))
   }
-  return { status, fields, hasBody }
+  return { status, fields, hasBody, cacheStatus }
 }
 
 /** A response all of which is at hand: its body is in pieces, none where it has none. */
@@ -156,16 +162,14 @@ export interface PromptResponse {
   readonly status: number
   readonly fields: Fields
   readonly pieces: ReadonlyArray<Uint8Array>
+  readonly cacheStatus: CacheStatus.CacheStatus
 }
 
 /** The response to a hit. */
-export const promptly = (
-  hit: Hit,
-  request: { readonly method: string; readonly headers: HeaderFields },
-  clock: Clock.Clock
-): PromptResponse => {
-  const { fields, hasBody, status } = headOf(hit, hit.range, request, clock)
-  return { status, fields, pieces: hasBody ? hit.pieces : [] }
+export const promptly = (hit: Hit, request: RequestHead, clock: Clock.Clock): PromptResponse => {
+  const verdict = evaluate(request.headers, hit.entry.representation)
+  const { cacheStatus, fields, hasBody, status } = headOf(hit, verdict, hit.range, request, clock)
+  return { status, fields, pieces: hasBody ? hit.pieces : [], cacheStatus }
 }
 
 /** The same for the platform. */
@@ -186,16 +190,19 @@ const streamOf = (bytes: Bytes): Stream.Stream<Uint8Array, OriginError> => Strea
  */
 export const respond = Effect.fnUntraced(function*(
   opened: Media,
-  request: { readonly method: string; readonly headers: HeaderFields },
+  verdict: Verdict,
+  request: RequestHead,
   clock: Clock.Clock,
   finish: (body: Stream.Stream<Uint8Array, OriginError>) => Stream.Stream<Uint8Array, OriginError>
-): Effect.fn.Return<Response, OriginError, Scope.Scope> {
+): Effect.fn.Return<Reply, OriginError, Scope.Scope> {
   const [first, ...others] = opened.parts
-  const { fields, hasBody, status } = headOf(opened, first?.range, request, clock)
+  const { cacheStatus, fields, hasBody, status } = headOf(opened, verdict, first?.range, request, clock)
   const head = { status, headers: recordOf(fields) }
-  if (!hasBody || first === undefined) return answer(head)
+  if (!hasBody || first === undefined) return { response: answer(head), cacheStatus }
   const bytes = yield* first.bytes
-  if (others.length === 0) return answer(head, bytes instanceof Uint8Array ? bytes : finish(bytes))
+  if (others.length === 0) {
+    return { response: answer(head, bytes instanceof Uint8Array ? bytes : finish(bytes)), cacheStatus }
+  }
   const { representation } = opened.entry
   const multipart = Multipart.make(
     opened.parts.map(({ range }) => range),
@@ -213,7 +220,7 @@ export const respond = Effect.fnUntraced(function*(
       Stream.concat(Stream.concat(Stream.succeed(multipart.parts[i]!.head), stream), rest),
     Stream.succeed(multipart.end)
   )
-  return answer({
+  const response = answer({
     status: head.status,
     headers: {
       ...headers,
@@ -221,4 +228,5 @@ export const respond = Effect.fnUntraced(function*(
       "content-length": String(multipart.contentLength)
     }
   }, finish(body))
+  return { response, cacheStatus }
 })

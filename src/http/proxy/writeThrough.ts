@@ -1,43 +1,30 @@
-import { Effect, type Scope } from "effect"
+import { Effect } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
-import type { OriginError } from "../../domain/OriginError.ts"
 import { make as makeResource, makePublic, type Resource } from "../../domain/Resource.ts"
-import type * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
 import { endToEnd } from "../../domain/rfc/HeaderFields.ts"
 import { hasDestination, isSafe, reachesBelow } from "../../domain/rfc/Method.ts"
 import { Lookup } from "../../services/media/Lookup.ts"
 import { Workers } from "../../services/observe/Workers.ts"
-import type { Location } from "../../services/origin/askOrigin.ts"
 import { Origin, type OriginResponse } from "../../services/origin/Origin.ts"
-import { refused } from "./errorResponses.ts"
+import { page, refused } from "./errorResponses.ts"
 import { ofTheHopPassing } from "./forwardedFields.ts"
-import type { makeLocations } from "./locations.ts"
-import type { Response } from "./mediaResponse.ts"
 import { ALLOW, maxForwards } from "./methods.ts"
+import type { Passthrough } from "./passthrough.ts"
 
 type Request = HttpServerRequest.HttpServerRequest
-
-/** What `writeThrough` takes of the proxy that it is a part of. */
-interface Parts {
-  readonly locations: Effect.Success<typeof makeLocations>
-  /** Where a target of a request is to be had. */
-  readonly locate: (resource: Resource, request: Request, target: string) => Effect.Effect<Location, OriginError>
-  readonly passedOn: (
-    resource: Resource,
-    response: OriginResponse,
-    request: Request,
-    cacheStatus: CacheStatus.CacheStatus
-  ) => Effect.Effect<Response, OriginError, Scope.Scope>
-}
 
 /**
  * Requests of other methods than GET and HEAD: body and answer are streamed through, and what they may have changed is asked for anew
  * (RFC 9111 §4.4).
  */
-export const makeWriteThrough = Effect.fnUntraced(function*({ locate, locations, passedOn }: Parts) {
+export const makeWriteThrough = Effect.fnUntraced(function*({ locations, passedOn, sourceOf }: Passthrough) {
   const lookup = yield* Lookup
   const origin = yield* Origin
   const workers = yield* Workers
+
+  /** Where a target of a request is to be had. */
+  const locate = (resource: Resource, { headers }: Request, url: string) =>
+    sourceOf(resource, { headers, url }, {}).locate()
 
   /** What a response to a request for `url` says that it is about besides, at the same origin. */
   const named = (url: string, { headers }: OriginResponse): ReadonlyArray<Resource> =>
@@ -51,7 +38,7 @@ export const makeWriteThrough = Effect.fnUntraced(function*({ locate, locations,
   return Effect.fnUntraced(function*(resource: Resource, request: Request) {
     const { headers, method } = request
     const forwards = maxForwards(request)
-    if (forwards === 0) return HttpServerResponse.empty({ headers: { allow: ALLOW } })
+    if (forwards === 0) return page(HttpServerResponse.empty({ headers: { allow: ALLOW } }))
     const destination = hasDestination(method) && headers["destination"] !== undefined
       ? locations.toOrigin(headers["destination"], request)
       : undefined

@@ -1,12 +1,13 @@
 import { NodeHttpServerRequest } from "@effect/platform-node"
 import { Context, Effect } from "effect"
-import { HttpServerRequest, type HttpServerResponse } from "effect/http"
+import { HttpServerRequest } from "effect/http"
 import type { IncomingMessage } from "node:http"
 import { loggable } from "../../domain/OriginError.ts"
-import { type CacheStatus, type Outcome, outcomeOf } from "../../domain/rfc/CacheStatus.ts"
+import { type Outcome, outcomeOf } from "../../domain/rfc/CacheStatus.ts"
 import { SourceListener } from "../../services/observe/ActiveStreams.ts"
 import type { ByteSource } from "../../services/observe/Counters.ts"
-import { WatchedResponse } from "./WatchedResponse.ts"
+import type { Handler } from "../proxy/Reply.ts"
+import { setCacheStatus, WatchedResponse } from "./WatchedResponse.ts"
 
 /** A request that is over. */
 export interface Exchange {
@@ -33,18 +34,6 @@ export class RequestLog extends Context.Reference<((exchange: Exchange) => void)
   { defaultValue: () => undefined }
 ) {}
 
-/** The outcome and detail that a `Cache-Status` tells, Spillway being the last in its list; `other` for answers without one. */
-export const toldBy = (cacheStatus: string | undefined): readonly [Outcome, string | undefined] => {
-  if (cacheStatus === undefined) return ["other", undefined]
-  const own = cacheStatus.slice(cacheStatus.lastIndexOf("spillway;"))
-  const detail = own.includes("; detail=") ? /; detail=([\w-]+)/.exec(own)?.[1] : undefined
-  if (own.startsWith("spillway; hit")) {
-    return [outcomeOf({ hit: true, ...(detail !== undefined && { detail }) }), detail]
-  }
-  const fwd = /; fwd=([\w-]+)/.exec(own)?.[1] as CacheStatus["fwd"]
-  return [outcomeOf(fwd === undefined ? {} : { fwd }), detail]
-}
-
 /** Where the bytes of an answer came from that was no stream of a file's. */
 const sourceOf = (outcome: Outcome): ByteSource | undefined => {
   switch (outcome) {
@@ -62,7 +51,8 @@ const sourceOf = (outcome: Outcome): ByteSource | undefined => {
 /** What there is to be said of an answer that has ended. */
 export const exchangeOf = (response: WatchedResponse): Exchange => {
   const { req } = response as WatchedResponse & { readonly req: IncomingMessage }
-  const [outcome, detail] = toldBy(response.cacheStatus)
+  const { cacheStatus = {} } = response
+  const outcome = outcomeOf(cacheStatus)
   const isCut = !response.writableFinished
   const hasBody = req.method !== "HEAD" && response.statusCode !== 304 && response.statusCode !== 204
   const bytes = hasBody ? response.bodyBytes : 0
@@ -72,22 +62,22 @@ export const exchangeOf = (response: WatchedResponse): Exchange => {
     status: response.headersSent ? response.statusCode : 0,
     outcome,
     source: bytes === 0 ? undefined : response.source ?? sourceOf(outcome),
-    detail,
+    detail: cacheStatus.detail,
     bytes,
     milliseconds: performance.now() - response.startedAt,
     isCut
   }
 }
 
-/** `handler`, which tells the log where the bytes of a stream come from. */
-export const listened = <E, R>(
-  handler: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
-): Effect.Effect<HttpServerResponse.HttpServerResponse, E, R | HttpServerRequest.HttpServerRequest> =>
+/** `handler`, which records for the log what the cache did, and where the bytes of a stream come from. */
+export const logged = (handler: Handler): Handler =>
   Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
     const response = NodeHttpServerRequest.toServerResponse(request)
-    return response instanceof WatchedResponse
-      ? Effect.provideService(handler, SourceListener, (source) => void (response.source = source))
-      : handler
+    if (!(response instanceof WatchedResponse)) return handler
+    return handler.pipe(
+      Effect.tap(({ cacheStatus }) => Effect.sync(() => setCacheStatus(response, cacheStatus))),
+      Effect.provideService(SourceListener, (source) => void (response.source = source))
+    )
   })
 
 /** Only what every terminal and every reader of logs takes for what it is. */

@@ -1,5 +1,5 @@
 import { NodeHttpServer } from "@effect/platform-node"
-import { Context, Effect, Layer, Option, type Scope } from "effect"
+import { Context, Effect, Layer, type Scope } from "effect"
 import { HttpMiddleware, HttpServer, type HttpServerError } from "effect/http"
 import { rateLimited } from "../../effects/rateLimited.ts"
 import { withoutServices } from "../../effects/withoutServices.ts"
@@ -7,10 +7,11 @@ import { ServerConfig } from "../../services/config/ServerConfig.ts"
 import { connections, refusals } from "../../services/observe/connections.ts"
 import * as Metrics from "../../services/observe/pullMetrics.ts"
 import { LocalUrls } from "../../services/origin/LocalUrls.ts"
+import { Readiness } from "../admin/Readiness.ts"
 import { SnapshotFeed } from "../admin/SnapshotFeed.ts"
 import { Proxy } from "../proxy/Proxy.ts"
 import { GuardedServer } from "./guardedServer.ts"
-import { exchangeOf, listened, RequestLog } from "./RequestLog.ts"
+import { exchangeOf, logged, RequestLog } from "./RequestLog.ts"
 import { withRequestSpan } from "./requestSpan.ts"
 
 /** Where to listen. Port 0 is any free one. */
@@ -19,7 +20,7 @@ export interface Address {
   readonly port: number
 }
 
-/** The server of `layerNode`, which answers hits without the platform's request fiber: that costs more than the hit. */
+/** The server of `layerNode`. It sends hits without the platform's request fiber, which costs more than the hit. */
 export class NodeServer
   extends Context.Service<NodeServer, GuardedServer>()("spillway/http/server/Server/NodeServer")
 {}
@@ -46,12 +47,16 @@ const cutAtEnd = (node: GuardedServer): Effect.Effect<void, never, Scope.Scope> 
   )
 }
 
-/** A Node HTTP server with the bounds of `ServerConfig`. Closing it lets running responses end, for at most `DRAIN_TIMEOUT`. */
+/**
+ * A Node HTTP server for Spillway alone, with the bounds of `ServerConfig`. It sends hits in memory by itself, whatever else is served on
+ * it. Closing it lets running responses end, for at most `DRAIN_TIMEOUT`.
+ */
 export const layerNode = (
   { host, port }: Address
-): Layer.Layer<HttpServer.HttpServer | NodeServer, HttpServerError.ServeError> =>
+): Layer.Layer<HttpServer.HttpServer | NodeServer, HttpServerError.ServeError, Proxy> =>
   Layer.effectContext(
     Effect.gen(function*() {
+      const { tryReply } = yield* Proxy
       const options = yield* ServerConfig
       const log = yield* RequestLog
       const context = yield* Effect.context()
@@ -70,7 +75,7 @@ export const layerNode = (
         },
         onDefect: tellDefects(context),
         onAnswered: log === undefined ? undefined : (response) => response.isRelayed || log(exchangeOf(response))
-      })
+      }, tryReply)
       yield* Metrics.gauge(
         "spillway_unsent_bytes",
         "Bytes of answers that viewers have not taken yet from this process",
@@ -82,20 +87,22 @@ export const layerNode = (
     })
   )
 
-/** Serves the proxy on the `HttpServer` in context. Its end begins with `/_spillway/ready` saying so. */
-export const layerProxy: Layer.Layer<never, never, SnapshotFeed | Proxy | HttpServer.HttpServer | LocalUrls> = Layer
+/** Serves the proxy on the `HttpServer` in context. Its end begins with a 503 at `/_spillway/ready`. */
+export const layerProxy: Layer.Layer<
+  never,
+  never,
+  SnapshotFeed | Proxy | Readiness | HttpServer.HttpServer | LocalUrls
+> = Layer
   .effectDiscard(
     Effect.gen(function*() {
-      const { answerNow, drain, handler } = yield* Proxy
+      const { handler } = yield* Proxy
+      const { drain } = yield* Readiness
       const feed = yield* SnapshotFeed
       const log = yield* RequestLog
       const { serveAt } = yield* LocalUrls
       yield* HttpServer.addressFormattedWith((address) => Effect.sync(() => serveAt(address)))
-      const node = yield* Effect.serviceOption(NodeServer)
-      if (Option.isSome(node)) node.value.answerNow = answerNow
-      yield* withoutServices(
-        HttpServer.serveEffect(yield* withRequestSpan(log === undefined ? handler : listened(handler)))
-      )
+      const observed = yield* withRequestSpan(log === undefined ? handler : logged(handler))
+      yield* withoutServices(HttpServer.serveEffect(Effect.map(observed, ({ response }) => response)))
       yield* Effect.addFinalizer(() => drain)
       // They go on for ever otherwise, and the end of the server waits for them.
       yield* Effect.addFinalizer(() => feed.end)

@@ -1,23 +1,19 @@
 import { ServerResponse } from "node:http"
+import type { CacheStatus } from "../../domain/rfc/CacheStatus.ts"
 import type { ByteSource } from "../../services/observe/Counters.ts"
 
-/** An answer that can be asked, once it has ended, what it was. */
+/** A response that records what the log needs to know when it has ended. */
 export class WatchedResponse extends ServerResponse {
   /** When its request came, by `performance.now`. */
   readonly startedAt = performance.now()
-  /** The `Cache-Status` that was sent. */
-  cacheStatus: string | undefined
-  /** Bytes of its body that were handed over to be sent. */
+  /** What the cache did for it. */
+  cacheStatus: CacheStatus | undefined
+  /** Bytes of its body that were handed to the connection. */
   bodyBytes = 0
-  /** Whether it is another process's answer, which tells of it. */
+  /** Whether another process wrote it, and logs it. */
   isRelayed = false
   /** Where the last bytes of a stream came from. */
   source: ByteSource | undefined
-
-  override writeHead(status: number, ...rest: Array<any>): this {
-    this.cacheStatus = sent(rest.at(-1), "cache-status")
-    return super.writeHead(status, ...rest)
-  }
 
   override write(chunk: any, ...rest: Array<any>): boolean {
     this.bodyBytes += chunk.length
@@ -31,10 +27,7 @@ export class WatchedResponse extends ServerResponse {
   }
 }
 
-/** The field `name` of those that `writeHead` takes: an object, or names and values in turn. */
-const sent = (fields: unknown, name: string): string | undefined => {
-  if (typeof fields !== "object" || fields === null) return undefined
-  if (!Array.isArray(fields)) return (fields as Record<string, string>)[name]
-  for (let i = 0; i < fields.length; i += 2) if (fields[i] === name) return fields[i + 1]
-  return undefined
+/** Records what the cache did for `response`, if somebody watches it. */
+export const setCacheStatus = (response: ServerResponse, cacheStatus: CacheStatus | undefined): void => {
+  if (response instanceof WatchedResponse) response.cacheStatus = cacheStatus
 }

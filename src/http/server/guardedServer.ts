@@ -1,17 +1,16 @@
 import { IncomingMessage, Server, type ServerResponse } from "node:http"
 import { Socket } from "node:net"
 import * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
-import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import type { ServerOptions } from "../../services/config/ServerConfig.ts"
 import type { PromptResponse } from "../proxy/mediaResponse.ts"
-import type { Asked } from "../proxy/Proxy.ts"
-import { overloadedHeaders } from "../proxy/StreamLimit.ts"
+import type { RequestHead } from "../proxy/parseRequest.ts"
+import { OVERLOADED, overloadedHeaders } from "../proxy/StreamLimit.ts"
 import { isInLine } from "../proxy/turn.ts"
 import { abandon, endTruthfully } from "./connectionEnds.ts"
 import { type Connection, isAnswered, isIdle, isStalled } from "./connectionState.ts"
 import { encoded, RestOfConnection } from "./rawTarget.ts"
 import { MAX_HEADER_FIELDS, offersUpgrade, refusalOf } from "./requestFraming.ts"
-import { WatchedResponse } from "./WatchedResponse.ts"
+import { setCacheStatus, WatchedResponse } from "./WatchedResponse.ts"
 
 /** How long an idle connection is kept for the viewer's next request, in milliseconds. */
 const KEEP_ALIVE_MILLIS = 65_000
@@ -46,8 +45,19 @@ const reasons = new Map<string | undefined, string>([
   ["ERR_HTTP_REQUEST_TIMEOUT", "408 Request Timeout"]
 ])
 
-const answer = (response: ServerResponse, status: number, reason: string, headers: Record<string, string>): void => {
+/** What the cache did for a refused request. */
+const REFUSED: CacheStatus.CacheStatus = { fwd: "bypass", detail: "REFUSED" }
+
+/** Refuses a request by a line of text. */
+const refuse = (
+  response: ServerResponse,
+  status: number,
+  reason: string,
+  cacheStatus: CacheStatus.CacheStatus,
+  headers: Record<string, string>
+): void => {
   const body = `${reason}\n`
+  setCacheStatus(response, cacheStatus)
   response.writeHead(status, {
     ...headers,
     "connection": "close",
@@ -75,6 +85,9 @@ export interface Watcher {
   readonly onAnswered: ((response: WatchedResponse) => void) | undefined
 }
 
+/** Replies to a request if that takes no waiting. All other requests go to the listeners. */
+export type FastPath = (request: RequestHead) => PromptResponse | undefined
+
 /**
  * A Node server that strangers may talk to: it bounds how many connections there are, how long each may stall, and what may
  * come in by one. A refused request never gets to the `request` listeners.
@@ -85,12 +98,11 @@ export class GuardedServer extends Server {
   readonly #resumed = new WeakSet<Socket>()
   readonly #options: ServerOptions
   readonly #watcher: Watcher
-  /** Answers what takes no waiting; everything else goes to the listeners. */
-  answerNow: ((request: Asked) => PromptResponse | undefined) | undefined
+  readonly #tryReply: FastPath
   /** One for all answers. */
   readonly #onSettled: (this: ServerResponse) => void
 
-  constructor(options: ServerOptions, watcher: Watcher) {
+  constructor(options: ServerOptions, watcher: Watcher, tryReply: FastPath = () => undefined) {
     const { headerTimeout, idleTimeout, maxConnections } = options
     super({
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -103,6 +115,7 @@ export class GuardedServer extends Server {
     })
     this.#options = options
     this.#watcher = watcher
+    this.#tryReply = tryReply
     const settle = (response: ServerResponse) => this.#settle(response)
     this.#onSettled = function() {
       settle(this)
@@ -267,19 +280,20 @@ export class GuardedServer extends Server {
   /** Whether a request was answered without waiting for anything. */
   #answers(request: IncomingMessage, response: ServerResponse): boolean {
     if (isInLine(response)) return false
-    const { headers, method, url } = request
+    const { headers } = request
     // Whoever does not read a body has to see to its end.
     if (headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined) return false
     let prompt: PromptResponse | undefined
     try {
-      prompt = this.answerNow?.({ method: method!, url: url!, headers: headers as HeaderFields })
+      prompt = this.#tryReply(request as IncomingMessage & RequestHead)
       if (prompt === undefined) return false
       response.writeHead(prompt.status, prompt.fields as Array<string>)
     } catch {
       // A defect, or a head that Node refuses, which the listeners meet as well, and have means to tell of.
       return false
     }
-    const { pieces } = prompt
+    const { cacheStatus, pieces } = prompt
+    setCacheStatus(response, cacheStatus)
     for (let i = 0; i < pieces.length - 1; i++) response.write(pieces[i])
     response.end(pieces.at(-1))
     return true
@@ -306,13 +320,13 @@ export class GuardedServer extends Server {
     response.on("close", this.#onSettled)
     if (connection.isSurplus) {
       connection.isClosing = true
-      answer(response, 503, "Too many connections", overloadedHeaders)
+      refuse(response, 503, "Too many connections", OVERLOADED, overloadedHeaders)
       return true
     }
     const refusal = refusalOf(request)
     if (refusal !== undefined) {
       connection.isClosing = true
-      answer(response, ...refusal, { "cache-status": CacheStatus.format({ fwd: "bypass", detail: "REFUSED" }) })
+      refuse(response, ...refusal, REFUSED, { "cache-status": CacheStatus.format(REFUSED) })
       return true
     }
     // Whoever read the body may have stopped when its sender goes away, and an error that nobody hears ends the process.

@@ -1,18 +1,13 @@
-import { Effect, type Scope } from "effect"
-import { HttpServerRequest, type HttpServerResponse } from "effect/http"
+import { Effect } from "effect"
+import { HttpServerRequest } from "effect/http"
 import { loggable } from "../../domain/OriginError.ts"
+import { outcomeOf } from "../../domain/rfc/CacheStatus.ts"
 import { isTraced, parentOf } from "../../services/observe/tracing.ts"
-import { toldBy } from "./RequestLog.ts"
-
-type Handler = Effect.Effect<
-  HttpServerResponse.HttpServerResponse,
-  never,
-  HttpServerRequest.HttpServerRequest | Scope.Scope
->
+import type { Handler } from "../proxy/Reply.ts"
 
 /**
- * `handler` with a span for each request, up to the head of its answer, named after the method, where somebody has provided a
- * tracer; else `handler` itself. The platform's own spans tell the whole URL, in which there may be secrets.
+ * `handler` with a span for each request, up to the head of its response and named after the method, if a tracer is provided. Else
+ * `handler` itself. The platform's own spans contain the whole URL, in which there may be secrets.
  */
 export const withRequestSpan = (handler: Handler): Effect.Effect<Handler> =>
   Effect.map(
@@ -22,14 +17,13 @@ export const withRequestSpan = (handler: Handler): Effect.Effect<Handler> =>
 
 const spanOf = (handler: Handler) => ({ headers, method, url }: HttpServerRequest.HttpServerRequest): Handler =>
   handler.pipe(
-    Effect.tap((response) => {
-      const [outcome, detail] = toldBy(response.headers["cache-status"])
-      return Effect.annotateCurrentSpan({
+    Effect.tap(({ cacheStatus = {}, response }) =>
+      Effect.annotateCurrentSpan({
         "http.response.status_code": response.status,
-        "spillway.outcome": outcome,
-        ...(detail !== undefined && { "spillway.detail": detail })
+        "spillway.outcome": outcomeOf(cacheStatus),
+        ...(cacheStatus.detail !== undefined && { "spillway.detail": cacheStatus.detail })
       })
-    }),
+    ),
     Effect.withSpan(method, {
       kind: "server",
       parent: parentOf(headers),

@@ -7,7 +7,6 @@ import { type ByteRange, type RangeSpec, resolveAll } from "../../domain/rfc/Byt
 import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
 import type { CacheStatus } from "../../domain/rfc/CacheStatus.ts"
 import { ttlSeconds } from "../../domain/rfc/Freshness.ts"
-import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { rangeApplies } from "../../domain/rfc/Preconditions.ts"
 import { toPull } from "../../effects/pieces.ts"
 import type { Catalog, Entry } from "../cache/Catalog.ts"
@@ -16,6 +15,7 @@ import type { ActiveStreams } from "../observe/ActiveStreams.ts"
 import { Counters } from "../observe/Counters.ts"
 import { plainSource, type Source } from "../origin/askOrigin.ts"
 import { Downloader } from "../transfer/Downloader.ts"
+import { cacheStatusOf } from "./cacheStatusOf.ts"
 import { Lookup } from "./Lookup.ts"
 import type { Current, LookupResult, Provenance } from "./LookupResult.ts"
 import { detailOf, keyAt, makeViewerStream, slice } from "./viewerStream.ts"
@@ -29,12 +29,19 @@ export interface MediaRequest {
   readonly ifRange?: string | undefined
   /** What the viewer says about the use of the cache. */
   readonly directives?: RequestDirectives | undefined
+  /** The representation that `Lookup.fresh` has returned for this request, if it was asked already. */
+  readonly fresh?: Entry | undefined
   /** Where the bytes are to be had, with the viewer's fields; without it, at the URL of the resource. */
   readonly source?: Source
   /** Whoever takes the bytes has done with a piece of `SHORT_BYTES` or more when it asks for the next: that may overwrite it. */
   readonly reuses?: boolean
   /** The address of the viewer, to be told to the people who run the server. */
   readonly viewer?: string | undefined
+}
+
+/** A request for a representation that is known to be fresh for it. */
+export interface FreshRequest extends Omit<MediaRequest, "source"> {
+  readonly fresh: Entry
 }
 
 /**
@@ -81,13 +88,10 @@ export type Opened = Media | Exclude<LookupResult, Current>
 export class MediaStream extends Context.Service<MediaStream, {
   /** The head and the bytes of the ranges. What may not be cached is told as such, for the caller to ask the origin itself. */
   readonly open: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
-  /**
-   * What `open` would return for a request with `fields`, where that can be told without waiting: the representation is fresh, the
-   * bytes are in memory, and few.
-   */
-  readonly tryMemoryHit: (request: Omit<MediaRequest, "source">, fields: HeaderFields) => Hit | undefined
-  /** Whether `open` would find all that a request with `fields` wants in the cache, and fresh. */
-  readonly isCachedAndFresh: (request: Omit<MediaRequest, "source">, fields: HeaderFields) => boolean
+  /** What `open` returns for a fresh representation, if it needs no waiting: the bytes are in memory, and few. */
+  readonly tryMemoryHit: (request: FreshRequest) => Hit | undefined
+  /** Whether the cache has all the bytes that a request for a fresh representation wants, in memory or on disk. */
+  readonly isCached: (request: FreshRequest) => boolean
   /** The head alone: nothing is transferred for it. */
   readonly head: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
 }>()("spillway/services/media/MediaStream") {
@@ -108,6 +112,30 @@ const AT_ONCE_BYTES = 256 * 1024
 /** Asked for where the size of a file has to be known first. */
 const FIRST_BYTE: RangeSpec = { _tag: "From", start: 0, last: 0 }
 
+/** Begins `stream` in the caller's scope: what its first bytes fail with is an error of this effect. */
+const begin = Effect.fnUntraced(function*(stream: Stream.Stream<Uint8Array, OriginError>) {
+  const pull = yield* toPull(stream)
+  const first = yield* Effect.catchIf(pull, Cause.isDone, () => Effect.succeed([new Uint8Array()] as const))
+  let begun = false
+  return Stream.fromPull(Effect.succeed(Effect.suspend(() => {
+    if (begun) return pull
+    begun = true
+    return Effect.succeed(first)
+  })))
+})
+
+/**
+ * The ranges of a representation that are asked for, or all of it. No range of an empty file can be satisfied, so `Range` is
+ * ignored there, as most origins do (RFC 9110 §14.2): clients that always send it get 200 without bytes.
+ */
+const rangesOf = (
+  representation: Representation,
+  { ifRange, ranges }: MediaRequest
+): { readonly isPartial: boolean; readonly ranges: ReadonlyArray<ByteRange> } =>
+  ranges !== undefined && representation.size > 0 && rangeApplies(ifRange, representation)
+    ? { isPartial: true, ranges: resolveAll(ranges, representation.size) }
+    : { isPartial: false, ranges: [{ start: 0, end: representation.size }] }
+
 const make = Effect.gen(function*() {
   const cache = yield* ChunkCache
   const clock = yield* Clock.Clock
@@ -115,18 +143,6 @@ const make = Effect.gen(function*() {
   const lookup = yield* Lookup
   const counters = yield* Counters
   const viewerStream = yield* makeViewerStream
-
-  /** Begins `stream` in the caller's scope: what its first bytes fail with is an error of this effect. */
-  const begin = Effect.fnUntraced(function*(stream: Stream.Stream<Uint8Array, OriginError>) {
-    const pull = yield* toPull(stream)
-    const first = yield* Effect.catchIf(pull, Cause.isDone, () => Effect.succeed([new Uint8Array()] as const))
-    let begun = false
-    return Stream.fromPull(Effect.succeed(Effect.suspend(() => {
-      if (begun) return pull
-      begun = true
-      return Effect.succeed(first)
-    })))
-  })
 
   /** The bytes of `range` where memory has them all: a part of a chunk, or a few bytes across two. */
   const inMemory = (representation: Representation, range: ByteRange): ReadonlyArray<Uint8Array> | undefined => {
@@ -172,53 +188,6 @@ const make = Effect.gen(function*() {
     return { fwd, stored: true, collapsed: downloader.isRunning(representation, start) }
   }
 
-  /** What the cache is about to do for this response. */
-  const statusOf = ({ asked, collapsed, entry, means }: Current, ranges: ReadonlyArray<ByteRange>): CacheStatus => {
-    const { freshness, representation } = entry
-    const transfer = transferOf(representation, ranges)
-    const told = {
-      ttl: ttlSeconds(freshness, clock.currentTimeMillisUnsafe()),
-      key: representation.resource
-    }
-    const reason = asked?.reason ?? "miss"
-    switch (means) {
-      case "fresh":
-        return { ...transfer, ...told }
-      case "revalidating":
-        return { ...transfer, detail: transfer.detail ?? "REVALIDATING", ...told }
-      case "validated":
-        return { fwd: reason, fwdStatus: asked?.status ?? 304, ...told, ...(collapsed && { collapsed }) }
-      case "described":
-        return { fwd: reason, ...(asked?.status !== undefined && { fwdStatus: asked.status }), ...told }
-      case "fetched":
-        return transfer.fwd === "bypass" && reason !== "request" ? { ...transfer, ...told } : {
-          fwd: reason,
-          ...(asked?.status !== undefined && { fwdStatus: asked.status }),
-          stored: cache.failure() === undefined,
-          ...told,
-          ...(collapsed && { collapsed })
-        }
-      case "stale": {
-        if (asked === undefined) return { hit: true, detail: "OFFLINE", ...told }
-        const { status } = asked
-        if (status !== undefined) return { fwd: reason, fwdStatus: status, detail: "ORIGIN_ERROR", ...told }
-        return { ...(transfer.hit ? { hit: true } : { fwd: reason }), detail: "ORIGIN_UNREACHABLE", ...told }
-      }
-    }
-  }
-
-  /**
-   * The ranges of a representation that are asked for, or all of it. No range of an empty file can be satisfied, so `Range` is
-   * ignored there, as most origins do (RFC 9110 §14.2): clients that always send it get 200 without bytes.
-   */
-  const rangesOf = (
-    representation: Representation,
-    { ifRange, ranges }: MediaRequest
-  ): { readonly isPartial: boolean; readonly ranges: ReadonlyArray<ByteRange> } =>
-    ranges !== undefined && representation.size > 0 && rangeApplies(ifRange, representation)
-      ? { isPartial: true, ranges: resolveAll(ranges, representation.size) }
-      : { isPartial: false, ranges: [{ start: 0, end: representation.size }] }
-
   const openedOf = (found: LookupResult, request: MediaRequest): Opened => {
     if (found._tag !== "Current") return found
     const { entry } = found
@@ -226,27 +195,32 @@ const make = Effect.gen(function*() {
     const { isPartial, ranges } = rangesOf(representation, request)
     if (found.cacheOnly && !areCached(representation, ranges)) return { _tag: "NotCached" }
     const source = request.source ?? plainSource(request.resource)
-    const status = statusOf(found, ranges)
+    const status = cacheStatusOf(found, transferOf(representation, ranges), {
+      now: clock.currentTimeMillisUnsafe(),
+      isStoring: cache.failure() === undefined
+    })
     const parts = ranges.map((range) => ({ range, bytes: bytesOf(representation, range, source, request) }))
     return { _tag: "Media", entry, parts, isPartial, means: found.means, status }
   }
 
-  const questionOf = ({ directives, ifRange, ranges, resource, source = plainSource(resource) }: MediaRequest) => ({
+  const questionOf = (
+    { directives, fresh, ifRange, ranges, resource, source = plainSource(resource) }: MediaRequest
+  ) => ({
     resource,
     wanted: ranges?.[0],
     ifRange,
     source,
-    directives
+    directives,
+    fresh
   })
 
   return MediaStream.of({
-    isCachedAndFresh: (request, fields) => {
-      const entry = lookup.fresh(request.resource, fields, request.directives)
-      return entry !== undefined && areCached(entry.representation, rangesOf(entry.representation, request).ranges)
+    isCached: (request) => {
+      const { representation } = request.fresh
+      return areCached(representation, rangesOf(representation, request).ranges)
     },
-    tryMemoryHit: (request, fields) => {
-      const entry = lookup.fresh(request.resource, fields, request.directives)
-      if (entry === undefined) return undefined
+    tryMemoryHit: (request) => {
+      const entry = request.fresh
       const { representation } = entry
       const { isPartial, ranges } = rangesOf(representation, request)
       const [range] = ranges

@@ -60,7 +60,7 @@ const watch = Effect.fnUntraced(function*(
   const { site } = file.plan
   const known = site === undefined || identity === undefined ? {} : fieldsOf(site, identity)
   const request = requestOf(file, leg.isHead === true ? "HEAD" : "GET", { ...field(leg.range), ...known })
-  const response = yield* Effect.provideService(proxy.handler, HttpServerRequest.HttpServerRequest, request)
+  const { response } = yield* Effect.provideService(proxy.handler, HttpServerRequest.HttpServerRequest, request)
   const { body, headers, status } = response
   const length = ("contentLength" in body ? body.contentLength : undefined) ??
     (headers["content-length"] === undefined ? undefined : Number(headers["content-length"]))
@@ -123,7 +123,11 @@ export const visit = Effect.fnUntraced(
 export const remove = Effect.fnUntraced(function*(file: OriginFile, { note, now }: Observer) {
   const proxy = yield* Proxy
   const request = requestOf(file, "DELETE", {})
-  const { status } = yield* Effect.provideService(proxy.handler, HttpServerRequest.HttpServerRequest, request)
+  const { response: { status } } = yield* Effect.provideService(
+    proxy.handler,
+    HttpServerRequest.HttpServerRequest,
+    request
+  )
   note(`DELETE ${file.url} ${status}`)
   if (status === 204) file.foundGone(now())
 }, Effect.scoped)

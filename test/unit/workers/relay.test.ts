@@ -36,7 +36,12 @@ const makeRelay = Effect.fnUntraced(function*(owner: Server) {
     onAnswered: ({ isRelayed, statusCode }) => void (isRelayed || logged.push(statusCode))
   })
   const server = yield* NodeHttpServer.make(() => node, { port: 0, host: "127.0.0.1", disablePreemptiveShutdown: true })
-  yield* server.serve(Effect.flatMap(HttpServerRequest.HttpServerRequest, relay)).pipe(
+  yield* server.serve(
+    Effect.flatMap(
+      HttpServerRequest.HttpServerRequest,
+      (request) => Effect.map(relay(request), ({ response }) => response)
+    )
+  ).pipe(
     Effect.provideService(HttpMiddleware.TracerDisabledWhen, () => true)
   )
   yield* Effect.addFinalizer(() => Effect.sync(() => node.closeAllConnections()))

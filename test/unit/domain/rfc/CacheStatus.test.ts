@@ -1,6 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { append, type CacheStatus, format } from "../../../../src/domain/rfc/CacheStatus.ts"
+import {
+  append,
+  type CacheStatus,
+  format,
+  type Outcome,
+  outcomeOf,
+  parseOutcome
+} from "../../../../src/domain/rfc/CacheStatus.ts"
 
 const cases: ReadonlyArray<readonly [CacheStatus, string]> = [
   [{}, "spillway"],
@@ -107,5 +114,37 @@ describe("append", () => {
 
   it.each([undefined, "", "  "])("is alone after %j", (received) => {
     assert.strictEqual(append(received, { hit: true }), "spillway; hit")
+  })
+})
+
+const outcomes: ReadonlyArray<readonly [CacheStatus, Outcome]> = [
+  [{ hit: true, ttl: 3, key: "a; fwd=miss" }, "hit"],
+  [{ hit: true, detail: "OFFLINE" }, "stale"],
+  [{ fwd: "uri-miss", stored: true }, "miss"],
+  [{ fwd: "vary-miss" }, "miss"],
+  [{ fwd: "miss", collapsed: true }, "miss"],
+  [{ fwd: "partial" }, "partial"],
+  [{ fwd: "stale", fwdStatus: 304 }, "stale"],
+  [{ fwd: "request" }, "miss"],
+  [{ fwd: "bypass", detail: "DISK_FULL" }, "bypass"],
+  [{ fwd: "method" }, "other"],
+  [{ detail: "NOT_CACHED" }, "other"]
+]
+
+describe("outcomeOf", () => {
+  it.each(outcomes)("classifies %j as %s", (status, outcome) => {
+    assert.strictEqual(outcomeOf(status), outcome)
+  })
+})
+
+describe("parseOutcome", () => {
+  it.each(outcomes)("reads %j back from the field as %s", (status, outcome) => {
+    assert.strictEqual(parseOutcome(format(status)), outcome)
+    assert.strictEqual(parseOutcome(append("Origin; hit, spillway; fwd=miss", status)), outcome)
+  })
+
+  it("is other without a member of Spillway", () => {
+    assert.strictEqual(parseOutcome(undefined), "other")
+    assert.strictEqual(parseOutcome("elsewhere; hit"), "other")
   })
 })

@@ -1,0 +1,109 @@
+import { Clock, Effect, type Scope } from "effect"
+import type { HttpServerRequest } from "effect/http"
+import { IncomingMessage } from "node:http"
+import type { OriginError } from "../../domain/OriginError.ts"
+import type { Resource } from "../../domain/Resource.ts"
+import { noCache } from "../../domain/rfc/CacheControl.ts"
+import type { CacheStatus } from "../../domain/rfc/CacheStatus.ts"
+import { age, ttlSeconds } from "../../domain/rfc/Freshness.ts"
+import { SHORT_BYTES } from "../../effects/pieces.ts"
+import type { Final } from "../../services/media/LookupResult.ts"
+import { MediaStream, type Opened } from "../../services/media/MediaStream.ts"
+import { viewerOf } from "./accounting.ts"
+import { errorReply } from "./errorResponses.ts"
+import { ofTheViewer } from "./forwardedFields.ts"
+import { answering } from "./inHand.ts"
+import { answer, isOfNow, respond, type Verdict, verdictOf } from "./mediaResponse.ts"
+import type { ParsedRequest } from "./parseRequest.ts"
+import type { Passthrough } from "./passthrough.ts"
+import type { Reply } from "./Reply.ts"
+import { awaitTurn } from "./turn.ts"
+
+type Request = HttpServerRequest.HttpServerRequest
+
+/**
+ * Whether the platform asks for the next piece of a body only when all of a long one has been handed to the kernel: it waits for
+ * `drain` behind a piece that is no shorter than the mark.
+ */
+const waitsForDrain = ({ source }: Request): boolean => {
+  if (!(source instanceof IncomingMessage) || source.httpVersionMajor !== 1) return false
+  return source.socket.writableHighWaterMark <= SHORT_BYTES
+}
+
+/** Replies to a GET or HEAD: from the cache, or past it. */
+export const makeGet = Effect.fnUntraced(function*(
+  { fieldsFor, fieldsToViewer, forward, logCut, passedOn, sourceOf }: Passthrough
+) {
+  const clock = yield* Clock.Clock
+  const media = yield* MediaStream
+
+  /** A stored response without a representation. */
+  const finalOf = (
+    { answer: final, asked, collapsed = false, freshness, stored = false }: Final,
+    resource: Resource,
+    request: Request
+  ): Reply => {
+    const { body, headers: received, status } = final
+    const now = clock.currentTimeMillisUnsafe()
+    const cacheStatus: CacheStatus = freshness === undefined
+      ? { fwd: asked?.reason ?? "uri-miss", fwdStatus: status, stored, collapsed }
+      : { hit: true, ttl: ttlSeconds(freshness, now) }
+    const { "cache-status": field, ...fields } = fieldsToViewer(received, resource, request, cacheStatus)
+    const headers = {
+      ...fields,
+      ...(freshness !== undefined && { age: String(Math.floor(age(freshness, now) / 1000)) }),
+      "cache-status": field
+    }
+    const isBodiless = request.method === "HEAD" || body.length === 0
+    return { response: answer({ status, headers }, isBodiless ? undefined : body), cacheStatus }
+  }
+
+  /** The reply to a request for which `opened` was found. `verdict` is what the viewer's preconditions say of a representation. */
+  const replyWith = Effect.fnUntraced(function*(
+    opened: Opened,
+    verdict: Verdict,
+    resource: Resource,
+    request: Request
+  ): Effect.fn.Return<Reply, OriginError, Scope.Scope> {
+    switch (opened._tag) {
+      case "Media":
+        return yield* respond(opened, verdict, request, clock, logCut(opened.entry.representation.url))
+      case "NotCached":
+        return errorReply(504, "Not in the cache", { detail: "NOT_CACHED" })
+      case "Final":
+        return finalOf(opened, resource, request)
+      case "Uncacheable": {
+        const { answer: spare, reason } = opened
+        const taken = spare && (yield* spare.take)
+        const own = taken && answering(taken, request.headers)
+        return own === undefined
+          ? yield* forward(resource, request, reason)
+          : yield* passedOn(resource, own, request, { fwd: "bypass", detail: reason })
+      }
+    }
+  })
+
+  return Effect.fnUntraced(function*(parsed: ParsedRequest, request: Request) {
+    const { directives, resource } = parsed
+    const mediaRequest = {
+      ...parsed,
+      source: sourceOf(resource, request, fieldsFor(resource, request, ofTheViewer)),
+      reuses: waitsForDrain(request),
+      viewer: viewerOf(request)
+    }
+    const open = request.method === "HEAD" ? media.head : media.open
+    const isUnstored = directives?.noStore === true && !directives.onlyIfCached
+    // What is stored already may answer a request of which nothing is to be stored (RFC 9111 §5.2.1.5).
+    const opened = yield* open(
+      isUnstored ? { ...mediaRequest, directives: { ...directives, onlyIfCached: true } } : mediaRequest
+    )
+    yield* awaitTurn(request)
+    const verdict = verdictOf(opened, request.headers)
+    // What fails a precondition may be out of date.
+    const isFailed = verdict === "Failed" && opened._tag === "Media" && !isOfNow(opened)
+    if (isUnstored && (isFailed || opened._tag === "NotCached")) return yield* forward(resource, request, "NO_STORE")
+    if (!isFailed || directives?.onlyIfCached) return yield* replyWith(opened, verdict, resource, request)
+    const confirmed = yield* open({ ...mediaRequest, directives: noCache, fresh: undefined })
+    return yield* replyWith(confirmed, verdictOf(confirmed, request.headers), resource, request)
+  })
+})

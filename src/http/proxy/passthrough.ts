@@ -1,0 +1,91 @@
+import { Effect, Stream } from "effect"
+import type { HttpServerRequest } from "effect/http"
+import { loggable, type OriginError, OriginTimeout } from "../../domain/OriginError.ts"
+import type { Resource } from "../../domain/Resource.ts"
+import * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
+import { endToEnd, type HeaderFields } from "../../domain/rfc/HeaderFields.ts"
+import { matchesAny } from "../../domain/TtlRule.ts"
+import { CacheConfig } from "../../services/config/CacheConfig.ts"
+import { askOrigin, type Source } from "../../services/origin/askOrigin.ts"
+import { Origin, type OriginResponse } from "../../services/origin/Origin.ts"
+import { LOCATE_MILLIS, OriginResolver } from "../../services/origin/OriginResolver.ts"
+import { makeAccounting } from "./accounting.ts"
+import { beginBody } from "./beginBody.ts"
+import { type Names, ofTheHop } from "./forwardedFields.ts"
+import { makeLocations } from "./locations.ts"
+import { answer, withCookies } from "./mediaResponse.ts"
+import type { OriginLog } from "./originLog.ts"
+
+type Request = HttpServerRequest.HttpServerRequest
+
+/** Fields of the origin's response that Spillway writes itself. */
+const replaced = new Set(["cache-status", "set-cookie"])
+
+/** The way past the cache: a viewer's request to the origin, and the origin's response to the viewer. */
+export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
+  const origin = yield* Origin
+  const resolver = yield* OriginResolver
+  const { ignoreCookies } = yield* CacheConfig
+  const locations = yield* makeLocations
+  const { passing } = yield* makeAccounting
+
+  const logCut = (url: string) => (body: Stream.Stream<Uint8Array, OriginError>) =>
+    Stream.tapError(body, (error) => log.cut(url, error))
+
+  /** The origin as a source of a resource for a viewer whose `fields` are sent. */
+  const sourceOf = (resource: Resource, request: Pick<Request, "headers" | "url">, fields: HeaderFields): Source => ({
+    fields,
+    locate: (refusal) =>
+      Effect.timeoutOrElse(resolver.locate({ target: request.url, headers: request.headers }, resource, refusal), {
+        duration: LOCATE_MILLIS,
+        orElse: () => Effect.fail(new OriginTimeout({ url: loggable(resource.url), phase: "location" }))
+      })
+  })
+
+  /** The fields of a GET or HEAD for the origin. */
+  const fieldsFor = ({ url }: Resource, { headers }: Request, drop: Names): HeaderFields => {
+    const fields = endToEnd(headers, drop)
+    if (fields["cookie"] !== undefined && matchesAny(ignoreCookies, url)) delete fields["cookie"]
+    return fields
+  }
+
+  /** Fields of the origin's response as they are to the viewer. */
+  const fieldsToViewer = (
+    headers: HeaderFields,
+    resource: Resource,
+    request: Request,
+    cacheStatus: CacheStatus.CacheStatus
+  ) => ({
+    ...locations.toViewer(endToEnd(headers, replaced), resource.url, request),
+    "cache-status": CacheStatus.append(headers["cache-status"], cacheStatus)
+  })
+
+  /** The origin's response as a reply to the viewer. */
+  const passedOn = Effect.fnUntraced(function*(
+    resource: Resource,
+    { body, headers, setCookie, status }: OriginResponse,
+    request: Request,
+    cacheStatus: CacheStatus.CacheStatus
+  ) {
+    const head = { status, headers: fieldsToViewer(headers, resource, request, cacheStatus) }
+    if (request.method === "HEAD" || status === 204 || status === 304) {
+      return { response: withCookies(answer(head), setCookie), cacheStatus }
+    }
+    const stream = yield* passing(body, resource, request, headers, cacheStatus.detail)
+    const begun = logCut(resource.url)(yield* beginBody(stream, request))
+    return { response: withCookies(answer(head, begun), setCookie), cacheStatus }
+  })
+
+  /** Asks the origin for a GET or HEAD of this viewer alone. */
+  const forward = Effect.fnUntraced(function*(resource: Resource, request: Request, detail: string) {
+    const method = request.method === "HEAD" ? "HEAD" : "GET"
+    const source = sourceOf(resource, request, fieldsFor(resource, request, ofTheHop))
+    const response = yield* askOrigin(origin, source, { method, headers: {} })
+    return yield* passedOn(resource, response, request, { fwd: "bypass", detail })
+  })
+
+  return { fieldsFor, fieldsToViewer, forward, logCut, locations, passedOn, sourceOf }
+})
+
+/** What `makePassthrough` makes. */
+export type Passthrough = Effect.Success<ReturnType<typeof makePassthrough>>
