@@ -13,7 +13,10 @@ const promtool = find("promtool")
 if (promtool === undefined) process.stderr.write("skipped: the linting of metrics: there is no promtool\n")
 
 /** The tables of `docs/reference/metrics.md`. */
-const documented: ReadonlyArray<Family> = Fs.readFileSync(new URL("../../docs/reference/metrics.md", import.meta.url), "utf8")
+const documented: ReadonlyArray<Family> = Fs.readFileSync(
+  new URL("../../docs/reference/metrics.md", import.meta.url),
+  "utf8"
+)
   .split("\n").filter((line) => line.startsWith("| `")).map((line) => {
     const [, name, type, labels] = line.split("|").map((cell) => cell.trim())
     return {
