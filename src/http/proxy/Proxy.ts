@@ -66,7 +66,7 @@ export class Proxy extends Context.Service<Proxy, {
   readonly handler: Handler
   /** What `handler` would answer where that takes no waiting, as most requests do; `undefined` for all others. */
   readonly answerNow: (request: Asked) => PromptResponse | undefined
-  /** Whether `handler` would find all that is asked for in the cache, for this viewer too. */
+  /** Whether `handler` would find all that is requested in the cache, for this viewer too. */
   readonly isCachedAndFresh: (request: Asked) => boolean
   /** Says at `/_spillway/ready` from now on that the server is about to end. */
   readonly drain: Effect.Effect<void>
@@ -91,7 +91,7 @@ const replaced = new Set(["cache-status", "set-cookie"])
 
 /**
  * Whether the platform asks for the next piece of a body only when all of a long one has been handed to the kernel: it waits for
- * `drain` behind a piece that is no shorter than the mark.
+ * `drain` behind a piece that is at least as long as the mark.
  */
 const waitsForDrain = ({ source }: Request): boolean => {
   if (!(source instanceof IncomingMessage) || source.httpVersionMajor !== 1) return false
@@ -211,7 +211,7 @@ const make = Effect.gen(function*() {
     }
   })
 
-  /** More ranges than are allowed are none that could be satisfied. */
+  /** More ranges than allowed can't be satisfied. */
   const rangesOf = ({ headers, method }: Asked) => {
     const ranges = method === "GET" ? parseRanges(headers["range"]) : undefined
     return ranges === "TooMany" ? [] : ranges
@@ -281,7 +281,7 @@ const make = Effect.gen(function*() {
 
   const fetch = (resource: Resource, request: Request) => {
     const answered = request.method === "GET" || request.method === "HEAD"
-      // Found out before the first byte: the second time, the new file is asked for.
+      // Found out before the first byte: the second time, the new file is requested.
       ? Effect.catchTag(get(resource, request), "RepresentationChanged", () => get(resource, request))
       : Effect.andThen(awaitTurn(request), writeThrough(resource, request))
     return Effect.catch(answered, (error) => {

@@ -9,7 +9,7 @@ import type { ActiveStreams } from "../../services/observe/ActiveStreams.ts"
 import type { Counters } from "../../services/observe/Counters.ts"
 import type { OriginResponse } from "../../services/origin/Origin.ts"
 
-/** The address of whoever sent a request. */
+/** The address of anyone who sent a request. */
 export const viewerOf = (request: HttpServerRequest.HttpServerRequest): string | undefined =>
   Option.getOrUndefined(request.peerAddress)
 

@@ -25,7 +25,7 @@ export const refused = (status: number, reason: string, headers: HeaderFields = 
 /** When a viewer may come again whose request found no room at the origin, in seconds. */
 const RETRY_AFTER_SECONDS = 5
 
-/** What the viewer is told when the origin failed before the first byte. */
+/** The response when the origin failed before the first byte. */
 export const originFailed = (error: OriginError): Response => {
   switch (error._tag) {
     case "OriginTimeout":

@@ -20,7 +20,7 @@ type Request = HttpServerRequest.HttpServerRequest
 /** What `writeThrough` takes of the proxy that it is a part of. */
 interface Parts {
   readonly locations: Effect.Success<typeof makeLocations>
-  /** Where a target of a request is to be had. */
+  /** Where a target of a request is available. */
   readonly locate: (resource: Resource, request: Request, target: string) => Effect.Effect<Location, OriginError>
   readonly passedOn: (
     resource: Resource,
@@ -31,7 +31,7 @@ interface Parts {
 }
 
 /**
- * Requests of other methods than GET and HEAD: body and answer are streamed through, and what they may have changed is asked for anew
+ * Requests of other methods than GET and HEAD: body and answer are streamed through, and what they may have changed is requested anew
  * (RFC 9111 §4.4).
  */
 export const makeWriteThrough = Effect.fnUntraced(function*({ locate, locations, passedOn }: Parts) {
@@ -39,7 +39,7 @@ export const makeWriteThrough = Effect.fnUntraced(function*({ locate, locations,
   const origin = yield* Origin
   const workers = yield* Workers
 
-  /** What a response to a request for `url` says that it is about besides, at the same origin. */
+  /** The other URLs of the same origin that a response to a request for `url` names. */
   const named = (url: string, { headers }: OriginResponse): ReadonlyArray<Resource> =>
     ["location", "content-location"].flatMap((field) => {
       const place = headers[field] === undefined ? null : URL.parse(headers[field], url)

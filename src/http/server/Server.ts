@@ -97,7 +97,7 @@ export const layerProxy: Layer.Layer<never, never, SnapshotFeed | Proxy | HttpSe
         HttpServer.serveEffect(yield* withRequestSpan(log === undefined ? handler : listened(handler)))
       )
       yield* Effect.addFinalizer(() => drain)
-      // They go on for ever otherwise, and the end of the server waits for them.
+      // They go on without end otherwise, and the end of the server waits for them.
       yield* Effect.addFinalizer(() => feed.end)
     })
   ).pipe(Layer.provide(Layer.succeed(HttpMiddleware.TracerDisabledWhen, () => true)))

@@ -9,7 +9,7 @@ export class WatchedResponse extends ServerResponse {
   cacheStatus: string | undefined
   /** Bytes of its body that were handed over to be sent. */
   bodyBytes = 0
-  /** Whether it is another process's answer, which tells of it. */
+  /** Whether it is another process's answer, which reports it. */
   isRelayed = false
   /** Where the last bytes of a stream came from. */
   source: ByteSource | undefined

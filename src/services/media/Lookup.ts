@@ -23,7 +23,7 @@ import { makeFetch, memoryKey } from "./fetchRepresentation.ts"
 import type { LookupResult } from "./LookupResult.ts"
 import * as ResponseCache from "./ResponseCache.ts"
 
-/** What is to be found out, and for whom. */
+/** What to find out, and for which viewer. */
 export interface LookupRequest {
   readonly resource: Resource
   /** The range that the viewer asked for, or `undefined` for everything. */
@@ -49,11 +49,11 @@ export class Lookup extends Context.Service<Lookup, {
     fields: HeaderFields,
     directives: RequestDirectives | undefined
   ) => Entry | undefined
-  /** Has the origin asked before anything that is kept of a resource is used again; waits a little for the disk to know it. */
+  /** Requires revalidation before anything that is kept of a resource is used again; waits a little for the disk to record it. */
   readonly invalidate: (resource: Resource) => Effect.Effect<void>
-  /** The same for a resource, whatever its query, and all that lies below it. */
+  /** The same for a resource with any query, and all that lies below it. */
   readonly invalidateTree: (resource: Resource) => Effect.Effect<void>
-  /** Forgets all answers that are no files, and what is not to be kept. */
+  /** Forgets all answers other than files, and what is not to be kept. */
   readonly forget: () => void
 }>()("spillway/services/media/Lookup") {
   static readonly layer: Layer.Layer<
@@ -130,7 +130,7 @@ const make = Effect.gen(function*() {
     for (let selections = 0; selections < MAX_SELECTIONS; selections++) {
       const selected = catalog.select(resource, source.fields)
       const entry = Option.getOrUndefined(yield* catalog.get(selected))
-      // What others may not be given is not asked for with one viewer's credentials to be kept.
+      // What others may not be given is not requested with one viewer's credentials to be kept.
       if (entry?.isSharable === false && asker.credential !== "") {
         return cacheOnly ? { _tag: "NotCached" } as const : { _tag: "Uncacheable", reason: "AUTHORIZATION" } as const
       }
@@ -141,7 +141,7 @@ const make = Effect.gen(function*() {
       const kept = keptFor(question, asker)
       if (kept !== undefined) return { _tag: "Final", ...kept } as const
       if (offline) {
-        // Nobody can be asked whether it differs by cookie, and what those without one get is no secret.
+        // Nobody can be asked whether it differs by cookie, and what those without one get isn't a secret.
         const any = mine ?? entryFor(entry, ANONYMOUS)
         if (any !== undefined) return { _tag: "Current", entry: any, means: "stale", cacheOnly: true } as const
       }

@@ -37,7 +37,7 @@ import type * as AnswerCache from "./ResponseCache.ts"
 import * as SpareResponse from "./SpareResponse.ts"
 import { trimmed } from "./trimmed.ts"
 
-/** What the origin is asked, for whom, and what is known before. */
+/** What the origin is asked, for which viewer, and what is known before. */
 export interface Request {
   readonly method: "GET" | "HEAD"
   readonly resource: Resource
@@ -79,7 +79,7 @@ const isServerError = (status: number): boolean => status === 500 || status === 
 const isRefusal = (status: number): boolean =>
   status >= 300 && status < 500 && status !== 416 && !isOfTheRequest(status)
 
-/** Whether an answer says the same to everybody who waits for it, whatever range they asked for. */
+/** Whether an answer says the same to everybody who waits for it, for every range. */
 const isForAll = ({ headers, status }: OriginResponse): boolean =>
   status !== 416 && headers["set-cookie"] === undefined && whyUncacheable(status, headers, false) === undefined
 
@@ -203,7 +203,7 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, notStorables }: 
           // An answer of 5xx is as good as none (RFC 9111 §4.3.3).
           const stale = isServerError(status) ? staleOf(request, { ...asked, status }) : undefined
           if (stale !== undefined) return stale
-          // A 404 or 410 is final: don't serve the old copy even if the origin fails later. Nor to whoever was refused it.
+          // A 404 or 410 is final: don't serve the old copy even if the origin fails later. The same holds if the viewer was refused it.
           if (entry !== undefined && (status === 404 || status === 410)) yield* withdraw(request)
           else if (entry !== undefined && isRefusal(status)) catalog.exclude(entry.representation, asker.cookie)
           const found = yield* final(request, answered, asked)
@@ -242,7 +242,7 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, notStorables }: 
             return { _tag: "Current", entry: told, means: "described", asked: { ...asked, status } }
           }
           if (isProtected) {
-            // Others go on with what they were given, by which a login page never takes the place of what is behind it.
+            // Others keep what they got, so that a login page never takes the place of what is behind it.
             catalog.separateCookies(resource)
             return yield* passOn("COOKIE", response)
           }
