@@ -22,6 +22,7 @@ export interface Finding {
 
 /** A paragraph, cell or comment without its code, and the line at which it begins. Lines are separated by `\n`. */
 export interface Passage {
+  readonly kind: "document" | "comment" | "message"
   readonly line: number
   readonly text: string
 }
@@ -75,7 +76,10 @@ const sentencesOf = (text: string): ReadonlyArray<string> => text.split(/(?<=[.!
 
 const lineAt = ({ line, text }: Passage, index: number): number => line + text.slice(0, index).split("\n").length - 1
 
-/** Finds what the rules forbid, and long sentences. */
+/**
+ * Finds the patterns of the rules and long sentences, and in documents long clauses at the beginning of a sentence: the first
+ * sentence of a doc comment is often a clause.
+ */
 export const check = (passage: Passage): ReadonlyArray<Finding> => {
   const findings: Array<Finding> = []
   for (const { advice, pattern } of RULES) {
@@ -92,7 +96,10 @@ export const check = (passage: Passage): ReadonlyArray<Finding> => {
     const found = `${words(sentence).slice(0, 6).join(" ")} …`
     if (count > MAX_WORDS) {
       findings.push({ line: lineAt(passage, at), found, advice: `${count} words: split the sentence` })
-    } else if (count > MAX_CLAUSE_WORDS && /^(?:What|Who|Where)\b/.test(sentence) && !sentence.endsWith("?")) {
+    } else if (
+      passage.kind === "document" && count > MAX_CLAUSE_WORDS && /^(?:What|Who|Where)\b/.test(sentence) &&
+      !sentence.endsWith("?")
+    ) {
       findings.push({ line: lineAt(passage, at), found, advice: "begin with a noun, or with If" })
     }
   }
@@ -118,14 +125,18 @@ export const passagesOfMarkdown = (text: string): ReadonlyArray<Passage> => {
   for (const [index, content] of prose.split("\n").entries()) {
     const line = index + 1
     if (content.startsWith("|")) {
-      for (const cell of content.split("|")) passages.push({ line, text: withoutCode(cell.trim()) })
+      for (const cell of content.split("|")) passages.push({ kind: "document", line, text: withoutCode(cell.trim()) })
       current = undefined
     } else if (content.trim() === "") current = undefined
     else if (current === undefined || /^\s*(?:[-*#]|\d+\.)\s/.test(content)) {
-      passages.push(current = { line, text: content })
-    } else passages[passages.length - 1] = current = { line: current.line, text: `${current.text}\n${content}` }
+      passages.push(current = { kind: "document", line, text: content })
+    } else passages[passages.length - 1] = current = { ...current, text: `${current.text}\n${content}` }
   }
-  return passages.map(({ line, text }) => ({ line, text: withoutCode(text).replace(/^\s*(?:[-*#]+|\d+\.)\s+/, "") }))
+  return passages.map(({ kind, line, text }) => ({
+    kind,
+    line,
+    text: withoutCode(text).replace(/^\s*(?:[-*#]+|\d+\.)\s+/, "")
+  }))
 }
 
 /** The comments of a source file. Comments on lines that follow each other are one. */
@@ -138,7 +149,7 @@ export const passagesOfSource = (text: string): ReadonlyArray<Passage> => {
     // Paragraphs are passages of their own, as in documents.
     let line = lineOf(match.index)
     for (const part of prose.split(/(\n\s*\n)/)) {
-      if (part.trim() !== "") passages.push({ line, text: withoutCode(part).trim() })
+      if (part.trim() !== "") passages.push({ kind: "comment", line, text: withoutCode(part).trim() })
       line += part.split("\n").length - 1
     }
   }
@@ -152,7 +163,7 @@ export const messagesOfSource = (text: string): ReadonlyArray<Passage> =>
     return [...content.matchAll(/"((?:[^"\\]|\\.)*)"|`([^`]*)`/g)]
       .map((match) => (match[1] ?? match[2] ?? "").replace(/\$\{[^}]*\}/g, "X"))
       .filter((string) => words(string).length > 3)
-      .map((string) => ({ line: index + 1, text: string }))
+      .map((string) => ({ kind: "message", line: index + 1, text: string }))
   })
 
 const passagesOf = (path: string, text: string): ReadonlyArray<Passage> => {

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { check, messagesOfSource, passagesOfMarkdown, passagesOfSource } from "../../../scripts/prose.ts"
 
-const found = (text: string): ReadonlyArray<string> => check({ line: 1, text }).map(({ found }) => found)
+const found = (text: string): ReadonlyArray<string> =>
+  check({ kind: "document", line: 1, text }).map(({ found }) => found)
 
 const documented = (markdown: string): ReadonlyArray<string> =>
   passagesOfMarkdown(markdown).flatMap(check).map(({ found, line }) => `${line}: ${found}`)
@@ -32,7 +33,7 @@ describe("the prose check", () => {
   })
 
   it("gives the line and the advice", () => {
-    assert.deepStrictEqual(check({ line: 7, text: "One line.\nIt stays for ever." }), [
+    assert.deepStrictEqual(check({ kind: "document", line: 7, text: "One line.\nIt stays for ever." }), [
       { line: 8, found: "for ever", advice: "permanently, without end" }
     ])
   })
@@ -43,8 +44,10 @@ describe("the prose check", () => {
     assert.deepStrictEqual(found(`${half}. ${half}.`), [])
   })
 
-  it("rejects a sentence that begins with a long clause", () => {
-    assert.lengthOf(found("Where the disk cannot be written to for a while, the bytes come from the origin."), 1)
+  it("rejects a sentence of a document that begins with a long clause", () => {
+    const text = "Where the disk cannot be written to for a while, the bytes come from the origin."
+    assert.lengthOf(check({ kind: "document", line: 1, text }), 1)
+    assert.deepStrictEqual(check({ kind: "comment", line: 1, text }), [])
   })
 
   it("reads paragraphs, items and cells of a document, and no code, quotations or measurements", () => {
@@ -89,6 +92,6 @@ describe("the prose check", () => {
     const messages = messagesOfSource(
       "const a = \"no word\"\nfail(`${name} is for whoever asks`)\n// \"a comment for whoever reads\""
     )
-    assert.deepStrictEqual(messages, [{ line: 2, text: "X is for whoever asks" }])
+    assert.deepStrictEqual(messages, [{ kind: "message", line: 2, text: "X is for whoever asks" }])
   })
 })
