@@ -195,7 +195,7 @@ export class Spillway extends Context.Service<Spillway, {
   /**
    * Opens what is at `what`: an absolute URL, or a path as a viewer would ask for it, which `OriginResolver` finds and to which
    * the options of `FetchOptions` do not apply. Returns when the first bytes are there, so that what fails until then is an error
-   * of this effect. The stream goes on from the origin where the cache fails, at the exact byte; it fails for the origin's reasons
+   * of this effect. The stream continues from the origin where the cache fails, at the exact byte; it fails for the origin's reasons
    * only, after three retries without progress, and is never ended as if whole. What may not be kept streams past the cache.
    * Closing the scope ends the transfer, unless others share it.
    */
@@ -204,7 +204,7 @@ export class Spillway extends Context.Service<Spillway, {
     options?: openMedia.OpenOptions
   ) => Effect.Effect<openMedia.OpenedMedia, OpenError, Scope.Scope>
   /**
-   * A local URL for `url`, for players that cannot send the headers that the origin wants. Whoever knows it may GET it, by ranges
+   * A local URL for `url`, for players that cannot send the headers that the origin wants. Anyone who knows it may GET it, by ranges
    * too, until the scope closes: it has 192 random bits. The cache entry is that of `open` with the same options. At most 10 000
    * are registered at a time. Fails with `NotServed` as long as neither `routes` nor `layerServer` is in use.
    */
@@ -219,7 +219,7 @@ export class Spillway extends Context.Service<Spillway, {
   /** Over the disk of `CacheConfig` and real connections to origins, with an `OriginResolver` of your own. */
   static readonly layerNoResolver = Layer.provideMerge(facade(this), layerNoResolver)
 
-  /** Over the disk of `CacheConfig`, and real connections to origins: those of `OriginConfig`, and whatever is opened by URL. */
+  /** Over the disk of `CacheConfig`, and real connections to origins: those of `OriginConfig`, and those of URLs that are opened. */
   static readonly layer = Layer.provide(this.layerNoResolver, OriginResolver.layer)
 
   /**

@@ -48,7 +48,7 @@ const Logging = Layer.mergeAll(logging, Layer.succeed(Logger.LogToStderr, true),
 
 /**
  * Ends the process. Node waits for the threads of its pool, and one that is held by a disk that hangs would keep the process
- * for ever; replacing the process does not wait.
+ * without end; replacing the process does not wait.
  */
 const end = (code: number, exit: (code: number) => void): void => {
   const held = process.getActiveResourcesInfo().some((resource) => resource.startsWith("FSReq"))

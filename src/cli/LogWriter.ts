@@ -2,7 +2,7 @@ import { Context, Effect, Layer } from "effect"
 import { write as writeFile } from "node:fs"
 
 /**
- * Lines to the standard error output, without ever waiting for whoever reads them: they are gathered and written in the
+ * Lines to the standard error output, without ever waiting for anyone who reads them: they are gathered and written in the
  * background, one write at a time. When too many wait, more are dropped, and counted.
  */
 export class LogWriter extends Context.Service<LogWriter, {
@@ -30,10 +30,10 @@ const MAX_LENGTH = 1024 * 1024
 /** How long the end of the program waits for what is not written yet. */
 const END_TIMEOUT = "1 second"
 
-/** Writes as much of `bytes` as it can, and tells how many bytes that were; an error where it was none. */
+/** Writes as much of `bytes` as it can, and returns the number of bytes, or the error that prevented the write. */
 export type Write = (bytes: Uint8Array, done: (error: NodeJS.ErrnoException | null, written: number) => void) => void
 
-// Node's own streams wait for whoever reads from a pipe; a thread of its pool does not keep anybody else from working.
+// Node's own streams wait for anyone who reads from a pipe; a thread of its pool does not keep anybody else from working.
 const writeTo = (descriptor: number): Write => (bytes, done) => writeFile(descriptor, bytes, done)
 
 /** The writer over `write`, and its end. */

@@ -72,7 +72,9 @@ const explain = (server: URL, error: unknown): string => {
   const status = reason?.response?.status
   if (reason?._tag === "TransportError") return `no server answers at ${server.origin}; is it running?`
   if (status === 401) return `${server.origin} wants its admin token: set SPILLWAY_ADMIN_TOKEN`
-  if (status === 403) return `${server.origin} is shown to its own machine only, or to whoever has its admin token`
+  if (status === 403) {
+    return `${server.origin} is available from its own machine only: run the command there, or start the server with an admin token`
+  }
   if (_tag === "TimeoutError") return `${server.origin} does not answer in time`
   if (status === 404 || _tag === "SchemaError" || reason !== undefined) {
     return `what listens at ${server.origin} does not answer like a Spillway of this version`
@@ -80,7 +82,7 @@ const explain = (server: URL, error: unknown): string => {
   return message ?? String(error)
 }
 
-/** Does `work` with a client for `server`; whatever fails is one line. */
+/** Does `work` with a client for `server`; a failure is one line. */
 export const withServer = <A, E>(
   server: URL,
   work: (client: Client) => Effect.Effect<A, E>

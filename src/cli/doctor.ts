@@ -151,12 +151,12 @@ const origin = (url: string): Effect.Effect<ReadonlyArray<Finding>, never, Origi
         return [
           answers,
           clock,
-          warn("file", `this is no file: status ${status}`, "Give the URL of a file, to learn whether it can be cached")
+          warn("file", `not a file: status ${status}`, "Give the URL of a file, to learn whether it can be cached")
         ]
       }
       const range = parseContentRange(headers["content-range"])
       const ranges = status === 206 && range !== undefined
-        ? ok("ranges", "the origin sends the range that is asked for")
+        ? ok("ranges", "the origin sends the requested range")
         : warn(
           "ranges",
           "the origin answers a request for a range with the whole file",

@@ -8,7 +8,7 @@ const TAGS = /^#EXT-X-(?:MAP|MEDIA|I-FRAME-STREAM-INF|KEY|SESSION-KEY|PART|PRELO
 /** Whether `text` is a playlist (§4.3.1.1). */
 export const isPlaylist = (text: string): boolean => text.replace(/^\uFEFF/, "").startsWith("#EXTM3U")
 
-/** The URLs that a playlist at `base` names, in its order, each once; those that are no URLs of HTTP are left out. */
+/** The URLs that a playlist at `base` names, in its order, each once; those that are not URLs of HTTP are left out. */
 export const urlsOf = (text: string, base: string): ReadonlyArray<string> => {
   const urls = new Set<string>()
   for (const line of text.split(/\r?\n/)) {

@@ -43,7 +43,7 @@ const eventLoopDelay = Effect.gen(function*() {
   )
 })
 
-/** What Prometheus's own libraries tell of a process, and what of Node's matters here. */
+/** The metrics that Prometheus's own libraries report for a process, and those of Node that matter here. */
 export const layer: Layer.Layer<never, never, LogWriter> = Layer.effectDiscard(Effect.gen(function*() {
   const { dropped } = yield* LogWriter
   yield* Metrics.gauge("spillway_build_info", "Always 1; the labels tell what runs", () => 1, {

@@ -56,7 +56,7 @@ const noTemporaryDirectory = ({ reason }: PlatformError.PlatformError): StartupE
     message: `--workers needs a temporary directory, which TMPDIR may name (${reason._tag}: ${tmpdir()})`
   })
 
-/** An origin that is down at the start is no reason not to start, but worth a word. */
+/** An origin that is down at the start is not a reason not to start, but worth a word. */
 const checkOrigin = Effect.fnUntraced(function*({ url }: Route) {
   const origin = yield* Origin
   yield* Effect.scoped(origin.request({ method: "HEAD", url: url.href, headers: {} })).pipe(
@@ -68,7 +68,7 @@ const checkOrigin = Effect.fnUntraced(function*({ url }: Route) {
   )
 })
 
-/** What this process is told by the one that started it as a worker. */
+/** The settings from the process that started this one as a worker. */
 const ordersFromEnvironment = (): Orders | undefined => {
   const orders = process.env[ORDERS]
   return cluster.isWorker && orders !== undefined ? JSON.parse(orders) : undefined
@@ -205,8 +205,8 @@ export const serve = Command.make(
   }, Effect.scoped)
 ).pipe(
   Command.withDescription(
-    "Run the caching proxy. What is in brackets is the variable, and the default. Whoever shows SPILLWAY_ADMIN_TOKEN, a variable only, " +
-      "sees the dashboard at /_spillway/ from elsewhere too"
+    "Run the caching proxy. Brackets show the variable and the default. SPILLWAY_ADMIN_TOKEN, a variable only, makes the dashboard " +
+      "at /_spillway/ available from other machines"
   ),
   Command.withExamples([
     { command: "spillway serve", description: "See it work, with a sample origin" },

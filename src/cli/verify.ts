@@ -13,7 +13,7 @@ const sizeOf = (bytes: number): string => ByteSize.format(ByteSize.bytes(bytes))
 
 /**
  * Reads every chunk. What is damaged or cannot be read is removed, so that it is fetched again when next needed. A server may run on the same
- * directory meanwhile: it takes a chunk that is gone for a miss.
+ * directory meanwhile: a missing chunk is a miss to it.
  */
 const run = Effect.gen(function*() {
   const store = yield* ChunkStore

@@ -8,7 +8,7 @@ import { isPlaylist, urlsOf } from "./playlist.ts"
 import { StartupError } from "./StartupError.ts"
 import { bar, counted, duration, percent, size } from "./text.ts"
 
-/** How many files the server is asked for at a time: it fetches few at once, and lets few wait. */
+/** How many files the server gets at a time: it fetches few at once, and lets few wait. */
 const AT_ONCE = 4
 
 /** How often the server is asked how far it is, in milliseconds. */
@@ -84,7 +84,7 @@ const makeDisplay = (total: number, json: boolean) => {
   }
 }
 
-/** Has the server fetch one file, and follows it to its end. Whoever stops waiting stops the server too. */
+/** Has the server fetch one file, and follows it to its end. Anyone who stops waiting stops the server too. */
 const warmOne = Effect.fnUntraced(function*(
   client: Client,
   server: URL,
@@ -147,7 +147,7 @@ const withPlaylists = (
     (lists) => [...new Set(lists.flat())]
   )
 
-/** The URLs of a list, one a line; empty lines and those that begin with `#` are none. */
+/** The URLs of a list, one a line; empty lines and those that begin with `#` are skipped. */
 const fromList = Effect.fnUntraced(function*(path: string) {
   const fs = yield* FileSystem.FileSystem
   const text = yield* fs.readFileString(path === "-" ? "/dev/stdin" : path).pipe(
@@ -192,6 +192,6 @@ export const warm = Command.make(
   })
 ).pipe(
   Command.withDescription(
-    "Fetch files ahead. What is cached is not fetched again, so that an interrupted run goes on where it was"
+    "Fetch files ahead. Cached chunks are not fetched again, so you can continue an interrupted run"
   )
 )

@@ -14,7 +14,7 @@ export interface Asker {
 /** The `cookie` of those who have none. */
 export const ANONYMOUS = ""
 
-/** By these, media servers and APIs are told who asks, besides `Authorization`: names in lower case. */
+/** The fields besides `Authorization` by which clients authenticate with media servers and APIs: names in lower case. */
 export const CREDENTIAL_FIELDS: ReadonlyArray<string> = [
   "api-key",
   "apikey",

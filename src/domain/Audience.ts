@@ -11,7 +11,7 @@ export const MAX_MEMBERS = 64
 export const PROTECTED_MILLIS = 60_000
 
 /**
- * For whom the origin has confirmed a stored response, and how fresh it is for each of them, by the hash of their cookies. It does
+ * The viewers for which the origin has confirmed a stored response, and its freshness for each, by the hash of their cookies. It does
  * not change: `with` and the like make another one.
  */
 export class Audience {
@@ -29,7 +29,7 @@ export class Audience {
     return this.#members.size
   }
 
-  /** How fresh it is for whoever has `cookie`; `undefined` if the origin has not confirmed it for them. */
+  /** How fresh it is for anyone who has `cookie`; `undefined` if the origin has not confirmed it for them. */
   get(cookie: string): Freshness | undefined {
     return this.#members.get(cookie)
   }
@@ -65,7 +65,7 @@ export class Audience {
   }
 
   /**
-   * Whether others may use it at `now`, so that what `cookie` is given instead must not replace it. One for whom it has never been
+   * Whether others may use it at `now`, so that the response to `cookie` must not replace it. A viewer for which it has never been
    * confirmed does not even replace what is stale, for a while: it is likelier that the origin answers by cookie than that the file
    * has changed.
    */

@@ -90,7 +90,7 @@ export const fromPlatformError =
 /** For file systems that report no errno, such as one in memory. */
 const tagErrno: Record<string, string> = { NotFound: "ENOENT", PermissionDenied: "EACCES", AlreadyExists: "EEXIST" }
 
-/** What the system says of a name at which there is no file: something else, or nothing. */
+/** What the system says of a name at which there is not file: something else, or nothing. */
 const notAFile = new Set(["EISDIR", "ELOOP", "ENOENT", "ENOTDIR", "ENXIO"])
 
 /** Whether `error` says that one file is missing or not what was written. It says nothing about the disk. */

@@ -39,7 +39,7 @@ export type DiskStatus = typeof order[number]
 /**
  * Classifies free space: `Info` below 20 % of the disk, `Warning` below 10 % or 5 GB, `Critical` below 5 % or 1 GB, or
  * below `minFree`. On a small disk the absolute bounds shrink to 15 % and 7.5 % of it, so that the order holds and a
- * disk of 16 MiB is not critical for ever. File nodes count alike, where there are any: below 20 %, 10 % and 5 % of them, and on a
+ * disk of 16 MiB is not always critical. File nodes count alike, where there are any: below 20 %, 10 % and 5 % of them, and on a
  * large disk below 100 000, 50 000 and 10 000. The worse of both holds.
  */
 export const classify = ({ free, freeNodes, total, totalNodes }: DiskUsage, minFree: number): DiskStatus =>

@@ -3,7 +3,7 @@ import { carriedRange, type OriginHead } from "./Representation.ts"
 import { formatRange, formatSpec, type RangeSpec, resolve, statedSize } from "./rfc/ByteRange.ts"
 
 /**
- * The ranges of first requests, which are asked for before the size of the file is known for sure.
+ * The ranges of first requests, which are requested before the size of the file is known for sure.
  */
 
 /** The range that a first request is for. */

@@ -5,7 +5,7 @@ import type { OriginError } from "./OriginError.ts"
  * Why an application gets no stream of what it opens or registers. Their `url` is `loggable`.
  */
 
-/** It is not asked for as it may be: not a URL that can be fetched, a header field that is none, or what `OriginResolver` refuses. */
+/** The request is invalid: the URL can't be fetched, a header field is malformed, or `OriginResolver` refuses it. */
 export class MediaRefused extends Schema.TaggedError<MediaRefused>()("MediaRefused", {
   url: Schema.String,
   reason: Schema.String

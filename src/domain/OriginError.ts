@@ -18,7 +18,7 @@ export const loggable = (url: string): string =>
   url.replace(/^([a-z][a-z0-9+.-]*:[\\/]*)[^\\/?#]*@/i, "$1").replace(/#.*$/s, "").replace(/\?.*$/s, "?…")
 
 /**
- * No answer could be had: refused, unreachable, name not found, certificate not valid, an answer that is no HTTP, or the connection
+ * No answer could be had: refused, unreachable, name not found, certificate not valid, an answer that is not HTTP, or the connection
  * broke before the header was complete. `cause` says which, by its `code`.
  */
 export class OriginUnreachable extends Schema.TaggedError<OriginUnreachable>()("OriginUnreachable", {
@@ -31,8 +31,8 @@ export class OriginUnreachable extends Schema.TaggedError<OriginUnreachable>()("
 }
 
 /**
- * It took longer than is waited: until it was known where to ask, until others left room for the request, until the connection stood, until the header came, until
- * the body went on, or until a viewer went on while other requests waited for its place at the origin.
+ * A deadline passed. `phase` says which: resolving the location, waiting for other requests, connecting, receiving the header or
+ * the body, or a viewer's progress while other requests waited for its place at the origin.
  */
 export class OriginTimeout extends Schema.TaggedError<OriginTimeout>()("OriginTimeout", {
   url: Schema.String,
@@ -74,7 +74,7 @@ export class OriginBodyFailed extends Schema.TaggedError<OriginBodyFailed>()("Or
   }
 }
 
-/** The origin answered, but not with the bytes that were asked for; it may have said for how long it wants not to be asked. */
+/** The origin answered, but not with the bytes that were requested; it may have said for how long it wants not to be asked. */
 export class OriginUnexpected extends Schema.TaggedError<OriginUnexpected>()("OriginUnexpected", {
   url: Schema.String,
   status: Schema.Int,

@@ -140,7 +140,7 @@ export const explain = (cause: unknown): Explained | undefined => {
   return { code, advice, message: message === "" ? more : `${message} (${more})` }
 }
 
-/** What the first bytes that are no HTTP/1.1 tell about whoever sent them. */
+/** What the first bytes that are not HTTP/1.1 tell about anyone who sent them. */
 export const faultOfBytes = (bytes: string): string => {
   // The parser takes the first letters of ICY for the beginning of a protocol that it knows.
   if (/^(IC)?Y \d/.test(bytes)) return "ICY"

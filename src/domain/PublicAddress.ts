@@ -52,7 +52,7 @@ const embedded4 = (address: string): string | undefined => {
 
 /**
  * Whether `address`, an IPv4 or IPv6 address in any spelling of a resolver's, is one of a host on the public internet: global
- * unicast, and for no special purpose. What is no address, or has a zone, is not.
+ * unicast, and for no special purpose. What is not an address, or has a zone, is not.
  */
 export const isPublic = (address: string): boolean => {
   switch (isIP(address)) {

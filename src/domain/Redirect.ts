@@ -37,7 +37,7 @@ export const follow = (
   const url = statuses.has(status) && location !== undefined ? URL.parse(location, hop.url.href) : null
   if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) return undefined
   if (url.origin === hop.url.origin) return { ...hop, url }
-  // Who was let to public addresses only was sent by a viewer, whom nothing leads to where the operator alone may go.
+  // A request restricted to public addresses comes from a viewer, who must not reach what is reserved for the operator.
   const access = accessTo(hop.access === "public" ? { ...origins, routes: [] } : origins, url)
   if (access === undefined) return undefined
   const isKept = (name: string): boolean => !personal.has(name) && !hop.secrets.includes(name)

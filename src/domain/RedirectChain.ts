@@ -5,7 +5,7 @@ import { age, type Freshness, freshnessOf, type Times } from "./rfc/Freshness.ts
 import type { HeaderFields } from "./rfc/HeaderFields.ts"
 
 /**
- * What a chain of redirects, followed on behalf of a viewer, says as the one answer to the URL that was asked for. Every hop has a
+ * What a chain of redirects, followed on behalf of a viewer, says as the one answer to the URL that was requested. Every hop has a
  * say: the redirect decides for how long its URL leads where it does, and who may follow it.
  */
 
@@ -46,7 +46,7 @@ const plainView = (answer: HopAnswer): View => {
   return viewOf({ ...answer, headers: { ...headers, "cache-control": format(control) } }, control)
 }
 
-/** A permanent redirect that says no lifetime leads there for as long as one likes; a temporary one is asked for each time. */
+/** A permanent redirect that says no lifetime leads there for as long as one likes; a temporary one is requested each time. */
 const isUnlimited = ({ freshness, status }: View): boolean => !freshness.explicit && (status === 301 || status === 308)
 
 const mayGuess = (status: number): boolean => status === 304 || isHeuristicallyCacheable(status)
@@ -90,7 +90,7 @@ const fold = (views: ReadonlyArray<View>): Directives => {
   const now = last.times.received
   const { explicit, lifetime } = last.freshness
   const isGuessed = !explicit && !last.directives.has("immutable")
-  // A guess is left to whoever reads the answer, unless a redirect sets a limit to it.
+  // A guess is left to anyone who reads the answer, unless a redirect sets a limit to it.
   if (limits.length > 0) {
     const lastAge = age(last.freshness, now)
     const own = isGuessed && !mayGuess(last.status) ? 0 : lifetime - lastAge

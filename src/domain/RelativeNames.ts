@@ -3,8 +3,8 @@ import { accessTo, type Origins } from "./Route.ts"
 import { isBelow } from "./viewerTargets.ts"
 
 /**
- * When a redirect is followed here, the viewer takes what it leads to for what was asked for, and resolves the relative names in it
- * against the URL that was asked for (RFC 3986 §5.1.3). For a film that makes no difference. For a page, a playlist or a directory the
+ * When a redirect is followed here, the viewer takes what it leads to for what was requested, and resolves the relative names in it
+ * against the URL that was requested (RFC 3986 §5.1.3). For a film that makes no difference. For a page, a playlist or a directory the
  * viewer has to see the redirect.
  */
 
@@ -18,7 +18,7 @@ const NAMING_TYPE = /html|css|javascript|xml|mpegurl|\bf4m\b|\bx-scpls\b|\bsmil\
 /** What relative names at `url` are resolved against. */
 const baseOf = ({ origin, pathname }: URL): string => origin + pathname.slice(0, pathname.lastIndexOf("/") + 1)
 
-/** Whether viewers get to `url` when they are told of it, where `asked` is what they asked for: by a route, or by themselves. */
+/** Whether viewers can reach `url` if they are redirected there, after a request for `asked`: by a route, or directly. */
 const isWithinReach = (origins: Origins, asked: URL, url: URL): boolean => {
   if (accessTo(origins, url) === undefined) return false
   const routes = origins.routes.filter((route) => route.url.origin === url.origin)
@@ -30,7 +30,7 @@ const isWithinReach = (origins: Origins, asked: URL, url: URL): boolean => {
 
 /**
  * Whether a viewer who asked for `asked` has to see a redirect from there to `to`; `answer` has the fields of what is there, if it has
- * been asked for.
+ * been requested.
  */
 export const needsRedirect = (origins: Origins, asked: URL, to: URL, answer?: HeaderFields): boolean => {
   if (baseOf(asked) === baseOf(to) || !isWithinReach(origins, asked, to)) return false

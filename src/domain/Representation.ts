@@ -7,12 +7,12 @@ import { areFields, endToEnd, type HeaderFields, isFieldValue } from "./rfc/Head
 import { hasStrongDate } from "./rfc/lastModified.ts"
 
 /**
- * How a part of a representation is asked for: with `Range` and `If-Range`, with `Range` alone when the origin does not answer that
+ * How a part of a representation is requested: with `Range` and `If-Range`, with `Range` alone when the origin does not answer that
  * as it should, or not at all when the origin has no ranges. An origin that says nothing about ranges may have them (RFC 9110 §14.3).
  */
 export const RangeSupport = Schema.Literals(["conditional", "plain", "none"])
 
-/** How a part of a representation is asked for. */
+/** How a part of a representation is requested. */
 export type RangeSupport = typeof RangeSupport.Type
 
 /**
@@ -61,7 +61,7 @@ export const flawOf = ({ headers, status }: OriginHead): string | undefined => {
   if (status < 200 || status > 599) return "a status that is not final, or unknown"
   if (!areFields(headers)) return "a header field that HTTP does not allow"
   const coding = headers["transfer-encoding"] ?? "chunked"
-  // The chunks are taken off here, and whoever gets the body is told of no other coding.
+  // The chunks are taken off here, and the head that goes with the body names no other coding.
   return /^(?:chunked|identity)$/i.test(coding.trim()) ? undefined : "a transfer coding other than chunked"
 }
 

@@ -19,7 +19,7 @@ export const parseDuration = (text: string): number | undefined => {
   return match === null ? undefined : Number(match[1]) * units[match[2]!]! * 1000
 }
 
-/** `1h` holds for what the origin gives no freshness; `/live/*=2s` holds for these paths, whatever the origin says. */
+/** `1h` holds for what the origin gives no freshness; `/live/*=2s` holds for these paths, regardless of the origin. */
 export const parse = (text: string): TtlRule | undefined => {
   const at = text.lastIndexOf("=")
   const pattern = at < 0 ? undefined : text.slice(0, at).trim()

@@ -2,7 +2,7 @@
  * URLs with all that lies below them, and when each was revoked: a bounded set, which rather covers too much than too little.
  */
 
-/** How many trees are told apart; when there are more, all of an origin are taken for one. */
+/** How many trees are distinguished; when there are more, all of an origin are taken for one. */
 const MAX_TREES = 256
 
 /** How long the URL of a tree is at most, in characters; of a longer one, a tree above it is taken. */

@@ -12,8 +12,8 @@ const below = (base: string, path: string): string | undefined => {
 export const isBelow = (base: string, path: string): boolean => below(base, path) !== undefined
 
 /**
- * The request targets by which viewers of `host` may find `url`, a URL at an origin: first by the route that `path` has, by which the
- * URL was told, then by the other routes that have no host of their own. The route of each has yet to be looked up.
+ * The request targets by which viewers of `host` may find `url`, a URL at an origin: first by the route of `path`, in whose response the
+ * URL was, then by the other routes that have no host of their own. The route of each has yet to be looked up.
  */
 export const viewerTargets = (
   origins: Origins,

@@ -71,7 +71,7 @@ class Block {
 }
 
 /**
- * A set of whole numbers that knows the stretches of neighbours it consists of. A change costs the same whatever the set has, and
+ * A set of whole numbers that knows the stretches of neighbours it consists of. A change costs the same for every size of the set, and
  * `firstMissing` a step for each 1024 neighbours.
  */
 export class Intervals {

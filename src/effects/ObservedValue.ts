@@ -10,7 +10,7 @@ export interface ObservedValue<A> {
 /** How many changes a watcher may lag behind before it misses some. */
 const LAG = 16
 
-/** An `Observed` that its owner can set; setting the value that it has already is no change. */
+/** An `Observed` that its owner can set; setting the same value again changes nothing. */
 export const make = Effect.fnUntraced(function*<A>(initial: A) {
   let value = initial
   const pubsub = yield* PubSub.sliding<A>({ capacity: LAG, replay: 1 })

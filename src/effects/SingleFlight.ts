@@ -1,7 +1,7 @@
 import { Deferred, Effect, Fiber } from "effect"
 
 /**
- * Shares work that is under way: whoever asks for a key for which the work runs already gets its outcome, success or
+ * Shares work that is under way: anyone who asks for a key for which the work runs already gets its outcome, success or
  * failure. The work is interrupted when nobody waits for it any more; nothing is remembered once it has ended.
  */
 export const make = <K, A, E>() => {

@@ -1,7 +1,7 @@
 import { Effect, type Scope } from "effect"
 import { rateLimited } from "./rateLimited.ts"
 
-/** The pause after a job that ended in a defect, so that one that always does is no busy loop. */
+/** The pause after a job that ended in a defect, so that a job that always does isn't a busy loop. */
 const PAUSE = "100 millis"
 
 /**

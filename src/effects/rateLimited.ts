@@ -3,7 +3,7 @@ import { Clock, Effect } from "effect"
 /** How often the same thing is said, in milliseconds. */
 const INTERVAL_MILLIS = 60_000
 
-/** How many things are told apart; all others count as one. */
+/** How many things are distinguished; all others count as one. */
 const MAX_THINGS = 64
 
 /**

@@ -5,7 +5,7 @@ const OWN = "spillway/"
 
 /**
  * `effect` without Spillway's services in its context, none of which its type wants. Each step that has a scope of its own copies the
- * context of its fiber, so that what runs for every viewer had better carry little: such copies were a third of what a miss
+ * context of its fiber, so that what runs for every viewer should carry little: such copies were a third of what a miss
  * allocates.
  */
 export const withoutServices = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>

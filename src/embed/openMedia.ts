@@ -90,7 +90,7 @@ export const make = Effect.gen(function*() {
     if (status !== 200) return unexpected("not a file")
     const size = headers["content-length"] === undefined ? undefined : Number(headers["content-length"])
     if (spec?._tag !== "From") return opened({ start: 0, end: size }, size, body)
-    // The origin has sent everything, though a part was asked for.
+    // The origin has sent everything, though a part was requested.
     const range = size === undefined
       ? { start: spec.start, end: spec.last === undefined ? undefined : spec.last + 1 }
       : resolve(spec, size)

@@ -5,7 +5,7 @@ import { createServer } from "node:http"
 import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange, resolve } from "../domain/rfc/ByteRange.ts"
 
 /**
- * A small origin of its own, so that Spillway can be seen at work without one: a page, a short video, and a larger file
+ * A small origin of its own, so that you can try Spillway without one: a page, a short video, and a larger file
  * that is generated.
  */
 

@@ -22,7 +22,7 @@ export const operations: ReadonlyArray<Operation> = [
  */
 export type Fault = string
 
-/** When it happens: to an operation on a path, after it was let through `after` times, `times` times (for ever without). */
+/** When it happens: to an operation on a path, after it was let through `after` times, `times` times (without `times`, always). */
 export interface Rule {
   readonly operation: Operation
   readonly fault: Fault

@@ -14,7 +14,7 @@ export class MemoryDisk extends Context.Service<MemoryDisk, {
   readonly files: () => ReadonlyMap<string, Uint8Array>
   /** Changes the bytes of a file behind everybody's back. */
   readonly overwrite: (path: string, bytes: Uint8Array) => void
-  /** Removes whatever is at or below `path`. */
+  /** Removes everything at or below `path`. */
   readonly erase: (path: string) => void
   /** Power fails: of a file that was not synced, only a part is there afterwards, as `keep` (0 to 1) says for each. */
   readonly crash: (keep: () => number) => void

@@ -22,7 +22,7 @@ export type Misbehaviour =
   | { readonly _tag: "Reset"; readonly after: number }
   /** The body ends after this many bytes as if that were all. */
   | { readonly _tag: "Truncate"; readonly after: number }
-  /** Nothing comes after this many bytes, until Spillway gives up after `millis`; for ever without it. */
+  /** Nothing comes after this many bytes, until Spillway gives up after `millis`; permanently without it. */
   | { readonly _tag: "Stall"; readonly after: number; readonly millis?: number }
   /** Not even a header comes, until Spillway gives up after `millis`. */
   | { readonly _tag: "Silent"; readonly millis: number }
@@ -30,7 +30,7 @@ export type Misbehaviour =
   | { readonly _tag: "Status"; readonly status: number; readonly headers?: Record<string, string> }
   /** The bytes sent start this far from where the answer says. */
   | { readonly _tag: "Shift"; readonly by: number }
-  /** The answer is of a range that starts this many bytes after the one that was asked for, and says so. */
+  /** The answer is of a range that starts this many bytes after the one that was requested, and says so. */
   | { readonly _tag: "Displace"; readonly by: number }
 
 /** A request as the origin saw it, and how many body bytes were taken of its answer. */
@@ -45,7 +45,7 @@ export class MemoryOrigin extends Context.Service<MemoryOrigin, {
   readonly requests: Array<MemoryRequest>
   /** Decides about each request; without it, or where it returns `undefined`, the origin behaves. */
   behaviour: ((request: MemoryRequest, index: number) => Misbehaviour | undefined) | undefined
-  /** Is told when a misbehaviour has taken its effect. */
+  /** Called when a misbehaviour has taken effect. */
   struck: ((request: MemoryRequest, misbehaviour: Misbehaviour) => void) | undefined
   /** How many bytes come at a time. */
   sliceBytes: number

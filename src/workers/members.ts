@@ -8,7 +8,7 @@ import { patience } from "./silence.ts"
 /** Of how many resources a worker is kept up to date. */
 const MAX_SHARES = 20_000
 
-/** How long a worker may take to take note of something before it is ended, in milliseconds: it might serve what it must not. */
+/** How long a worker may take to record something before it is ended, in milliseconds: it might serve what it must not. */
 const SETTLE_MILLIS = 2_000
 
 const nothing: Usage = { memory: { bytes: 0, maxBytes: 0, chunks: 0, hits: 0 }, streams: [] }

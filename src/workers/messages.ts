@@ -9,7 +9,7 @@ import type { Usage } from "../services/observe/Workers.ts"
  * what is taken back never comes before what it takes back.
  */
 
-/** How a worker is told what it is, in its environment: where the owner listens, and where the sample origin is if there is one. */
+/** How a worker learns its role, from its environment: where the owner listens, and where the sample origin is if there is one. */
 export interface Orders {
   readonly socket: string
   readonly sample: string | undefined
@@ -23,7 +23,7 @@ export const VIEWER_FIELD = "spillway-viewer"
 
 /**
  * What is known of a resource that is for all, or as fresh as it is for viewers without a cookie; the others are the owner's to
- * answer. Besides, which of its chunks are on disk: neighbours as the first and the one behind the last. On the way, the
+ * answer. Also, which of its chunks are on disk: neighbours as the first and the one behind the last. On the way, the
  * representation loses its class.
  */
 export interface Known extends Omit<Entry, "audience"> {
@@ -56,7 +56,7 @@ export type ToOwner =
   | { readonly _tag: "Listening"; readonly address: string }
   /** It cannot, and is about to end. */
   | { readonly _tag: "Failed"; readonly message: string }
-  /** A resource is asked for that the owner seems to have. */
+  /** A resource is requested that the owner seems to have. */
   | { readonly _tag: "Ask"; readonly resource: Resource }
   /** A chunk was used. */
   | { readonly _tag: "Used"; readonly key: ChunkKey }

@@ -21,7 +21,7 @@ export const tell = (message: ToOwner): void => {
   if (process.connected) isFull = !process.send!(message, undefined, undefined, () => isFull = false)
 }
 
-/** Tells the owner something that it can do without, unless it does not keep up; returns whether it was told. */
+/** Sends the owner an optional message, unless the owner doesn't keep up; returns whether it was sent. */
 export const tellIfRoom = (message: ToOwner): boolean => {
   if (!isFull) tell(message)
   return !isFull

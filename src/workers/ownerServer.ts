@@ -20,7 +20,7 @@ export const makeSocket: Effect.Effect<
   return path.join(yield* fs.makeTempDirectoryScoped({ prefix: "spillway-" }), "owner")
 })
 
-/** Nothing can be told of who asks by a socket but what the worker says. It is asked for one viewer at a time. */
+/** The socket shows nothing about the viewer, so the worker reports it. There is one viewer at a time on it. */
 const tellViewer = ({ headers, socket }: IncomingMessage): void => {
   Object.defineProperty(socket, "remoteAddress", { configurable: true, value: headers[VIEWER_FIELD] })
   delete headers[VIEWER_FIELD]

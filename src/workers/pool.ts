@@ -24,7 +24,7 @@ const SILENCE_MILLIS = 10_000
 /** How long it may take to end, in milliseconds; its viewers have had their time by then. */
 const END_MILLIS = 12_000
 
-/** How often workers are told that this process responds. */
+/** How often workers get a heartbeat from this process. */
 const HEARTBEAT = "1 second"
 
 /**
@@ -75,7 +75,7 @@ export const make = (count: number) => {
       if (entry === undefined) return undefined
       const freshness = freshnessFor(entry, ANONYMOUS)
       if (freshness === undefined || !isFresh(freshness, clock.currentTimeMillisUnsafe())) return undefined
-      // What the owner may give to whom by a cookie does not leave it.
+      // The owner keeps what depends on cookies to itself.
       const { audience: _, ...told } = entry
       return { ...told, freshness, chunks: index.stretches(resource.id, entry.representation.id) }
     }

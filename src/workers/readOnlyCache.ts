@@ -14,7 +14,7 @@ import { DiskLimiter } from "../services/disk/DiskLimiter.ts"
 const denied = (operation: string, path: string) =>
   Effect.fail(new PermissionDenied({ errno: "EROFS", operation, path }))
 
-/** Chunks are read, and nothing is written: what there is, the owner tells. It is told in turn of uses. */
+/** Chunks are read, and nothing is written: the owner reports what there is, and gets the uses in turn. */
 export const layerStore = (
   onUse: (key: ChunkKey) => void
 ): Layer.Layer<ChunkStore, never, ChunkStore | CacheConfig> =>
@@ -44,7 +44,7 @@ export const layerStore = (
     })
   )
 
-/** The owner has it. The directory is looked at, so that a disk that hangs or fails is told from one that may only be read. */
+/** The owner has it. The directory is checked, so that a disk that hangs or fails differs from one that may only be read. */
 export const layerLock: Layer.Layer<DirectoryLock, never, CacheConfig | DiskLimiter | FileSystem.FileSystem> = Layer
   .effect(
     DirectoryLock,

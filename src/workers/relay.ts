@@ -62,7 +62,7 @@ const headOf = (outgoing: ClientRequest): Effect.Effect<IncomingMessage, RelayFa
 
 /**
  * Has the owner, which listens at `path`, answer requests, and passes its answers on unchanged. An answer that the owner cuts is
- * cut here, and a viewer who leaves here has left there. `onAnswer` is told the `Cache-Status` of each answer.
+ * cut here, and a viewer who leaves here has left there. `onAnswer` gets the `Cache-Status` of each answer.
  */
 export const make = (
   path: string,

@@ -8,7 +8,7 @@ import { Counters, type Totals } from "../services/observe/Counters.ts"
 import type { Report } from "./messages.ts"
 import { tellIfRoom } from "./mirror.ts"
 
-/** How often the owner is told how things are. */
+/** How often the owner gets a report. */
 const INTERVAL = "1 second"
 
 /** The owner counts what comes from it. */
@@ -59,7 +59,7 @@ export const layer: Layer.Layer<never, never, ActiveStreams | CacheConfig | Memo
             streams: activeStreams.streams().filter(isOwn).map(named)
           }
         })
-        // The next one tells of both.
+        // The next one reports both.
         if (!isTold) return
         before = now
         refusedBefore = refused

@@ -131,7 +131,7 @@ export const layer = (
       Layer.provide(edges),
       // What is used here must not be what the owner evicts next.
       Layer.provide(Layer.succeed(TouchInterval, "1 second")),
-      // The owner meets the same disk, and tells of it.
+      // The owner meets the same disk, and reports it.
       Layer.provide(Layer.succeed(References.MinimumLogLevel, "Error"))
     )))
 }

@@ -8,7 +8,7 @@ import { eventually, main, startProgram, view } from "../support/Program.ts"
 import { fileOf, makeTestOrigin, MiB } from "../support/TestOrigin.ts"
 
 /** Where what the commands print is documented. `SPILLWAY_TEST_WRITE_DOCS=1` has it written there instead of compared. */
-const file = fileURLToPath(new URL("../../docs/cli.md", import.meta.url))
+const file = fileURLToPath(new URL("../../docs/reference/cli.md", import.meta.url))
 
 const isWriting = process.env["SPILLWAY_TEST_WRITE_DOCS"] === "1"
 
@@ -57,7 +57,7 @@ const commandsOf = (block: string): ReadonlyArray<Command> =>
     return { line, shown: shown.join("\n").trimEnd() }
   })
 
-describe("docs/cli.md", () => {
+describe("docs/reference/cli.md", () => {
   it.live("shows what the commands print", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin

@@ -29,7 +29,7 @@ const queries = [...dashboard.panels.flatMap(({ targets }) => targets), ...dashb
   .map(({ expr }) => expr.replaceAll("$__rate_interval", "5m").replaceAll(/\$(?:job|instance)/g, ".*"))
 
 const documented = new Set(
-  [...Fs.readFileSync(pathOf("docs/metrics.md"), "utf8").matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name)
+  [...Fs.readFileSync(pathOf("docs/reference/metrics.md"), "utf8").matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name)
 )
 
 const named = (text: string) => [...text.matchAll(/\b(?:spillway|process)_\w+/g)].map(([name]) => name)
@@ -62,7 +62,7 @@ describe("alerts and dashboard", () => {
         assert.strictEqual(tested.code, 0, tested.stdout + tested.stderr)
         for (const [, name] of alerts.matchAll(/alert: (\w+)/g)) {
           assert.include(Fs.readFileSync(pathOf("deploy/prometheus/alerts.test.yml"), "utf8"), name!)
-          assert.include(Fs.readFileSync(pathOf("docs/operations.md"), "utf8"), `\`${name}\``)
+          assert.include(Fs.readFileSync(pathOf("docs/guide/operations.md"), "utf8"), `\`${name}\``)
         }
       })
   )

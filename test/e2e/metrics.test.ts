@@ -12,8 +12,11 @@ import { fileOf, makeTestOrigin, MiB } from "../support/TestOrigin.ts"
 const promtool = find("promtool")
 if (promtool === undefined) process.stderr.write("skipped: the linting of metrics: there is no promtool\n")
 
-/** The tables of `docs/metrics.md`. */
-const documented: ReadonlyArray<Family> = Fs.readFileSync(new URL("../../docs/metrics.md", import.meta.url), "utf8")
+/** The tables of `docs/reference/metrics.md`. */
+const documented: ReadonlyArray<Family> = Fs.readFileSync(
+  new URL("../../docs/reference/metrics.md", import.meta.url),
+  "utf8"
+)
   .split("\n").filter((line) => line.startsWith("| `")).map((line) => {
     const [, name, type, labels] = line.split("|").map((cell) => cell.trim())
     return {

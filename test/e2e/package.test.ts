@@ -71,7 +71,7 @@ ${code}
 `
 
 /** The code in the documentation, by where it is. */
-const documented = ["README.md", "docs/embedding.md", "docs/testing.md"].flatMap((file) =>
+const documented = ["README.md", "docs/guide/embedding.md", "docs/guide/testing.md"].flatMap((file) =>
   [...Fs.readFileSync(join(root, file), "utf8").matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, code = ""], index) => ({
     name: `${file.replace(/\W/g, "-")}-${index}.ts`,
     code: code.startsWith("import ") ? code : inAnApplication(code)

@@ -3,9 +3,9 @@ import { readFileSync } from "node:fs"
 
 const read = (path: string): string => readFileSync(new URL(`../../${path}`, import.meta.url), "utf8")
 
-const rows = read("docs/http.md").split("\n").filter((line) => line.startsWith("|"))
+const rows = read("docs/reference/http.md").split("\n").filter((line) => line.startsWith("|"))
 
-describe("docs/http.md", () => {
+describe("docs/reference/http.md", () => {
   it("names tests that there are", () => {
     let tests = 0
     for (const row of rows) {

@@ -21,7 +21,7 @@ const MAX_POSITION = Number.MAX_SAFE_INTEGER
 
 const position = (digits: string): number => Math.min(Number(digits), MAX_POSITION)
 
-/** How many ranges one request may ask for: more is no player's doing (RFC 9110 §17.15). */
+/** How many ranges one request may ask for: no player needs more (RFC 9110 §17.15). */
 export const MAX_RANGES = 32
 
 /** Two ranges with fewer bytes than this between them are sent as one: the head of another part costs as much. */

@@ -112,7 +112,7 @@ export interface RequestDirectives {
   readonly staleIfError: number | undefined
 }
 
-/** What `Pragma: no-cache` says, and whoever wants nothing but the origin's word. */
+/** What `Pragma: no-cache` says, and anyone who wants nothing but the origin's word. */
 export const noCache: RequestDirectives = {
   noCache: true,
   noStore: false,

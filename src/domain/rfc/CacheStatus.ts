@@ -56,7 +56,7 @@ export const append = (received: string | undefined, status: CacheStatus): strin
 /** What became of a request, for counting. `miss`: fetched; `partial`: in part; `stale`: used or asked about since it was stale. */
 export type Outcome = "hit" | "miss" | "partial" | "stale" | "bypass" | "other"
 
-/** The outcome that `status` tells of. */
+/** The outcome that `status` describes. */
 export const outcomeOf = ({ detail, fwd, hit }: CacheStatus): Outcome => {
   if (fwd === "partial" || fwd === "stale" || fwd === "bypass") return fwd
   if (fwd === "method") return "other"

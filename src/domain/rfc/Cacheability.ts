@@ -52,7 +52,7 @@ export const isSharable = (headers: HeaderFields): boolean => allowsSharing(resp
 
 /**
  * The request fields that the response depends on: in lower case, sorted, each once (RFC 9110 §12.5.5). Without
- * `accept-encoding`: Spillway asks for no coding whatever its viewers accept, and keeps no answer that has one.
+ * `accept-encoding`: Spillway requests no coding, even if its viewers accept one, and keeps no answer that has one.
  */
 export const varyNames = (headers: HeaderFields): ReadonlyArray<string> => {
   const field = headers["vary"]
@@ -73,7 +73,7 @@ export const variesTooMuch = (headers: HeaderFields): boolean => {
  * had `Authorization`. Whether the status is one to keep is for the caller to decide, except that `must-understand` is heeded:
  * it lifts `no-store` from a status that is understood, and forbids all others (§5.2.2.3).
  *
- * `private` is taken for unqualified whatever its argument, as §5.2.2.7 notes of many caches. An answer that sets a cookie
+ * `private` is taken for unqualified, even with an argument, as §5.2.2.7 notes of many caches. An answer that sets a cookie
  * is for one viewer unless the origin says `public` or `s-maxage`; that field itself is not for keeping even then.
  */
 export const whyUncacheable = (

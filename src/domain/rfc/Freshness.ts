@@ -38,7 +38,7 @@ export interface Ttl {
   readonly override: boolean
 }
 
-/** When a response was asked for and when its header was there, in milliseconds since 1970. */
+/** When a response was requested and when its header was there, in milliseconds since 1970. */
 export interface Times {
   readonly requested: number
   readonly received: number
@@ -52,7 +52,7 @@ const forbidsHeuristic = (directives: Directives): boolean =>
   directives.has("must-revalidate") || directives.has("proxy-revalidate") || directives.has("no-store")
 
 /**
- * The lifetime that the origin states (RFC 9111 §4.2.1), or `undefined`. Whatever is stated but invalid is 0. `no-cache` is
+ * The lifetime that the origin states (RFC 9111 §4.2.1), or `undefined`. An invalid lifetime is 0. `no-cache` is
  * 0 in its qualified form too, as §5.2.2.4 notes of many caches.
  */
 const stated = (directives: Directives, expires: string | undefined, date: number): number | undefined => {

@@ -112,7 +112,7 @@ const conditions = ["if-match", "if-modified-since", "if-none-match", "if-range"
 /** Whether a request has a precondition. */
 export const isConditional = (request: HeaderFields): boolean => conditions.some((name) => request[name] !== undefined)
 
-/** Fields about the representation or its bytes, which whoever gets a 304 has already. */
+/** Fields about the representation or its bytes, which anyone who gets a 304 has already. */
 const metadata = new Set([
   "accept-ranges",
   "content-digest",

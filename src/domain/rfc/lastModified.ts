@@ -30,7 +30,7 @@ export const unsettledMillis = (headers: HeaderFields): number | undefined => {
 }
 
 /**
- * Whether `Last-Modified` is a strong validator, as far as the `Date` that came with it shows. A text that is no date can still be
+ * Whether `Last-Modified` is a strong validator, as far as the `Date` that came with it shows. A text that is not a date can still be
  * compared, if it can name a time at all.
  */
 export const hasStrongDate = (headers: HeaderFields): boolean => {

@@ -39,7 +39,7 @@ export const isOfAnotherSite = (headers: HeaderFields): boolean => {
 
 /**
  * Whether a caller may see more than that Spillway is alive. Who shows the token may, and a browser in a session that was begun
- * with it, on behalf of Spillway's own pages; where there is no token, whoever is on this machine, talks to it as such (a name
+ * with it, on behalf of Spillway's own pages; where there is no token, anyone who is on this machine, talks to it as such (a name
  * that was made to resolve to it will not do), and asks for nobody else. `now` is in milliseconds since 1970.
  */
 export const judge = (token: string | undefined, { address, headers }: Caller, now: number): Verdict => {

@@ -15,8 +15,8 @@ import { Readiness } from "./Readiness.ts"
 export const PREFIX = "/_spillway/"
 
 /**
- * What the people who run a server may ask it: its health, its metrics, the control API, and a page to look at. Strangers are
- * told no more than that it is alive, and whether it takes requests.
+ * What the people who run a server may ask it: its health, its metrics, the control API, and a page to look at. Strangers can
+ * learn only that it is alive, and whether it takes requests.
  */
 export class AdminPages extends Context.Service<AdminPages, {
   /** The answer to a request for a target that starts with `PREFIX`. */
@@ -46,7 +46,7 @@ const make = Effect.gen(function*() {
   const hasLogin = adminToken !== undefined && adminToken !== ""
   const dashboard = Dashboard.make({ hasLogin, video: sampleVideo })
 
-  /** Spillway is alive while it answers; a cache that failed is no reason to restart it. */
+  /** Spillway is alive while it answers; a cache that failed is not a reason to restart it. */
   const report = () => {
     const state = breaker.state()
     return {

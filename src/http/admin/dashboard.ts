@@ -46,7 +46,7 @@ const readAll = (): ReadonlyMap<string, File> => {
 let kept: ReadonlyMap<string, File> | undefined
 
 /**
- * Read once, before a disk fails: that is when they are looked at. An application that has been bundled without them goes without.
+ * Read once, before a disk fails: that is when they are checked. An application that has been bundled without them goes without.
  */
 const allFiles = (): ReadonlyMap<string, File> => {
   try {
@@ -71,7 +71,7 @@ export const securityHeaders = (policy: string): Record<string, string> => ({
   "x-content-type-options": "nosniff"
 })
 
-/** Answers a request for a path below `/_spillway/`, the empty one for the page; `undefined` where that is none of its files. */
+/** Answers a request for a path below `/_spillway/`, the empty one for the page; `undefined` if it isn't one of its files. */
 export type Dashboard = (
   path: string,
   request: HttpServerRequest.HttpServerRequest

@@ -71,7 +71,7 @@ const page = (message: string) =>
     }
   })
 
-/** The form, for whoever has not logged in. */
+/** The form, for anyone who has not logged in. */
 export const form = page("<p>What <code>SPILLWAY_ADMIN_TOKEN</code> says where the server was started.</p>")
 
 const wrong = page("<p class=\"bad\" role=\"alert\">That is not the token.</p>")

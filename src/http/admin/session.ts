@@ -11,7 +11,7 @@ export const SESSION_COOKIE = "spillway_session"
 /** How long a session lasts, in seconds. */
 export const SESSION_SECONDS = 12 * 60 * 60
 
-/** Of one length, whatever the text's: the comparison tells nothing by the time that it takes. */
+/** Has one length for texts of all lengths, so that the time of the comparison reveals nothing. */
 const digest = (text: string): Buffer => createHash("sha256").update(text).digest()
 
 /** Whether both are the same, in a time that does not depend on where they differ. */

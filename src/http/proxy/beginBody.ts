@@ -15,7 +15,7 @@ const sendHead = (request: HttpServerRequest.HttpServerRequest): void => {
 
 /**
  * Begins `body` in the caller's scope. This effect fails if the body breaks at once, also behind its first bytes, because the viewer
- * can still be told so: later the answer can only be cut, and a cut in the same turn takes the head with it. If the body has no bytes
+ * can still get an error: later the answer can only be cut, and a cut in the same turn takes the head with it. If the body has no bytes
  * for now when it is read, the head that answers `request` is sent without them: an event stream may be silent for long.
  */
 export const beginBody = Effect.fnUntraced(function*(

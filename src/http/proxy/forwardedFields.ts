@@ -71,7 +71,7 @@ const MISLEADING = new RegExp(
     "akamai-|cf-|cloudfront-|fastly-|incap-|wl-proxy-)"
 )
 
-/** Besides, what tells one viewer's request from another's, where the answer is for all. */
+/** Also the fields that distinguish viewers' requests, if the answer is for all. */
 export const ofTheViewer: Names = {
   has: (name) => {
     // Programs that get fields as CGI's variables cannot tell `-` from `_`.

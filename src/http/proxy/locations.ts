@@ -36,7 +36,7 @@ export const makeLocations = Effect.gen(function*() {
       : viewerTargets(origins, url, { host: headers["host"], path: pathOf(asked) })
     return targets.find((target) => {
       const found = resolver.identify({ target, headers })
-      // The path of a route has a slash at its end, whatever its origin calls it.
+      // The path of a route has a slash at its end, even if its origin has none.
       return "url" in found && (found.url === key || found.url === `${key}/`)
     })
   }

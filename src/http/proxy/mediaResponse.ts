@@ -67,7 +67,7 @@ export const isOfNow = ({ means }: Told): boolean =>
 export const verdictOf = (opened: Opened, request: HeaderFields): Verdict =>
   opened._tag === "Media" ? evaluate(request, opened.entry.representation) : "Proceed"
 
-/** The fields of a 412 or 416: without those that would have another cache answer with it whoever asks for the file. */
+/** The fields of a 412 or 416: without those that would have another cache answer with it anyone who asks for the file. */
 export const failureHeaders = (headers: HeaderFields): Record<string, string> =>
   Object.fromEntries(
     Object.entries(notModifiedHeaders(headers)).filter(([name]) =>
@@ -186,7 +186,7 @@ const asStream = (bytes: Uint8Array | Stream.Stream<Uint8Array, OriginError>): S
 const streamOf = (bytes: Bytes): Stream.Stream<Uint8Array, OriginError> => Stream.unwrap(Effect.map(bytes, asStream))
 
 /**
- * The response when the first bytes of its body are there. `finish` gets the stream of the body, to be told how it ends.
+ * The response when the first bytes of its body are there. `finish` gets the stream of the body, to observe how it ends.
  */
 export const respond = Effect.fnUntraced(function*(
   opened: Media,

@@ -3,7 +3,7 @@ import { LOCAL_PATH } from "../../services/origin/LocalUrls.ts"
 import { URL_PATH } from "../../services/origin/OriginResolver.ts"
 
 /**
- * A browser takes whatever it gets by way of this server for a part of it. Where a viewer names a URL outright, that is the page
+ * A browser takes everything that it gets from this server for a part of it. Where a viewer names a URL outright, that is the page
  * of somebody else, and neither may learn or change what is the other's.
  */
 

@@ -5,7 +5,7 @@ import { IncomingMessage, ServerResponse } from "node:http"
 
 /**
  * Pipelined requests: an answer is sent when those before it on the connection have left. Until then it would only take up memory,
- * so nothing of a body is looked up before its turn. Only what the origin has to be asked is asked at once.
+ * so nothing of a body is looked up before its turn. Only requests to the origin are made at once.
  */
 
 /** Node's answer to a request, if Node serves it by HTTP/1. */

@@ -14,7 +14,7 @@ import type { Passthrough } from "./passthrough.ts"
 type Request = HttpServerRequest.HttpServerRequest
 
 /**
- * Requests of other methods than GET and HEAD: body and answer are streamed through, and what they may have changed is asked for anew
+ * Requests of other methods than GET and HEAD: body and answer are streamed through, and what they may have changed is requested anew
  * (RFC 9111 §4.4).
  */
 export const makeWriteThrough = Effect.fnUntraced(function*({ locations, passedOn, sourceOf }: Passthrough) {

@@ -12,7 +12,7 @@ import { setCacheStatus, WatchedResponse } from "./WatchedResponse.ts"
 /** A request that is over. */
 export interface Exchange {
   readonly method: string
-  /** As it was asked for, without query, user and password. */
+  /** As it was requested, without query, user and password. */
   readonly url: string
   /** The status, or 0 where no head was sent. */
   readonly status: number
@@ -28,7 +28,7 @@ export interface Exchange {
   readonly isCut: boolean
 }
 
-/** Is told of each request when its answer has ended; nobody is unless one is provided. It must neither wait nor fail. */
+/** Gets each request when its answer has ended; without a provided log, nothing does. It must neither wait nor fail. */
 export class RequestLog extends Context.Reference<((exchange: Exchange) => void) | undefined>(
   "spillway/http/server/RequestLog",
   { defaultValue: () => undefined }

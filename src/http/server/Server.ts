@@ -104,7 +104,7 @@ export const layerProxy: Layer.Layer<
       const observed = yield* withRequestSpan(log === undefined ? handler : logged(handler))
       yield* withoutServices(HttpServer.serveEffect(Effect.map(observed, ({ response }) => response)))
       yield* Effect.addFinalizer(() => drain)
-      // They go on for ever otherwise, and the end of the server waits for them.
+      // They go on without end otherwise, and the end of the server waits for them.
       yield* Effect.addFinalizer(() => feed.end)
     })
   ).pipe(Layer.provide(Layer.succeed(HttpMiddleware.TracerDisabledWhen, () => true)))

@@ -13,8 +13,8 @@ interface Ending {
 }
 
 /**
- * Tells whoever works on an answer that nobody waits for it. Node forgets those that stand in line when a connection ends in
- * certain ways, such as by CONNECT; each would be worked on for ever.
+ * Tells anyone who works on an answer that nobody waits for it. Node forgets those that stand in line when a connection ends in
+ * certain ways, such as by CONNECT; each would be worked on without end.
  */
 export const abandon = (response: ServerResponse): void => {
   if (response.writableFinished) return
@@ -48,7 +48,7 @@ const isTornBy = (socket: Socket, response: ServerResponse): boolean =>
   (response.chunkedEncoding || response.req.httpVersionMinor === 0)
 
 /**
- * Has `socket` end truthfully, whoever ends it and why: in stages after its last answer, and by a reset where it is destroyed in the
+ * Makes `socket` end truthfully, for every cause: in stages after its last answer, and by a reset where it is destroyed in the
  * middle of a body without a length, so that its viewer cannot take what it got for the whole.
  */
 export const endTruthfully = (socket: Socket, connection: Ending): void => {

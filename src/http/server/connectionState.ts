@@ -7,7 +7,7 @@ export interface Connection {
   readonly isSurplus: boolean
   /** Whether its first request is its last. */
   readonly isLast: boolean
-  /** Whether no more requests are taken from it, and how many came all the same. */
+  /** Whether no more requests are taken from it, and how many came anyway. */
   isClosing: boolean
   dropped: number
   /** The last request. */
@@ -16,7 +16,7 @@ export interface Connection {
   readonly answers: Array<ServerResponse>
 }
 
-/** Whether all that has been asked for by a connection is answered. */
+/** Whether all requests of a connection are answered. */
 export const isAnswered = ({ answers }: Connection): boolean => answers.at(-1)?.writableFinished ?? true
 
 /** Whether a connection is merely kept for a next request. */

@@ -27,10 +27,10 @@ const MAX_PIPELINED = 16
 /** How many requests beyond those are read and dropped: what is left unread when a connection ends costs its viewer the answers. */
 const MAX_DROPPED = 256
 
-/** How many more connections than are served are accepted so as to be told so, as a part of those. */
+/** How many connections beyond the served ones are accepted to get a 503, as a part of those. */
 const SLACK = 1 / 8
 
-/** How many connections are looked at for one that can make room; to look at all each time would be a help to whoever floods. */
+/** How many connections are checked for one that can make room; to look at all each time would be a help to anyone who floods. */
 const MAX_LOOKS = 512
 
 /** How often Node looks for requests that take too long: so often in `headerTimeout`, and at least so often in milliseconds. */
@@ -71,7 +71,7 @@ const refuse = (
 const socketOf = (argument: unknown): Socket | undefined =>
   argument instanceof Socket ? argument : argument instanceof IncomingMessage ? argument.socket : undefined
 
-/** The events by which Node tells of a request, according to what it expects. */
+/** The events by which Node reports a request, according to its expectation. */
 const isRequest = new Set(["request", "checkContinue", "checkExpectation"])
 
 /** What a guarded server says of itself. */
@@ -133,7 +133,7 @@ export class GuardedServer extends Server {
       // The timer runs once.
       else socket.setTimeout(idleTimeout)
     })
-    // Node would answer by itself, whatever else is wrong with the request.
+    // Node would answer by itself, without regard to other errors of the request.
     this.on("checkExpectation", (_, response) => {
       response.writeHead(417, { "content-length": "0" })
       response.end()
@@ -187,7 +187,7 @@ export class GuardedServer extends Server {
 
   /**
    * What came cannot be read, or not in time. Node would answer at once, in place of or on top of the answers under way; here
-   * whoever has asked before gets those first.
+   * anyone who has asked before gets those first.
    */
   #fail(error: NodeJS.ErrnoException, socket: Socket): void {
     if (this.#resumed.has(socket)) return
@@ -230,14 +230,14 @@ export class GuardedServer extends Server {
     const index = answers?.indexOf(response) ?? -1
     if (answers === undefined || index < 0) return
     if (response.writableFinished) return void answers.splice(index, 1)
-    // Node cuts an answer by its connection, which one that stands in line does not have yet: its viewer would wait for ever.
+    // Node cuts an answer by its connection, which one that stands in line does not have yet: its viewer would wait without end.
     const before = answers[index - 1]
     if (before === undefined || before.writableFinished) return void socket.destroy()
     // To HTTP/1.0, the end in stages may be that of a body.
     before.once("finish", () => response.req.httpVersionMinor === 0 ? socket.destroy() : socket.destroySoon())
   }
 
-  /** Takes no notice of what a viewer goes on to send on a connection that is about to end. */
+  /** Ignores further requests on a connection that is about to end. */
   #drop(socket: Socket, connection: Connection): void {
     connection.dropped += 1
     if (connection.dropped > MAX_DROPPED) socket.destroy()
@@ -270,7 +270,7 @@ export class GuardedServer extends Server {
       }
       looks += 1
       if (looks > MAX_LOOKS) return false
-      // To the end of the line, so that next time it is others who are looked at.
+      // To the end of the line, so that next time it is others who are checked.
       connections.delete(socket)
       connections.set(socket, connection)
     }
@@ -289,7 +289,7 @@ export class GuardedServer extends Server {
       if (prompt === undefined) return false
       response.writeHead(prompt.status, prompt.fields as Array<string>)
     } catch {
-      // A defect, or a head that Node refuses, which the listeners meet as well, and have means to tell of.
+      // A defect, or a head that Node refuses, which the listeners meet too, and can report.
       return false
     }
     const { cacheStatus, pieces } = prompt
@@ -329,9 +329,9 @@ export class GuardedServer extends Server {
       refuse(response, ...refusal, REFUSED, { "cache-status": CacheStatus.format(REFUSED) })
       return true
     }
-    // Whoever read the body may have stopped when its sender goes away, and an error that nobody hears ends the process.
+    // Anyone who read the body may have stopped when its sender goes away, and an error that nobody hears ends the process.
     request.on("error", ignore)
-    // Node would send it behind the head of an answer that stands in line. Whoever waits for it may stop waiting (RFC 9110 §10.1.1).
+    // Node would send it behind the head of an answer that stands in line. Anyone who waits for it may stop waiting (RFC 9110 §10.1.1).
     if (response.socket === null) response.writeContinue = () => {}
     // Node would for one that says that it knows chunks (RFC 9112 §6.1).
     if (request.httpVersionMinor === 0) response.useChunkedEncodingByDefault = false

@@ -12,7 +12,7 @@ export const refusalOf = (
 ): readonly [status: number, reason: string] | undefined => {
   // The platform would take it for a request of HTTP/2 proper.
   if (httpVersionMajor > 1) return [505, "Only HTTP/1 is spoken"]
-  // It has none there: whoever passed the request on may have seen its end elsewhere (RFC 9112 §6.1).
+  // It has none there: anyone who passed the request on may have seen its end elsewhere (RFC 9112 §6.1).
   if (httpVersion === "1.0" && headers["transfer-encoding"] !== undefined) return [400, "Malformed framing"]
   if (fields.length > 2 * MAX_HEADER_FIELDS) return [431, "Too many header fields"]
   let hosts = 0

@@ -30,7 +30,7 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   ) => ReadonlyArray<readonly [start: number, end: number]>
   /** Whether any chunk of a resource is. */
   readonly hasResource: (resource: string) => boolean
-  /** Whether the disk need not be asked to know that nothing is kept of a resource. */
+  /** Whether it is known without the disk that nothing is kept of a resource. */
   readonly hasNothingOf: (resource: string) => boolean
   /** Counts as a use. */
   readonly touch: (key: ChunkKey) => void
@@ -66,7 +66,7 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly reconcile: (resource: string) => Effect.Effect<void, CacheError>
   /** Waits until all that the store had at the start is entered. */
   readonly loaded: Effect.Effect<void>
-  /** The chunk to evict next: superseded before current, and then least recently used. Those of pinned resources are none. */
+  /** The chunk to evict next: superseded before current, and then least recently used. Those of pinned resources are left out. */
   readonly oldest: () => ChunkKey | undefined
   /**
    * Sets a chunk aside that cannot be removed: it still counts, and `oldest` passes it over until `retryRemovals`. `false` when

@@ -31,7 +31,7 @@ export class Catalog extends Context.Service<Catalog, {
   /** Whether the answers for `resource` are known to vary. */
   readonly varies: (resource: Resource) => boolean
   /**
-   * Takes note of the fields that an answer for `resource` varies on, besides those that earlier ones did, and returns the variant
+   * Records the fields that an answer for `resource` varies on, besides those that earlier ones did, and returns the variant
    * that `fields` select.
    */
   readonly vary: (resource: Resource, answer: HeaderFields, fields: HeaderFields) => Resource
@@ -45,14 +45,14 @@ export class Catalog extends Context.Service<Catalog, {
   ) => Entry | undefined
   /** Takes note that the answers for `resource` differ by whether a request has a cookie. */
   readonly separateCookies: (resource: Resource) => void
-  /** What an answer of the origin to whoever has `cookie`, of which `answer` are the fields, says of a variant. */
+  /** What an answer of the origin to anyone who has `cookie`, of which `answer` are the fields, says of a variant. */
   readonly assess: (representation: Representation, answer: HeaderFields, times: Times, cookie: string) => Entry
   /**
-   * Takes an answer of the origin to whoever has `cookie`, of which `answer` are the fields, for the current state of a variant;
+   * Takes an answer of the origin to anyone who has `cookie`, of which `answer` are the fields, for the current state of a variant;
    * another representation supersedes the old one. After a contested one, no chunk is used again: the answer begins the file afresh.
    */
   readonly confirm: (representation: Representation, answer: HeaderFields, times: Times, cookie: string) => Entry
-  /** Has the origin asked before a representation is used again for those who have `cookie`, also where the origin fails. */
+  /** Requires revalidation before a representation is used again for viewers with `cookie`, also if the origin fails. */
   readonly exclude: (representation: Representation, cookie: string) => void
   /** Whether what is known of the variant `selected` of `resource` must not be superseded by what those who have `cookie` are given. */
   readonly isProtected: (resource: Resource, selected: Resource, cookie: string) => boolean
@@ -68,9 +68,9 @@ export class Catalog extends Context.Service<Catalog, {
   readonly identifiers: (matches: (url: string) => boolean) => ReadonlyArray<string>
   /** Whether `representation` is still the current one of its resource. */
   readonly isCurrent: (representation: Representation) => boolean
-  /** Takes note of how the origin answers requests for ranges of `representation`. */
+  /** Records how the origin answers requests for ranges of `representation`. */
   readonly learnRanges: (representation: Representation, ranges: RangeSupport) => void
-  /** Has the origin asked at the next use; unconditionally, if the representation is contested. */
+  /** Requires a request to the origin at the next use; an unconditional one if the representation is contested. */
   readonly expire: (representation: Representation, isContested?: boolean) => void
   /** The same for all variants, and nothing is used any more unless the origin confirms it (RFC 9111 §4.4). */
   readonly invalidate: (resource: Resource) => Effect.Effect<void>
@@ -135,7 +135,7 @@ const make = Effect.gen(function*() {
     return entry
   }
 
-  /** Has the origin asked before an entry is used again, whoever asks for it. */
+  /** Makes the next use of an entry ask the origin first, for every viewer. */
   const revoke = (id: string, change: Partial<Freshness> = {}, isContested = false): void => {
     const held = entries.get(id)?.value
     if (held === undefined) return

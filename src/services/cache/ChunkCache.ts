@@ -141,7 +141,7 @@ const make = Effect.gen(function*() {
       Effect.tapError((error) => failed(key, error))
     )
 
-  /** Whether a chunk from disk had better be in memory: there is room, or it was used more often than the one that would go. */
+  /** Whether a chunk from disk should be in memory: there is room, or it was used more often than the one that would go. */
   const isWorthMemory = (key: ChunkKey, length: number): boolean => {
     if (memory.hasRoom(length)) return true
     const rival = memory.next()

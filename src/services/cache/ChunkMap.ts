@@ -8,7 +8,7 @@ interface Chunks<A> {
   readonly there: Intervals
 }
 
-/** A map of chunks. It is asked for each hit, so it puts together no text to look for. */
+/** A map of chunks. It is requested each hit, so it puts together no text to look for. */
 export class ChunkMap<A> {
   readonly #resources = new Map<string, Map<string, Chunks<A>>>()
 

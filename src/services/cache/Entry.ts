@@ -12,13 +12,13 @@ import type { CacheOptions } from "../config/CacheConfig.ts"
 /** What is known of a resource: its current representation, and for how long that needs no asking. */
 export interface Entry {
   readonly representation: Representation
-  /** By the last word of the origin's, whoever asked it. */
+  /** According to the origin's last response, to any viewer. */
   readonly freshness: Freshness
-  /** For whom the origin has confirmed it. */
+  /** The viewers for which the origin has confirmed it. */
   readonly audience: Audience
   /** Whether the origin lets it answer requests with credentials (RFC 9111 §3.5). */
   readonly isSharable: boolean
-  /** Whether it is for everybody, whatever cookies they have. */
+  /** Whether it is for everybody, with any cookie. */
   readonly isShared: boolean
   /** A transfer found another version in its middle: two servers may have one each. */
   readonly isContested?: boolean
@@ -34,7 +34,7 @@ export const freshUntil = (entry: Entry): number => {
   return freshness === undefined ? -Infinity : endOf(freshness)
 }
 
-/** What an entry takes besides its URL and fields, and each one for whom it is confirmed, in bytes, roughly. */
+/** What an entry takes besides its URL and fields, and each viewer for which it is confirmed, in bytes, roughly. */
 const OVERHEAD_BYTES = 2048
 const MEMBER_BYTES = 256
 

@@ -23,7 +23,7 @@ export class Evictor extends Context.Service<Evictor, {
    * its scope closes; `DiskFull` when it cannot.
    */
   readonly reserve: (need: () => number) => Effect.Effect<void, CacheError, Scope.Scope>
-  /** After a write found the disk full all the same: frees 1 GiB, or an eighth of a small disk or cache. Bytes freed. */
+  /** After a write found the disk full anyway: frees 1 GiB, or an eighth of a small disk or cache. Bytes freed. */
   readonly cleanUp: Effect.Effect<number, CacheError>
 }>()("spillway/services/cache/Evictor") {
   static readonly layer: Layer.Layer<
@@ -36,7 +36,7 @@ export class Evictor extends Context.Service<Evictor, {
 /** The most that an emergency frees, in bytes. */
 const CLEAN_UP_BYTES = 1024 ** 3
 
-/** How often chunks that could not be removed are tried again, unless room is missing: then each time that is looked at. */
+/** How often chunks that could not be removed are tried again, unless room is missing: then each time that is checked. */
 const RETRY_MILLIS = 60_000
 
 /** The room above `minFree` that is kept in the background, in bytes, or a sixty-fourth of a small disk. */

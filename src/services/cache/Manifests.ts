@@ -75,7 +75,7 @@ const make = Effect.gen(function*() {
   const isThere = (representation: Representation): boolean =>
     written.has(representation) && index.hasManifest(representation.resource)
 
-  /** The one that was asked for last: it is needed twice, for its length and to be written. */
+  /** The one that was requested last: it is needed twice, for its length and to be written. */
   let encoded: { readonly representation: Representation; readonly file: Uint8Array } | undefined
   const fileOf = (representation: Representation): Uint8Array => {
     if (encoded?.representation !== representation) {

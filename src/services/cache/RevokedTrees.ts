@@ -7,7 +7,7 @@ import { DiskBreaker } from "../disk/DiskBreaker.ts"
 
 /**
  * Which URLs a request has changed with all that lies below them, such as a collection that was moved. What is in the catalog's
- * memory is revoked there; what is on disk only is not looked for, which could take as long as the cache is large: it is compared with
+ * memory is revoked there; a search of the disk would take too long for a large cache, so what is only there is compared with
  * this list when its manifest is read.
  */
 export class RevokedTrees extends Context.Service<RevokedTrees, {
@@ -64,7 +64,7 @@ const make = Effect.gen(function*() {
     for (const [tree, at] of entries) trees.add(tree, at)
   }
 
-  /** What earlier processes have written, read when it is first asked for. */
+  /** What earlier processes have written, read at the first use. */
   const loaded = Effect.suspend(() => isLoaded ? Effect.void : Effect.map(store.readRevokedTrees, load))
 
   yield* work.await.pipe(

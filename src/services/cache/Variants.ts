@@ -32,10 +32,10 @@ export class Variants {
       : variant(resource, known.names, fields, known.byCookie && fields["cookie"] !== undefined)
   }
 
-  /** Takes note of the fields that an answer varies on, besides those that earlier ones did, and returns the variant of `fields`. */
+  /** Records the fields that an answer varies on, besides those that earlier ones did, and returns the variant of `fields`. */
   vary(resource: Resource, answer: HeaderFields, fields: HeaderFields): Resource {
     const known = this.#known.get(resource.id)
-    // S3 says `Vary: Origin` only where the request has `Origin`: an answer without `Vary` is one variant of several all the same.
+    // S3 says `Vary: Origin` only where the request has `Origin`: an answer without `Vary` is one variant of several anyway.
     const named = variesTooMuch(answer) ? [] : varyNames(answer)
     const all = [...new Set([...known?.names ?? [], ...named])].toSorted()
     const names = all.length > MAX_VARY_NAMES ? named : all

@@ -4,24 +4,24 @@ import { keepRunning } from "../../effects/keepRunning.ts"
 import type { ChunkStore } from "../disk/ChunkStore.ts"
 import type { DiskBreaker } from "../disk/DiskBreaker.ts"
 
-/** How often the store is told which chunks were used. */
+/** How often the store records which chunks were used. */
 export const TouchInterval = Context.Reference<Duration.Input>("spillway/services/cache/touches/TouchInterval", {
   defaultValue: () => "1 minute"
 })
 
-/** How many chunks it is told of at a time; the order of others is lost at the end of the process. */
+/** How many chunks it records at a time; the order of others is lost at the end of the process. */
 const TOUCHES = 10_000
 
 /** A chunk that may be used. */
 export interface Touched {
   readonly key: ChunkKey
-  /** Whether it was used since the store was last told. */
+  /** Whether it was used since the store last recorded it. */
   isUsed: boolean
 }
 
 /**
  * Tells the store now and then which chunks were used, so that the order of use survives a restart, and `noteUse` of which resources
- * they are. What is returned takes note of a use.
+ * they are. What is returned records a use.
  */
 export const make = Effect.fnUntraced(function*(
   store: ChunkStore["Service"],

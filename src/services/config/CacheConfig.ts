@@ -9,13 +9,13 @@ export interface CacheOptions {
   readonly chunkSize: number
   /** How much the cache may hold on disk. */
   readonly maxSize: number
-  /** How much of the disk is left free, whoever else uses it. */
+  /** How much of the disk stays free for other programs. */
   readonly minFree: number
   /** How much whole chunks may take in memory. */
   readonly memory: number
   /** How long a viewer waits for a cached chunk before the origin takes over, in milliseconds. */
   readonly readDeadline: number
-  /** How long files are fresh where the origin does not say, or whatever it says. */
+  /** How long files are fresh if the origin doesn't say, or regardless of what it says. */
   readonly ttl: ReadonlyArray<TtlRule>
   /** Paths, in which `*` stands for any characters, where cookies play no part: they do not go to the origin with GET and HEAD. */
   readonly ignoreCookies: ReadonlyArray<string>

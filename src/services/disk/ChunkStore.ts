@@ -49,7 +49,7 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   /**
    * The `length` bytes of a chunk, its checksum verified. A file that is gone, too short or not what was written fails with
    * `IoError` and the errno `ENOENT`, `SHORT_READ` or `CORRUPT`. They are in `scratch` where that is given, which has room
-   * for the file's header too, and is written to until the read has succeeded, or for ever where it has not. A read that
+   * for the file's header too, and is written to until the read has succeeded, or permanently if it has not. A read that
    * is not done within `readDeadline` fails with `DiskBusy`, at once when that is foreseeable, or with the errno `TIMEOUT` when the
    * disk does nothing at all.
    */
@@ -83,7 +83,7 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   readonly family: (resource: string) => Effect.Effect<ReadonlyArray<string>, CacheError>
   /** The chunks kept of one resource, in no order. */
   readonly list: (resource: string) => Effect.Effect<ReadonlyArray<ChunkKey>, CacheError>
-  /** The same, and what there is besides. */
+  /** The same, and everything else there. */
   readonly contents: (resource: string) => Effect.Effect<Contents, CacheError>
   /** Marks a resource to stay, or no more. The mark goes with `removeResource`. */
   readonly pin: (resource: string, pinned: boolean) => Effect.Effect<void, CacheError>
@@ -93,7 +93,7 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   readonly touch: (key: ChunkKey) => Effect.Effect<void, CacheError>
   /**
    * The resources of which anything is kept. Removes what an interrupted write left behind. `skip` decides about a directory that
-   * cannot be read: the stream goes on without it, or fails.
+   * cannot be read: the stream continues without it, or fails.
    */
   readonly resources: (
     skip: (error: CacheError) => Effect.Effect<void, CacheError>

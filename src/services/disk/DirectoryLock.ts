@@ -109,7 +109,7 @@ const make = Effect.gen(function*() {
     yield* Scope.provide(listen(at(own)), scope)
     const file = yield* identityOf(own)
     const link = io("open", fs.link(path.join(root, own), path.join(root, name)))
-    // Left by a process that was killed, or not. Whoever moves it away must still look at what it was that moved.
+    // Left by a process that was killed, or not. Anyone who moves it away must still look at what it was that moved.
     const replace = Effect.gen(function*() {
       const taken = new IoError({ errno: "LOCKED", operation: "open", path: path.join(root, name) })
       if (yield* isAlive(at(name))) return yield* taken

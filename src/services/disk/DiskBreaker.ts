@@ -42,11 +42,11 @@ export class DiskBreaker extends Context.Service<DiskBreaker, {
   /** The state as it is, then each change of it. */
   readonly changes: Stream.Stream<DiskState>
   /**
-   * Takes note of a failure: opens the breaker when the disk failed, and finds out when only a file may have. Opening is logged
+   * Records a failure: opens the breaker when the disk failed, and finds out when only a file may have. Opening is logged
    * when the cause is another one than before.
    */
   readonly report: (error: CacheError) => Effect.Effect<void>
-  /** Opens the breaker, whatever `error` is about, unless the disk is only busy. */
+  /** Opens the breaker for every `error`, unless the disk is only busy. */
   readonly open: (error: CacheError) => Effect.Effect<void>
   /** Takes note that a file was read or written, which clears the disk of what single files are suspected of. */
   readonly succeeded: (direction: Direction) => void
@@ -67,7 +67,7 @@ const PROBE_INTERVAL = { shortest: Duration.millis(250), longest: Duration.secon
 /** What a probe writes, unless the disk was full: then it writes a chunk. */
 const PROBE_BYTES = 8
 
-/** How often it is seen to that the lock is still there. */
+/** How often the lock is checked. */
 const LOCK_INTERVAL = Duration.seconds(30)
 
 /** For how long, in milliseconds, a disk may do nothing for a probe before it counts as hanging. */
@@ -81,7 +81,7 @@ const SUSPECTS = { objects: 3, millis: 10_000 }
 
 const usable: DiskState = { _tag: "Usable" }
 
-/** Those that are counted from the start, so that 0 can be told from nothing. */
+/** Those that are counted from the start, so that 0 differs from an absent value. */
 export const COMMON_ERRNOS = ["ENOSPC", "EDQUOT", "EROFS", "EACCES", "EIO", "TIMEOUT", "MAX_SIZE"]
 
 /** By state: that the cache is usable, or the error for which it is not. */
@@ -189,7 +189,7 @@ const make = Effect.gen(function*() {
   const report = (error: CacheError) => isOfOneFile(error) ? suspect(error) : open(error)
 
   // A probe of a few bytes may still find room on a disk where no chunk does, and a quota is not seen in the disk's free space.
-  // Whoever finds the directory writable first takes the lock as well.
+  // Anyone who finds the directory writable first takes the lock as well.
   const probe = Effect.scoped(lock.acquire.pipe(
     Effect.andThen(Effect.suspend(() => {
       for (const check of required) {

@@ -5,11 +5,11 @@ import * as Metrics from "../observe/pullMetrics.ts"
 /**
  * The only door to the disk. A disk that hangs holds a thread of Node's pool for each call that is under way, and when it
  * has them all nothing else runs: no other file, no name resolution. So no more calls are let through than a part of the
- * pool, and each runs apart from whoever waits for it, who can give up waiting at any time.
+ * pool, and each runs apart from anyone who waits for it, who can give up waiting at any time.
  *
  * The gate also tells a busy disk from one that hangs. On a busy disk calls take long, but one after the other completes. A disk
  * hangs when calls are under way and none completes. Time is counted as far as the event loop turns: while the process itself is
- * held up, nothing can be seen to complete, and the origin would be no faster.
+ * held up, it can't observe that calls complete, and the origin would not be faster.
  */
 export class DiskLimiter extends Context.Service<DiskLimiter, {
   /** Runs `call` when there is room. Interrupting the caller gives up waiting; a call that has begun goes on to its end. */
@@ -17,7 +17,7 @@ export class DiskLimiter extends Context.Service<DiskLimiter, {
   /**
    * The same for a viewer, who has another source and waits at most `millis`. Fails with `DiskBusy`, at once when the call would
    * probably be late; and with `IoError` and the errno `TIMEOUT` when the disk hangs. When a call for `file` is late, the file is
-   * not asked for again before that call ends, and the next viewer gets its error.
+   * not read again before that call ends, and the next viewer gets its error.
    */
   readonly passWithin: <A>(
     millis: number,
@@ -124,7 +124,7 @@ const make = Effect.fnUntraced(function*(permits: number) {
 
   /**
    * Waits until `isOver`, which is given how much time has passed, and for how long nothing has been done although calls were
-   * under way. `onHeldUp` is told of time that is not counted.
+   * under way. `onHeldUp` gets the time that is not counted.
    */
   const follow = (
     millis: number,

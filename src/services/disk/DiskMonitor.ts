@@ -18,7 +18,7 @@ export class DiskMonitor extends Context.Service<DiskMonitor, {
   readonly usage: Effect.Effect<DiskUsage, CacheError>
   /** As of the last reading, at most `POLL_INTERVAL` ago. */
   readonly status: () => DiskStatus
-  /** What the last reading brought; nothing where there has been none. */
+  /** The result of the last reading, if there was one. */
   readonly latest: () => DiskUsage | undefined
   /** The status as it is, then each change of it. */
   readonly changes: Stream.Stream<DiskStatus>
@@ -48,7 +48,7 @@ export class DiskMonitor extends Context.Service<DiskMonitor, {
     )
 }
 
-/** How often the disk is looked at when nobody writes. */
+/** How often the disk is checked when nobody writes. */
 export const POLL_INTERVAL = Duration.seconds(2)
 
 /** File nodes that a write takes at most: directories, manifest, temporary file. */

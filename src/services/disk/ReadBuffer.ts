@@ -14,7 +14,7 @@ export const make = (chunkSize: number): ReadBuffer => {
   return (read) =>
     Effect.suspend(() => {
       const buffer = free ?? Buffer.allocUnsafeSlow(chunkSize + HEADER_BYTES)
-      // A read that fails may go on in the background, and write there for ever.
+      // A read that fails may go on in the background, and write there without end.
       free = undefined
       return Effect.tap(read(buffer), () => Effect.sync(() => free = buffer))
     })

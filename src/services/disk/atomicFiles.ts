@@ -8,12 +8,12 @@ const FILE_MODE = 0o600
 /** How many temporary files that cannot be removed are left in place; when there are more, nothing is written. */
 const MAX_LEFTOVERS = 16
 
-/** Whether nothing is there: the name is free, or a directory above it is missing or is none. */
+/** Whether nothing is there: the name is free, or a directory above it is missing or isn't a directory. */
 const isMissing = ({ errno }: CacheError): boolean => errno === "ENOENT" || errno === "ENOTDIR"
 
 /**
  * Files below `root` that are written whole or not at all. What stands in the way of one, such as a directory of its name, is
- * removed. `progressed` is told of each step.
+ * removed. `progressed` is called after each step.
  */
 export const make = Effect.fnUntraced(function*(
   fs: FileSystem.FileSystem,
@@ -72,7 +72,7 @@ export const make = Effect.fnUntraced(function*(
     )
   }
 
-  /** An interrupted call goes on in the thread pool: nothing is closed or renamed under it, hence `uninterruptible`. */
+  /** An interrupted call continues in the thread pool: nothing is closed or renamed under it, hence `uninterruptible`. */
   const writeFile = Effect.fnUntraced(function*(target: string, parts: ReadonlyArray<Uint8Array>) {
     yield* discardLeftovers
     const temporary = `${target}.${session}-${temporaries++}${TEMPORARY}`

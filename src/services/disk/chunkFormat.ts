@@ -4,7 +4,7 @@ import { inBlocks } from "./blocks.ts"
 
 /**
  * The file of a chunk: a header that says whose bytes follow, and the bytes. The checksum covers both, so that a torn,
- * truncated, swapped or foreign file is told from a good one whatever it is called.
+ * truncated, swapped or foreign file is recognised under every name.
  *
  *     0  magic       8 bytes  "SPLWAY01"
  *     8  checksum    u32      CRC-32 (ISO-HDLC) of bytes 12 to the end

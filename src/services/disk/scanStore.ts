@@ -9,17 +9,17 @@ const CONCURRENCY = 4
 /** How many files and directories a reading skips that cannot be read; when there are more, the disk is at fault. */
 const MAX_UNREADABLE = 16
 
-/** What a reading needs of whoever wants it. */
+/** What a reading needs of anyone who wants it. */
 export interface Reader {
   /** Keeps a resource from being changed while it is read. */
   readonly exclusively: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
   /** Whether there is no other resource in the directory that a resource's is in, as far as is known. */
   readonly isAlone: (resource: string) => boolean
-  /** Is told of the manifest of a resource. */
+  /** Called with the manifest of a resource. */
   readonly manifest: (resource: string, found: StoredManifest) => void
-  /** Is told of each pinned resource, and of its current representation when that is known. */
+  /** Called with each pinned resource, and its current representation if that is known. */
   readonly pinned: (resource: string, representation: string | undefined) => void
-  /** Is told of each file or directory that is skipped. */
+  /** Called with each file or directory that is skipped. */
   readonly skipped: (error: CacheError) => Effect.Effect<void>
 }
 

@@ -29,11 +29,11 @@ export interface Current {
   readonly asked?: OriginExchange
   /** Somebody else's request brought the answer. */
   readonly collapsed?: boolean
-  /** Nothing may be asked of the origin. */
+  /** No request to the origin is allowed. */
   readonly cacheOnly?: boolean
 }
 
-/** An answer that is no file. */
+/** An answer that is not file. */
 export interface Final {
   readonly _tag: "Final"
   readonly answer: StoredResponse

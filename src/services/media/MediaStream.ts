@@ -33,9 +33,9 @@ export interface MediaRequest {
   readonly fresh?: Entry | undefined
   /** Where the bytes are to be had, with the viewer's fields; without it, at the URL of the resource. */
   readonly source?: Source
-  /** Whoever takes the bytes has done with a piece of `SHORT_BYTES` or more when it asks for the next: that may overwrite it. */
+  /** Anyone who takes the bytes has done with a piece of `SHORT_BYTES` or more when it asks for the next: that may overwrite it. */
   readonly reuses?: boolean
-  /** The address of the viewer, to be told to the people who run the server. */
+  /** The address of the viewer, for the people who run the server. */
   readonly viewer?: string | undefined
 }
 
@@ -46,7 +46,7 @@ export interface FreshRequest extends Omit<MediaRequest, "source"> {
 
 /**
  * Gets bytes: in one piece if they are in memory, and few. Otherwise it returns when the first of them are there, so that what fails
- * until then can still be told; the stream fails for the origin's reasons only. Nothing is held before it runs.
+ * until then can still be reported; the stream fails for the origin's reasons only. Nothing is held before it runs.
  */
 export type Bytes = Effect.Effect<
   Uint8Array | Stream.Stream<Uint8Array, OriginError>,
@@ -64,7 +64,7 @@ export interface Part {
 export interface Media {
   readonly _tag: "Media"
   readonly entry: Entry
-  /** In the order asked for, none of them touching another; none at all where everything that was asked for lies outside. */
+  /** In the order asked for, none of them touching another; none at all where everything that was requested lies outside. */
   readonly parts: ReadonlyArray<Part>
   /** Whether the viewer gets ranges, rather than everything. */
   readonly isPartial: boolean
@@ -86,7 +86,7 @@ export type Opened = Media | Exclude<LookupResult, Current>
  * can be had. A failure of the cache is never the viewer's: the origin takes over at the very byte.
  */
 export class MediaStream extends Context.Service<MediaStream, {
-  /** The head and the bytes of the ranges. What may not be cached is told as such, for the caller to ask the origin itself. */
+  /** The head and the bytes of the ranges. An uncacheable resource is returned as such, and the caller asks the origin itself. */
   readonly open: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
   /** What `open` returns for a fresh representation, if it needs no waiting: the bytes are in memory, and few. */
   readonly tryMemoryHit: (request: FreshRequest) => Hit | undefined

@@ -4,7 +4,7 @@ import { type Freshness, isFresh } from "../../domain/rfc/Freshness.ts"
 import { type HeaderFields, lengthOf } from "../../domain/rfc/HeaderFields.ts"
 import { BoundedMap } from "../../effects/BoundedMap.ts"
 
-/** A short answer of the origin's that is no file: a redirect, "not found", and so on. */
+/** A short answer of the origin's that is not file: a redirect, "not found", and so on. */
 export interface StoredResponse {
   readonly status: number
   readonly headers: HeaderFields
@@ -24,7 +24,7 @@ const CAPACITY_BYTES = 16 * 1024 ** 2
 const OVERHEAD_BYTES = 2048
 
 /**
- * Answers that are no files and that the origin lets a cache keep (RFC 9111 §3, RFC 9110 §15.1), in memory for as long as they are
+ * Answers other than files that the origin lets a cache keep (RFC 9111 §3, RFC 9110 §15.1), in memory for as long as they are
  * fresh. The least recently used go first.
  */
 export const make = () => {

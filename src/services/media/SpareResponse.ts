@@ -14,7 +14,7 @@ export interface SpareResponse {
 /** How long it is kept for its viewer, who is about to take it, or has just gone, in milliseconds. */
 const KEEP_MILLIS = 1000
 
-/** Keeps `response`, which `scope` holds, for whoever takes it first, or closes it soon. */
+/** Keeps `response`, which `scope` holds, for anyone who takes it first, or closes it soon. */
 export const make = (response: OriginResponse, scope: Scope.Closeable): Effect.Effect<SpareResponse> => {
   let isTaken = false
   const take = Effect.suspend(() => {

@@ -3,7 +3,7 @@ import { carriedRange } from "../../domain/Representation.ts"
 import { formatContentRange, type RangeSpec, resolve } from "../../domain/rfc/ByteRange.ts"
 import type { OriginResponse } from "../origin/Origin.ts"
 
-/** The part of a body from `skip` on, `length` bytes of it or all: for an origin that sends more than it was asked for. */
+/** The part of a body from `skip` on, `length` bytes of it or all: for an origin that sends more than it was requested. */
 export const cut = <E>(
   body: Stream.Stream<Uint8Array, E>,
   skip: number,

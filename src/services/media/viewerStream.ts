@@ -59,8 +59,8 @@ export const makeViewerStream = Effect.gen(function*() {
 
   /**
    * The chunks that are in the cache, from `start` on. Ends where the first one is missing that can be fetched and kept;
-   * fails where the cache cannot do its part: a chunk that is there cannot be read, or one that is missing not be kept. `from` is
-   * told where the bytes come from that are next.
+   * fails where the cache cannot do its part: a chunk that is there cannot be read, or one that is missing not be kept. `from` gets
+   * the source of the next bytes.
    */
   const cachedStream = (
     representation: Representation,

@@ -29,7 +29,7 @@ export interface Running extends Begun {
   readonly detail: string | undefined
 }
 
-/** Whoever has a body begun may be told where its bytes come from, as they leave. */
+/** The caller that begins a body may get the source of its bytes as they leave. */
 export class SourceListener extends Context.Reference<((source: ByteSource) => void) | undefined>(
   "spillway/services/observe/ActiveStreams/SourceListener",
   { defaultValue: () => undefined }
@@ -43,7 +43,7 @@ export interface Progress {
 
 /**
  * Which bodies are being sent, how far they are, and where their bytes come from. Answers from memory alone are over before anybody
- * could look, and are not entered. Every byte that is told of is counted in `Counters`.
+ * could look, and are not entered. Every byte that is reported is counted in `Counters`.
  */
 export class ActiveStreams extends Context.Service<ActiveStreams, {
   /** Enters a stream until the scope closes. */

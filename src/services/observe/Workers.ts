@@ -11,8 +11,8 @@ export interface Usage {
 }
 
 /**
- * The other processes that serve viewers from this cache, which have to be told what they may no longer serve. There are none
- * unless they are provided. Telling is synchronous and cheap, and what is told in turn arrives in turn.
+ * The other processes that serve viewers from this cache, which have to learn what they may no longer serve. There are none
+ * unless they are provided. Sending is synchronous and cheap, and messages arrive in order.
  */
 export interface WorkersShape {
   /** What is known of a resource is no longer to be used without asking. */
@@ -23,7 +23,7 @@ export interface WorkersShape {
   readonly added: (key: ChunkKey, bytes: number) => void
   /** A chunk is on disk no longer, or about to be removed. */
   readonly removed: (key: ChunkKey) => void
-  /** Waits until everybody has taken note of what has been told so far. Whoever does not in time is ended. */
+  /** Waits until every worker has confirmed all messages so far. A worker that is late is ended. */
   readonly settled: Effect.Effect<void>
   readonly usage: () => Usage
 }

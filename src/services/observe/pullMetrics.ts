@@ -1,7 +1,7 @@
 import { Effect, Metric, type Scope } from "effect"
 
 /**
- * Metrics that are read when somebody asks for them. What is counted is a plain number of whoever counts, so that counting costs an
+ * Metrics that are read when somebody asks for them. What is counted is a plain number of the service that counts, so that counting costs an
  * addition.
  */
 
@@ -11,7 +11,7 @@ const ignore = (): void => {}
 
 /**
  * Enters a series, in place of an older one of the same name and labels. When the scope closes, it keeps its last value, which has
- * yet to be exported, and lets go of whoever counted.
+ * yet to be exported, and releases the service that counted.
  */
 const enter = <State>(
   type: "Counter" | "Gauge" | "Summary",
@@ -50,7 +50,7 @@ const MAX_VALUES = 64
 
 /**
  * A counter for each value of a label, entered when it is first counted; those of `known` at once, since a series that is not there
- * cannot be told from one that is 0.
+ * looks the same as one that is 0.
  */
 export const counters = Effect.fnUntraced(function*(
   name: string,

@@ -19,7 +19,7 @@ export interface Failure {
 }
 
 /**
- * The last failures of the disk and of origins, also those that no viewer noticed. While something goes on failing in the same way,
+ * The last failures of the disk and of origins, also those that no viewer noticed. While something continues failing in the same way,
  * it is one failure.
  */
 export class FailureLog extends Context.Service<FailureLog, {

@@ -27,7 +27,7 @@ export interface Listing {
   readonly limit: number
 }
 
-/** Some of the resources that were asked for, and of all of them how many there are, and what they take of the disk in bytes. */
+/** Some of the resources that were requested, and of all of them how many there are, and what they take of the disk in bytes. */
 export interface Listed {
   readonly resources: ReadonlyArray<Cached>
   readonly total: number
@@ -61,10 +61,10 @@ export class Inventory extends Context.Service<Inventory, {
 /** How many manifests are read at a time. */
 const CONCURRENCY = 4
 
-/** How long the disk may take for all that is asked of it. */
+/** How long all reads of a request may take. */
 const DEADLINE = "20 seconds"
 
-/** How much of URLs is kept in memory, in bytes, each counted with what it takes besides. */
+/** How much of URLs is kept in memory, in bytes, each counted with its overhead. */
 const URLS_BYTES = 32 * 1024 ** 2
 const URL_OVERHEAD_BYTES = 128
 

@@ -30,7 +30,7 @@ export interface Job {
 
 /**
  * Fetches files ahead, as a viewer would who does not mind waiting: viewers' requests to the origin go first, and the disk is given
- * time to write. Chunks that are on the disk are not fetched again, so a job that was cut is gone on with by a new one.
+ * time to write. Chunks that are on the disk are not fetched again, so a new job continues one that was cut.
  */
 export class Warmer extends Context.Service<Warmer, {
   /** The job for a resource, a new one unless it has one that has not ended; `undefined` where as many wait as may. */
@@ -53,16 +53,16 @@ export const MAX_RUNNING = 2
 export const MAX_WAITING = 1000
 export const MAX_ENDED = 100
 
-/** The most that is asked for at a time, in bytes. */
+/** The largest request, in bytes. */
 const STRETCH_BYTES = 64 * 1024 ** 2
 
 /** How often a file is gone through for chunks that could not be kept, or since it changed meanwhile. */
 const MAX_PASSES = 3
 
-/** How many chunks are looked at before others get their turn. */
+/** How many chunks are checked before others get their turn. */
 const LOOKS = 1024
 
-/** How long it is waited for what is to be written before what is missing is fetched again. */
+/** How long to wait for pending writes before missing chunks are fetched again. */
 const WRITE_TIMEOUT = "10 seconds"
 
 /** How often it is looked whether the disk has caught up. */
@@ -131,7 +131,7 @@ const make = Effect.gen(function*() {
     return writer.pending(key) !== undefined
   }
 
-  /** The next bytes from chunk `from` on that are not kept, `undefined` where there are none; `skip` is told of those that are. */
+  /** The next bytes from chunk `from` on that are not kept, `undefined` if there are none; `skip` gets those that are. */
   const nextMissing = Effect.fnUntraced(function*(
     representation: Representation,
     from: number,

@@ -8,7 +8,7 @@ import type { Source } from "../origin/askOrigin.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../origin/OriginResolver.ts"
 
 /**
- * From what people write to a resource, and to where its bytes are to be had: a URL as it is at the origin, or a path as it is at
+ * From what people write to a resource, and to where its bytes are available: a URL as it is at the origin, or a path as it is at
  * this server.
  */
 export const makeAddressing = Effect.gen(function*() {
@@ -22,7 +22,7 @@ export const makeAddressing = Effect.gen(function*() {
       if (url === null) {
         return { status: 400, reason: "give a URL as it is at the origin, or a path as it is at this server" }
       }
-      // An application may have keys that are no addresses.
+      // An application may have keys that are not addresses.
       if (!/^https?:$/.test(url.protocol)) return makeResource(text)
       const key = url.origin + url.pathname + url.search
       return accessTo(origins, url) === "public" ? makePublic(key) : makeResource(key)

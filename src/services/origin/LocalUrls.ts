@@ -23,7 +23,7 @@ export interface FetchOptions {
   /** Fields for the origin alone, such as `authorization`. No viewer sees them, and they are not written to disk. */
   readonly headers?: HeaderFields
   /**
-   * The name that the bytes have in the cache, whatever their URL and `headers`: whoever opens or registers the same one shares an
+   * The name that the bytes have in the cache, independent of their URL and `headers`: anyone who opens or registers the same one shares an
    * entry, so give it to what is the same file, for viewers who may all see it. Without it, the URL names the entry where there are
    * no `headers`; and where there are, URL and `headers` do, until the program ends.
    */

@@ -53,7 +53,7 @@ export interface OriginResponse extends OriginHead {
   readonly setCookie: ReadonlyArray<string>
   /** Can be run once. */
   readonly body: Stream.Stream<Uint8Array, OriginError>
-  /** Its place at the origin, for whoever reads it to say how that can be given back; else the body is cut when it has to be. */
+  /** Its place at the origin, for anyone who reads it to say how that can be given back; else the body is cut when it has to be. */
   readonly place?: OriginLimiter.Place
 }
 
@@ -106,7 +106,7 @@ const fieldsOf = ({ headers, method }: OriginRequest): HeaderFields => {
   fields["via"] = headers["via"] === undefined ? VIA : `${headers["via"]}, ${VIA}`
   // Ranges of a compressed file are of no use to others.
   if (isRead(method)) fields["accept-encoding"] = "identity"
-  // Whoever passes the request on has answered it already, or will.
+  // Anyone who passes the request on has answered it already, or will.
   delete fields["expect"]
   return fields
 }
@@ -134,7 +134,7 @@ const messageOf = ({ body, method }: OriginRequest, { headers, url }: Hop): Http
   return type === undefined ? HttpClientRequest.removeHeader(withBody, "content-type") : withBody
 }
 
-/** The answer to one hop, when it was asked for and came, and the scope of its connection. */
+/** The answer to one hop, when it was requested and came, and the scope of its connection. */
 interface Answer {
   readonly times: Times
   readonly hop: Hop
@@ -148,7 +148,7 @@ const scoped = ({ fresh, kept }: OriginClients) => ({
   kept: HttpClient.withScope(kept)
 })
 
-/** Where only some addresses can be told apart, there are no clients for the others. */
+/** Where only some addresses can be distinguished, there are no clients for the others. */
 type Connections = Omit<OriginConnections, "public"> & Partial<OriginConnections>
 
 const hopAnswer = ({ hop, response: { headers, status }, times }: Answer): HopAnswer => ({
@@ -204,7 +204,7 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
       Effect.raceFirst(Effect.andThen(turn.overdue, late("header")))
     )
     if (body === undefined) return yield* answer
-    // Whoever sends a body may be slow at that.
+    // Anyone who sends a body may be slow at that.
     const wanted = yield* Latch.make()
     place.idleFor = turn.idleFor
     place.release = wanted.open

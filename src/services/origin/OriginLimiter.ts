@@ -37,7 +37,7 @@ interface Waiter {
   wake: () => void
 }
 
-/** What goes on at one origin. It exists for as long as anything does. */
+/** The requests at one origin. It exists as long as there are any. */
 interface Door {
   readonly places: Set<Place>
   readonly viewers: Set<Waiter>
@@ -51,7 +51,7 @@ const MAX_WAITING = 4096
 /** How long a place may be idle whose loss harms its holder, while others wait, in milliseconds. */
 export const GRACE_MILLIS = 10_000
 
-/** How often idle places are looked for while viewers wait, in milliseconds. */
+/** How often to search for idle places while viewers wait, in milliseconds. */
 const RECLAIM_MILLIS = 100
 
 /** Has as many idle places given back as viewers wait. */

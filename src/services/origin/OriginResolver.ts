@@ -15,8 +15,8 @@ export interface Wanted {
 }
 
 /**
- * From a request to the key of its cache entry, and to the place where the bytes are to be had. An application that signs its
- * URLs, or keeps its files in several places, puts its own in: requests with one key share one entry, whatever their locations.
+ * From a request to the key of its cache entry, and to the place where the bytes are available. An application that signs its
+ * URLs, or keeps its files in several places, puts its own in: requests with one key share one entry, even from several locations.
  */
 export class OriginResolver extends Context.Service<OriginResolver, {
   /** The resource that a request is for, or why it is refused. Asked for every request, so it answers at once. */
@@ -66,7 +66,7 @@ const make = (origins: OriginConfig["Service"]["origins"]) => {
     const access = accessTo(named, url)
     if (access === undefined) return NOT_ALLOWED
     const key = url.origin + url.pathname + url.search
-    // No address is looked at for a hit, so it must be one from such an address.
+    // No address is checked for a hit, so it must be one from such an address.
     return access === "public" ? makePublic(key) : makeResource(key)
   }
 

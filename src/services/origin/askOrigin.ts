@@ -5,7 +5,7 @@ import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import type { Access } from "../../domain/Route.ts"
 import type { Origin, OriginResponse } from "./Origin.ts"
 
-/** Where the bytes of a resource are to be had at the moment. */
+/** Where the bytes of a resource are available at the moment. */
 export interface Location {
   readonly url: string
   /** Fields that the origin is to get besides the viewer's, such as a token. */
@@ -24,7 +24,7 @@ export interface Refusal {
 export interface Source {
   /** The viewer's fields that go to the origin; the ones that `Vary` may name. */
   readonly fields: HeaderFields
-  /** Nobody waits for what it is asked for: whoever is waited for goes first. */
+  /** Nobody waits for its response: requests of waiting viewers go first. */
   readonly background?: boolean
   /** Asked before each request; once more with the `refusal` when the origin did not accept the location. */
   readonly locate: (refusal?: Refusal) => Effect.Effect<Location, OriginError>
@@ -38,7 +38,7 @@ export const isSameSource = (a: Source | undefined, b: Source | undefined): bool
   return names.length === Object.keys(b.fields).length && names.every((name) => a.fields[name] === b.fields[name])
 }
 
-/** A resource that is had at its own URL, by a viewer of whom nothing is told. */
+/** A resource at its own URL, for an unknown viewer. */
 export const plainSource = ({ url }: Resource): Source => ({
   fields: {},
   locate: () => Effect.succeed({ url, headers: {} })
@@ -48,7 +48,7 @@ export const plainSource = ({ url }: Resource): Source => ({
 export interface Question {
   readonly method: "GET" | "HEAD"
   readonly headers: HeaderFields
-  /** Nobody waits for it: whoever is waited for goes first. */
+  /** Nobody waits for it: requests of waiting viewers go first. */
   readonly background?: boolean
 }
 
@@ -56,7 +56,7 @@ const isElsewhere = (a: Location, b: Location): boolean =>
   a.url !== b.url || JSON.stringify(a.headers) !== JSON.stringify(b.headers)
 
 /**
- * One request at the location of `source`. Where the origin answers 401 or 403, the location is asked for once more, and when
+ * One request at the location of `source`. Where the origin answers 401 or 403, the location is requested once more, and when
  * it is another one by then, as a signed URL that has expired, the request is made there.
  */
 export const askOrigin = (

@@ -42,20 +42,20 @@ export const makeTurn = (limit: number): Effect.Effect<Turn> =>
     }
   })
 
-/** `body` on its way to the origin, whose turn it is but while the next piece is awaited from whoever sends it. */
+/** `body` on its way to the origin, whose turn it is but while the next piece is awaited from anyone who sends it. */
 export const upload = (body: Stream.Stream<Uint8Array, unknown>, turn: Turn): Stream.Stream<Uint8Array, Error> =>
   Stream.transformPull(body, (pull) =>
     Effect.succeed(Effect.suspend(() => {
       turn.end()
       return Effect.ensuring(pull, Effect.sync(turn.begin))
     }))).pipe(
-      // Why is a matter of whoever sends it, and may be its secret.
+      // The cause is known to the sender, and may be a secret.
       Stream.mapError(() => new Error("the body of the request broke off"))
     )
 
 /**
  * `body` as it comes from the origin, with typed errors. Where its next bytes are overdue while they are wanted, `abandon` has to
- * close the connection, which ends it. So it does when whoever reads it is idle and `place` is wanted by others. It can be run once.
+ * close the connection, which ends it. So it does when anyone who reads it is idle and `place` is wanted by others. It can be run once.
  */
 export const withBodyTimeout = (
   body: Stream.Stream<Uint8Array, HttpClientError.HttpClientError>,

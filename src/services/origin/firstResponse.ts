@@ -19,16 +19,16 @@ import { mayRetry, pause } from "./retry.ts"
 const RETRIES_AFTER_TIMEOUT = 1
 
 /**
- * Whether a time-out is to be told at once. An answer that does not begin may be one that waits for something to happen (a long poll),
- * and asking twice would take two of those; a file that `isKnown` is none.
+ * Whether a time-out is returned at once. An answer that does not begin may be one that waits for something to happen (a long poll),
+ * and asking twice would take two of those; a file that `isKnown` isn't one.
  */
 const isLate = (error: OriginError, failures: number, isKnown: boolean): boolean =>
   error._tag === "OriginTimeout" && failures > (error.phase === "header" && !isKnown ? 0 : RETRIES_AFTER_TIMEOUT)
 
-/** How long a viewer is kept waiting for an origin that asks to come again later, in milliseconds; else it is told so. */
+/** How long a viewer is kept waiting for an origin that asks to come again later, in milliseconds; otherwise it gets that answer. */
 const MAX_RETRY_AFTER_MILLIS = 2000
 
-/** An answer of the origin, and when it was asked for and came. */
+/** An answer of the origin, and when it was requested and came. */
 export interface Answered {
   readonly response: OriginResponse
   /** Ends the transfer of a body that nobody needs. */
@@ -40,7 +40,7 @@ export interface Answered {
 
 /**
  * The answer to a request. With `isPatient`, nothing else is at hand, so transient failures are retried. A range that the origin
- * refuses or misreads is asked for once more in another way.
+ * refuses or misreads is requested once more in another way.
  */
 const makeAsk = (origin: Origin["Service"]) =>
   Effect.fnUntraced(
@@ -114,7 +114,7 @@ export const makeFirstResponse = (origin: Origin["Service"]) => {
     { background = false, conditional, ifRange, known, method, wanted }: About,
     isPatient: boolean
   ) {
-    // A range is asked for of files only.
+    // Only files are requested in ranges.
     const how = { isPatient, isKnown: known !== undefined || wanted !== undefined }
     // Once a version is known, the viewer's validator is compared with it.
     const isTied = known === undefined && wanted !== undefined && ifRange !== undefined

@@ -35,7 +35,7 @@ export interface OriginConnections {
 class AddressForbidden extends Error {}
 
 /**
- * Resolves to public addresses only. Since it is asked for each connection, and by what makes the connection, a name that resolves
+ * Resolves to public addresses only. Since it is called for each connection, and by what makes the connection, a name that resolves
  * to something else the next time gains nothing.
  */
 export const publicOnly = (lookup: LookupFunction): LookupFunction => (hostname, options, callback) =>

@@ -36,7 +36,7 @@ const tellResets = (socket: Socket): void => {
   })
 }
 
-/** Has whoever reads from `socket` get what `filter` lets through. */
+/** Has anyone who reads from `socket` get what `filter` lets through. */
 const readThrough = (socket: Socket, filter: InterimFilter): void => {
   const read = socket.read.bind(socket)
   socket.read = (size) => {
@@ -49,7 +49,7 @@ const readThrough = (socket: Socket, filter: InterimFilter): void => {
   }
 }
 
-/** What undici tells of a request, as its documentation has it. */
+/** What undici reports about a request, according to its documentation. */
 interface Message {
   readonly request: object
   readonly socket: Socket

@@ -7,7 +7,7 @@ const RETRIES = 3
 /** The pause before the first of these, doubled before each further one, give or take a half. */
 const PAUSE = Duration.millis(100)
 
-/** For whoever tries again to enter it before anything failed. */
+/** For anyone who tries again to enter it before anything failed. */
 export const retries = Metric.counter("spillway_origin_retries_total", {
   description: "Requests to origins that were tried again",
   incremental: true

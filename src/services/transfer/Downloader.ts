@@ -49,7 +49,7 @@ export class Downloader extends Context.Service<Downloader, {
     source: Source
   ) => Effect.Effect<View, never, Scope.Scope>
   /**
-   * Makes a fetch of an answer that has been asked for already. Without viewers it goes on to the end of the chunk that holds the byte
+   * Makes a fetch of an answer that has been requested already. Without viewers it goes on to the end of the chunk that holds the byte
    * at `wanted`, which its viewer is about to ask for. `false`, and nothing is done, when a fetch for these bytes is under way.
    */
   readonly adopt: (
@@ -102,7 +102,7 @@ const make = Effect.gen(function*() {
     const assembly = download.assemblies.get(index)
     const filled = assembly === undefined ? offset : Math.min(assembly.filledTo(offset), end)
     if (filled > offset) return Exit.succeed(assembly!.read(offset, filled))
-    // It has been finished, by this fetch or another: whoever reads the cache goes on from there.
+    // It has been finished, by this fetch or another: anyone who reads the cache continues from there.
     if (assembly === undefined && index !== viewer.bypassed && hasChunk(representation, index)) {
       return Exit.fail(Cause.Done())
     }

@@ -46,7 +46,7 @@ export type State =
 /** What happens to a fetch. */
 export type Event =
   | { readonly _tag: "SetBack"; readonly error: OriginError }
-  /** The origin sends what was asked for. */
+  /** The origin sends what was requested. */
   | { readonly _tag: "Answered" }
   /** All viewers have enough for now. */
   | { readonly _tag: "Satisfied"; readonly tick: number }
@@ -93,7 +93,7 @@ export const transition = (state: State, event: Event): State => {
 /** One origin request for a contiguous stretch of missing chunks, and those who share it. */
 export interface Fetch {
   readonly download: Download
-  /** The origin as the viewer sees it for whom the fetch was started. */
+  /** The origin as the viewer who started the fetch sees it. */
   readonly source: Source
   /** The chunk that it was started for. */
   readonly first: number
@@ -116,7 +116,7 @@ export interface Fetch {
   readonly hold: Hold
 }
 
-/** All that goes on for one representation. */
+/** All fetches and viewers of one representation. */
 export interface Download {
   representation: Representation
   readonly assemblies: Assemblies
@@ -138,7 +138,7 @@ export const failureFor = ({ source, state }: Fetch, viewer: Viewer): OriginErro
   return state._tag === "Running" && !isSameSource(source, viewer.source) ? state.setback : undefined
 }
 
-/** Whether a viewer who needs the byte at `offset` had better wait for this fetch than start another. */
+/** Whether a viewer who needs the byte at `offset` should wait for this fetch than start another. */
 export const covers = (fetch: Fetch, offset: number): boolean =>
   fetch.position <= offset && offset < fetch.end && (fetch.sequential || offset - fetch.position <= JOIN_BYTES)
 
@@ -172,7 +172,7 @@ export const join = (viewer: Viewer, fetch: Fetch): void => {
   leave(viewer)
   viewer.fetch = fetch
   fetch.isAwaited = false
-  // From now on it goes on for its viewers only.
+  // From now on it continues for its viewers only.
   if (fetch.viewers.size === 0 && !fetch.isFill) fetch.keepUntil = 0
   fetch.viewers.add(viewer)
   fetch.wake?.()

@@ -3,14 +3,14 @@ import { isSameSource } from "../origin/askOrigin.ts"
 import { covers, type Download, failureFor, type Fetch, isOpenTo, leave, type Viewer } from "./Fetch.ts"
 
 /**
- * Which fetch a viewer waits for. Viewers share fetches, and not what concerns one of them: a fetch asks as the viewer for whom it was
+ * Which fetch a viewer waits for. Viewers share fetches, and not what concerns one of them: a fetch asks as the viewer for which it was
  * started, whose fields, location or rate the origin may refuse. So a viewer of another source tries again before it fails.
  */
 
 /** How many fetches for one byte may be under way at a time for viewers whom the fetches of others have failed. */
 const MAX_OWN_TRIES = 8
 
-/** Takes note of what the viewer's fetch has failed with. */
+/** Records what the viewer's fetch has failed with. */
 const noteFailure = (viewer: Viewer): void => {
   const { fetch } = viewer
   const failure = fetch && failureFor(fetch, viewer)

@@ -28,7 +28,7 @@ import {
 /** An answer of the origin whose body is about to be read, with the scope that holds its connection. */
 export interface OpenTransfer {
   readonly response: OriginResponse
-  /** How it was asked for; `none` for everything. */
+  /** How it was requested; `none` for everything. */
   readonly asked: RangeSupport
   readonly scope: Scope.Closeable
 }
@@ -44,7 +44,7 @@ interface Effects {
   readonly accept: (fetch: Fetch, bytes: Uint8Array) => boolean
   /** Has the fetch be sequential, from the first byte on if `fromStart`. */
   readonly makeSequential: (fetch: Fetch, fromStart: boolean) => void
-  /** Takes note of how the origin answers requests for ranges. */
+  /** Records how the origin answers requests for ranges. */
   readonly learn: (download: Download, ranges: RangeSupport) => void
   readonly throttled: Throttled
 }
@@ -108,7 +108,7 @@ export const makeFetchLoop = (
     })
   }
 
-  /** One request, read until the fetch has what it wants: `true`. `false`: more is to be asked for. */
+  /** One request, read until the fetch has what it wants: `true`. `false`: more is to be requested. */
   const transfer = Effect.fnUntraced(function*(fetch: Fetch, response: OriginResponse, asked: RangeSupport) {
     const carried = yield* carriedBy(fetch, response, asked, yield* Clock.currentTimeMillis)
     if (carried === undefined) return false
@@ -140,7 +140,7 @@ export const makeFetchLoop = (
     }
     // A body that is left before its end has been seen is destroyed, with an error that is made for nobody.
     if (place === end && Number(response.headers["content-length"]) === end - start) yield* Effect.exit(pull)
-    // A server may send less than was asked for (RFC 9110 §15.3.7).
+    // A server may send less than was requested (RFC 9110 §15.3.7).
     return !wanted || fetch.position >= fetch.end
   })
 

@@ -105,7 +105,7 @@ export const makeStartFetch = Effect.fnUntraced(function*(forget: (download: Dow
     }
   }
 
-  /** What viewers are told when a fetch has ended in such a way. */
+  /** The error for viewers when a fetch has ended in such a way. */
   const failureOf = ({ download, position }: Fetch, exit: Exit.Exit<void, OriginError>): OriginError | undefined => {
     if (Exit.isSuccess(exit)) return undefined
     const error = Cause.findErrorOption(exit.cause)
@@ -155,7 +155,7 @@ export const makeStartFetch = Effect.fnUntraced(function*(forget: (download: Dow
     return true
   }
 
-  /** Hands over a chunk that is whole; when its tail is but its front is not, has the front filled in behind. */
+  /** Hands over a chunk that is whole; when its tail is but its front is not, starts a fetch of the front. */
   const settle = (fetch: Fetch, assembly: ChunkAssembly): void => {
     const { download } = fetch
     const { span, whole } = assembly

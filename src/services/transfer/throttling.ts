@@ -1,14 +1,14 @@
 import { Effect } from "effect"
 import { type Fetch, type Throttled, yieldPlace } from "./Fetch.ts"
 
-/** How often throttled fetches are looked at, in milliseconds. */
+/** How often throttled fetches are checked, in milliseconds. */
 const TICK_MILLIS = 1000
 
 /** How many of these a fetch is throttled before it yields its place at the origin. */
 const YIELD_TICKS = 5
 
 /**
- * Has fetches that are throttled for some seconds yield: whoever reads slowly holds no connection. A sequential fetch is left alone,
+ * Has fetches that are throttled for some seconds yield: anyone who reads slowly holds no connection. A sequential fetch is left alone,
  * since it would have to read everything again. A tick that is counted for all costs less than a timer for each pause of a fetch.
  */
 export const makeThrottled = (fork: (effect: Effect.Effect<void>) => unknown): Throttled => {

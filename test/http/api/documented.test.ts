@@ -8,7 +8,7 @@ import { root } from "../../support/Project.ts"
 import { start, withTime } from "../Site.ts"
 import { control } from "./Control.ts"
 
-const page = Fs.readFileSync(join(root, "docs/api.md"), "utf8")
+const page = Fs.readFileSync(join(root, "docs/reference/api.md"), "utf8")
 
 /** Requests as the page has them, each with the answer behind it. */
 const examples = [
@@ -33,7 +33,7 @@ const settled = (text: string, origin: string, own: string): unknown =>
       .replace(/"bytesPerSecond":[1-9]\d*/g, "\"bytesPerSecond\":1000000")
   )
 
-describe("docs/api.md", () => {
+describe("docs/reference/api.md", () => {
   it.effect("has the answers that its requests get", () =>
     Effect.gen(function*() {
       const site = yield* start({ cache: { directory: "/var/cache/spillway", minFree: 1e9, memory: 1e8 } })

@@ -11,7 +11,7 @@ type Response = HttpServerResponse.HttpServerResponse
 
 /** `SpillwayApi` as a handler of requests below `API_PATH`. Whom it answers is for `AdminGuard` to say. */
 export class ControlApi extends Context.Service<ControlApi, {
-  /** Whatever is wrong is answered with `{ message }`. */
+  /** Every error is answered with `{ message }`. */
   readonly answer: (request: HttpServerRequest.HttpServerRequest) => Effect.Effect<Response, never, Scope.Scope>
 }>()("spillway/http/admin/api/ControlApi") {
   static readonly layer = Layer.effect(ControlApi, Effect.suspend(() => make))

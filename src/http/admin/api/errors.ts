@@ -31,5 +31,5 @@ export class Unavailable extends Schema.Error<Unavailable>("spillway/http/api/Un
   ...message
 }, { description: "Not now", httpApiStatus: 503 }) {}
 
-/** Why a URL or path is none that could be cached. */
+/** Why a URL or path can't be cached. */
 export const refusalOf = ({ reason }: TargetError): BadRequest => new BadRequest({ message: reason })
