@@ -3,18 +3,16 @@ import type { RequestDirectives } from "./CacheControl.ts"
 import { type Freshness, isFresh, mayRevalidateBehind } from "./Freshness.ts"
 
 /**
- * What a shared cache does with a request for a resource (RFC 9111 §4), decided from what it knows. The first row that applies:
+ * What a shared cache does with a request for a resource (RFC 9111 §4). The first line that applies decides:
  *
- * | known of the resource | decision |
- * |---|---|
- * | a representation that others must not get, and the request has credentials | `Uncacheable`, cache only: `NotCached` |
- * | a representation that is fresh for this request | `Fresh` |
- * | a stored response without a representation, such as a redirect or a 404 | `Stored` |
- * | a stale representation, and the cache works offline | `Offline` |
- * | nothing, and the origin must not be asked | `NotCached` |
- * | the last response was uncacheable | `Uncacheable` |
- * | a stale representation within `stale-while-revalidate` | `RevalidateBehind` |
- * | anything else | `AskOrigin` |
+ * - `Uncacheable`: the request has credentials, and the representation is not for such requests. Without an origin: `NotCached`.
+ * - `Fresh`: the representation is fresh for this request.
+ * - `Stored`: a response without a representation is stored, such as a redirect or a 404.
+ * - `Offline`: the representation is stale, and the cache works offline.
+ * - `NotCached`: the origin must not be asked.
+ * - `Uncacheable`: the last response was uncacheable.
+ * - `RevalidateBehind`: the representation is stale within `stale-while-revalidate`.
+ * - `AskOrigin`: anything else.
  */
 export type CacheDecision =
   | { readonly _tag: "Fresh" }
@@ -68,7 +66,7 @@ export const decide = (facts: CacheFacts): CacheDecision => {
   const freshness = representation?.freshnessForViewer
   if (freshness !== undefined && isFresh(freshness, now, directives)) return { _tag: "Fresh" }
   if (facts.hasStoredResponse) return { _tag: "Stored" }
-  // Offline, nobody can be asked whether it differs by cookie, and what viewers without one get is no secret.
+  // Offline, nobody can be asked whether it differs by cookie, and what viewers without one get is public.
   if (isOffline && (freshness ?? representation?.freshnessForAnonymous) !== undefined) return { _tag: "Offline" }
   if (isCacheOnly) return { _tag: "NotCached" }
   if (facts.uncacheable !== undefined) return { _tag: "Uncacheable", reason: facts.uncacheable }

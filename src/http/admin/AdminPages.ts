@@ -65,7 +65,7 @@ const make = Effect.gen(function*() {
     }
   }
 
-  /** A failed cache is no reason to send no requests: streams bypass it. */
+  /** A server whose cache has failed is ready: streams bypass the cache. */
   const readyPage = () =>
     HttpServerResponse.jsonUnsafe({ status: readiness.state().toLowerCase() }, {
       status: readiness.state() === "Ready" ? 200 : 503,

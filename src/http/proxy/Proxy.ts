@@ -76,7 +76,7 @@ const make = Effect.gen(function*() {
   const fetch = (parsed: ParsedRequest, request: Request) => {
     const { resource } = parsed
     const reply = request.method === "GET" || request.method === "HEAD"
-      // Found out before the first byte: the second time, the new file is asked for.
+      // The file has changed, and no byte was sent. The second request gets the new file.
       ? Effect.catchTag(
         get(parsed, request),
         "RepresentationChanged",

@@ -22,8 +22,8 @@ import { awaitTurn } from "./turn.ts"
 type Request = HttpServerRequest.HttpServerRequest
 
 /**
- * Whether the platform asks for the next piece of a body only when all of a long one has been handed to the kernel: it waits for
- * `drain` behind a piece that is no shorter than the mark.
+ * Whether the platform requests the next piece of a body only when the kernel has all of the last one. It waits for `drain` behind a piece
+ * of at least `writableHighWaterMark`.
  */
 const waitsForDrain = ({ source }: Request): boolean => {
   if (!(source instanceof IncomingMessage) || source.httpVersionMajor !== 1) return false

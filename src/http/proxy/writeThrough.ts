@@ -22,11 +22,11 @@ export const makeWriteThrough = Effect.fnUntraced(function*({ locations, passedO
   const origin = yield* Origin
   const workers = yield* Workers
 
-  /** Where a target of a request is to be had. */
+  /** The location of a target of a request at its origin. */
   const locate = (resource: Resource, { headers }: Request, url: string) =>
     sourceOf(resource, { headers, url }, {}).locate()
 
-  /** What a response to a request for `url` says that it is about besides, at the same origin. */
+  /** The other resources that a response to a request for `url` names, at the same origin. */
   const named = (url: string, { headers }: OriginResponse): ReadonlyArray<Resource> =>
     ["location", "content-location"].flatMap((field) => {
       const place = headers[field] === undefined ? null : URL.parse(headers[field], url)

@@ -48,8 +48,8 @@ const cutAtEnd = (node: GuardedServer): Effect.Effect<void, never, Scope.Scope> 
 }
 
 /**
- * A Node HTTP server for Spillway alone, with the bounds of `ServerConfig`. It sends hits in memory by itself, whatever else is served on
- * it. Closing it lets running responses end, for at most `DRAIN_TIMEOUT`.
+ * A Node HTTP server for Spillway alone, with the bounds of `ServerConfig`. It sends hits in memory by itself, before any other
+ * handler sees the request. Closing it lets running responses end, for at most `DRAIN_TIMEOUT`.
  */
 export const layerNode = (
   { host, port }: Address

@@ -281,7 +281,7 @@ export class GuardedServer extends Server {
   #answers(request: IncomingMessage, response: ServerResponse): boolean {
     if (isInLine(response)) return false
     const { headers } = request
-    // Whoever does not read a body has to see to its end.
+    // The fast path does not read bodies.
     if (headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined) return false
     let prompt: PromptResponse | undefined
     try {

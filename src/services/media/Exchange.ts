@@ -11,7 +11,7 @@ import type { LookupResult, OriginExchange } from "./LookupResult.ts"
 import * as SpareResponse from "./SpareResponse.ts"
 import { trimmed } from "./trimmed.ts"
 
-/** What the origin is asked, for whom, and what is known before. */
+/** A request to the origin, with the viewer it is for and what the cache knows already. */
 export interface Request {
   readonly method: "GET" | "HEAD"
   readonly resource: Resource

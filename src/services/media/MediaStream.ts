@@ -31,7 +31,7 @@ export interface MediaRequest {
   readonly directives?: RequestDirectives | undefined
   /** The representation that `Lookup.fresh` has returned for this request, if it was asked already. */
   readonly fresh?: Entry | undefined
-  /** Where the bytes are to be had, with the viewer's fields; without it, at the URL of the resource. */
+  /** The source of the bytes, with the viewer's fields. By default, the URL of the resource. */
   readonly source?: Source
   /** Anyone who takes the bytes has done with a piece of `SHORT_BYTES` or more when it asks for the next: that may overwrite it. */
   readonly reuses?: boolean
@@ -125,7 +125,7 @@ const begin = Effect.fnUntraced(function*(stream: Stream.Stream<Uint8Array, Orig
 })
 
 /**
- * The ranges of a representation that are asked for, or all of it. No range of an empty file can be satisfied, so `Range` is
+ * The requested ranges of a representation, or all of it. No range of an empty file can be satisfied, so `Range` is
  * ignored there, as most origins do (RFC 9110 §14.2): clients that always send it get 200 without bytes.
  */
 const rangesOf = (

@@ -70,7 +70,7 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, hints }: Memorie
     const standing = catalog.known(found.resource)?.representation
     const isOther = standing !== undefined && !isSameVersion(standing, found)
     if (isOther && catalog.isProtected(resource, selected, asker.cookie)) {
-      // Others go on with what they were given: a login page never takes the place of what is behind it.
+      // Others keep what they were given: a login page never replaces what is behind it.
       catalog.separateCookies(resource)
       return passOn(exchange, "COOKIE", response)
     }

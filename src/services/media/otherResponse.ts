@@ -24,7 +24,7 @@ const MAX_SHARED_BYTES = 64 * 1024
 
 const isServerError = (status: number): boolean => status === 500 || status === 502 || status === 503 || status === 504
 
-/** Whether a response says the same to every viewer who waits for it, whatever range the viewer asked for. */
+/** Whether a response is the same for every viewer who waits for it, with any range. */
 const isForAll = ({ headers, status }: OriginResponse): boolean =>
   status !== 416 && headers["set-cookie"] === undefined && whyUncacheable(status, headers, false) === undefined
 
