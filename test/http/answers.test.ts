@@ -61,11 +61,11 @@ describe("an answer that is no file", () => {
     ["with no-cache", { status: 404, headers: maxAge(60, "no-cache") }],
     ["with no-store", { status: 404, headers: maxAge(60, "no-store") }],
     ["private", { status: 404, headers: maxAge(60, "private") }],
-    ["larger than is worth it", { status: 404, headers: maxAge(60), body: Buffer.alloc(KEPT_BYTES + 1) }],
+    ["larger than is worth it", { status: 404, headers: maxAge(60), body: bytes.subarray(0, KEPT_BYTES + 1) }],
     ["larger than is worth it, and of no length", {
       status: 404,
       headers: { ...maxAge(60), "transfer-encoding": "chunked" },
-      body: Buffer.alloc(KEPT_BYTES + 1)
+      body: bytes.subarray(0, KEPT_BYTES + 1)
     }],
     ["500", { status: 500, headers: maxAge(60) }],
     ["502", { status: 502, headers: maxAge(60) }],
@@ -85,7 +85,7 @@ describe("an answer that is no file", () => {
       for (let i = 0; i < 2; i++) {
         const answered = yield* ask("/a")
         assert.strictEqual(answered.status, status)
-        if (reply.body !== undefined) assert.strictEqual(answered.body.length, reply.body.length)
+        if (reply.body !== undefined) assert.isTrue(answered.body.equals(Buffer.from(reply.body)))
         assert.notInclude(answered.headers["cache-status"], "; hit")
         assert.notInclude(answered.headers["cache-status"], "; stored")
       }
@@ -215,5 +215,54 @@ describe("an answer that is no file", () => {
         assert.strictEqual(story((yield* ask("/b", { headers: { cookie } })).headers), "spillway; hit")
       }
       assert.strictEqual(story((yield* ask("/b")).headers), "spillway; hit")
+    }))
+
+  const passedOn: ReadonlyArray<readonly [number, Record<string, string>]> = [
+    [301, { "location": "https://elsewhere.example/b?c=d" }],
+    [302, { "location": "https://elsewhere.example/b" }],
+    [307, { "location": "//elsewhere.example/b" }],
+    [401, { "www-authenticate": "Basic realm=\"a\"" }],
+    [403, { "x-own": "1" }],
+    [404, {}],
+    [410, {}],
+    [429, { "retry-after": "5" }],
+    [500, {}],
+    [503, { "retry-after": "7", "cache-control": "no-store" }]
+  ]
+
+  it.effect.each(passedOn)(
+    "%i is passed on with its fields, cookies and body each time",
+    ([status, own]) =>
+      Effect.gen(function*() {
+        const { answer, ask, file, seen } = yield* start()
+        const fields = { ...own, "content-type": "text/html; charset=utf-8" }
+        const cookies = ["a=1; Path=/; HttpOnly", "b=2; Expires=Tue, 01 Jan 2030 12:00:00 GMT"]
+        answer("/a", () => ({
+          status,
+          headers: { ...fields, "set-cookie": cookies, "connection": "x-hop", "x-hop": "1" },
+          body: `<p>${status}</p>`
+        }))
+        for (const options of [{}, {}, { headers: { range: "bytes=0-1" } }, { method: "HEAD" }]) {
+          const answered = yield* ask("/a", options)
+          assert.strictEqual(answered.status, status)
+          assert.strictEqual(answered.body.toString(), "method" in options ? "" : `<p>${status}</p>`)
+          assert.deepInclude(answered.headers, { ...fields, "set-cookie": cookies })
+          assert.notProperty(answered.headers, "x-hop")
+          assert.match(story(answered.headers), /^spillway; fwd=(?:miss; fwd-status=\d+|bypass; detail=STATUS)$/)
+        }
+        assert.isAtLeast(seen("/a").length, 4)
+        file("/a")
+        assert.isTrue((yield* ask("/a")).body.equals(bytes))
+      })
+  )
+
+  it.effect("204 is passed on without a body", () =>
+    Effect.gen(function*() {
+      const { ask, origin } = yield* start()
+      origin.handlers.set("/a", (_, response) => void response.writeHead(204, { "x-own": "1" }).end())
+      const { body, headers, status } = yield* ask("/a")
+      assert.strictEqual(status, 204)
+      assert.strictEqual(headers["x-own"], "1")
+      assert.strictEqual(body.length, 0)
     }))
 })

@@ -280,4 +280,15 @@ describe("If-Range", () => {
         assert.isTrue((yield* ask("/a", { headers: { "if-range": etag } })).body.equals(bytes))
       }
     }))
+
+  it.effect("§13.1.5 is evaluated before a Range that lies outside, from the origin and from the cache", () =>
+    Effect.gen(function*() {
+      const { ask, file } = yield* start()
+      file("/a")
+      for (let i = 0; i < 2; i++) {
+        const answer = yield* ask("/a", { headers: { "range": "bytes=9999999-", "if-range": "\"v0\"" } })
+        assert.strictEqual(answer.status, 200)
+        assert.isTrue(answer.body.equals(bytes))
+      }
+    }))
 })

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
 import { story } from "../support/cacheStatus.ts"
 import { makeGate, maxAge, type Site, start, until } from "./Site.ts"
 
@@ -181,7 +182,7 @@ describe("Set-Cookie", () => {
           const cookies = lines.filter(([name]) => name === "set-cookie").map(([, value]) => value)
           assert.strictEqual(cookies[1], "b=2")
           sessions.add(cookies[0]!)
-          assert.match(story(headers), /^spillway; fwd=bypass; detail=(?:SET_COOKIE|STATUS)$/)
+          assert.strictEqual(story(headers), "spillway; fwd=bypass; detail=SET_COOKIE")
         }
         assert.strictEqual(sessions.size, 3)
       }
@@ -228,7 +229,7 @@ describe("Set-Cookie", () => {
       })
   )
 
-  it.effect.each(["max-age=60", "public, max-age=60"])(
+  it.effect.each(["max-age=60", "public, max-age=60", "no-cache"])(
     "RFC 9111 §7.3 goes to one alone of several at a time: %s",
     (field) =>
       Effect.gen(function*() {
@@ -261,14 +262,30 @@ describe("what is not for a shared cache", () => {
   it.effect.each(cases)("%s streams through, asked for once a viewer", ([, detail, headers]) =>
     Effect.gen(function*() {
       const { answer, ask, seen } = yield* start()
-      answer("/a", (request) => ({ headers: { "etag": "\"v1\"", ...headers }, body: `for ${request.headers.cookie}` }))
+      answer("/a", (request) => ({
+        headers: { "etag": "\"v1\"", "content-type": "video/mp4", "x-own": "1", ...headers },
+        body: `for ${request.headers.cookie}`
+      }))
       yield* ask("/a")
       for (const cookie of ["a", "b"]) {
         const before = seen("/a").length
         const { body, headers } = yield* ask("/a", { headers: { cookie } })
         assert.strictEqual(body.toString(), `for ${cookie}`)
         assert.strictEqual(story(headers), `spillway; fwd=bypass; detail=${detail}`)
+        assert.deepInclude(headers, { "content-type": "video/mp4", "x-own": "1" })
+        assert.strictEqual(headers["content-length"], detail === "NO_LENGTH" ? undefined : String(body.length))
         assert.strictEqual(seen("/a").length, before + 1)
       }
+    }))
+
+  it.effect("is stored again when the origin allows it again", () =>
+    Effect.gen(function*() {
+      const { ask, file } = yield* start()
+      file("/a", { headers: { "cache-control": "no-store" } })
+      yield* ask("/a")
+      file("/a")
+      yield* TestClock.adjust("2 minutes")
+      yield* ask("/a")
+      assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
     }))
 })

@@ -174,6 +174,34 @@ describe("a body without a length", () => {
       viewer.socket.write(get("/more", "1.1").repeat(400))
       yield* assertTorn(viewer)
     }))
+
+  it.live("arrives whole when it is sent in many pieces, to a request for a range as well", () =>
+    Effect.gen(function*() {
+      const { ask, origin } = yield* start()
+      const { bytes } = fileOf(329_000, 1)
+      origin.handlers.set("/pieces", (_, response) => {
+        const send = (offset: number): void => {
+          if (offset >= bytes.length) return void response.end()
+          response.write(bytes.subarray(offset, offset + 10_007), () => send(offset + 10_007))
+        }
+        send(0)
+      })
+      const { body, headers, status } = yield* ask("/pieces", { headers: { range: "bytes=5-9" } })
+      assert.strictEqual(status, 200)
+      assert.strictEqual(headers["transfer-encoding"], "chunked")
+      assert.isTrue(body.equals(bytes))
+    }))
+
+  it.live("is not read on when its viewer has left", () =>
+    Effect.gen(function*() {
+      const { origin, port } = yield* makeTestProxy()
+      origin.handlers.set("/begun", (_, response) => void response.write("the beginning"))
+      const viewer = yield* witness(port, get("/begun", "1.1"))
+      yield* begins(viewer)
+      assert.isFalse(origin.requests[0]!.aborted)
+      viewer.socket.destroy()
+      yield* eventually("the end of the transfer", Effect.sync(() => origin.requests[0]!.aborted))
+    }))
 })
 
 describe("a body with a length", () => {

@@ -40,6 +40,7 @@ describe("the lifetime", () => {
 
   const cases: ReadonlyArray<readonly [string, FileOf, number]> = [
     ["§5.2.2.1 max-age", file(maxAge(60)), 60],
+    ["§5.2.2.1 max-age=0", file(maxAge(0)), 0],
     ["§5.2.2.10 s-maxage before max-age", file(maxAge(60, "s-maxage=30")), 30],
     ["§5.3 Expires, from Date on", (at) => ({ headers: { "expires": at(40) } }), 40],
     ["§5.3 max-age before Expires", (at) => ({ headers: { ...maxAge(20), "expires": at(40) } }), 20],

@@ -403,4 +403,13 @@ describe("a message between viewer and origin", () => {
       }
       for (const { headers } of [...seen("/a"), ...seen("/b")]) assert.notProperty(headers, "content-length")
     }))
+
+  it.effect("has no traceparent on the way to the origin when no traces are exported", () =>
+    Effect.gen(function*() {
+      const { ask, file, seen } = yield* start()
+      file("/a")
+      yield* ask("/a")
+      yield* ask("/a", { method: "POST", body: "a" })
+      for (const { headers } of seen("/a")) assert.notProperty(headers, "traceparent")
+    }))
 })

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger, References } from "effect"
 import { TestClock } from "effect/testing"
 import type { Why } from "../../src/http/admin/api/model.ts"
+import { story } from "../support/cacheStatus.ts"
 import { control } from "./api/Control.ts"
 import { start, withTime } from "./Site.ts"
 
@@ -22,7 +23,9 @@ describe("an origin that fails", () => {
       const site = yield* start()
       const api = control(site)
       yield* site.origin.close
-      assert.strictEqual((yield* withTime(site.ask("/a?hidden"))).status, 502)
+      const { body, status } = yield* withTime(site.ask("/a?hidden"))
+      assert.strictEqual(status, 502)
+      assert.notInclude(body.toString(), site.origin.url)
       const line = lines.find(({ message }) => message === "Origin failed")
       const port = new URL(site.origin.url).port
       const reason =
@@ -57,4 +60,29 @@ describe("an origin that fails", () => {
       assert.lengthOf(failed(), 3)
     }).pipe(Effect.provide(layer))
   })
+})
+
+describe("an origin that does not answer", () => {
+  it.effect("has 504 answered to a request for a file that is not stored, and is asked once", () =>
+    Effect.gen(function*() {
+      const { ask, origin, seen } = yield* start()
+      origin.handlers.set("/a", () => {})
+      for (const headers of [{}, { authorization: "Basic YTpi" }]) {
+        const answer = yield* withTime(ask("/a", { headers }))
+        assert.strictEqual(answer.status, 504)
+        assert.strictEqual(story(answer.headers), "spillway; fwd=miss; detail=ORIGIN_TIMEOUT")
+      }
+      // The origin may have been waiting for an event, and a second request would wait for the next one.
+      assert.strictEqual(seen("/a").length, 2)
+    }))
+
+  it.effect("is asked twice to validate a stored file", () =>
+    Effect.gen(function*() {
+      const { ask, file, origin, seen } = yield* start()
+      file("/a", { headers: { "cache-control": "no-cache" } })
+      yield* ask("/a")
+      origin.handlers.set("/a", () => {})
+      assert.strictEqual((yield* withTime(ask("/a"))).status, 504)
+      assert.strictEqual(seen("/a").length, 3)
+    }))
 })

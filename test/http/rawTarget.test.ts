@@ -108,3 +108,26 @@ describe("a target with raw bytes", () => {
     )
   })
 })
+
+describe("a target", () => {
+  it.effect("reaches the origin exactly as it was sent, below the path of the origin's URL", () =>
+    Effect.gen(function*() {
+      const { ask, origin } = yield* makeTestProxy({ path: "/base/" })
+      const targets = [
+        "/a%20b/%C3%A4.mp4",
+        "/a%2Fb",
+        "/a?x=1&y=%2F+b&&z",
+        "/a?x=a/../b",
+        "/a?token=%00%ff",
+        "//a//b/",
+        "/a;v=1,2/~user/(x)!*",
+        "/...",
+        "/a..b/.c",
+        "/%zz"
+      ]
+      for (const target of targets) {
+        yield* ask(target)
+        assert.strictEqual(origin.requests.at(-1)!.url, `/base${target}`)
+      }
+    }))
+})
