@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { parseRoute, type Route } from "../../src/domain/Origins.ts"
-import { encoded } from "../../src/http/server/rawTarget.ts"
 import { Server, ServerConfig } from "../../src/index.ts"
 import { eventually } from "../support/Program.ts"
 import { makeRawOrigin, response } from "../support/RawOrigin.ts"
@@ -85,28 +84,6 @@ describe("a target with raw bytes", () => {
       const metrics = exchange(port, request("/_spillway/metrics", "Connection: close"))
       yield* eventually("its end", Effect.map(metrics, (text) => /^spillway_unsent_bytes 0$/m.test(text)))
     }))
-
-  it("is encoded in a whole request line of the packet alone", () => {
-    const of = (text: string, at: number) =>
-      encoded({ code: "HPE_INVALID_URL", rawPacket: Buffer.from(text, "latin1"), bytesParsed: at })?.toString("latin1")
-    assert.strictEqual(of("GET /\xe9 HTTP/1.1\r\n\xe9", 5), "GET /%E9 HTTP/1.1\r\n\xe9")
-    const before = "GET /a HTTP/1.1\r\n\r\n"
-    assert.strictEqual(of(`${before}GET /\xe9 HTTP/1.1\r\n`, before.length + 5), "GET /%E9 HTTP/1.1\r\n")
-    for (
-      const text of [
-        "GET /\xe9",
-        "/\xe9 HTTP/1.1\r\n",
-        "GET /\xe9 HTTP/2.0\r\n",
-        "GET /\xe9 a HTTP/1.1\r\n",
-        "\xe9\r\n"
-      ]
-    ) {
-      assert.isUndefined(of(text, text.indexOf("\xe9")), text)
-    }
-    assert.isUndefined(
-      encoded({ code: "HPE_INVALID_METHOD", rawPacket: Buffer.from("GET /\xe9 HTTP/1.1\r\n"), bytesParsed: 5 })
-    )
-  })
 })
 
 describe("a target", () => {

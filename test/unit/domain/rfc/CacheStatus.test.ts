@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { append, type CacheStatus, format } from "../../../../src/domain/rfc/CacheStatus.ts"
+import { append, type CacheStatus, format, outcomeOf } from "../../../../src/domain/rfc/CacheStatus.ts"
 
 const cases: ReadonlyArray<readonly [CacheStatus, string]> = [
   [{}, "spillway"],
@@ -107,5 +107,20 @@ describe("append", () => {
 
   it.each([undefined, "", "  "])("is alone after %j", (received) => {
     assert.strictEqual(append(received, { hit: true }), "spillway; hit")
+  })
+})
+
+describe("outcomeOf", () => {
+  it("tells the outcome of a request from what the cache did", () => {
+    assert.strictEqual(outcomeOf({ hit: true, ttl: 1 }), "hit")
+    assert.strictEqual(outcomeOf({ hit: true, detail: "OFFLINE" }), "stale")
+    assert.strictEqual(outcomeOf({ hit: true, detail: "ORIGIN_UNREACHABLE" }), "stale")
+    assert.strictEqual(outcomeOf({ fwd: "uri-miss", stored: true }), "miss")
+    assert.strictEqual(outcomeOf({ fwd: "request" }), "miss")
+    assert.strictEqual(outcomeOf({ fwd: "partial" }), "partial")
+    assert.strictEqual(outcomeOf({ fwd: "stale", fwdStatus: 304 }), "stale")
+    assert.strictEqual(outcomeOf({ fwd: "bypass", detail: "DISK_FULL" }), "bypass")
+    assert.strictEqual(outcomeOf({ fwd: "method" }), "other")
+    assert.strictEqual(outcomeOf({ detail: "NOT_CACHED" }), "other")
   })
 })

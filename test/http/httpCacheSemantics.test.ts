@@ -1,16 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
 import CachePolicy from "http-cache-semantics"
-import { parse, requestDirectives } from "../../../../src/domain/rfc/CacheControl.ts"
+import { parse, requestDirectives } from "../../src/domain/rfc/CacheControl.ts"
 import {
   freshnessOf,
   HEURISTIC_MILLIS,
   isFresh,
   mayRevalidateBehind,
   mayServeStale
-} from "../../../../src/domain/rfc/Freshness.ts"
-import type { HeaderFields } from "../../../../src/domain/rfc/Headers.ts"
-import { isHeuristicallyCacheable, whyNotStorable } from "../../../../src/domain/rfc/Storable.ts"
+} from "../../src/domain/rfc/Freshness.ts"
+import type { HeaderFields } from "../../src/domain/rfc/Headers.ts"
+import { isHeuristicallyCacheable, whyNotStorable } from "../../src/domain/rfc/Storable.ts"
 
 /**
  * Compares Spillway's rules of RFC 9111 with those of `http-cache-semantics`, an independent reading of it. Where they are

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as CacheStatus from "../../src/domain/rfc/CacheStatus.ts"
-import { type Exchange, formatJson, formatPretty, toldBy } from "../../src/http/server/RequestLog.ts"
+import * as CacheStatus from "../../../../src/domain/rfc/CacheStatus.ts"
+import { type Exchange, formatJson, formatPretty, toldBy } from "../../../../src/http/server/RequestLog.ts"
 
 const exchange: Exchange = {
   method: "GET",

@@ -1,0 +1,89 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import { make as makeResource } from "../../../../src/domain/Resource.ts"
+import { Recorder } from "../../../../src/services/cache/Recorder.ts"
+import { MediaStream } from "../../../../src/services/media/MediaStream.ts"
+import { Activity } from "../../../../src/services/observe/Activity.ts"
+import { Traffic } from "../../../../src/services/observe/Traffic.ts"
+import { Faults } from "../../../../src/testing/FaultyFileSystem.ts"
+import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
+import { CHUNK, stack, ticking } from "../../../support/stack.ts"
+import { randomBytes } from "../../../support/TestOrigin.ts"
+
+const url = "http://origin.test/film.mp4?key=1"
+const film = randomBytes(4 * CHUNK)
+
+const putFilm = Effect.gen(function*() {
+  const origin = yield* MemoryOrigin
+  origin.files.set(url, { bytes: film, etag: "\"1\"", headers: { "cache-control": "max-age=3600" } })
+  return origin
+})
+
+/** Reads the film a piece at a time; `each` sees what is listed after each piece. */
+const watch = (each: Effect.Effect<void, never, Activity>) =>
+  Effect.scoped(Effect.gen(function*() {
+    const media = yield* MediaStream
+    const opened = yield* media.open({ resource: makeResource(url), viewer: "192.0.2.1" })
+    assert(opened._tag === "Media")
+    const bytes = yield* opened.parts[0]!.bytes
+    assert(!(bytes instanceof Uint8Array))
+    yield* Stream.runForEach(bytes, () => each)
+  }))
+
+describe("streams", () => {
+  it.effect("are listed while they run, with what they are fed from", () =>
+    Effect.gen(function*() {
+      yield* putFilm
+      const activity = yield* Activity
+      const faults = yield* Faults
+      const recorder = yield* Recorder
+      const positions: Array<number> = []
+      const sources = new Set<string>()
+      const look = Effect.gen(function*() {
+        assert.strictEqual(activity.count(), 1)
+        const [stream] = activity.streams()
+        assert.deepInclude(stream, { url, start: 0, end: film.length, size: film.length, viewer: "192.0.2.1" })
+        positions.push(stream!.position)
+        sources.add(stream!.detail === undefined ? stream!.source : `${stream!.source} ${stream!.detail}`)
+        yield* TestClock.adjust("1 second")
+      })
+      yield* watch(look)
+      assert.deepStrictEqual([...sources], ["origin"])
+      assert.deepStrictEqual(positions, positions.toSorted((a, b) => a - b))
+      assert.strictEqual(positions.at(-1), film.length)
+      assert.deepStrictEqual(activity.streams(), [])
+      yield* ticking(recorder.idle)
+
+      sources.clear()
+      yield* watch(look)
+      assert.deepStrictEqual([...sources], ["disk"])
+
+      sources.clear()
+      yield* faults.add({ operation: "open", fault: "EMFILE" })
+      yield* ticking(watch(look))
+      assert.deepStrictEqual([...sources], ["passthrough IO_ERROR"])
+      assert.deepStrictEqual((yield* Traffic).totals().bytes, {
+        memory: 0,
+        disk: film.length,
+        origin: film.length,
+        passthrough: film.length
+      })
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("tell their rate over the last time that it was asked", () =>
+    Effect.gen(function*() {
+      const activity = yield* Activity
+      const rate = () => activity.streams()[0]!.bytesPerSecond
+      const stream = yield* activity.begin({ url, resource: "a", start: 1000, end: 10_000, size: 10_000 })
+      assert.strictEqual(rate(), 0)
+      stream.advance(3000, "origin")
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual(rate(), 1500)
+      stream.advance(1000, "disk")
+      yield* TestClock.adjust("100 millis")
+      assert.strictEqual(rate(), 1500)
+      yield* TestClock.adjust("900 millis")
+      assert.strictEqual(rate(), 1000)
+    }).pipe(Effect.scoped, Effect.provide(stack("memory"))))
+})
