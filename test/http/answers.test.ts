@@ -6,7 +6,7 @@ import { bytes, makeGate, maxAge, type Reply, start, until } from "./Site.ts"
 
 const KEPT_BYTES = 64 * 1024
 
-describe("an answer that is no file", () => {
+describe("an answer without a file", () => {
   const kept: ReadonlyArray<readonly [number, Record<string, string>]> = [
     [404, {}],
     [410, {}],
@@ -21,7 +21,7 @@ describe("an answer that is no file", () => {
   ]
 
   it.effect.each(kept)(
-    "RFC 9111 §3 is kept for as long as it is fresh: %i",
+    "is stored as long as it is fresh: %i (RFC 9111 §3)",
     ([status, headers]) =>
       Effect.gen(function*() {
         const { answer, ask, at, seen } = yield* start()
@@ -76,7 +76,7 @@ describe("an answer that is no file", () => {
     ["416 to no range", { status: 416, headers: maxAge(60) }]
   ]
 
-  it.effect.each(notKept)("RFC 9111 §3 is not kept: %s", ([, reply]) =>
+  it.effect.each(notKept)("is not stored: %s (RFC 9111 §3)", ([, reply]) =>
     Effect.gen(function*() {
       const { answer, ask, file } = yield* start()
       answer("/a", () => reply)
@@ -93,7 +93,7 @@ describe("an answer that is no file", () => {
       assert.isTrue((yield* ask("/a")).body.equals(bytes))
     }))
 
-  it.effect("RFC 9111 §4.2.2 is kept by a guess, where its status allows that", () =>
+  it.effect("is stored with heuristic freshness when its status allows it (RFC 9111 §4.2.2)", () =>
     Effect.gen(function*() {
       const { answer, ask, at } = yield* start()
       answer("/a", () => ({ status: 300, headers: { "last-modified": at(-1000) }, body: "choose" }))
@@ -105,7 +105,7 @@ describe("an answer that is no file", () => {
     }))
 
   it.effect.each([404, 405, 410, 414, 501])(
-    "%i is not kept because its error page is old",
+    "%i is not stored with heuristic freshness",
     (status) =>
       Effect.gen(function*() {
         const { answer, ask, at, file } = yield* start()
@@ -116,7 +116,7 @@ describe("an answer that is no file", () => {
       })
   )
 
-  it.effect("is kept with a body of no length that turns out short, and asked for once", () =>
+  it.effect("is stored when its body without a length turns out to be short", () =>
     Effect.gen(function*() {
       const { answer, ask, seen } = yield* start()
       answer("/a", () => ({
@@ -132,7 +132,7 @@ describe("an answer that is no file", () => {
       assert.strictEqual(seen("/a").length, 1)
     }))
 
-  it.effect("is asked for once by those who ask at the same time", () =>
+  it.effect("is requested once for viewers who ask at the same time", () =>
     Effect.gen(function*() {
       const { answer, ask, file, seen } = yield* start()
       const gate = makeGate()
@@ -157,7 +157,7 @@ describe("an answer that is no file", () => {
       assert.strictEqual(seen("/a").length, 1)
     }))
 
-  it.effect("RFC 9111 §5.2.1 that is kept is asked for again by a request that wants a younger one", () =>
+  it.effect("is requested again when the request wants a younger one (RFC 9111 §5.2.1)", () =>
     Effect.gen(function*() {
       const { answer, ask, seen } = yield* start()
       answer("/a", () => ({ status: 404, headers: maxAge(60), body: "no" }))
@@ -172,7 +172,7 @@ describe("an answer that is no file", () => {
       }
     }))
 
-  it.effect("RFC 9111 §4 that is kept is not used again once there is a file", () =>
+  it.effect("is not used again once there is a file (RFC 9111 §4)", () =>
     Effect.gen(function*() {
       const { answer, ask, file } = yield* start()
       answer("/a", () => ({ status: 404, headers: maxAge(3600), body: "no" }))
@@ -186,7 +186,7 @@ describe("an answer that is no file", () => {
       assert.strictEqual(story(headers), "spillway; fwd=stale; fwd-status=304")
     }))
 
-  it.effect("RFC 9111 §4 that is kept is used instead of a file that is stale by then", () =>
+  it.effect("is used instead of a file that has become stale (RFC 9111 §4)", () =>
     Effect.gen(function*() {
       const { answer, ask, file, seen } = yield* start()
       file("/a")
@@ -197,7 +197,7 @@ describe("an answer that is no file", () => {
       assert.strictEqual(seen("/a").length, 2)
     }))
 
-  it.effect("RFC 9111 §7 that is kept is not for those with a cookie, unless it is public", () =>
+  it.effect("is not used for viewers with a cookie, unless it is public (RFC 9111 §7)", () =>
     Effect.gen(function*() {
       const { answer, ask, seen } = yield* start()
       answer("/a", ({ headers }) => ({ status: 404, headers: maxAge(60), body: `none for ${headers.cookie}` }))

@@ -87,7 +87,7 @@ describe.each(["1.0", "1.1"])("a body without a length, to a viewer who speaks H
       yield* assertTorn(viewer)
     }))
 
-  it.live("ends in a reset when the origin says nothing more", () =>
+  it.live("ends in a reset when the origin goes silent", () =>
     Effect.gen(function*() {
       const { port } = yield* start()
       const viewer = yield* witness(port, get("/torn", version))
@@ -95,7 +95,7 @@ describe.each(["1.0", "1.1"])("a body without a length, to a viewer who speaks H
       yield* assertTorn(viewer)
     }))
 
-  it.live("ends in a reset when its viewer takes nothing for too long", () =>
+  it.live("ends in a reset when its viewer reads nothing for too long", () =>
     Effect.gen(function*() {
       const { begun, port } = yield* start({ idleTimeout: 300 })
       const viewer = yield* witness(port, get("/torn", version))
@@ -137,7 +137,7 @@ describe.each(["1.0", "1.1"])("a body without a length, to a viewer who speaks H
       yield* assertTorn(yield* witness(port, get("/", version)))
     }))
 
-  it.live("ends as it always did when it is whole, however slowly it is taken", () =>
+  it.live("ends normally when it is whole, however slowly it is read", () =>
     Effect.gen(function*() {
       const { origin, port } = yield* start()
       const size = 4 * MiB
@@ -156,7 +156,7 @@ describe.each(["1.0", "1.1"])("a body without a length, to a viewer who speaks H
 })
 
 describe("a body without a length", () => {
-  it.live("ends in a reset when the upload that it answers turns out to be malformed", () =>
+  it.live("ends in a reset when the upload it answers turns out to be malformed", () =>
     Effect.gen(function*() {
       const { port } = yield* start()
       const head = "POST /torn HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
@@ -166,7 +166,7 @@ describe("a body without a length", () => {
       yield* assertTorn(viewer)
     }))
 
-  it.live("ends in a reset when its viewer sends too many requests behind its own", () =>
+  it.live("ends in a reset when its viewer pipelines too many requests", () =>
     Effect.gen(function*() {
       const { port } = yield* start()
       const viewer = yield* witness(port, get("/torn", "1.1"))
@@ -205,7 +205,7 @@ describe("a body without a length", () => {
 })
 
 describe("a body with a length", () => {
-  it.live("is cut by an ordinary end, which takes nothing from its viewer", () =>
+  it.live("is cut by a normal end, so that its viewer gets every byte sent", () =>
     Effect.gen(function*() {
       const { origin, port } = yield* start()
       origin.handlers.set("/short", (_, response) => {
@@ -221,7 +221,7 @@ describe("a body with a length", () => {
 
 describe("the end of the server", () => {
   it.live(
-    "waits ten seconds for a viewer who reads nothing of what was handed over to be sent",
+    "waits ten seconds for a viewer who does not read its answer",
     () =>
       Effect.gen(function*() {
         const scope = yield* Scope.make()
@@ -244,7 +244,7 @@ describe("the end of the server", () => {
 })
 
 describe("a defect in a listener", () => {
-  it.live("costs its own connection, and is told of", () =>
+  it.live("ends only its own connection, and is reported", () =>
     Effect.gen(function*() {
       const told: Array<string> = []
       const node = new GuardedServer(defaults, {
@@ -272,7 +272,7 @@ describe("a defect in a listener", () => {
       assert.deepStrictEqual(told, ["request: a defect"])
     }))
 
-  it.live("is what a head that Node refuses would be: the listeners answer instead", () =>
+  it.live("in an immediate answer makes the listeners answer instead", () =>
     Effect.gen(function*() {
       const watcher = { onConnections: () => {}, onSurplus: () => {}, onDefect: () => {}, onAnswered: undefined }
       const node = new GuardedServer(defaults, watcher)

@@ -75,7 +75,7 @@ describe("the fields of an answer", () => {
       assert.deepStrictEqual(named(known, "content-disposition"), [disposition])
     }))
 
-  it.live("reach the viewer byte for byte where they come with an error, or by the platform's own server", () =>
+  it.live("reach the viewer byte for byte with an error, through the platform's server", () =>
     Effect.gen(function*() {
       const { port } = yield* startBefore(
         () => `HTTP/1.1 404 No\r\nContent-Length: 2\r\nCache-Control: max-age=9\r\n${odd.join("\r\n")}\r\n\r\nno`,
@@ -89,7 +89,7 @@ describe("the fields of an answer", () => {
     }))
 
   it.live.each(["Cache-Control: no-store", "ETag: \"v1\"\r\nCache-Control: max-age=60"])(
-    "have no Content-Type where the origin gave none: %s",
+    "have no Content-Type if the origin sent none: %s",
     (how) =>
       Effect.gen(function*() {
         const { port } = yield* startBefore(({ method, target }) => {
@@ -120,7 +120,7 @@ describe("an answer that cannot be passed on", () => {
     "HTTP/1.1 200 Fine\r\nX Odd: a\r\nContent-Length: 2\r\n\r\nno"
   ]
 
-  it.live.each(heads)("is told as the origin's failure: %j", (answer) =>
+  it.live.each(heads)("is reported as a failure of the origin: %j", (answer) =>
     Effect.gen(function*() {
       const { port } = yield* startBefore(() => answer)
       for (const method of ["GET", "HEAD", "POST"]) {
@@ -142,7 +142,7 @@ describe("a body that breaks in the same packet as its head", () => {
     ["half of what was announced", "Content-Length: 10", "body"]
   ]
 
-  it.live.each(bodies)("is told as the origin's failure: %s", ([, framing, body]) =>
+  it.live.each(bodies)("is reported as a failure of the origin: %s", ([, framing, body]) =>
     Effect.gen(function*() {
       const { port } = yield* startBefore(({ socket }) => {
         socket.end(`HTTP/1.1 200 Fine\r\nCache-Control: no-store\r\n${framing}\r\n\r\n${body}`)
@@ -179,7 +179,7 @@ describe("an answer to HEAD", () => {
     return rest
   }
 
-  it.effect("RFC 9110 §9.3.2 has the fields of GET and no body, from the origin and from the cache", () =>
+  it.effect("has the fields of GET and no body, from the origin and from the cache (RFC 9110 §9.3.2)", () =>
     Effect.gen(function*() {
       const { ask, file, seen } = yield* start()
       file("/a")

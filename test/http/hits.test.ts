@@ -53,7 +53,7 @@ const answers = (plain: boolean) =>
   }).pipe(Effect.scoped)
 
 describe("a hit", () => {
-  it.effect("is the same whether it is answered at once or by way of the platform", () =>
+  it.effect("is the same when it is answered at once and through the platform's server", () =>
     Effect.gen(function*() {
       const atOnce = yield* answers(false)
       const plain = yield* answers(true)
@@ -61,7 +61,7 @@ describe("a hit", () => {
       assert.isAbove(atOnce.filter(({ fields }) => fields.some((field) => field.includes("spillway; hit"))).length, 8)
     }))
 
-  it.effect("that takes no waiting does not get as far as the platform", () =>
+  it.effect("is answered at once if it needs no waiting", () =>
     Effect.gen(function*() {
       const reached: Array<string | undefined> = []
       const server = Layer.tap(layerHttp, (context) => {

@@ -17,7 +17,7 @@ const recorded = () => {
 }
 
 describe("an origin that fails", () => {
-  it.effect("is told of with its cause and advice in the log, and by why", () => {
+  it.effect("is reported with its cause and advice, in the log and by why", () => {
     const { layer, lines } = recorded()
     return Effect.gen(function*() {
       const site = yield* start()
@@ -41,7 +41,7 @@ describe("an origin that fails", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("is a line of the log once a minute for each cause, whoever asks for whatever", () => {
+  it.effect("is logged once a minute for each cause, for all requests", () => {
     const { layer, lines } = recorded()
     return Effect.gen(function*() {
       const site = yield* start()
@@ -63,7 +63,7 @@ describe("an origin that fails", () => {
 })
 
 describe("an origin that does not answer", () => {
-  it.effect("has 504 answered to a request for a file that is not stored, and is asked once", () =>
+  it.effect("is asked once for a file that is not stored, which is answered 504", () =>
     Effect.gen(function*() {
       const { ask, origin, seen } = yield* start()
       origin.handlers.set("/a", () => {})

@@ -57,7 +57,7 @@ const assertWhole = (answer: Answer): void => {
 
 describe("a range", () => {
   it.effect.each(satisfiable)(
-    "§14.1.2 %s, of a file that nobody has asked for, and again",
+    "%s, from the origin and from the cache (§14.1.2)",
     ([range, from, to]) =>
       Effect.gen(function*() {
         const { ask, file } = yield* start()
@@ -67,7 +67,7 @@ describe("a range", () => {
       })
   )
 
-  it.effect("§14.1.2 of a cached file costs no request", () =>
+  it.effect("of a cached file costs no request (§14.1.2)", () =>
     Effect.gen(function*() {
       const { ask, file, seen } = yield* start()
       file("/a")
@@ -80,7 +80,7 @@ describe("a range", () => {
       assert.strictEqual(seen("/a").length, 1)
     }))
 
-  it.effect("§14.1.2 of a file whose origin has no ranges", () =>
+  it.effect("of a file whose origin ignores Range (§14.1.2)", () =>
     Effect.gen(function*() {
       const { ask, file } = yield* start()
       for (const [i, [range, from, to]] of satisfiable.entries()) {
@@ -90,7 +90,7 @@ describe("a range", () => {
       }
     }))
 
-  it.effect("§15.3.7 has the fields of a 200", () =>
+  it.effect("has the fields of a 200 (§15.3.7)", () =>
     Effect.gen(function*() {
       const { ask, at, file } = yield* start()
       file("/a", {
@@ -119,7 +119,7 @@ describe("a range", () => {
       }
     }))
 
-  it.effect("§15.5.17 that lies outside is answered 416 with the length, and nothing that a cache would keep", () =>
+  it.effect("outside the file is answered 416 with the length, and without fields to cache it by (§15.5.17)", () =>
     Effect.gen(function*() {
       const { ask, at, file } = yield* start()
       file("/cold")
@@ -142,7 +142,7 @@ describe("a range", () => {
       assertWhole(yield* ask("/warm"))
     }))
 
-  it.effect("§14.2 of no known form is ignored", () =>
+  it.effect("of unknown form is ignored (§14.2)", () =>
     Effect.gen(function*() {
       const { ask, file } = yield* start()
       file("/a")
@@ -152,7 +152,7 @@ describe("a range", () => {
       }
     }))
 
-  it.effect("§14.2 is ignored but for GET", () =>
+  it.effect("is ignored for methods other than GET (§14.2)", () =>
     Effect.gen(function*() {
       const { answer, ask, file } = yield* start()
       file("/a")
@@ -167,7 +167,7 @@ describe("a range", () => {
       assert.strictEqual(body.toString(), "range: bytes=0-9")
     }))
 
-  it.effect("RFC 9111 §3.3 what one viewer has had in parts is put together for all", () =>
+  it.effect("is combined with others into the whole file for all viewers (RFC 9111 §3.3)", () =>
     Effect.gen(function*() {
       const { ask, file, origin, seen } = yield* start()
       file("/a")
@@ -181,7 +181,7 @@ describe("a range", () => {
       assert.strictEqual(seen("/a").length, 4)
     }))
 
-  it.effect("RFC 9111 §3.3 what is missing is asked for with If-Range, and nothing else is", () =>
+  it.effect("is fetched with If-Range, and only if it is missing (RFC 9111 §3.3)", () =>
     Effect.gen(function*() {
       const { ask, file, origin, seen } = yield* start()
       file("/a")
@@ -194,7 +194,7 @@ describe("a range", () => {
       assert.strictEqual(origin.bodyBytes(), SIZE)
     }))
 
-  it.effect("RFC 9111 §3.4 parts of two versions are not put together", () =>
+  it.effect("is never combined with one of another version (RFC 9111 §3.4)", () =>
     Effect.gen(function*() {
       const { ask, file } = yield* start()
       file("/a")
@@ -209,7 +209,7 @@ describe("a range", () => {
       assert.isTrue(whole.body.equals(otherBytes))
     }))
 
-  it.effect("§15.3.7.3 of which the origin sends another than was asked for is not believed", () =>
+  it.effect("is answered 502 if the origin sends another one (§15.3.7.3)", () =>
     Effect.gen(function*() {
       const { answer, ask } = yield* start()
       answer("/a", () => ({
@@ -222,7 +222,7 @@ describe("a range", () => {
       assert.strictEqual(story(headers), "spillway; fwd=miss; detail=ORIGIN_UNEXPECTED")
     }))
 
-  it.effect("§14.4 of unknown length is passed on, and not kept", () =>
+  it.effect("of unknown length is passed on, but not stored (§14.4)", () =>
     Effect.gen(function*() {
       const { answer, ask } = yield* start()
       answer("/a", () => ({
@@ -237,7 +237,7 @@ describe("a range", () => {
       assert.strictEqual(story(headers), "spillway; fwd=bypass; detail=NO_LENGTH")
     }))
 
-  it.effect("goes on to be fetched to the end of its chunk", () =>
+  it.effect("is fetched to the end of its chunk", () =>
     Effect.gen(function*() {
       const { ask, file, origin, seen } = yield* start()
       file("/a")
@@ -247,7 +247,7 @@ describe("a range", () => {
       assert.strictEqual(seen("/a").length, 1)
     }))
 
-  it.effect("§15.5.17 that lies outside does not fail a request for the whole file at the same time", () =>
+  it.effect("outside the file does not fail a request for the whole file at the same time (§15.5.17)", () =>
     Effect.gen(function*() {
       const { answer, ask, file, seen } = yield* start()
       const gate = makeGate()
@@ -267,7 +267,7 @@ describe("a range", () => {
       assertWhole(yield* Fiber.join(whole))
     }))
 
-  it.effect("RFC 9111 §3.3 in the middle of a file is not fetched again with the whole file", () =>
+  it.effect("in the middle of a file is not fetched again with the whole file (RFC 9111 §3.3)", () =>
     Effect.gen(function*() {
       const { ask, file, origin } = yield* start()
       file("/a")
@@ -299,7 +299,7 @@ describe("a range of an empty file", () => {
     assert.strictEqual(body.length, 0, range)
   }
 
-  it.effect("§14.2 is ignored when the file is stored", () =>
+  it.effect("is ignored when the file is stored (§14.2)", () =>
     Effect.gen(function*() {
       const { ask, file } = yield* start()
       file("/a", { bytes: empty })
@@ -312,7 +312,7 @@ describe("a range of an empty file", () => {
       for (const range of ranges) assertEmpty(yield* ask("/a", { headers: { range } }), range)
     }))
 
-  it.effect("§14.2 is ignored when the origin ignores it", () =>
+  it.effect("is ignored when the origin ignores it (§14.2)", () =>
     Effect.gen(function*() {
       const { ask, file } = yield* start()
       for (const [i, range] of ranges.entries()) {
@@ -321,7 +321,7 @@ describe("a range of an empty file", () => {
       }
     }))
 
-  it.effect("§15.5.17 is answered 416 when the origin answers so, and the file is served", () =>
+  it.effect("is answered 416 when the origin answers so, and the file is served (§15.5.17)", () =>
     Effect.gen(function*() {
       const { ask, file } = yield* start()
       for (const range of ["bytes=0-", "bytes=-1"]) {

@@ -42,7 +42,7 @@ describe("a target with raw bytes", () => {
       assert.deepStrictEqual(origin.requests.map(({ target }) => target), [asked])
     }))
 
-  it.live("is that of the last request of its connection, also behind others", () =>
+  it.live("ends its connection, also after other requests", () =>
     Effect.gen(function*() {
       const { port } = yield* start
       const viewer = yield* openRaw(port)
@@ -53,7 +53,7 @@ describe("a target with raw bytes", () => {
       assert.match(viewer.received(), /\/aHTTP\/1\.1 200 OK\r\nconnection: close\r\n[^]*\r\n\r\n\/b\?%E9$/)
     }))
 
-  it.live("may have a body, whose bytes are not touched", () =>
+  it.live("can come with a body, which is passed on unchanged", () =>
     Effect.gen(function*() {
       const { port } = yield* start
       const viewer = yield* openRaw(port)
@@ -64,7 +64,7 @@ describe("a target with raw bytes", () => {
       assert.strictEqual(bodyOf(viewer.received()), "/p?%E9 e9ff00c36162")
     }))
 
-  it.live("gets past no limit", () =>
+  it.live("does not bypass any limit", () =>
     Effect.gen(function*() {
       const { port } = yield* start
       const malformed = ["/../\xe9", "/\xe9/../a", "/a#\xe9", "a\xe9"]

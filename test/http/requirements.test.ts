@@ -6,7 +6,7 @@ const read = (path: string): string => readFileSync(new URL(`../../${path}`, imp
 const rows = read("docs/http.md").split("\n").filter((line) => line.startsWith("|"))
 
 describe("docs/http.md", () => {
-  it("names tests that there are", () => {
+  it("names existing tests", () => {
     let tests = 0
     for (const row of rows) {
       for (const [, file, titles] of row.matchAll(/`(\w+)` ((?:"[^"]+"(?:, )?)+)/g)) {
@@ -21,7 +21,7 @@ describe("docs/http.md", () => {
     assert.isAbove(tests, 90)
   })
 
-  it("names limits that there are", () => {
+  it("names existing limits", () => {
     let limits = 0
     for (const row of rows) {
       const match = /((?:`[A-Z_]+`(?:, )?)+) in `(src\/\S+)` \|$/.exec(row)

@@ -58,7 +58,7 @@ const tells = (error: OriginError, code: string | undefined, message: RegExp, ad
 }
 
 describe("a failure of an origin says why", () => {
-  it.live("when nobody listens, with the address", () =>
+  it.live("when nothing listens, with the address", () =>
     Effect.gen(function*() {
       const port = yield* freePort
       const error = yield* failure(`http://127.0.0.1:${port}/a?hidden`)
@@ -106,7 +106,7 @@ describe("a failure of an origin says why", () => {
       tells(yield* failure(`https://localhost:${secure}`), "HTTP2_ONLY", /HTTP\/2 only/, /HTTP\/1.1/)
     }))
 
-  it.live("when http and https are mistaken for each other", () =>
+  it.live("when http and https are confused", () =>
     Effect.gen(function*() {
       const plain = yield* makeRawOrigin(() => {})
       plain.onConnection = (socket) => void socket.on("data", () => socket.end("HTTP/1.1 400 No\r\n\r\n"))
