@@ -65,7 +65,7 @@ describe("an origin that fails", () => {
 describe("an origin that does not answer", () => {
   it.effect("is asked once for a file that is not stored, which is answered 504", () =>
     Effect.gen(function*() {
-      const { ask, origin, seen } = yield* start()
+      const { ask, origin, seen } = yield* start({ origins: { firstByteTimeout: 5000 } })
       origin.handlers.set("/a", () => {})
       for (const headers of [{}, { authorization: "Basic YTpi" }]) {
         const answer = yield* withTime(ask("/a", { headers }))
@@ -78,7 +78,7 @@ describe("an origin that does not answer", () => {
 
   it.effect("is asked twice to validate a stored file", () =>
     Effect.gen(function*() {
-      const { ask, file, origin, seen } = yield* start()
+      const { ask, file, origin, seen } = yield* start({ origins: { firstByteTimeout: 5000 } })
       file("/a", { headers: { "cache-control": "no-cache" } })
       yield* ask("/a")
       origin.handlers.set("/a", () => {})
