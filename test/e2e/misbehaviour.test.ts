@@ -520,7 +520,7 @@ describe("an origin", together, () => {
       // The program looks at the start whether there is an origin.
       yield* eventually("the first connection", Effect.sync(() => origin.connections() > 0))
       yield* view(put("b", 2).url)
-      origin.resetsConnections = true
+      origin.onConnection = (socket) => void socket.resetAndDestroy()
       yield* origin.close
       yield* origin.listen
       const before = origin.connections()
@@ -528,7 +528,7 @@ describe("an origin", together, () => {
       const asked = origin.connections() - before
       assert.isAbove(asked, 1)
       assert.isAtMost(asked, 4)
-      origin.resetsConnections = false
+      origin.onConnection = undefined
       assert.strictEqual((yield* view(url)).sha256, sha256)
     }), TIMEOUT)
 

@@ -17,14 +17,14 @@ const assertVerdict = (token: string | undefined, caller: Caller, expected: Verd
   assert.strictEqual(judge(token, caller, 0), expected, JSON.stringify(caller))
 
 describe("without a token, the guard", () => {
-  it("lets this machine in", () => {
+  it("allows this machine", () => {
     for (const address of ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1", "::FFFF:127.0.0.1"]) {
       assertVerdict(undefined, { ...local, address }, "Allowed")
     }
     assertVerdict("", local, "Allowed")
   })
 
-  it("lets no other address in", () => {
+  it("refuses every other address", () => {
     const addresses = [
       undefined,
       "",
@@ -40,7 +40,7 @@ describe("without a token, the guard", () => {
     for (const address of addresses) assertVerdict(undefined, { ...local, address }, "Forbidden")
   })
 
-  it("lets in by the names of this machine alone", () => {
+  it("allows requests only under the names of this machine", () => {
     for (
       const host of ["localhost", "LocalHost:80", "a.localhost", "a.b-c.localhost:1", "127.0.0.1:8080", "[::1]:8080"]
     ) {
@@ -67,7 +67,7 @@ describe("without a token, the guard", () => {
     assertVerdict(undefined, { ...local, headers: {} }, "Forbidden")
   })
 
-  it("lets nobody in for whom a proxy asks", () => {
+  it("refuses requests that a proxy forwards", () => {
     for (
       const headers of [
         { "x-forwarded-for": "127.0.0.1" },
@@ -83,7 +83,7 @@ describe("without a token, the guard", () => {
     }
   })
 
-  it("lets no page of another site in", () => {
+  it("refuses pages of other sites", () => {
     const fetched = (site: string, origin?: string) =>
       withHeaders({ "sec-fetch-site": site, ...(origin !== undefined && { origin }) })
     assertVerdict(undefined, fetched("none"), "Allowed")
@@ -95,7 +95,7 @@ describe("without a token, the guard", () => {
     }
   })
 
-  it("cares for no token that is shown", () => {
+  it("ignores any token that is sent", () => {
     assertVerdict(
       undefined,
       { ...withHeaders({ authorization: "Bearer undefined" }), address: "10.0.0.1" },
@@ -106,7 +106,7 @@ describe("without a token, the guard", () => {
 })
 
 describe("with a token, the guard", () => {
-  it("lets in who shows it, from wherever", () => {
+  it("allows requests with the token from any address", () => {
     for (const authorization of [`Bearer ${TOKEN}`, `bearer ${TOKEN}`, `BEARER   ${TOKEN} `]) {
       for (const address of [undefined, "127.0.0.1", "203.0.113.9"]) {
         assertVerdict(TOKEN, { address, headers: { authorization, host: "a.example", via: "1.1 a" } }, "Allowed")
@@ -114,7 +114,7 @@ describe("with a token, the guard", () => {
     }
   })
 
-  it("lets nobody else in, this machine neither", () => {
+  it("refuses requests without the token, from this machine too", () => {
     assertVerdict(TOKEN, local, "Unauthorized")
     for (
       const authorization of [
@@ -144,21 +144,21 @@ describe("in a session, the guard", () => {
     headers: { host: "media.example.org", cookie: `${SESSION_COOKIE}=${beginSession(token, BEGUN)}`, ...headers }
   })
 
-  it("lets a browser in until it ends", () => {
+  it("allows a browser until the session ends", () => {
     const caller = sessionOf(TOKEN)
     assert.strictEqual(judge(TOKEN, caller, BEGUN), "Allowed")
     assert.strictEqual(judge(TOKEN, caller, BEGUN + SESSION_SECONDS * 1000 - 1), "Allowed")
     assert.strictEqual(judge(TOKEN, caller, BEGUN + SESSION_SECONDS * 1000), "Unauthorized")
   })
 
-  it("lets nobody in with another token's", () => {
+  it("refuses sessions of another token", () => {
     assert.strictEqual(judge(TOKEN, sessionOf(`${TOKEN}x`), BEGUN), "Unauthorized")
     // Without a token, nobody from elsewhere is let in.
     assert.strictEqual(judge(undefined, sessionOf(""), BEGUN), "Forbidden")
     assert.strictEqual(judge("", sessionOf(""), BEGUN), "Forbidden")
   })
 
-  it("lets no page of another site in", () => {
+  it("refuses pages of other sites", () => {
     for (const origin of ["http://media.example.org", "https://media.example.org"]) {
       assert.strictEqual(judge(TOKEN, sessionOf(TOKEN, { origin }), BEGUN), "Allowed")
     }
@@ -183,7 +183,7 @@ describe("Spillway's own pages", () => {
 
   const others = ["metrics", "", "assets/main.js", "assets/uPlot.esm.js", "purge", "health/", "Health"]
 
-  it.effect("are shown to this machine", () =>
+  it.effect("are available to this machine", () =>
     Effect.gen(function*() {
       const proxy = yield* start()
       assert.hasAllKeys(json(yield* get(proxy, "health")), ["status", "cache", "disk"])
@@ -191,7 +191,7 @@ describe("Spillway's own pages", () => {
       assert.strictEqual((yield* get(proxy, "purge")).status, 404)
     }))
 
-  it.effect("are not shown to strangers, save that it is alive", () =>
+  it.effect("are not available to other clients, except for liveness", () =>
     Effect.gen(function*() {
       const proxy = yield* start()
       const stranger = { host: "media.example.org" }
@@ -206,7 +206,7 @@ describe("Spillway's own pages", () => {
       assert.lengthOf(proxy.origin.requests, 0)
     }))
 
-  it.effect("tell everybody whether the server takes requests, and no more", () =>
+  it.effect("tell every client only whether the server takes requests", () =>
     Effect.gen(function*() {
       const stranger = { host: "media.example.org", via: "1.1 a" }
       for (const options of [{}, { adminToken: TOKEN }]) {
@@ -217,7 +217,7 @@ describe("Spillway's own pages", () => {
       }
     }))
 
-  it.effect("are shown for the token", () =>
+  it.effect("are available with the token", () =>
     Effect.gen(function*() {
       const proxy = yield* start({ adminToken: TOKEN })
       const shown = { authorization: `Bearer ${TOKEN}`, host: "media.example.org" }
@@ -236,7 +236,7 @@ describe("Spillway's own pages", () => {
       assert.lengthOf(proxy.origin.requests, 0)
     }))
 
-  it.effect("are guarded in whichever form the target comes", () =>
+  it.effect("are guarded for every form of the target", () =>
     Effect.gen(function*() {
       const proxy = yield* start()
       for (

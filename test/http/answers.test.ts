@@ -6,7 +6,7 @@ import { bytes, makeGate, maxAge, type Reply, start, until } from "./Site.ts"
 
 const KEPT_BYTES = 64 * 1024
 
-describe("an answer that is no file", () => {
+describe("an answer without a file", () => {
   const kept: ReadonlyArray<readonly [number, Record<string, string>]> = [
     [404, {}],
     [410, {}],
@@ -21,7 +21,7 @@ describe("an answer that is no file", () => {
   ]
 
   it.effect.each(kept)(
-    "RFC 9111 §3 is kept for as long as it is fresh: %i",
+    "is stored as long as it is fresh: %i (RFC 9111 §3)",
     ([status, headers]) =>
       Effect.gen(function*() {
         const { answer, ask, at, seen } = yield* start()
@@ -61,11 +61,11 @@ describe("an answer that is no file", () => {
     ["with no-cache", { status: 404, headers: maxAge(60, "no-cache") }],
     ["with no-store", { status: 404, headers: maxAge(60, "no-store") }],
     ["private", { status: 404, headers: maxAge(60, "private") }],
-    ["larger than is worth it", { status: 404, headers: maxAge(60), body: Buffer.alloc(KEPT_BYTES + 1) }],
+    ["larger than is worth it", { status: 404, headers: maxAge(60), body: bytes.subarray(0, KEPT_BYTES + 1) }],
     ["larger than is worth it, and of no length", {
       status: 404,
       headers: { ...maxAge(60), "transfer-encoding": "chunked" },
-      body: Buffer.alloc(KEPT_BYTES + 1)
+      body: bytes.subarray(0, KEPT_BYTES + 1)
     }],
     ["500", { status: 500, headers: maxAge(60) }],
     ["502", { status: 502, headers: maxAge(60) }],
@@ -76,7 +76,7 @@ describe("an answer that is no file", () => {
     ["416 to no range", { status: 416, headers: maxAge(60) }]
   ]
 
-  it.effect.each(notKept)("RFC 9111 §3 is not kept: %s", ([, reply]) =>
+  it.effect.each(notKept)("is not stored: %s (RFC 9111 §3)", ([, reply]) =>
     Effect.gen(function*() {
       const { answer, ask, file } = yield* start()
       answer("/a", () => reply)
@@ -85,7 +85,7 @@ describe("an answer that is no file", () => {
       for (let i = 0; i < 2; i++) {
         const answered = yield* ask("/a")
         assert.strictEqual(answered.status, status)
-        if (reply.body !== undefined) assert.strictEqual(answered.body.length, reply.body.length)
+        if (reply.body !== undefined) assert.isTrue(answered.body.equals(Buffer.from(reply.body)))
         assert.notInclude(answered.headers["cache-status"], "; hit")
         assert.notInclude(answered.headers["cache-status"], "; stored")
       }
@@ -93,7 +93,7 @@ describe("an answer that is no file", () => {
       assert.isTrue((yield* ask("/a")).body.equals(bytes))
     }))
 
-  it.effect("RFC 9111 §4.2.2 is kept by a guess, where its status allows that", () =>
+  it.effect("is stored with heuristic freshness when its status allows it (RFC 9111 §4.2.2)", () =>
     Effect.gen(function*() {
       const { answer, ask, at } = yield* start()
       answer("/a", () => ({ status: 300, headers: { "last-modified": at(-1000) }, body: "choose" }))
@@ -105,7 +105,7 @@ describe("an answer that is no file", () => {
     }))
 
   it.effect.each([404, 405, 410, 414, 501])(
-    "%i is not kept because its error page is old",
+    "%i is not stored with heuristic freshness",
     (status) =>
       Effect.gen(function*() {
         const { answer, ask, at, file } = yield* start()
@@ -116,7 +116,7 @@ describe("an answer that is no file", () => {
       })
   )
 
-  it.effect("is kept with a body of no length that turns out short, and asked for once", () =>
+  it.effect("is stored when its body without a length turns out to be short", () =>
     Effect.gen(function*() {
       const { answer, ask, seen } = yield* start()
       answer("/a", () => ({
@@ -132,7 +132,7 @@ describe("an answer that is no file", () => {
       assert.strictEqual(seen("/a").length, 1)
     }))
 
-  it.effect("is asked for once by those who ask at the same time", () =>
+  it.effect("is requested once for viewers who ask at the same time", () =>
     Effect.gen(function*() {
       const { answer, ask, file, seen } = yield* start()
       const gate = makeGate()
@@ -157,7 +157,7 @@ describe("an answer that is no file", () => {
       assert.strictEqual(seen("/a").length, 1)
     }))
 
-  it.effect("RFC 9111 §5.2.1 that is kept is asked for again by a request that wants a younger one", () =>
+  it.effect("is requested again when the request wants a younger one (RFC 9111 §5.2.1)", () =>
     Effect.gen(function*() {
       const { answer, ask, seen } = yield* start()
       answer("/a", () => ({ status: 404, headers: maxAge(60), body: "no" }))
@@ -172,7 +172,7 @@ describe("an answer that is no file", () => {
       }
     }))
 
-  it.effect("RFC 9111 §4 that is kept is not used again once there is a file", () =>
+  it.effect("is not used again once there is a file (RFC 9111 §4)", () =>
     Effect.gen(function*() {
       const { answer, ask, file } = yield* start()
       answer("/a", () => ({ status: 404, headers: maxAge(3600), body: "no" }))
@@ -186,7 +186,7 @@ describe("an answer that is no file", () => {
       assert.strictEqual(story(headers), "spillway; fwd=stale; fwd-status=304")
     }))
 
-  it.effect("RFC 9111 §4 that is kept is used instead of a file that is stale by then", () =>
+  it.effect("is used instead of a file that has become stale (RFC 9111 §4)", () =>
     Effect.gen(function*() {
       const { answer, ask, file, seen } = yield* start()
       file("/a")
@@ -197,7 +197,7 @@ describe("an answer that is no file", () => {
       assert.strictEqual(seen("/a").length, 2)
     }))
 
-  it.effect("RFC 9111 §7 that is kept is not for those with a cookie, unless it is public", () =>
+  it.effect("is not used for viewers with a cookie, unless it is public (RFC 9111 §7)", () =>
     Effect.gen(function*() {
       const { answer, ask, seen } = yield* start()
       answer("/a", ({ headers }) => ({ status: 404, headers: maxAge(60), body: `none for ${headers.cookie}` }))
@@ -215,5 +215,54 @@ describe("an answer that is no file", () => {
         assert.strictEqual(story((yield* ask("/b", { headers: { cookie } })).headers), "spillway; hit")
       }
       assert.strictEqual(story((yield* ask("/b")).headers), "spillway; hit")
+    }))
+
+  const passedOn: ReadonlyArray<readonly [number, Record<string, string>]> = [
+    [301, { "location": "https://elsewhere.example/b?c=d" }],
+    [302, { "location": "https://elsewhere.example/b" }],
+    [307, { "location": "//elsewhere.example/b" }],
+    [401, { "www-authenticate": "Basic realm=\"a\"" }],
+    [403, { "x-own": "1" }],
+    [404, {}],
+    [410, {}],
+    [429, { "retry-after": "5" }],
+    [500, {}],
+    [503, { "retry-after": "7", "cache-control": "no-store" }]
+  ]
+
+  it.effect.each(passedOn)(
+    "%i is passed on with its fields, cookies and body each time",
+    ([status, own]) =>
+      Effect.gen(function*() {
+        const { answer, ask, file, seen } = yield* start()
+        const fields = { ...own, "content-type": "text/html; charset=utf-8" }
+        const cookies = ["a=1; Path=/; HttpOnly", "b=2; Expires=Tue, 01 Jan 2030 12:00:00 GMT"]
+        answer("/a", () => ({
+          status,
+          headers: { ...fields, "set-cookie": cookies, "connection": "x-hop", "x-hop": "1" },
+          body: `<p>${status}</p>`
+        }))
+        for (const options of [{}, {}, { headers: { range: "bytes=0-1" } }, { method: "HEAD" }]) {
+          const answered = yield* ask("/a", options)
+          assert.strictEqual(answered.status, status)
+          assert.strictEqual(answered.body.toString(), "method" in options ? "" : `<p>${status}</p>`)
+          assert.deepInclude(answered.headers, { ...fields, "set-cookie": cookies })
+          assert.notProperty(answered.headers, "x-hop")
+          assert.match(story(answered.headers), /^spillway; fwd=(?:miss; fwd-status=\d+|bypass; detail=STATUS)$/)
+        }
+        assert.isAtLeast(seen("/a").length, 4)
+        file("/a")
+        assert.isTrue((yield* ask("/a")).body.equals(bytes))
+      })
+  )
+
+  it.effect("204 is passed on without a body", () =>
+    Effect.gen(function*() {
+      const { ask, origin } = yield* start()
+      origin.handlers.set("/a", (_, response) => void response.writeHead(204, { "x-own": "1" }).end())
+      const { body, headers, status } = yield* ask("/a")
+      assert.strictEqual(status, 204)
+      assert.strictEqual(headers["x-own"], "1")
+      assert.strictEqual(body.length, 0)
     }))
 })

@@ -12,7 +12,7 @@ const told = (site: Site, path: string, options?: Ask) =>
   )
 
 describe("Cache-Status", () => {
-  it.effect("RFC 9211 §2 tells of a file what was done for it, its ttl and its key", () =>
+  it.effect("has the outcome, the ttl and the key of a file (RFC 9211 §2)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.file("/a")
@@ -28,7 +28,7 @@ describe("Cache-Status", () => {
       assert.strictEqual(yield* told(site, "/a"), "spillway; hit; ttl=-1; key; detail=ORIGIN_UNREACHABLE")
     }))
 
-  it.effect("RFC 9211 §2.1, §2.2 does not call a hit what went to the origin, nor a miss what did not", () =>
+  it.effect("is a hit only without the origin, and a miss only with it (RFC 9211 §2.1, §2.2)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.file("/a")
@@ -51,7 +51,7 @@ describe("Cache-Status", () => {
       assert.strictEqual(yield* told(site, "/a"), "spillway; hit; ttl=60; key")
     }))
 
-  it.effect("RFC 9211 §2.3 tells what the origin answered where the viewer is answered something else", () =>
+  it.effect("has the origin's status when the viewer gets another one (RFC 9211 §2.3)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       for (const [path, ranges] of [["/ranges", true], ["/none", false]] as const) {
@@ -71,7 +71,7 @@ describe("Cache-Status", () => {
       assert.strictEqual(yield* told(site, "/a", { headers }), "spillway; fwd=stale; ttl=60; key")
     }))
 
-  it.effect("RFC 9211 §2.6 tells who shared another's request", () =>
+  it.effect("marks viewers who shared a request (RFC 9211 §2.6)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const gate = makeGate()
@@ -88,7 +88,7 @@ describe("Cache-Status", () => {
       assert.strictEqual(site.seen("/a").length, 1)
     }))
 
-  it.effect("RFC 9211 §2.7 has one key for all that shares an entry, and another for what does not", () =>
+  it.effect("has one key for each entry (RFC 9211 §2.7)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.file("/a", { headers: { ...maxAge(60), vary: "X-A" } })
@@ -103,7 +103,7 @@ describe("Cache-Status", () => {
       assert.notStrictEqual(yield* keyOf("/b"), a)
     }))
 
-  it.effect("RFC 9211 §2 comes after what caches nearer to the origin said, also when that is from the cache", () =>
+  it.effect("follows the members of caches nearer to the origin, from the origin and from the cache (RFC 9211 §2)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const headers = { "cache-status": "shield; hit; ttl=1100, \"a, b\"; fwd=miss" }
@@ -123,7 +123,7 @@ describe("Cache-Status", () => {
       assert.strictEqual(yield* told(site, "/private", { method: "POST", body: "a" }), `${before}; fwd=method`)
     }))
 
-  it.effect("RFC 9211 §2.8 tells in a detail why an answer is Spillway's own", () =>
+  it.effect("has a detail that says why Spillway itself answered (RFC 9211 §2.8)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       yield* site.origin.close

@@ -19,7 +19,7 @@ const VALIDATED = "spillway; fwd=stale; fwd-status=304"
 
 describe("a clock that is set back", () => {
   it.effect.each([["by a day", DAY_MILLIS], ["by a second", 1000]] as const)(
-    "%s has a fresh file revalidated once",
+    "%s causes a fresh file to be revalidated once",
     ([, millis]) =>
       Effect.gen(function*() {
         const { ask, file } = yield* start()
@@ -36,7 +36,7 @@ describe("a clock that is set back", () => {
       })
   )
 
-  it.effect("has nothing used that must be revalidated, and the rest if the origin fails", () =>
+  it.effect("prevents stale use with must-revalidate and stale-if-error, and allows it without", () =>
     Effect.gen(function*() {
       const { ask, file, origin } = yield* start()
       file("/strict", { headers: maxAge(600, "must-revalidate") })
@@ -52,7 +52,7 @@ describe("a clock that is set back", () => {
       assert.strictEqual(story(stale.headers), "spillway; hit; detail=ORIGIN_UNREACHABLE")
     }))
 
-  it.effect("ends what is remembered of an answer that is no file", () =>
+  it.effect("makes stored errors stale", () =>
     Effect.gen(function*() {
       const { answer, ask, file } = yield* start()
       answer("/a", () => ({ status: 404, headers: maxAge(600), body: "no" }))
@@ -63,7 +63,7 @@ describe("a clock that is set back", () => {
       assert.strictEqual((yield* ask("/a")).status, 200)
     }))
 
-  it.effect("ends what is remembered of a resource that was not storable", () =>
+  it.effect("makes the memory of an uncacheable resource stale", () =>
     Effect.gen(function*() {
       const { ask, file } = yield* start()
       file("/a", { headers: { "cache-control": "private" } })
@@ -75,7 +75,7 @@ describe("a clock that is set back", () => {
       assert.strictEqual(story((yield* ask("/a")).headers), HIT)
     }))
 
-  it.effect("while the program is stopped has what is on disk revalidated", () =>
+  it.effect("while the program is stopped causes files on disk to be revalidated", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin
       const store = yield* Effect.provide(ChunkStore, ChunkStore.layerMemory)
@@ -95,7 +95,7 @@ describe("a clock that is set back", () => {
 })
 
 describe("a clock that jumps ahead", () => {
-  it.effect("has files revalidated, and no bytes fetched", () =>
+  it.effect("causes files to be revalidated, but not fetched again", () =>
     Effect.gen(function*() {
       const { ask, file, origin } = yield* start()
       file("/a")

@@ -46,9 +46,9 @@ const asked = Effect.fnUntraced(function*(site: Site) {
 
 const below = ["/col", "/col/", "/col/a", "/col/a?x=y", "/col/deep/er/b"]
 
-describe("RFC 4918 what is stored in a collection", () => {
+describe("a stored member of a collection (RFC 4918)", () => {
   it.effect.each([["DELETE", "/col"], ["DELETE", "/col/"], ["MOVE", "/col/"], ["MKCOL", "/col"]])(
-    "is asked for again after %s of %s",
+    "is revalidated after %s of %s",
     ([method, path]) =>
       Effect.gen(function*() {
         const site = yield* startViewed()
@@ -60,7 +60,7 @@ describe("RFC 4918 what is stored in a collection", () => {
   )
 
   it.effect.each(["MOVE", "COPY"])(
-    "is asked for again when it is the Destination of %s",
+    "is revalidated when it is the Destination of %s",
     (method) =>
       Effect.gen(function*() {
         const site = yield* startViewed()
@@ -70,7 +70,7 @@ describe("RFC 4918 what is stored in a collection", () => {
       })
   )
 
-  it.effect("is asked for again after an answer for several resources, and used on after a failure", () =>
+  it.effect("is revalidated after a 207, and stays valid after a failure", () =>
     Effect.gen(function*() {
       for (const [status, expected] of [[207, below], [403, []], [423, []]] as const) {
         const site = yield* startViewed(undefined, status)
@@ -79,7 +79,7 @@ describe("RFC 4918 what is stored in a collection", () => {
       }
     }))
 
-  it.effect("is used on after other methods, and after DELETE with a query", () =>
+  it.effect("stays valid after other methods and after DELETE with a query", () =>
     Effect.gen(function*() {
       const site = yield* startViewed()
       serve(site, "/col/?x")
@@ -88,7 +88,7 @@ describe("RFC 4918 what is stored in a collection", () => {
       assert.deepStrictEqual(yield* asked(site), ["/col/"])
     }))
 
-  it.effect("with nothing in it is asked for again where that was kept", () =>
+  it.effect("is requested again when its absence was stored", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.answer("/new/a", () => ({ status: 404, headers: maxAge(3600) }))
@@ -100,7 +100,7 @@ describe("RFC 4918 what is stored in a collection", () => {
       assert.strictEqual((yield* site.ask("/new/a")).status, 200)
     }))
 
-  it.effect("is not used stale afterwards, should the origin fail", () =>
+  it.effect("is not used stale afterwards if the origin fails", () =>
     Effect.gen(function*() {
       const site = yield* startViewed()
       yield* site.ask("/col/", { method: "DELETE" })
@@ -109,7 +109,7 @@ describe("RFC 4918 what is stored in a collection", () => {
       assert.strictEqual((yield* site.ask("/other/a")).status, 200)
     }))
 
-  it.effect("is asked for again after a restart", () =>
+  it.effect("is revalidated after a restart", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin
       const store = yield* Effect.provide(ChunkStore, ChunkStore.layerMemory)

@@ -47,7 +47,7 @@ const pages: ReadonlyArray<readonly [string, (request: IncomingMessage) => Reply
 ]
 
 describe("a cookie", () => {
-  it.effect("goes to the origin with the one request that it takes", () =>
+  it.effect("is sent to the origin with a single request", () =>
     Effect.gen(function*() {
       const { ask, file, seen } = yield* start()
       file("/a")
@@ -58,7 +58,7 @@ describe("a cookie", () => {
       assert.strictEqual(seen("/a").length, 2)
     }))
 
-  it.effect("has what is stored confirmed once while that is fresh, which costs no body", () =>
+  it.effect("causes one revalidation of a fresh file, without a body", () =>
     Effect.gen(function*() {
       const { ask, file, origin, seen } = yield* start()
       file("/a")
@@ -80,7 +80,7 @@ describe("a cookie", () => {
     }))
 
   it.effect.each(["public", "s-maxage=60", "immutable"])(
-    "makes no difference to what is %s",
+    "makes no difference to a file that is %s",
     (directive) =>
       Effect.gen(function*() {
         const { ask, file, seen } = yield* start()
@@ -93,7 +93,7 @@ describe("a cookie", () => {
       })
   )
 
-  it.effect("has an origin that never says 304 believed by its validator", () =>
+  it.effect("is confirmed by the validator of an origin that never answers 304", () =>
     Effect.gen(function*() {
       const { answer, ask } = yield* start()
       answer("/a", () => ({ headers: film(), body: bytes }))
@@ -102,7 +102,7 @@ describe("a cookie", () => {
       assert.strictEqual(story((yield* ask("/a", as("a"))).headers), HIT)
     }))
 
-  it.effect("is not answered by a date that says no more than that another file is older", () =>
+  it.effect("is not satisfied by a date that only says another file is older", () =>
     Effect.gen(function*() {
       const { answer, ask, at } = yield* start()
       // As servers do that compare dates by order.
@@ -125,7 +125,7 @@ describe("a cookie", () => {
       assert.strictEqual(story((yield* ask("/report", as("anna"))).headers), "spillway; fwd=stale; fwd-status=304")
     }))
 
-  it.effect("is remembered for the last 64 of them", () =>
+  it.effect("is remembered for the last 64 cookies", () =>
     Effect.gen(function*() {
       const { ask, file, seen } = yield* start()
       file("/a")
@@ -137,7 +137,7 @@ describe("a cookie", () => {
       assert.strictEqual(story((yield* ask("/a", as("viewer-0"))).headers), CONFIRMED)
     }))
 
-  it.effect("is hidden no failure by what others have been given", () =>
+  it.effect("brings its viewer the origin's failure, not what others have been given", () =>
     Effect.gen(function*() {
       const { ask, file, origin } = yield* start()
       file("/a", { headers: maxAge(60, "stale-while-revalidate=600") })
@@ -152,7 +152,7 @@ describe("a cookie", () => {
 })
 
 describe("--ignore-cookies", () => {
-  it.effect("keeps cookies from the origin, and has what is stored be for all", () =>
+  it.effect("withholds cookies from the origin and shares every stored file", () =>
     Effect.gen(function*() {
       const { answer, ask, file, seen } = yield* start({ cache: { ignoreCookies: ["/films/*"] } })
       file("/films/a")
@@ -169,8 +169,8 @@ describe("--ignore-cookies", () => {
     }))
 })
 
-describe("what is only for those with a cookie", () => {
-  it.effect("is not for others after a restart either, and is for others again when they have it confirmed", () =>
+describe("a file only for viewers with a cookie", () => {
+  it.effect("stays so after a restart, until the origin confirms it for others", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin
       const store = yield* Effect.provide(ChunkStore, ChunkStore.layerMemory)
@@ -186,9 +186,9 @@ describe("what is only for those with a cookie", () => {
     }))
 })
 
-describe("what differs by cookie", () => {
+describe("a file that differs by cookie", () => {
   it.effect.each(pages)(
-    "is never given to whom it is not for: a film, and a login page of %s",
+    "is never given to other viewers: a film and a login page of %s",
     ([, page]) =>
       Effect.gen(function*() {
         const site = yield* start()
@@ -214,7 +214,7 @@ describe("what differs by cookie", () => {
       })
   )
 
-  it.effect("is stored beside each other, once that is known, so that neither displaces the other", () =>
+  it.effect("is stored in versions that do not displace each other", () =>
     Effect.gen(function*() {
       const site = yield* start()
       membersOnly(site, (request) => served(request, login, "log in"))
@@ -235,7 +235,7 @@ describe("what differs by cookie", () => {
       assert.strictEqual(story((yield* site.ask("/a", as("member-1"))).headers), HIT)
     }))
 
-  it.effect("does not end the use of a film that is validated each time", () =>
+  it.effect("does not displace a film that is revalidated each time", () =>
     Effect.gen(function*() {
       const site = yield* start()
       membersOnly(site, (request) => served(request, login, "log in"), "no-cache")
@@ -249,7 +249,7 @@ describe("what differs by cookie", () => {
       assert.isBelow(site.origin.bodyBytes() - before, bytes.length + 1000)
     }))
 
-  it.effect("is not kept from a viewer by the private answers of others", () =>
+  it.effect("is served although others got private answers", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.answer("/a", (request) =>
@@ -265,7 +265,7 @@ describe("what differs by cookie", () => {
       }
     }))
 
-  it.effect("ends for a viewer who is refused it, and for nobody else", () =>
+  it.effect("is removed only for a viewer who is refused it", () =>
     Effect.gen(function*() {
       const site = yield* start()
       let banned = ""
@@ -282,7 +282,7 @@ describe("what differs by cookie", () => {
       assert.isTrue((yield* withTime(site.ask("/a", as("b")))).body.equals(bytes))
     }))
 
-  it.effect("is not shared by those who ask at the same time", () =>
+  it.effect("is not shared by viewers who ask at the same time", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const gate = makeGate()
@@ -298,7 +298,7 @@ describe("what differs by cookie", () => {
       assert.deepStrictEqual(answers.map(({ body }) => body.toString()), cookies.map((cookie) => `for ${cookie}`))
     }))
 
-  it.effect("is not waited for long by a viewer with other cookies, nor failed by its failure", () =>
+  it.effect("does not delay or fail a viewer with other cookies", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const gate = makeGate()
@@ -313,7 +313,7 @@ describe("what differs by cookie", () => {
       assert.strictEqual((yield* Fiber.join(slow)).body.toString(), "for a")
     }))
 
-  it.effect("costs one request where many with different cookies want the same public file", () =>
+  it.effect("costs one request if the file turns out to be public", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const gate = makeGate()
@@ -353,48 +353,53 @@ describe("one request of a viewer", () => {
     { "if-match": "\"two\"" }
   ]
 
-  it.effect.each(unkept)("is one at the origin, and answered from that: %s", ([, fields]) =>
-    Effect.gen(function*() {
-      const site = yield* start()
-      let path = 0
-      for (const method of ["GET", "HEAD"]) {
-        for (const headers of asked) {
-          const url = `/ticket?${path++}`
-          let uses = 0
-          site.answer(url, (request) => {
-            if (uses++ > 0) return { status: 410 }
-            const own = { "etag": "\"one\"", ...fields }
-            if (own.etag === "") delete (own as Record<string, string>)["etag"]
-            const match = /^bytes=(\d*)-(\d*)$/.exec(request.headers.range ?? "")
-            const tie = request.headers["if-range"]
-            if (match === null || (tie !== undefined && tie !== own.etag)) return { headers: own, body: bytes }
-            const from = match[1] === "" ? bytes.length - Number(match[2]) : Number(match[1])
-            const to = match[1] === "" || match[2] === "" ? bytes.length : Math.min(Number(match[2]) + 1, bytes.length)
-            const range = `bytes ${from}-${to - 1}/${bytes.length}`
-            return { status: 206, headers: { ...own, "content-range": range }, body: bytes.subarray(from, to) }
-          })
-          const { body, headers: got, status } = yield* site.ask(url, { method, headers })
-          const text = JSON.stringify([method, headers, status])
-          assert.strictEqual(uses, 1, text)
-          assert.notStrictEqual(status, 410, text)
-          const hasTag = fields["etag"] !== ""
-          if (headers["if-none-match"] === "\"one\"" && hasTag) assert.strictEqual(status, 304, text)
-          else if (headers["if-match"] !== undefined) assert.strictEqual(status, 412, text)
-          else if (method === "HEAD") assert.strictEqual(status, 200, text)
-          else if (headers["range"] === undefined) assert.isTrue(body.equals(bytes), text)
-          else if (status === 206) {
-            const part = headers["range"] === "bytes=-10"
-              ? bytes.subarray(-10)
-              : bytes.subarray(10, headers["range"] === "bytes=10-" ? undefined : 20)
-            assert.isTrue(body.equals(part), text)
-            assert.match(String(got["content-range"]), new RegExp(`-\\d+/${bytes.length}$`), text)
-          } else assert.isTrue(body.equals(bytes), text)
+  it.effect.each(unkept)(
+    "is one request at the origin, and is answered from it: %s",
+    ([, fields]) =>
+      Effect.gen(function*() {
+        const site = yield* start()
+        let path = 0
+        for (const method of ["GET", "HEAD"]) {
+          for (const headers of asked) {
+            const url = `/ticket?${path++}`
+            let uses = 0
+            site.answer(url, (request) => {
+              if (uses++ > 0) return { status: 410 }
+              const own = { "etag": "\"one\"", ...fields }
+              if (own.etag === "") delete (own as Record<string, string>)["etag"]
+              const match = /^bytes=(\d*)-(\d*)$/.exec(request.headers.range ?? "")
+              const tie = request.headers["if-range"]
+              if (match === null || (tie !== undefined && tie !== own.etag)) return { headers: own, body: bytes }
+              const from = match[1] === "" ? bytes.length - Number(match[2]) : Number(match[1])
+              const to = match[1] === "" || match[2] === ""
+                ? bytes.length
+                : Math.min(Number(match[2]) + 1, bytes.length)
+              const range = `bytes ${from}-${to - 1}/${bytes.length}`
+              return { status: 206, headers: { ...own, "content-range": range }, body: bytes.subarray(from, to) }
+            })
+            const { body, headers: got, status } = yield* site.ask(url, { method, headers })
+            const text = JSON.stringify([method, headers, status])
+            assert.strictEqual(uses, 1, text)
+            assert.notStrictEqual(status, 410, text)
+            const hasTag = fields["etag"] !== ""
+            if (headers["if-none-match"] === "\"one\"" && hasTag) assert.strictEqual(status, 304, text)
+            else if (headers["if-match"] !== undefined) assert.strictEqual(status, 412, text)
+            else if (method === "HEAD") assert.strictEqual(status, 200, text)
+            else if (headers["range"] === undefined) assert.isTrue(body.equals(bytes), text)
+            else if (status === 206) {
+              const part = headers["range"] === "bytes=-10"
+                ? bytes.subarray(-10)
+                : bytes.subarray(10, headers["range"] === "bytes=10-" ? undefined : 20)
+              assert.isTrue(body.equals(part), text)
+              assert.match(String(got["content-range"]), new RegExp(`-\\d+/${bytes.length}$`), text)
+            } else assert.isTrue(body.equals(bytes), text)
+          }
         }
-      }
-    }))
+      })
+  )
 
   it.effect.each([302, 404, 403])(
-    "is one at the origin, if it says %i without a length, short or long",
+    "is one request at the origin if that answers %i without a length",
     (status) =>
       Effect.gen(function*() {
         let path = 0

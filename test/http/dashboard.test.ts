@@ -15,7 +15,7 @@ const get = ({ ask }: TestProxy, page: string, { headers, ...options }: Ask = {}
 const names = readdirSync(new URL("../../assets/dashboard/", import.meta.url)).filter((name) => name !== "index.html")
 
 describe("The dashboard", () => {
-  it.effect("is a page that lets nothing in from elsewhere", () =>
+  it.effect("is a page that loads nothing from other sites", () =>
     Effect.gen(function*() {
       const { body, headers, status } = yield* get(yield* start(), "")
       assert.strictEqual(status, 200)
@@ -42,7 +42,7 @@ describe("The dashboard", () => {
       assert.include(body.toString(), "data-login=\"\" data-video=\"\"")
     }))
 
-  it.effect("has its files, those of the library among them", () =>
+  it.effect("serves its files, including those of the library", () =>
     Effect.gen(function*() {
       const proxy = yield* start()
       for (const name of [...names, "uPlot.esm.js", "uPlot.min.css"]) {
@@ -60,7 +60,7 @@ describe("The dashboard", () => {
       assert.lengthOf(proxy.origin.requests, 0)
     }))
 
-  it.effect("has no others", () =>
+  it.effect("serves no other files", () =>
     Effect.gen(function*() {
       const proxy = yield* start()
       for (
@@ -73,14 +73,14 @@ describe("The dashboard", () => {
       }
     }))
 
-  it.effect("names the video that there is a player for", () =>
+  it.effect("shows the video that there is a player for", () =>
     Effect.gen(function*() {
       const { body } = yield* get(yield* start({ sampleVideo: "/sample.mp4" }), "")
       assert.include(body.toString(), "data-video=\"/sample.mp4\"")
     }))
 })
 
-describe("Where there is a token, a browser", () => {
+describe("with a token, a browser", () => {
   const ORIGIN = "http://localhost"
 
   const html = { accept: "text/html,*/*;q=0.8" }
@@ -104,7 +104,7 @@ describe("Where there is a token, a browser", () => {
       return { cookie: value! }
     })
 
-  it.effect("is shown a form, and nothing else", () =>
+  it.effect("gets only a form", () =>
     Effect.gen(function*() {
       const proxy = yield* start({ adminToken: TOKEN })
       const form = yield* get(proxy, "", { headers: html })
@@ -114,7 +114,7 @@ describe("Where there is a token, a browser", () => {
       assert.strictEqual((yield* get(proxy, "assets/main.js", { headers: html })).status, 401)
     }))
 
-  it.effect("sees the pages after it has posted the token, until the session ends", () =>
+  it.effect("gets the pages from posting the token until the session ends", () =>
     Effect.gen(function*() {
       const proxy = yield* start({ adminToken: TOKEN })
       const headers = yield* logIn(proxy)
@@ -132,7 +132,7 @@ describe("Where there is a token, a browser", () => {
       assert.lengthOf(proxy.origin.requests, 0)
     }))
 
-  it.effect("is told where the token is wrong, too long or not a form", () =>
+  it.effect("gets an error if the token is wrong, too long or not in a form", () =>
     Effect.gen(function*() {
       const proxy = yield* start({ adminToken: TOKEN })
       for (const token of ["", "x", TOKEN.slice(1), `${TOKEN}x`, TOKEN.toUpperCase()]) {
@@ -147,7 +147,7 @@ describe("Where there is a token, a browser", () => {
       assert.strictEqual((yield* get(proxy, "login", { headers: html })).status, 405)
     }))
 
-  it.effect("cannot make up a session, prolong it, or keep it when the token changes", () =>
+  it.effect("cannot forge a session, prolong it or keep it when the token changes", () =>
     Effect.gen(function*() {
       const proxy = yield* start({ adminToken: TOKEN })
       const { cookie } = yield* logIn(proxy)
@@ -165,7 +165,7 @@ describe("Where there is a token, a browser", () => {
       assert.strictEqual((yield* get(other, "metrics", { headers: { cookie } })).status, 401)
     }))
 
-  it.effect("is not used by pages of another site", () =>
+  it.effect("cannot be used by pages of another site", () =>
     Effect.gen(function*() {
       const proxy = yield* start({ adminToken: TOKEN })
       const session = yield* logIn(proxy)
@@ -179,7 +179,7 @@ describe("Where there is a token, a browser", () => {
       }
     }))
 
-  it.effect("sends the cookie by TLS only where it got it so", () =>
+  it.effect("sends the cookie only over TLS if it got it over TLS", () =>
     Effect.gen(function*() {
       const proxy = yield* start({ adminToken: TOKEN })
       const { headers, status } = yield* post(proxy, `token=${TOKEN}`, { origin: "https://localhost" })
@@ -187,7 +187,7 @@ describe("Where there is a token, a browser", () => {
       assert.match(headers["set-cookie"]![0]!, /; Secure$/)
     }))
 
-  it.effect("has no form where there is no token", () =>
+  it.effect("gets no form if there is no token", () =>
     Effect.gen(function*() {
       const proxy = yield* start()
       assert.strictEqual((yield* post(proxy, "token=")).status, 404)

@@ -87,7 +87,7 @@ describe.each(["1.0", "1.1"])("a body without a length, to a viewer who speaks H
       yield* assertTorn(viewer)
     }))
 
-  it.live("ends in a reset when the origin says nothing more", () =>
+  it.live("ends in a reset when the origin goes silent", () =>
     Effect.gen(function*() {
       const { port } = yield* start()
       const viewer = yield* witness(port, get("/torn", version))
@@ -95,7 +95,7 @@ describe.each(["1.0", "1.1"])("a body without a length, to a viewer who speaks H
       yield* assertTorn(viewer)
     }))
 
-  it.live("ends in a reset when its viewer takes nothing for too long", () =>
+  it.live("ends in a reset when its viewer reads nothing for too long", () =>
     Effect.gen(function*() {
       const { begun, port } = yield* start({ idleTimeout: 300 })
       const viewer = yield* witness(port, get("/torn", version))
@@ -137,7 +137,7 @@ describe.each(["1.0", "1.1"])("a body without a length, to a viewer who speaks H
       yield* assertTorn(yield* witness(port, get("/", version)))
     }))
 
-  it.live("ends as it always did when it is whole, however slowly it is taken", () =>
+  it.live("ends normally when it is whole, however slowly it is read", () =>
     Effect.gen(function*() {
       const { origin, port } = yield* start()
       const size = 4 * MiB
@@ -156,7 +156,7 @@ describe.each(["1.0", "1.1"])("a body without a length, to a viewer who speaks H
 })
 
 describe("a body without a length", () => {
-  it.live("ends in a reset when the upload that it answers turns out to be malformed", () =>
+  it.live("ends in a reset when the upload it answers turns out to be malformed", () =>
     Effect.gen(function*() {
       const { port } = yield* start()
       const head = "POST /torn HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
@@ -166,7 +166,7 @@ describe("a body without a length", () => {
       yield* assertTorn(viewer)
     }))
 
-  it.live("ends in a reset when its viewer sends too many requests behind its own", () =>
+  it.live("ends in a reset when its viewer pipelines too many requests", () =>
     Effect.gen(function*() {
       const { port } = yield* start()
       const viewer = yield* witness(port, get("/torn", "1.1"))
@@ -174,10 +174,38 @@ describe("a body without a length", () => {
       viewer.socket.write(get("/more", "1.1").repeat(400))
       yield* assertTorn(viewer)
     }))
+
+  it.live("arrives whole when it is sent in many pieces, to a request for a range as well", () =>
+    Effect.gen(function*() {
+      const { ask, origin } = yield* start()
+      const { bytes } = fileOf(329_000, 1)
+      origin.handlers.set("/pieces", (_, response) => {
+        const send = (offset: number): void => {
+          if (offset >= bytes.length) return void response.end()
+          response.write(bytes.subarray(offset, offset + 10_007), () => send(offset + 10_007))
+        }
+        send(0)
+      })
+      const { body, headers, status } = yield* ask("/pieces", { headers: { range: "bytes=5-9" } })
+      assert.strictEqual(status, 200)
+      assert.strictEqual(headers["transfer-encoding"], "chunked")
+      assert.isTrue(body.equals(bytes))
+    }))
+
+  it.live("is not read on when its viewer has left", () =>
+    Effect.gen(function*() {
+      const { origin, port } = yield* makeTestProxy()
+      origin.handlers.set("/begun", (_, response) => void response.write("the beginning"))
+      const viewer = yield* witness(port, get("/begun", "1.1"))
+      yield* begins(viewer)
+      assert.isFalse(origin.requests[0]!.aborted)
+      viewer.socket.destroy()
+      yield* eventually("the end of the transfer", Effect.sync(() => origin.requests[0]!.aborted))
+    }))
 })
 
 describe("a body with a length", () => {
-  it.live("is cut by an ordinary end, which takes nothing from its viewer", () =>
+  it.live("is cut by a normal end, so that its viewer gets every byte sent", () =>
     Effect.gen(function*() {
       const { origin, port } = yield* start()
       origin.handlers.set("/short", (_, response) => {
@@ -193,7 +221,7 @@ describe("a body with a length", () => {
 
 describe("the end of the server", () => {
   it.live(
-    "waits ten seconds for a viewer who reads nothing of what was handed over to be sent",
+    "waits ten seconds for a viewer who does not read its answer",
     () =>
       Effect.gen(function*() {
         const scope = yield* Scope.make()
@@ -216,7 +244,7 @@ describe("the end of the server", () => {
 })
 
 describe("a defect in a listener", () => {
-  it.live("costs its own connection, and is told of", () =>
+  it.live("ends only its own connection, and is reported", () =>
     Effect.gen(function*() {
       const told: Array<string> = []
       const node = new GuardedServer(defaults, {
@@ -244,7 +272,7 @@ describe("a defect in a listener", () => {
       assert.deepStrictEqual(told, ["request: a defect"])
     }))
 
-  it.live("is what a head that Node refuses would be: the listeners answer instead", () =>
+  it.live("in an immediate answer makes the listeners answer instead", () =>
     Effect.gen(function*() {
       const watcher = { onConnections: () => {}, onSurplus: () => {}, onDefect: () => {}, onAnswered: undefined }
       const odd = { status: 200, fields: ["x-odd", "\u0100"], pieces: [], cacheStatus: { hit: true } }

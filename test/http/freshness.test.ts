@@ -39,34 +39,35 @@ describe("the lifetime", () => {
   })
 
   const cases: ReadonlyArray<readonly [string, FileOf, number]> = [
-    ["§5.2.2.1 max-age", file(maxAge(60)), 60],
-    ["§5.2.2.10 s-maxage before max-age", file(maxAge(60, "s-maxage=30")), 30],
-    ["§5.3 Expires, from Date on", (at) => ({ headers: { "expires": at(40) } }), 40],
-    ["§5.3 max-age before Expires", (at) => ({ headers: { ...maxAge(20), "expires": at(40) } }), 20],
-    ["§5.3 an Expires that is no date", file({ "expires": "0" }), 0],
-    ["§4.2.1 the first of two", file(maxAge(20, "max-age=60")), 20],
+    ["max-age (§5.2.2.1)", file(maxAge(60)), 60],
+    ["max-age=0 (§5.2.2.1)", file(maxAge(0)), 0],
+    ["s-maxage before max-age (§5.2.2.10)", file(maxAge(60, "s-maxage=30")), 30],
+    ["Expires, counted from Date (§5.3)", (at) => ({ headers: { "expires": at(40) } }), 40],
+    ["max-age before Expires (§5.3)", (at) => ({ headers: { ...maxAge(20), "expires": at(40) } }), 20],
+    ["an Expires that is not a date (§5.3)", file({ "expires": "0" }), 0],
+    ["the first of two max-age (§4.2.1)", file(maxAge(20, "max-age=60")), 20],
     [
-      "§4.2.1 a max-age that is no number",
+      "a max-age that is not a number (§4.2.1)",
       (at) => ({ headers: { "cache-control": "max-age=1h", "expires": at(40) } }),
       0
     ],
-    ["§5.2 quoted", file({ "cache-control": "Max-Age=\"20\"" }), 20],
-    ["§5.2.3 beside directives that nobody knows", file(maxAge(20, "community=\"UCI, no-store\"")), 20],
-    ["§5.2.2.4 none with no-cache", file(maxAge(60, "no-cache")), 0],
-    ["§5.2.2.4 none with no-cache for a field", file(maxAge(60, "no-cache=\"x-own\"")), 0],
-    ["§5.4 Pragma of an answer means nothing", file({ ...maxAge(20), "pragma": "no-cache" }), 20],
-    ["RFC 9213 §2.2 CDN-Cache-Control before all others", (at) => ({
+    ["a quoted max-age (§5.2)", file({ "cache-control": "Max-Age=\"20\"" }), 20],
+    ["with unknown directives (§5.2.3)", file(maxAge(20, "community=\"UCI, no-store\"")), 20],
+    ["zero with no-cache (§5.2.2.4)", file(maxAge(60, "no-cache")), 0],
+    ["zero with no-cache for a field (§5.2.2.4)", file(maxAge(60, "no-cache=\"x-own\"")), 0],
+    ["Pragma of an answer is ignored (§5.4)", file({ ...maxAge(20), "pragma": "no-cache" }), 20],
+    ["CDN-Cache-Control before all others (RFC 9213 §2.2)", (at) => ({
       headers: { "cdn-cache-control": "max-age=20", "cache-control": "no-store", "expires": at(40) }
     }), 20],
     [
-      "RFC 9213 §2.1 a CDN-Cache-Control that is malformed",
+      "a CDN-Cache-Control that is malformed (RFC 9213 §2.1)",
       file({ ...maxAge(20), "cdn-cache-control": "max-age=\"" }),
       20
     ],
-    ["§4.2.2 a tenth of the time since Last-Modified", file({}), 100],
-    ["§4.2.2 an hour at most", (at) => ({ headers: {}, lastModified: at(-11 * HOUR) }), HOUR],
-    ["§4.2.2 no guess without Last-Modified", () => ({ headers: {}, lastModified: undefined! }), 0],
-    ["§5.2.2.2 no guess with must-revalidate", file({ "cache-control": "must-revalidate" }), 0],
+    ["a tenth of the time since Last-Modified (§4.2.2)", file({}), 100],
+    ["an hour at most (§4.2.2)", (at) => ({ headers: {}, lastModified: at(-11 * HOUR) }), HOUR],
+    ["no heuristic without Last-Modified (§4.2.2)", () => ({ headers: {}, lastModified: undefined! }), 0],
+    ["no heuristic with must-revalidate (§5.2.2.2)", file({ "cache-control": "must-revalidate" }), 0],
     ["RFC 8246 a day for immutable", file({ "cache-control": "immutable" }), DAY],
     ["RFC 8246 max-age before immutable", file(maxAge(20, "immutable")), 20]
   ]
@@ -82,12 +83,12 @@ describe("the lifetime", () => {
   const rules = (...texts: ReadonlyArray<string>): ReadonlyArray<TtlRule> => texts.map((text) => parseTtl(text)!)
 
   const ttls: ReadonlyArray<readonly [string, ReadonlyArray<TtlRule>, Record<string, string>, number]> = [
-    ["a rule for all where the origin says nothing", rules("5m"), {}, 300],
-    ["a rule for all, not where the origin says something", rules("5m"), maxAge(20), 20],
-    ["a rule for all, not with no-cache", rules("5m"), { "cache-control": "no-cache" }, 0],
-    ["a rule for a path, whatever the origin says", rules("5m", "/live/*=2s"), maxAge(60, "s-maxage=60"), 2],
-    ["a rule for a path, with no-cache", rules("/live/*=2m"), { "cache-control": "no-cache" }, 120],
-    ["a rule for another path", rules("/vod/*=5m"), maxAge(20), 20]
+    ["a rule for all files, if the origin says nothing", rules("5m"), {}, 300],
+    ["a rule for all files, overridden by the origin", rules("5m"), maxAge(20), 20],
+    ["a rule for all files, overridden by no-cache", rules("5m"), { "cache-control": "no-cache" }, 0],
+    ["a rule for a path, which overrides the origin", rules("5m", "/live/*=2s"), maxAge(60, "s-maxage=60"), 2],
+    ["a rule for a path, which overrides no-cache", rules("/live/*=2m"), { "cache-control": "no-cache" }, 120],
+    ["a rule for another path, which is ignored", rules("/vod/*=5m"), maxAge(20), 20]
   ]
 
   it.effect.each(ttls)("%s", ([, ttl, headers, lifetime]) =>
@@ -97,7 +98,7 @@ describe("the lifetime", () => {
       yield* assertLifetime(site, "/live/a", lifetime)
     }))
 
-  it.effect("a rule for a path does not keep what is not to be stored", () =>
+  it.effect("a rule for a path does not store what must not be stored", () =>
     Effect.gen(function*() {
       const { ask, file } = yield* start({ cache: { ttl: rules("/*=5m") } })
       file("/a", { headers: { "cache-control": "no-store" } })
@@ -105,7 +106,7 @@ describe("the lifetime", () => {
       assert.strictEqual(story((yield* ask("/a")).headers), "spillway; fwd=bypass; detail=NO_STORE")
     }))
 
-  it.effect("§5.2.2.3 must-understand lifts no-store from a status that is understood", () =>
+  it.effect("must-understand overrides no-store if the status is understood (§5.2.2.3)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.file("/a", { headers: { "cache-control": "max-age=20, no-store, must-understand" } })
@@ -114,7 +115,7 @@ describe("the lifetime", () => {
 })
 
 describe("Age", () => {
-  it.effect("§5.1 is not in what the origin has just given or validated, and §4 in all else, even 0", () =>
+  it.effect("is sent only with stored responses, even if it is 0 (§5.1)", () =>
     Effect.gen(function*() {
       const { ask, file } = yield* start()
       file("/a")
@@ -134,7 +135,7 @@ describe("Age", () => {
       assert.deepStrictEqual(ages, [undefined, "0", "0"])
     }))
 
-  it.effect("§4.2.3 begins with the Age that the answer came with, once", () =>
+  it.effect("starts from the Age of the origin's answer, and is sent once (§4.2.3)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.file("/a", { headers: { ...maxAge(60), "age": "50" } })
@@ -148,7 +149,7 @@ describe("Age", () => {
       assert.strictEqual(site.seen("/a").length, 2)
     }))
 
-  it.effect("§4.2.3 begins with the Date, where that makes the answer older", () =>
+  it.effect("starts from Date if that makes the answer older (§4.2.3)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.file("/a", { headers: { ...maxAge(60), "age": "5", "date": site.at(-20) } })
@@ -157,7 +158,7 @@ describe("Age", () => {
       assert.strictEqual((yield* site.ask("/a")).headers["age"], "21")
     }))
 
-  it.effect("§4.2.3 counts the time for which the answer was waited for", () =>
+  it.effect("includes the time that the answer took (§4.2.3)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const gate = makeGate()
@@ -182,7 +183,7 @@ describe("a playlist", () => {
   ]
 
   it.effect.each(playlists)(
-    "%s of type %s is fresh for seconds by a guess",
+    "%s of type %s gets a heuristic lifetime of seconds",
     ([path, contentType]) =>
       Effect.gen(function*() {
         const site = yield* start()
@@ -202,7 +203,7 @@ describe("a playlist", () => {
 })
 
 describe("Date", () => {
-  it.effect("RFC 9110 §6.6.1 is the origin's in every answer from the cache, and in a 304 that it gives", () =>
+  it.effect("is the origin's in every answer from the cache, including 304 (RFC 9110 §6.6.1)", () =>
     Effect.gen(function*() {
       const { ask, at, file } = yield* start()
       file("/a")
@@ -217,7 +218,7 @@ describe("Date", () => {
       assert.strictEqual((yield* ask("/a")).headers["date"], at(67))
     }))
 
-  it.effect("RFC 9110 §6.6.1 is the time of receipt where the origin gave none", () =>
+  it.effect("is the time of receipt if the origin sent none (RFC 9110 §6.6.1)", () =>
     Effect.gen(function*() {
       const { ask, at, origin } = yield* start()
       origin.handlers.set("/a", (_, response) => {

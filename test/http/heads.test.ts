@@ -1,9 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Logger } from "effect"
 import { parseRoute, type Route } from "../../src/domain/Route.ts"
+import { story } from "../support/cacheStatus.ts"
 import { makeRawOrigin, type RawRequest } from "../support/RawOrigin.ts"
 import { openRaw } from "./RawConnection.ts"
-import { layerPlainHttp, makeTestProxy } from "./TestProxy.ts"
+import { bytes, maxAge, SIZE, start } from "./Site.ts"
+import { type Answer, layerPlainHttp, makeTestProxy } from "./TestProxy.ts"
 
 /** The characters of these bytes of UTF-8, one for each byte, as Node reads and writes fields. */
 const raw = (text: string): string => Buffer.from(text, "utf8").toString("latin1")
@@ -73,7 +75,7 @@ describe("the fields of an answer", () => {
       assert.deepStrictEqual(named(known, "content-disposition"), [disposition])
     }))
 
-  it.live("reach the viewer byte for byte where they come with an error, or by the platform's own server", () =>
+  it.live("reach the viewer byte for byte with an error, through the platform's server", () =>
     Effect.gen(function*() {
       const { port } = yield* startBefore(
         () => `HTTP/1.1 404 No\r\nContent-Length: 2\r\nCache-Control: max-age=9\r\n${odd.join("\r\n")}\r\n\r\nno`,
@@ -87,15 +89,16 @@ describe("the fields of an answer", () => {
     }))
 
   it.live.each(["Cache-Control: no-store", "ETag: \"v1\"\r\nCache-Control: max-age=60"])(
-    "have no Content-Type where the origin gave none: %s",
+    "have no Content-Type if the origin sent none: %s",
     (how) =>
       Effect.gen(function*() {
         const { port } = yield* startBefore(({ method, target }) => {
           const framing = target === "/chunks" ? "Transfer-Encoding: chunked" : "Content-Length: 4"
           const body = target === "/chunks" ? "4\r\nbody\r\n0\r\n\r\n" : "body"
-          return `HTTP/1.1 200 Fine\r\n${framing}\r\n${how}\r\n\r\n${method === "HEAD" ? "" : body}`
+          const status = target === "/refused" ? 403 : 200
+          return `HTTP/1.1 ${status} Fine\r\n${framing}\r\n${how}\r\n\r\n${method === "HEAD" ? "" : body}`
         })
-        for (const path of ["/a", "/a", "/chunks"]) {
+        for (const path of ["/a", "/a", "/chunks", "/refused"]) {
           for (const method of ["GET", "HEAD", "POST"]) {
             assert.deepStrictEqual(named(yield* headOf(port, method, path), "content-type"), [], `${method} ${path}`)
           }
@@ -117,7 +120,7 @@ describe("an answer that cannot be passed on", () => {
     "HTTP/1.1 200 Fine\r\nX Odd: a\r\nContent-Length: 2\r\n\r\nno"
   ]
 
-  it.live.each(heads)("is told as the origin's failure: %j", (answer) =>
+  it.live.each(heads)("is reported as a failure of the origin: %j", (answer) =>
     Effect.gen(function*() {
       const { port } = yield* startBefore(() => answer)
       for (const method of ["GET", "HEAD", "POST"]) {
@@ -139,7 +142,7 @@ describe("a body that breaks in the same packet as its head", () => {
     ["half of what was announced", "Content-Length: 10", "body"]
   ]
 
-  it.live.each(bodies)("is told as the origin's failure: %s", ([, framing, body]) =>
+  it.live.each(bodies)("is reported as a failure of the origin: %s", ([, framing, body]) =>
     Effect.gen(function*() {
       const { port } = yield* startBefore(({ socket }) => {
         socket.end(`HTTP/1.1 200 Fine\r\nCache-Control: no-store\r\n${framing}\r\n\r\n${body}`)
@@ -166,5 +169,65 @@ describe("the head of an answer", () => {
       const head = yield* headOf(port, method, "/a")
       assert.include(head[0], "200")
       assert.lengthOf(origin.requests, 1)
+    }))
+})
+
+describe("an answer to HEAD", () => {
+  /** Fields that are the same in each answer. */
+  const stable = ({ headers }: Answer): Record<string, unknown> => {
+    const { age: _, "cache-status": _1, connection: _2, date: _3, "keep-alive": _4, ...rest } = headers
+    return rest
+  }
+
+  it.effect("has the fields of GET and no body, from the origin and from the cache (RFC 9110 §9.3.2)", () =>
+    Effect.gen(function*() {
+      const { ask, file, seen } = yield* start()
+      file("/a")
+      const cold = yield* ask("/a", { method: "HEAD" })
+      const get = yield* ask("/a")
+      const warm = yield* ask("/a", { method: "HEAD" })
+      for (const head of [cold, warm]) {
+        assert.strictEqual(head.status, 200)
+        assert.strictEqual(head.body.length, 0)
+        assert.strictEqual(head.headers["content-length"], String(SIZE))
+        assert.deepStrictEqual(stable(head), stable(get))
+      }
+      assert.strictEqual(story(warm.headers), "spillway; hit")
+      assert.deepStrictEqual(seen("/a").map(({ method }) => method), ["HEAD", "GET"])
+    }))
+
+  it.effect("has the fields of an error and the length of its body", () =>
+    Effect.gen(function*() {
+      const { answer, ask } = yield* start()
+      answer("/a", () => ({ status: 403, headers: { "content-type": "text/plain" }, body: "no" }))
+      const { body, headers, status } = yield* ask("/a", { method: "HEAD" })
+      assert.strictEqual(status, 403)
+      assert.strictEqual(headers["content-type"], "text/plain")
+      assert.strictEqual(headers["content-length"], "2")
+      assert.strictEqual(body.length, 0)
+      assert.strictEqual((yield* ask("/missing", { method: "HEAD" })).status, 404)
+    }))
+
+  it.effect("has the origin's fields when the file is not stored", () =>
+    Effect.gen(function*() {
+      const { ask, file } = yield* start()
+      file("/a", { headers: { "cache-control": "no-store" } })
+      const { body, headers, status } = yield* ask("/a", { method: "HEAD" })
+      assert.strictEqual(status, 200)
+      assert.strictEqual(headers["content-length"], String(SIZE))
+      assert.strictEqual(body.length, 0)
+      assert.isTrue((yield* ask("/a")).body.equals(bytes))
+    }))
+
+  it.effect("without a length does not prevent the answer to GET from being stored", () =>
+    Effect.gen(function*() {
+      const { answer, ask } = yield* start()
+      answer("/a", ({ method }) => ({
+        headers: { ...maxAge(60), "etag": "\"v1\"", ...(method === "HEAD" && { "transfer-encoding": "chunked" }) },
+        body: "abc"
+      }))
+      assert.strictEqual((yield* ask("/a", { method: "HEAD" })).status, 200)
+      assert.strictEqual((yield* ask("/a")).body.toString(), "abc")
+      assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
     }))
 })

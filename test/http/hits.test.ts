@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import { Server } from "../../src/index.ts"
+import { story } from "../support/cacheStatus.ts"
 import { bytes, maxAge, SIZE, start } from "./Site.ts"
 import { type Answer, type Ask, CHUNK_BYTES, layerHttp, layerPlainHttp } from "./TestProxy.ts"
 
@@ -52,7 +53,7 @@ const answers = (plain: boolean) =>
   }).pipe(Effect.scoped)
 
 describe("a hit", () => {
-  it.effect("is the same whether it is answered at once or by way of the platform", () =>
+  it.effect("is the same when it is answered at once and through the platform's server", () =>
     Effect.gen(function*() {
       const atOnce = yield* answers(false)
       const plain = yield* answers(true)
@@ -60,7 +61,7 @@ describe("a hit", () => {
       assert.isAbove(atOnce.filter(({ fields }) => fields.some((field) => field.includes("spillway; hit"))).length, 8)
     }))
 
-  it.effect("that takes no waiting does not get as far as the platform", () =>
+  it.effect("is answered at once if it needs no waiting", () =>
     Effect.gen(function*() {
       const reached: Array<string | undefined> = []
       const server = Layer.tap(layerHttp, (context) => {
@@ -74,5 +75,36 @@ describe("a hit", () => {
       for (const range of ranges) yield* ask("/a", { headers: { range } })
       // The first request, which fetched the file, and the one that puts several parts together.
       assert.deepStrictEqual(reached, [undefined, "bytes=0-9,500-509"])
+    }))
+})
+
+describe("a stored file", () => {
+  it.effect("has the same fields from the origin and from the cache", () =>
+    Effect.gen(function*() {
+      const { ask, at, file, seen } = yield* start()
+      const own = {
+        ...maxAge(60),
+        "content-disposition": "inline",
+        "access-control-allow-origin": "*",
+        "x-own": "1",
+        "link": "</b>; rel=next"
+      }
+      file("/a", { headers: { ...own, "alt-svc": "h3=\":443\"" } })
+      for (const told of ["spillway; fwd=uri-miss; stored", "spillway; hit"]) {
+        const { body, headers, status } = yield* ask("/a")
+        assert.strictEqual(status, 200)
+        assert.isTrue(body.equals(bytes))
+        assert.strictEqual(story(headers), told)
+        assert.deepInclude(headers, {
+          ...own,
+          "accept-ranges": "bytes",
+          "content-length": String(SIZE),
+          "content-type": "video/mp4",
+          "etag": "\"v1\"",
+          "last-modified": at(-1000)
+        })
+        for (const name of ["alt-svc", "content-range", "transfer-encoding"]) assert.notProperty(headers, name)
+      }
+      assert.strictEqual(seen("/a").length, 1)
     }))
 })

@@ -30,9 +30,9 @@ const startViewed = Effect.fnUntraced(function*(reply: Reply = {}) {
   return site
 })
 
-describe("RFC 9111 §4.4 what is stored", () => {
+describe("a stored answer (RFC 9111 §4.4)", () => {
   it.effect.each(["POST", "PUT", "DELETE", "PATCH", "PURGE", "MKCOL", "LOCK"])(
-    "is asked for again after %s",
+    "is revalidated after %s",
     (method) =>
       Effect.gen(function*() {
         const site = yield* startViewed()
@@ -45,7 +45,7 @@ describe("RFC 9111 §4.4 what is stored", () => {
   )
 
   it.effect.each(["OPTIONS", "PROPFIND", "REPORT", "SEARCH"])(
-    "is used on after %s, which is safe",
+    "stays valid after %s, which is safe",
     (method) =>
       Effect.gen(function*() {
         const site = yield* startViewed()
@@ -54,21 +54,21 @@ describe("RFC 9111 §4.4 what is stored", () => {
       })
   )
 
-  it.effect.each([201, 204, 303])("is asked for again after %i", (status) =>
+  it.effect.each([201, 204, 303])("is revalidated after %i", (status) =>
     Effect.gen(function*() {
       const site = yield* startViewed({ status })
       assert.strictEqual((yield* site.ask("/a", { method: "POST", body: "a" })).status, status)
       assert.strictEqual(yield* storyOf(site), VALIDATED)
     }))
 
-  it.effect.each([400, 403, 404, 409, 412, 500, 503])("is used on after %i", (status) =>
+  it.effect.each([400, 403, 404, 409, 412, 500, 503])("stays valid after %i", (status) =>
     Effect.gen(function*() {
       const site = yield* startViewed({ status })
       assert.strictEqual((yield* site.ask("/a", { method: "PUT", body: "a" })).status, status)
       assert.strictEqual(yield* storyOf(site), HIT)
     }))
 
-  it.effect("is used on where the origin could not be reached", () =>
+  it.effect("stays valid if the origin could not be reached", () =>
     Effect.gen(function*() {
       const site = yield* startViewed()
       yield* site.origin.close
@@ -76,7 +76,7 @@ describe("RFC 9111 §4.4 what is stored", () => {
       assert.strictEqual(yield* storyOf(site), HIT)
     }))
 
-  it.effect("is not used stale afterwards, should the origin fail", () =>
+  it.effect("is not used stale afterwards if the origin fails", () =>
     Effect.gen(function*() {
       const site = yield* startViewed()
       yield* site.ask("/a", { method: "DELETE" })
@@ -85,7 +85,7 @@ describe("RFC 9111 §4.4 what is stored", () => {
     }))
 
   it.effect.each(["Location", "Content-Location"])(
-    "under the %s of the answer is asked for again, of this origin",
+    "under the %s of the answer is revalidated, of the same origin only",
     (name) =>
       Effect.gen(function*() {
         const origin = yield* makeTestOrigin
@@ -120,7 +120,7 @@ describe("RFC 9111 §4.4 what is stored", () => {
       })
   )
 
-  it.effect("under other paths is used on", () =>
+  it.effect("under other paths stays valid", () =>
     Effect.gen(function*() {
       const site = yield* startViewed()
       serve(site, "/a?b", () => ({}))
@@ -128,7 +128,7 @@ describe("RFC 9111 §4.4 what is stored", () => {
       assert.strictEqual(yield* storyOf(site), HIT)
     }))
 
-  it.effect("in parts is asked for again as a whole", () =>
+  it.effect("in parts is revalidated as a whole", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.file("/a")
@@ -142,7 +142,7 @@ describe("RFC 9111 §4.4 what is stored", () => {
       assert.isTrue((yield* site.ask("/a")).body.equals(otherBytes))
     }))
 
-  it.effect("in variants is asked for again in each", () =>
+  it.effect("is revalidated in each variant", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.answer("/a", ({ headers, method }) => {
@@ -161,7 +161,7 @@ describe("RFC 9111 §4.4 what is stored", () => {
       }
     }))
 
-  it.effect("that is no file is asked for again", () =>
+  it.effect("without a file is requested again", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.answer("/a", ({ method }) => method === "PUT" ? { status: 201 } : { status: 404, headers: maxAge(3600) })
@@ -172,7 +172,7 @@ describe("RFC 9111 §4.4 what is stored", () => {
       assert.strictEqual((yield* site.ask("/a")).status, 200)
     }))
 
-  it.effect("nowhere since the origin forbade that is asked for again, and may be stored then", () =>
+  it.effect("that only says no-store is forgotten, so that the next one can be stored", () =>
     Effect.gen(function*() {
       const site = yield* start()
       serve(site, "/a", () => ({}))
@@ -185,7 +185,7 @@ describe("RFC 9111 §4.4 what is stored", () => {
     }))
 })
 
-describe("what was invalidated", () => {
+describe("an invalidated answer", () => {
   const languages = ["en", "de", "fr"]
 
   /** The film in each language, as one process serves it. */
@@ -196,7 +196,7 @@ describe("what was invalidated", () => {
         Effect.map(site.ask("/a", { headers: { "accept-language": language } }), ({ headers }) => story(headers))
     )
 
-  it.effect("is asked for again after a restart, in all its variants, also when that comes after another one", () =>
+  it.effect("is revalidated after one or two restarts, in all its variants", () =>
     Effect.gen(function*() {
       const store = yield* ChunkStore
       const origin = yield* makeTestOrigin

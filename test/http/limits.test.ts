@@ -34,7 +34,7 @@ const answered = (connection: RawConnection, count = 1) =>
 const pass = (millis: number) => Effect.sleep(`${millis} millis`)
 
 describe("a viewer that stalls", () => {
-  it.live("before its header is whole is answered 408 and cut, whether it says nothing or little by little", () =>
+  it.live("before the end of its header is answered 408 and cut, if it sends nothing or little at a time", () =>
     Effect.gen(function*() {
       const { port } = yield* start({ headerTimeout: 200 })
       const silent = yield* openRaw(port)
@@ -52,7 +52,7 @@ describe("a viewer that stalls", () => {
       assert.deepStrictEqual([silent, slow].map(({ received }) => statuses(received())), [[408], [408]])
     }))
 
-  it.live("and takes nothing of its answer is cut", () =>
+  it.live("while its answer is sent is cut", () =>
     Effect.gen(function*() {
       const { origin, port } = yield* start({ idleTimeout: 200 })
       const viewer = yield* openRaw(port)
@@ -67,7 +67,7 @@ describe("a viewer that stalls", () => {
       assert.isBelow(viewer.received().length, 24 * MiB)
     }))
 
-  it.live("and takes its answer slowly gets all of it", () =>
+  it.live("only briefly at a time gets its whole answer", () =>
     Effect.gen(function*() {
       const { port } = yield* start({ idleTimeout: 400 })
       const viewer = yield* openRaw(port)
@@ -81,7 +81,7 @@ describe("a viewer that stalls", () => {
       assert.isAbove(viewer.received().length, 24 * MiB)
     }))
 
-  it.live("and sends no more of a body that it promised is cut", () =>
+  it.live("in the middle of its request body is cut", () =>
     Effect.gen(function*() {
       const { origin, port } = yield* start({ idleTimeout: 200 })
       origin.handlers.set("/never", () => {})
@@ -110,7 +110,7 @@ describe("a viewer that is kept waiting", () => {
       assert.deepStrictEqual(statuses(yield* Fiber.join(late)), [200])
     }))
 
-  it.live("by nothing but itself, between two requests, is not cut", () =>
+  it.live("by itself between two requests is not cut", () =>
     Effect.gen(function*() {
       const { port } = yield* start({ idleTimeout: 100, headerTimeout: 100 })
       const viewer = yield* openRaw(port)
@@ -163,7 +163,7 @@ describe("connections", () => {
     return { proxy, gate, viewers }
   })
 
-  it.live("beyond the limit are answered 503, and those far beyond it not at all", () =>
+  it.live("above the limit are answered 503, or not at all far above it", () =>
     Effect.gen(function*() {
       const { gate, proxy, viewers } = yield* full
       const ninth = yield* openRaw(proxy.port)
@@ -184,7 +184,7 @@ describe("connections", () => {
       assert.deepStrictEqual(statuses(yield* exchange(proxy.port, last("/a"))), [200])
     }))
 
-  it.live("that are merely kept for a next request give way", () =>
+  it.live("that are idle give way", () =>
     Effect.gen(function*() {
       const { port } = yield* start({ maxConnections: 4 })
       const viewers: Array<RawConnection> = []
@@ -212,7 +212,7 @@ describe("connections", () => {
       assert.deepStrictEqual(statuses(viewer.received()), [200])
     }))
 
-  it.live("do not give way while a request is under way on them", () =>
+  it.live("do not give way during a request", () =>
     Effect.gen(function*() {
       const { port } = yield* start({ maxConnections: 1 })
       const viewer = yield* openRaw(port)
@@ -222,7 +222,7 @@ describe("connections", () => {
     }))
 })
 
-describe("what comes in by one connection", () => {
+describe("input on one connection", () => {
   it.live("has at most 128 header lines", () =>
     Effect.gen(function*() {
       const { port } = yield* start()
@@ -232,7 +232,7 @@ describe("what comes in by one connection", () => {
       }
     }))
 
-  it.live("names one host", () =>
+  it.live("must name one host", () =>
     Effect.gen(function*() {
       const { port } = yield* start()
       const hosts: ReadonlyArray<readonly [string, number]> = [
@@ -257,7 +257,7 @@ describe("what comes in by one connection", () => {
       }
     }))
 
-  it.live("is answered one after the other, sixteen at most at a time", () =>
+  it.live("is answered in order, at most sixteen requests at a time", () =>
     Effect.gen(function*() {
       const { origin, port } = yield* start()
       const gate = makeGate()
@@ -275,7 +275,7 @@ describe("what comes in by one connection", () => {
       assert.deepStrictEqual(answers, Array.from({ length: 16 }, (_, i) => i))
     }))
 
-  it.live("is all answered to the sixteenth, though more is sent than is read", () =>
+  it.live("is answered up to the sixteenth request if more is sent than read", () =>
     Effect.gen(function*() {
       const { port } = yield* start()
       const viewer = yield* openRaw(port)
@@ -291,7 +291,7 @@ describe("what comes in by one connection", () => {
       assert.isAtLeast(viewer.received().length, 16 * 60_000)
     }))
 
-  it.live("may be more than sixteen requests when they are answered at once", () =>
+  it.live("can be more than sixteen requests if they are answered at once", () =>
     Effect.gen(function*() {
       const { port } = yield* start()
       const viewer = yield* openRaw(port)
@@ -302,7 +302,7 @@ describe("what comes in by one connection", () => {
       assert.isFalse(viewer.isClosed())
     }))
 
-  it.live("may be a body that nobody wants, and the next request behind it", () =>
+  it.live("can be a body that nobody reads, and the next request after it", () =>
     Effect.gen(function*() {
       const { port } = yield* start()
       const chunked = "3\r\nabc\r\n0\r\nX-Trailer: 1\r\n\r\n"
@@ -316,7 +316,7 @@ describe("what comes in by one connection", () => {
       assert.deepStrictEqual(statuses(received), [206, 206, 200, 206])
     }))
 
-  it.live("may be a body that waits for leave, which is given or refused", () =>
+  it.live("can be a body that waits for 100 (Continue), which is sent or refused", () =>
     Effect.gen(function*() {
       const { port } = yield* start()
       const fields = ["Expect: 100-continue", "Content-Length: 3"]
@@ -344,7 +344,7 @@ describe("pipelined requests", () => {
     return { ...proxy, gate, viewer, streams }
   })
 
-  it.live("are answered before what follows them is found malformed", () =>
+  it.live("are answered even if a later one is malformed", () =>
     Effect.gen(function*() {
       const { gate, viewer } = yield* late
       viewer.send(request("/late") + request("/missing"))
@@ -358,7 +358,7 @@ describe("pipelined requests", () => {
       assert.deepStrictEqual(statuses(viewer.received()), [200, 404, 400])
     }))
 
-  it.live("are answered in their order, also those whose expectation nobody meets", () =>
+  it.live("are answered in order, also those with an unknown expectation", () =>
     Effect.gen(function*() {
       const { gate, viewer } = yield* late
       viewer.send(`${request("/late") + request("/a", "Expect: 200-ok")}nonsense\r\n\r\n`)
@@ -368,7 +368,7 @@ describe("pipelined requests", () => {
       assert.deepStrictEqual(statuses(viewer.received()), [200, 417, 400])
     }))
 
-  it.live("end at once for whoever goes on and on behind the last", () =>
+  it.live("end at once if more requests follow the last one", () =>
     Effect.gen(function*() {
       const { port, viewer } = yield* late
       viewer.send(request("/late").repeat(17 + 300))
@@ -385,7 +385,7 @@ describe("pipelined requests", () => {
       assert.strictEqual(viewer.received() + another.received(), "")
     }))
 
-  it.live("are answered once, though a body turns out to be malformed after the answer", () =>
+  it.live("are answered once even if a body turns out to be malformed after the answer", () =>
     Effect.gen(function*() {
       const { viewer } = yield* late
       viewer.send(request("/a", "Range: bytes=0-0", "Transfer-Encoding: chunked") + "3\r\nabc")
@@ -395,7 +395,7 @@ describe("pipelined requests", () => {
       assert.deepStrictEqual(statuses(viewer.received()), [206])
     }))
 
-  it.live("are cut where the origin cuts them, also in line", () =>
+  it.live("are cut if the origin cuts them, also in the queue", () =>
     Effect.gen(function*() {
       const { gate, origin, viewer } = yield* late
       let cut = () => {}
@@ -415,7 +415,7 @@ describe("pipelined requests", () => {
       assert.notInclude(viewer.received(), "HTTP/1.1 206")
     }))
 
-  it.live("are given up when the viewer goes, however it goes", () =>
+  it.live("are given up when the viewer leaves, in every way", () =>
     Effect.gen(function*() {
       const { port, streams, viewer } = yield* late
       const another = yield* openRaw(port)
@@ -427,7 +427,7 @@ describe("pipelined requests", () => {
       yield* eventually("the end of all streams", Effect.map(streams, (count) => count === 0))
     }))
 
-  it.live("end with one that offers an upgrade, behind which Node loses bytes", () =>
+  it.live("end with a request that offers an upgrade", () =>
     Effect.gen(function*() {
       const { viewer } = yield* late
       viewer.send(request("/a", "Upgrade: h2c", "Connection: Upgrade", "Range: bytes=0-0"))
@@ -439,7 +439,7 @@ describe("pipelined requests", () => {
 })
 
 describe("other versions of HTTP", () => {
-  it.live("are answered in their own way, or not at all", () =>
+  it.live("are answered in that version, or not at all", () =>
     Effect.gen(function*() {
       const { origin, port } = yield* start()
       origin.handlers.set("/chunked", (_, response) => {
@@ -471,7 +471,7 @@ describe("streams", () => {
     return { ...proxy, gate, viewers }
   })
 
-  it.live("beyond the limit are answered 503, while what is in memory is served", () =>
+  it.live("above the limit are answered 503, except from memory", () =>
     Effect.gen(function*() {
       const { ask, gate, origin, viewers } = yield* full
       const before = origin.requests.length
@@ -497,7 +497,7 @@ describe("streams", () => {
       assert.match(metrics.body.toString(), /^spillway_streams 1$/m)
     }))
 
-  it.live("are counted once each, however they end", () =>
+  it.live("are each counted once, however they end", () =>
     Effect.gen(function*() {
       const { ask, gate, origin, port, viewers } = yield* full
       yield* gate.open
@@ -518,7 +518,7 @@ describe("streams", () => {
 })
 
 describe("the end of the server", () => {
-  it.live("lets an answer that was handed over whole be sent, and waits for nobody who says nothing", () =>
+  it.live("sends answers that are complete, and does not wait for idle connections", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
       const { port } = yield* Scope.provide(start(), scope)
@@ -537,7 +537,7 @@ describe("the end of the server", () => {
       assert.isBelow(performance.now() - begun, 4000)
     }))
 
-  it.live("answers what had been asked, and is there when that is done", () =>
+  it.live("waits for answers that are under way, and for requests pipelined behind them", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
       const { origin, port } = yield* Scope.provide(start(), scope)

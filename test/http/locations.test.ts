@@ -49,7 +49,7 @@ describe("Location and Content-Location", () => {
       }
     }))
 
-  it.effect("below the path that a prefix stands for lead to what is below the prefix", () =>
+  it.effect("below the path that a prefix stands for lead below the prefix", () =>
     Effect.gen(function*() {
       const { site } = yield* startRouted(["/films=ORIGIN/archive", "/=ORIGIN/top"])
       const at = (location: string) => locationOf(site, "/films/form", location, { originPath: "/archive/form" })
@@ -64,7 +64,7 @@ describe("Location and Content-Location", () => {
       assert.strictEqual(yield* at("../../secret"), "../../secret")
     }))
 
-  it.effect("of another route's origin lead to its prefix, unless a longer one takes it", () =>
+  it.effect("of another route's origin lead to its prefix, unless a longer one matches", () =>
     Effect.gen(function*() {
       const { other, site } = yield* startRouted(["ORIGIN", "/cdn=OTHER/files", "/cdn/private=ORIGIN/p"])
       const at = (location: string) => locationOf(site, "/form", location)
@@ -75,7 +75,7 @@ describe("Location and Content-Location", () => {
       assert.strictEqual(yield* at(`${site.origin.url}/cdn/x`), `${site.origin.url}/cdn/x`)
     }))
 
-  it.effect("are told of by GET and HEAD too, from the origin and kept", () =>
+  it.effect("are mapped for GET and HEAD too, from the origin and from the cache", () =>
     Effect.gen(function*() {
       const { other, site } = yield* startRouted(["/films=ORIGIN/archive"], { urlHosts: [] })
       site.answer("/archive/kept", () => ({
@@ -107,7 +107,7 @@ describe("Location and Content-Location", () => {
       assert.strictEqual((yield* site.ask("/form", asked)).headers["location"], "/music/done")
     }))
 
-  it.effect("of what a viewer named outright lead to what can be named so, and else to the place itself", () =>
+  it.effect("of a URL that the viewer named lead to such a URL if allowed, or to the target itself", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin
       const { site } = yield* startRouted([], { urlHosts: [new URL(origin.url).host], allowPrivate: true })
@@ -121,7 +121,7 @@ describe("Location and Content-Location", () => {
 })
 
 describe("Destination of COPY and MOVE (RFC 4918)", () => {
-  it.effect("names the place at the origin", () =>
+  it.effect("is mapped to the origin's URL", () =>
     Effect.gen(function*() {
       const { other, site } = yield* startRouted(["/dav=ORIGIN/files", "/cdn=OTHER"])
       site.answer("/files/a.txt", () => ({ status: 201 }))
@@ -142,7 +142,7 @@ describe("Destination of COPY and MOVE (RFC 4918)", () => {
       assert.strictEqual(yield* sent("/dav/b", "POST"), "/dav/b")
     }))
 
-  it.effect("is refused where no request could lead", () =>
+  it.effect("is refused if no request could lead there", () =>
     Effect.gen(function*() {
       const { site } = yield* startRouted(["/dav=ORIGIN/files"])
       const host = new URL(site.url).host

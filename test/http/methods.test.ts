@@ -31,7 +31,7 @@ const bodyOf = async (message: IncomingMessage): Promise<Buffer> => {
 
 describe("a method other than GET and HEAD", () => {
   it.effect.each(["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "QUERY", "MKCOL"])(
-    "RFC 9110 §9 goes to the origin with its fields and body, and its answer comes back: %s",
+    "is passed to the origin with its fields and body, and so is its answer to the viewer: %s (RFC 9110 §9)",
     (method) =>
       Effect.gen(function*() {
         const { answer, ask, seen } = yield* start()
@@ -81,7 +81,7 @@ describe("a method other than GET and HEAD", () => {
       })
   )
 
-  it.effect("RFC 9111 §4 is never answered from the cache, nor stored", () =>
+  it.effect("is never answered from the cache or stored (RFC 9111 §4)", () =>
     Effect.gen(function*() {
       const { answer, ask, file, seen } = yield* start()
       answer("/a", () => ({ headers: { ...maxAge(60), "etag": "\"v1\"" }, body: "posted" }))
@@ -170,7 +170,7 @@ describe("a method other than GET and HEAD", () => {
       assert.strictEqual(sha256(Buffer.concat(parts)), sha256(BODY))
     }))
 
-  it.effect("whose sender leaves in the middle is broken off at the origin", () =>
+  it.effect("is aborted at the origin when its sender leaves", () =>
     Effect.gen(function*() {
       const { origin, seen, url } = yield* start()
       let received = 0
@@ -189,7 +189,7 @@ describe("a method other than GET and HEAD", () => {
       assert.strictEqual(seen("/a").length, 1)
     }))
 
-  it.effect("RFC 9110 §15.5.6 that the origin refuses is refused", () =>
+  it.effect("is refused if the origin refuses it (RFC 9110 §15.5.6)", () =>
     Effect.gen(function*() {
       const { answer, ask } = yield* start()
       answer("/a", () => ({ status: 405, headers: { ...maxAge(60), "allow": "GET, HEAD" }, body: "no" }))
@@ -199,7 +199,7 @@ describe("a method other than GET and HEAD", () => {
       assert.strictEqual(body.toString(), "no")
     }))
 
-  it.effect("RFC 9110 §9.2.2 is sent once, also where its answer does not come", () =>
+  it.effect("is sent once, even if no answer comes (RFC 9110 §9.2.2)", () =>
     Effect.gen(function*() {
       const { ask, origin, seen } = yield* start()
       origin.handlers.set("/a", (request) => void request.socket.destroy())
@@ -210,7 +210,7 @@ describe("a method other than GET and HEAD", () => {
     }))
 
   it.effect.each([301, 302, 303, 307, 308])(
-    "RFC 9110 §15.4 has a redirect passed on: %i",
+    "gets redirects passed on: %i (RFC 9110 §15.4)",
     (status) =>
       Effect.gen(function*() {
         const { answer, ask, seen } = yield* start()
@@ -224,7 +224,7 @@ describe("a method other than GET and HEAD", () => {
       })
   )
 
-  it.effect.each(["TRACE", "CONNECT"])("RFC 9110 §9.3.6, §9.3.8 %s is refused", (method) =>
+  it.effect.each(["TRACE", "CONNECT"])("%s is refused (RFC 9110 §9.3.6, §9.3.8)", (method) =>
     Effect.gen(function*() {
       const { file, origin, port } = yield* start()
       file("/a")
@@ -239,7 +239,7 @@ describe("a method other than GET and HEAD", () => {
       assert.strictEqual(origin.requests.length, 0)
     }))
 
-  it.effect("RFC 9110 §7.6.2 OPTIONS goes as far as Max-Forwards lets it", () =>
+  it.effect("OPTIONS is forwarded as Max-Forwards allows (RFC 9110 §7.6.2)", () =>
     Effect.gen(function*() {
       const { answer, ask, seen } = yield* start()
       answer("/a", ({ headers }) => ({ headers: { allow: "GET" }, body: `max-forwards: ${headers["max-forwards"]}` }))
@@ -263,7 +263,7 @@ describe("a message between viewer and origin", () => {
     "x-hop": "1"
   }
 
-  it.effect("RFC 9110 §7.6.1 loses the fields of its connection on the way to the origin", () =>
+  it.effect("has no hop-by-hop fields on the way to the origin (RFC 9110 §7.6.1)", () =>
     Effect.gen(function*() {
       const { answer, ask, file, seen } = yield* start()
       file("/a")
@@ -279,7 +279,7 @@ describe("a message between viewer and origin", () => {
       }
     }))
 
-  it.effect("RFC 9110 §7.6.1 loses the fields of its connection on the way to the viewer", () =>
+  it.effect("has no hop-by-hop fields on the way to the viewer (RFC 9110 §7.6.1)", () =>
     Effect.gen(function*() {
       const { answer, ask } = yield* start()
       const headers = {
@@ -306,7 +306,7 @@ describe("a message between viewer and origin", () => {
       assert.notProperty(posted.headers, "x-hop")
     }))
 
-  it.effect("RFC 9110 §7.6.3 has Spillway in its Via on the way to the origin", () =>
+  it.effect("has Spillway in its Via on the way to the origin (RFC 9110 §7.6.3)", () =>
     Effect.gen(function*() {
       const { ask, file, seen } = yield* start()
       file("/a")
@@ -320,7 +320,7 @@ describe("a message between viewer and origin", () => {
       ])
     }))
 
-  it.effect("RFC 9111 §5.1, §5.5 does not bring Age and Warning of another cache back to life", () =>
+  it.effect("has no Warning and one Age of another cache (RFC 9111 §5.1, §5.5)", () =>
     Effect.gen(function*() {
       const { ask, file } = yield* start()
       file("/a", { headers: { ...maxAge(60), "age": "5", "warning": "110 - \"stale\"" } })
@@ -331,7 +331,7 @@ describe("a message between viewer and origin", () => {
       }
     }))
 
-  it.effect("RFC 9110 §15.2 survives interim answers of the origin, which are not passed on", () =>
+  it.effect("is complete after interim answers of the origin, which are not passed on (RFC 9110 §15.2)", () =>
     Effect.gen(function*() {
       const { origin, port } = yield* start()
       for (const path of ["/a", "/b"]) {
@@ -348,7 +348,7 @@ describe("a message between viewer and origin", () => {
       }
     }))
 
-  it.effect("RFC 9110 §9.2.2 that is lost with an idle connection is sent once more", () =>
+  it.effect("is sent again if it was lost with an idle connection (RFC 9110 §9.2.2)", () =>
     Effect.gen(function*() {
       const { ask, origin, seen } = yield* start()
       const served = new WeakSet<object>()
@@ -361,7 +361,7 @@ describe("a message between viewer and origin", () => {
       assert.isAbove(seen("/a").length, 6)
     }))
 
-  it.effect("RFC 9110 §10.1.1 is not waited for by a sender that expects 100", () =>
+  it.effect("with Expect gets a 100 (Continue) before its body (RFC 9110 §10.1.1)", () =>
     Effect.gen(function*() {
       const { origin, url } = yield* start()
       let seen: IncomingMessage["headers"] | undefined
@@ -377,7 +377,7 @@ describe("a message between viewer and origin", () => {
       assert.notProperty(seen, "expect")
     }))
 
-  it.effect("RFC 9110 §6.5.1 loses its trailers, and keeps its body", () =>
+  it.effect("keeps its body without its trailers (RFC 9110 §6.5.1)", () =>
     Effect.gen(function*() {
       const { origin, port } = yield* start()
       origin.handlers.set("/a", (_, response) => {
@@ -392,7 +392,7 @@ describe("a message between viewer and origin", () => {
       assert.isTrue(received.endsWith("\r\n0\r\n\r\n"))
     }))
 
-  it.effect("RFC 9110 §9.3.1 has no body on the way to the origin where it is a GET", () =>
+  it.effect("has no body on the way to the origin if it is a GET (RFC 9110 §9.3.1)", () =>
     Effect.gen(function*() {
       const { answer, ask, file, seen } = yield* start()
       file("/a")
@@ -402,5 +402,14 @@ describe("a message between viewer and origin", () => {
         assert.strictEqual(status, 200, path)
       }
       for (const { headers } of [...seen("/a"), ...seen("/b")]) assert.notProperty(headers, "content-length")
+    }))
+
+  it.effect("has no traceparent on the way to the origin when no traces are exported", () =>
+    Effect.gen(function*() {
+      const { ask, file, seen } = yield* start()
+      file("/a")
+      yield* ask("/a")
+      yield* ask("/a", { method: "POST", body: "a" })
+      for (const { headers } of seen("/a")) assert.notProperty(headers, "traceparent")
     }))
 })

@@ -119,7 +119,7 @@ const several: ReadonlyArray<readonly [string, string, ReadonlyArray<readonly [n
 
 describe("several ranges", () => {
   it.effect.each(several)(
-    "§15.3.7.2 %s",
+    "%s (§15.3.7.2)",
     ([, range, expected]) => assertEverywhere(range, (answer) => assertParts(answer, expected))
   )
 
@@ -132,7 +132,7 @@ describe("several ranges", () => {
   ]
 
   it.effect.each(single)(
-    "§15.3.7.2 that %s are answered as one",
+    "%s are answered as one (§15.3.7.2)",
     ([, range, from, to]) =>
       assertEverywhere(range, (answer) => {
         assert.strictEqual(answer.status, 206)
@@ -151,7 +151,7 @@ describe("several ranges", () => {
     ]
   ]
 
-  it.effect.each(outside)("§15.5.17 %s are answered 416", ([, range]) =>
+  it.effect.each(outside)("%s are answered 416 (§15.5.17)", ([, range]) =>
     Effect.gen(function*() {
       const site = yield* start()
       site.file("/a")
@@ -164,12 +164,12 @@ describe("several ranges", () => {
       }
     }))
 
-  it.effect("§14.2 are ignored where one is malformed", () => assertEverywhereWhole("bytes=0-9,a-b"))
+  it.effect("are ignored if one is malformed (§14.2)", () => assertEverywhereWhole("bytes=0-9,a-b"))
 
-  it.effect("§15.3.7.2 the first of which lies outside", () =>
+  it.effect("the first of which lies outside (§15.3.7.2)", () =>
     assertEverywhere(`bytes=${SIZE}-,0-99,1000-1099`, (answer) => assertParts(answer, [[0, 100], [1000, 1100]])))
 
-  it.effect("§14.6 have another boundary each time, which no file can contain but by chance", () =>
+  it.effect("have a random boundary each time (§14.6)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.file("/a")
@@ -185,7 +185,7 @@ describe("several ranges", () => {
       for (const boundary of boundaries) assert.match(boundary, /^[0-9a-f]{32}$/)
     }))
 
-  it.effect("§15.3.7.2 have no Content-Type in their parts where the file has none", () =>
+  it.effect("have no Content-Type in their parts if the file has none (§15.3.7.2)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.answer("/a", () => ({ headers: { ...maxAge(60), "etag": "\"v1\"" }, body: bytes }))
@@ -193,7 +193,7 @@ describe("several ranges", () => {
       assertParts(yield* ask(site, "bytes=0-99,1000-1099"), [[0, 100], [1000, 1100]], bytes, null)
     }))
 
-  it.effect("§15.3.7.2 cost one request for each stretch that is missing", () =>
+  it.effect("cost one request for each missing stretch (§15.3.7.2)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const size = 64 * CHUNK_BYTES
@@ -208,7 +208,7 @@ describe("several ranges", () => {
       assert.isAtMost(site.origin.bodyBytes(), 6 * CHUNK_BYTES)
     }))
 
-  it.effect("§15.3.7.2 go with If-None-Match and If-Match as one does", () =>
+  it.effect("work with If-None-Match and If-Match like one range (§15.3.7.2)", () =>
     Effect.gen(function*() {
       const { ask, file } = yield* start()
       file("/a")
@@ -217,7 +217,7 @@ describe("several ranges", () => {
       assert.strictEqual((yield* ask("/a", { headers: { range, "if-match": "\"v0\"" } })).status, 412)
     }))
 
-  it.effect("whose viewer leaves in the middle are not fetched on", () =>
+  it.effect("are no longer fetched after their viewer has left", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const gate = makeGate()
@@ -241,7 +241,7 @@ describe("several ranges", () => {
       assert.isBelow(site.origin.bodyBytes(), 2 * MiB)
     }))
 
-  it.effect("that the origin cuts are cut", () =>
+  it.effect("are cut if the origin cuts them", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.file("/a")

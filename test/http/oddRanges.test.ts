@@ -76,7 +76,7 @@ describe("a range of a small file whose origin does not shorten ranges", () => {
       assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
     }))
 
-  it.effect("is not asked for again when it lies outside of the file", () =>
+  it.effect("is not requested again if it lies outside the file", () =>
     Effect.gen(function*() {
       const { answer, ask, seen } = yield* start()
       answer("/a", () => ({ status: 416, headers: { "content-range": `bytes */${SMALL}` } }))
@@ -85,7 +85,7 @@ describe("a range of a small file whose origin does not shorten ranges", () => {
       assert.notInclude(ranges.slice(1), `bytes=${SMALL}-${CHUNK_BYTES - 1}`)
     }))
 
-  it.effect("keeps the answer of an origin that refuses the viewer's own range too", () =>
+  it.effect("gets the origin's answer if that refuses the viewer's own range too", () =>
     Effect.gen(function*() {
       const { answer, ask, file } = yield* start()
       answer("/a", () => ({ status: 400 }))
@@ -119,7 +119,7 @@ describe("a suffix range", () => {
       assertPart(yield* ask("/a", { headers: { range } }), bytes, bytes.length - 1000, bytes.length - 1)
     }))
 
-  it.effect("of a known file is asked for by its position", () =>
+  it.effect("of a stored file is requested by its position", () =>
     Effect.gen(function*() {
       const { ask, file, seen } = yield* start()
       file("/a")
@@ -134,7 +134,7 @@ describe("a suffix range", () => {
   it.effect.each(
     [["has grown", 2 * CHUNK_BYTES, bytes.length], ["has shrunk", bytes.length, 2 * CHUNK_BYTES]] as const
   )(
-    "of a file that %s is of the new one",
+    "of a file that %s is taken from the new one",
     ([, before, after]) =>
       Effect.gen(function*() {
         const { ask, file } = yield* start()

@@ -32,7 +32,7 @@ describe("a file that has just been written", () => {
       })
   )
 
-  it.effect("is remembered as such while that is true, and viewers don't wait for each other", () =>
+  it.effect("is remembered as such for its time, and viewers don't wait for each other", () =>
     Effect.gen(function*() {
       const { ask, at, file, seen } = yield* start()
       file("/a", { etag: undefined!, lastModified: at(0) })
@@ -43,7 +43,7 @@ describe("a file that has just been written", () => {
       assert.deepStrictEqual(seen("/a").slice(before).map(({ headers }) => headers["range"]), ["bytes=0-9"])
     }))
 
-  it.effect("takes the place of the stored version one second later", () =>
+  it.effect("replaces the stored version one second later", () =>
     Effect.gen(function*() {
       const { ask, at, file } = yield* start()
       file("/a", { etag: undefined!, lastModified: at(-1000), headers: maxAge(1) })
@@ -59,7 +59,7 @@ describe("a file that has just been written", () => {
     }))
 })
 
-describe("a Last-Modified that is no HTTP-date", () => {
+describe("a Last-Modified that is not an HTTP-date", () => {
   const dates: ReadonlyArray<readonly [string, (at: Site["at"]) => string]> = [
     ["RFC 850", () => "Saturday, 01-Jan-28 12:00:00 GMT"],
     ["asctime", () => "Sat Jan  1 12:00:00 2028"],
@@ -74,7 +74,7 @@ describe("a Last-Modified that is no HTTP-date", () => {
     ["two hours ahead", (at) => at(7200)]
   ]
 
-  it.effect.each(dates)("%s is compared, and sent back as it is", ([, dateOf]) =>
+  it.effect.each(dates)("%s is compared and sent back unchanged", ([, dateOf]) =>
     Effect.gen(function*() {
       const { ask, at, file, origin, seen } = yield* start()
       const lastModified = dateOf(at)
@@ -95,7 +95,7 @@ describe("a Last-Modified that is no HTTP-date", () => {
       assert.strictEqual(origin.bodyBytes(), sent)
     }))
 
-  it.effect("and that changes is another version", () =>
+  it.effect("is another version when it changes", () =>
     Effect.gen(function*() {
       const { ask, file } = yield* start()
       file("/a", { etag: undefined!, lastModified: "Sat, 01 Jan 2028 12:00:00 UTC" })
@@ -139,7 +139,7 @@ describe("a part without the validator of the whole", () => {
   ]
 
   it.effect.each(lacking)(
-    "(%s) has the whole confirmed, and the file stays in use",
+    "(%s) causes the whole file to be revalidated, which stays in use",
     ([, ofParts, ofWhole]) =>
       Effect.gen(function*() {
         const site = yield* start()
@@ -160,7 +160,7 @@ describe("a part without the validator of the whole", () => {
       })
   )
 
-  it.effect("of a file that has changed is of the new one", () =>
+  it.effect("of a changed file is taken from the new one", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const { ask, at } = site
@@ -173,7 +173,7 @@ describe("a part without the validator of the whole", () => {
       assert.isTrue(part.body.equals(otherBytes.subarray(10, 20)))
     }))
 
-  it.effect("does not keep the whole file from being stored", () =>
+  it.effect("does not prevent the whole file from being stored", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const { ask, at } = site
@@ -185,7 +185,7 @@ describe("a part without the validator of the whole", () => {
       assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
     }))
 
-  it.effect("is asked for once by each viewer, and not widened again", () =>
+  it.effect("is requested once for each viewer, and not widened again", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const { ask, at, seen } = site

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger, References } from "effect"
 import { TestClock } from "effect/testing"
 import type { Why } from "../../src/http/admin/api/model.ts"
+import { story } from "../support/cacheStatus.ts"
 import { control } from "./api/Control.ts"
 import { start, withTime } from "./Site.ts"
 
@@ -16,13 +17,15 @@ const recorded = () => {
 }
 
 describe("an origin that fails", () => {
-  it.effect("is told of with its cause and advice in the log, and by why", () => {
+  it.effect("is reported with its cause and advice, in the log and by why", () => {
     const { layer, lines } = recorded()
     return Effect.gen(function*() {
       const site = yield* start()
       const api = control(site)
       yield* site.origin.close
-      assert.strictEqual((yield* withTime(site.ask("/a?hidden"))).status, 502)
+      const { body, status } = yield* withTime(site.ask("/a?hidden"))
+      assert.strictEqual(status, 502)
+      assert.notInclude(body.toString(), site.origin.url)
       const line = lines.find(({ message }) => message === "Origin failed")
       const port = new URL(site.origin.url).port
       const reason =
@@ -38,7 +41,7 @@ describe("an origin that fails", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("is a line of the log once a minute for each cause, whoever asks for whatever", () => {
+  it.effect("is logged once a minute for each cause, for all requests", () => {
     const { layer, lines } = recorded()
     return Effect.gen(function*() {
       const site = yield* start()
@@ -57,4 +60,29 @@ describe("an origin that fails", () => {
       assert.lengthOf(failed(), 3)
     }).pipe(Effect.provide(layer))
   })
+})
+
+describe("an origin that does not answer", () => {
+  it.effect("is asked once for a file that is not stored, which is answered 504", () =>
+    Effect.gen(function*() {
+      const { ask, origin, seen } = yield* start({ origins: { firstByteTimeout: 5000 } })
+      origin.handlers.set("/a", () => {})
+      for (const headers of [{}, { authorization: "Basic YTpi" }]) {
+        const answer = yield* withTime(ask("/a", { headers }))
+        assert.strictEqual(answer.status, 504)
+        assert.strictEqual(story(answer.headers), "spillway; fwd=miss; detail=ORIGIN_TIMEOUT")
+      }
+      // The origin may have been waiting for an event, and a second request would wait for the next one.
+      assert.strictEqual(seen("/a").length, 2)
+    }))
+
+  it.effect("is asked twice to validate a stored file", () =>
+    Effect.gen(function*() {
+      const { ask, file, origin, seen } = yield* start({ origins: { firstByteTimeout: 5000 } })
+      file("/a", { headers: { "cache-control": "no-cache" } })
+      yield* ask("/a")
+      origin.handlers.set("/a", () => {})
+      assert.strictEqual((yield* withTime(ask("/a"))).status, 504)
+      assert.strictEqual(seen("/a").length, 3)
+    }))
 })

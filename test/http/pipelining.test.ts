@@ -51,7 +51,7 @@ const answersOf = (received: Buffer): ReadonlyArray<{ readonly head: string; rea
   return answers
 }
 
-describe("pipelined requests behind one that its viewer does not read", () => {
+describe("pipelined requests after one whose answer is not read", () => {
   const ranges = [
     [0, 9],
     [CHUNK_BYTES - 5, CHUNK_BYTES + 4],
@@ -60,7 +60,7 @@ describe("pipelined requests behind one that its viewer does not read", () => {
   ] as const
   const hits = ranges.map(([first, last]) => request("/small", `Range: bytes=${first}-${last}`)).join("")
 
-  it.live("hold nothing of their answers, and get them whole in their turn", () =>
+  it.live("buffer nothing of their answers, and get them whole in their turn", () =>
     Effect.gen(function*() {
       const { fromMemory, port, unsent } = yield* start
       const viewer = yield* openRaw(port)
@@ -103,7 +103,7 @@ describe("pipelined requests behind one that its viewer does not read", () => {
       assert.strictEqual(yield* unsent, 0)
     }))
 
-  it.live("are asked of the origin at once, but for what may change something", () =>
+  it.live("are sent to the origin at once, except unsafe ones", () =>
     Effect.gen(function*() {
       const { origin, port } = yield* start
       const gate = makeGate()

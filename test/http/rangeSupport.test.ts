@@ -44,7 +44,7 @@ const manifestOf = (store: ChunkStore["Service"]) =>
   }).pipe(Effect.orDie, Effect.runSync)
 
 describe("a 206 without validators", () => {
-  it.effect("§15.3.7 to If-Range is compared by a request without it, once for each representation", () =>
+  it.effect("to If-Range causes one request without it for each representation (§15.3.7)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.answer("/a", (request) => {
@@ -56,7 +56,7 @@ describe("a 206 without validators", () => {
       assert.deepStrictEqual(asked(site), [chunk(0), `${chunk(1)} if-range`, chunk(1), chunk(2), chunk(3)])
     }))
 
-  it.effect("in any case has the whole file asked for, whose validators are compared", () =>
+  it.effect("in all cases causes a request for the whole file, whose validators are compared", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.answer("/a", (request) => {
@@ -96,13 +96,13 @@ describe("a 206 without validators", () => {
     }))
 })
 
-describe("a 206 of less than was asked for", () => {
+describe("a 206 that is shorter than requested", () => {
   it.effect.each(
     [
       ["with a length", (length: number) => ({ "content-length": String(length) })],
       ["in chunks", () => ({ "transfer-encoding": "chunked" })]
     ] as const
-  )("§15.3.7 %s is followed by a request for the rest at once", ([, framing]) =>
+  )("%s is followed at once by a request for the rest (§15.3.7)", ([, framing]) =>
     Effect.gen(function*() {
       const site = yield* start()
       const cap = 10_000
@@ -119,7 +119,7 @@ describe("a 206 of less than was asked for", () => {
       assert.isAtMost(starts.length, Math.ceil(SIZE / cap) + 1)
     }))
 
-  it.effect("still fails when it breaks off before its own end", () =>
+  it.effect("still fails if it breaks off before its own end", () =>
     Effect.gen(function*() {
       const site = yield* start()
       let broken = 0
@@ -139,7 +139,7 @@ describe("a 206 of less than was asked for", () => {
 })
 
 describe("an origin that does not announce ranges", () => {
-  it.effect.each(["GET", "HEAD"])("§14.3 is asked for them after a %s", (method) =>
+  it.effect.each(["GET", "HEAD"])("is asked for a range after a %s (§14.3)", (method) =>
     Effect.gen(function*() {
       const site = yield* start()
       const big = { "content-length": String(SIZE), "etag": "\"v1\"" }
@@ -166,7 +166,7 @@ describe("an origin that does not announce ranges", () => {
       assert.deepStrictEqual(asked(site)[0]!.split(" ")[0], chunk(2))
     }))
 
-  it.effect("and ignores Range is remembered to have none, also after a restart", () =>
+  it.effect("is remembered not to support them if it ignores Range, also after a restart", () =>
     Effect.gen(function*() {
       const store = yield* ChunkStore
       const { origin } = yield* start()

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
 import { story } from "../support/cacheStatus.ts"
-import { bytes, maxAge, otherBytes, SIZE, start, until } from "./Site.ts"
+import { bytes, makeGate, maxAge, otherBytes, SIZE, start, until } from "./Site.ts"
 import { type Answer, CHUNK_BYTES } from "./TestProxy.ts"
 
 const MANY = "9".repeat(30)
@@ -14,10 +14,14 @@ const satisfiable: ReadonlyArray<readonly [string, number, number]> = [
   [`bytes=${CHUNK_BYTES - 1}-${CHUNK_BYTES}`, CHUNK_BYTES - 1, CHUNK_BYTES + 1],
   [`bytes=${CHUNK_BYTES}-${2 * CHUNK_BYTES - 1}`, CHUNK_BYTES, 2 * CHUNK_BYTES],
   [`bytes=7-${2 * CHUNK_BYTES + 7}`, 7, 2 * CHUNK_BYTES + 8],
+  [`bytes=${CHUNK_BYTES + 7}-${3 * CHUNK_BYTES + 7}`, CHUNK_BYTES + 7, 3 * CHUNK_BYTES + 8],
+  [`bytes=${2 * CHUNK_BYTES}-`, 2 * CHUNK_BYTES, SIZE],
   [`bytes=${SIZE - 1}-`, SIZE - 1, SIZE],
   [`bytes=${SIZE - 10}-${SIZE + 10}`, SIZE - 10, SIZE],
   [`bytes=5-${MANY}`, 5, SIZE],
   ["bytes=-1", SIZE - 1, SIZE],
+  ["bytes=-2000", SIZE - 2000, SIZE],
+  [`bytes=-${SIZE}`, 0, SIZE],
   [`bytes=-${SIZE + 1}`, 0, SIZE],
   [`bytes=-${MANY}`, 0, SIZE],
   ["Bytes= 5-9\t", 5, 10],
@@ -26,7 +30,17 @@ const satisfiable: ReadonlyArray<readonly [string, number, number]> = [
 
 const unsatisfiable = [`bytes=${SIZE}-`, `bytes=${SIZE}-${SIZE + 5}`, `bytes=${MANY}-`, "bytes=-0"]
 
-const ignored = ["bytes=9-5", "items=0-5", "bytes=a-b", "bytes=", "bytes=-", "bytes=0-1;5-6", "0-9", "bytes 0-9"]
+const ignored = [
+  "bytes=9-5",
+  "items=0-5",
+  "bytes=a-b",
+  "bytes=",
+  "bytes=-",
+  "bytes=0-1;5-6",
+  "nonsense",
+  "0-9",
+  "bytes 0-9"
+]
 
 const assertPart = (answer: Answer, from: number, to: number): void => {
   assert.strictEqual(answer.status, 206)
@@ -43,7 +57,7 @@ const assertWhole = (answer: Answer): void => {
 
 describe("a range", () => {
   it.effect.each(satisfiable)(
-    "§14.1.2 %s, of a file that nobody has asked for, and again",
+    "%s, from the origin and from the cache (§14.1.2)",
     ([range, from, to]) =>
       Effect.gen(function*() {
         const { ask, file } = yield* start()
@@ -53,7 +67,7 @@ describe("a range", () => {
       })
   )
 
-  it.effect("§14.1.2 of a cached file costs no request", () =>
+  it.effect("of a cached file costs no request (§14.1.2)", () =>
     Effect.gen(function*() {
       const { ask, file, seen } = yield* start()
       file("/a")
@@ -66,16 +80,17 @@ describe("a range", () => {
       assert.strictEqual(seen("/a").length, 1)
     }))
 
-  it.effect("§14.1.2 of a file whose origin has no ranges", () =>
+  it.effect("of a file whose origin ignores Range (§14.1.2)", () =>
     Effect.gen(function*() {
       const { ask, file } = yield* start()
       for (const [i, [range, from, to]] of satisfiable.entries()) {
         file(`/${i}`, { ranges: false })
         assertPart(yield* ask(`/${i}`, { headers: { range } }), from, to)
+        assertWhole(yield* ask(`/${i}`))
       }
     }))
 
-  it.effect("§15.3.7 has the fields of a 200", () =>
+  it.effect("has the fields of a 200 (§15.3.7)", () =>
     Effect.gen(function*() {
       const { ask, at, file } = yield* start()
       file("/a", {
@@ -104,7 +119,7 @@ describe("a range", () => {
       }
     }))
 
-  it.effect("§15.5.17 that lies outside is answered 416 with the length, and nothing that a cache would keep", () =>
+  it.effect("outside the file is answered 416 with the length, and without fields to cache it by (§15.5.17)", () =>
     Effect.gen(function*() {
       const { ask, at, file } = yield* start()
       file("/cold")
@@ -114,6 +129,7 @@ describe("a range", () => {
         const cold = yield* ask("/cold", { headers: { range } })
         assert.strictEqual(cold.status, 416, range)
         assert.strictEqual(cold.headers["content-range"], `bytes */${SIZE}`, range)
+        assert.strictEqual(cold.body.length, 0)
         const warm = yield* ask("/warm", { headers: { range } })
         assert.strictEqual(warm.status, 416, range)
         assert.strictEqual(warm.headers["content-range"], `bytes */${SIZE}`, range)
@@ -122,9 +138,11 @@ describe("a range", () => {
         assert.strictEqual(warm.headers["access-control-allow-origin"], "*")
         for (const name of ["cache-control", "expires", "content-type"]) assert.notProperty(warm.headers, name)
       }
+      assertWhole(yield* ask("/cold"))
+      assertWhole(yield* ask("/warm"))
     }))
 
-  it.effect("§14.2 of no known form is ignored", () =>
+  it.effect("of unknown form is ignored (§14.2)", () =>
     Effect.gen(function*() {
       const { ask, file } = yield* start()
       file("/a")
@@ -134,7 +152,7 @@ describe("a range", () => {
       }
     }))
 
-  it.effect("§14.2 is ignored but for GET", () =>
+  it.effect("is ignored for methods other than GET (§14.2)", () =>
     Effect.gen(function*() {
       const { answer, ask, file } = yield* start()
       file("/a")
@@ -149,7 +167,7 @@ describe("a range", () => {
       assert.strictEqual(body.toString(), "range: bytes=0-9")
     }))
 
-  it.effect("RFC 9111 §3.3 what one viewer has had in parts is put together for all", () =>
+  it.effect("is combined with others into the whole file for all viewers (RFC 9111 §3.3)", () =>
     Effect.gen(function*() {
       const { ask, file, origin, seen } = yield* start()
       file("/a")
@@ -163,7 +181,7 @@ describe("a range", () => {
       assert.strictEqual(seen("/a").length, 4)
     }))
 
-  it.effect("RFC 9111 §3.3 what is missing is asked for with If-Range, and nothing else is", () =>
+  it.effect("is fetched with If-Range, and only if it is missing (RFC 9111 §3.3)", () =>
     Effect.gen(function*() {
       const { ask, file, origin, seen } = yield* start()
       file("/a")
@@ -176,7 +194,7 @@ describe("a range", () => {
       assert.strictEqual(origin.bodyBytes(), SIZE)
     }))
 
-  it.effect("RFC 9111 §3.4 parts of two versions are not put together", () =>
+  it.effect("is never combined with one of another version (RFC 9111 §3.4)", () =>
     Effect.gen(function*() {
       const { ask, file } = yield* start()
       file("/a")
@@ -191,7 +209,7 @@ describe("a range", () => {
       assert.isTrue(whole.body.equals(otherBytes))
     }))
 
-  it.effect("§15.3.7.3 of which the origin sends another than was asked for is not believed", () =>
+  it.effect("is answered 502 if the origin sends another one (§15.3.7.3)", () =>
     Effect.gen(function*() {
       const { answer, ask } = yield* start()
       answer("/a", () => ({
@@ -204,7 +222,7 @@ describe("a range", () => {
       assert.strictEqual(story(headers), "spillway; fwd=miss; detail=ORIGIN_UNEXPECTED")
     }))
 
-  it.effect("§14.4 of unknown length is passed on, and not kept", () =>
+  it.effect("of unknown length is passed on, but not stored (§14.4)", () =>
     Effect.gen(function*() {
       const { answer, ask } = yield* start()
       answer("/a", () => ({
@@ -219,7 +237,7 @@ describe("a range", () => {
       assert.strictEqual(story(headers), "spillway; fwd=bypass; detail=NO_LENGTH")
     }))
 
-  it.effect("goes on to be fetched to the end of its chunk", () =>
+  it.effect("is fetched to the end of its chunk", () =>
     Effect.gen(function*() {
       const { ask, file, origin, seen } = yield* start()
       file("/a")
@@ -227,5 +245,91 @@ describe("a range", () => {
       yield* until("the chunk", () => origin.bodyBytes() === CHUNK_BYTES)
       while (story((yield* ask("/a", { headers: { range: "bytes=60000-60009" } })).headers) !== "spillway; hit");
       assert.strictEqual(seen("/a").length, 1)
+    }))
+
+  it.effect("outside the file does not fail a request for the whole file at the same time (§15.5.17)", () =>
+    Effect.gen(function*() {
+      const { answer, ask, file, seen } = yield* start()
+      const gate = makeGate()
+      answer("/a", async () => {
+        await gate.opened
+        return { status: 416, headers: { "content-range": `bytes */${SIZE}` } }
+      })
+      file("/ping")
+      const outside = yield* Effect.forkChild(ask("/a", { headers: { range: `bytes=${SIZE}-` } }))
+      yield* until("the request", () => seen("/a").length === 1)
+      file("/a")
+      const whole = yield* Effect.forkChild(ask("/a"))
+      // The proxy answers in order: it has got the second request, too.
+      yield* ask("/ping")
+      gate.open()
+      assert.strictEqual((yield* Fiber.join(outside)).status, 416)
+      assertWhole(yield* Fiber.join(whole))
+    }))
+
+  it.effect("in the middle of a file is not fetched again with the whole file (RFC 9111 §3.3)", () =>
+    Effect.gen(function*() {
+      const { ask, file, origin } = yield* start()
+      file("/a")
+      yield* ask("/a", { headers: { range: `bytes=${CHUNK_BYTES}-${2 * CHUNK_BYTES - 1}` } })
+      const answer = yield* ask("/a")
+      assertWhole(answer)
+      assert.match(story(answer.headers), /^spillway; fwd=miss; stored/)
+      assert.isAtMost(origin.bodyBytes(), SIZE + CHUNK_BYTES)
+      assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
+    }))
+
+  it.effect("of a file that is not stored is answered by the origin", () =>
+    Effect.gen(function*() {
+      const { ask, file } = yield* start()
+      file("/a", { headers: { "cache-control": "no-store" } })
+      assertPart(yield* ask("/a", { headers: { range: "bytes=5-9" } }), 5, 10)
+      assert.strictEqual((yield* ask("/a", { headers: { range: `bytes=${SIZE}-` } })).status, 416)
+    }))
+})
+
+describe("a range of an empty file", () => {
+  const empty = Buffer.alloc(0)
+  const ranges = ["bytes=0-", "bytes=0-0", "bytes=-1", "bytes=5-", "bytes=0-0, -1", "bytes=0-0, 5-"]
+
+  const assertEmpty = ({ body, headers, status }: Answer, range?: string): void => {
+    assert.strictEqual(status, 200, range)
+    assert.strictEqual(headers["content-length"], "0", range)
+    assert.notProperty(headers, "content-range", range)
+    assert.strictEqual(body.length, 0, range)
+  }
+
+  it.effect("is ignored when the file is stored (§14.2)", () =>
+    Effect.gen(function*() {
+      const { ask, file } = yield* start()
+      file("/a", { bytes: empty })
+      for (let i = 0; i < 2; i++) {
+        const whole = yield* ask("/a")
+        assertEmpty(whole)
+        assert.strictEqual(whole.headers["etag"], "\"v1\"")
+      }
+      assertEmpty(yield* ask("/a", { method: "HEAD" }))
+      for (const range of ranges) assertEmpty(yield* ask("/a", { headers: { range } }), range)
+    }))
+
+  it.effect("is ignored when the origin ignores it (§14.2)", () =>
+    Effect.gen(function*() {
+      const { ask, file } = yield* start()
+      for (const [i, range] of ranges.entries()) {
+        file(`/${i}`, { bytes: empty, ranges: false })
+        for (let j = 0; j < 2; j++) assertEmpty(yield* ask(`/${i}`, { headers: { range } }), range)
+      }
+    }))
+
+  it.effect("is answered 416 when the origin answers so, and the file is served (§15.5.17)", () =>
+    Effect.gen(function*() {
+      const { ask, file } = yield* start()
+      for (const range of ["bytes=0-", "bytes=-1"]) {
+        file(`/${range}`, { bytes: empty })
+        const { headers, status } = yield* ask(`/${range}`, { headers: { range } })
+        assert.strictEqual(status, 416)
+        assert.strictEqual(headers["content-range"], "bytes */0")
+        assertEmpty(yield* ask(`/${range}`))
+      }
     }))
 })

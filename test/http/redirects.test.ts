@@ -21,7 +21,7 @@ describe("a redirect that is followed", () => {
   ]
 
   it.effect.each(unkept)(
-    "leads to the new file as soon as the origin says so: %s",
+    "leads to the new file as soon as the origin redirects there: %s",
     ([, headers, status]) =>
       Effect.gen(function*() {
         const { answer, ask, file } = yield* start()
@@ -37,7 +37,7 @@ describe("a redirect that is followed", () => {
       })
   )
 
-  it.effect("has its own lifetime, and tells the viewer that", () =>
+  it.effect("limits the lifetime of the file, also for the viewer", () =>
     Effect.gen(function*() {
       const { answer, ask, file, seen } = yield* start()
       file("/v1", { headers: forever })
@@ -52,7 +52,7 @@ describe("a redirect that is followed", () => {
       assert.strictEqual(seen("/latest").length, 2)
     }))
 
-  it.effect("ends the use of what is stored by a 304 at its end, if it says private by then", () =>
+  it.effect("with private ends the use of the stored file, even after a 304", () =>
     Effect.gen(function*() {
       const { answer, ask, file } = yield* start()
       file("/v1", { headers: { "cdn-cache-control": "max-age=60" } })
@@ -66,7 +66,7 @@ describe("a redirect that is followed", () => {
       }
     }))
 
-  it.effect("keeps an error at its end for no longer than it says", () =>
+  it.effect("limits the lifetime of an error that it leads to", () =>
     Effect.gen(function*() {
       const { answer, ask, file } = yield* start()
       answer("/gone", () => ({ status: 410, headers: maxAge(3600) }))
@@ -81,7 +81,7 @@ describe("a redirect that is followed", () => {
       assert.strictEqual((yield* ask("/soon")).status, 200)
     }))
 
-  it.effect("gives nobody what only credentials lead to", () =>
+  it.effect("is not followed for others if only credentials lead there", () =>
     Effect.gen(function*() {
       const { answer, ask, file } = yield* start()
       file("/signed", { headers: forever })
@@ -101,7 +101,7 @@ describe("a redirect that is followed", () => {
       assert.strictEqual(story((yield* ask("/open")).headers), "spillway; hit")
     }))
 
-  it.effect("leads each variant where its fields say", () =>
+  it.effect("leads each variant to its own file", () =>
     Effect.gen(function*() {
       const { answer, ask, file } = yield* start()
       file("/de", { headers: forever })
@@ -115,7 +115,7 @@ describe("a redirect that is followed", () => {
       }
     }))
 
-  it.effect("is passed on with the place that it leads to, seen from the URL that was asked for", () =>
+  it.effect("is passed on with its target relative to the requested URL", () =>
     Effect.gen(function*() {
       const { answer, ask } = yield* start()
       answer("/a", () => to("/deep/er/b"))

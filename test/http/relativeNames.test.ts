@@ -11,7 +11,7 @@ const moved = (location: string, status = 301) => ({ status, headers: { location
 const page = { headers: { "content-type": "text/html", "etag": "\"1\"", ...maxAge(60) }, body: "<a href=film>film</a>" }
 
 describe("a redirect within the origin", () => {
-  it.effect("to a directory, a playlist or a page is seen by the viewer, whose relative names are right then", () =>
+  it.effect("to a directory, a playlist or a page is passed on, so that relative names stay right", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.answer("/sub", () => moved("/sub/"))
@@ -37,7 +37,7 @@ describe("a redirect within the origin", () => {
       assert.lengthOf(site.seen("/live/7/index.m3u8"), 0)
     }))
 
-  it.effect("to a film is followed, and the film kept", () =>
+  it.effect("to a film is followed, and the film stored", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.file("/files/1/film.mp4")
@@ -57,7 +57,7 @@ describe("a redirect within the origin", () => {
       assert.strictEqual((yield* site.ask("/a.html")).body.toString(), page.body)
     }))
 
-  it.effect("at the end of others has the place that it leads to from the first", () =>
+  it.effect("at the end of a chain is passed on with the target of the whole chain", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.answer("/a", () => moved("/x/b"))
@@ -66,7 +66,7 @@ describe("a redirect within the origin", () => {
       assert.deepStrictEqual([status, headers["location"]], [301, "/x/c/"])
     }))
 
-  it.effect("below a prefix leads below the prefix, and is followed where viewers cannot get to", () =>
+  it.effect("below a prefix leads below the prefix, or is followed if viewers cannot reach its target", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin
       const store = yield* Effect.provide(ChunkStore, ChunkStore.layerMemory)

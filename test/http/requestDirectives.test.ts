@@ -20,26 +20,26 @@ const startAfter = Effect.fnUntraced(function*(seconds: number, ...directives: R
 
 describe("a request", () => {
   const cases: ReadonlyArray<readonly [string, number, Record<string, string>, string, string?]> = [
-    ["§5.2.1.4 no-cache", 20, { "cache-control": "no-cache" }, "spillway; fwd=request; fwd-status=304"],
-    ["§5.4 Pragma", 20, { "pragma": "no-cache" }, "spillway; fwd=request; fwd-status=304"],
-    ["§5.4 Pragma beside Cache-Control", 20, { "pragma": "no-cache", "cache-control": "max-age=30" }, HIT],
-    ["§5.2.1.1 max-age, not exceeded", 20, { "cache-control": "max-age=20" }, HIT],
-    ["§5.2.1.1 max-age, exceeded", 20, { "cache-control": "max-age=19" }, "spillway; fwd=request; fwd-status=304"],
-    ["§5.2.1.1 max-age=0", 1, { "cache-control": "max-age=0" }, "spillway; fwd=request; fwd-status=304"],
-    ["§5.2.1.3 min-fresh, met", 20, { "cache-control": "min-fresh=40" }, HIT],
-    ["§5.2.1.3 min-fresh, not met", 20, { "cache-control": "min-fresh=41" }, "spillway; fwd=request; fwd-status=304"],
-    ["§5.2.1.2 max-stale, within", 70, { "cache-control": "max-stale=10" }, HIT],
-    ["§5.2.1.2 max-stale, beyond", 70, { "cache-control": "max-stale=9" }, "spillway; fwd=stale; fwd-status=304"],
-    ["§5.2.1.2 any max-stale", 7000, { "cache-control": "max-stale" }, HIT],
+    ["no-cache (§5.2.1.4)", 20, { "cache-control": "no-cache" }, "spillway; fwd=request; fwd-status=304"],
+    ["Pragma (§5.4)", 20, { "pragma": "no-cache" }, "spillway; fwd=request; fwd-status=304"],
+    ["Pragma beside Cache-Control (§5.4)", 20, { "pragma": "no-cache", "cache-control": "max-age=30" }, HIT],
+    ["max-age, not exceeded (§5.2.1.1)", 20, { "cache-control": "max-age=20" }, HIT],
+    ["max-age, exceeded (§5.2.1.1)", 20, { "cache-control": "max-age=19" }, "spillway; fwd=request; fwd-status=304"],
+    ["max-age=0 (§5.2.1.1)", 1, { "cache-control": "max-age=0" }, "spillway; fwd=request; fwd-status=304"],
+    ["min-fresh, met (§5.2.1.3)", 20, { "cache-control": "min-fresh=40" }, HIT],
+    ["min-fresh, not met (§5.2.1.3)", 20, { "cache-control": "min-fresh=41" }, "spillway; fwd=request; fwd-status=304"],
+    ["max-stale, within (§5.2.1.2)", 70, { "cache-control": "max-stale=10" }, HIT],
+    ["max-stale, beyond (§5.2.1.2)", 70, { "cache-control": "max-stale=9" }, "spillway; fwd=stale; fwd-status=304"],
+    ["any max-stale (§5.2.1.2)", 7000, { "cache-control": "max-stale" }, HIT],
     [
-      "§5.2.1.2 max-stale where the origin forbids it",
+      "max-stale if the origin forbids it (§5.2.1.2)",
       70,
       { "cache-control": "max-stale" },
       "spillway; fwd=stale; fwd-status=304",
       "must-revalidate"
     ],
-    ["§5.2.1.6 no-transform", 20, { "cache-control": "no-transform" }, HIT],
-    ["§5.2.3 something unknown", 20, { "cache-control": "refresh, max-age=x" }, HIT]
+    ["no-transform (§5.2.1.6)", 20, { "cache-control": "no-transform" }, HIT],
+    ["an unknown directive (§5.2.3)", 20, { "cache-control": "refresh, max-age=x" }, HIT]
   ]
 
   it.effect.each(cases)("%s", ([, seconds, headers, expected, directive]) =>
@@ -55,7 +55,7 @@ describe("a request", () => {
       }
     }))
 
-  it.effect("§5.2.1 has its directives passed on", () =>
+  it.effect("is passed on with its directives (§5.2.1)", () =>
     Effect.gen(function*() {
       const { ask, file, seen } = yield* start()
       file("/a")
@@ -65,7 +65,7 @@ describe("a request", () => {
       assert.strictEqual(seen("/a")[0]!.headers.pragma, "no-cache")
     }))
 
-  it.effect("§5.2.1.4 with no-cache has the file fetched anew where it has changed", () =>
+  it.effect("with no-cache fetches a file that has changed (§5.2.1.4)", () =>
     Effect.gen(function*() {
       const { ask, file } = yield* startAfter(20)
       file("/a", { bytes: otherBytes, etag: "\"v2\"" })
@@ -76,7 +76,7 @@ describe("a request", () => {
       assert.isTrue((yield* ask("/a")).body.equals(otherBytes))
     }))
 
-  it.effect("§5.2.1.4 with no-cache gets what there is when the origin is down", () =>
+  it.effect("with no-cache gets the stored file when the origin is down (§5.2.1.4)", () =>
     Effect.gen(function*() {
       const { ask, origin } = yield* startAfter(20)
       yield* origin.close
@@ -85,7 +85,7 @@ describe("a request", () => {
       assert.strictEqual(story(answer.headers), "spillway; hit; detail=ORIGIN_UNREACHABLE")
     }))
 
-  it.effect("§5.2.1.5 with no-store has nothing stored", () =>
+  it.effect("with no-store is not stored (§5.2.1.5)", () =>
     Effect.gen(function*() {
       const { ask, file, seen } = yield* start()
       file("/a")
@@ -98,7 +98,7 @@ describe("a request", () => {
       assert.strictEqual(story((yield* ask("/a")).headers), "spillway; fwd=uri-miss; stored")
     }))
 
-  it.effect("§5.2.1.5 with no-store is answered with what is stored already, wherever that is", () =>
+  it.effect("with no-store is answered from the cache, in memory and on disk (§5.2.1.5)", () =>
     Effect.gen(function*() {
       for (const memory of [0, 1024 ** 2]) {
         const { ask, file } = yield* start({ cache: { memory } })
@@ -116,7 +116,7 @@ describe("a request", () => {
 })
 
 describe("only-if-cached", () => {
-  it.effect("§5.2.1.7 is answered with what is stored, or 504, and asks for nothing", () =>
+  it.effect("is answered from the cache or with 504, without a request (§5.2.1.7)", () =>
     Effect.gen(function*() {
       const { ask, file, seen } = yield* start()
       file("/a")
@@ -134,7 +134,7 @@ describe("only-if-cached", () => {
       assert.strictEqual(seen("/a").length, 1)
     }))
 
-  it.effect("§5.2.1.7 of what is cached in part is answered with that part alone, and with the head", () =>
+  it.effect("gets only the cached part of a file, and its head (§5.2.1.7)", () =>
     Effect.gen(function*() {
       const { ask, file, seen } = yield* start()
       file("/a")
@@ -149,7 +149,7 @@ describe("only-if-cached", () => {
       assert.strictEqual(seen("/a").length, 1)
     }))
 
-  it.effect("§5.2.1.7 is answered with an answer that is kept", () =>
+  it.effect("is answered with a stored error (§5.2.1.7)", () =>
     Effect.gen(function*() {
       const { answer, ask, seen } = yield* start()
       answer("/a", () => ({ status: 404, headers: maxAge(60), body: "gone" }))
@@ -159,7 +159,7 @@ describe("only-if-cached", () => {
       assert.strictEqual(seen("/a").length, 1)
     }))
 
-  it.effect("§5.2.1.7 asks for nothing with credentials either", () =>
+  it.effect("makes no request with credentials either (§5.2.1.7)", () =>
     Effect.gen(function*() {
       const { ask, seen } = yield* startAfter(20)
       const headers = { "cache-control": "only-if-cached", "authorization": "a" }
@@ -167,7 +167,7 @@ describe("only-if-cached", () => {
       assert.strictEqual(seen("/a").length, 1)
     }))
 
-  it.effect("§5.2.1.7 is answered 412 without asking where what is stored fails a precondition", () =>
+  it.effect("is answered 412 without a request if the stored file fails a precondition (§5.2.1.7)", () =>
     Effect.gen(function*() {
       const { ask, seen } = yield* startAfter(20)
       const headers = { "cache-control": "only-if-cached", "if-match": "\"v0\"" }
@@ -175,7 +175,7 @@ describe("only-if-cached", () => {
       assert.strictEqual(seen("/a").length, 1)
     }))
 
-  it.effect("§5.2.1.7 does without the origin where others wait for it", () =>
+  it.effect("is answered 504 for a stale file, which other requests get if the origin fails (§5.2.1.7)", () =>
     Effect.gen(function*() {
       const { ask, origin } = yield* startAfter(61)
       yield* origin.close

@@ -6,7 +6,7 @@ const read = (path: string): string => readFileSync(new URL(`../../${path}`, imp
 const rows = read("docs/reference/http.md").split("\n").filter((line) => line.startsWith("|"))
 
 describe("docs/reference/http.md", () => {
-  it("names tests that there are", () => {
+  it("names existing tests", () => {
     let tests = 0
     for (const row of rows) {
       for (const [, file, titles] of row.matchAll(/`(\w+)` ((?:"[^"]+"(?:, )?)+)/g)) {

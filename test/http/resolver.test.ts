@@ -57,7 +57,7 @@ const startSigned = Effect.fnUntraced(function*(
 })
 
 describe("a resolver that signs URLs", () => {
-  it.live("has viewers with different signatures share one entry and one transfer", () =>
+  it.live("lets viewers with different signatures share one entry and one transfer", () =>
     Effect.gen(function*() {
       const { ask, calls, origin } = yield* startSigned({ bytes, refusal: 403 }, ({ sign }) => sign)
       const viewers = Array.from({ length: 5 }, (_, i) => ask(`/film?sig=viewer-${i}&expires=${i}`))
@@ -77,7 +77,7 @@ describe("a resolver that signs URLs", () => {
       assert.lengthOf(calls.located, 1)
     }))
 
-  it.live("signs each request to the origin anew", () =>
+  it.live("signs each request to the origin", () =>
     Effect.gen(function*() {
       const { ask, origin } = yield* startSigned({ bytes, refusal: 403 }, ({ revoke, sign }) => {
         let last: string | undefined
@@ -96,7 +96,7 @@ describe("a resolver that signs URLs", () => {
     }))
 
   it.live.each([401, 403] as const)(
-    "is asked again when a signature has expired in mid-body, told by %i, and the stream goes on at the exact byte",
+    "is asked again when a signature expires in mid-body (%i), and the stream continues at the exact byte",
     (refusal) =>
       Effect.gen(function*() {
         const expiresAt = 300_001
@@ -125,7 +125,7 @@ describe("a resolver that signs URLs", () => {
       })
   )
 
-  it.live("that gives the same location again is not believed: the answer is cut, and viewers who send the same fields share the refusal", () =>
+  it.live("that gives a refused location again fails the answer, once for viewers with the same fields", () =>
     Effect.gen(function*() {
       const { ask, calls, origin } = yield* startSigned({ bytes, refusal: 403, expiresAt: 300_000 }, ({ sign }) => {
         const only = sign()
@@ -173,7 +173,7 @@ describe("a resolver that fails", () => {
       assert.lengthOf(origin.requests, 0)
     }))
 
-  it.live("in mid-body makes a cut, which can be seen", () =>
+  it.live("in mid-body cuts the answer visibly", () =>
     Effect.gen(function*() {
       const origin = yield* makeSignedOrigin({ bytes, refusal: 403, expiresAt: 300_000 })
       const location = { url: `${origin.url}/film?sig=${origin.sign()}`, headers: {} }
@@ -189,7 +189,7 @@ describe("a resolver that fails", () => {
       assert.deepStrictEqual(origin.requests.map(({ status }) => status), [200, 403])
     }))
 
-  it.live("by a defect makes an answer of 500 that does not tell of it", () =>
+  it.live("with a defect is answered 500 without details", () =>
     Effect.gen(function*() {
       const { ask } = yield* makeTestProxy({ resolver: () => locating(() => Effect.die(new Error("secret"))) })
       const answer = yield* ask("/film")
@@ -197,7 +197,7 @@ describe("a resolver that fails", () => {
       assert.strictEqual(answer.body.toString(), "Internal error\n")
     }).pipe(Effect.provide(Logger.layer([]))))
 
-  it.effect("to answer at all is waited for ten seconds, twice", () =>
+  it.effect("to answer is given ten seconds, twice", () =>
     Effect.gen(function*() {
       let asked = 0
       const { ask } = yield* makeTestProxy({
@@ -226,10 +226,10 @@ const recorded = () => {
   return { lines, layer }
 }
 
-describe("fields of a resolver's", () => {
+describe("fields from a resolver", () => {
   const headers = { "Authorization": "Bearer secret", "X-Token": "secret", "x-other": "secret" }
 
-  it.live("reach the origin, over the viewer's, and neither a viewer nor a log", () => {
+  it.live("override the viewer's, and reach only the origin", () => {
     const { layer, lines } = recorded()
     return Effect.gen(function*() {
       const { ask, origin } = yield* makeTestProxy({
@@ -260,7 +260,7 @@ describe("fields of a resolver's", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.live("are for the server that it names, and not for another that it is redirected to", () =>
+  it.live("are sent to the server that it names, and not after a redirect to another", () =>
     Effect.gen(function*() {
       const other = yield* makeRawOrigin(() => response(200, { etag: "\"1\"" }, "other"))
       const first = yield* makeRawOrigin(({ target }) =>
@@ -304,7 +304,7 @@ describe("several origins", () => {
       return status === 200 ? body.toString() : String(status)
     })
 
-  it.live("are told by path, the longest first, and by host", () =>
+  it.live("are chosen by path, the longest first, and by host", () =>
     Effect.gen(function*() {
       const [films, shorts, host, port] = [
         yield* echo("films"),
@@ -346,7 +346,7 @@ describe("several origins", () => {
       }
     }))
 
-  it.live("have an entry each for paths that are equal", () =>
+  it.live("have separate entries for equal paths", () =>
     Effect.gen(function*() {
       const [one, two] = [yield* echo("one"), yield* echo("two")]
       const routes = [`one.example=${one.url}`, `two.example=${two.url}`, `/one=${one.url}`].map(route)
@@ -386,7 +386,7 @@ describe("request targets", () => {
     "/films/.\0./secret"
   ]
 
-  it.live("cannot leave the path of a route, however they are spelt", () =>
+  it.live("cannot leave the path of a route, in any spelling", () =>
     Effect.gen(function*() {
       const seen: Array<string> = []
       const films = yield* echo("films", seen)
@@ -406,7 +406,7 @@ describe("request targets", () => {
       for (const target of seen) assert.isTrue(target.startsWith("/base/"), target)
     }))
 
-  it.live("reach the route that they name without plain dot segments, and the origin with their query", () =>
+  it.live("reach their route without plain dot segments, and the origin with their query", () =>
     Effect.gen(function*() {
       const seen: Array<string> = []
       const films = yield* echo("films", seen)
@@ -516,7 +516,7 @@ describe("URLs that viewers name", () => {
       assert.lengthOf([...other.requests, ...proxy.origin.requests], 0)
     }))
 
-  it.live("are of hosts that are listed, at the port that is", () =>
+  it.live("need a listed host and port", () =>
     Effect.gen(function*() {
       const { fetch, other } = yield* start(["media.test:PORT", "*.media.test:PORT", "plain.test"], allowed)
       other.files.set("/a", fileOf(1000, 1))
@@ -540,7 +540,7 @@ describe("URLs that viewers name", () => {
       assert.strictEqual(other.requests.length, before)
     }))
 
-  it.live("are refused where they are no URL that can be fetched", () =>
+  it.live("are refused if they cannot be fetched", () =>
     Effect.gen(function*() {
       const { fetch, other, proxy } = yield* start(["media.test:PORT"], allowed)
       const port = new URL(other.url).port
@@ -570,7 +570,7 @@ describe("URLs that viewers name", () => {
       assert.lengthOf(other.requests, 0)
     }))
 
-  it.live("lead to public addresses only, however these are spelt, unless others are allowed", () =>
+  it.live("lead only to public addresses, in any spelling, unless others are allowed", () =>
     Effect.gen(function*() {
       const hosts = [
         "127.0.0.1:PORT",
@@ -617,7 +617,7 @@ describe("URLs that viewers name", () => {
       for (const url of reachable) assert.strictEqual((yield* open.fetch(url)).status, 200, url)
     }))
 
-  it.live("are not followed to where the viewer may not go", () =>
+  it.live("are not redirected to where the viewer may not go", () =>
     Effect.gen(function*() {
       const inside = yield* makeRawOrigin(() => response(200, {}, "inside"))
       const { fetch, other, proxy } = yield* start(["media.test:PORT"], {
@@ -646,7 +646,7 @@ describe("URLs that viewers name", () => {
       assert.lengthOf(proxy.origin.requests, 0)
     }))
 
-  it.live("are no way to the origins of routes", () =>
+  it.live("do not lead to the origins of routes", () =>
     Effect.gen(function*() {
       const inside = yield* makeRawOrigin(() => response(200, {}, "inside"))
       const routes = [route(`/films=${inside.url}/films`)]
@@ -663,7 +663,7 @@ describe("URLs that viewers name", () => {
       assert.strictEqual((yield* listed.proxy.ask("/films/a")).body.toString(), "inside")
     }))
 
-  it.live("give nothing of what a route has cached from a private address, in variants neither", () =>
+  it.live("never get what a route has cached from a private address, variants included", () =>
     Effect.gen(function*() {
       const fields = { "cache-control": "max-age=60", etag: "\"1\"" }
       const inside = yield* makeRawOrigin(({ target }) =>
@@ -681,7 +681,7 @@ describe("URLs that viewers name", () => {
       }
     }))
 
-  it.live("are cached, whole and by ranges", () =>
+  it.live("are cached, whole and in ranges", () =>
     Effect.gen(function*() {
       const { fetch, other } = yield* start(["media.test:PORT"], allowed)
       const film = fileOf(300_000, 5)
@@ -699,7 +699,7 @@ describe("URLs that viewers name", () => {
       assert.strictEqual(other.requests.length, before)
     }))
 
-  it.live("are of somebody else: cookies, credentials and scripts stay apart", () =>
+  it.live("are isolated: cookies, credentials and scripts stay separate", () =>
     Effect.gen(function*() {
       const { fetch, other, proxy } = yield* start(["media.test:PORT"], allowed)
       other.handlers.set("/page", (_, response) => {

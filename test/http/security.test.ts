@@ -23,7 +23,7 @@ const get = (target: string, ...fields: ReadonlyArray<string>): string =>
 const statuses = (received: string): ReadonlyArray<number> =>
   [...received.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => Number(status))
 
-describe("a request that goes in a circle", () => {
+describe("a request in a loop", () => {
   /** A Spillway whose origin is itself, below `path`; what it is asked is counted. */
   const circle = Effect.fnUntraced(function*(path: string) {
     let requests = 0
@@ -54,7 +54,7 @@ describe("a request that goes in a circle", () => {
       })
   )
 
-  it.live("is answered 508 after some rounds where it is passed on as it is", () =>
+  it.live("is answered 508 after some rounds if it is passed on unchanged", () =>
     Effect.gen(function*() {
       const { ask, requests } = yield* circle("")
       assert.strictEqual((yield* ask("/a", { method: "POST", body: "x" })).status, 508)
@@ -63,14 +63,14 @@ describe("a request that goes in a circle", () => {
       assert.strictEqual(requests(), 20)
     }))
 
-  it.live("waits for itself for as long as an origin may take where all who ask for a URL share a request", () =>
+  it.live("is answered 504 after the origin's timeout if it waits for itself", () =>
     Effect.gen(function*() {
       const { ask, requests } = yield* circle("")
       assert.strictEqual((yield* ask("/a")).status, 504)
       assert.isAtMost(requests(), 4)
     }))
 
-  it.live("is told by the name of Spillway, and no other, and needs more than eight of it", () =>
+  it.live("is detected by more than eight Via entries of Spillway, and no others", () =>
     Effect.gen(function*() {
       const { ask, origin } = yield* makeTestProxy()
       origin.files.set("/a", fileOf(100, 1))
@@ -84,8 +84,8 @@ describe("a request that goes in a circle", () => {
     }))
 })
 
-describe("an answer that is for all", () => {
-  it.live("depends on no field by which one viewer could choose it", () =>
+describe("a shared answer", () => {
+  it.live("does not depend on fields that one viewer could choose", () =>
     Effect.gen(function*() {
       const names = [
         "forwarded",
@@ -132,7 +132,7 @@ describe("an answer that is for all", () => {
       assert.isTrue(second.body.equals(first.body))
     }))
 
-  it.live("that is varied on a field is for those alone who send the same", () =>
+  it.live("with Vary is used only for the same values of its fields", () =>
     Effect.gen(function*() {
       const { ask, origin } = yield* makeTestProxy()
       for (const name of ["x-device", "constructor", "toString", "__proto__", "hasOwnProperty"]) {
@@ -146,7 +146,7 @@ describe("an answer that is for all", () => {
       }
     }))
 
-  it.live("is no error that is about one request", () =>
+  it.live("is not an error about one request", () =>
     Effect.gen(function*() {
       const { ask, origin } = yield* makeTestProxy()
       const headers = { "cache-control": "max-age=60", "content-length": "4" }
@@ -164,7 +164,7 @@ describe("an answer that is for all", () => {
       }
     }))
 
-  it.live("is not made of a personal page by a name that looks like a file's", () =>
+  it.live("is not a personal page under the name of a file", () =>
     Effect.gen(function*() {
       const { ask, origin } = yield* makeTestProxy()
       origin.handlers.set("/account/x.mp4", ({ headers: { cookie } }, response) => {
@@ -229,7 +229,7 @@ describe("the end of a request", () => {
       assert.deepStrictEqual(proxy.origin.requests.filter(({ url }) => url === "/hidden"), [])
     }))
 
-  it.live("is the same to the origin, whose next request is the next one", () =>
+  it.live("is the same for the origin, which sees the next request as a separate one", () =>
     Effect.gen(function*() {
       const proxy = yield* makeTestProxy({ server: Server.layerNode({ host: "127.0.0.1", port: 0 }) })
       proxy.origin.handlers.set("/a", (request, response) => {
@@ -299,7 +299,7 @@ const rewrite = (manifest: string, change: (found: any) => any): void => {
   Fs.writeFileSync(manifest, `${changed}\n${crc32(changed)}`)
 }
 
-describe("files of the cache that somebody changed", () => {
+describe("tampered files of the cache", () => {
   const outside = "outside"
 
   /** With these, the origin is asked with the validator. */
@@ -336,7 +336,7 @@ describe("files of the cache that somebody changed", () => {
     ["something else", () => [1, 2, 3]]
   ]
 
-  it.live.each(changes)("with a right checksum have no effect: %s", ([, change]) => {
+  it.live.each(changes)("have no effect even with a right checksum: %s", ([, change]) => {
     const lines: Array<string> = []
     return Effect.gen(function*() {
       const { directory, film, manifest, origin } = yield* filled
@@ -362,7 +362,7 @@ describe("files of the cache that somebody changed", () => {
     }).pipe(Effect.provide(Logger.layer([Logger.map(Logger.formatLogFmt, (line) => void lines.push(line))])))
   })
 
-  it.live("are not followed where they are links, and what these name is not touched", () =>
+  it.live("are not followed if they are links, and the targets stay untouched", () =>
     Effect.gen(function*() {
       const { at, directory, film, manifest, origin } = yield* filled
       const secret = join(directory, "secret")
@@ -392,7 +392,7 @@ describe("files of the cache that somebody changed", () => {
       )
     ))
 
-  it.live("are not read without end for manifests", () =>
+  it.live("are not read without a limit as manifests", () =>
     Effect.gen(function*() {
       const { directory, film, manifest, origin } = yield* filled
       const store = yield* storeIn(directory)
@@ -407,7 +407,7 @@ describe("files of the cache that somebody changed", () => {
       assert.isTrue((yield* ask("/film")).body.equals(film.bytes))
     }))
 
-  it.live("are found damaged where they are no chunks by their size", () =>
+  it.live("are found damaged if they have no chunk's size", () =>
     Effect.gen(function*() {
       const { at, directory } = yield* filled
       const name = Fs.readdirSync(at).find((name) => name.endsWith(".0"))
@@ -424,7 +424,7 @@ describe("files of the cache that somebody changed", () => {
 })
 
 describe("files of the cache", () => {
-  it.live("are for the user of the process alone", () =>
+  it.live("are readable only by the user of the process", () =>
     Effect.gen(function*() {
       const { at, directory } = yield* filled
       const mode = (path: string) => (Fs.statSync(path).mode & 0o777).toString(8)

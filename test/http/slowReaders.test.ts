@@ -63,8 +63,8 @@ const assertServed = (site: Site, path: string) =>
     assert.isTrue(answer.body.equals(bytes))
   })
 
-describe("viewers who read nothing", { timeout: 30_000 }, () => {
-  it.effect("of files that are cached keep nobody from the origin, and lose nothing", () =>
+describe("viewers who do not read", { timeout: 30_000 }, () => {
+  it.effect("cached files do not block the origin for others, and lose nothing", () =>
     Effect.gen(function*() {
       const site = yield* begin
       for (const path of ["/a", "/b"]) site.file(path, { bytes: LARGE })
@@ -78,7 +78,7 @@ describe("viewers who read nothing", { timeout: 30_000 }, () => {
       }
     }))
 
-  it.effect("of many answers on one connection keep nobody from the origin", () =>
+  it.effect("many answers on one connection do not block the origin for others", () =>
     Effect.gen(function*() {
       const site = yield* begin
       const paths = Array.from({ length: 8 }, (_, i) => `/${i}`)
@@ -88,7 +88,7 @@ describe("viewers who read nothing", { timeout: 30_000 }, () => {
       yield* assertServed(site, "/honest")
     }))
 
-  it.effect("of several ranges keep nobody from the origin", () =>
+  it.effect("several ranges do not block the origin for others", () =>
     Effect.gen(function*() {
       const site = yield* begin
       for (const path of ["/a", "/b"]) site.file(path, { bytes: LARGE })
@@ -100,7 +100,7 @@ describe("viewers who read nothing", { timeout: 30_000 }, () => {
       yield* assertServed(site, "/honest")
     }))
 
-  it.effect("of a file whose origin has no ranges give way after ten seconds, and get all of it later", () =>
+  it.effect("a file whose origin has no ranges give way after ten seconds, and get all of it later", () =>
     Effect.gen(function*() {
       const site = yield* begin
       for (const path of ["/a", "/b"]) {
@@ -114,7 +114,7 @@ describe("viewers who read nothing", { timeout: 30_000 }, () => {
       }
     }))
 
-  it.effect("of what is not cached are cut when others have waited for ten seconds, as many as that takes", () =>
+  it.effect("uncached files are cut, as many as needed, when others have waited for ten seconds", () =>
     Effect.gen(function*() {
       const site = yield* begin
       for (const path of ["/a", "/b"]) site.file(path, { bytes: LARGE, headers: { "cache-control": "no-store" } })
@@ -125,7 +125,7 @@ describe("viewers who read nothing", { timeout: 30_000 }, () => {
       assert.lengthOf(received.filter((answer) => bodyOf(answer).length >= LARGE.length), 1)
     }))
 
-  it.effect("and of whom a body is awaited give way as well, and are told so", () =>
+  it.effect("and owe a request body give way too, and get an answer", () =>
     Effect.gen(function*() {
       const site = yield* begin
       site.origin.handlers.set("/form", (request, response) => {

@@ -19,7 +19,7 @@ const serveLanguages = (site: Site, fields: Record<string, string> = {}, opened:
   })
 
 describe("Vary", () => {
-  it.effect("§4.1 has variants kept beside each other", () =>
+  it.effect("stores variants side by side (§4.1)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       serveLanguages(site)
@@ -40,7 +40,7 @@ describe("Vary", () => {
       assert.strictEqual(site.seen("/a").length, 3)
     }))
 
-  it.effect("§4.1 takes a field that is absent for none that is there, and white space for nothing", () =>
+  it.effect("distinguishes absent fields from present ones, and ignores white space (§4.1)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       serveLanguages(site)
@@ -51,7 +51,7 @@ describe("Vary", () => {
       assert.strictEqual(story((yield* site.ask("/a", language("  de  "))).headers), "spillway; hit")
     }))
 
-  it.effect("§4.1 of several fields takes them in any order and case", () =>
+  it.effect("accepts several fields in any order and case (§4.1)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       let requests = 0
@@ -67,7 +67,7 @@ describe("Vary", () => {
       }
     }))
 
-  it.effect("§4.3.1 has each variant validated by its own ETag", () =>
+  it.effect("revalidates each variant by its own ETag (§4.3.1)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       serveLanguages(site)
@@ -82,7 +82,7 @@ describe("Vary", () => {
       }
     }))
 
-  it.effect("§4.1 gives those who waited for one variant their own", () =>
+  it.effect("gives viewers who waited for another variant their own (§4.1)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const gate = makeGate()
@@ -103,7 +103,7 @@ describe("Vary", () => {
       assert.strictEqual(site.seen("/a").length, 3)
     }))
 
-  it.effect("§4.1 gives those who waited for an answer that is no file their own", () =>
+  it.effect("gives viewers who waited for an error their own answer (§4.1)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const gate = makeGate()
@@ -122,7 +122,7 @@ describe("Vary", () => {
       assert.strictEqual((yield* Fiber.join(second)).body.toString(), "none in fr")
     }))
 
-  it.effect("§4.1 an answer that is no file, and varies, is not kept", () =>
+  it.effect("prevents errors from being stored (§4.1)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.answer("/a", ({ headers }) => ({
@@ -135,7 +135,7 @@ describe("Vary", () => {
       }
     }))
 
-  it.effect("§4.1 remembers the fields of an earlier answer, when a later one has no Vary or another", () =>
+  it.effect("remembers the fields of an earlier answer, when a later one has no Vary or another (§4.1)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       // As object stores do: what a request does not have is not in `Vary`.
@@ -162,7 +162,7 @@ describe("Vary", () => {
       }
     }))
 
-  it.effect("§4.1 makes no variants for a field by which nothing is stored", () =>
+  it.effect("makes no variants by fields that no stored answer varies on (§4.1)", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.file("/a", { headers: { ...maxAge(60), vary: "Cookie" } })
@@ -178,7 +178,7 @@ describe("Vary", () => {
     "a, b, c, d, e, f, g, h, i"
   ]] as const
 
-  it.effect.each(personal)("§4.1 %s has nothing kept", ([, vary]) =>
+  it.effect.each(personal)("%s is not stored (§4.1)", ([, vary]) =>
     Effect.gen(function*() {
       const site = yield* start()
       site.answer("/a", ({ headers }) => ({
@@ -192,7 +192,7 @@ describe("Vary", () => {
       }
     }))
 
-  it.effect("RFC 9110 §12.5.3 Accept-Encoding is asked for as identity, and makes no variants", () =>
+  it.effect("Accept-Encoding is sent as identity, and makes no variants (RFC 9110 §12.5.3)", () =>
     Effect.gen(function*() {
       const { ask, file, seen } = yield* start()
       file("/a", { headers: { ...maxAge(60), "vary": "Accept-Encoding" } })
@@ -204,7 +204,7 @@ describe("Vary", () => {
       assert.strictEqual(seen("/a")[0]!.headers["accept-encoding"], "identity")
     }))
 
-  it.effect("RFC 9110 §8.4 what is encoded all the same is passed on, and not kept", () =>
+  it.effect("an encoded answer is passed on, but not stored (RFC 9110 §8.4)", () =>
     Effect.gen(function*() {
       const { ask, file } = yield* start()
       file("/a", { headers: { ...maxAge(60), "content-encoding": "gzip" } })

@@ -1,6 +1,5 @@
 import { Effect, type Scope } from "effect"
-import { createServer } from "node:http"
-import type { AddressInfo } from "node:net"
+import { makeTestOrigin } from "./TestOrigin.ts"
 
 /** A part of an OTLP trace, as JSON. */
 export interface Span {
@@ -36,7 +35,8 @@ export const makeCollector: Effect.Effect<Collector, never, Scope.Scope> = Effec
       metrics = content.resourceMetrics[0].scopeMetrics[0].metrics.map(({ name }: { name: string }) => name)
     }
   }
-  const server = createServer((request, response) => {
+  const origin = yield* makeTestOrigin
+  origin.handlers.set("*", (request, response) => {
     let body = ""
     request.setEncoding("utf8").on("data", (text: string) => body += text)
     request.on("end", () => {
@@ -44,13 +44,5 @@ export const makeCollector: Effect.Effect<Collector, never, Scope.Scope> = Effec
       response.end("{}")
     })
   })
-  yield* Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void)))
-  yield* Effect.addFinalizer(() =>
-    Effect.sync(() => {
-      server.close()
-      server.closeAllConnections()
-    })
-  )
-  const { port } = server.address() as AddressInfo
-  return { url: `http://127.0.0.1:${port}`, spans: () => spans, metrics: () => metrics, received: () => received }
+  return { url: origin.url, spans: () => spans, metrics: () => metrics, received: () => received }
 })

@@ -1,5 +1,6 @@
 import { Effect, type Scope } from "effect"
-import { type AddressInfo, createServer, type Socket } from "node:net"
+import type { Socket } from "node:net"
+import { makeRawOrigin, type RawOrigin, type RawRequest } from "./RawOrigin.ts"
 
 /** A file of a `ScriptedOrigin`, and how it is served where no script says otherwise. */
 export interface ScriptedFile {
@@ -12,21 +13,6 @@ export interface ScriptedFile {
   readonly ifRange?: boolean
   /** Sent in chunks, without a length. */
   readonly chunked?: boolean
-}
-
-/** A request as the origin saw it. */
-export interface ScriptedRequest {
-  readonly method: string
-  readonly url: string
-  /** Names in lower case. */
-  readonly headers: Readonly<Record<string, string>>
-  /** The connection it came on, and its place among the requests there, both from 1. */
-  readonly connection: number
-  readonly nthOnConnection: number
-  /** When it came, in milliseconds of `performance.now()`. */
-  readonly at: number
-  /** Bytes sent for it, its header included. */
-  sent: number
 }
 
 /** An answer as it should be, for a script to spoil. A field that is `undefined` is left out. */
@@ -55,25 +41,18 @@ export type Step =
   | "close"
 
 /** What an origin does for a request, given what it should answer. */
-export type Script = (answer: Answer, request: ScriptedRequest) => ReadonlyArray<Step>
+export type Script = (answer: Answer, request: RawRequest) => ReadonlyArray<Step>
 
-/** A TCP server that writes exactly what a script says, and HTTP as it should be where there is none. */
-export interface ScriptedOrigin {
-  readonly url: string
+/** A `RawOrigin` that writes exactly what a script says, and HTTP as it should be where there is none. */
+export interface ScriptedOrigin extends RawOrigin {
   /** By path. */
   readonly files: Map<string, ScriptedFile>
   /** By path, for all its queries: what is done for its n-th GET, from 0; as should be where that is `undefined`. */
   readonly scripts: Map<string, (nth: number) => Script | undefined>
   /** The GET requests for a path, with any query, in their order. */
-  readonly gets: (path: string) => ReadonlyArray<ScriptedRequest>
+  readonly gets: (path: string) => ReadonlyArray<RawRequest>
   /** Ends the waiting of scripts for a path. Whether there was one. */
   readonly release: (path: string) => boolean
-  readonly connections: () => number
-  /** Whether connections are reset as soon as they are there. */
-  resetsConnections: boolean
-  /** Stops listening and resets all connections. `listen` undoes it on the same port. */
-  readonly close: Effect.Effect<void>
-  readonly listen: Effect.Effect<void>
 }
 
 /** Each character a byte. */
@@ -105,7 +84,7 @@ export const stepsOf = (answer: Pick<Answer, "body" | "fields" | "status">): Rea
 
 const opaque = (etag: string | undefined) => etag?.replace(/^W\//, "")
 
-const rangeOf = ({ bytes, fields, ifRange, ranges }: ScriptedFile, headers: ScriptedRequest["headers"]) => {
+const rangeOf = ({ bytes, fields, ifRange, ranges }: ScriptedFile, headers: RawRequest["fields"]) => {
   const condition = headers["if-range"]
   const applies = condition === undefined || ifRange === false || condition === fields["last-modified"] ||
     (condition === fields["etag"] && !condition.startsWith("W/"))
@@ -116,7 +95,7 @@ const rangeOf = ({ bytes, fields, ifRange, ranges }: ScriptedFile, headers: Scri
 }
 
 /** What a well-behaved origin answers: 200, 206, 304, 404 or 416. */
-export const answerTo = (file: ScriptedFile | undefined, { headers }: Pick<ScriptedRequest, "headers">): Answer => {
+const answerTo = (file: ScriptedFile | undefined, { fields: headers }: RawRequest): Answer => {
   const bytes = file?.bytes ?? Buffer.alloc(0)
   const answer = (status: string, fields: Answer["fields"], start = 0, end = start): Answer => ({
     status,
@@ -144,17 +123,7 @@ export const answerTo = (file: ScriptedFile | undefined, { headers }: Pick<Scrip
   return answer("206 Partial Content", { ...fields, ...length, ...place }, start, end)
 }
 
-const pathOf = (url: string): string => url.split("?", 1)[0]!
-
-const parse = (head: string) => {
-  const [line, ...lines] = head.split("\r\n")
-  const [method = "", url = ""] = line!.split(" ")
-  const headers = Object.fromEntries(lines.map((field) => {
-    const at = field.indexOf(":")
-    return [field.slice(0, at).toLowerCase(), field.slice(at + 1).trim()]
-  }))
-  return { method, url, headers }
-}
+const pathOf = (target: string): string => target.split("?", 1)[0]!
 
 const SLICE_BYTES = 64 * 1024
 
@@ -162,10 +131,7 @@ const SLICE_BYTES = 64 * 1024
 export const makeScriptedOrigin: Effect.Effect<ScriptedOrigin, never, Scope.Scope> = Effect.gen(function*() {
   const files: ScriptedOrigin["files"] = new Map()
   const scripts: ScriptedOrigin["scripts"] = new Map()
-  const requests: Array<ScriptedRequest> = []
   const gates = new Map<string, PromiseWithResolvers<void>>()
-  const sockets = new Set<Socket>()
-  let connections = 0
 
   const gateOf = (path: string) => {
     const gate = gates.get(path) ?? Promise.withResolvers<void>()
@@ -173,10 +139,11 @@ export const makeScriptedOrigin: Effect.Effect<ScriptedOrigin, never, Scope.Scop
     return gate
   }
 
-  const gets = (path: string) => requests.filter(({ method, url }) => method === "GET" && pathOf(url) === path)
+  const gets = (path: string) =>
+    raw.requests.filter(({ method, target }) => method === "GET" && pathOf(target) === path)
 
   /** Fulfilled when the system has taken them, or the connection is gone. */
-  const write = (socket: Socket, bytes: Uint8Array, request: ScriptedRequest): Promise<void> =>
+  const write = (socket: Socket, bytes: Uint8Array, request: RawRequest): Promise<void> =>
     new Promise((resolve) =>
       socket.write(bytes, (error) => {
         if (error === undefined || error === null) request.sent += bytes.length
@@ -184,10 +151,11 @@ export const makeScriptedOrigin: Effect.Effect<ScriptedOrigin, never, Scope.Scop
       })
     )
 
-  const play = async (socket: Socket, request: ScriptedRequest, steps: ReadonlyArray<Step>): Promise<void> => {
+  const play = async (request: RawRequest, steps: ReadonlyArray<Step>): Promise<void> => {
+    const { socket, target } = request
     for (const step of steps) {
       if (socket.destroyed) return
-      if (step === "wait") await gateOf(pathOf(request.url)).promise
+      if (step === "wait") await gateOf(pathOf(target)).promise
       else if (step === "silence") await new Promise<void>((resolve) => socket.once("close", resolve))
       else if (step === "reset") socket.resetAndDestroy()
       else if (step === "close") socket.end()
@@ -200,72 +168,17 @@ export const makeScriptedOrigin: Effect.Effect<ScriptedOrigin, never, Scope.Scop
     }
   }
 
-  const answer = (socket: Socket, request: ScriptedRequest): Promise<void> => {
-    const path = pathOf(request.url)
+  const raw: RawOrigin = yield* makeRawOrigin((request): Promise<void> => {
+    const path = pathOf(request.target)
     // First the script: the file may be another one from this request on.
     const script = request.method === "GET" ? scripts.get(path)?.(gets(path).length - 1) : undefined
     const right = answerTo(files.get(path), request)
-    if (request.method !== "GET") return play(socket, request, [headOf(right)])
-    return play(socket, request, script?.(right, request) ?? stepsOf(right))
+    return play(request, request.method === "GET" ? script?.(right, request) ?? stepsOf(right) : [headOf(right)])
+  })
+  const release = (path: string): boolean => {
+    const awaited = gates.has(path)
+    gateOf(path).resolve()
+    return awaited
   }
-
-  const server = createServer((socket) => {
-    sockets.add(socket)
-    socket.on("close", () => sockets.delete(socket))
-    socket.on("error", () => {})
-    connections += 1
-    if (origin.resetsConnections) return void socket.resetAndDestroy()
-    const connection = connections
-    let received = ""
-    let nthOnConnection = 0
-    let busy = false
-    const next = (): void => {
-      const end = received.indexOf("\r\n\r\n")
-      if (busy || end < 0 || socket.destroyed || socket.writableEnded) return
-      nthOnConnection += 1
-      const head = parse(received.slice(0, end))
-      const request = { ...head, connection, nthOnConnection, at: performance.now(), sent: 0 }
-      requests.push(request)
-      received = received.slice(end + 4)
-      busy = true
-      void answer(socket, request).then(() => {
-        busy = false
-        next()
-      })
-    }
-    socket.on("data", (data) => {
-      received += data.toString("latin1")
-      next()
-    })
-  })
-
-  let port = 0
-  const listen = Effect.callback<void>((resume) => {
-    server.listen(port, "127.0.0.1", () => {
-      port = (server.address() as AddressInfo).port
-      resume(Effect.void)
-    })
-  })
-  const close = Effect.callback<void>((resume) => {
-    server.close(() => resume(Effect.void))
-    for (const socket of sockets) socket.resetAndDestroy()
-  })
-  yield* listen
-  yield* Effect.addFinalizer(() => close)
-  const origin: ScriptedOrigin = {
-    url: `http://127.0.0.1:${port}`,
-    files,
-    scripts,
-    gets,
-    release: (path) => {
-      const awaited = gates.has(path)
-      gateOf(path).resolve()
-      return awaited
-    },
-    connections: () => connections,
-    resetsConnections: false,
-    close,
-    listen
-  }
-  return origin
+  return Object.assign(raw, { files, scripts, gets, release })
 })

@@ -1,6 +1,6 @@
 import { Effect, type Scope } from "effect"
-import { createServer, type IncomingHttpHeaders } from "node:http"
-import type { AddressInfo } from "node:net"
+import type { IncomingHttpHeaders } from "node:http"
+import { makeTestOrigin } from "./TestOrigin.ts"
 
 /** A request as a `SignedOrigin` saw it. */
 export interface SignedRequest {
@@ -12,7 +12,7 @@ export interface SignedRequest {
   readonly from: number
 }
 
-/** An origin that gives its one file for a valid signature in the query only. */
+/** A `TestOrigin` that serves its one file only for a valid signature in the query. */
 export interface SignedOrigin {
   readonly url: string
   readonly requests: Array<SignedRequest>
@@ -38,7 +38,8 @@ export const makeSignedOrigin = (
     const requests: Array<SignedRequest> = []
     let signed = 0
     let isFirst = true
-    const server = createServer((request, response) => {
+    const origin = yield* makeTestOrigin
+    origin.handlers.set("*", (request, response) => {
       const { pathname, searchParams } = new URL(request.url!, "http://origin")
       const signature = searchParams.get("sig")
       const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "") ?? []
@@ -61,15 +62,8 @@ export const makeSignedOrigin = (
         request.socket.end()
       })
     })
-    yield* Effect.callback<void>((resume) => void server.listen(0, "127.0.0.1", () => resume(Effect.void)))
-    yield* Effect.addFinalizer(() =>
-      Effect.callback<void>((resume) => {
-        server.close(() => resume(Effect.void))
-        server.closeAllConnections()
-      })
-    )
     return {
-      url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      url: origin.url,
       requests,
       sign: () => {
         const signature = `signature-${signed += 1}`

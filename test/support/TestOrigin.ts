@@ -37,7 +37,7 @@ export interface TestOrigin {
   readonly files: Map<string, OriginFile>
   readonly requests: Array<SeenRequest>
   readonly bodyBytes: () => number
-  /** Answers a path by hand, before files are looked at. */
+  /** Answers a target by hand, before files are looked at; that of `*` answers all that have none. */
   readonly handlers: Map<string, (request: IncomingMessage, response: ServerResponse, seen: SeenRequest) => void>
   readonly reset: () => void
   /** Stops answering: closes the socket and all connections. `listen` undoes it on the same port. */
@@ -164,7 +164,7 @@ export const makeTestOrigin: Effect.Effect<TestOrigin, never, Scope.Scope> = Eff
     const seen: SeenRequest = { method: request.method!, url, headers: request.headers, sent: 0, aborted: false }
     requests.push(seen)
     response.on("close", () => seen.aborted = !response.writableFinished)
-    const handler = handlers.get(url)
+    const handler = handlers.get(url) ?? handlers.get("*")
     const file = files.get(url)
     if (handler !== undefined) handler(request, response, seen)
     else if (file === undefined) response.writeHead(404, { "content-type": "text/plain" }).end("no such file\n")

@@ -114,8 +114,8 @@ export const halfHead = (...then: ReadonlyArray<Step>): Script => (answer) => {
   return [head.subarray(0, head.length / 2), ...then]
 }
 /** Sends the first `AT` bytes that the viewer asks for, and goes on when all viewers have them. */
-export const breaks = (...then: ReadonlyArray<Step>): Script => (answer, { headers }) => {
-  const unasked = headers["range"] === undefined ? 0 : RANGE.start - answer.start
+export const breaks = (...then: ReadonlyArray<Step>): Script => (answer, { fields }) => {
+  const unasked = fields["range"] === undefined ? 0 : RANGE.start - answer.start
   return [headOf(answer), answer.body.subarray(0, unasked + AT), "wait", ...then]
 }
 export const withClose = (script: Script): Script => (answer, request) =>
@@ -132,9 +132,9 @@ export const says = (status: string, body: string, fields: Answer["fields"] = {}
 /** So many redirects, and then the file. */
 export const redirects =
   (count: number, to: (hop: number, path: string, host?: string) => string): Script => (answer, request) => {
-    const [path = "", hop = "0"] = request.url.split("?hop=")
+    const [path = "", hop = "0"] = request.target.split("?hop=")
     if (Number(hop) >= count) return stepsOf(answer)
-    const location = to(Number(hop) + 1, path, request.headers["host"])
+    const location = to(Number(hop) + 1, path, request.fields["host"])
     return says("302 Found", "elsewhere", { location })(answer, request)
   }
 export const contentRange = (start: number, end: number, size: number): Answer["fields"] => ({
@@ -298,7 +298,7 @@ export const play = Effect.fnUntraced(function*(spec: Case, kind: Kind) {
     : { bytes: inTheEnd.bytes.subarray(0, spec.announced), fields: {} }
   const seen = outcomes.map((outcome) => judge(outcome, partsOf(first), partsOf(announced)))
   const story = `saw ${seen}, expected ${sees}, after ${asked.length} requests: ${
-    asked.map(({ headers, sent }) => `${headers["range"] ?? "all"}: ${sent}`).join(", ")
+    asked.map(({ fields, sent }) => `${fields["range"] ?? "all"}: ${sent}`).join(", ")
   }`
   assert.isTrue(seen.every((seen) => sees.includes(seen)), story)
   for (const { headers, isCut, sha256: hash } of outcomes) {
@@ -310,9 +310,9 @@ export const play = Effect.fnUntraced(function*(spec: Case, kind: Kind) {
   assert.isAtLeast(took, takes[0], "milliseconds")
   assert.isAtMost(took, takes[1], "milliseconds")
   if (spec.resumes !== undefined) {
-    const { headers } = asked[1]!
-    assert.match(headers["range"] ?? "", new RegExp(`^bytes=${AT + (kind === "range" ? RANGE.start : 0)}-`))
-    if (spec.resumes === "with If-Range") assert.strictEqual(headers["if-range"], first.fields.etag)
+    const { fields } = asked[1]!
+    assert.match(fields["range"] ?? "", new RegExp(`^bytes=${AT + (kind === "range" ? RANGE.start : 0)}-`))
+    if (spec.resumes === "with If-Range") assert.strictEqual(fields["if-range"], first.fields.etag)
   }
 
   // The second pass, with an origin that behaves.

@@ -1,5 +1,6 @@
 import { NodeFileSystem, NodePath } from "@effect/platform-node"
-import { Context, Effect, FileSystem, Layer, Ref, Stream } from "effect"
+import { Context, Effect, Fiber, FileSystem, Layer, Ref, Stream } from "effect"
+import { TestClock } from "effect/testing"
 import type { DiskUsage } from "../../src/domain/DiskStatus.ts"
 import { make as makeResource } from "../../src/domain/Resource.ts"
 import type { ByteRange, RangeSpec } from "../../src/domain/rfc/ByteRange.ts"
@@ -108,3 +109,12 @@ export const view = Effect.fnUntraced(function*(url: string, range?: RangeSpec) 
 
 /** A range as a viewer asks for it. */
 export const specOf = ({ end, start }: ByteRange): RangeSpec => ({ _tag: "From", start, last: end - 1 })
+
+/** Lets time pass for as long as `effect` runs, so that what waits for a clock goes on. */
+export const ticking = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function*() {
+    const fiber = yield* Effect.forkChild(
+      Effect.forever(Effect.andThen(TestClock.adjust("100 millis"), Effect.promise(() => new Promise(setImmediate))))
+    )
+    return yield* Effect.ensuring(effect, Fiber.interrupt(fiber))
+  })

@@ -64,7 +64,7 @@ describe("max-size", () => {
       assert.isAtMost(index.bytes(), perFile(2) * 2)
     }).pipe(Effect.provide(stack("faulty", { maxSize: perFile(2) * 2 + ROOT_BYTES }))))
 
-  it.effect("does not keep a larger file from streaming, of which some is kept", () =>
+  it.effect("does not prevent a larger file from streaming, and some of it is cached", () =>
     Effect.gen(function*() {
       const index = yield* CacheIndex
       const hash = yield* put("large", 12)
@@ -76,7 +76,7 @@ describe("max-size", () => {
 })
 
 describe("min-free", () => {
-  it.effect("is kept, the stream goes on, and caching resumes by itself when there is room again", () =>
+  it.effect("is kept free, the stream continues, and caching resumes when there is room", () =>
     Effect.gen(function*() {
       const breaker = yield* DiskBreaker
       const [a, b] = [yield* put("a", 3), yield* put("bb", 3)]
@@ -90,7 +90,7 @@ describe("min-free", () => {
       assert.deepStrictEqual(yield* watch("bb", b), { hit: true })
     }).pipe(Effect.provide(stack("faulty", { minFree: 1e6 }))))
 
-  it.effect("is given back by eviction when others fill the disk", () =>
+  it.effect("is restored by eviction when others fill the disk", () =>
     Effect.gen(function*() {
       const index = yield* CacheIndex
       yield* watch("a", yield* put("a", 3))
@@ -101,7 +101,7 @@ describe("min-free", () => {
 })
 
 describe("a write that finds the disk full", () => {
-  it.effect("cleans up, is tried again once, and nobody hears of it", () =>
+  it.effect("evicts and is retried once, and no viewer notices", () =>
     Effect.gen(function*() {
       const breaker = yield* DiskBreaker
       const faults = yield* Faults
@@ -115,7 +115,7 @@ describe("a write that finds the disk full", () => {
       assert.notDeepEqual(yield* watch("a", a), { hit: true })
     }).pipe(Effect.provide(stack("faulty", { maxSize: 1e6 }))))
 
-  it.effect("goes to passthrough when the second try fails too", () =>
+  it.effect("switches to passthrough when the retry fails too", () =>
     Effect.gen(function*() {
       const breaker = yield* DiskBreaker
       const faults = yield* Faults
@@ -127,7 +127,7 @@ describe("a write that finds the disk full", () => {
 })
 
 describe("permission denied", () => {
-  it.effect("cleans nothing up, and cached chunks are still served", () =>
+  it.effect("evicts nothing, and cached chunks are still served", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
       const breaker = yield* DiskBreaker
@@ -148,8 +148,8 @@ describe("permission denied", () => {
     }).pipe(Effect.provide(stack("faulty"))))
 })
 
-describe("what is said", () => {
-  it.effect("is said once for each cause and change", () => {
+describe("what is logged", () => {
+  it.effect("is logged once for each cause and change", () => {
     const lines: Array<string> = []
     const Lines = Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))])
     return Effect.gen(function*() {
@@ -169,7 +169,7 @@ describe("what is said", () => {
     }).pipe(Effect.provide(Layer.provideMerge(stack("faulty"), Lines)))
   })
 
-  it.effect("is the disk's status and its changes", () =>
+  it.effect("is the status of the disk and its changes", () =>
     Effect.gen(function*() {
       const monitor = yield* DiskMonitor
       const seen = yield* Effect.forkChild(Stream.runCollect(Stream.take(monitor.changes, 4)))
@@ -183,7 +183,7 @@ describe("what is said", () => {
 })
 
 describe("reservations", () => {
-  it.effect("see each other, and are given back", () =>
+  it.effect("count each other, and are released", () =>
     Effect.gen(function*() {
       const monitor = yield* DiskMonitor
       yield* adjust(100)
@@ -204,7 +204,7 @@ describe("reservations", () => {
 })
 
 describe("file nodes", () => {
-  it.effect("are given back by eviction, directories included, when others take them", () =>
+  it.effect("are restored by eviction, directories included, when others take them", () =>
     Effect.gen(function*() {
       const index = yield* CacheIndex
       for (const name of ["a", "bb", "ccc"]) yield* watch(name, yield* put(name, 1))
@@ -230,8 +230,8 @@ describe("file nodes", () => {
     }).pipe(Effect.provide(stack("memory"))))
 })
 
-describe("on a disk that is dead", () => {
-  it.effect("viewers at the same place share one transfer, without a memory tier too", () =>
+describe("on a dead disk", () => {
+  it.effect("viewers at the same position share one transfer, even without a memory tier", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
       const health = yield* DiskBreaker
@@ -250,7 +250,7 @@ describe("on a disk that is dead", () => {
       assert.isAtMost(sent, 1.05 * 40 * CHUNK)
     }).pipe(Effect.provide(stack("faulty"))))
 
-  it.effect("a running stream comes back to the cache when the disk does", () =>
+  it.effect("a running stream returns to the cache when the disk recovers", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
       const health = yield* DiskBreaker

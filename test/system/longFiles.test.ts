@@ -58,7 +58,7 @@ describe("a request for a file of 2000 cached chunks", () => {
     }]]
   ] as const
 
-  it.effect.each(ranges)("asks for few of them when it opens %s", ([, wanted]) =>
+  it.effect.each(ranges)("looks up few of them when it opens %s", ([, wanted]) =>
     Effect.gen(function*() {
       yield* fill
       const media = yield* MediaStream
@@ -68,7 +68,7 @@ describe("a request for a file of 2000 cached chunks", () => {
       assert.isBelow(count, FEW)
     }).pipe(Effect.provide(live)))
 
-  it.effect("asks for few of them for the head, and to tell whether all is at hand", () =>
+  it.effect("looks up few of them for the head, and to know whether all are cached", () =>
     Effect.gen(function*() {
       yield* fill
       const media = yield* MediaStream
@@ -85,7 +85,7 @@ describe("a request for a file of 2000 cached chunks", () => {
       assert.isBelow(ofCached, FEW)
     }).pipe(Effect.provide(live)))
 
-  it.effect("is told apart from one for a file with a hole, wherever that is", () =>
+  it.effect("differs from a request for a file with a hole, wherever it is", () =>
     Effect.gen(function*() {
       yield* fill
       const media = yield* MediaStream

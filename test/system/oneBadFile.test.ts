@@ -83,7 +83,7 @@ const errnos = ["EIO", "EUCLEAN", "EBADMSG", "EPERM", "EACCES", "EISDIR", "ELOOP
 
 describe("a chunk that cannot be read", () => {
   it.effect.each(errnos.flatMap((errno) => (["open", "read"] as const).map((operation) => ({ errno, operation }))))(
-    "is fetched and written again, and all other files stay hits: $errno at $operation",
+    "is fetched and written again, and other files stay hits: $errno at $operation",
     ({ errno, operation }) =>
       Effect.gen(function*() {
         const faults = yield* Faults
@@ -105,7 +105,7 @@ describe("a chunk that cannot be read", () => {
       }).pipe(Effect.provide(stack("faulty")))
   )
 
-  it.effect("and cannot be removed or replaced either is not read again, and costs only its own bytes", () =>
+  it.effect("and cannot be removed or replaced is not read again, and costs only its own bytes", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
       const breaker = yield* DiskBreaker
@@ -123,7 +123,7 @@ describe("a chunk that cannot be read", () => {
       assert.isUndefined(breaker.unwritable())
     }).pipe(Effect.provide(stack("faulty"))))
 
-  it.effect("is what the scrubber finds too", () =>
+  it.effect("is found by the scrubber too", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
       const breaker = yield* DiskBreaker
@@ -137,7 +137,7 @@ describe("a chunk that cannot be read", () => {
 })
 
 describe("a manifest that cannot be read", () => {
-  it.effect.each(["EIO", "EISDIR", "EPERM"])("costs nobody else anything: %s", (errno) =>
+  it.effect.each(["EIO", "EISDIR", "EPERM"])("affects no other file: %s", (errno) =>
     Effect.gen(function*() {
       const faults = yield* Faults
       const breaker = yield* DiskBreaker
@@ -192,7 +192,7 @@ describe("a chunk that cannot be written", () => {
       assert.isUndefined(health.unwritable())
     }).pipe(Effect.provide(stack("faulty"))))
 
-  it.effect("leaves a temporary file that cannot be removed, and others are written all the same", () =>
+  it.effect("leaves a temporary file that cannot be removed, and others are still written", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
       const health = yield* DiskBreaker
@@ -212,7 +212,7 @@ describe("a chunk that cannot be removed", () => {
   const options = { maxSize: 2 * perFile + ROOT_BYTES }
 
   it.effect.each(["EPERM", "EUCLEAN", "EBUSY", "EIO"])(
-    "is passed over when room is needed, still counts, and goes when it can: %s",
+    "is skipped by eviction, still counts, and is removed when it can be: %s",
     (errno) =>
       Effect.gen(function*() {
         const faults = yield* Faults
@@ -241,7 +241,7 @@ describe("a chunk that cannot be removed", () => {
       }).pipe(Effect.provide(stack("faulty", options)))
   )
 
-  it.effect("makes the cache full where no other can either, until one can", () =>
+  it.effect("makes the cache full if no other can be removed, until one can", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
       const health = yield* DiskBreaker
@@ -303,7 +303,7 @@ describe("the breaker", () => {
       assert.strictEqual(opened, 0)
     }).pipe(Effect.provide(stack("faulty"))))
 
-  it.effect("opens at once for what one file cannot be the cause of", () =>
+  it.effect("opens at once for errors that a single file cannot cause", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
       const health = yield* DiskBreaker

@@ -50,7 +50,7 @@ const assertSecond = (exit: Exit.Exit<Uint8Array, OriginError>): void => {
 
 const isEvil = ({ headers }: MemoryRequest) => headers["x-evil"] !== undefined
 
-describe("a viewer who shares the run of another", () => {
+describe("a viewer who shares another viewer's transfer", () => {
   const refusals: ReadonlyArray<readonly [string, Misbehaviour, number]> = [
     ...[400, 401, 403, 404, 410, 416, 451].map((status) => [`${status}`, { _tag: "Status", status }, 0] as const),
     ["429 with Retry-After", { _tag: "Status", status: 429, headers: { "retry-after": "3600" } }, 0],
@@ -63,7 +63,7 @@ describe("a viewer who shares the run of another", () => {
   ]
 
   it.effect.each(refusals)(
-    "gets the bytes by a request of its own when the origin answers that one with %s",
+    "gets the bytes with its own request when the origin answers the other one with %s",
     ([, misbehaviour, delay]) =>
       Effect.gen(function*() {
         const origin = yield* begin
@@ -79,7 +79,7 @@ describe("a viewer who shares the run of another", () => {
       }).pipe(Effect.provide(stack("memory")))
   )
 
-  it.effect("gets the bytes when the place of that one's bytes cannot be found out", () =>
+  it.effect("gets the bytes when the other one's location cannot be resolved", () =>
     Effect.gen(function*() {
       const origin = yield* begin
       const lost = Effect.andThen(Effect.sleep(LATENCY), Effect.fail(new OriginForbidden({ url })))
@@ -92,7 +92,7 @@ describe("a viewer who shares the run of another", () => {
       assert.lengthOf(origin.requests, 1)
     }).pipe(Effect.provide(stack("memory"))))
 
-  it.effect("gets the bytes when that one is shown another file", () =>
+  it.effect("gets the bytes when the other one gets another file", () =>
     Effect.gen(function*() {
       const origin = yield* begin
       const other = "http://origin.test/other.mp4"
@@ -105,7 +105,7 @@ describe("a viewer who shares the run of another", () => {
       assertSecond(yield* Fiber.await(viewer))
     }).pipe(Effect.provide(stack("memory"))))
 
-  it.effect("gets the bytes in the company of many whom the origin refuses", () =>
+  it.effect("gets the bytes among many whom the origin refuses", () =>
     Effect.gen(function*() {
       const origin = yield* begin
       origin.behaviour = (request) => isEvil(request) ? { _tag: "Status", status: 403 } : undefined
@@ -118,7 +118,7 @@ describe("a viewer who shares the run of another", () => {
       assertSecond(yield* Fiber.await(viewer))
     }).pipe(Effect.provide(stack("memory"))))
 
-  it.effect("fails when its own request fails too, and each viewer asks once at most", () =>
+  it.effect("fails when its own request fails too, with at most one request for each viewer", () =>
     Effect.gen(function*() {
       const origin = yield* begin
       let atOnce = 0

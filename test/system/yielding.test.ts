@@ -36,8 +36,8 @@ const reader = Effect.gen(function*() {
 /** Lets the origin send what is wanted, which takes no time. */
 const settle = Effect.forEach(Array.from({ length: 500 }), () => Effect.yieldNow)
 
-describe("a run whose viewers take nothing", () => {
-  it.effect("gives its connection back after some seconds, and goes on at the exact byte", () =>
+describe("a transfer whose viewers read nothing", () => {
+  it.effect("releases its connection after some seconds, and continues at the exact byte", () =>
     Effect.gen(function*() {
       const origin = yield* MemoryOrigin
       origin.files.set(url, file)
@@ -60,7 +60,7 @@ describe("a run whose viewers take nothing", () => {
       assert.strictEqual(origin.requests.reduce((sum, { sent }) => sum + sent, 0), film.length)
     }).pipe(Effect.provide(stack("memory"))))
 
-  it.effect("cuts the response rather than go on with another file", () =>
+  it.effect("cuts the response instead of continuing with another file", () =>
     Effect.gen(function*() {
       const origin = yield* MemoryOrigin
       origin.files.set(url, file)
@@ -75,7 +75,7 @@ describe("a run whose viewers take nothing", () => {
       assert.isAbove(slow.taken(), MiB / 2)
     }).pipe(Effect.provide(stack("memory"))))
 
-  it.effect("keeps its connection for as long as one viewer goes on", () =>
+  it.effect("keeps its connection as long as one viewer reads", () =>
     Effect.gen(function*() {
       const origin = yield* MemoryOrigin
       origin.files.set(url, file)
@@ -94,7 +94,7 @@ describe("a run whose viewers take nothing", () => {
       assert.lengthOf(origin.requests, 1)
     }).pipe(Effect.provide(stack("memory"))))
 
-  it.effect("keeps its connection when the origin has no ranges: it would have to send everything again", () =>
+  it.effect("keeps its connection when the origin has no ranges", () =>
     Effect.gen(function*() {
       const origin = yield* MemoryOrigin
       origin.files.set(url, { ...file, acceptsRanges: false, headers: { ...file.headers, "accept-ranges": "none" } })
@@ -108,7 +108,7 @@ describe("a run whose viewers take nothing", () => {
       assert.lengthOf(origin.requests, 1)
     }).pipe(Effect.provide(stack("memory"))))
 
-  it.effect("is not started again for a viewer who has left", () =>
+  it.effect("is not resumed for a viewer who has left", () =>
     Effect.gen(function*() {
       const origin = yield* MemoryOrigin
       origin.files.set(url, file)

@@ -34,7 +34,7 @@ const settled = (text: string, origin: string, own: string): unknown =>
   )
 
 describe("docs/reference/api.md", () => {
-  it.effect("has the answers that its requests get", () =>
+  it.effect("shows the answers that its requests get", () =>
     Effect.gen(function*() {
       const site = yield* start({ cache: { directory: "/var/cache/spillway", minFree: 1e9, memory: 1e8 } })
       const api = control(site)

@@ -36,7 +36,7 @@ const snapshots = (text: string): ReadonlyArray<typeof Snapshot.Type> =>
   })
 
 describe("events", () => {
-  it.effect("are a snapshot at once, and one each second", () =>
+  it.effect("send a snapshot at once, and one each second", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const gate = makeGate()
@@ -77,7 +77,7 @@ describe("events", () => {
       other.close()
     }))
 
-  it.effect("are for so many at a time", () =>
+  it.effect("are limited to a number of clients", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const watchers = Array.from({ length: MAX_WATCHERS }, () => watch(site.port))
@@ -92,7 +92,7 @@ describe("events", () => {
       for (const { close } of [...watchers, next]) close()
     }))
 
-  it.effect("end with the server, and do not delay that", () =>
+  it.effect("end with the server and do not delay its end", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
       const site = yield* Scope.provide(start({ server: Server.layerNode({ host: "127.0.0.1", port: 0 }) }), scope)

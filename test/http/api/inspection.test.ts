@@ -32,7 +32,7 @@ const written = (api: ReturnType<typeof control>, chunks: number): Effect.Effect
   })
 
 describe("the control API", () => {
-  it.effect("tells the state of the server", () =>
+  it.effect("shows the state of the server", () =>
     Effect.gen(function*() {
       const site = yield* start({ cache: { memory: 1e6, maxSize: 1e8, minFree: 1e9 } })
       const api = control(site)
@@ -74,7 +74,7 @@ describe("the control API", () => {
       })
     }))
 
-  it.effect("lists running streams, and what passes the cache", () =>
+  it.effect("lists running streams and uncached transfers", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const api = control(site)
@@ -116,7 +116,7 @@ describe("the control API", () => {
       yield* Effect.repeat(streams(), { until: (now) => now.length === 0 })
     }))
 
-  it.effect("lists cached resources, the one used last first", () =>
+  it.effect("lists cached resources, the most recently used first", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const api = control(site)
@@ -158,7 +158,7 @@ describe("the control API", () => {
       for (const limit of ["0", "1001", "x", "1.5"]) yield* api.refusal(400, `/resources?limit=${limit}`)
     }))
 
-  it.effect("tells which ranges of a resource are cached", () =>
+  it.effect("shows which ranges of a resource are cached", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const api = control(site)
@@ -197,7 +197,7 @@ describe("the control API", () => {
       assert.strictEqual(detail.cachedBytes, CHUNK_BYTES)
     }))
 
-  it.effect("says why something is cached, or not", () =>
+  it.effect("explains why a resource is cached or not", () =>
     Effect.gen(function*() {
       const site = yield* start({ cache: { maxSize: 1e6 } })
       const api = control(site)
@@ -254,7 +254,7 @@ describe("the control API", () => {
       assert.deepStrictEqual(codes(yield* why("/c.mp4")), ["ORIGIN_FAILED"])
     }))
 
-  it.effect("is had by the client that is derived from it", () =>
+  it.effect("can be called with the client derived from it", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.file("/a.mp4")
@@ -286,7 +286,7 @@ describe("the control API", () => {
     }))
 })
 
-describe("what is no request of the API", () => {
+describe("an invalid request to the API", () => {
   it.effect("is refused with a message", () =>
     Effect.gen(function*() {
       const site = yield* start()
@@ -317,7 +317,7 @@ describe("what is no request of the API", () => {
       assert.lengthOf(site.origin.requests, 0)
     }))
 
-  it.effect("is not served to strangers, nor to pages of other sites", () =>
+  it.effect("is refused to other machines and to pages of other sites", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const api = control(site)

@@ -50,7 +50,7 @@ const isCached = (site: Site, path: string) =>
   Effect.map(site.ask(path, { headers: { "cache-control": "only-if-cached" } }), ({ status }) => status === 200)
 
 describe("purging", () => {
-  it.effect("removes one URL, all below a prefix, or everything: files, rows, and memory", () =>
+  it.effect("removes one URL, a prefix or everything, from disk, index and memory", () =>
     Effect.gen(function*() {
       const { api, site } = yield* setUp
       assert.deepStrictEqual(yield* purge(api, { url: `${site.origin.url}/films/a.mp4` }), {
@@ -77,7 +77,7 @@ describe("purging", () => {
       assert.lengthOf(site.seen("/films/a.mp4"), 1)
     }))
 
-  it.effect("forgets that there was no such file", () =>
+  it.effect("removes stored errors", () =>
     Effect.gen(function*() {
       const site = yield* start()
       site.answer("/a.mp4", () => ({ status: 404, headers: { "cache-control": "max-age=60" } }))
@@ -88,7 +88,7 @@ describe("purging", () => {
       assert.strictEqual((yield* site.ask("/a.mp4")).status, 200)
     }))
 
-  it.effect("leaves streams that run unharmed: they go on from the origin", () =>
+  it.effect("does not disturb running streams, which continue from the origin", () =>
     Effect.gen(function*() {
       const site = yield* start({ cache: { memory: 0 } })
       const api = control(site)
@@ -131,7 +131,7 @@ describe("pinning", () => {
         yield* Effect.repeat(state(api), { until: ({ backlog }) => backlog.bytes === 0 })
       }), { discard: true })
 
-  it.effect("keeps a resource when room is made, until it is unpinned", () =>
+  it.effect("protects a resource from eviction until it is unpinned", () =>
     Effect.gen(function*() {
       const site = yield* start({ cache: { maxSize, memory: 0 } })
       const api = control(site)
@@ -150,7 +150,7 @@ describe("pinning", () => {
       assert.isFalse(yield* isCached(site, "/a.mp4"))
     }))
 
-  it.effect("holds for what is fetched of the resource later", () =>
+  it.effect("covers chunks that are fetched later", () =>
     Effect.gen(function*() {
       const site = yield* start({ cache: { maxSize, memory: 0 } })
       const api = control(site)
@@ -206,7 +206,7 @@ describe("pinning", () => {
       assert.isTrue(yield* isCached(site, "/other0.mp4"))
     }))
 
-  it.effect("lets a version that is out of date go", () =>
+  it.effect("does not protect an outdated version", () =>
     Effect.gen(function*() {
       const site = yield* start({ cache: { maxSize, memory: 0 } })
       const api = control(site)
@@ -224,7 +224,7 @@ describe("pinning", () => {
       assert.isTrue(otherBytes.equals((yield* site.ask("/a.mp4")).body))
     }))
 
-  it.effect("is told to whoever pins what is not cached", () =>
+  it.effect("reports a resource that is not cached", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const api = control(site)
@@ -234,7 +234,7 @@ describe("pinning", () => {
       yield* api.refusal(400, "/pin", { method: "PUT", headers: json, body: "{\"url\":\"a.mp4\"}" })
     }))
 
-  it.effect("stops writing when nothing else is left, as a full disk does, and viewers get their bytes", () =>
+  it.effect("stops writes when only pinned resources are left, and viewers get every byte", () =>
     Effect.gen(function*() {
       const site = yield* start({ cache: { maxSize: FILE_ON_DISK + CHUNK_ON_DISK + ROOT_BYTES, memory: 0 } })
       const api = control(site)

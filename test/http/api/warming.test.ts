@@ -25,8 +25,8 @@ const reaches = (api: Api, id: string, state: WarmJob["state"]): Effect.Effect<W
 const isCached = (site: Site, path: string) =>
   Effect.map(site.ask(path, { headers: { "cache-control": "only-if-cached" } }), ({ status }) => status === 200)
 
-describe("fetching ahead", () => {
-  it.effect("fetches all of a file, and for the second time nothing", () =>
+describe("warming", () => {
+  it.effect("fetches a whole file once", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const api = control(site)
@@ -52,7 +52,7 @@ describe("fetching ahead", () => {
       assert.deepInclude(totals.bytes, { origin: 0, passthrough: 0 })
     }))
 
-  it.effect("goes on with what is cached already", () =>
+  it.effect("fetches only what is not cached yet", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const api = control(site)
@@ -70,7 +70,7 @@ describe("fetching ahead", () => {
       ])
     }))
 
-  it.effect("stops when it is told to, keeps what it has, and can be gone on with", () =>
+  it.effect("can be stopped and resumed, and keeps what it has fetched", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const api = control(site)
@@ -142,7 +142,7 @@ describe("fetching ahead", () => {
       ])
     }))
 
-  it.effect("begins anew where the file changes meanwhile", () =>
+  it.effect("starts again when the file changes", () =>
     Effect.gen(function*() {
       const site = yield* start()
       const api = control(site)
@@ -155,7 +155,7 @@ describe("fetching ahead", () => {
       assert.isTrue(otherBytes.equals((yield* site.ask("/a.mp4")).body))
     }))
 
-  it.effect("says why it cannot", () =>
+  it.effect("says why it failed", () =>
     Effect.gen(function*() {
       const site = yield* start({ cache: { maxSize: 4 * (CHUNK_BYTES + 4096) + 12_288 + ROOT_BYTES } })
       const api = control(site)
@@ -172,7 +172,7 @@ describe("fetching ahead", () => {
       assert.match(yield* fails("/a.mp4"), /no answer from the origin/)
     }))
 
-  it.effect("is refused where it is of no use", () =>
+  it.effect("is refused when it cannot help", () =>
     Effect.gen(function*() {
       const json = { "content-type": "application/json" }
       const post = (site: Site, status: number, url: string) =>

@@ -28,7 +28,7 @@ const memory = Effect.gen(function*() {
   return heapUsed + external
 })
 
-it.live("whatever comes in, what goes out is right, and nothing is left", () => {
+it.live("every answer to random input is right, and no resource leaks", () => {
   const errors: Array<string> = []
   const record = Logger.make(({ logLevel, message }) => {
     if (LogLevel.isGreaterThanOrEqualTo(logLevel, "Error")) errors.push(JSON.stringify(message))

@@ -2,13 +2,14 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Exit, Fiber, Layer, Scope, Stream } from "effect"
 import { HttpClient, HttpClientResponse } from "effect/http"
 import type { LookupAddress } from "node:dns"
-import { createServer, type LookupFunction } from "node:net"
+import type { LookupFunction } from "node:net"
 import { inspect } from "node:util"
 import type { OriginError } from "../../../../src/domain/OriginError.ts"
 import { type Origins, parseRoute, type Route } from "../../../../src/domain/Route.ts"
 import { OriginConfig, type OriginOptions } from "../../../../src/services/config/OriginConfig.ts"
 import { Origin, type OriginRequest } from "../../../../src/services/origin/Origin.ts"
 import { HostLookup, publicOnly } from "../../../../src/services/origin/originConnections.ts"
+import { freePort } from "../../../support/freePort.ts"
 import { makeRawOrigin, type RawRequest, response } from "../../../support/RawOrigin.ts"
 import { MiB, randomBytes, sha256 } from "../../../support/TestOrigin.ts"
 
@@ -376,12 +377,7 @@ describe("time-outs", () => {
 describe("errors", () => {
   it.live("name the errno and no secret where nobody listens", () =>
     Effect.gen(function*() {
-      const port = yield* Effect.callback<number>((resume) => {
-        const server = createServer().listen(0, "127.0.0.1", () => {
-          const { port } = server.address() as { readonly port: number }
-          server.close(() => resume(Effect.succeed(port)))
-        })
-      })
+      const port = yield* freePort
       const origin = yield* makeOrigin({}, { "two.test": ["::1", "127.0.0.1"] })
       for (const host of ["127.0.0.1", "two.test"]) {
         const error = yield* Effect.flip(

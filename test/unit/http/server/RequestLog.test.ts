@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { type Exchange, formatJson, formatPretty } from "../../src/http/server/RequestLog.ts"
+import { type Exchange, formatJson, formatPretty } from "../../../../src/http/server/RequestLog.ts"
 
 const exchange: Exchange = {
   method: "GET",

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { bar, counted, duration, map, percent, table } from "../../src/cli/text.ts"
+import { bar, counted, duration, map, percent, table } from "../../../src/cli/text.ts"
 
 describe("what the command line writes", () => {
   it("durations in their two largest units", () => {

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { make, type Write } from "../../src/cli/LogWriter.ts"
-import { until } from "../http/Site.ts"
+import { make, type Write } from "../../../src/cli/LogWriter.ts"
+import { until } from "../../http/Site.ts"
 
 /** A descriptor that takes what it is given when the test says so. */
 const makeDescriptor = () => {

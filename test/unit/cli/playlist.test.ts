@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { isPlaylist, urlsOf } from "../../src/cli/playlist.ts"
+import { isPlaylist, urlsOf } from "../../../src/cli/playlist.ts"
 
 const BASE = "https://media.example.org/show/index.m3u8?x=1"
 
