@@ -53,8 +53,8 @@ export interface OriginResponse extends OriginHead {
   readonly setCookie: ReadonlyArray<string>
   /** Can be run once. */
   readonly body: Stream.Stream<Uint8Array, OriginError>
-  /** Its place at the origin, for anyone who reads it to say how that can be given back; else the body is cut when it has to be. */
-  readonly place?: OriginLimiter.Place
+  /** Its slot at the origin, for the reader to set how it is released. Otherwise the body is cut off when the slot is reclaimed. */
+  readonly slot?: OriginLimiter.Slot
 }
 
 /**
@@ -140,7 +140,7 @@ interface Answer {
   readonly hop: Hop
   readonly response: HttpClientResponse.HttpClientResponse
   readonly connection: Scope.Closeable
-  readonly place: OriginLimiter.Place
+  readonly slot: OriginLimiter.Slot
 }
 
 const scoped = ({ fresh, kept }: OriginClients) => ({
@@ -174,7 +174,7 @@ const withoutBody = (headers: HeaderFields): HeaderFields => {
 }
 
 const make = (config: OriginOptions, connections: Connections, isTraced: boolean) => {
-  const gate = OriginLimiter.make({ places: config.maxRequests, patience: config.firstByteTimeout })
+  const limiter = OriginLimiter.make({ limit: config.maxRequests, timeout: config.firstByteTimeout })
   const clients = { any: scoped(connections.any), public: connections.public && scoped(connections.public) }
 
   /** Sends `message`, once more on a connection of its own where that can do no harm. */
@@ -185,13 +185,13 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
         : Effect.fail(error))
 
   /** Asks one origin, once. */
-  const ask = Effect.fnUntraced(function*(request: OriginRequest, hop: Hop, place: OriginLimiter.Place) {
+  const ask = Effect.fnUntraced(function*(request: OriginRequest, hop: Hop, slot: OriginLimiter.Slot) {
     const url = loggable(hop.url.href)
     const allowed = clients[hop.access]
     if (allowed === undefined || (hop.access === "public" && isPrivateLiteral(hop.url))) {
       return yield* new OriginForbidden({ url })
     }
-    if (!(yield* gate.enter(hop.url.origin, request.background === true, place))) {
+    if (!(yield* limiter.enter(hop.url.origin, request.background === true, slot))) {
       return yield* new OriginTimeout({ url, phase: "queue" })
     }
     const turn = yield* makeTurn(config.firstByteTimeout)
@@ -206,14 +206,14 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
     if (body === undefined) return yield* answer
     // Anyone who sends a body may be slow at that.
     const wanted = yield* Latch.make()
-    place.idleFor = turn.idleFor
-    place.release = wanted.open
+    slot.idleFor = turn.idleFor
+    slot.release = wanted.open
     return yield* Effect.raceFirst(answer, Effect.andThen(wanted.await, late("viewer")))
   })
 
   /** The same as a span, where somebody listens. */
-  const askTraced = (request: OriginRequest, hop: Hop, place: OriginLimiter.Place) =>
-    ask(request, hop, place).pipe(
+  const askTraced = (request: OriginRequest, hop: Hop, slot: OriginLimiter.Slot) =>
+    ask(request, hop, slot).pipe(
       Effect.tap(({ status }) => Effect.annotateCurrentSpan("http.response.status_code", status)),
       Effect.withSpan(`origin ${request.method}`, {
         kind: "client",
@@ -225,13 +225,13 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
     const clock = yield* Clock.Clock
     const connection = yield* Scope.fork(yield* Effect.scope)
     const requested = clock.currentTimeMillisUnsafe()
-    const place = OriginLimiter.makePlace()
-    const response = yield* (isTraced ? askTraced : ask)(request, hop, place).pipe(
+    const slot = OriginLimiter.makeSlot()
+    const response = yield* (isTraced ? askTraced : ask)(request, hop, slot).pipe(
       Scope.provide(connection),
       Effect.onError(() => Scope.close(connection, Exit.void))
     )
     const times = { requested, received: clock.currentTimeMillisUnsafe() }
-    return { hop, response, times, connection, place } satisfies Answer
+    return { hop, response, times, connection, slot } satisfies Answer
   })
 
   /** Frees the connection of a redirect; a short body is read, so that it can be used again. */
@@ -256,7 +256,7 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
       followed.push(hopAnswer(answer))
       answer = yield* answerTo(request, next)
     }
-    const { connection, hop, place, response } = answer
+    const { connection, hop, slot, response } = answer
     const { headers, status, stream } = response
     const url = loggable(hop.url.href)
     const flaw = flawOf(response)
@@ -264,7 +264,7 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
       yield* Scope.close(connection, Exit.void)
       return yield* new OriginUnexpected({ url, status, detail: flaw })
     }
-    const from = { url, connection, place }
+    const from = { url, connection, slot }
     const [redirect] = followed
     // Only now it is known what is there.
     if (redirect !== undefined && status < 300 && needsRedirect(config.origins, first.url, hop.url, headers)) {
@@ -290,7 +290,7 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
         return yield* new OriginUnreachable({ url: loggable(request.url), cause })
       }
       const { access = "any", secrets = [] } = request
-      const { connection, place, stream, url: from, ...head } = yield* finalAnswer(request, {
+      const { connection, slot, stream, url: from, ...head } = yield* finalAnswer(request, {
         url,
         access,
         headers: fieldsOf(request),
@@ -304,7 +304,7 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
         return { ...head, body: Stream.empty }
       }
       const turn = yield* makeTurn(isEventStream(head.headers) ? Number.POSITIVE_INFINITY : config.silenceTimeout)
-      return { ...head, body: withBodyTimeout(stream, { url: from, turn, place, abandon }), place }
+      return { ...head, body: withBodyTimeout(stream, { url: from, turn, slot, abandon }), slot }
     }, (effect) => Effect.provideService(effect, HttpClient.TracerDisabledWhen, () => true))
   })
 }

@@ -1,45 +1,44 @@
 import { Effect, type Scope } from "effect"
 import { atEnd } from "../../effects/withoutServices.ts"
 
-/** What its holder says of a place at an origin, for the gate to take it back when others wait. */
-export interface Place {
-  /** For how long the holder has had no use for it, in milliseconds; 0 while it has. */
+/** One request's share of an origin's concurrency limit. Its holder updates it, so that the limiter can reclaim it while others wait. */
+export interface Slot {
+  /** How long the holder hasn't used it, in milliseconds; 0 while it does. */
   idleFor: () => number
-  /** How long it may be idle while others wait, in milliseconds. */
+  /** How long it may be idle while others wait before it is reclaimed, in milliseconds. */
   grace: number
-  /** Has the holder give it back soon. */
+  /** Asks the holder to end the request soon. */
   release: Effect.Effect<void>
 }
 
-/** A place that is kept until its scope closes, unless its holder says more. */
-export const makePlace = (): Place => ({ idleFor: () => 0, grace: GRACE_MILLIS, release: Effect.void })
+/** A slot that is never idle, until its holder sets more. */
+export const makeSlot = (): Slot => ({ idleFor: () => 0, grace: GRACE_MILLIS, release: Effect.void })
 
-/** Lets no more than so many requests to one origin be under way. */
+/** Limits the concurrent requests to each origin. */
 export interface OriginLimiter {
   /**
-   * Waits until there is room for one more request to `origin`, and holds it until the scope closes; `false` when there was none
-   * in time, or too many wait already. What viewers wait for goes before what is done in the background, and else what came first.
-   * While viewers wait, places that are idle are taken back, those that cost their holder least first. Interrupting the caller gives
-   * up waiting.
+   * Waits for a slot at `origin` and holds it until the scope closes. `false` if none was free in time, or too many requests wait
+   * already. Viewers' requests go before background requests, then first come, first served. While viewers wait, idle slots are
+   * reclaimed, those with the shortest grace first. Interrupting the caller ends the wait.
    */
   readonly enter: (
     origin: string,
     background: boolean,
-    place?: Place
+    slot?: Slot
   ) => Effect.Effect<boolean, never, Scope.Scope>
-  /** How many are under way to `origin`, and wait. */
+  /** How many requests to `origin` are active, and how many wait. */
   readonly load: (origin: string) => { readonly active: number; readonly waiting: number }
 }
 
 interface Waiter {
-  readonly place: Place
+  readonly slot: Slot
   admitted: boolean
   wake: () => void
 }
 
-/** The requests at one origin. It exists as long as there are any. */
-interface Door {
-  readonly places: Set<Place>
+/** The requests to one origin. It exists while there are any. */
+interface Queue {
+  readonly slots: Set<Slot>
   readonly viewers: Set<Waiter>
   readonly background: Set<Waiter>
   isReclaiming: boolean
@@ -48,83 +47,83 @@ interface Door {
 /** How many requests to one origin may wait. */
 const MAX_WAITING = 4096
 
-/** How long a place may be idle whose loss harms its holder, while others wait, in milliseconds. */
+/** How long a slot whose loss harms its holder may be idle while others wait, in milliseconds. */
 export const GRACE_MILLIS = 10_000
 
-/** How often to search for idle places while viewers wait, in milliseconds. */
+/** How often idle slots are reclaimed while viewers wait, in milliseconds. */
 const RECLAIM_MILLIS = 100
 
-/** Has as many idle places given back as viewers wait. */
-const reclaim = ({ places, viewers }: Door): Effect.Effect<void> => {
-  const idle = [...places]
-    .map((place) => ({ place, millis: place.idleFor() }))
-    .filter(({ millis, place }) => millis > 0 && millis >= place.grace)
-    .toSorted((a, b) => a.place.grace - b.place.grace || b.millis - a.millis)
-  return Effect.forEach(idle.slice(0, viewers.size), ({ place }) => place.release, { discard: true })
+/** Reclaims as many idle slots as viewers wait. */
+const reclaim = ({ slots, viewers }: Queue): Effect.Effect<void> => {
+  const idle = [...slots]
+    .map((slot) => ({ slot, millis: slot.idleFor() }))
+    .filter(({ millis, slot }) => millis > 0 && millis >= slot.grace)
+    .toSorted((a, b) => a.slot.grace - b.slot.grace || b.millis - a.millis)
+  return Effect.forEach(idle.slice(0, viewers.size), ({ slot }) => slot.release, { discard: true })
 }
 
-/** Does so until no viewer waits any more. */
-const reclaimFor = (door: Door): Effect.Effect<void> =>
+/** Does so repeatedly until no viewer waits. */
+const reclaimFor = (queue: Queue): Effect.Effect<void> =>
   Effect.gen(function*() {
-    while (door.viewers.size > 0) {
-      yield* reclaim(door)
+    while (queue.viewers.size > 0) {
+      yield* reclaim(queue)
       yield* Effect.sleep(RECLAIM_MILLIS)
     }
-    door.isReclaiming = false
+    queue.isReclaiming = false
   })
 
-/** A gate with `places` for each origin, for one of which `patience` is waited, in milliseconds. */
-export const make = ({ patience, places }: {
-  readonly places: number
-  readonly patience: number
+/** A limiter with `limit` slots for each origin. A request waits for one for at most `timeout` milliseconds. */
+export const make = ({ limit, timeout }: {
+  readonly limit: number
+  readonly timeout: number
 }): OriginLimiter => {
-  const doors = new Map<string, Door>()
+  const queues = new Map<string, Queue>()
 
-  /** Gives the place of one that left to the next. */
-  const leave = (origin: string, door: Door, place: Place): void => {
-    door.places.delete(place)
-    const line = door.viewers.size > 0 ? door.viewers : door.background
+  /** Passes a free slot to the next waiter. */
+  const leave = (origin: string, queue: Queue, slot: Slot): void => {
+    queue.slots.delete(slot)
+    const line = queue.viewers.size > 0 ? queue.viewers : queue.background
     const [next] = line
     if (next !== undefined) {
       line.delete(next)
-      door.places.add(next.place)
+      queue.slots.add(next.slot)
       next.admitted = true
       next.wake()
       return
     }
-    if (door.places.size === 0) doors.delete(origin)
+    if (queue.slots.size === 0) queues.delete(origin)
   }
 
-  /** Whether the waiter is let in before its patience ends. */
+  /** Whether the waiter is admitted in time. */
   const admission = (waiter: Waiter): Effect.Effect<boolean> =>
     Effect.callback<boolean>((resume) => {
       waiter.wake = () => resume(Effect.succeed(true))
       if (waiter.admitted) waiter.wake()
-    }).pipe(Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.succeed(false) }))
+    }).pipe(Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.succeed(false) }))
 
   return {
-    enter: (origin, background, place = makePlace()) =>
+    enter: (origin, background, slot = makeSlot()) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.suspend(() => {
-          const door = doors.get(origin) ??
-            { places: new Set(), viewers: new Set(), background: new Set(), isReclaiming: false }
-          doors.set(origin, door)
-          const hold = Effect.as(atEnd(() => leave(origin, door, place)), true)
-          if (door.places.size < places) {
-            door.places.add(place)
+          const queue = queues.get(origin) ??
+            { slots: new Set(), viewers: new Set(), background: new Set(), isReclaiming: false }
+          queues.set(origin, queue)
+          const hold = Effect.as(atEnd(() => leave(origin, queue, slot)), true)
+          if (queue.slots.size < limit) {
+            queue.slots.add(slot)
             return hold
           }
-          if (door.viewers.size + door.background.size >= MAX_WAITING) return Effect.succeed(false)
-          const line = background ? door.background : door.viewers
-          const waiter: Waiter = { place, admitted: false, wake: () => {} }
+          if (queue.viewers.size + queue.background.size >= MAX_WAITING) return Effect.succeed(false)
+          const line = background ? queue.background : queue.viewers
+          const waiter: Waiter = { slot, admitted: false, wake: () => {} }
           line.add(waiter)
-          const mustReclaim = !background && !door.isReclaiming
-          door.isReclaiming ||= mustReclaim
-          return (mustReclaim ? Effect.forkDetach(reclaimFor(door)) : Effect.void).pipe(
+          const mustReclaim = !background && !queue.isReclaiming
+          queue.isReclaiming ||= mustReclaim
+          return (mustReclaim ? Effect.forkDetach(reclaimFor(queue)) : Effect.void).pipe(
             Effect.andThen(restore(admission(waiter))),
-            // It may be let in in the very moment in which it gives up.
+            // It may be admitted at the moment of its interruption.
             Effect.onInterrupt(() =>
-              Effect.sync(() => waiter.admitted ? leave(origin, door, place) : line.delete(waiter))
+              Effect.sync(() => waiter.admitted ? leave(origin, queue, slot) : line.delete(waiter))
             ),
             Effect.flatMap(() => {
               if (waiter.admitted) return hold
@@ -135,10 +134,10 @@ export const make = ({ patience, places }: {
         })
       ),
     load: (origin) => {
-      const door = doors.get(origin)
+      const queue = queues.get(origin)
       return {
-        active: door?.places.size ?? 0,
-        waiting: door === undefined ? 0 : door.viewers.size + door.background.size
+        active: queue?.slots.size ?? 0,
+        waiting: queue === undefined ? 0 : queue.viewers.size + queue.background.size
       }
     }
   }

@@ -2,7 +2,7 @@ import { Clock, Effect, Stream } from "effect"
 import type { HttpClientError } from "effect/http"
 import { OriginBodyFailed, type OriginError, OriginTimeout } from "../../domain/OriginError.ts"
 import { causeOf } from "./originConnections.ts"
-import type { Place } from "./OriginLimiter.ts"
+import type { Slot } from "./OriginLimiter.ts"
 
 /** Whose turn it is between Spillway and an origin. */
 export interface Turn {
@@ -55,14 +55,14 @@ export const upload = (body: Stream.Stream<Uint8Array, unknown>, turn: Turn): St
 
 /**
  * `body` as it comes from the origin, with typed errors. Where its next bytes are overdue while they are wanted, `abandon` has to
- * close the connection, which ends it. So it does when anyone who reads it is idle and `place` is wanted by others. It can be run once.
+ * close the connection, which ends it. So it does when whoever reads it is idle and `slot` is wanted by others. It can be run once.
  */
 export const withBodyTimeout = (
   body: Stream.Stream<Uint8Array, HttpClientError.HttpClientError>,
-  { abandon, place, turn, url }: {
+  { abandon, slot, turn, url }: {
     readonly url: string
     readonly turn: Turn
-    readonly place: Place
+    readonly slot: Slot
     readonly abandon: Effect.Effect<void>
   }
 ): Stream.Stream<Uint8Array, OriginError> => {
@@ -74,8 +74,8 @@ export const withBodyTimeout = (
       return abandon
     })
   const watch = Effect.andThen(turn.overdue, cut("body"))
-  place.idleFor = turn.idleFor
-  place.release = cut("viewer")
+  slot.idleFor = turn.idleFor
+  slot.release = cut("viewer")
   const watched = Stream.transformPull(body, (pull, scope) => {
     const next = Effect.suspend(() => {
       turn.begin()

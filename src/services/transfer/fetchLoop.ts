@@ -119,10 +119,10 @@ export const makeFetchLoop = (
       // The whole file came for a range. What nobody has seen yet may as well start at its beginning, to be kept.
       makeSequential(fetch, [...fetch.viewers].every(({ offset }) => offset >= fetch.position))
     }
-    if (response.place !== undefined) {
+    if (response.slot !== undefined) {
       // Viewers have a mebibyte in hand. When the origin has no ranges, it would have to send everything again.
-      response.place.grace = fetch.sequential ? GRACE_MILLIS : 0
-      response.place.release = Effect.sync(() => yieldPlace(fetch))
+      response.slot.grace = fetch.sequential ? GRACE_MILLIS : 0
+      response.slot.release = Effect.sync(() => yieldPlace(fetch))
     }
     const pull = yield* toPull(response.body)
     let wanted = true
