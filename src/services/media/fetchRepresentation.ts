@@ -82,7 +82,7 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, hints }: Memorie
       const isTied = entry === undefined && ifRange !== undefined
       const how = wanted === undefined || (isTied && status === 200) ? "none" : isTied ? "conditional" : "plain"
       const first = wanted === undefined ? bytes.start : resolve(wanted, found.size)?.start
-      const transfer = { response, scope, asked: how } as const
+      const transfer = { response, scope, mode: how } as const
       exchange.isHandedOver = downloader.adopt(stored.representation, transfer, bytes, source, first)
     }
     return Effect.succeed({ _tag: "Current", entry: stored, means: "fetched", asked: { ...asked, status } })

@@ -105,16 +105,16 @@ export const makeViewerStream = Effect.gen(function*() {
       const progress = source.background
         ? unseen
         : yield* activeStreams.begin({ url, resource, ...range, size, viewer })
-      const view = yield* downloader.view(representation, range, source)
+      const reader = yield* downloader.read(representation, range, source)
       const scratch = reuses ? ReadBuffer.make(representation.chunkSize) : undefined
       let cachedIn: ByteSource = "disk"
       // The count comes after everything that can fail, so that it is exactly what the viewer got.
       const fromCache = (bytes: Uint8Array) => {
-        view.advance(bytes.length)
+        reader.advance(bytes.length)
         progress.advance(bytes.length, cachedIn)
       }
-      const originStream = watchPieces(view.stream, (bytes) => {
-        view.advance(bytes.length)
+      const originStream = watchPieces(reader.stream, (bytes) => {
+        reader.advance(bytes.length)
         const failure = cache.failure()
         if (failure === undefined) progress.advance(bytes.length, "origin")
         else {
@@ -123,11 +123,11 @@ export const makeViewerStream = Effect.gen(function*() {
         }
       })
       const swapIn = () => {
-        view.bypassCache()
+        reader.bypassCache()
         return originStream
       }
       const cachedLeg = () => {
-        const rest = { start: view.offset(), end: range.end }
+        const rest = { start: reader.offset, end: range.end }
         const cached = cachedStream(representation, rest, (source) => cachedIn = source, scratch)
         return Stream.catchTags(watchPieces(cached, fromCache), {
           DiskBusy: swapIn,
@@ -141,7 +141,7 @@ export const makeViewerStream = Effect.gen(function*() {
         true,
         (isCached) =>
           Effect.sync(() =>
-            view.offset() < range.end ? [isCached ? cachedLeg() : originStream, !isCached] as const : undefined
+            reader.offset < range.end ? [isCached ? cachedLeg() : originStream, !isCached] as const : undefined
           )
       )
       return Stream.flatMap(legs, (leg) => leg)

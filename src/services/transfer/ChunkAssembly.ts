@@ -9,7 +9,7 @@ export class ChunkAssembly {
   readonly span: ByteRange
   readonly #buffer: Buffer
   /** Whether it has been handed over as a whole. */
-  handedOver = false
+  isHandedOver = false
   /** What has arrived: ranges of the representation that neither overlap nor touch, in order. */
   #filled: Array<ByteRange> = []
 

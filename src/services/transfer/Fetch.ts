@@ -1,226 +1,253 @@
-import { Effect, type Fiber } from "effect"
+import type { Fiber } from "effect"
+import { indexAt } from "../../domain/Chunk.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
-import type { Representation } from "../../domain/Representation.ts"
+import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { isSameSource, type Source } from "../origin/askOrigin.ts"
-import type { Assemblies, Hold } from "./Assemblies.ts"
-import type { Fetches } from "./Fetches.ts"
+import { noHold } from "./Assemblies.ts"
+import type { Download } from "./Download.ts"
+import type { Reader } from "./Reader.ts"
 
-/**
- * Fetches and their viewers: who wants what, and how far a fetch goes. The state of `Downloader`, which alone changes who takes
- * part.
- */
-
-/** How far a fetch goes ahead of its fastest viewer, in bytes. */
+/** How far a fetch goes ahead of its fastest reader, in bytes. */
 export const READ_AHEAD_BYTES = 1024 ** 2
 
-/** A viewer waits for a fetch that is this close behind its byte rather than start another, in bytes. */
+/** A reader waits for a fetch that is this close behind its byte rather than start another, in bytes. */
 export const JOIN_BYTES = 64 * 1024
 
-/** Somebody who watches a part of a representation. */
-export interface Viewer {
-  readonly source: Source
-  offset: number
-  readonly end: number
-  fetch: Fetch | undefined
-  wake: (() => void) | undefined
-  /** The chunk that could not be read from the cache. */
-  bypassed: number | undefined
-  /** What the fetch of its own source failed with since its last byte. */
-  failure: OriginError | undefined
-  /** How many fetches of others have failed it since its last byte. */
-  letDown: number
-  /** The chunks that it needs next. */
-  readonly hold: Hold
-}
-
-/** What a fetch does. `transition` has what leads from one state to another. */
+/** What a fetch does. `transition` defines what leads from one state to another. */
 export type State =
-  /** It asks the origin, or reads. `setback`: its source was refused or kept waiting, so viewers of other sources don't wait for it. */
-  | { readonly _tag: "Running"; readonly setback: OriginError | undefined }
-  /** Its viewers have enough for now. It holds its connection, since the tick `since`. */
+  /**
+   * It requests or receives bytes. `retrying` is set while it waits to repeat a request that timed out, or that the origin
+   * postponed with `Retry-After`. That may concern its source alone, so readers with other sources don't wait for it.
+   */
+  | { readonly _tag: "Running"; readonly retrying: OriginError | undefined }
+  /** Its readers have enough for now. It keeps its connection. `since` is the tick at which that began. */
   | { readonly _tag: "Throttled"; readonly since: number }
-  /** It is about to end, without a failure, and nobody joins it. */
+  /** It is being interrupted, which isn't a failure. Readers can't join it. */
   | { readonly _tag: "Stopping" }
   | { readonly _tag: "Ended"; readonly failure: OriginError | undefined }
 
 /** What happens to a fetch. */
 export type Event =
-  | { readonly _tag: "SetBack"; readonly error: OriginError }
-  /** The origin sends what was requested. */
-  | { readonly _tag: "Answered" }
-  /** All viewers have enough for now. */
-  | { readonly _tag: "Satisfied"; readonly tick: number }
-  /** A viewer wants more. */
-  | { readonly _tag: "Wanted" }
-  /** Its place at the origin is wanted, or it has been throttled for long. */
-  | { readonly _tag: "Yield" }
-  /** Nobody is left who wants more. */
-  | { readonly _tag: "Abandoned" }
+  /** Its request failed in a way that may concern its source alone, and will be repeated. */
+  | { readonly _tag: "Retry"; readonly error: OriginError }
+  /** The origin sends the requested bytes. */
+  | { readonly _tag: "Receive" }
+  /** All its readers have enough for now. */
+  | { readonly _tag: "Throttle"; readonly tick: number }
+  /** A reader needs more. */
+  | { readonly _tag: "Resume" }
+  /** Its connection is needed elsewhere, or it has been throttled for long. */
+  | { readonly _tag: "Preempt" }
+  /** Its last reader has left. */
+  | { readonly _tag: "Abandon" }
+  /** Its fiber has ended. */
   | { readonly _tag: "End"; readonly failure: OriginError | undefined }
 
-export const RUNNING: State = { _tag: "Running", setback: undefined }
+export const RUNNING: State = { _tag: "Running", retrying: undefined }
 const STOPPING: State = { _tag: "Stopping" }
 
 /**
- * The state of a fetch after `event`:
+ * The state of a fetch after `event`. Events without an arrow change nothing.
  *
- *     Running ⇄ Throttled     by `Satisfied` and `Wanted`
- *     Throttled → Stopping    by `Yield`
- *     Running, Throttled → Stopping    by `Abandoned`
- *     any → Ended             by `End`
+ *      Retry, Receive
+ *         ┌────┐
+ *         │    ▼   Throttle
+ *     ┌───┴───────┐ ──────► ┌───────────┐
+ *     │  Running  │ Resume  │ Throttled │
+ *     └─┬───────┬─┘ ◄────── └─┬───────┬─┘
+ *       │       │ Abandon     │       │ Abandon, Preempt
+ *       │       └──────────►──│───────┴──────► ┌──────────┐
+ *       │ End                 │ End            │ Stopping │
+ *       ▼                     ▼                └────┬─────┘
+ *     ┌──────────────────────────┐                  │
+ *     │          Ended           │ ◄────────────────┘
+ *     └──────────────────────────┘   End, without a failure
  */
 export const transition = (state: State, event: Event): State => {
   switch (event._tag) {
-    case "SetBack":
-      return state._tag === "Running" ? { _tag: "Running", setback: event.error } : state
-    case "Answered":
+    case "Retry":
+      return state._tag === "Running" ? { _tag: "Running", retrying: event.error } : state
+    case "Receive":
       return state._tag === "Running" ? RUNNING : state
-    case "Satisfied":
+    case "Throttle":
       return state._tag === "Running" ? { _tag: "Throttled", since: event.tick } : state
-    case "Wanted":
+    case "Resume":
       return state._tag === "Throttled" ? RUNNING : state
-    case "Yield":
+    case "Preempt":
       return state._tag === "Throttled" ? STOPPING : state
-    case "Abandoned":
+    case "Abandon":
       return state._tag === "Running" || state._tag === "Throttled" ? STOPPING : state
     case "End":
-      // What stops has no failure, however its request ended.
       if (state._tag === "Ended") return state
       return { _tag: "Ended", failure: state._tag === "Stopping" ? undefined : event.failure }
   }
 }
 
-/** One origin request for a contiguous stretch of missing chunks, and those who share it. */
-export interface Fetch {
+export interface FetchOptions {
+  /** The fetch goes on to here even without readers. */
+  readonly keepUntil?: number
+  /** It fills in the front of a chunk whose tail has arrived. Nobody waits for it. */
+  readonly isFill?: boolean
+  /** Its first reader is about to join. */
+  readonly awaitsReader?: boolean
+  /** The origin sends the whole file from the first byte, whatever range is requested. */
+  readonly sequential?: boolean
+}
+
+/** One origin request for a contiguous stretch of missing chunks, and the readers that share it. */
+export class Fetch {
   readonly download: Download
-  /** The origin as the viewer who started the fetch sees it. */
+  /** The origin as seen by the reader that the fetch was started for. */
   readonly source: Source
-  /** The chunk that it was started for. */
-  readonly first: number
-  /** The next byte to arrive. */
+  /** The chunk that it starts in. It fetches this one even if it is cached. */
+  readonly firstChunk: number
+  /** The next byte to arrive. Set by `Fetches.move`. */
   position: number
   readonly end: number
-  /** Its origin sends everything from the first byte on, so that it serves viewers at any later place. */
+  /** The origin sends the whole file from the first byte, so readers at any later byte can wait for it. Set by `Fetches.move`. */
   sequential: boolean
-  readonly viewers: Set<Viewer>
-  /** It goes on to here even if nobody is left to watch. */
+  readonly readers = new Set<Reader>()
+  /** It goes on to here even without readers. */
   keepUntil: number
   readonly isFill: boolean
-  /** Its first viewer is on the way. */
-  isAwaited: boolean
-  state: State
-  /** Has the fetch look at what its viewers want, while it waits for that. */
+  /** Has the fetch look at the demand again, while it is throttled. */
   wake: (() => void) | undefined
-  fiber: Fiber.Fiber<unknown, unknown> | undefined
-  /** The chunk that it is at, and those before it that its first viewer is on the way to. */
-  readonly hold: Hold
+  fiber: Pick<Fiber.Fiber<unknown, unknown>, "interruptUnsafe"> | undefined
+  #state: State = RUNNING
+  #awaitsReader: boolean
+  readonly #hold = noHold()
+
+  constructor(download: Download, source: Source, { end, start }: ByteRange, options: FetchOptions = {}) {
+    this.download = download
+    this.source = source
+    this.firstChunk = indexAt(start, download.representation.chunkSize)
+    this.sequential = options.sequential ?? false
+    this.position = this.sequential ? 0 : start
+    this.end = end
+    this.keepUntil = options.keepUntil ?? 0
+    this.isFill = options.isFill ?? false
+    this.#awaitsReader = options.awaitsReader ?? false
+  }
+
+  /** Whether it is running or throttled. */
+  get isActive(): boolean {
+    return this.#state._tag === "Running" || this.#state._tag === "Throttled"
+  }
+
+  get isStopping(): boolean {
+    return this.#state._tag === "Stopping"
+  }
+
+  /** For how many ticks it has been throttled at the tick `now`; 0 if it isn't. */
+  throttledTicks(now: number): number {
+    return this.#state._tag === "Throttled" ? now - this.#state.since : 0
+  }
+
+  /** Whether a reader with this source may wait for it. */
+  isOpenTo(source: Source | undefined): boolean {
+    const state = this.#state
+    if (state._tag === "Throttled") return true
+    return state._tag === "Running" && (state.retrying === undefined || isSameSource(this.source, source))
+  }
+
+  /** The failure that a waiting reader with this source has to handle. */
+  failureFor(source: Source): OriginError | undefined {
+    const state = this.#state
+    if (state._tag === "Ended") return state.failure
+    return state._tag === "Running" && !isSameSource(this.source, source) ? state.retrying : undefined
+  }
+
+  /** Whether a reader that needs the byte at `offset` should wait for it rather than start another. */
+  covers(offset: number): boolean {
+    return this.position <= offset && offset < this.end &&
+      (this.sequential || offset - this.position <= JOIN_BYTES)
+  }
+
+  /** Whether it should go on now, wait for its readers, or end because none is left. */
+  get demand(): "go" | "wait" | "end" {
+    if (this.position < this.keepUntil) return "go"
+    if (this.readers.size === 0) return "end"
+    for (const reader of this.readers) if (this.position < reader.offset + READ_AHEAD_BYTES) return "go"
+    return "wait"
+  }
+
+  /** Whether it should send another request. */
+  get isWanted(): boolean {
+    return this.isActive && this.demand !== "end"
+  }
+
+  /** Adds a reader, which leaves the fetch that it waited for. */
+  join(reader: Reader): void {
+    if (reader.fetch === this) return
+    reader.fetch?.leave(reader)
+    reader.fetch = this
+    this.#awaitsReader = false
+    // From now on it goes on for its readers only.
+    if (this.readers.size === 0 && !this.isFill) this.keepUntil = 0
+    this.readers.add(reader)
+    this.wake?.()
+  }
+
+  /** Removes a reader. The fetch ends unless it is still wanted. */
+  leave(reader: Reader): void {
+    reader.fetch = undefined
+    this.readers.delete(reader)
+    if (!this.isActive || this.demand !== "end") return
+    this.abandon()
+    this.fiber?.interruptUnsafe()
+  }
+
+  /** Ends the fetch if it is throttled, to free its connection. Its readers start another when they need more. */
+  preempt(): void {
+    this.#apply({ _tag: "Preempt" })
+    if (this.isStopping) this.fiber?.interruptUnsafe()
+  }
+
+  /** Notes that it will repeat a request that failed with `error`. Readers with other sources stop waiting for it. */
+  retry(error: OriginError): void {
+    this.#apply({ _tag: "Retry", error })
+    for (const reader of this.readers) if (!isSameSource(reader.source, this.source)) reader.wake?.()
+  }
+
+  /** Notes that the origin sends the requested bytes. */
+  receive(): void {
+    this.#apply({ _tag: "Receive" })
+  }
+
+  throttle(tick: number): void {
+    this.#apply({ _tag: "Throttle", tick })
+  }
+
+  resume(): void {
+    this.#apply({ _tag: "Resume" })
+  }
+
+  abandon(): void {
+    this.#apply({ _tag: "Abandon" })
+  }
+
+  /** Notes that its fiber has ended, and releases its chunks. */
+  finish(failure: OriginError | undefined): void {
+    this.#apply({ _tag: "End", failure })
+    this.download.assemblies.move(this.#hold, 0, -1)
+  }
+
+  /** Makes it sequential: the origin has ignored the requested range. */
+  makeSequential(fromStart: boolean): void {
+    this.download.fetches.move(this, fromStart ? 0 : this.position, true)
+    this.holdChunks()
+  }
+
+  /** Holds the chunk at its position, and those before it that its first reader is about to need. */
+  holdChunks(): void {
+    const { assemblies, representation } = this.download
+    const hold = this.#hold
+    const index = indexAt(this.position, representation.chunkSize)
+    const first = this.#awaitsReader && hold.last >= hold.first ? hold.first : index
+    if (hold.last !== index || hold.first !== first) assemblies.move(hold, first, index)
+  }
+
+  #apply(event: Event): void {
+    this.#state = transition(this.#state, event)
+  }
 }
-
-/** All fetches and viewers of one representation. */
-export interface Download {
-  representation: Representation
-  readonly assemblies: Assemblies
-  readonly fetches: Fetches
-  readonly viewers: Set<Viewer>
-}
-
-/** Whether the fetch has not begun to end. */
-const isActive = ({ state }: Fetch): boolean => state._tag === "Running" || state._tag === "Throttled"
-
-/** Whether a viewer may wait for the fetch: it is not held up by what concerns another source than the viewer's. */
-export const isOpenTo = (fetch: Fetch, source: Source | undefined): boolean =>
-  isActive(fetch) &&
-  (fetch.state._tag !== "Running" || fetch.state.setback === undefined || isSameSource(fetch.source, source))
-
-/** What the fetch has failed with, as far as that concerns a viewer who waits for it. */
-export const failureFor = ({ source, state }: Fetch, viewer: Viewer): OriginError | undefined => {
-  if (state._tag === "Ended") return state.failure
-  return state._tag === "Running" && !isSameSource(source, viewer.source) ? state.setback : undefined
-}
-
-/** Whether a viewer who needs the byte at `offset` should wait for this fetch than start another. */
-export const covers = (fetch: Fetch, offset: number): boolean =>
-  fetch.position <= offset && offset < fetch.end && (fetch.sequential || offset - fetch.position <= JOIN_BYTES)
-
-/** Whether the fetch should go on now, wait for its viewers, or end because none is left. */
-const demand = (fetch: Fetch): "go" | "wait" | "end" => {
-  if (fetch.position < fetch.keepUntil) return "go"
-  if (fetch.viewers.size === 0) return "end"
-  for (const viewer of fetch.viewers) if (fetch.position < viewer.offset + READ_AHEAD_BYTES) return "go"
-  return "wait"
-}
-
-const apply = (fetch: Fetch, event: Event): void => {
-  fetch.state = transition(fetch.state, event)
-}
-
-/** Has the viewer leave its fetch, which ends unless somebody still wants more of it. */
-export const leave = (viewer: Viewer): void => {
-  const { fetch } = viewer
-  if (fetch === undefined) return
-  viewer.fetch = undefined
-  fetch.viewers.delete(viewer)
-  if (!isActive(fetch) || demand(fetch) !== "end") return
-  apply(fetch, { _tag: "Abandoned" })
-  // Nobody joins it from now on, though it takes a moment to end.
-  fetch.fiber?.interruptUnsafe()
-}
-
-/** Has the viewer wait for the fetch. */
-export const join = (viewer: Viewer, fetch: Fetch): void => {
-  if (viewer.fetch === fetch) return
-  leave(viewer)
-  viewer.fetch = fetch
-  fetch.isAwaited = false
-  // From now on it continues for its viewers only.
-  if (fetch.viewers.size === 0 && !fetch.isFill) fetch.keepUntil = 0
-  fetch.viewers.add(viewer)
-  fetch.wake?.()
-}
-
-/** Has the fetch end: its place at the origin is given back, and its viewers start another when they need more. */
-export const yieldPlace = (fetch: Fetch): void => {
-  apply(fetch, { _tag: "Yield" })
-  if (fetch.state._tag === "Stopping") fetch.fiber?.interruptUnsafe()
-}
-
-/** Tells those who wait for the fetch that it is kept waiting, or was refused; viewers of other sources don't wait with it. */
-export const setBack = (fetch: Fetch, error: OriginError): void => {
-  apply(fetch, { _tag: "SetBack", error })
-  for (const viewer of fetch.viewers) if (!isSameSource(viewer.source, fetch.source)) viewer.wake?.()
-}
-
-/** Takes note that the origin sends what the fetch has asked for. */
-export const answered = (fetch: Fetch): void => apply(fetch, { _tag: "Answered" })
-
-/** The fetches that are throttled, with the number of ticks that have passed. */
-export interface Throttled {
-  readonly tick: () => number
-  readonly enter: (fetch: Fetch) => void
-  readonly leave: (fetch: Fetch) => void
-}
-
-/** Waits until the fetch should go on, `true`, or end. */
-export const awaitDemand = (fetch: Fetch, throttled: Throttled): Effect.Effect<boolean> =>
-  Effect.callback((resume) => {
-    const look = () => {
-      const wanted = demand(fetch)
-      if (wanted === "wait") return false
-      apply(fetch, { _tag: wanted === "go" ? "Wanted" : "Abandoned" })
-      if (fetch.wake !== undefined) leave()
-      resume(Effect.succeed(wanted === "go"))
-      return true
-    }
-    const leave = () => {
-      fetch.wake = undefined
-      throttled.leave(fetch)
-    }
-    if (look()) return
-    apply(fetch, { _tag: "Satisfied", tick: throttled.tick() })
-    throttled.enter(fetch)
-    fetch.wake = look
-    return Effect.sync(leave)
-  })
-
-/** Whether the fetch should ask the origin again. */
-export const isWanted = (fetch: Fetch): boolean => isActive(fetch) && demand(fetch) !== "end"

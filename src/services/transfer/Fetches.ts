@@ -42,7 +42,7 @@ export class Fetches {
   }
 
   /** Those that come to the byte at `offset`, and are at most `reach` bytes away unless they are sequential. */
-  coming(offset: number, reach = JOIN_BYTES): ReadonlyArray<Fetch> {
+  approaching(offset: number, reach = JOIN_BYTES): ReadonlyArray<Fetch> {
     const found: Array<Fetch> = []
     const look = (fetch: Fetch) => {
       if (fetch.position <= offset && offset < fetch.end) found.push(fetch)

@@ -1,39 +1,62 @@
 import { Effect } from "effect"
-import { type Fetch, type Throttled, yieldPlace } from "./Fetch.ts"
+import type { Fetch } from "./Fetch.ts"
 
 /** How often throttled fetches are checked, in milliseconds. */
 const TICK_MILLIS = 1000
 
-/** How many of these a fetch is throttled before it yields its place at the origin. */
-const YIELD_TICKS = 5
+/** How many ticks a fetch may be throttled before it is preempted. */
+const PREEMPT_TICKS = 5
+
+/** Waits until a fetch should go on, `true`, or end, `false`. */
+export type AwaitDemand = (fetch: Fetch) => Effect.Effect<boolean>
 
 /**
- * Has fetches that are throttled for some seconds yield: anyone who reads slowly holds no connection. A sequential fetch is left alone,
- * since it would have to read everything again. A tick that is counted for all costs less than a timer for each pause of a fetch.
+ * Makes `AwaitDemand`. A fetch that waits is throttled. After some seconds it is preempted, so that slow viewers hold no connection; but
+ * not if it is sequential, since it would have to read everything again. One timer that ticks for all fetches costs less than a
+ * timer for each pause.
  */
-export const makeThrottled = (fork: (effect: Effect.Effect<void>) => unknown): Throttled => {
-  const fetches = new Set<Fetch>()
+export const makeAwaitDemand = (fork: (effect: Effect.Effect<void>) => unknown): AwaitDemand => {
+  const throttled = new Set<Fetch>()
   let ticks = 0
-  let isWatching = false
-  const watch = Effect.gen(function*() {
-    while (fetches.size > 0) {
+  let isTicking = false
+
+  const tick = Effect.gen(function*() {
+    while (throttled.size > 0) {
       yield* Effect.sleep(TICK_MILLIS)
       ticks += 1
-      for (const fetch of fetches) {
-        const { sequential, state } = fetch
-        if (state._tag === "Throttled" && !sequential && ticks - state.since > YIELD_TICKS) yieldPlace(fetch)
+      for (const fetch of throttled) {
+        if (!fetch.sequential && fetch.throttledTicks(ticks) > PREEMPT_TICKS) fetch.preempt()
       }
     }
-    isWatching = false
+    isTicking = false
   })
-  return {
-    tick: () => ticks,
-    enter: (fetch) => {
-      fetches.add(fetch)
-      if (isWatching) return
-      isWatching = true
-      fork(watch)
-    },
-    leave: (fetch) => void fetches.delete(fetch)
+
+  const throttle = (fetch: Fetch): void => {
+    fetch.throttle(ticks)
+    throttled.add(fetch)
+    if (isTicking) return
+    isTicking = true
+    fork(tick)
   }
+
+  return (fetch) =>
+    Effect.callback((resume) => {
+      const release = () => {
+        fetch.wake = undefined
+        throttled.delete(fetch)
+      }
+      const look = () => {
+        const { demand } = fetch
+        if (demand === "wait") return false
+        if (demand === "go") fetch.resume()
+        else fetch.abandon()
+        if (fetch.wake !== undefined) release()
+        resume(Effect.succeed(demand === "go"))
+        return true
+      }
+      if (look()) return
+      throttle(fetch)
+      fetch.wake = look
+      return Effect.sync(release)
+    })
 }

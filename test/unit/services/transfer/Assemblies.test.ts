@@ -8,11 +8,11 @@ const begin = (assemblies: Assemblies, index: number) => assemblies.begin(index,
 describe("Assemblies", () => {
   it("keeps a chunk until nobody holds it any more", () => {
     const assemblies = new Assemblies()
-    const [run, viewer] = [noHold(), noHold()]
-    assemblies.move(run, 5, 5)
+    const [fetch, viewer] = [noHold(), noHold()]
+    assemblies.move(fetch, 5, 5)
     assemblies.move(viewer, 4, 6)
     const chunk = begin(assemblies, 5)
-    assemblies.move(run, 6, 6)
+    assemblies.move(fetch, 6, 6)
     assert.strictEqual(assemblies.get(5), chunk)
     assemblies.move(viewer, 5, 7)
     assert.strictEqual(assemblies.get(5), chunk)

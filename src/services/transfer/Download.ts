@@ -1,0 +1,29 @@
+import type { ChunkKey } from "../../domain/Chunk.ts"
+import type { Representation } from "../../domain/Representation.ts"
+import { Assemblies } from "./Assemblies.ts"
+import { Fetches } from "./Fetches.ts"
+import type { Reader } from "./Reader.ts"
+
+/** The fetches and readers of one representation, and the chunks that they have in memory. */
+export class Download {
+  /** The same representation throughout; what is learned about its origin's range support is added. */
+  representation: Representation
+  readonly assemblies = new Assemblies()
+  readonly fetches: Fetches
+  readonly readers = new Set<Reader>()
+
+  constructor(representation: Representation) {
+    this.representation = representation
+    this.fetches = new Fetches(representation.chunkSize)
+  }
+
+  /** Whether it can be forgotten. */
+  get isIdle(): boolean {
+    return this.readers.size === 0 && this.fetches.size === 0
+  }
+
+  keyOf(index: number): ChunkKey {
+    const { id, resource } = this.representation
+    return { resource, representation: id, index }
+  }
+}

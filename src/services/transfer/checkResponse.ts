@@ -1,0 +1,72 @@
+import {
+  loggable,
+  type OriginError,
+  OriginUnexpected,
+  RepresentationChanged,
+  retryAfterMillis
+} from "../../domain/OriginError.ts"
+import {
+  carriedRange,
+  compare,
+  type OriginHead,
+  type RangeSupport,
+  type Representation
+} from "../../domain/Representation.ts"
+import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
+
+/** What was requested. */
+export interface Expected {
+  readonly representation: Representation
+  /** The first byte. */
+  readonly position: number
+  /** How it was requested; `none` is a request for the whole file. */
+  readonly mode: RangeSupport
+}
+
+/** What a response is good for. */
+export interface Usable {
+  /** The bytes that it carries; `undefined` if the request has to be repeated, as `ranges` says. */
+  readonly range: ByteRange | undefined
+  /** What the response shows of the origin's range support; `undefined` if nothing new. */
+  readonly ranges?: RangeSupport
+}
+
+const announcesRanges = ({ headers }: OriginHead): boolean => headers["accept-ranges"]?.toLowerCase() === "bytes"
+
+/** Whether a response shows that its origin has no range support: it is the whole file, though `Range` was sent without `If-Range`. */
+export const ignoresRanges = (head: OriginHead, mode: RangeSupport): boolean =>
+  mode === "plain" && head.status === 200 && !announcesRanges(head)
+
+/** Checks that a response carries the requested bytes of the representation. `now` is in milliseconds since 1970. */
+export const checkResponse = (
+  head: OriginHead,
+  { mode, position, representation }: Expected,
+  now: number
+): Usable | OriginError => {
+  const { headers, status } = head
+  const url = loggable(representation.url)
+  if (status === 404 || status === 410 || status === 412 || status === 416) {
+    return new RepresentationChanged({ url, status })
+  }
+  if (status !== 200 && status !== 206) {
+    const retryAfter = retryAfterMillis(headers, now)
+    const detail = "no body of the file"
+    return new OriginUnexpected({ url, status, detail, ...(retryAfter !== undefined && { retryAfter }) })
+  }
+  const sameness = compare(representation, head)
+  if (sameness === "Unknown" && status === 206 && mode !== "none") {
+    // Without `If-Range`, a 206 has to have all header fields (RFC 9110 §15.3.7). The whole file has them in any case.
+    return { range: undefined, ranges: mode === "conditional" ? "plain" : "none" }
+  }
+  if (sameness !== "Same") return new RepresentationChanged({ url, status })
+  if (status === 206) {
+    const range = carriedRange(head)?.range
+    return range?.start === position
+      ? { range }
+      : new OriginUnexpected({ url, status, detail: "another range than was requested" })
+  }
+  const range = { start: 0, end: representation.size }
+  if (ignoresRanges(head, mode)) return { range, ranges: "none" }
+  // Some origins misunderstand only `If-Range`, and some send everything just once although they have ranges.
+  return mode === "conditional" && (representation.ranges ?? mode) === mode ? { range, ranges: "plain" } : { range }
+}
