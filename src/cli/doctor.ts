@@ -11,7 +11,7 @@ import { serveFlags } from "../services/config/settings.ts"
 import { ChunkStore } from "../services/disk/ChunkStore.ts"
 import { DiskLimiter } from "../services/disk/DiskLimiter.ts"
 import { DiskMonitor } from "../services/disk/DiskMonitor.ts"
-import { uncacheable } from "../services/operate/Explainer.ts"
+import { uncacheableAdvice } from "../services/operate/uncacheableAdvice.ts"
 import { Origin } from "../services/origin/Origin.ts"
 import { jsonFlag } from "./client.ts"
 import { StartupError } from "./StartupError.ts"
@@ -163,7 +163,7 @@ const origin = (url: string): Effect.Effect<ReadonlyArray<Finding>, never, Origi
           "It works, but a seek into what is not cached waits for all before it"
         )
       const found = fromHead(makeResource(url), { status, headers }, defaults.chunkSize)
-      const { advice = "", message } = typeof found === "string" ? uncacheable[found] : { message: "" }
+      const { advice = "", message } = typeof found === "string" ? uncacheableAdvice[found] : { message: "" }
       const kept = typeof found === "string"
         ? warn("caching", `it would stream through uncached: ${message} (${found})`, advice)
         : ok("caching", `it would be cached: ${size(found.size)}, validator ${found.etag ?? found.lastModified}`)

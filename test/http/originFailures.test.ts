@@ -34,7 +34,7 @@ describe("an origin that fails", () => {
       assert.deepInclude(line, { url: `${site.origin.url}/a?…`, error: "OriginUnreachable", reason, advice })
       const why = yield* api.get<Why>(`/why?url=${encodeURIComponent(`${site.origin.url}/a?hidden`)}`)
       assert.deepStrictEqual(why.reasons, [
-        { code: "ORIGIN_FAILED", message: `The origin could not be asked: ${reason}` }
+        { code: "ORIGIN_FAILED", message: `The request to the origin failed: ${reason}` }
       ])
       assert.deepStrictEqual(why.advice, [advice])
       assert.notInclude(JSON.stringify(lines), "hidden")

@@ -1,0 +1,160 @@
+import { adviceOn, type OriginError } from "../../domain/OriginError.ts"
+import type { Representation } from "../../domain/Representation.ts"
+import type { Uncacheable } from "../../domain/rfc/Cacheability.ts"
+import { age, type Freshness, freshnessSource, isFresh, ttlSeconds } from "../../domain/rfc/Freshness.ts"
+import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
+import { ttlOf, type TtlRule } from "../../domain/TtlRule.ts"
+import type { Cached } from "./Inventory.ts"
+import { uncacheableAdvice } from "./uncacheableAdvice.ts"
+
+/** `code` is for programs, `message` for people. */
+export interface Reason {
+  readonly code: string
+  readonly message: string
+}
+
+/** Whether a resource is cached, whether it would be, and why not. */
+export interface Explanation {
+  readonly cached: Cached | undefined
+  readonly size: number | undefined
+  /** Whether the origin allows caching. */
+  readonly storable: boolean
+  readonly reasons: ReadonlyArray<Reason>
+  readonly freshness: {
+    readonly fresh: boolean
+    readonly ageSeconds: number
+    readonly ttlSeconds: number
+    /** What determines it: a header field with its directive, a rule of the operator, or a guess. */
+    readonly source: string
+  } | undefined
+  /** Whether the origin supports range requests; `undefined` if it hasn't been asked. */
+  readonly rangeSupport: boolean | undefined
+  readonly advice: ReadonlyArray<string>
+}
+
+/** The state of the cache that explanations depend on. */
+export interface Circumstances {
+  /** In milliseconds since 1970. */
+  readonly now: number
+  readonly ttl: ReadonlyArray<TtlRule>
+  readonly maxSize: number
+  /** Why the disk can't be written to; `undefined` if it can. */
+  readonly unwritable: { readonly message: string } | undefined
+}
+
+const freshnessIn = ({ now, ttl }: Circumstances, freshness: Freshness, headers: HeaderFields, url: string) => ({
+  fresh: isFresh(freshness, now),
+  ageSeconds: Math.floor(age(freshness, now) / 1000),
+  ttlSeconds: ttlSeconds(freshness, now),
+  source: freshnessSource(headers, ttlOf(ttl, url))
+})
+
+/** What prevents all caching at the moment. */
+const storeReasons = ({ unwritable }: Circumstances): ReadonlyArray<Reason> =>
+  unwritable === undefined
+    ? []
+    : [{ code: "STORE_UNUSABLE", message: `The cache cannot be written to: ${unwritable.message}` }]
+
+const sizeReasons = ({ maxSize }: Circumstances, size: number): ReadonlyArray<Reason> =>
+  size <= maxSize ? [] : [{ code: "TOO_LARGE", message: "The file is larger than the cache (--max-size)" }]
+
+const rangeReasons = (hasRanges: boolean): ReadonlyArray<Reason> =>
+  hasRanges ? [] : [{
+    code: "NO_RANGES",
+    message: "The origin does not support range requests: a seek waits for everything before it"
+  }]
+
+const uncached = (reasons: ReadonlyArray<Reason>, advice: ReadonlyArray<string>): Explanation => ({
+  cached: undefined,
+  size: undefined,
+  storable: false,
+  reasons,
+  freshness: undefined,
+  rangeSupport: undefined,
+  advice
+})
+
+/** For a resource that viewers cannot request. */
+export const notServed: Explanation = uncached(
+  [{ code: "NOT_SERVED", message: "No origin is configured for this URL" }],
+  ["Give a URL at the origin, or a path at this server"]
+)
+
+/** For a resource of which at least the manifest is cached. */
+export const explainCached = (circumstances: Circumstances, cached: Cached): Explanation => {
+  const { entry: { freshness, representation } } = cached
+  const { headers, size, url } = representation
+  const hasRanges = representation.ranges !== "none"
+  const isWhole = cached.bytes === size
+  const current = freshnessIn(circumstances, freshness, headers, url)
+  return {
+    cached,
+    size,
+    storable: true,
+    reasons: [
+      ...(isWhole
+        ? []
+        : [{ code: "NOT_ASKED_FOR", message: "The rest has not been requested yet, or has been evicted" }]),
+      ...(current.fresh ? [] : [{ code: "STALE", message: "It is stale: the next request revalidates it" }]),
+      ...rangeReasons(hasRanges),
+      ...storeReasons(circumstances),
+      ...(isWhole ? [] : sizeReasons(circumstances, size))
+    ],
+    freshness: current,
+    rangeSupport: hasRanges,
+    advice: [
+      ...(isWhole ? [] : ["Fetch the rest ahead: spillway warm URL"]),
+      ...(current.fresh || freshness.lifetime > 0
+        ? []
+        : ["Have the origin send Cache-Control with max-age, or set --ttl, to avoid revalidating each time"])
+    ]
+  }
+}
+
+/** For a resource that the origin has, and that would be cached if it were requested. */
+export const explainStorable = (
+  circumstances: Circumstances,
+  { ranges, size, url }: Representation,
+  freshness: Freshness,
+  headers: HeaderFields
+): Explanation => ({
+  cached: undefined,
+  size,
+  storable: true,
+  reasons: [
+    { code: "NOT_ASKED_FOR", message: "It has not been requested yet, or has been evicted" },
+    ...rangeReasons(ranges !== "none"),
+    ...storeReasons(circumstances),
+    ...sizeReasons(circumstances, size)
+  ],
+  freshness: freshnessIn(circumstances, freshness, headers, url),
+  rangeSupport: ranges !== "none",
+  advice: ["Fetch it ahead: spillway warm URL"]
+})
+
+/** For a resource whose response is uncacheable. */
+export const explainUncacheable = (
+  circumstances: Circumstances,
+  code: Uncacheable,
+  status: number
+): Explanation => {
+  const { advice, message } = code === "STATUS"
+    ? { message: `The origin responds with status ${status}, which is not a file`, advice: undefined }
+    : uncacheableAdvice[code]
+  return uncached([{ code, message }, ...storeReasons(circumstances)], advice === undefined ? [] : [advice])
+}
+
+export const explainFailure = (circumstances: Circumstances, error: OriginError): Explanation =>
+  uncached(
+    [
+      { code: "ORIGIN_FAILED", message: `The request to the origin failed: ${error.message}` },
+      ...storeReasons(circumstances)
+    ],
+    [adviceOn(error)]
+  )
+
+export const explainOffline = (circumstances: Circumstances): Explanation =>
+  uncached([
+    { code: "OFFLINE", message: "It is not cached, and the server sends no requests to origins (--offline)" },
+    ...storeReasons(circumstances)
+  ], [])

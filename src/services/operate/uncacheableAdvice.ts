@@ -1,0 +1,53 @@
+import type { Uncacheable } from "../../domain/rfc/Cacheability.ts"
+
+/** What a reason means, and what the operator can do about it. */
+export interface Advice {
+  readonly message: string
+  readonly advice?: string
+}
+
+/** For each reason why a response of the origin is uncacheable. */
+export const uncacheableAdvice: Record<Uncacheable, Advice> = {
+  STATUS: { message: "The origin's response is not a file" },
+  NO_STORE: {
+    message: "The origin forbids caching (Cache-Control: no-store)",
+    advice: "Have the origin send Cache-Control with max-age, or no-cache to revalidate each time"
+  },
+  PRIVATE: {
+    message: "The origin allows only the viewer's own cache to store it (Cache-Control: private)",
+    advice: "If the file is the same for all viewers, have the origin send Cache-Control: public"
+  },
+  VARY: {
+    message: "The response varies with cookies, credentials or too many other request fields (Vary)",
+    advice: "Have the origin remove fields from Vary that the file does not depend on"
+  },
+  SET_COOKIE: {
+    message: "The response sets a cookie, so it is assumed to be for one viewer",
+    advice: "Have the origin set no cookies with files, or send Cache-Control: public"
+  },
+  ENCODED: {
+    message: "The response is compressed, so its byte ranges are not those of the file",
+    advice: "Have the origin send media without Content-Encoding"
+  },
+  NO_LENGTH: {
+    message: "The origin does not send the length of the file",
+    advice: "Have the origin send Content-Length"
+  },
+  TOO_LARGE: {
+    message: "By the length that the origin sends, the file has more than 4,294,967,295 chunks",
+    advice: "Correct the length at the origin, or set a larger --chunk-size"
+  },
+  NO_VALIDATOR: {
+    message: "The origin sends neither a strong ETag nor a Last-Modified that is older than a second",
+    advice: "Have the origin send a strong ETag: without one, two versions of the file cannot be told apart"
+  },
+  COOKIE: {
+    message: "The origin sends viewers with a cookie another file than it sends others",
+    advice:
+      "Have the origin send Cache-Control: public if the file is the same for all viewers, or private if it is not"
+  },
+  AUTHORIZATION: {
+    message: "The request needs credentials, and the origin does not allow shared caches to store the response",
+    advice: "Have the origin send Cache-Control: public"
+  }
+}
