@@ -1,16 +1,16 @@
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 
 /**
- * A chunk while its bytes arrive, possibly from two transfers: one that began in its middle, and one that fills in the
- * front behind it. Bytes that are there never change, so what `read` returns may be kept.
+ * A chunk while its bytes arrive, possibly from two fetches: one that started in its middle, and one that fills in its front. Bytes that
+ * have arrived never change, so callers may keep what `read` returns.
  */
 export class ChunkAssembly {
   readonly index: number
   readonly span: ByteRange
   readonly #buffer: Buffer
-  /** Whether it has been handed over as a whole. */
+  /** Whether the complete chunk has been handed to `ChunkCache`. */
   isHandedOver = false
-  /** What has arrived: ranges of the representation that neither overlap nor touch, in order. */
+  /** What has arrived: ordered ranges of the representation that neither overlap nor touch. */
   #filled: Array<ByteRange> = []
 
   constructor(index: number, span: ByteRange) {
@@ -19,22 +19,22 @@ export class ChunkAssembly {
     this.#buffer = Buffer.allocUnsafeSlow(span.end - span.start)
   }
 
-  /** The end of what has arrived from `offset` on; `offset` itself where its byte is missing. */
+  /** The end of what has arrived from `offset` on; `offset` itself if its byte is missing. */
   filledTo(offset: number): number {
     return this.#filled.find(({ end, start }) => start <= offset && offset < end)?.end ?? offset
   }
 
-  /** The first byte at or after `offset` that has arrived, or the end of the chunk. */
+  /** The first byte after the missing byte at `offset` that has arrived, or the end of the chunk. */
   missingTo(offset: number): number {
     return this.#filled.find(({ end }) => end > offset)?.start ?? this.span.end
   }
 
-  /** Takes `bytes` for the place `offset`, where none has arrived yet. */
+  /** Writes `bytes` at `offset`. None of them may have arrived yet. */
   write(offset: number, bytes: Uint8Array): void {
     this.#buffer.set(bytes, offset - this.span.start)
     const last = this.#filled.at(-1)
     if (last?.end === offset) {
-      // So it is with nearly all bytes.
+      // The case of nearly all writes.
       this.#filled[this.#filled.length - 1] = { start: last.start, end: offset + bytes.length }
       return
     }
@@ -50,7 +50,7 @@ export class ChunkAssembly {
     this.#filled = [...merged, { start, end }].toSorted((a, b) => a.start - b.start)
   }
 
-  /** The bytes from `start` to `end`, which have all arrived, without a copy. */
+  /** The bytes from `start` to `end`, which must have arrived, without copying them. */
   read(start: number, end: number): Uint8Array {
     return this.#buffer.subarray(start - this.span.start, end - this.span.start)
   }
