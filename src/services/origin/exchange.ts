@@ -1,0 +1,109 @@
+import { Clock, Effect, Exit, Latch, Metric, Scope } from "effect"
+import { HttpBody, HttpClient, HttpClientRequest, type HttpClientResponse, type HttpMethod } from "effect/http"
+import { loggable, OriginForbidden, OriginTimeout } from "../../domain/OriginError.ts"
+import type { Hop } from "../../domain/Redirect.ts"
+import type { Times } from "../../domain/rfc/Freshness.ts"
+import { isIdempotent } from "../../domain/rfc/Method.ts"
+import type { OriginOptions } from "../config/OriginConfig.ts"
+import { traceFields } from "../observe/tracing.ts"
+import { makeTurn, upload } from "./bodyTimeout.ts"
+import type { OriginRequest } from "./Origin.ts"
+import { failureOf, isPrivateLiteral, type OriginClients, type OriginConnections } from "./originConnections.ts"
+import * as OriginLimiter from "./OriginLimiter.ts"
+import { retries } from "./retry.ts"
+
+/** One request to one server, and its response, whose connection ends with a scope of its own. */
+export interface HopExchange {
+  readonly times: Times
+  readonly hop: Hop
+  readonly response: HttpClientResponse.HttpClientResponse
+  readonly connection: Scope.Closeable
+  readonly slot: OriginLimiter.Slot
+}
+
+/** Connections to any address, and to public ones only if those can be distinguished. */
+export type Connections = Omit<OriginConnections, "public"> & Partial<OriginConnections>
+
+/** Whether a request may be sent again although the origin may have received it. */
+const isRepeatable = ({ body, method }: OriginRequest): boolean => body === undefined && isIdempotent(method)
+
+const messageOf = ({ body, method }: OriginRequest, { headers, url }: Hop): HttpClientRequest.HttpClientRequest => {
+  // The platform knows the names of some methods only, and sends any.
+  const message = HttpClientRequest.make(method as HttpMethod.HttpMethod)(url.href, { headers })
+  if (body === undefined) return message
+  const type = headers["content-type"]
+  const length = headers["content-length"]
+  const withBody = HttpClientRequest.setBody(
+    message,
+    HttpBody.stream(body, type, length === undefined ? undefined : Number(length))
+  )
+  return type === undefined ? HttpClientRequest.removeHeader(withBody, "content-type") : withBody
+}
+
+const scoped = ({ fresh, kept }: OriginClients) => ({
+  fresh: HttpClient.withScope(fresh),
+  kept: HttpClient.withScope(kept)
+})
+
+/** Makes the function that sends a request to one server. Follows no redirect. */
+export const makeExchange = (config: OriginOptions, connections: Connections, isTraced: boolean) => {
+  const limiter = OriginLimiter.make({ limit: config.maxRequests, timeout: config.firstByteTimeout })
+  const clients = { any: scoped(connections.any), public: connections.public && scoped(connections.public) }
+
+  /** Sends `message`, and once more on a new connection if the kept one had been closed and repeating is safe. */
+  const send = (clients: ReturnType<typeof scoped>, message: HttpClientRequest.HttpClientRequest, mayRepeat: boolean) =>
+    Effect.catch(clients.kept.execute(message), (error) =>
+      mayRepeat && connections.wasIdle(error)
+        ? Effect.andThen(Metric.update(retries, 1), clients.fresh.execute(message))
+        : Effect.fail(error))
+
+  /** Waits for a slot, and sends the request. */
+  const ask = Effect.fnUntraced(function*(request: OriginRequest, hop: Hop, slot: OriginLimiter.Slot) {
+    const url = loggable(hop.url.href)
+    const allowed = clients[hop.access]
+    if (allowed === undefined || (hop.access === "public" && isPrivateLiteral(hop.url))) {
+      return yield* new OriginForbidden({ url })
+    }
+    if (!(yield* limiter.enter(hop.url.origin, request.background === true, slot))) {
+      return yield* new OriginTimeout({ url, phase: "queue" })
+    }
+    const turn = yield* makeTurn(config.firstByteTimeout)
+    const body = request.body && upload(request.body, turn)
+    turn.begin()
+    const traced = isTraced ? { ...hop, headers: { ...hop.headers, ...yield* traceFields } } : hop
+    const late = (phase: OriginTimeout["phase"]) => Effect.fail(new OriginTimeout({ url, phase }))
+    const answer = send(allowed, messageOf({ ...request, body }, traced), isRepeatable(request)).pipe(
+      Effect.mapError((error) => failureOf(url, error)),
+      Effect.raceFirst(Effect.andThen(turn.overdue, late("header")))
+    )
+    if (body === undefined) return yield* answer
+    // The sender of the body may be slow. While others wait for a slot, that has a limit.
+    const wanted = yield* Latch.make()
+    slot.idleFor = turn.idleFor
+    slot.release = wanted.open
+    return yield* Effect.raceFirst(answer, Effect.andThen(wanted.await, late("viewer")))
+  })
+
+  /** The same in a span. */
+  const askTraced = (request: OriginRequest, hop: Hop, slot: OriginLimiter.Slot) =>
+    ask(request, hop, slot).pipe(
+      Effect.tap(({ status }) => Effect.annotateCurrentSpan("http.response.status_code", status)),
+      Effect.withSpan(`origin ${request.method}`, {
+        kind: "client",
+        attributes: { "http.request.method": request.method, "url.full": loggable(hop.url.href) }
+      })
+    )
+
+  return Effect.fnUntraced(function*(request: OriginRequest, hop: Hop) {
+    const clock = yield* Clock.Clock
+    const connection = yield* Scope.fork(yield* Effect.scope)
+    const requested = clock.currentTimeMillisUnsafe()
+    const slot = OriginLimiter.makeSlot()
+    const response = yield* (isTraced ? askTraced : ask)(request, hop, slot).pipe(
+      Scope.provide(connection),
+      Effect.onError(() => Scope.close(connection, Exit.void))
+    )
+    const times = { requested, received: clock.currentTimeMillisUnsafe() }
+    return { hop, response, times, connection, slot } satisfies HopExchange
+  })
+}
