@@ -8,13 +8,14 @@ import { toPull } from "../../../../src/effects/pieces.ts"
 import { ChunkCache } from "../../../../src/services/cache/ChunkCache.ts"
 import { plainSource } from "../../../../src/services/origin/askOrigin.ts"
 import { Downloader } from "../../../../src/services/transfer/Downloader.ts"
-import { JOIN_BYTES, READ_AHEAD_BYTES } from "../../../../src/services/transfer/Fetch.ts"
 import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
 import { layer } from "../../../../src/testing/TestSpillway.ts"
 import { MiB, randomBytes } from "../../../support/TestOrigin.ts"
 
 const CHUNK = 64 * 1024
 const SLICE = 16 * 1024
+const JOIN_BYTES = 64 * 1024
+const READ_AHEAD_BYTES = MiB
 const url = "http://origin.test/film.mp4"
 const resource = makeResource(url)
 const source = plainSource(resource)
@@ -276,14 +277,18 @@ describe("Downloader", () => {
       "ends at a chunk that has been cached meanwhile",
       Effect.gen(function*() {
         const origin = yield* begin(10)
-        const reading = yield* Effect.forkChild(readAll({ start: 0, end: 6 * CHUNK }), { startImmediately: true })
+        const { takeTo, viewTo } = yield* open({ start: 0, end: 6 * CHUNK })
+        const taking = yield* Effect.forkChild(takeTo(1), { startImmediately: true })
         yield* TestClock.adjust(50)
         yield* keep(3)
         yield* TestClock.adjust("1 second")
-        assert.strictEqual(yield* Fiber.join(reading), 3 * CHUNK)
-        assert.lengthOf(origin.requests, 1)
+        yield* Fiber.join(taking)
         assert.isAtMost(origin.requests[0]!.sent, 3 * CHUNK + SLICE)
         assert.strictEqual(origin.open, 0)
+        const viewing = yield* Effect.forkChild(viewTo(6 * CHUNK), { startImmediately: true })
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(viewing)
+        assert.strictEqual(origin.requests[1]!.headers["range"], `bytes=${4 * CHUNK}-${6 * CHUNK - 1}`)
       })
     )
   })
