@@ -7,9 +7,9 @@ import * as CacheStatus from "../domain/rfc/CacheStatus.ts"
 import { endToEnd, type HeaderFields } from "../domain/rfc/HeaderFields.ts"
 import { MediaStream } from "../services/media/MediaStream.ts"
 import { cut } from "../services/media/trimmed.ts"
-import { askOrigin, type Source } from "../services/origin/askOrigin.ts"
+import { makeAskOrigin, type Source } from "../services/origin/askOrigin.ts"
 import { type FetchOptions, LocalUrls } from "../services/origin/LocalUrls.ts"
-import { Origin, type OriginResponse } from "../services/origin/Origin.ts"
+import type { OriginResponse } from "../services/origin/Origin.ts"
 import { OriginResolver } from "../services/origin/OriginResolver.ts"
 
 /** What of it is wanted, and how it is fetched. */
@@ -46,7 +46,7 @@ const described = new Set(["content-length", "content-range", "set-cookie"])
 /** `open` of `Spillway`. */
 export const make = Effect.gen(function*() {
   const media = yield* MediaStream
-  const origin = yield* Origin
+  const askOrigin = yield* makeAskOrigin
   const registrations = yield* LocalUrls
   const resolver = yield* OriginResolver
 
@@ -125,7 +125,7 @@ export const make = Effect.gen(function*() {
         const headers: Record<string, string> = spec?._tag === "From"
           ? { range: formatRange(spec.start, spec.last === undefined ? undefined : spec.last + 1) }
           : {}
-        const answer = spare ?? (yield* askOrigin(origin, source, { method: "GET", headers }))
+        const answer = spare ?? (yield* askOrigin(source, { method: "GET", headers }))
         return yield* uncached(resource, answer, spec, opened.reason)
       }
     }

@@ -6,8 +6,8 @@ import * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
 import { endToEnd, type HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { matchesAny } from "../../domain/TtlRule.ts"
 import { CacheConfig } from "../../services/config/CacheConfig.ts"
-import { askOrigin, type Source } from "../../services/origin/askOrigin.ts"
-import { Origin, type OriginResponse } from "../../services/origin/Origin.ts"
+import { makeAskOrigin, type Source } from "../../services/origin/askOrigin.ts"
+import type { OriginResponse } from "../../services/origin/Origin.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../../services/origin/OriginResolver.ts"
 import { makeAccounting } from "./accounting.ts"
 import { beginBody } from "./beginBody.ts"
@@ -23,7 +23,7 @@ const replaced = new Set(["cache-status", "set-cookie"])
 
 /** The way past the cache: a viewer's request to the origin, and the origin's response to the viewer. */
 export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
-  const origin = yield* Origin
+  const askOrigin = yield* makeAskOrigin
   const resolver = yield* OriginResolver
   const { ignoreCookies } = yield* CacheConfig
   const locations = yield* makeLocations
@@ -80,7 +80,7 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
   const forward = Effect.fnUntraced(function*(resource: Resource, request: Request, detail: string) {
     const method = request.method === "HEAD" ? "HEAD" : "GET"
     const source = sourceOf(resource, request, fieldsFor(resource, request, ofTheHop))
-    const response = yield* askOrigin(origin, source, { method, headers: {} })
+    const response = yield* askOrigin(source, { method, headers: {} })
     return yield* passedOn(resource, response, request, { fwd: "bypass", detail })
   })
 

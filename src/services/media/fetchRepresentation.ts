@@ -7,7 +7,6 @@ import { Catalog } from "../cache/Catalog.ts"
 import type * as UncacheableHints from "../cache/UncacheableHints.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { type Answered, carriedBytes, makeFirstResponse } from "../origin/firstResponse.ts"
-import { Origin } from "../origin/Origin.ts"
 import { Downloader } from "../transfer/Downloader.ts"
 import { type Exchange, passOn, type Request } from "./Exchange.ts"
 import type { LookupResult, OriginExchange } from "./LookupResult.ts"
@@ -32,7 +31,7 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, hints }: Memorie
   const config = yield* CacheConfig
   const catalog = yield* Catalog
   const downloader = yield* Downloader
-  const firstResponse = makeFirstResponse(yield* Origin)
+  const firstResponse = yield* makeFirstResponse
   const storedUse = yield* makeStoredUse(hints)
   const { confirm, isConditional, remember, staleFor } = storedUse
   const other = yield* makeOtherResponse(answers, storedUse)

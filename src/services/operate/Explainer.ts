@@ -8,8 +8,8 @@ import { ttlOf } from "../../domain/TtlRule.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
-import { askOrigin, type Source } from "../origin/askOrigin.ts"
-import { Origin } from "../origin/Origin.ts"
+import { makeAskOrigin, type Source } from "../origin/askOrigin.ts"
+import type { Origin } from "../origin/Origin.ts"
 import {
   type Circumstances,
   explainCached,
@@ -42,7 +42,7 @@ const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const { chunkSize, maxSize, ttl } = yield* CacheConfig
   const breaker = yield* DiskBreaker
-  const origin = yield* Origin
+  const askOrigin = yield* makeAskOrigin
   const { offline } = yield* OriginConfig
   const inventory = yield* Inventory
   const now = () => clock.currentTimeMillisUnsafe()
@@ -50,7 +50,7 @@ const make = Effect.gen(function*() {
 
   const explainOrigin = Effect.fnUntraced(function*(resource: Resource, source: Source) {
     const requested = now()
-    const { headers, status } = yield* askOrigin(origin, source, { method: "HEAD", headers: {} })
+    const { headers, status } = yield* askOrigin(source, { method: "HEAD", headers: {} })
     const found = fromHead(resource, { headers, status }, chunkSize)
     if (typeof found === "string") return explainUncacheable(circumstances(), found, status)
     const times = { requested, received: now() }

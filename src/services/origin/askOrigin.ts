@@ -3,18 +3,18 @@ import type { OriginError } from "../../domain/OriginError.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import type { Access } from "../../domain/Route.ts"
-import type { Origin, OriginResponse } from "./Origin.ts"
+import { Origin, type OriginResponse } from "./Origin.ts"
 
-/** Where the bytes of a resource are available at the moment. */
+/** Where the bytes of a resource are at the moment. */
 export interface Location {
   readonly url: string
-  /** Fields that the origin is to get besides the viewer's, such as a token. */
+  /** Fields for the origin besides the viewer's, such as a token. */
   readonly headers: HeaderFields
-  /** `public`: the address that the name resolves to must be a public one when the connection is made. `any` without it. */
+  /** `public`: the connection may only be made to a public address. The default is `any`. */
   readonly access?: Access
 }
 
-/** A location that the origin did not accept, and the status that said so, 401 or 403. */
+/** A location that the origin did not accept, and the status of its response: 401 or 403. */
 export interface Refusal {
   readonly location: Location
   readonly status: number
@@ -22,15 +22,15 @@ export interface Refusal {
 
 /** The origin as one viewer sees it. */
 export interface Source {
-  /** The viewer's fields that go to the origin; the ones that `Vary` may name. */
+  /** The viewer's fields that are sent to the origin, which `Vary` may name. */
   readonly fields: HeaderFields
-  /** Nobody waits for its response: requests of waiting viewers go first. */
+  /** Nobody waits for its responses, so requests that viewers wait for go first. */
   readonly background?: boolean
-  /** Asked before each request; once more with the `refusal` when the origin did not accept the location. */
+  /** Called before each request, and again with the `refusal` when the origin did not accept the location. */
   readonly locate: (refusal?: Refusal) => Effect.Effect<Location, OriginError>
 }
 
-/** Whether the origin can't tell two sources apart: their requests have the same fields. */
+/** Whether two sources look the same to the origin, because their requests have the same fields. */
 export const isSameSource = (a: Source | undefined, b: Source | undefined): boolean => {
   if (a === b) return true
   if (a === undefined || b === undefined) return false
@@ -44,27 +44,33 @@ export const plainSource = ({ url }: Resource): Source => ({
   locate: () => Effect.succeed({ url, headers: {} })
 })
 
-/** A request without the place where it goes. */
+/** A request without its location. */
 export interface Question {
   readonly method: "GET" | "HEAD"
   readonly headers: HeaderFields
-  /** Nobody waits for it: requests of waiting viewers go first. */
+  /** Nobody waits for it, so requests that viewers wait for go first. */
   readonly background?: boolean
 }
 
 const isElsewhere = (a: Location, b: Location): boolean =>
   a.url !== b.url || JSON.stringify(a.headers) !== JSON.stringify(b.headers)
 
-/**
- * One request at the location of `source`. Where the origin answers 401 or 403, the location is requested once more, and when
- * it is another one by then, as a signed URL that has expired, the request is made there.
- */
-export const askOrigin = (
-  origin: Origin["Service"],
+/** Sends one request at the location of a source. */
+export type AskOrigin = (
   source: Source,
-  { background = false, headers, method }: Question
-): Effect.Effect<OriginResponse, OriginError, Scope.Scope> => {
-  const ask = Effect.fnUntraced(function*({ access = "any", headers: ofLocation, url }: Location) {
+  question: Question
+) => Effect.Effect<OriginResponse, OriginError, Scope.Scope>
+
+/**
+ * Makes `AskOrigin`. If the origin responds with 401 or 403, the location is looked up again. If it is another one by then, such as a newly
+ * signed URL, the request is repeated there.
+ */
+export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin> = Effect.map(Origin, (origin) => {
+  const askAt = Effect.fnUntraced(function*(
+    source: Source,
+    { background = false, headers, method }: Question,
+    { access = "any", headers: ofLocation, url }: Location
+  ) {
     const scope = yield* Scope.fork(yield* Effect.scope)
     const response = yield* Scope.provide(
       origin.request({
@@ -79,13 +85,14 @@ export const askOrigin = (
     )
     return { response, scope }
   })
-  return Effect.gen(function*() {
+
+  return Effect.fnUntraced(function*(source, question) {
     const location = yield* source.locate()
-    const { response, scope } = yield* ask(location)
+    const { response, scope } = yield* askAt(source, question, location)
     if (response.status !== 401 && response.status !== 403) return response
     const next = yield* source.locate({ location, status: response.status })
     if (!isElsewhere(location, next)) return response
     yield* Scope.close(scope, Exit.void)
-    return (yield* ask(next)).response
+    return (yield* askAt(source, question, next)).response
   })
-}
+})

@@ -11,8 +11,8 @@ import {
 } from "../../domain/Representation.ts"
 import { type ByteRange, formatSpec, type RangeSpec } from "../../domain/rfc/ByteRange.ts"
 import type { Times } from "../../domain/rfc/Freshness.ts"
-import { askOrigin, type Question, type Source } from "./askOrigin.ts"
-import type { Origin, OriginResponse } from "./Origin.ts"
+import { type AskOrigin, makeAskOrigin, type Question, type Source } from "./askOrigin.ts"
+import type { OriginResponse } from "./Origin.ts"
 import { mayRetry, pause } from "./retry.ts"
 
 /** How often the origin is asked again after it let a time-out pass, which is long already. */
@@ -42,7 +42,7 @@ export interface Answered {
  * The answer to a request. With `isPatient`, nothing else is at hand, so transient failures are retried. A range that the origin
  * refuses or misreads is requested once more in another way.
  */
-const makeAsk = (origin: Origin["Service"]) =>
+const makePatient = (askOrigin: AskOrigin) =>
   Effect.fnUntraced(
     function*(
       source: Source,
@@ -59,7 +59,7 @@ const makeAsk = (origin: Origin["Service"]) =>
         const scope = yield* Scope.fork(yield* Effect.scope)
         const requested = now()
         const headers = range === undefined ? question.headers : { ...question.headers, range }
-        const outcome = yield* Effect.result(Scope.provide(askOrigin(origin, source, { ...question, headers }), scope))
+        const outcome = yield* Effect.result(Scope.provide(askOrigin(source, { ...question, headers }), scope))
         if (outcome._tag === "Success") {
           const response = outcome.success
           const other = range === undefined || wanted === undefined || hasChangedRange
@@ -107,8 +107,8 @@ export interface About {
  * The origin's answer to the first request for a resource, or about the one that is known. With `isPatient`, nothing else is at
  * hand, so transient failures are retried.
  */
-export const makeFirstResponse = (origin: Origin["Service"]) => {
-  const ask = makeAsk(origin)
+export const makeFirstResponse = Effect.map(makeAskOrigin, (askOrigin) => {
+  const ask = makePatient(askOrigin)
   return Effect.fnUntraced(function*(
     source: Source,
     { background = false, conditional, ifRange, known, method, wanted }: About,
@@ -134,7 +134,7 @@ export const makeFirstResponse = (origin: Origin["Service"]) => {
     yield* about.discard
     return yield* ask(source, plain, how, wanted)
   })
-}
+})
 
 /**
  * The bytes that a 200 or 206 carries of a representation of `size` bytes. `undefined` if it does not say, or if they are not the

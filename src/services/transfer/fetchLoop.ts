@@ -4,8 +4,8 @@ import { ifUnchanged, type RangeSupport, Representation } from "../../domain/Rep
 import { formatRange } from "../../domain/rfc/ByteRange.ts"
 import { toPull } from "../../effects/pieces.ts"
 import { Catalog } from "../cache/Catalog.ts"
-import { askOrigin } from "../origin/askOrigin.ts"
-import { Origin, type OriginResponse } from "../origin/Origin.ts"
+import { makeAskOrigin } from "../origin/askOrigin.ts"
+import type { OriginResponse } from "../origin/Origin.ts"
 import { GRACE_MILLIS } from "../origin/OriginLimiter.ts"
 import { mayRetry, pause } from "../origin/retry.ts"
 import type { AssembleChunks } from "./assembleChunks.ts"
@@ -33,12 +33,12 @@ const modeOf = ({ download, sequential }: Fetch): RangeSupport =>
  * already.
  */
 export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: AssembleChunks, awaitDemand: AwaitDemand) {
-  const origin = yield* Origin
+  const askOrigin = yield* makeAskOrigin
   const catalog = yield* Catalog
 
   const request = (fetch: Fetch, mode: RangeSupport) => {
     const { download: { representation }, end, position } = fetch
-    return askOrigin(origin, fetch.source, {
+    return askOrigin(fetch.source, {
       method: "GET",
       headers: mode === "none"
         ? {}
