@@ -6,7 +6,7 @@ import { resolve } from "../../domain/rfc/ByteRange.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import type * as UncacheableHints from "../cache/UncacheableHints.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
-import { type Answered, carriedBytes, makeFirstResponse } from "../origin/firstResponse.ts"
+import { carriedBytes, type FirstResponse, makeFirstResponse } from "../origin/firstResponse.ts"
 import { Downloader } from "../transfer/Downloader.ts"
 import { type Exchange, passOn, type Request } from "./Exchange.ts"
 import type { LookupResult, OriginExchange } from "./LookupResult.ts"
@@ -39,7 +39,7 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, hints }: Memorie
   /** The response to a HEAD describes `found`. */
   const described = (
     exchange: Exchange,
-    answered: Answered,
+    answered: FirstResponse,
     found: Representation,
     selected: Resource
   ): Effect.Effect<LookupResult> => {
@@ -58,7 +58,7 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, hints }: Memorie
   /** The response to a GET carries `found`: its transfer begins. */
   const fetched = (
     exchange: Exchange,
-    answered: Answered,
+    answered: FirstResponse,
     found: Representation,
     selected: Resource
   ): Effect.Effect<LookupResult> => {

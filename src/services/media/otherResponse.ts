@@ -12,7 +12,7 @@ import {
 import { freshnessOf, isFresh } from "../../domain/rfc/Freshness.ts"
 import { readShort as readUpTo } from "../../effects/readShort.ts"
 import { Catalog } from "../cache/Catalog.ts"
-import type { Answered } from "../origin/firstResponse.ts"
+import type { FirstResponse } from "../origin/firstResponse.ts"
 import type { OriginResponse } from "../origin/Origin.ts"
 import { type Exchange, passOn, type Request } from "./Exchange.ts"
 import type { Final, LookupResult, OriginExchange } from "./LookupResult.ts"
@@ -46,7 +46,7 @@ export const makeOtherResponse = Effect.fnUntraced(function*(
    */
   const readShort = Effect.fnUntraced(function*(
     { asker, method, resource }: Request,
-    { response, times }: Answered,
+    { response, times }: FirstResponse,
     asked: OriginExchange
   ): Effect.fn.Return<Final | OriginResponse, OriginError, Scope.Scope> {
     const { headers, status } = response
@@ -70,7 +70,7 @@ export const makeOtherResponse = Effect.fnUntraced(function*(
   /** A response other than 200, 206 and 304. */
   return Effect.fnUntraced(function*(
     exchange: Exchange,
-    answered: Answered
+    answered: FirstResponse
   ): Effect.fn.Return<LookupResult, OriginError, Scope.Scope> {
     const { asked, request } = exchange
     const { asker, entry } = request

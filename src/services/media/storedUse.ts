@@ -9,7 +9,7 @@ import { mayServeStale } from "../../domain/rfc/Freshness.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
 import type * as UncacheableHints from "../cache/UncacheableHints.ts"
-import type { Answered } from "../origin/firstResponse.ts"
+import type { FirstResponse } from "../origin/firstResponse.ts"
 import { Downloader } from "../transfer/Downloader.ts"
 import type { Exchange, Request } from "./Exchange.ts"
 import type { Current, LookupResult, OriginExchange } from "./LookupResult.ts"
@@ -70,7 +70,7 @@ export const makeStoredUse = Effect.fnUntraced(function*(hints: ReturnType<typeo
   /** Takes a response of the origin that confirms a stored representation. */
   const confirm = Effect.fnUntraced(function*(
     { asked, request }: Exchange,
-    { response, times }: Answered,
+    { response, times }: FirstResponse,
     representation: Representation,
     status: number
   ): Effect.fn.Return<LookupResult> {

@@ -3,7 +3,7 @@ import { atEnd } from "../../effects/withoutServices.ts"
 import { type ByteSource, Counters } from "./Counters.ts"
 import { Workers } from "./Workers.ts"
 
-/** A body that begins to be sent: the bytes from `start` up to `end`, of `size`. */
+/** A body to be sent: the bytes from `start` up to `end`, out of `size`. */
 export interface Begun {
   readonly url: string
   /** The identifier of the resource. */
@@ -15,42 +15,42 @@ export interface Begun {
   readonly viewer?: string | undefined
 }
 
-/** A body that is being sent, as of now. */
+/** A body that is being sent. */
 export interface Running extends Begun {
   readonly id: string
   /** The offset of the next byte. */
   readonly position: number
   readonly source: ByteSource
-  /** Over the last second or so. */
+  /** Averaged over about the last second. */
   readonly bytesPerSecond: number
   /** Milliseconds since 1970. */
   readonly startedAt: number
-  /** Why it passes the cache, such as `DISK_FULL`. */
+  /** Why it bypasses the cache, such as `DISK_FULL`. */
   readonly detail: string | undefined
 }
 
-/** The caller that begins a body may get the source of its bytes as they leave. */
+/** Called with the source of each piece of a body, in the context where the body began. */
 export class SourceListener extends Context.Reference<((source: ByteSource) => void) | undefined>(
   "spillway/services/observe/ActiveStreams/SourceListener",
   { defaultValue: () => undefined }
 ) {}
 
-/** How a stream tells what it does, synchronously. */
+/** Through which a stream reports its progress. Synchronous. */
 export interface Progress {
-  /** So many bytes leave for the viewer. */
+  /** Reports bytes that are sent to the viewer. */
   readonly advance: (bytes: number, source: ByteSource, detail?: string) => void
 }
 
 /**
- * Which bodies are being sent, how far they are, and where their bytes come from. Answers from memory alone are over before anybody
- * could look, and are not entered. Every byte that is reported is counted in `Counters`.
+ * The bodies that are being sent, with their progress and the source of their bytes. Responses from memory alone are not listed, because
+ * they end at once. Reported bytes are counted in `Counters`.
  */
 export class ActiveStreams extends Context.Service<ActiveStreams, {
-  /** Enters a stream until the scope closes. */
+  /** Lists a stream until the scope closes. */
   readonly begin: (stream: Begun) => Effect.Effect<Progress, never, Scope.Scope>
-  /** Those that began first, and then those of `Workers`, at most `MAX_LISTED` in all. */
+  /** The oldest first, then those of `Workers`; at most `MAX_LISTED` in all. */
   readonly streams: () => ReadonlyArray<Running>
-  /** How many there are, listed or not. */
+  /** How many there are, whether listed or not. */
   readonly count: () => number
 }>()("spillway/services/observe/ActiveStreams") {
   static readonly layer: Layer.Layer<ActiveStreams, never, Counters> = Layer.effect(
@@ -59,7 +59,7 @@ export class ActiveStreams extends Context.Service<ActiveStreams, {
   )
 }
 
-/** How many streams are listed at most; all are counted. */
+/** How many streams are listed. All are counted. */
 export const MAX_LISTED = 1000
 
 /** The shortest time over which a rate is measured, in milliseconds. */
@@ -72,7 +72,7 @@ interface Entry {
   position: number
   source: ByteSource
   detail: string | undefined
-  /** The position at the last measurement of the rate, when that was, and what came out. */
+  /** The last measurement of the rate: the position, the time and the result. */
   measured: number
   measuredAt: number
   rate: number

@@ -1,46 +1,46 @@
 import { Context, Layer, Record } from "effect"
 import type { Outcome } from "../../domain/rfc/CacheStatus.ts"
 
-/** Where bytes for a viewer come from. `passthrough`: from the origin, and nothing of them can be kept. */
+/** Where a viewer's bytes come from. `passthrough`: from the origin, and they can't be cached. */
 export type ByteSource = "memory" | "disk" | "origin" | "passthrough"
 
 /** What has been counted since the start. */
 export interface Totals {
-  /** Requests of viewers, by what the cache did for them. */
+  /** Viewers' requests, by the outcome in the cache. */
   readonly requests: Readonly<Record<Outcome, number>>
-  /** Body bytes that left towards viewers, by where they came from. */
+  /** Body bytes sent to viewers, by their source. */
   readonly bytes: Readonly<Record<ByteSource, number>>
-  /** Requests made to origins, and body bytes received from them. */
+  /** Requests sent to origins, and body bytes received from them. */
   readonly originRequests: number
   readonly originBytes: number
-  /** Viewers who joined the transfer of another. */
+  /** Viewers who shared the origin request of another. */
   readonly coalesced: number
-  /** Chunks removed to make room. */
+  /** Evicted chunks. */
   readonly evictions: number
-  /** Finished chunks that were not written: too many waited, or the disk could not be used. */
+  /** Complete chunks that were not written, because too many were waiting or the disk was unusable. */
   readonly droppedChunks: number
 }
 
 /**
- * Plain numbers that only grow. Counting is synchronous, allocates nothing and costs nanoseconds, so that it can be done for each
- * piece of a body; reading takes a copy.
+ * Numbers that only grow. Counting is synchronous, allocates nothing and takes nanoseconds, so that it can be done for each piece of a
+ * body. Reading makes a copy.
  */
 export class Counters extends Context.Service<Counters, {
-  /** A viewer was answered. */
+  /** A viewer's request has been responded to. */
   readonly request: (outcome: Outcome) => void
-  /** Viewers were answered, and got bytes, by another process. */
+  /** Adds what another process has counted. */
   readonly add: (counted: Pick<Totals, "requests" | "bytes">) => void
-  /** Bytes of a body left towards a viewer. */
+  /** Body bytes have been sent to a viewer. */
   readonly bytes: (source: ByteSource, count: number) => void
-  /** A request was made to an origin. */
+  /** A request has been sent to an origin. */
   readonly originRequest: () => void
-  /** Bytes of a body came from an origin. */
+  /** Body bytes have been received from an origin. */
   readonly originBytes: (count: number) => void
-  /** A viewer joined the transfer of another. */
+  /** A viewer has joined the fetch of another. */
   readonly coalesced: () => void
-  /** A chunk was removed to make room. */
+  /** A chunk has been evicted. */
   readonly evicted: () => void
-  /** A finished chunk was not written. */
+  /** A complete chunk has not been written. */
   readonly dropped: () => void
   /** A copy of all counts. */
   readonly totals: () => Totals

@@ -1,10 +1,10 @@
 import { Metric } from "effect"
 
-/** Connections of viewers that are open. */
+/** Open connections of viewers. */
 export const connections = Metric.gauge("spillway_connections", { description: "Connections of viewers" })
 
-/** Those that found no room. */
+/** Connections above the limit. */
 export const refusals = Metric.counter("spillway_connections_refused_total", {
-  description: "Connections beyond those that are served",
+  description: "Connections refused because of the limit",
   incremental: true
 })

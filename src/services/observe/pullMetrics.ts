@@ -1,7 +1,7 @@
 import { Effect, Metric, type Scope } from "effect"
 
 /**
- * Metrics that are read when somebody asks for them. What is counted is a plain number of the service that counts, so that counting costs an
+ * Metrics whose values are read when they are exported. The values are plain numbers of the services that count, so counting costs one
  * addition.
  */
 
@@ -10,8 +10,8 @@ type Labels = Readonly<Record<string, string>>
 const ignore = (): void => {}
 
 /**
- * Enters a series, in place of an older one of the same name and labels. When the scope closes, it keeps its last value, which has
- * yet to be exported, and releases the service that counted.
+ * Registers a series, and replaces one of the same name and labels. When the scope closes, the series keeps its last value, to be exported,
+ * but no reference to the service.
  */
 const enter = <State>(
   type: "Counter" | "Gauge" | "Summary",
@@ -33,24 +33,24 @@ const enter = <State>(
     )
   })
 
-/** What only grows; `name` ends with `_total`. */
+/** A value that only grows. `name` ends with `_total`. */
 export const counter = (name: string, description: string, read: () => number, labels: Labels = {}) =>
   enter("Counter", name, description, labels, () => ({ count: read(), incremental: true }))
 
-/** What comes and goes. */
+/** A value that grows and shrinks. */
 export const gauge = (name: string, description: string, read: () => number, labels: Labels = {}) =>
   enter("Gauge", name, description, labels, () => ({ value: read() }))
 
-/** Quantiles of what is observed, with the count and sum since the start. */
+/** Quantiles of observed values, with count and sum since the start. */
 export const summary = (name: string, description: string, read: () => Metric.SummaryState) =>
   enter("Summary", name, description, {}, read)
 
-/** How many values a label may have; what is counted under more is counted under `other`. */
+/** How many values a label may have. Further values are counted as `other`. */
 const MAX_VALUES = 64
 
 /**
- * A counter for each value of a label, entered when it is first counted; those of `known` at once, since a series that is not there
- * looks the same as one that is 0.
+ * A counter for each value of a label, registered when it is first counted. Those of `known` are registered at once, because monitoring can't
+ * distinguish a missing series from one that is 0.
  */
 export const counters = Effect.fnUntraced(function*(
   name: string,
@@ -69,9 +69,9 @@ export const counters = Effect.fnUntraced(function*(
     begin(value)
   }
   return (value: string, by = 1): void => {
-    const told = counts.has(value) || counts.size < MAX_VALUES ? value : "other"
-    const before = counts.get(told)
-    counts.set(told, (before ?? 0) + by)
-    if (before === undefined) begin(told)
+    const counted = counts.has(value) || counts.size < MAX_VALUES ? value : "other"
+    const before = counts.get(counted)
+    counts.set(counted, (before ?? 0) + by)
+    if (before === undefined) begin(counted)
   }
 })

@@ -2,12 +2,12 @@ import { Clock, Context, Effect, Layer, Stream } from "effect"
 import { adviceOn, codeOf, type OriginError } from "../../domain/OriginError.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
 
-/** Something that went wrong, and whether it has passed. Times are milliseconds since 1970. */
+/** A failure, and when it ended. Times are milliseconds since 1970. */
 export interface Failure {
   readonly at: number
   /** The tag of the error. */
   readonly kind: string
-  /** The code of the cause: the system's, TLS's, or one of Spillway's own. */
+  /** The code of the cause: from the system, from TLS, or one of Spillway's own. */
   readonly errno?: string
   readonly operation?: string
   readonly message: string
@@ -19,15 +19,15 @@ export interface Failure {
 }
 
 /**
- * The last failures of the disk and of origins, also those that no viewer noticed. While something continues failing in the same way,
- * it is one failure.
+ * The latest failures of the disk and of origins, including those that no viewer noticed. Repeated failures of one kind count as one until
+ * they end.
  */
 export class FailureLog extends Context.Service<FailureLog, {
-  /** The newest first, at most `CAPACITY`. */
+  /** Newest first, at most `CAPACITY`. */
   readonly recent: () => ReadonlyArray<Failure>
   /** A request to the origin at `host` failed, or its body did. */
   readonly originFailed: (host: string, error: OriginError, url: string) => void
-  /** The origin at `host` answered. */
+  /** The origin at `host` sent a response. */
   readonly originAnswered: (host: string) => void
 }>()("spillway/services/operate/FailureLog") {
   static readonly layer: Layer.Layer<FailureLog, never, DiskBreaker> = Layer.effect(
@@ -36,14 +36,14 @@ export class FailureLog extends Context.Service<FailureLog, {
   )
 }
 
-/** How many are kept: the oldest goes. */
+/** How many failures are kept. The oldest is dropped. */
 export const CAPACITY = 100
 
 const make = Effect.gen(function*() {
   const breaker = yield* DiskBreaker
   const clock = yield* Clock.Clock
   const ring: Array<Failure> = []
-  /** The failures that have not passed, by what failed: the host of an origin, or nothing for the disk. */
+  /** The failures that have not ended, by what failed: the host of an origin, or the empty string for the disk. */
   const open = new Map<string, Failure>()
 
   const close = (what: string): void => {

@@ -8,26 +8,26 @@ import { Catalog, type Entry } from "../cache/Catalog.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
 
-/** What is on the disk of a resource's current representation. */
+/** How much of a resource's current representation is on disk. */
 export interface Cached {
   readonly entry: Entry
-  /** Neighbours as one, in order. */
+  /** In order; adjacent ranges are merged. */
   readonly ranges: ReadonlyArray<ByteRange>
   readonly chunks: number
   readonly bytes: number
   readonly pinned: boolean
-  /** In milliseconds since 1970, to the minute; 0 where that is not known. */
+  /** In milliseconds since 1970, to the minute; 0 if unknown. */
   readonly lastUsed: number
 }
 
-/** Which resources are wanted. */
+/** Which resources to list. */
 export interface Listing {
-  /** What their URL begins with. */
+  /** The beginning of their URLs. */
   readonly prefix: string
   readonly limit: number
 }
 
-/** Some of the resources that were requested, and of all of them how many there are, and what they take of the disk in bytes. */
+/** The listed resources, and the number of all that match, with their bytes on disk. */
 export interface Listed {
   readonly resources: ReadonlyArray<Cached>
   readonly total: number
@@ -35,21 +35,21 @@ export interface Listed {
 }
 
 /**
- * What is cached, for people who ask. Manifests are read where they are not in memory, so the first question about URLs takes as long
- * as that; they are not taken for used by it.
+ * Lists what is cached, for the API. Manifests that are not in memory are read from disk, so the first query by URL may take long. Queries
+ * don't count as uses.
  */
 export class Inventory extends Context.Service<Inventory, {
-  /** The one used last first. */
+  /** The most recently used first. */
   readonly list: (listing: Listing) => Effect.Effect<Listed, CacheError>
-  /** The resource at a URL; of several variants the one used last. */
+  /** The resource at a URL. Of several variants, the most recently used. */
   readonly find: (url: string) => Effect.Effect<Option.Option<Cached>, CacheError>
-  /** The identifiers of the resource at a URL and of its variants of which anything is on disk. */
+  /** The identifiers of the resource at a URL and its variants, if any of their bytes are on disk. */
   readonly family: (url: string) => Effect.Effect<ReadonlyArray<string>, CacheError>
-  /** The identifiers of all resources, variants included, whose URL is to the liking of `matches`; `undefined` when it is not known. */
+  /** The identifiers of all resources and variants whose URL `matches`. It gets `undefined` if a URL is unknown. */
   readonly identifiers: (
     matches: (url: string | undefined) => boolean
   ) => Effect.Effect<ReadonlyArray<string>, CacheError>
-  /** What is on the disk of an entry. */
+  /** How much of an entry is on disk. */
   readonly cached: (entry: Entry) => Cached
 }>()("spillway/services/operate/Inventory") {
   static readonly layer: Layer.Layer<Inventory, never, CacheConfig | DiskBreaker | CacheIndex | Catalog> = Layer.effect(
@@ -61,10 +61,10 @@ export class Inventory extends Context.Service<Inventory, {
 /** How many manifests are read at a time. */
 const CONCURRENCY = 4
 
-/** How long all reads of a request may take. */
+/** How long the disk may take for one query. */
 const DEADLINE = "20 seconds"
 
-/** How much of URLs is kept in memory, in bytes, each counted with its overhead. */
+/** How much memory URLs may take, in bytes, and the overhead that is counted for each. */
 const URLS_BYTES = 32 * 1024 ** 2
 const URL_OVERHEAD_BYTES = 128
 
@@ -103,7 +103,7 @@ const make = Effect.gen(function*() {
     })
 
   const identifiers = Effect.fnUntraced(function*(matches: (url: string | undefined) => boolean) {
-    // Until then, nobody knows of all that there is.
+    // Only then are all resources known.
     yield* index.loaded
     for (const resource of urls.keys()) if (!index.hasResource(resource)) urls.delete(resource)
     const found = yield* Effect.forEach(

@@ -11,25 +11,24 @@ import { Lookup } from "../media/Lookup.ts"
 import { Workers } from "../observe/Workers.ts"
 import { type Cached, Inventory } from "./Inventory.ts"
 
-/** What was removed: how many resources, and what they took of the disk in bytes. */
+/** How many resources were removed, and how many bytes they had on disk. */
 export interface Purged {
   readonly resources: number
   readonly bytes: number
 }
 
 /**
- * What people say about the keeping of resources, past what the cache decides itself. Failures of the disk are reported to
- * `DiskBreaker`, and told.
+ * Removes and pins resources on behalf of the operator. Failures of the disk are reported to `DiskBreaker`, and returned.
  */
 export class Purger extends Context.Service<Purger, {
   /**
-   * Removes all that is kept of the resources whose URL is not known any more, since their manifest is lost, and of those whose URL is to the liking of `matches`: in memory, on disk, and that they are pinned.
-   * Streams that run go on from the origin. Where the disk fails, the rest is still in the index, and goes first.
+   * Removes the resources whose URL `matches`, and those whose URL is unknown because their manifest is lost, from memory and disk, with
+   * their pins. Running streams continue from the origin. If the disk fails, the rest stays in the index and is evicted first.
    */
   readonly purge: (matches: (url: string) => boolean) => Effect.Effect<Purged, CacheError>
   /**
-   * Keeps a resource when room is made for others, also after a restart; or lets it and all its variants be
-   * evicted again. None where nothing of it is cached.
+   * Protects a resource from eviction, also after a restart; or lets it and all its variants be evicted again. `None` if nothing of it is
+   * cached.
    */
   readonly pin: (url: string, pinned: boolean) => Effect.Effect<Option.Option<Cached>, CacheError>
 }>()("spillway/services/operate/Purger") {
@@ -40,7 +39,7 @@ export class Purger extends Context.Service<Purger, {
   > = Layer.effect(Purger, Effect.suspend(() => make))
 }
 
-/** How many chunks are removed before others may write again, and how many of them at a time. */
+/** How many chunks are removed before other writes get their turn, and how many of them at a time. */
 const BATCH = 32
 const CONCURRENCY = 4
 
@@ -55,7 +54,7 @@ const make = Effect.gen(function*() {
   const store = yield* ChunkStore
   const workers = yield* Workers
 
-  /** From now on nobody is served of what there is. */
+  /** From now on no viewer is served from what is cached. */
   const withdraw = (resource: string): void => {
     for (const { key } of index.chunksOf(resource)) index.condemn(key)
     memory.removeResource(resource)
@@ -64,7 +63,7 @@ const make = Effect.gen(function*() {
 
   const removeChunk = (key: ChunkKey) =>
     Effect.suspend(() =>
-      // It may have been written anew in the meantime.
+      // It may have been written again meanwhile.
       index.has(key) ? Effect.void : Effect.andThen(store.remove(key), Effect.sync(() => index.remove(key)))
     )
 
@@ -85,11 +84,11 @@ const make = Effect.gen(function*() {
 
   const remove = Effect.fnUntraced(function*(resource: string) {
     withdraw(resource)
-    // First of all, so that a restart in the midst of it serves nothing of the rest.
+    // First, so that nothing is served after a restart in the middle of this.
     manifests.revoke(resource)
-    // What is being fetched of it is not written.
+    // Chunks that are being fetched will not be written.
     catalog.forget(resource)
-    // What is being written has been by then, and goes too.
+    // By then pending writes have ended, so their chunks are removed too.
     const keys = yield* index.exclusively(Effect.sync(() => {
       withdraw(resource)
       return index.chunksOf(resource).map(({ key }) => key)
@@ -98,11 +97,11 @@ const make = Effect.gen(function*() {
       yield* index.exclusively(Effect.uninterruptible(removeChunks(keys.slice(at, at + BATCH))))
     }
     yield* index.exclusively(Effect.uninterruptible(removeRest(resource)))
-    // Its manifest may have been read anew until then.
+    // Its manifest may have been read again meanwhile.
     catalog.forget(resource)
   })
 
-  // Each of the variants may have been pinned while it was the one used last.
+  // Each variant may have been pinned while it was the most recently used.
   const unpin = Effect.fnUntraced(function*(url: string) {
     for (const resource of (yield* inventory.family(url)).filter(index.isPinned)) {
       const lift = Effect.andThen(store.pin(resource, false), Effect.sync(() => index.unpin(resource)))
@@ -122,17 +121,17 @@ const make = Effect.gen(function*() {
 
   return Purger.of({
     purge: Effect.fnUntraced(function*(matches) {
-      // Short answers, such as that there is no file, are had again with little effort.
+      // Short responses, such as 404, are cheap to fetch again.
       lookup.forget()
       const known = catalog.identifiers(matches)
       for (const resource of known) withdraw(resource)
-      // Their URLs are in the catalog until all have been looked through, should the disk not tell them any more.
+      // Their URLs stay in the catalog during the search, because the disk may fail to return them.
       const found = yield* inventory.identifiers((url) => url === undefined || matches(url)).pipe(
         Effect.tapError(breaker.report),
         Effect.ensuring(Effect.sync(() => known.forEach(catalog.forget)))
       )
       const bytes = found.reduce((sum, resource) => sum + index.bytesOf(resource), 0)
-      // One file that cannot be removed keeps none of the others.
+      // A file that can't be removed doesn't stop the removal of others.
       let failed: CacheError | undefined
       const removeOne = (resource: string) =>
         Effect.catchIf(

@@ -8,8 +8,7 @@ import type { Source } from "../origin/askOrigin.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../origin/OriginResolver.ts"
 
 /**
- * From what people write to a resource, and to where its bytes are available: a URL as it is at the origin, or a path as it is at
- * this server.
+ * Turns an operator's text, which is a URL at the origin or a path at this server, into a resource and its source.
  */
 export const makeAddressing = Effect.gen(function*() {
   const { origins } = yield* OriginConfig
@@ -20,20 +19,20 @@ export const makeAddressing = Effect.gen(function*() {
       if (text.startsWith("/")) return resolver.identify({ target: text, headers: {} })
       const url = URL.parse(text)
       if (url === null) {
-        return { status: 400, reason: "give a URL as it is at the origin, or a path as it is at this server" }
+        return { status: 400, reason: "not a URL: give one at the origin, or a path at this server" }
       }
-      // An application may have keys that are not addresses.
+      // An application may have keys that are not HTTP URLs.
       if (!/^https?:$/.test(url.protocol)) return makeResource(text)
       const key = url.origin + url.pathname + url.search
       return accessTo(origins, url) === "public" ? makePublic(key) : makeResource(key)
     },
-    /** Whether viewers could ask for a resource: its URL is at an origin that is configured, where any are. */
+    /** Whether viewers can request a resource: an origin is configured for its URL, or none is configured at all. */
     isServed: ({ url }: Resource): boolean => {
       const parsed = URL.parse(url)
       if (parsed === null || origins.routes.length + origins.urlHosts.length === 0) return true
       return accessTo(origins, parsed) !== undefined
     },
-    /** Where the bytes of a resource are that was written as `text`. Without fields, as no viewer has any. */
+    /** The source of a resource that was written as `text`. It has no header fields, because there is no viewer. */
     sourceOf: (text: string, resource: Resource, background: boolean): Source => {
       const url = URL.parse(resource.url)
       const target = text.startsWith("/") || url === null ? text : url.pathname + url.search

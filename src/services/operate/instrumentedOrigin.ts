@@ -6,7 +6,7 @@ import * as Metrics from "../observe/pullMetrics.ts"
 import { Origin, type OriginRequest, type OriginResponse } from "../origin/Origin.ts"
 import { FailureLog } from "./FailureLog.ts"
 
-/** In whichever way a request to an origin ended: until the head of the answer, that is. */
+/** The outcome of a request to an origin, up to the header of the response. */
 const outcomeOf = (exit: Exit.Exit<OriginResponse, OriginError>): string => {
   if (Exit.isSuccess(exit)) return `${Math.floor(exit.value.status / 100)}xx`
   const error = Cause.findErrorOption(exit.cause)
@@ -14,7 +14,7 @@ const outcomeOf = (exit: Exit.Exit<OriginResponse, OriginError>): string => {
 }
 
 /**
- * The `Origin` below, whichever it is, with its requests and bytes counted in `Counters`, and what fails told to `FailureLog`.
+ * Wraps the `Origin` in context: counts its requests and bytes in `Counters`, and reports failures to `FailureLog`.
  */
 export const layer: Layer.Layer<Origin, never, Origin | FailureLog | Counters> = Layer.effect(
   Origin,
@@ -28,9 +28,9 @@ export const layer: Layer.Layer<Origin, never, Origin | FailureLog | Counters> =
 
     const counted = (body: OriginResponse["body"]) => watchPieces(body, (bytes) => counters.originBytes(bytes.length))
 
-    const countAnswer = yield* Metrics.counters(
+    const countOutcome = yield* Metrics.counters(
       "spillway_origin_requests_total",
-      "Requests to origins, by the class of the answer's status, or what kept it from coming",
+      "Requests to origins, by the class of the response's status, or by the failure",
       "outcome",
       ["2xx", "3xx", "4xx", "5xx", "cancelled", "OriginTimeout", "OriginUnreachable"]
     )
@@ -41,7 +41,7 @@ export const layer: Layer.Layer<Origin, never, Origin | FailureLog | Counters> =
       counters.originRequest()
       const { body, ...head } = yield* origin.request(request).pipe(
         Effect.tapError(failed(host, url)),
-        Effect.onExit((exit) => Effect.sync(() => countAnswer(outcomeOf(exit))))
+        Effect.onExit((exit) => Effect.sync(() => countOutcome(outcomeOf(exit))))
       )
       const { status } = head
       if (status < 500) failureLog.originAnswered(host)

@@ -39,7 +39,7 @@ export const uncacheableAdvice: Record<Uncacheable, Advice> = {
   },
   NO_VALIDATOR: {
     message: "The origin sends neither a strong ETag nor a Last-Modified that is older than a second",
-    advice: "Have the origin send a strong ETag: without one, two versions of the file cannot be told apart"
+    advice: "Have the origin send a strong ETag: without one, two versions of the file cannot be distinguished"
   },
   COOKIE: {
     message: "The origin sends viewers with a cookie another file than it sends others",

@@ -1,17 +1,17 @@
-/** How many interim answers are dropped before one final answer. */
+/** How many interim responses are dropped before a final one. */
 const MAX_INTERIM = 64
 
-/** The longest interim answer that is dropped, in bytes. */
+/** The longest interim response that is dropped, in bytes. */
 const MAX_INTERIM_BYTES = 16 * 1024
 
 const NOTHING: Buffer = Buffer.alloc(0)
 
 const END = Buffer.from("\r\n\r\n")
 
-/** What each byte of the first line of an interim answer may be, up to the end of its status. */
+/** The allowed bytes at each position of an interim response's first line, up to the end of its status. */
 const STATUS_LINE = ["H", "T", "T", "P", "/", "1", ".", "01", " ", "1", "0123456789", "0123456789", " \r"]
 
-/** Whether `bytes` begin an interim answer other than 101; `undefined` as long as that is open. */
+/** Whether `bytes` begin an interim response other than 101; `undefined` while that is unknown. */
 const isInterim = (bytes: Buffer): boolean | undefined => {
   for (let i = 0; i < STATUS_LINE.length; i++) {
     if (i >= bytes.length) return undefined
@@ -20,13 +20,13 @@ const isInterim = (bytes: Buffer): boolean | undefined => {
   return bytes.toString("latin1", 9, 12) !== "101"
 }
 
-/** A head with a line that does not end in CRLF could be read in two ways. */
+/** Whether a line does not end in CRLF. Such a header is ambiguous. */
 const hasBareLineFeed = (head: Buffer): boolean => /(?<!\r)\n/.test(head.toString("latin1"))
 
 /**
- * Takes interim answers (RFC 9110 §15.2) out of what an origin sends on one connection: a client has to survive them, and undici
- * ends the connection at a 100. The bytes of final answers pass unchanged. So do interim answers that are too long, too many or
- * malformed, which undici then judges.
+ * Removes interim responses (RFC 9110 §15.2) from what an origin sends on one connection. A client has to tolerate them, but undici closes
+ * the connection at a 100. Final responses pass unchanged. So do interim responses that are too long, too many or malformed, which
+ * undici then handles.
  */
 export class InterimFilter {
   #awaits = false
@@ -34,19 +34,19 @@ export class InterimFilter {
   #left = 0
   #hasBegun = false
 
-  /** Whether any byte has come since `expect`. */
+  /** Whether any byte has arrived since `expect`. */
   get hasBegun(): boolean {
     return this.#hasBegun
   }
 
-  /** A request is about to be sent, so the next bytes begin an answer. */
+  /** A request is about to be sent, so the next bytes begin a response. */
   expect(): void {
     this.#awaits = true
     this.#hasBegun = false
     this.#left = MAX_INTERIM
   }
 
-  /** What of `piece`, and of what was held back before, belongs to a final answer; `undefined` if nothing does yet. */
+  /** The bytes of `piece`, and those held back before, that belong to a final response; `undefined` if there are none yet. */
   take(piece: Buffer): Buffer | undefined {
     this.#hasBegun = true
     if (!this.#awaits) return piece

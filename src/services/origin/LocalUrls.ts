@@ -9,64 +9,66 @@ import type { Access } from "../../domain/Route.ts"
 import type { Location } from "./askOrigin.ts"
 import { OriginResolver } from "./OriginResolver.ts"
 
-/** The path of local URLs: behind it come the token, which is all that lets anybody in, and a name. */
+/** The path of local URLs. After it come the token, which is the only protection, and a name. */
 export const LOCAL_PATH = "/_spillway/local/"
 
-/** How many are registered at one time at most. */
+/** How many URLs may be registered at a time. */
 export const MAX_LOCAL_URLS = 10_000
 
 /** How many random bytes a token has. */
 const TOKEN_BYTES = 24
 
-/** How an application has something fetched. */
+/** How to fetch a URL for an application. */
 export interface FetchOptions {
-  /** Fields for the origin alone, such as `authorization`. No viewer sees them, and they are not written to disk. */
+  /** Header fields for the origin only, such as `authorization`. Viewers don't see them, and they are not written to disk. */
   readonly headers?: HeaderFields
   /**
-   * The name that the bytes have in the cache, independent of their URL and `headers`: anyone who opens or registers the same one shares an
-   * entry, so give it to what is the same file, for viewers who may all see it. Without it, the URL names the entry where there are
-   * no `headers`; and where there are, URL and `headers` do, until the program ends.
+   * The name of the cache entry. URLs with the same key share one entry, so they must have the same file, and all their viewers must be
+   * allowed to see it. Without it, the entry is named by the URL; or, if there are `headers`, by URL and `headers`, until the program ends.
    */
   readonly key?: string
-  /** `public`: connections go to public addresses only. For URLs that are not the application's own choice. */
+  /** `public`: connect to public addresses only. For URLs that the application did not choose itself. */
   readonly access?: Access
 }
 
-/** Something that an application has fetched: its key in the cache, and where it is. */
+/** A file that an application names: its key in the cache, and its location. */
 export interface Named {
   readonly resource: Resource
   readonly location: Location
 }
 
-/** A local URL, until its scope closes. */
+/** A local URL. It is valid until its scope closes. */
 export interface Registration {
-  /** Absolute, at the address where this program listens. */
+  /** Absolute, with the address where this program listens. */
   readonly url: string
-  /** The same without scheme, host and port, for pages that come from this program. */
+  /** The same without scheme, host and port, for pages that this program serves. */
   readonly path: string
-  /** Ends it at once: requests are answered 404, and an answer under way is cut where it needs the origin once more. */
+  /** Ends it at once. Requests get 404, and a running response is cut off when it next needs the origin. */
   readonly unregister: Effect.Effect<void>
 }
 
-/** What applications name by URL, and the local URLs of what they have registered. */
+/** The files that applications name by URL, and their local URLs. */
 export class LocalUrls extends Context.Service<LocalUrls, {
-  /** What `url` with `options` is. */
+  /** The file at `url` with `options`. */
   readonly name: (url: string, options?: FetchOptions) => Effect.Effect<Named, MediaRefused>
-  /** A local URL for `url`, until the scope closes. At most `MAX_REGISTRATIONS` at a time. */
+  /** A local URL for `url`, until the scope closes. At most `MAX_LOCAL_URLS` at a time. Fails with `NotServed` before `serveAt`. */
   readonly register: (
     url: string,
     options?: FetchOptions
   ) => Effect.Effect<Registration, MediaRefused | NotServed | TooManyRegistrations, Scope.Scope>
-  /** Tells that Spillway's handler is served below `base`, a URL without a slash at its end. */
+  /**
+   * Sets where Spillway's handler is served: below `base`, a URL without a slash at its end. A server calls it when it listens, which is after
+   * this service was built.
+   */
   readonly serveAt: (base: string) => void
-  /** The last of these; nothing while it is served nowhere. */
+  /** The last base; `undefined` before `serveAt`. */
   readonly servedAt: () => string | undefined
-  /** What is registered under the path of a request. */
+  /** The file that is registered under the path of a request. */
   readonly find: (path: string) => Named | undefined
 }>()("spillway/services/origin/LocalUrls") {
   static readonly layer: Layer.Layer<LocalUrls> = Layer.sync(LocalUrls, () => make())
 
-  /** The `OriginResolver` in context, with local URLs in front of it. */
+  /** Resolves local URLs, and leaves others to the `OriginResolver` in context. */
   static readonly layerResolver: Layer.Layer<OriginResolver, never, OriginResolver | LocalUrls> = Layer.effect(
     OriginResolver,
     Effect.gen(function*() {
@@ -97,12 +99,12 @@ const NOT_REGISTERED: TargetError = { status: 404, reason: "nothing is registere
 const FIELD_NAME = /^[\w!#$%&'*+.^`|~-]+$/
 const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
-/** The end of a path, for players that go by it; nothing in it needs encoding. */
+/** The last segment of a path, for players that need its extension. Nothing in it needs encoding. */
 const nameOf = (url: URL): string => /[\w.-]{1,64}$/.exec(url.pathname)?.[0] ?? "media"
 
 const make = (): LocalUrls["Service"] => {
   const byPath = new Map<string, Named>()
-  // Nobody can tell fields by trying what key they give, and none are kept longer than this program runs.
+  // Keyed, so that nobody can guess fields from the key that they produce. Lost when this program ends.
   const secret = randomBytes(32)
   let base: string | undefined
 
@@ -111,7 +113,7 @@ const make = (): LocalUrls["Service"] => {
     const href = url.origin + url.pathname + url.search
     const fields = Object.entries(headers).toSorted(([a], [b]) => a < b ? -1 : 1)
     if (fields.length === 0) return href
-    // A fragment is never sent, so that no plain URL is the same.
+    // A fragment is never sent, so no plain URL can be the same.
     return `${href}#${createHmac("sha256", secret).update(JSON.stringify(fields)).digest("hex").slice(0, 32)}`
   }
 
@@ -119,11 +121,13 @@ const make = (): LocalUrls["Service"] => {
     const url = URL.parse(text)
     const refuse = (reason: string) => Effect.fail(new MediaRefused({ url: loggable(text), reason }))
     if (url === null || !/^https?:$/.test(url.protocol)) return refuse("not an absolute http or https URL")
-    if (url.username !== "" || url.password !== "") return refuse("a user or password goes into an authorization field")
+    if (url.username !== "" || url.password !== "") {
+      return refuse("a URL with a user or password: use an authorization header field")
+    }
     const fields: Record<string, string> = {}
     for (const [name, value] of Object.entries(headers)) {
       if (!FIELD_NAME.test(name) || !FIELD_VALUE.test(value)) {
-        return refuse(`not a header field: ${JSON.stringify(name)}`)
+        return refuse(`not a valid header field: ${JSON.stringify(name)}`)
       }
       fields[name.toLowerCase()] = value
     }

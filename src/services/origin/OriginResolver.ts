@@ -7,7 +7,7 @@ import { accessTo, findRoute, type Origins } from "../../domain/Route.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
 import type { Location, Refusal } from "./askOrigin.ts"
 
-/** What of a request tells where its bytes are. */
+/** The parts of a request that determine where its bytes are. */
 export interface Wanted {
   /** The request target: path and query. */
   readonly target: string
@@ -15,36 +15,36 @@ export interface Wanted {
 }
 
 /**
- * From a request to the key of its cache entry, and to the place where the bytes are available. An application that signs its
- * URLs, or keeps its files in several places, puts its own in: requests with one key share one entry, even from several locations.
+ * Maps a request to the key of its cache entry, and to the location of its bytes. An application that signs its URLs, or keeps its files in
+ * several places, provides its own. Requests with the same key share an entry, even if their locations differ.
  */
 export class OriginResolver extends Context.Service<OriginResolver, {
-  /** The resource that a request is for, or why it is refused. Asked for every request, so it answers at once. */
+  /** The resource that a request is for, or why it is refused. Synchronous, because it is called for every request. */
   readonly identify: (wanted: Wanted) => Resource | TargetError
   /**
-   * Where `resource` is now. Asked before each request to the origin, and once more, with the `refusal`, when a GET or HEAD was
-   * answered 401 or 403, in the middle of a body as well. What it fails with is the viewer's 502 or cut, and a line of the log; it has
-   * `LOCATE_MILLIS`.
+   * The current location of `resource`. Called before each request to the origin, and again with the `refusal` when the origin has responded
+   * to GET or HEAD with 401 or 403, also in the middle of a body. If it fails or exceeds `LOCATE_MILLIS`, the viewer gets a 502 or its
+   * response is cut off, and the failure is logged.
    */
   readonly locate: (wanted: Wanted, resource: Resource, refusal?: Refusal) => Effect.Effect<Location, OriginError>
 }>()("spillway/services/origin/OriginResolver") {
-  /** The routes of `OriginConfig`: path and query are appended to the URL of the route. */
+  /** Uses the routes of `OriginConfig`. Path and query are appended to the URL of the route. */
   static readonly layer: Layer.Layer<OriginResolver, never, OriginConfig> = Layer.effect(
     OriginResolver,
     Effect.map(OriginConfig, ({ origins }) => make(origins))
   )
 }
 
-/** The path of requests that name a URL outright: `?url=` and the URL, percent-encoded. */
+/** The path of requests that contain a URL: `?url=` and the URL, percent-encoded. */
 export const URL_PATH = "/_spillway/url"
 
-/** How long it may take to find out where something is, in milliseconds. */
+/** How long `locate` may take, in milliseconds. */
 export const LOCATE_MILLIS = 10_000
 
 /** How many requests are remembered with their resources. */
 const REMEMBERED = 4096
 
-/** How long the host and target of such a request are at most, in characters: what is absurdly long takes memory only. */
+/** How long the host and target of a remembered request may be, in characters. */
 const REMEMBERED_LENGTH = 1024
 
 const NOT_ENABLED: TargetError = { status: 404, reason: "naming a URL is not enabled" }
@@ -54,7 +54,7 @@ const NOT_ALLOWED: TargetError = { status: 403, reason: "this URL is not among t
 const make = (origins: OriginConfig["Service"]["origins"]) => {
   const known = new Map<string, Resource>()
   const byHost = origins.routes.some(({ match }) => match._tag === "Host")
-  /** What a viewer may name: an origin that has a route is at any address for that route only. */
+  /** What viewers may name. An origin with a route may have a private address, but only for that route. */
   const named: Origins = { ...origins, routes: [] }
 
   const explicit = (target: string): Resource | TargetError => {
@@ -66,7 +66,7 @@ const make = (origins: OriginConfig["Service"]["origins"]) => {
     const access = accessTo(named, url)
     if (access === undefined) return NOT_ALLOWED
     const key = url.origin + url.pathname + url.search
-    // No address is checked for a hit, so it must be one from such an address.
+    // A hit makes no connection that could check the address, so its entry must be from a public one.
     return access === "public" ? makePublic(key) : makeResource(key)
   }
 

@@ -4,20 +4,21 @@ import { OriginBodyFailed, type OriginError, OriginTimeout } from "../../domain/
 import { causeOf } from "./originConnections.ts"
 import type { Slot } from "./OriginLimiter.ts"
 
-/** Whose turn it is between Spillway and an origin. */
+/** Measures how long a peer takes: whether the origin has to act next, or the viewer, and since when. */
 export interface Turn {
-  /** It is the origin's from now on. */
+  /** The origin has to act next. */
   readonly begin: () => void
+  /** The viewer has to act next. */
   readonly end: () => void
-  /** Ends when it was the origin's for too long at a stretch. */
+  /** Ends when the origin has taken too long. */
   readonly overdue: Effect.Effect<void>
-  /** For how long it has been somebody else's, in milliseconds. */
+  /** How long the viewer has taken, in milliseconds; 0 while the origin has to act. */
   readonly idleFor: () => number
 }
 
 /**
- * Nobody's turn yet; the origin's may last `limit`, in milliseconds. One look after each such time, and at its very end, costs less
- * than a timer for each piece of a body.
+ * Makes a `Turn`. The origin may take at most `limit` milliseconds at a time. A check after each such interval costs less than a timer for
+ * each piece of a body.
  */
 export const makeTurn = (limit: number): Effect.Effect<Turn> =>
   Effect.map(Clock.Clock, (clock) => {
@@ -42,20 +43,20 @@ export const makeTurn = (limit: number): Effect.Effect<Turn> =>
     }
   })
 
-/** `body` on its way to the origin, whose turn it is but while the next piece is awaited from anyone who sends it. */
+/** `body` on its way to the origin. It is the viewer's turn while the next piece is awaited from there. */
 export const upload = (body: Stream.Stream<Uint8Array, unknown>, turn: Turn): Stream.Stream<Uint8Array, Error> =>
   Stream.transformPull(body, (pull) =>
     Effect.succeed(Effect.suspend(() => {
       turn.end()
       return Effect.ensuring(pull, Effect.sync(turn.begin))
     }))).pipe(
-      // The cause is known to the sender, and may be a secret.
+      // The cause belongs to the viewer, and may be secret.
       Stream.mapError(() => new Error("the body of the request broke off"))
     )
 
 /**
- * `body` as it comes from the origin, with typed errors. Where its next bytes are overdue while they are wanted, `abandon` has to
- * close the connection, which ends it. So it does when whoever reads it is idle and `slot` is wanted by others. It can be run once.
+ * `body` as it arrives from the origin, with typed errors. If its next bytes are overdue, `abandon` is run, which has to close the connection.
+ * The same happens if its reader is idle while others wait for `slot`. It can be read once.
  */
 export const withBodyTimeout = (
   body: Stream.Stream<Uint8Array, HttpClientError.HttpClientError>,

@@ -72,16 +72,16 @@ export const makeExchange = (config: OriginOptions, connections: Connections, is
     turn.begin()
     const traced = isTraced ? { ...hop, headers: { ...hop.headers, ...yield* traceFields } } : hop
     const late = (phase: OriginTimeout["phase"]) => Effect.fail(new OriginTimeout({ url, phase }))
-    const answer = send(allowed, messageOf({ ...request, body }, traced), isRepeatable(request)).pipe(
+    const sent = send(allowed, messageOf({ ...request, body }, traced), isRepeatable(request)).pipe(
       Effect.mapError((error) => failureOf(url, error)),
       Effect.raceFirst(Effect.andThen(turn.overdue, late("header")))
     )
-    if (body === undefined) return yield* answer
+    if (body === undefined) return yield* sent
     // The sender of the body may be slow. While others wait for a slot, that has a limit.
     const wanted = yield* Latch.make()
     slot.idleFor = turn.idleFor
     slot.release = wanted.open
-    return yield* Effect.raceFirst(answer, Effect.andThen(wanted.await, late("viewer")))
+    return yield* Effect.raceFirst(sent, Effect.andThen(wanted.await, late("viewer")))
   })
 
   /** The same in a span. */

@@ -15,23 +15,23 @@ import { type AskOrigin, makeAskOrigin, type Question, type Source } from "./ask
 import type { OriginResponse } from "./Origin.ts"
 import { mayRetry, pause } from "./retry.ts"
 
-/** How often the origin is asked again after it let a time-out pass, which is long already. */
+/** How often a request is repeated after a timeout, which has taken long already. */
 const RETRIES_AFTER_TIMEOUT = 1
 
 /**
- * Whether a time-out is returned at once. An answer that does not begin may be one that waits for something to happen (a long poll),
- * and asking twice would take two of those; a file that `isKnown` isn't one.
+ * Whether to give up after a timeout. A response that does not begin may wait for an event (a long poll), and a retry would start a second
+ * one. That can't be so if the file `isKnown`.
  */
 const isLate = (error: OriginError, failures: number, isKnown: boolean): boolean =>
   error._tag === "OriginTimeout" && failures > (error.phase === "header" && !isKnown ? 0 : RETRIES_AFTER_TIMEOUT)
 
-/** How long a viewer is kept waiting for an origin that asks to come again later, in milliseconds; otherwise it gets that answer. */
+/** How long a viewer waits when the origin sends `Retry-After`, in milliseconds. If that is longer, the viewer gets the response. */
 const MAX_RETRY_AFTER_MILLIS = 2000
 
-/** An answer of the origin, and when it was requested and came. */
-export interface Answered {
+/** A response of the origin, and when it was requested and received. */
+export interface FirstResponse {
   readonly response: OriginResponse
-  /** Ends the transfer of a body that nobody needs. */
+  /** Ends the transfer of a body that isn't needed. */
   readonly discard: Effect.Effect<void>
   readonly times: Times
   /** The known representation that a 304 confirms. */
@@ -39,8 +39,8 @@ export interface Answered {
 }
 
 /**
- * The answer to a request. With `isPatient`, nothing else is at hand, so transient failures are retried. A range that the origin
- * refuses or misreads is requested once more in another way.
+ * Makes the function that requests a resource. With `isPatient`, nothing else can be served, so transient failures are retried. If the origin
+ * refuses or misreads a range, it is requested once more in another form.
  */
 const makePatient = (askOrigin: AskOrigin) =>
   Effect.fnUntraced(
@@ -49,7 +49,7 @@ const makePatient = (askOrigin: AskOrigin) =>
       question: Question,
       { isKnown, isPatient }: { readonly isPatient: boolean; readonly isKnown: boolean },
       wanted?: Wanted
-    ): Effect.fn.Return<Answered, OriginError, Scope.Scope> {
+    ): Effect.fn.Return<FirstResponse, OriginError, Scope.Scope> {
       const clock = yield* Clock.Clock
       const now = () => clock.currentTimeMillisUnsafe()
       let range = wanted === undefined ? undefined : rangeField(wanted)
@@ -90,22 +90,22 @@ const makePatient = (askOrigin: AskOrigin) =>
     }
   )
 
-/** What a first request is about. */
+/** What the first request is for. */
 export interface About {
   readonly method: "GET" | "HEAD"
-  /** The range, or everything without it. */
+  /** The range; the whole file if omitted. */
   readonly wanted?: Wanted | undefined
-  /** The validator to which the viewer ties the range. */
+  /** The viewer's `If-Range`. */
   readonly ifRange?: string | undefined
   readonly known: Representation | undefined
-  /** Whether the origin need not send what is known. */
+  /** Whether the origin may confirm the known representation with a 304 instead of sending it. */
   readonly conditional: boolean
   readonly background?: boolean
 }
 
 /**
- * The origin's answer to the first request for a resource, or about the one that is known. With `isPatient`, nothing else is at
- * hand, so transient failures are retried.
+ * Makes the function that sends the first request for a resource, or revalidates a known representation. With `isPatient`, nothing else
+ * can be served, so transient failures are retried.
  */
 export const makeFirstResponse = Effect.map(makeAskOrigin, (askOrigin) => {
   const ask = makePatient(askOrigin)
@@ -120,25 +120,25 @@ export const makeFirstResponse = Effect.map(makeAskOrigin, (askOrigin) => {
     const isTied = known === undefined && wanted !== undefined && ifRange !== undefined
     const plain = { method, headers: isTied ? { "if-range": ifRange } : {}, background }
     const question = known === undefined ? plain : { ...plain, headers: validation(known) }
-    const answered = yield* ask(source, conditional ? question : plain, how, wanted)
-    if (known === undefined) return answered
-    const { response } = answered
-    // A part without the validator does not tell its version, so the origin is asked about the whole.
+    const first = yield* ask(source, conditional ? question : plain, how, wanted)
+    if (known === undefined) return first
+    const { response } = first
+    // The version of a part without a validator is unknown, so the whole file is revalidated.
     const isBlank = response.status === 206 && compare(known, response) === "Unknown"
-    if (!isBlank && !(conditional && response.status === 304)) return answered
-    if (isBlank) yield* answered.discard
-    const about = isBlank ? yield* ask(source, question, how) : answered
+    if (!isBlank && !(conditional && response.status === 304)) return first
+    if (isBlank) yield* first.discard
+    const about = isBlank ? yield* ask(source, question, how) : first
     if (about.response.status !== 304) return about
     if (isConfirmedBy(known, about.response.headers)) return { ...about, confirmed: known }
-    // It confirms some other version than the known one.
+    // It confirms another version than the known one.
     yield* about.discard
     return yield* ask(source, plain, how, wanted)
   })
 })
 
 /**
- * The bytes that a 200 or 206 carries of a representation of `size` bytes. `undefined` if it does not say, or if they are not the
- * wanted ones.
+ * The bytes of a representation of `size` bytes that a 200 or 206 carries. `undefined` if it does not say, or if they are not the requested
+ * ones.
  */
 export const carriedBytes = (
   head: OriginHead,

@@ -10,7 +10,7 @@ import { isPublic } from "../../domain/PublicAddress.ts"
 import type { OriginOptions } from "../config/OriginConfig.ts"
 import { makeOriginSockets } from "./originSockets.ts"
 
-/** How host names become addresses: `dns.lookup`, unless a test says otherwise. */
+/** Resolves host names: `dns.lookup`, unless a test replaces it. */
 export const HostLookup = Context.Reference<LookupFunction>("spillway/services/origin/originConnections/HostLookup", {
   defaultValue: () => lookup
 })
@@ -23,11 +23,11 @@ export interface OriginClients {
   readonly fresh: HttpClient.HttpClient
 }
 
-/** Clients that connect to any address, and to public ones only. */
+/** Clients that connect to any address, and clients that connect to public ones only. */
 export interface OriginConnections {
   readonly any: OriginClients
   readonly public: OriginClients
-  /** Whether a request failed with the `error` only because the connection that it was sent on had been kept for too long. */
+  /** Whether a request failed with `error` only because its kept-alive connection had just been closed. */
   readonly wasIdle: (error: HttpClientError.HttpClientError) => boolean
 }
 
@@ -35,8 +35,8 @@ export interface OriginConnections {
 class AddressForbidden extends Error {}
 
 /**
- * Resolves to public addresses only. Since it is called for each connection, and by what makes the connection, a name that resolves
- * to something else the next time gains nothing.
+ * Resolves to public addresses only. It runs whenever a connection is made, as part of that, so a name that resolves to another address the
+ * next time (DNS rebinding) gains nothing.
  */
 export const publicOnly = (lookup: LookupFunction): LookupFunction => (hostname, options, callback) =>
   lookup(hostname, options, (error, address, family) => {
@@ -48,13 +48,13 @@ export const publicOnly = (lookup: LookupFunction): LookupFunction => (hostname,
     callback(null, allowed, family)
   })
 
-/** Whether the host of `url` is an address, for which nothing is resolved, and not a public one. */
+/** Whether the host of `url` is an address, which is not resolved, and not a public one. */
 export const isPrivateLiteral = (url: URL): boolean => {
   const host = url.hostname.replace(/^\[(.*)\]$/, "$1")
   return isIP(host) !== 0 && !isPublic(host)
 }
 
-/** Connections as `options` say, which end with the scope. */
+/** Makes clients with `options`. Their connections close with the scope. */
 export const makeConnections = Effect.fnUntraced(function*(
   { connectTimeout, maxRequests }: OriginOptions
 ): Effect.fn.Return<OriginConnections, never, Scope.Scope> {
@@ -65,7 +65,7 @@ export const makeConnections = Effect.fnUntraced(function*(
       NodeHttpClient.makeDispatcherOptions({
         connections: maxRequests,
         pipelining,
-        // Transfers that share a connection hold each other up, and cannot be cut one by one.
+        // Transfers that share a connection block each other and can't be cut off separately.
         allowH2: false,
         connect: sockets.watched(buildConnector({ allowH2: false, timeout: connectTimeout, lookup }))
       }),
@@ -80,7 +80,7 @@ export const makeConnections = Effect.fnUntraced(function*(
   }
 })
 
-/** What `error`, which holds the whole request, is wrapped around. */
+/** The cause of `error`, which itself holds the whole request. */
 const underlying = (error: HttpClientError.HttpClientError): unknown => {
   const { reason } = error
   let cause: unknown = "cause" in reason ? reason.cause : undefined
@@ -89,7 +89,7 @@ const underlying = (error: HttpClientError.HttpClientError): unknown => {
   return cause
 }
 
-/** What undici says of an error of its own, by its code and message. */
+/** Spillway's codes for undici's own errors, by code and message. */
 const ofUndici: Readonly<Record<string, string>> = {
   "UND_ERR_SOCKET": "CLOSED",
   "UND_ERR_SOCKET: bad response": "INTERIM_ANSWER",
@@ -98,7 +98,7 @@ const ofUndici: Readonly<Record<string, string>> = {
   "UND_ERR_RES_CONTENT_LENGTH_MISMATCH": "LENGTH_MISMATCH"
 }
 
-/** What the parser could not read. */
+/** What the parser of responses rejected. */
 const parserFault = ({ data, message }: { readonly data?: unknown; readonly message: string }): OriginFault => {
   const reason = /\(([\w ,/-]{1,80})\)$/.exec(message)?.[1]
   return reason?.startsWith("Expected ") === true
@@ -106,7 +106,7 @@ const parserFault = ({ data, message }: { readonly data?: unknown; readonly mess
     : new OriginFault("MALFORMED", reason)
 }
 
-/** What is at the bottom of `error`. Never the request, whose fields are secrets. */
+/** The underlying cause of `error`. It never contains the request, whose fields are secrets. */
 export const causeOf = (error: HttpClientError.HttpClientError): OriginFault => {
   const cause = underlying(error)
   if (!(cause instanceof Error)) return new OriginFault(error.reason._tag)
@@ -118,7 +118,7 @@ export const causeOf = (error: HttpClientError.HttpClientError): OriginFault => 
   return typeof address === "string" ? new OriginFault(known, `${address}:${String(port)}`) : new OriginFault(known)
 }
 
-/** Why there is no answer. */
+/** Why there is no response. */
 export const failureOf = (url: string, error: HttpClientError.HttpClientError): OriginError => {
   const cause = underlying(error)
   if (cause instanceof AddressForbidden) return new OriginForbidden({ url })

@@ -5,13 +5,13 @@ import type { Socket } from "node:net"
 import { InterimFilter } from "./InterimFilter.ts"
 
 /**
- * What has to be known of the sockets that undici uses: it tells in its diagnostics channels which request it sends on which one.
+ * Watches the sockets that undici uses. Its diagnostics channels report which request it sends on which socket.
  */
 
 /** A connection to an origin. */
 interface Line {
   readonly filter: InterimFilter
-  /** The last request that was sent on it, and how many were. */
+  /** The last request that was sent on it, and the number of all. */
   request: object | undefined
   requests: number
 }
@@ -20,23 +20,23 @@ export interface OriginSockets {
   /** `connect`, whose sockets are watched. */
   readonly watched: (connect: buildConnector.connector) => buildConnector.connector
   /**
-   * Whether a request failed with `error` because a connection that had been kept was closed before a byte of the answer came. The
-   * origin may have closed it as idle, just before the request reached it.
+   * Whether a request failed with `error` because a kept-alive connection was closed before the first byte of the response. The origin may
+   * have closed it as idle just before the request arrived.
    */
   readonly wasIdle: (error: unknown) => boolean
 }
 
 /**
- * On connections that are not kept, undici takes a reset for the end of a body that has neither length nor chunks, so that what
- * broke off would look whole. It does so by the code of the error.
+ * Changes the error code of resets. On connections that are not kept alive, undici takes that code for the end of a body without length, so
+ * an incomplete body would look complete.
  */
-const tellResets = (socket: Socket): void => {
+const markResets = (socket: Socket): void => {
   socket.prependListener("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "ECONNRESET") error.code = "ERR_RESET_BY_ORIGIN"
   })
 }
 
-/** Has anyone who reads from `socket` get what `filter` lets through. */
+/** Reads from `socket` return only what `filter` passes. */
 const readThrough = (socket: Socket, filter: InterimFilter): void => {
   const read = socket.read.bind(socket)
   socket.read = (size) => {
@@ -49,7 +49,7 @@ const readThrough = (socket: Socket, filter: InterimFilter): void => {
   }
 }
 
-/** What undici reports about a request, according to its documentation. */
+/** A message of undici's diagnostics channels, as documented. */
 interface Message {
   readonly request: object
   readonly socket: Socket
@@ -86,7 +86,7 @@ export const makeOriginSockets: Effect.Effect<OriginSockets, never, Scope.Scope>
   const watch = (socket: Socket): void => {
     const filter = new InterimFilter()
     lines.set(socket, { filter, request: undefined, requests: 0 })
-    tellResets(socket)
+    markResets(socket)
     readThrough(socket, filter)
   }
 

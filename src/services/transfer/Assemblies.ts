@@ -1,41 +1,41 @@
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { ChunkAssembly } from "./ChunkAssembly.ts"
 
-/** Chunks that somebody needs: those from `first` to `last`, none when `last` is less. */
+/** The chunks that a fetch or reader needs: those from `first` to `last`; none if `last` is less. */
 export interface Hold {
   first: number
   last: number
 }
 
-/** A hold of nothing. */
+/** A hold of no chunks. */
 export const noHold = (): Hold => ({ first: 0, last: -1 })
 
 /**
- * The chunks of one representation whose bytes arrive, or have arrived not long ago. Each stays for as long as somebody holds it. A
- * hold that moves costs as much as it moves, however many chunks and holds there are.
+ * The chunks of one representation whose bytes are arriving, or have arrived recently. A chunk stays while it is held. Moving a hold costs
+ * as much as the distance, independent of the number of chunks and holds.
  */
 export class Assemblies {
   readonly #chunks = new Map<number, ChunkAssembly>()
-  /** How many hold each chunk, be it there or not. */
+  /** The number of holds of each chunk, even before its first byte arrives. */
   readonly #holds = new Map<number, number>()
 
   get(index: number): ChunkAssembly | undefined {
     return this.#chunks.get(index)
   }
 
-  /** Begins a chunk, which somebody holds. */
+  /** Begins a chunk that is held. */
   begin(index: number, span: ByteRange): ChunkAssembly {
     const assembly = new ChunkAssembly(index, span)
     this.#chunks.set(index, assembly)
     return assembly
   }
 
-  /** Lets go of a chunk though somebody holds it: it can be had elsewhere. */
+  /** Drops a chunk although it is held, because the cache has it. */
   drop(index: number): void {
     this.#chunks.delete(index)
   }
 
-  /** Has `hold` be of the chunks from `first` to `last` from now on. */
+  /** Moves `hold` to the chunks from `first` to `last`. */
   move(hold: Hold, first: number, last: number): void {
     const before = { ...hold }
     hold.first = first

@@ -1,11 +1,11 @@
 import { indexAt } from "../../domain/Chunk.ts"
 import { type Fetch, JOIN_BYTES } from "./Fetch.ts"
 
-/** The fetches of one representation, found by their place without a look at the others. */
+/** The fetches of one representation, indexed by position. */
 export class Fetches {
   readonly #chunkSize: number
   readonly #sequential = new Set<Fetch>()
-  /** By the chunk that they are at. */
+  /** By the chunk at their position. */
   readonly #at = new Map<number, Set<Fetch>>()
   #size = 0
 
@@ -28,7 +28,7 @@ export class Fetches {
     if (!this.#sequential.delete(fetch)) this.#take(fetch, indexAt(fetch.position, this.#chunkSize))
   }
 
-  /** Sets the place of a fetch, and whether it is sequential from now on. */
+  /** Sets the position of a fetch, and whether it is sequential. */
   move(fetch: Fetch, position: number, sequential = fetch.sequential): void {
     const before = indexAt(fetch.position, this.#chunkSize)
     const after = indexAt(position, this.#chunkSize)
@@ -41,7 +41,7 @@ export class Fetches {
     fetch.sequential = sequential
   }
 
-  /** Those that come to the byte at `offset`, and are at most `reach` bytes away unless they are sequential. */
+  /** The fetches that will deliver the byte at `offset`, and are at most `reach` bytes before it unless they are sequential. */
   approaching(offset: number, reach = JOIN_BYTES): ReadonlyArray<Fetch> {
     const found: Array<Fetch> = []
     const look = (fetch: Fetch) => {
