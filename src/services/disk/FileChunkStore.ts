@@ -12,45 +12,47 @@ import * as ManifestFiles from "./manifestFiles.ts"
 import * as StoreLayout from "./storeLayout.ts"
 
 /** The files of chunks. `make` passes each call through `DiskLimiter`. */
-const makeFiles = Effect.fnUntraced(function*(calls: FileCalls.FileCalls, { pathOf }: ReturnType<typeof StoreLayout.make>) {
-  const fs = yield* FileSystem.FileSystem
+const makeFiles = Effect.fnUntraced(
+  function*(calls: FileCalls.FileCalls, { pathOf }: ReturnType<typeof StoreLayout.make>) {
+    const fs = yield* FileSystem.FileSystem
 
-  const read = Effect.fnUntraced(function*(key: ChunkKey, length: number, scratch?: Buffer) {
-    const at = pathOf(key)
-    const payload = decode(key, yield* calls.readFile(at, length + HEADER_BYTES, scratch))
-    return payload ?? (yield* new IoError({ errno: "CORRUPT", operation: "read", path: at }))
-  })
-
-  const verify = Effect.fnUntraced(function*(key: ChunkKey) {
-    const at = pathOf(key)
-    const { size, type } = yield* calls.io("stat", at, fs.stat(at))
-    if (type !== "File" || Number(size) > CHUNK_SIZE.maximum + HEADER_BYTES) {
-      return yield* new IoError({ errno: "CORRUPT", operation: "stat", path: at })
-    }
-    const payload = yield* read(key, Math.max(0, Number(size) - HEADER_BYTES))
-    return payload.length
-  })
-
-  const stat = (key: ChunkKey) =>
-    calls.io("stat", pathOf(key), fs.stat(pathOf(key))).pipe(
-      Effect.map(({ mtime, size }) =>
-        Option.some<StoredChunk>({
-          key,
-          bytes: bytesOnDisk(Number(size) - HEADER_BYTES),
-          used: Option.match(mtime, { onNone: () => 0, onSome: (date) => date.getTime() })
-        })
-      ),
-      Effect.catchIf(FileCalls.isMissing, () => Effect.succeedNone)
-    )
-
-  const touch = (key: ChunkKey) =>
-    Effect.clockWith((clock) => {
-      const now = clock.currentTimeMillisUnsafe() / 1000
-      return calls.io("stat", pathOf(key), fs.utimes(pathOf(key), now, now))
+    const read = Effect.fnUntraced(function*(key: ChunkKey, length: number, scratch?: Buffer) {
+      const at = pathOf(key)
+      const payload = decode(key, yield* calls.readFile(at, length + HEADER_BYTES, scratch))
+      return payload ?? (yield* new IoError({ errno: "CORRUPT", operation: "read", path: at }))
     })
 
-  return { read, stat, touch, verify }
-})
+    const verify = Effect.fnUntraced(function*(key: ChunkKey) {
+      const at = pathOf(key)
+      const { size, type } = yield* calls.io("stat", at, fs.stat(at))
+      if (type !== "File" || Number(size) > CHUNK_SIZE.maximum + HEADER_BYTES) {
+        return yield* new IoError({ errno: "CORRUPT", operation: "stat", path: at })
+      }
+      const payload = yield* read(key, Math.max(0, Number(size) - HEADER_BYTES))
+      return payload.length
+    })
+
+    const stat = (key: ChunkKey) =>
+      calls.io("stat", pathOf(key), fs.stat(pathOf(key))).pipe(
+        Effect.map(({ mtime, size }) =>
+          Option.some<StoredChunk>({
+            key,
+            bytes: bytesOnDisk(Number(size) - HEADER_BYTES),
+            used: Option.match(mtime, { onNone: () => 0, onSome: (date) => date.getTime() })
+          })
+        ),
+        Effect.catchIf(FileCalls.isMissing, () => Effect.succeedNone)
+      )
+
+    const touch = (key: ChunkKey) =>
+      Effect.clockWith((clock) => {
+        const now = clock.currentTimeMillisUnsafe() / 1000
+        return calls.io("stat", pathOf(key), fs.utimes(pathOf(key), now, now))
+      })
+
+    return { read, stat, touch, verify }
+  }
+)
 
 /** The store on disk. All calls pass `DiskLimiter`, and viewers wait at most `readDeadline`. */
 export const make = Effect.gen(function*() {
