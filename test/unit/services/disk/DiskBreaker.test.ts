@@ -163,7 +163,7 @@ describe("DiskBreaker", () => {
       }
       assert.strictEqual(times.length, 5)
       assert.deepStrictEqual(lines, ["A file of the cache fails, the disk works"])
-    })).pipe(Effect.provide(Lines), Effect.provide(Disk)))
+    })).pipe(Effect.provide(Layer.merge(Disk, Lines))))
 
   it.effect("opens when one file fails and a probe fails too", () =>
     onBreaker(Effect.gen(function*() {
@@ -265,7 +265,7 @@ describe("DiskBreaker", () => {
       assert.deepStrictEqual(tags, ["Usable", "Full", "ReadOnly", "Usable"])
       const opened = "Cache unusable: streaming from the origin"
       assert.deepStrictEqual(lines, [opened, opened, "Cache usable again"])
-    })).pipe(Effect.provide(Lines), Effect.provide(Disk)))
+    })).pipe(Effect.provide(Layer.merge(Disk, Lines))))
 
   it.effect("stays open while a condition of the cache is unmet, and takes it as the cause", () => {
     let unmet: CacheError | undefined

@@ -40,8 +40,7 @@ const onDisk = <A, E>(usage: Partial<DiskUsage>, test: Effect.Effect<A, E, DiskM
       disk.failure === undefined ? Effect.succeed(disk.usage) : Effect.fail(disk.failure)
     )
     return Effect.scoped(test).pipe(
-      Effect.provide(DiskMonitor.layerTest(reading).pipe(Layer.provide(config()))),
-      Effect.provide(Lines)
+      Effect.provide(Layer.provideMerge(DiskMonitor.layerTest(reading).pipe(Layer.provide(config())), Lines))
     )
   })
 
