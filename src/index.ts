@@ -19,6 +19,7 @@ import { ChunkWriter } from "./services/cache/ChunkWriter.ts"
 import { Evictor } from "./services/cache/Evictor.ts"
 import { Manifests } from "./services/cache/Manifests.ts"
 import { MemoryTier } from "./services/cache/MemoryTier.ts"
+import * as recovery from "./services/cache/recovery.ts"
 import { RevokedTrees } from "./services/cache/RevokedTrees.ts"
 import * as Scrubber from "./services/cache/Scrubber.ts"
 import type { CacheConfig } from "./services/config/CacheConfig.ts"
@@ -145,7 +146,7 @@ const layerNoDeps: Layer.Layer<
   Layer.provideMerge(Catalog.layer),
   Layer.provide(RevokedTrees.layer),
   Layer.provideMerge(Manifests.layer),
-  Layer.provideMerge(Evictor.layer),
+  Layer.provideMerge(Layer.provideMerge(recovery.layer, Evictor.layer)),
   Layer.provideMerge(CacheIndex.layer),
   Layer.provide(instrumentedOrigin.layer),
   Layer.provideMerge(Layer.mergeAll(ActiveStreams.layer, FailureLog.layer, Readiness.layer)),

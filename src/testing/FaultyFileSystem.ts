@@ -1,6 +1,6 @@
 import { Context, Effect, FileSystem, Layer, PlatformError } from "effect"
 
-/** What a cache does to its disk, by the names that errors carry as well. */
+/** What a cache does to its disk. Errors use the same names. */
 export type Operation = "mkdir" | "open" | "write" | "sync" | "rename" | "read" | "stat" | "readdir" | "unlink"
 
 /** All of them. */
@@ -17,26 +17,26 @@ export const operations: ReadonlyArray<Operation> = [
 ]
 
 /**
- * What happens instead: an errno such as `ENOSPC`; `"hang"`, which ends only when the rule is lifted; `"short"`, a write
- * that stops half-way with `ENOSPC`, or a read that finds the end of the file half-way.
+ * What happens instead: an errno such as `ENOSPC`; `"hang"`, which ends only when the rule is lifted; `"short"`, a write that stops
+ * halfway with `ENOSPC`, or a read that finds the end of the file halfway.
  */
 export type Fault = string
 
-/** When it happens: to an operation on a path, after it was let through `after` times, `times` times (without `times`, always). */
+/** When it happens: to an operation on a path, after the first `after` calls, `times` times (without limit if absent). */
 export interface Rule {
   readonly operation: Operation
   readonly fault: Fault
-  /** Which paths it is about; every one without it. */
+  /** The paths that it applies to; all if absent. */
   readonly path?: (path: string) => boolean
   readonly after?: number
   readonly times?: number
 }
 
-/** The plan of faults of a `FileSystem` that this module has made. */
+/** The planned faults of a `FileSystem` from this module. */
 export class Faults extends Context.Service<Faults, {
-  /** Adds a rule; of several that apply, the first strikes. */
+  /** Adds a rule. If several apply, the first strikes. */
   readonly add: (rule: Rule) => Effect.Effect<void>
-  /** Takes a rule back, and lets go what hangs by it. */
+  /** Removes a rule, and releases the calls that hang because of it. */
   readonly lift: (rule: Rule) => Effect.Effect<void>
   /** The same for all of them. */
   readonly clear: Effect.Effect<void>
@@ -72,7 +72,7 @@ const make = (fs: FileSystem.FileSystem) => {
     return undefined
   }
 
-  /** Uninterruptible like a call in the thread pool. */
+  /** Uninterruptible, like a call in the thread pool. */
   const hang = (active: Active): Effect.Effect<void> =>
     Effect.uninterruptible(Effect.callback((resume) => void active.hanging.add(() => resume(Effect.void))))
 
@@ -161,7 +161,7 @@ const make = (fs: FileSystem.FileSystem) => {
   return { faulty, faults }
 }
 
-/** The `FileSystem` in context, with faults that a test plans through `Faults`. */
+/** The `FileSystem` in context, with the faults that a test adds to `Faults`. */
 export const layer: Layer.Layer<FileSystem.FileSystem | Faults, never, FileSystem.FileSystem> = Layer.effectContext(
   Effect.map(FileSystem.FileSystem, (fs) => {
     const { faults, faulty } = make(fs)

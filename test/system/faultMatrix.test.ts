@@ -102,7 +102,7 @@ const openings = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E
   let count = 0
   const follower = yield* Effect.forkChild(Stream.runForEach(breaker.changes, ({ _tag }) =>
     Effect.sync(() => {
-      if (_tag === "Unusable") count += 1
+      if (_tag !== "Usable") count += 1
     })))
   yield* effect
   yield* Effect.sleep("1 second")

@@ -71,7 +71,7 @@ const openings = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E
   let opened = 0
   const follower = yield* Effect.forkChild(Stream.runForEach(breaker.changes, ({ _tag }) =>
     Effect.sync(() => {
-      if (_tag === "Unusable") opened += 1
+      if (_tag !== "Usable") opened += 1
     })))
   yield* effect
   yield* pass(1)

@@ -89,6 +89,8 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly forget: (resource: string) => void
   /** Whether all that the store had at the start is entered. */
   readonly isLoaded: () => boolean
+  /** Why the store can't be read, so that nobody knows what is on disk; `undefined` if the last try didn't fail. */
+  readonly unreadable: () => CacheError | undefined
   /** The resources of which anything is on disk, as far as is known. */
   readonly resources: () => ReadonlyArray<string>
   /** The chunks of a resource, in no order. */
@@ -222,9 +224,7 @@ const make = Effect.gen(function*() {
   /** The representations of pinned resources: chunks of others are as any others. */
   const pinnedAtStart = new Map<string, string>()
 
-  // Nothing can be kept until it is known what is there.
   let unreadable: CacheError | undefined
-  breaker.require(() => unreadable)
 
   // The whole store. What was loaded in the meantime is entered already, and `enter` leaves it as it is.
   const manifests = new Map<string, StoredManifest>()
@@ -346,6 +346,7 @@ const make = Effect.gen(function*() {
     family: (resource) => folders.family(resource),
     hollow: () => folders.hollow(),
     isLoaded: () => loaded.isOpen(),
+    unreadable: () => unreadable,
     resources: () => chunks.resources(),
     chunksOf: (resource) => [...chunks.of(resource)],
     lastUsed: (resource) => lastUsed.get(resource) ?? 0,

@@ -99,7 +99,7 @@ const make = Effect.gen(function*() {
     }
   })
   yield* breaker.changes.pipe(
-    Stream.runForEach(({ _tag }) => _tag === "Unusable" ? dropWaiting : Effect.void),
+    Stream.runForEach(({ _tag }) => _tag === "Usable" ? Effect.void : dropWaiting),
     Effect.forkScoped
   )
 

@@ -25,6 +25,8 @@ export class Evictor extends Context.Service<Evictor, {
   readonly reserve: (need: () => number) => Effect.Effect<void, CacheError, Scope.Scope>
   /** After a write found the disk full anyway: frees 1 GiB, or an eighth of a small disk or cache. Bytes freed. */
   readonly cleanUp: Effect.Effect<number, CacheError>
+  /** `DiskFull` with the errno `MAX_SIZE` if nothing that can be evicted makes room for a chunk, else `undefined`. */
+  readonly shortage: () => CacheError | undefined
 }>()("spillway/services/cache/Evictor") {
   static readonly layer: Layer.Layer<
     Evictor,
@@ -122,10 +124,8 @@ const make = Effect.gen(function*() {
 
   const full = () => new DiskFull({ errno: "MAX_SIZE", operation: "reserve", path: config.directory })
 
-  // Else the cache would be found usable by each probe, and full by each write.
-  breaker.require(() =>
+  const shortage = () =>
     index.unevictableBytes() + bytesOnDisk(config.chunkSize) + MANIFEST_BYTES > maxSize ? full() : undefined
-  )
 
   const reserve = Effect.fnUntraced(function*(need: () => number) {
     while (index.bytes() + need() > maxSize) {
@@ -182,5 +182,5 @@ const make = Effect.gen(function*() {
     keepRunning("Evictor")
   )
 
-  return Evictor.of({ reserve, cleanUp })
+  return Evictor.of({ reserve, cleanUp, shortage })
 })

@@ -8,39 +8,39 @@ import { DiskLimiter } from "./DiskLimiter.ts"
 import { makeDirectories } from "./makeDirectories.ts"
 
 /**
- * One process for one cache directory. The lock is a Unix socket in it that the owner listens on: the system closes it
- * when the process ends, however it ends, and it is seen across containers that share the directory.
+ * Lets only one process use a cache directory. The lock is a Unix socket in the directory, on which the owner listens. The system
+ * closes the socket when the process ends, however it ends. Containers that share the directory see the same socket.
  */
 export class DirectoryLock extends Context.Service<DirectoryLock, {
   /**
-   * Takes the lock, also again when its file was removed or replaced, or does nothing when it is held. Fails with `IoError` and the
-   * errno `LOCKED` when another process has it, and with what the disk says when it cannot be taken.
+   * Takes the lock, or does nothing if this process holds it. Takes it again if its file was removed or replaced. Fails with
+   * `IoError` and the errno `LOCKED` if another process holds it, and with the error of the disk if it can't be taken.
    */
   readonly acquire: Effect.Effect<void, CacheError>
-  /** How often it has been taken, now and at each change: what is in the directory may be another process's work since. */
+  /** How often the lock was taken, now and at each change. Each time, another process may have changed the directory before. */
   readonly takes: Stream.Stream<number>
 }>()("spillway/services/disk/DirectoryLock") {
-  /** On the directory of `CacheConfig`. Given up when the scope closes. */
+  /** The lock of the directory in `CacheConfig`, released when the scope closes. */
   static readonly layer: Layer.Layer<
     DirectoryLock,
     never,
     CacheConfig | DiskLimiter | FileSystem.FileSystem | Path.Path
   > = Layer.effect(DirectoryLock, Effect.suspend(() => make))
 
-  /** For a store that nobody else can see. */
+  /** For a store that no other process can use. */
   static readonly layerNone: Layer.Layer<DirectoryLock> = Layer.succeed(DirectoryLock, {
     acquire: Effect.void,
     takes: Stream.succeed(1)
   })
 }
 
-/** What file systems without sockets or links answer. */
+/** The errnos of file systems without sockets or links. */
 const unsupported = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EINVAL"])
 
-/** What a socket answers that nobody listens on. Others mean that its owner is busy, or stopped. */
+/** The errnos of a socket on which no process listens. All others mean that its owner is busy or stopped. */
 const dead = new Set(["ECONNREFUSED", "ENOENT"])
 
-/** Whether somebody listens on the socket at `at`. */
+/** Whether a process listens on the socket at `at`. */
 const isAlive = (at: string): Effect.Effect<boolean> =>
   Effect.callback((resume) => {
     const socket = connect({ path: at })
@@ -56,7 +56,7 @@ const listen = (at: string): Effect.Effect<void, CacheError, Scope.Scope> =>
   Effect.asVoid(Effect.acquireRelease(
     Effect.callback<ReturnType<typeof createServer>, CacheError>((resume) => {
       const server = createServer((socket) => void socket.destroy())
-      // Stays: a connection that cannot be accepted later is an error too.
+      // Stays registered: a later connection that can't be accepted is an error too.
       server.on("error", (error) => resume(Effect.fail(fromErrno(errnoOf(error), "open", at))))
       server.listen({ path: at }, () => resume(Effect.succeed(server.unref())))
     }),
@@ -79,7 +79,7 @@ const make = Effect.gen(function*() {
   const io = <A>(operation: string, effect: Effect.Effect<A, Parameters<ReturnType<typeof fromPlatformError>>[0]>) =>
     limiter.pass(Effect.mapError(effect, fromPlatformError(operation, path.join(root, name))))
 
-  /** Tells a file from another one that was put in its place: the inode of a socket stays taken while somebody listens on it. */
+  /** Identifies a file, to notice a replacement. The inode of a socket isn't reused while a process listens on it. */
   const identityOf = (file: string) =>
     io("stat", fs.stat(path.join(root, file))).pipe(
       Effect.map(({ dev, ino }) => `${dev} ${Option.getOrElse(ino, () => 0)}`),
@@ -97,9 +97,9 @@ const make = Effect.gen(function*() {
   const removeFile = (file: string) => io("unlink", fs.remove(path.join(root, file), { force: true }))
 
   /**
-   * Listens, and links the socket to the lock's name, which only one can do; returns the identity of its file. A socket's path may have some hundred characters;
-   * by way of an open directory it is short. That is closed again, so that Node, which removes the path of a socket that it
-   * closes, and waits for that, does not get to the disk.
+   * Listens, and links the socket to the lock's name, which only one process can do. Returns the identity of the file. The path of a
+   * socket may have about a hundred characters; through an open directory it is short. That directory is closed again, because Node
+   * removes the path of a socket that it closes, and waits for that: it must not reach the disk.
    */
   const claim = Effect.fnUntraced(function*(scope: Scope.Scope) {
     const handle = yield* directoryHandle
@@ -109,7 +109,7 @@ const make = Effect.gen(function*() {
     yield* Scope.provide(listen(at(own)), scope)
     const file = yield* identityOf(own)
     const link = io("open", fs.link(path.join(root, own), path.join(root, name)))
-    // Left by a process that was killed, or not. Anyone who moves it away must still look at what it was that moved.
+    // The owner may be dead. Two processes may find that at once, so check the file again after moving it away.
     const replace = Effect.gen(function*() {
       const taken = new IoError({ errno: "LOCKED", operation: "open", path: path.join(root, name) })
       if (yield* isAlive(at(name))) return yield* taken
@@ -129,7 +129,7 @@ const make = Effect.gen(function*() {
 
   const take = Effect.gen(function*() {
     yield* limiter.pass(makeDirectories(fs, path, root))
-    // The socket is made by the main thread, which a disk that hangs must not hold: so it has to answer first.
+    // The main thread makes the socket, and a disk that hangs must not block it. So the disk has to respond first.
     const trial = path.join(root, `${name}-${session}.tmp`)
     yield* io("write", Effect.andThen(fs.writeFile(trial, new Uint8Array(1)), fs.remove(trial)))
     const file = yield* claim(yield* Effect.scope)
@@ -144,7 +144,7 @@ const make = Effect.gen(function*() {
     return file
   })
 
-  // Somebody may remove or rename the directory; the lock that is there then is another process's.
+  // If the directory was removed or renamed, the lock that is there now is another process's.
   const acquire = Effect.gen(function*() {
     if (held !== undefined) {
       if (held === "impossible" || held.file === (yield* identityOf(name))) return
@@ -154,10 +154,12 @@ const make = Effect.gen(function*() {
     const scope = yield* Scope.fork(layerScope)
     held = yield* Effect.map(Scope.provide(take, scope), (file) => ({ scope, file })).pipe(
       Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause))),
-      // The trial could write there, so it is not the permission that is missing.
+      // The trial could write there, so this is not a missing permission.
       Effect.catchIf(({ errno, operation }) => operation === "open" && unsupported.has(errno), (error) =>
         Effect.as(
-          Effect.logWarning("The cache's file system has no locks: see to it that no other process uses it").pipe(
+          Effect.logWarning(
+            "The file system of the cache has no locks: make sure that no other process uses the directory"
+          ).pipe(
             Effect.annotateLogs({ errno: error.errno, path: error.path })
           ),
           "impossible" as const

@@ -1,271 +1,163 @@
-import { Clock, Context, Duration, Effect, Fiber, Latch, Layer, type Stream } from "effect"
-import {
-  type CacheError,
-  type CacheFailure,
-  IoError,
-  isFromWriting,
-  isOfOneFile,
-  objectOf
-} from "../../domain/CacheError.ts"
+import { Clock, Context, Duration, Effect, Fiber, Latch, Layer, type Scope, type Stream } from "effect"
+import type { CacheError, CacheFailure } from "../../domain/CacheError.ts"
 import { keepRunning } from "../../effects/keepRunning.ts"
 import * as ObservedValue from "../../effects/ObservedValue.ts"
 import { rateLimited } from "../../effects/rateLimited.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
-import * as Metrics from "../observe/pullMetrics.ts"
-import { bytesOnDisk, ChunkStore } from "./ChunkStore.ts"
+import * as BreakerMetrics from "./breakerMetrics.ts"
+import { type Direction, type DiskState, type Event, initial, PROBE_INTERVAL, transition } from "./breakerStates.ts"
+import type { ChunkStore } from "./ChunkStore.ts"
 import { DirectoryLock } from "./DirectoryLock.ts"
-import { DiskMonitor } from "./DiskMonitor.ts"
+import type { DiskMonitor } from "./DiskMonitor.ts"
+import * as DiskProbe from "./diskProbe.ts"
 
-/** Whether chunks can be kept, and if not why, and since when (milliseconds since 1970). */
-export type DiskState =
-  | { readonly _tag: "Usable" }
-  | { readonly _tag: "Unusable"; readonly error: CacheFailure; readonly since: number }
-
-/** What was being done to the disk. */
-export type Direction = "read" | "write"
+export type { DiskState } from "./breakerStates.ts"
 
 /**
- * The circuit breaker between Spillway and its disk. A failure of the disk opens it; probes in the background close it again,
- * so that nobody's request has to find out. Full or read-only disks may still be read, a failing one not.
+ * The circuit breaker between Spillway and its disk. A failure of the disk opens it. Probes in the background close it again, so
+ * that no request has to try a disk that may fail. A full or read-only disk can still be read, a failing one can't.
  *
- * An error that may concern one file only, such as EIO, doesn't open it: a probe is made at once, and opens it when that fails
- * too. A probe can't see all that is wrong with a disk, such as reads that fail where its own come from the page cache. So it
- * is opened as well when `SUSPECTS.objects` different files fail within `SUSPECTS.millis`, and none succeeds in between.
+ * An error that may concern one file only, such as EIO, doesn't open the breaker. It starts a probe, which opens the breaker if it
+ * fails too. A probe can miss a failing disk, for example if its own read comes from the page cache. So the breaker also opens if
+ * `SUSPECTS.objects` different files fail within `SUSPECTS.millis` without a success in between. `breakerStates` has the rules.
  */
 export class DiskBreaker extends Context.Service<DiskBreaker, {
-  /** Whether the store is in use now, and since when and why it is not. */
+  /** Whether the cache can be used now, and if not, why and since when. */
   readonly state: () => DiskState
-  /** Why nothing is written now, or `undefined` when the store is in use. */
+  /** Why nothing is written now, or `undefined` if the cache can be used. */
   readonly unwritable: () => CacheFailure | undefined
-  /** Whether chunks may be read: not where the disk itself fails. */
+  /** Whether chunks may be read: always, unless the disk itself fails. */
   readonly readable: () => boolean
-  /** The state as it is, then each change of it. */
+  /** The current state, then each change. */
   readonly changes: Stream.Stream<DiskState>
   /**
-   * Records a failure: opens the breaker when the disk failed, and finds out when only a file may have. Opening is logged
-   * when the cause is another one than before.
+   * Records a failure. If the disk failed, this opens the breaker; if perhaps only a file failed, it starts a probe. The log has a
+   * line for each new cause.
    */
   readonly report: (error: CacheError) => Effect.Effect<void>
-  /** Opens the breaker for every `error`, unless the disk is only busy. */
+  /** Opens the breaker, even if `error` may concern one file only. A busy disk doesn't open it. */
   readonly open: (error: CacheError) => Effect.Effect<void>
-  /** Takes note that a file was read or written, which clears the disk of what single files are suspected of. */
+  /** Records that a file was read or written, which clears the files that are suspected in that direction. */
   readonly succeeded: (direction: Direction) => void
-  /** Has probes fail with what `check` tells: what only the cache itself knows, such as that nothing in it may make room. */
-  readonly require: (check: () => CacheError | undefined) => void
+  /**
+   * Probes in the background until the scope closes: while the breaker is open, and after failures of single files. Probes also fail
+   * with what `unmet` returns. The cache passes the conditions that only it knows, such as room for a chunk in its size limit.
+   */
+  readonly keepProbing: (unmet: () => CacheError | undefined) => Effect.Effect<void, never, Scope.Scope>
 }>()("spillway/services/disk/DiskBreaker") {
-  /** Takes the cache's lock and probes it once, before anybody asks for anything. */
+  /** Takes the cache's lock and makes the first probe before other services start. Later probes need `keepProbing`. */
   static readonly layer: Layer.Layer<DiskBreaker, never, CacheConfig | DirectoryLock | ChunkStore | DiskMonitor> = Layer
     .effect(DiskBreaker, Effect.suspend(() => make))
 }
 
-/**
- * The pause between two probes doubles from the first to the second of these, and starts anew when the store has been usable
- * for as long as the third: a disk that fails again and again is left alone for longer.
- */
-const PROBE_INTERVAL = { shortest: Duration.millis(250), longest: Duration.seconds(5), forgiven: 30_000 }
-
-/** What a probe writes, unless the disk was full: then it writes a chunk. */
-const PROBE_BYTES = 8
-
-/** How often the lock is checked. */
+/** How often to check that the lock is still held. */
 const LOCK_INTERVAL = Duration.seconds(30)
 
-/** For how long, in milliseconds, a disk may do nothing for a probe before it counts as hanging. */
-const PROBE_DEADLINE = 1000
-
-/** How long a probe may take although other calls end: reads of a frozen disk go on, and its writes hang. */
-const FROZEN_DEADLINE = "2 seconds"
-
-/** How many files or directories have to fail one after the other, and within which time, for the disk to be the cause. */
-const SUSPECTS = { objects: 3, millis: 10_000 }
-
-const usable: DiskState = { _tag: "Usable" }
-
-/** Those that are counted from the start, so that 0 differs from an absent value. */
-export const COMMON_ERRNOS = ["ENOSPC", "EDQUOT", "EROFS", "EACCES", "EIO", "TIMEOUT", "MAX_SIZE"]
-
-/** By state: that the cache is usable, or the error for which it is not. */
-const STATES = ["Usable", "DiskFull", "PermissionDenied", "IoError"] as const
+const detailsOf = ({ errno, operation, path }: CacheError) => ({ errno, operation, path })
 
 const make = Effect.gen(function*() {
-  const scope = yield* Effect.scope
-  const store = yield* ChunkStore
-  const monitor = yield* DiskMonitor
-  const lock = yield* DirectoryLock
   const clock = yield* Clock.Clock
-  const { chunkSize, directory } = yield* CacheConfig
-  const observed = yield* ObservedValue.make<DiskState>(usable)
+  const lock = yield* DirectoryLock
+  const { directory } = yield* CacheConfig
+  let breaker = initial
+  const observed = yield* ObservedValue.make(breaker.state)
+  /** Open while the breaker is. */
   const opened = yield* Latch.make(false)
   const suspected = yield* Latch.make(false)
-  /** The files and directories that have failed since the last success, and when. At most `SUSPECTS.objects` of each. */
-  const suspects = { read: new Map<string, number>(), write: new Map<string, number>() }
-  let pause = PROBE_INTERVAL.shortest
-  let usableSince = 0
-  const required: Array<() => CacheError | undefined> = []
+  const probe = yield* DiskProbe.make(() => breaker.state._tag === "Full")
+  const metrics = yield* BreakerMetrics.make(() => breaker.state)
 
-  const countFailure = yield* Metrics.counters(
-    "spillway_cache_failures_total",
-    "How often the cache became unusable, or did so for another reason, by errno",
-    "errno",
-    COMMON_ERRNOS
-  )
-  const millis = { Usable: 0, DiskFull: 0, PermissionDenied: 0, IoError: 0 }
-  let countedTo = clock.currentTimeMillisUnsafe()
-  /** Adds the time since the last call to the state that there is. */
-  const countTime = () => {
-    const now = clock.currentTimeMillisUnsafe()
-    millis[stateName()] += now - countedTo
-    countedTo = now
-  }
-  const stateName = () => {
-    const state = observed.current()
-    return state._tag === "Usable" ? state._tag : state.error._tag
-  }
-  yield* Metrics.gauge(
-    "spillway_cache_usable",
-    "1 while chunks are kept, 0 while streams pass the cache",
-    () => unwritable() === undefined ? 1 : 0
-  )
-  for (const state of STATES) {
-    yield* Metrics.counter("spillway_cache_state_seconds_total", "Time that the cache was in each state", () => {
-      countTime()
-      return millis[state] / 1000
-    }, { state })
+  const unwritable = () => breaker.state._tag === "Usable" ? undefined : breaker.state.error
+
+  const advance = (event: Event) => {
+    const { next, output } = transition(breaker, event, clock.currentTimeMillisUnsafe())
+    if (next.state !== breaker.state) metrics.countTime()
+    breaker = next
+    return output
   }
 
-  const unwritable = () => {
-    const state = observed.current()
-    return state._tag === "Usable" ? undefined : state.error
-  }
+  const publish = Effect.suspend(() => observed.set(breaker.state))
 
-  const open = (error: CacheError) =>
-    Effect.suspend(() => {
-      if (error._tag === "DiskBusy") return Effect.void
-      const before = observed.current()
-      if (before._tag === "Unusable" && before.error._tag === error._tag && before.error.errno === error.errno) {
-        return Effect.void
-      }
-      const since = clock.currentTimeMillisUnsafe()
-      countTime()
-      countFailure(error.errno)
-      return observed.set({ _tag: "Unusable", error, since }).pipe(
-        Effect.andThen(Effect.logWarning("Cache unusable: streaming from the origin")),
-        Effect.annotateLogs({
-          error: error._tag,
-          errno: error.errno,
-          operation: error.operation,
-          path: error.path
-        }),
-        Effect.andThen(opened.open)
-      )
-    })
+  const onOpened = (error: CacheError) => {
+    metrics.countFailure(error.errno)
+    opened.openUnsafe()
+    return publish.pipe(
+      Effect.andThen(Effect.logWarning("Cache unusable: streaming from the origin")),
+      Effect.annotateLogs({ error: error._tag, ...detailsOf(error) })
+    )
+  }
 
   let lastSuspect: CacheError | undefined
-  const sayOneFile = rateLimited(
+  const logSuspect = rateLimited(
     Effect.suspend(() =>
       Effect.logWarning("A file of the cache fails, the disk works").pipe(
-        Effect.annotateLogs({
-          errno: lastSuspect?.errno,
-          operation: lastSuspect?.operation,
-          path: lastSuspect?.path
-        })
+        Effect.annotateLogs(lastSuspect === undefined ? {} : detailsOf(lastSuspect))
       )
     )
   )
 
-  const suspect = (error: CacheError) =>
+  const onFailure = (_tag: "Failed" | "Broken" | "ProbeFailed") => (error: CacheError) =>
     Effect.suspend(() => {
-      if (unwritable()?._tag === "IoError") return Effect.void
+      const output = advance({ _tag, error })
+      if (output === "Opened") return onOpened(error)
+      if (output !== "Examine") return Effect.void
       lastSuspect = error
-      const now = clock.currentTimeMillisUnsafe()
-      const failed = suspects[isFromWriting(error) ? "write" : "read"]
-      failed.set(objectOf(error), now)
-      for (const [object, at] of failed) if (now - at > SUSPECTS.millis) failed.delete(object)
-      if (failed.size < SUSPECTS.objects) return suspected.open
-      failed.clear()
-      return open(error)
+      return suspected.open
     })
+  const report = onFailure("Failed")
+  const open = onFailure("Broken")
 
-  const report = (error: CacheError) => isOfOneFile(error) ? suspect(error) : open(error)
+  const onProbeSucceeded = Effect.suspend(() => {
+    if (advance({ _tag: "ProbeSucceeded" }) !== "Closed") return Effect.void
+    opened.closeUnsafe()
+    // The disk has just been examined.
+    suspected.closeUnsafe()
+    return Effect.andThen(publish, Effect.logInfo("Cache usable again"))
+  })
 
-  // A probe of a few bytes may still find room on a disk where no chunk does, and a quota is not seen in the disk's free space.
-  // Anyone who finds the directory writable first takes the lock as well.
-  const probe = Effect.scoped(lock.acquire.pipe(
-    Effect.andThen(Effect.suspend(() => {
-      for (const check of required) {
-        const failure = check()
-        if (failure !== undefined) return Effect.fail(failure)
+  const keepProbing = Effect.fnUntraced(function*(unmet: () => CacheError | undefined) {
+    const recover = Effect.gen(function*() {
+      yield* opened.await
+      while (opened.isOpen()) {
+        yield* Effect.sleep(breaker.pause)
+        yield* Effect.matchEffect(probe(unmet), {
+          onSuccess: () => onProbeSucceeded,
+          onFailure: onFailure("ProbeFailed")
+        })
       }
-      return Effect.void
-    })),
-    Effect.andThen(monitor.reserve(bytesOnDisk(chunkSize))),
-    Effect.andThen(Effect.suspend(() => store.probe(unwritable()?._tag === "DiskFull" ? chunkSize : PROBE_BYTES)))
-  ))
-
-  const hung = Effect.suspend(() => Effect.fail(new IoError({ errno: "TIMEOUT", operation: "probe", path: directory })))
-
-  /** One probe at a time: the next one of a disk that hangs waits for the first. */
-  let probing: Fiber.Fiber<void, CacheError> | undefined
-  const ask = Effect.gen(function*() {
-    const fiber = probing ??= yield* Effect.forkIn(
-      Effect.ensuring(probe, Effect.sync(() => probing = undefined)),
-      scope
-    )
-    yield* Effect.raceFirst(
-      Fiber.join(fiber),
-      Effect.andThen(Effect.raceFirst(store.stalled(PROBE_DEADLINE), Effect.sleep(FROZEN_DEADLINE)), hung)
-    )
+    })
+    const examine = Effect.gen(function*() {
+      yield* suspected.await
+      yield* suspected.close
+      // An open breaker is probed anyway.
+      if (!opened.isOpen()) yield* Effect.matchEffect(probe(unmet), { onSuccess: () => logSuspect, onFailure: open })
+      yield* Effect.sleep(PROBE_INTERVAL.shortest)
+    })
+    yield* keepRunning("DiskBreaker")(recover)
+    yield* keepRunning("DiskBreaker")(examine)
   })
 
-  const close = Effect.gen(function*() {
-    yield* opened.close
-    usableSince = clock.currentTimeMillisUnsafe()
-    countTime()
-    yield* observed.set(usable)
-    yield* Effect.logInfo("Cache usable again")
-  })
-
-  const recover = Effect.gen(function*() {
-    yield* opened.await
-    if (clock.currentTimeMillisUnsafe() - usableSince > PROBE_INTERVAL.forgiven) pause = PROBE_INTERVAL.shortest
-    while (opened.isOpen()) {
-      yield* Effect.sleep(pause)
-      pause = Duration.min(Duration.times(pause, 2), PROBE_INTERVAL.longest)
-      yield* Effect.matchEffect(ask, { onSuccess: () => close, onFailure: open })
-    }
-  })
-
-  // While the breaker is open, it is probed anyway.
-  const examine = Effect.gen(function*() {
-    yield* suspected.await
-    yield* suspected.close
-    if (!opened.isOpen()) yield* Effect.matchEffect(ask, { onSuccess: () => sayOneFile, onFailure: open })
-    yield* Effect.sleep(PROBE_INTERVAL.shortest)
-  })
-
-  // A disk that does not even answer is found out in the background.
-  const first = yield* Effect.forkScoped(Effect.catch(ask, open))
+  // If the disk hangs, the probe continues in the background.
+  const first = yield* Effect.forkScoped(Effect.catch(probe(() => undefined), open))
   yield* Fiber.join(first).pipe(
     Effect.timeoutOrElse({
-      duration: PROBE_DEADLINE,
-      orElse: () => open(new IoError({ errno: "TIMEOUT", operation: "probe", path: directory }))
+      duration: DiskProbe.PROBE_DEADLINE,
+      orElse: () => open(DiskProbe.timeout(directory))
     })
   )
-  yield* keepRunning("DiskBreaker")(recover)
-  yield* keepRunning("DiskBreaker")(examine)
   yield* Effect.sleep(LOCK_INTERVAL).pipe(
     Effect.andThen(Effect.suspend(() => unwritable() === undefined ? Effect.catch(lock.acquire, open) : Effect.void)),
     keepRunning("DirectoryLock")
   )
 
   return DiskBreaker.of({
-    state: observed.current,
+    state: () => breaker.state,
     unwritable,
-    readable: () => unwritable()?._tag !== "IoError",
+    readable: () => breaker.state._tag !== "Failing",
     changes: observed.changes,
     report,
     open,
-    succeeded: (direction) => suspects[direction].clear(),
-    require: (check) => void required.push(check)
+    succeeded: (direction) => void advance({ _tag: "Succeeded", direction }),
+    keepProbing
   })
 })

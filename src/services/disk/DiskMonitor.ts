@@ -10,21 +10,21 @@ import * as Metrics from "../observe/pullMetrics.ts"
 import { DiskLimiter } from "./DiskLimiter.ts"
 
 /**
- * The cache's disk: how full it is, and the room on it that is promised to writes that have not ended. Space is reserved
- * before it is written, and asked of the file system each time, so that many writes at once cannot overshoot `minFree`.
+ * The free space of the cache's disk, and the space reserved by writes that haven't ended. Each write reserves space first, and each
+ * reservation reads the file system. So concurrent writes can't go below `minFree`.
  */
 export class DiskMonitor extends Context.Service<DiskMonitor, {
-  /** Bytes and nodes of the file system, asked now. */
+  /** Reads the bytes and nodes of the file system. */
   readonly usage: Effect.Effect<DiskUsage, CacheError>
-  /** As of the last reading, at most `POLL_INTERVAL` ago. */
+  /** The status at the last reading, which is made every `POLL_INTERVAL`. */
   readonly status: () => DiskStatus
-  /** The result of the last reading, if there was one. */
+  /** The last reading, or `undefined` before the first. */
   readonly latest: () => DiskUsage | undefined
-  /** The status as it is, then each change of it. */
+  /** The current status, then each change. */
   readonly changes: Stream.Stream<DiskStatus>
   /**
-   * Promises `bytes`, and the file nodes of a write, to the caller until its scope closes; fails with `DiskFull` where that would go
-   * below `minFree`, or `minFreeNodes`.
+   * Reserves `bytes`, and the file nodes of a write, until the scope closes. Fails with `DiskFull` if less than `minFree`, or fewer
+   * nodes than `minFreeNodes`, would be left.
    */
   readonly reserve: (bytes: number) => Effect.Effect<void, CacheError, Scope.Scope>
 }>()("spillway/services/disk/DiskMonitor") {
@@ -38,7 +38,7 @@ export class DiskMonitor extends Context.Service<DiskMonitor, {
     })
   )
 
-  /** A disk of which `usage` tells, such as one that a test turns like a knob. */
+  /** A disk whose readings are `usage`, for tests. */
   static readonly layerTest = (
     usage: Effect.Effect<DiskUsage, CacheError>
   ): Layer.Layer<DiskMonitor, never, CacheConfig> =>
@@ -48,13 +48,13 @@ export class DiskMonitor extends Context.Service<DiskMonitor, {
     )
 }
 
-/** How often the disk is checked when nobody writes. */
+/** How often the disk is read when nothing is written. */
 export const POLL_INTERVAL = Duration.seconds(2)
 
-/** File nodes that a write takes at most: directories, manifest, temporary file. */
+/** The most file nodes that a write takes: directories, manifest, temporary file. */
 export const NODES_PER_WRITE = 4
 
-/** Effect's `FileSystem` has no `statfs`. A directory that is not there yet is on the disk of its nearest parent. */
+/** Effect's `FileSystem` has no `statfs`. A directory that doesn't exist yet is on the disk of its nearest parent. */
 const statfs = (directory: string): Effect.Effect<DiskUsage, CacheError> =>
   Effect.tryPromise({
     try: () => Fs.statfs(directory),
@@ -107,7 +107,7 @@ const make = Effect.fnUntraced(function*(
     reservations -= 1
   }
 
-  // Counted before the disk is asked, so that reservations under way at the same time see each other.
+  // Counted before the disk is read, so that concurrent reservations see each other.
   const promise = Effect.fnUntraced(function*(bytes: number) {
     reservedBytes += bytes
     reservations += 1
@@ -121,7 +121,7 @@ const make = Effect.fnUntraced(function*(
   const reserve = (bytes: number) =>
     Effect.acquireRelease(promise(bytes), () => Effect.sync(() => release(bytes)), { interruptible: true })
 
-  // What keeps the disk from being read is reported by those who need it.
+  // A failed reading is reported by the write that needs it.
   yield* look.pipe(
     Effect.ignore,
     Effect.andThen(Effect.sleep(POLL_INTERVAL)),

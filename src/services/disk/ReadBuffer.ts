@@ -2,19 +2,19 @@ import { Effect } from "effect"
 import { HEADER_BYTES } from "./chunkFormat.ts"
 
 /**
- * Memory of one viewer's that chunks are read into, one after the other, where nobody keeps them. What is freed by the megabyte has
- * the whole heap looked through again and again, which costs more than reading.
+ * A read buffer that one viewer reuses for every chunk when nothing else keeps the bytes. Every 64 MiB of new buffers would trigger a
+ * full mark of V8's heap, which costs more than the reads.
  */
 
 export type ReadBuffer = <E>(read: (buffer: Buffer) => Effect.Effect<Uint8Array, E>) => Effect.Effect<Uint8Array, E>
 
-/** For chunks of up to `chunkSize` bytes; the memory is taken when it is first needed. */
+/** A buffer for chunks of up to `chunkSize` bytes, allocated at the first read. */
 export const make = (chunkSize: number): ReadBuffer => {
   let free: Buffer | undefined
   return (read) =>
     Effect.suspend(() => {
       const buffer = free ?? Buffer.allocUnsafeSlow(chunkSize + HEADER_BYTES)
-      // A read that fails may go on in the background, and write there without end.
+      // A read that failed may continue in the background, and write to the buffer at any time.
       free = undefined
       return Effect.tap(read(buffer), () => Effect.sync(() => free = buffer))
     })

@@ -3,8 +3,8 @@ import type { ChunkKey } from "../../domain/Chunk.ts"
 import { inBlocks } from "./blocks.ts"
 
 /**
- * The file of a chunk: a header that says whose bytes follow, and the bytes. The checksum covers both, so that a torn,
- * truncated, swapped or foreign file is recognised under every name.
+ * The file of a chunk: a header that identifies the chunk, and its bytes. The checksum covers both, so that it reveals a torn,
+ * truncated, swapped or foreign file, whatever its name is.
  *
  *     0  magic       8 bytes  "SPLWAY01"
  *     8  checksum    u32      CRC-32 (ISO-HDLC) of bytes 12 to the end
@@ -18,7 +18,7 @@ import { inBlocks } from "./blocks.ts"
 /** Bytes before the payload. */
 export const HEADER_BYTES = 64
 
-/** What a chunk with `payload` bytes takes of the disk, in bytes. */
+/** The size on disk of a chunk with `payload` bytes, in bytes. */
 export const bytesOnDisk = (payload: number): number => inBlocks(payload + HEADER_BYTES)
 
 const MAGIC = Buffer.from("SPLWAY01", "latin1")
@@ -40,7 +40,7 @@ export const encodeHeader = (key: ChunkKey, payload: Uint8Array): Buffer => {
   return header
 }
 
-/** The payload of `file`, without a copy, or `undefined` when it is not, byte for byte, what was written for `key`. */
+/** The payload of `file`, without a copy, or `undefined` if `file` is not exactly what was written for `key`. */
 export const decode = (key: ChunkKey, file: Buffer): Buffer | undefined => {
   if (file.length < HEADER_BYTES) return undefined
   const payload = file.subarray(HEADER_BYTES)

@@ -1,12 +1,12 @@
 import { Effect, type FileSystem, type Path } from "effect"
 import { type CacheError, fromPlatformError } from "../../domain/CacheError.ts"
 
-/** What is kept is for the process alone: it may have been had with credentials. */
+/** Directories are for this process only: cached responses may have needed credentials. */
 const DIRECTORY_MODE = 0o700
 
 /**
- * Makes a directory and those above it that are missing; one that is there is no error. Step by step, since Node's own way says
- * `ENOENT` on a file system that is read-only.
+ * Makes a directory and its missing parents. An existing one is no error. This goes step by step, because Node's recursive call fails
+ * with `ENOENT` on a read-only file system.
  */
 export const makeDirectories = (
   fs: FileSystem.FileSystem,

@@ -4,11 +4,11 @@ import { isSound, Representation } from "../../domain/Representation.ts"
 import { CHUNK_SIZE } from "../config/CacheConfig.ts"
 
 /**
- * The file of a manifest: a line of JSON that says what is known of a representation, and a line with its checksum (CRC-32), so that
- * a torn or foreign file is recognised.
+ * The file of a manifest: a line of JSON with the representation, and a line with its checksum (CRC-32), which reveals a torn or
+ * foreign file.
  */
 
-/** How large a manifest may be, in bytes: ten times the largest header that is taken from an origin. */
+/** The largest manifest in bytes: ten times the largest header that an origin may send. */
 export const MAX_MANIFEST_BYTES = 256 * 1024
 
 const json = Schema.fromJsonString(Representation)
@@ -21,7 +21,7 @@ export const encode = (representation: Representation): Uint8Array => {
   return Buffer.from(`${text}\n${crc32(text)}`)
 }
 
-/** The representation that `text` describes, or none when it is not what was written for `resource`. */
+/** The representation in `text`, or none if `text` is not what was written for `resource`. */
 export const decode = (resource: string, text: string): Option.Option<Representation> => {
   const [line = "", checksum] = text.split("\n")
   return checksum === String(crc32(line))

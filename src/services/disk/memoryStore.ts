@@ -7,7 +7,7 @@ import { bytesOnDisk } from "./chunkFormat.ts"
 import type { ChunkStore } from "./ChunkStore.ts"
 import * as ManifestFormat from "./manifestFormat.ts"
 
-/** Chunks in a map, with the contract of the store on disk. */
+/** Chunks in a map, with the same contract as the store on disk. */
 export const makeInMemory = (): ChunkStore["Service"] => {
   const chunks = new Map<string, { readonly key: ChunkKey; readonly payload: Uint8Array; readonly used: number }>()
   const manifests = new Map<string, { readonly file: Uint8Array; readonly isRevoked: boolean }>()

@@ -3,27 +3,27 @@ import { type CacheError, isOfOneFile } from "../../domain/CacheError.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import type { ChunkStore, StoredChunk, StoredManifest } from "./ChunkStore.ts"
 
-/** How many files are asked about at a time. */
+/** How many files are examined at a time. */
 const CONCURRENCY = 4
 
-/** How many files and directories a reading skips that cannot be read; when there are more, the disk is at fault. */
+/** How many unreadable files and directories a scan skips. With more, the disk counts as failing. */
 const MAX_UNREADABLE = 16
 
-/** What a reading needs of anyone who wants it. */
+/** What a scan calls. */
 export interface Reader {
-  /** Keeps a resource from being changed while it is read. */
+  /** Runs a change of the disk alone, so that no resource changes while it is read. */
   readonly exclusively: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
-  /** Whether there is no other resource in the directory that a resource's is in, as far as is known. */
+  /** Whether the directory of the resource's prefix is known to have no other resource. */
   readonly isAlone: (resource: string) => boolean
-  /** Called with the manifest of a resource. */
+  /** Called with the manifest of each resource. */
   readonly manifest: (resource: string, found: StoredManifest) => void
   /** Called with each pinned resource, and its current representation if that is known. */
   readonly pinned: (resource: string, representation: string | undefined) => void
-  /** Called with each file or directory that is skipped. */
+  /** Called with the error of each file or directory that is skipped. */
   readonly skipped: (error: CacheError) => Effect.Effect<void>
 }
 
-/** Reads all that a store has: its chunks, the one used longest ago first. */
+/** Lists all chunks of a store, the least recently used first. */
 export const scanStore = (
   store: ChunkStore["Service"],
   { exclusively, isAlone, manifest, pinned, skipped }: Reader
@@ -48,7 +48,7 @@ export const scanStore = (
 
     const readResource = (resource: string): Effect.Effect<ReadonlyArray<StoredChunk>, CacheError> =>
       Effect.flatMap(store.contents(resource), ({ keys, manifest: found, pinned }) => {
-        // Only a manifest, left by a process that ended before the first chunk was written.
+        // A manifest without chunks is left by a process that ended before it wrote the first one.
         if (keys.length === 0) {
           return Effect.as(Effect.ignore(store.removeResource(resource, isAlone(resource))), [])
         }

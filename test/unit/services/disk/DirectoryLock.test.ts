@@ -11,7 +11,7 @@ import { DirectoryLock } from "../../../../src/services/disk/DirectoryLock.ts"
 import { DiskLimiter } from "../../../../src/services/disk/DiskLimiter.ts"
 import { temporaryDirectory } from "../../../support/disks.ts"
 
-/** What a process has of the lock of `directory`. */
+/** The lock of `directory` as one process has it. */
 const processOn = Effect.fnUntraced(function*(directory: string) {
   const scope = yield* Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void))
   const layer = DirectoryLock.layer.pipe(
@@ -20,15 +20,28 @@ const processOn = Effect.fnUntraced(function*(directory: string) {
   const context = yield* Layer.buildWithScope(Layer.fresh(layer), scope)
   const lock = yield* Effect.provide(DirectoryLock, context)
   return {
-    /** What became of a try to take it. */
+    /** The outcome of a try to take it. */
     acquire: Effect.match(lock.acquire, { onSuccess: () => "HELD", onFailure: ({ errno }) => errno }),
     takes: Effect.map(Stream.runHead(lock.takes), (head) => head._tag === "Some" ? head.value : 0),
     end: Scope.close(scope, Exit.void)
   }
 })
 
+/** Another program that listens on the lock of `directory`. */
+const ownerOf = Effect.fnUntraced(function*(directory: string) {
+  Fs.mkdirSync(join(directory, "v1"))
+  const listen = `require("node:net").createServer().listen(process.argv[1], 8, () => console.log("ready"))`
+  const at = join(directory, "v1", "lock")
+  const owner = yield* Effect.acquireRelease(
+    Effect.sync(() => spawn(process.execPath, ["-e", listen, at], { stdio: ["ignore", "pipe", "inherit"] })),
+    (child) => Effect.sync(() => child.kill("SIGKILL"))
+  )
+  yield* Effect.promise(() => once(owner.stdout, "data"))
+  return owner
+})
+
 describe("the lock of a cache directory", () => {
-  it.live("is one process's, and the next one's when that has ended", () =>
+  it.live("belongs to one process until that ends", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const [a, b] = [yield* processOn(directory), yield* processOn(directory)]
@@ -48,21 +61,21 @@ describe("the lock of a cache directory", () => {
     }]
   ]
 
-  it.live.each(losses)("is lost to who takes it after %s", ([, lose]) =>
+  it.live.each(losses)("is lost to the process that takes it after %s", ([, lose]) =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const [a, b] = [yield* processOn(directory), yield* processOn(directory)]
       yield* a.acquire
       lose(join(directory, "v1"))
       assert.deepStrictEqual([yield* b.acquire, yield* a.acquire, yield* b.acquire], ["HELD", "LOCKED", "HELD"])
-      // Who has lost it does not take the other's away at its end.
+      // The end of the process that lost it doesn't remove the other's lock.
       yield* a.end
       const c = yield* processOn(directory)
       assert.deepStrictEqual([yield* c.acquire, yield* b.acquire], ["LOCKED", "HELD"])
     }))
 
   it.live.each(losses)(
-    "is taken again when %s and nobody else comes, which is told",
+    "is taken again after %s if no other process takes it, and counted",
     ([, lose]) =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
@@ -77,7 +90,7 @@ describe("the lock of a cache directory", () => {
       })
   )
 
-  it.live("is one process's when both take it again at once", () =>
+  it.live("goes to one process when two take it again at once", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const both = [yield* processOn(directory), yield* processOn(directory)]
@@ -89,17 +102,25 @@ describe("the lock of a cache directory", () => {
       }
     }))
 
+  it.live("is taken over from an owner that was killed", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const owner = yield* ownerOf(directory)
+      const other = yield* processOn(directory)
+      assert.strictEqual(yield* other.acquire, "LOCKED")
+      owner.kill("SIGKILL")
+      yield* Effect.promise(() => once(owner, "exit"))
+      // The socket's file is still there.
+      assert.deepStrictEqual(Fs.readdirSync(join(directory, "v1")), ["lock"])
+      assert.strictEqual(yield* other.acquire, "HELD")
+      assert.deepStrictEqual(Fs.readdirSync(join(directory, "v1")), ["lock"])
+    }))
+
   it.live("stays with an owner that is stopped, and whose queue of connections is full", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const at = join(directory, "v1", "lock")
-      Fs.mkdirSync(join(directory, "v1"))
-      const listen = `require("node:net").createServer().listen(process.argv[1], 8, () => console.log("ready"))`
-      const owner = yield* Effect.acquireRelease(
-        Effect.sync(() => spawn(process.execPath, ["-e", listen, at], { stdio: ["ignore", "pipe", "inherit"] })),
-        (child) => Effect.sync(() => child.kill("SIGKILL"))
-      )
-      yield* Effect.promise(() => once(owner.stdout, "data"))
+      const owner = yield* ownerOf(directory)
       owner.kill("SIGSTOP")
       const sockets = Array.from({ length: 20 }, () => connect(at).on("error", () => {}))
       const other = yield* processOn(directory)

@@ -1,0 +1,77 @@
+import { Effect, FileSystem, type Scope } from "effect"
+import { type CacheError, fromPlatformError, IoError } from "../../domain/CacheError.ts"
+
+/** Files and directories are for this process only. */
+const FILE_MODE = 0o600
+
+/** Whether nothing is there: the name is free, or a directory above it is missing or isn't one. */
+export const isMissing = ({ errno }: CacheError): boolean => errno === "ENOENT" || errno === "ENOTDIR"
+
+/** The calls to the file system, with typed errors. */
+export interface FileCalls {
+  /** Gives the errors of `effect` the operation and path they belong to. */
+  readonly io: <A, R>(
+    operation: string,
+    at: string,
+    effect: Effect.Effect<A, Parameters<ReturnType<typeof fromPlatformError>>[0], R>
+  ) => Effect.Effect<A, CacheError, R>
+  /** Opens a file to read it, or a new one to write it. Close it inside of `closing`. */
+  readonly open: (at: string, flag: "r" | "wx") => Effect.Effect<FileSystem.File, CacheError, Scope.Scope>
+  /** Fails with `IoError` if a file that `effect` has opened at `at` can't be closed. */
+  readonly closing: <A, R>(at: string, effect: Effect.Effect<A, CacheError, R>) => Effect.Effect<A, CacheError, R>
+  /** The first `size` bytes of a file, in `scratch` if given. Fails with `SHORT_READ` if the file has fewer. */
+  readonly readFile: (at: string, size: number, scratch?: Buffer) => Effect.Effect<Buffer, CacheError>
+  /** The names in a directory; none if it is missing. */
+  readonly readDirectory: (at: string) => Effect.Effect<Array<string>, CacheError>
+  /** Removes a file, or a directory in its place. A missing file is no error. */
+  readonly remove: (at: string, recursive?: boolean) => Effect.Effect<void, CacheError>
+}
+
+/** Calls through the `FileSystem` in context. Each calls `progressed` when it has ended. */
+export const make = Effect.fnUntraced(function*(progressed: () => void): Effect.fn.Return<
+  FileCalls,
+  never,
+  FileSystem.FileSystem
+> {
+  const fs = yield* FileSystem.FileSystem
+  const step = Effect.sync(progressed)
+
+  const io: FileCalls["io"] = (operation, at, effect) =>
+    Effect.ensuring(Effect.mapError(effect, fromPlatformError(operation, at)), step)
+
+  const open: FileCalls["open"] = (at, flag) => io("open", at, fs.open(at, { flag, mode: FILE_MODE }))
+
+  // If `close` fails, the scope ends in a defect, which would hide the typed error from `catchTag`.
+  const closing: FileCalls["closing"] = (at, effect) =>
+    Effect.catchDefect(effect, () => Effect.fail(new IoError({ errno: "EIO", operation: "close", path: at })))
+
+  const readFile = Effect.fnUntraced(function*(at: string, size: number, scratch?: Buffer) {
+    const file = yield* open(at, "r")
+    const buffer = scratch?.subarray(0, size) ?? Buffer.allocUnsafeSlow(size)
+    let filled = 0
+    while (filled < size) {
+      const count = yield* io("read", at, file.read(buffer.subarray(filled), { position: BigInt(filled) }))
+      if (count === 0) return yield* new IoError({ errno: "SHORT_READ", operation: "read", path: at })
+      filled += count
+    }
+    return buffer
+  }, Effect.scoped)
+
+  const remove: FileCalls["remove"] = (at, recursive = false) =>
+    io("unlink", at, fs.remove(at, { force: true, recursive })).pipe(
+      Effect.catchIf(({ errno }) => errno === "EISDIR" && !recursive, () => remove(at, true)),
+      Effect.catchIf(({ errno }) => errno === "ENOTDIR", () => Effect.void)
+    )
+
+  return {
+    io,
+    open,
+    closing,
+    readFile: (at, size, scratch) => closing(at, readFile(at, size, scratch)),
+    readDirectory: (at) =>
+      io("readdir", at, fs.readDirectory(at)).pipe(
+        Effect.catchIf(isMissing, () => Effect.succeed<Array<string>>([]))
+      ),
+    remove
+  }
+})
