@@ -54,7 +54,7 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   readonly verify: (key: ChunkKey) => Effect.Effect<number, CacheError>
   /** Writes a chunk. A write that fails leaves nothing behind. */
   readonly write: (key: ChunkKey, payload: Uint8Array) => Effect.Effect<void, CacheError>
-  /** Removes a chunk. A missing one is no error. */
+  /** Removes a chunk. A missing chunk does not fail. */
   readonly remove: (key: ChunkKey) => Effect.Effect<void, CacheError>
   /**
    * The current representation of a resource, or none if there is no manifest or it can't be understood. For a viewer this takes at

@@ -11,7 +11,7 @@ import { ReadLatency } from "./ReadLatency.ts"
  * Each call runs apart from its caller, who can stop waiting at any time.
  *
  * The limiter also tells a busy disk from one that hangs. On a busy disk calls take long, but they end one after the other. On a disk
- * that hangs, calls are under way and none ends. Time in which the event loop was held up doesn't count: nothing could be seen to end
+ * that hangs, calls are under way and none ends. Time in which the event loop was held up doesn't count: no call could be observed to end
  * then, and the origin would be no faster.
  */
 export class DiskLimiter extends Context.Service<DiskLimiter, {

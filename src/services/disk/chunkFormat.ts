@@ -4,7 +4,7 @@ import { inBlocks } from "./blocks.ts"
 
 /**
  * The file of a chunk: a header that identifies the chunk, and its bytes. The checksum covers both, so that it reveals a torn,
- * truncated, swapped or foreign file, whatever its name is.
+ * truncated, swapped or foreign file under any name.
  *
  *     0  magic       8 bytes  "SPLWAY01"
  *     8  checksum    u32      CRC-32 (ISO-HDLC) of bytes 12 to the end

@@ -23,7 +23,7 @@ export interface FileCalls {
   readonly readFile: (at: string, size: number, scratch?: Buffer) => Effect.Effect<Buffer, CacheError>
   /** The names in a directory; none if it is missing. */
   readonly readDirectory: (at: string) => Effect.Effect<Array<string>, CacheError>
-  /** Removes a file, or a directory in its place. A missing file is no error. */
+  /** Removes a file, or a directory in its place. A missing file does not fail. */
   readonly remove: (at: string, recursive?: boolean) => Effect.Effect<void, CacheError>
 }
 

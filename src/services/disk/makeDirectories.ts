@@ -5,7 +5,7 @@ import { type CacheError, fromPlatformError } from "../../domain/CacheError.ts"
 const DIRECTORY_MODE = 0o700
 
 /**
- * Makes a directory and its missing parents. An existing one is no error. This goes step by step, because Node's recursive call fails
+ * Makes a directory and its missing parents. An existing one does not fail. This goes step by step, because Node's recursive call fails
  * with `ENOENT` on a read-only file system.
  */
 export const makeDirectories = (

@@ -90,7 +90,7 @@ export interface FetchOptions {
   readonly isFill?: boolean
   /** Its first reader is about to join. */
   readonly awaitsReader?: boolean
-  /** The origin sends the whole file from the first byte, whatever range is requested. */
+  /** The origin sends the whole file from the first byte for every range. */
   readonly sequential?: boolean
 }
 
@@ -182,7 +182,7 @@ export class Fetch {
     reader.fetch?.leave(reader)
     reader.fetch = this
     this.#awaitsReader = false
-    // From now on it goes on for its readers only.
+    // From now on it continues for its readers only.
     if (this.readers.size === 0 && !this.isFill) this.keepUntil = 0
     this.readers.add(reader)
     this.wake?.()

@@ -123,7 +123,7 @@ export class Reader {
     const assembly = download.assemblies.get(index)
     const filled = assembly === undefined ? offset : Math.min(assembly.filledTo(offset), end)
     if (filled > offset) return Exit.succeed([assembly!.read(offset, filled)])
-    // A fetch has completed the chunk, so its viewer goes on with the cache.
+    // A fetch has completed the chunk, so its viewer continues from the cache.
     if (assembly === undefined && index !== this.#bypassed && this.#supply.hasChunk(download, index)) {
       return Exit.fail(Cause.Done())
     }

@@ -15,7 +15,7 @@ export type AssembleChunks = (fetch: Fetch, bytes: Uint8Array) => boolean
 export const makeAssembleChunks = Effect.fnUntraced(function*(startFill: (behind: Fetch, missing: ByteRange) => void) {
   const cache = yield* ChunkCache
 
-  /** Hands over a chunk that is complete, or has its front filled in. */
+  /** Hands over a chunk that is complete, or starts a fetch of its missing front. */
   const settle = (fetch: Fetch, assembly: ChunkAssembly): void => {
     const { download } = fetch
     const { span, whole } = assembly
