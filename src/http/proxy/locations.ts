@@ -5,16 +5,14 @@ import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { viewerTargets } from "../../domain/viewerTargets.ts"
 import { OriginConfig } from "../../services/config/OriginConfig.ts"
 import { OriginResolver, URL_PATH } from "../../services/origin/OriginResolver.ts"
+import type { RequestHead } from "./parseRequest.ts"
 
 /**
  * URLs in fields, on their way between a viewer, who knows this server, and an origin, which knows itself.
  */
 
 /** The request that a field is about. */
-interface Asked {
-  readonly url: string
-  readonly headers: HeaderFields
-}
+export type AboutRequest = Pick<RequestHead, "headers" | "url">
 
 /** Fields of a response that name a place. */
 const PLACES = ["location", "content-location"] as const
@@ -29,7 +27,7 @@ export const makeLocations = Effect.gen(function*() {
   const resolver = yield* OriginResolver
 
   /** The target by which the viewer of a request finds `url` here. */
-  const targetOf = (url: URL, { headers, url: asked }: Asked): string | undefined => {
+  const targetOf = (url: URL, { headers, url: asked }: AboutRequest): string | undefined => {
     const key = keyOf(url)
     const targets = pathOf(asked) === URL_PATH
       ? [`${URL_PATH}?url=${encodeURIComponent(key)}`]
@@ -42,7 +40,7 @@ export const makeLocations = Effect.gen(function*() {
   }
 
   /** `value`, a reference from `base` at the origin, as it is to the viewer. */
-  const placeOf = (value: string, base: string, request: Asked): string => {
+  const placeOf = (value: string, base: string, request: AboutRequest): string => {
     const url = URL.parse(value, base)
     if (url === null) return value
     const target = targetOf(url, request)
@@ -54,7 +52,7 @@ export const makeLocations = Effect.gen(function*() {
 
   return {
     /** The fields of a response to `request`, with the places at `base` and other origins as the viewer gets to them. */
-    toViewer: (fields: HeaderFields, base: string, request: Asked): HeaderFields => {
+    toViewer: (fields: HeaderFields, base: string, request: AboutRequest): HeaderFields => {
       const told = PLACES.filter((name) => fields[name] !== undefined)
       if (told.length === 0) return fields
       return { ...fields, ...Object.fromEntries(told.map((name) => [name, placeOf(fields[name]!, base, request)])) }
@@ -62,7 +60,7 @@ export const makeLocations = Effect.gen(function*() {
     /** What `destination`, a URL or path at this server, names, and by which target; `undefined` if it is elsewhere. */
     toOrigin: (
       destination: string,
-      { headers }: Asked
+      { headers }: AboutRequest
     ): { readonly target: string; readonly resource: Resource | TargetError } | undefined => {
       const here = URL.parse(`http://${headers["host"] ?? "viewer.invalid"}`)
       const url = here && URL.parse(destination, here.href)

@@ -11,7 +11,8 @@ export interface StoredResponse {
   readonly body: Uint8Array
 }
 
-interface Kept {
+/** A stored response, with its freshness and the URL that it is of. */
+export interface Kept {
   readonly url: string
   readonly answer: StoredResponse
   readonly freshness: Freshness
