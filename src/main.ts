@@ -1,16 +1,17 @@
 #!/usr/bin/env node
 import "./cli/threadPool.ts"
 import { NodeRuntime, NodeServices } from "@effect/platform-node"
-import { Cause, Config, Console, Effect, Exit, Layer, Logger, LogLevel, References } from "effect"
+import { Cause, Console, Effect, Exit, Layer, Logger, References } from "effect"
 import { CliError, CliOutput, Command } from "effect/cli"
 import { doctor } from "./cli/doctor.ts"
 import { ls, mapCommand, status, why } from "./cli/inspect.ts"
 import { pin, purge, unpin } from "./cli/keep.ts"
 import { layer as logging } from "./cli/logging.ts"
 import { serve } from "./cli/serve.ts"
-import { StartupError } from "./cli/StartupError.ts"
+import { fromConfigError, StartupError } from "./cli/StartupError.ts"
 import { verify } from "./cli/verify.ts"
 import { warm } from "./cli/warm.ts"
+import { logLevelConfig } from "./services/config/settings.ts"
 import { version } from "./version.ts"
 
 const spillway = Command.make("spillway").pipe(
@@ -20,12 +21,16 @@ const spillway = Command.make("spillway").pipe(
 
 const say = (message: string) => Console.error(`spillway: ${message}`)
 
-/** A wrong invocation is one clear line, not the whole manual. */
+/** The flags of `makeSetting` write the whole message themselves. */
+const messageOf = (error: CliError.CliError): string =>
+  error._tag === "InvalidValue" && error.expected.startsWith("--") ? error.expected : error.message
+
+/** Prints one line about a wrong invocation, not the whole manual. */
 const presenter: CliOutput.Presenter = {
   present: (event) =>
     event._tag === "InvalidInvocation"
-      ? Effect.forEach(event.errors.slice(0, 1), ({ message }) =>
-        say(`${message.split("\n")[0]} (see spillway ${event.commandPath.slice(1).join(" ")} --help)`), {
+      ? Effect.forEach(event.errors.slice(0, 1), (error) =>
+        say(`${messageOf(error).split("\n")[0]} (see spillway ${event.commandPath.slice(1).join(" ")} --help)`), {
         discard: true
       })
       : CliOutput.defaultPresenter.present(event)
@@ -33,22 +38,14 @@ const presenter: CliOutput.Presenter = {
 
 const LogLevelFromEnvironment = Layer.effect(
   References.MinimumLogLevel,
-  Config.String("SPILLWAY_LOG_LEVEL").pipe(
-    Config.withDefault("info"),
-    Effect.flatMap((text) => {
-      const level = LogLevel.values.find((level) => level.toLowerCase() === text.trim().toLowerCase())
-      return level === undefined
-        ? Effect.fail(new StartupError({ message: `SPILLWAY_LOG_LEVEL: unknown log level "${text}"` }))
-        : Effect.succeed(level)
-    })
-  )
+  Effect.mapError(logLevelConfig, fromConfigError)
 )
 
 const Logging = Layer.mergeAll(logging, Layer.succeed(Logger.LogToStderr, true), LogLevelFromEnvironment)
 
 /**
- * Ends the process. Node waits for the threads of its pool, and one that is held by a disk that hangs would keep the process
- * without end; replacing the process does not wait.
+ * Ends the process. Node waits for the threads of its pool, so a disk that hangs would keep the process alive. Replacing the process
+ * doesn't wait.
  */
 const end = (code: number, exit: (code: number) => void): void => {
   const held = process.getActiveResourcesInfo().some((resource) => resource.startsWith("FSReq"))
@@ -70,7 +67,7 @@ spillway.pipe(
   }),
   NodeRuntime.runMain({
     disableErrorReporting: true,
-    // A signal is the ordinary end of a server.
+    // A signal is how a server normally ends.
     teardown: (exit, onExit) => end(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? 0 : 1, onExit)
   })
 )

@@ -4,6 +4,8 @@ import { Argument, Flag } from "effect/cli"
 import { HttpClient, HttpClientRequest } from "effect/http"
 import { HttpApiClient } from "effect/http-api"
 import { SpillwayApi } from "../http/admin/api/SpillwayApi.ts"
+import { one } from "../services/config/makeSetting.ts"
+import type { SettingType } from "../services/config/settingTypes.ts"
 import { StartupError } from "./StartupError.ts"
 
 /**
@@ -15,21 +17,17 @@ const DEFAULT_SERVER = "http://127.0.0.1:8080"
 /** How long a server may take to answer, in milliseconds: it may have to ask the origin. */
 const ANSWER_MILLIS = 60_000
 
-const parseServer = (text: string): Option.Option<URL> => {
-  const url = URL.parse(text)
-  return Option.filter(
-    Option.fromNullishOr(url),
-    ({ pathname, protocol, search }) => /^https?:$/.test(protocol) && pathname === "/" && search === ""
-  )
+const SERVER: SettingType<URL> = {
+  unit: "URL",
+  expected: `a URL such as ${DEFAULT_SERVER}`,
+  parse: (text) =>
+    Option.filter(
+      Option.fromNullishOr(URL.parse(text)),
+      ({ pathname, protocol, search }) => /^https?:$/.test(protocol) && pathname === "/" && search === ""
+    )
 }
 
-export const serverFlag = Flag.String("server").pipe(
-  Flag.withMetavar("URL"),
-  Flag.withFallbackConfig(Config.String("SPILLWAY_SERVER")),
-  Flag.withDefault(DEFAULT_SERVER),
-  Flag.withDescription(`Where the server listens (SPILLWAY_SERVER, ${DEFAULT_SERVER})`),
-  Flag.filterMap(parseServer, (text) => `a URL such as ${DEFAULT_SERVER}, but "${text}" was given`)
-)
+export const serverFlag = one("server", SERVER, DEFAULT_SERVER, "URL of the server").flag
 
 /** A file, in any of the ways that `toTarget` knows. */
 export const urlArgument = Argument.String("url").pipe(

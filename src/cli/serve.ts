@@ -1,18 +1,17 @@
-import { Config, Console, Effect, Layer, Option, type PlatformError, Struct } from "effect"
+import { Console, Effect, Layer, Option, type PlatformError } from "effect"
 import { Argument, Command } from "effect/cli"
 import { HttpServer, type HttpServerError } from "effect/http"
 import cluster from "node:cluster"
 import { tmpdir } from "node:os"
-import { CREDENTIAL_FIELDS } from "../domain/Asker.ts"
 import { errnoOf } from "../domain/CacheError.ts"
 import { annotationsOf } from "../domain/OriginError.ts"
-import { type Origins, parseRoute, type Route } from "../domain/Route.ts"
+import { parseRoute, type Route } from "../domain/Route.ts"
 import { Server, Spillway } from "../index.ts"
 import * as SampleOrigin from "../sample/SampleOrigin.ts"
-import { CacheConfig } from "../services/config/CacheConfig.ts"
-import { OriginConfig } from "../services/config/OriginConfig.ts"
-import { ServerConfig } from "../services/config/ServerConfig.ts"
-import { serveFlags } from "../services/config/settings.ts"
+import * as Cache from "../services/config/CacheConfig.ts"
+import * as Origins from "../services/config/OriginConfig.ts"
+import * as Clients from "../services/config/ServerConfig.ts"
+import { serveConfig, serveFlags, type SettingValues } from "../services/config/settings.ts"
 import { DiskBreaker } from "../services/disk/DiskBreaker.ts"
 import { Origin } from "../services/origin/Origin.ts"
 import { ORDERS, type Orders } from "../workers/messages.ts"
@@ -23,67 +22,95 @@ import * as Worker from "../workers/worker.ts"
 import { layerRequests } from "./logging.ts"
 import type { LogWriter } from "./LogWriter.ts"
 import { layer as processMetrics } from "./processMetrics.ts"
-import { StartupError } from "./StartupError.ts"
+import { fromConfigError, StartupError } from "./StartupError.ts"
 import { layer as telemetry } from "./telemetry.ts"
+import { size } from "./text.ts"
+
+/** The options of a run: those of the flags or the environment, and the admin token. */
+type Settings = SettingValues & { readonly origin: Option.Option<string> }
+
+/** The origins of a run, and the URL of the sample origin if it is the only one. */
+interface Targets {
+  readonly routes: ReadonlyArray<Route>
+  readonly sample: URL | undefined
+}
 
 const parseOrigin = (text: string): Effect.Effect<Route, StartupError> => {
   const route = parseRoute(text)
   return typeof route === "string" ? Effect.fail(new StartupError({ message: route })) : Effect.succeed(route)
 }
 
-const parseCollector = (text: string): Effect.Effect<URL, StartupError> => {
-  const url = URL.parse(text)
-  return url !== null && /^https?:$/.test(url.protocol) && url.username + url.password + url.search === ""
-    ? Effect.succeed(url)
-    : Effect.fail(
-      new StartupError({ message: "--otlp (SPILLWAY_OTLP): not an http or https URL without password and query" })
-    )
-}
-
 const cannotListen = ({ host, port }: Server.Address, error: HttpServerError.ServeError): StartupError => {
   const errno = errnoOf(error.cause)
   const reasons: Record<string, string> = {
-    EADDRINUSE: "the port is in use",
-    EACCES: "permission denied",
-    EADDRNOTAVAIL: "this machine has no such address",
-    ENOTFOUND: "no such host"
+    EADDRINUSE: "the port is in use; choose another one with --port",
+    EACCES: "permission denied; choose a port above 1023 with --port",
+    EADDRNOTAVAIL: "this machine has no such address; choose one of its addresses with --host",
+    ENOTFOUND: "the host name does not resolve; choose an address of this machine with --host"
   }
   return new StartupError({ message: `cannot listen on ${host}:${port}: ${reasons[errno] ?? errno}` })
 }
 
 const noTemporaryDirectory = ({ reason }: PlatformError.PlatformError): StartupError =>
   new StartupError({
-    message: `--workers needs a temporary directory, which TMPDIR may name (${reason._tag}: ${tmpdir()})`
+    message: `--workers: cannot create a directory in ${tmpdir()} (${reason._tag}); set TMPDIR to a writable directory`
   })
 
-/** An origin that is down at the start is not a reason not to start, but worth a word. */
+/** Logs a warning if an origin is down. Spillway starts nevertheless. */
 const checkOrigin = Effect.fnUntraced(function*({ url }: Route) {
   const origin = yield* Origin
   yield* Effect.scoped(origin.request({ method: "HEAD", url: url.href, headers: {} })).pipe(
     Effect.catch((error) =>
-      Effect.logWarning("The origin does not answer; what is cached is served").pipe(
+      Effect.logWarning("The origin does not respond; only cached content is served").pipe(
         Effect.annotateLogs({ origin: url.href, ...annotationsOf(error) })
       )
     )
   )
 })
 
-/** The settings from the process that started this one as a worker. */
+/** The orders of the process that started this one as a worker. */
 const ordersFromEnvironment = (): Orders | undefined => {
   const orders = process.env[ORDERS]
   return cluster.isWorker && orders !== undefined ? JSON.parse(orders) : undefined
 }
 
-/** Serves viewers from the cache of the process that has started this one. */
-const runWorker = Effect.fnUntraced(function*(
-  address: Server.Address,
-  orders: Orders,
-  config: Layer.Layer<CacheConfig | OriginConfig, never, LogWriter>
-) {
+/** The origins that are given, or else a sample origin, which the owner starts. */
+const targetsOf = Effect.fnUntraced(function*({ origin, origins, urlHosts }: Settings, orders: Orders | undefined) {
+  const routes = yield* Effect.forEach([...origins, ...Option.toArray(origin)], parseOrigin)
+  if (routes.length + urlHosts.length > 0) return { routes, sample: undefined } satisfies Targets
+  const sample = orders === undefined ? yield* SampleOrigin.start : new URL(orders.sample!)
+  return { routes: [{ match: { _tag: "All" }, url: sample }], sample } satisfies Targets
+})
+
+/** The options of this process. All processes share the memory, and the workers share the clients. */
+const configOf = (settings: Settings, { routes, sample }: Targets, orders: Orders | undefined) => {
+  const processes = settings.workers > 1 ? settings.workers + 1 : 1
+  const servers = orders === undefined ? 1 : settings.workers
+  const own = {
+    ...settings,
+    memory: Math.ceil(settings.memory / processes),
+    maxConnections: Math.ceil(settings.maxConnections / servers),
+    maxStreams: Math.ceil(settings.maxStreams / servers)
+  }
+  return Layer.mergeAll(
+    layerRequests,
+    Cache.CacheConfig.layer(Cache.fromSettings(own)),
+    Origins.OriginConfig.layer(Origins.fromSettings(own, routes)),
+    Clients.ServerConfig.layer({
+      ...Clients.fromSettings(own),
+      sampleVideo: sample === undefined ? undefined : SampleOrigin.VIDEO
+    })
+  )
+}
+
+type ProcessConfig = Layer.Layer<Cache.CacheConfig | Origins.OriginConfig, never, LogWriter>
+
+/** Serves clients from the cache of the process that started this one. */
+const runWorker = Effect.fnUntraced(function*(address: Server.Address, orders: Orders, config: ProcessConfig) {
   const services = yield* Layer.build(Layer.provide(Worker.layer(address, orders), config)).pipe(
     Effect.catchTag("ServeError", (error) => {
       tell({ _tag: "Failed", message: cannotListen(address, error).message })
-      // The other one says so.
+      // The owner prints the message.
       return Effect.interrupt
     })
   )
@@ -93,22 +120,7 @@ const runWorker = Effect.fnUntraced(function*(
   return yield* Effect.never
 })
 
-/** A variable and no flag, since everybody on a machine sees the flags of its programs. */
-const adminTokenFromEnvironment = Effect.flatMap(
-  Effect.orDie(Config.option(Config.String("SPILLWAY_ADMIN_TOKEN"))),
-  Option.match({
-    onNone: () => Effect.undefined,
-    onSome: (token) =>
-      // Any other could not be shown in a field.
-      /^[\x21-\x7e]*$/.test(token)
-        ? Effect.succeed(token)
-        : Effect.fail(
-          new StartupError({ message: "SPILLWAY_ADMIN_TOKEN must be of visible ASCII characters, without spaces" })
-        )
-  })
-)
-
-/** A route as the person who runs the server wrote it. */
+/** The text of a route, as it is given to `--origin`. */
 const describe = ({ match, url }: Route): string => {
   switch (match._tag) {
     case "All":
@@ -120,6 +132,62 @@ const describe = ({ match, url }: Route): string => {
   }
 }
 
+const announce = (address: string, { directory, urlHosts, workers }: Settings, { routes, sample }: Targets) => {
+  const to = routes.length > 0 ? [`origin ${routes.map(describe).join(" ")}`] : []
+  const named = urlHosts.length > 0 ? [`URLs of ${urlHosts.join(" ")}`] : []
+  const by = workers > 1 ? [`${workers} workers`] : []
+  const line = [`spillway listening on ${address}`, ...to, ...named, `cache ${directory}`, ...by].join(", ")
+  return Console.log(sample === undefined ? line : `${line}\n${SampleOrigin.instructions(address)}`)
+}
+
+/** Owns the cache, and serves clients itself unless there are workers. */
+const runOwner = Effect.fnUntraced(function*(settings: Settings, targets: Targets, config: ProcessConfig) {
+  const { directory, host, offline, otlp, port, workers } = settings
+  const pool = Pool.make(workers)
+  const socket = workers > 1 ? yield* Effect.mapError(OwnerServer.makeSocket, noTemporaryDirectory) : undefined
+  const running = Server.layerProxy.pipe(
+    Layer.provideMerge(socket === undefined ? Server.layerNode({ host, port }) : OwnerServer.layer(socket)),
+    Layer.provideMerge(Spillway.layer),
+    Layer.provide(Layer.mergeAll(config, processMetrics, pool.layer))
+  )
+  const services = yield* Layer.build(otlp === undefined ? running : Layer.provide(running, telemetry(otlp))).pipe(
+    Effect.catchTag("ServeError", (error) => Effect.fail(cannotListen({ host, port }, error)))
+  )
+  return yield* Effect.gen(function*() {
+    const breaker = yield* DiskBreaker
+    if (breaker.unwritable()?.errno === "LOCKED") {
+      return yield* new StartupError({
+        message: `cache directory ${directory} is in use by another process; choose another one with --cache-dir`
+      })
+    }
+    const address = socket === undefined
+      ? yield* HttpServer.addressFormattedWith(Effect.succeed)
+      : yield* Effect.mapError(
+        pool.start({ socket, sample: targets.sample?.href }),
+        ({ message }) => new StartupError({ message })
+      )
+    yield* announce(address, settings, targets)
+    if (!offline) yield* Effect.forkScoped(Effect.forEach(targets.routes, checkOrigin, { discard: true }))
+    return yield* Effect.never
+  }).pipe(Effect.provideContext(services))
+})
+
+const run = Effect.fnUntraced(function*(settings: Settings) {
+  const { chunkSize, host, maxSize, port } = settings
+  if (chunkSize > maxSize / 4) {
+    return yield* new StartupError({
+      message: `--max-size (${size(maxSize)}) is less than four chunks of --chunk-size (${size(chunkSize)}); ` +
+        "raise one, or lower the other"
+    })
+  }
+  const orders = ordersFromEnvironment()
+  const targets = yield* targetsOf(settings, orders)
+  const config = configOf(settings, targets, orders)
+  return orders === undefined
+    ? yield* runOwner(settings, targets, config)
+    : yield* runWorker({ host, port }, orders, config)
+}, Effect.scoped)
+
 export const serve = Command.make(
   "serve",
   {
@@ -130,79 +198,9 @@ export const serve = Command.make(
     ...serveFlags
   },
   Effect.fnUntraced(function*(flags) {
-    const { host, origin, port } = flags
-    if (flags.chunkSize > flags.maxSize / 4) {
-      return yield* new StartupError({ message: "--max-size must hold at least four chunks of --chunk-size" })
-    }
-    const given = yield* Effect.forEach([...flags.origins, ...Option.toArray(origin)], parseOrigin)
-    const orders = ordersFromEnvironment()
-    const isSample = given.length + flags.urlHosts.length === 0
-    const sample = !isSample ? undefined : orders === undefined ? yield* SampleOrigin.start : new URL(orders.sample!)
-    const routes: Origins["routes"] = sample === undefined ? given : [{ match: { _tag: "All" }, url: sample }]
-    const origins: Origins = {
-      routes,
-      urlHosts: flags.urlHosts,
-      allowPrivate: flags.allowPrivate
-    }
-    const adminToken = yield* adminTokenFromEnvironment
-    const isShared = flags.workers > 1
-    // What all may take is divided: memory among all, viewers among the workers.
-    const processes = isShared ? flags.workers + 1 : 1
-    const alike = orders === undefined ? 1 : flags.workers
-    const config = Layer.mergeAll(
-      layerRequests,
-      CacheConfig.layer({
-        ...Struct.pick(flags, ["chunkSize", "directory", "maxSize", "minFree", "readDeadline", "ttl", "ignoreCookies"]),
-        memory: Math.ceil(flags.memory / processes)
-      }),
-      OriginConfig.layer({
-        ...Struct.pick(flags, ["connectTimeout", "firstByteTimeout", "maxRequests", "offline", "silenceTimeout"]),
-        credentialFields: [...CREDENTIAL_FIELDS, ...flags.credentialFields],
-        origins
-      }),
-      ServerConfig.layer({
-        ...Struct.pick(flags, ["headerTimeout", "idleTimeout"]),
-        maxConnections: Math.ceil(flags.maxConnections / alike),
-        maxStreams: Math.ceil(flags.maxStreams / alike),
-        adminToken,
-        sampleVideo: sample === undefined ? undefined : SampleOrigin.VIDEO
-      })
-    )
-    if (orders !== undefined) return yield* runWorker({ host, port }, orders, config)
-    const pool = Pool.make(flags.workers)
-    const socket = isShared ? yield* Effect.mapError(OwnerServer.makeSocket, noTemporaryDirectory) : undefined
-    const running = Server.layerProxy.pipe(
-      Layer.provideMerge(socket === undefined ? Server.layerNode({ host, port }) : OwnerServer.layer(socket)),
-      Layer.provideMerge(Spillway.layer),
-      Layer.provide(Layer.mergeAll(config, processMetrics, pool.layer))
-    )
-    const observed = Option.isNone(flags.otlp)
-      ? running
-      : Layer.provide(running, telemetry(yield* parseCollector(flags.otlp.value)))
-    const services = yield* Layer.build(observed).pipe(
-      Effect.catchTag("ServeError", (error) => Effect.fail(cannotListen({ host, port }, error)))
-    )
-    return yield* Effect.gen(function*() {
-      const breaker = yield* DiskBreaker
-      if (breaker.unwritable()?.errno === "LOCKED") {
-        return yield* new StartupError({ message: `cache directory ${flags.directory} is in use by another process` })
-      }
-      const address = socket === undefined
-        ? yield* HttpServer.addressFormattedWith(Effect.succeed)
-        : yield* Effect.mapError(
-          pool.start({ socket, sample: sample?.href }),
-          ({ message }) => new StartupError({ message })
-        )
-      const to = routes.length > 0 ? [`origin ${routes.map(describe).join(" ")}`] : []
-      const named = origins.urlHosts.length > 0 ? [`URLs of ${origins.urlHosts.join(" ")}`] : []
-      const by = isShared ? [`${flags.workers} workers`] : []
-      const said = [`spillway listening on ${address}`, ...to, ...named, `cache ${flags.directory}`, ...by]
-      yield* Console.log(said.join(", "))
-      if (sample !== undefined) yield* Console.log(SampleOrigin.instructions(address))
-      if (!flags.offline) yield* Effect.forkScoped(Effect.forEach(routes, checkOrigin, { discard: true }))
-      return yield* Effect.never
-    }).pipe(Effect.provideContext(services))
-  }, Effect.scoped)
+    const adminToken = yield* Effect.mapError(serveConfig.adminToken, fromConfigError)
+    return yield* run({ ...flags, adminToken })
+  })
 ).pipe(
   Command.withDescription(
     "Run the caching proxy. Brackets show the variable and the default. SPILLWAY_ADMIN_TOKEN, a variable only, makes the dashboard " +

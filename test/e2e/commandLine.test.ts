@@ -55,7 +55,10 @@ describe.concurrent("a wrong invocation", () => {
       const { code, stderr, stdout } = yield* runProgram(["serve", ORIGIN, "--cache-dir", directory, "--port", port])
       assert.strictEqual(code, 1)
       assert.strictEqual(stdout, "")
-      assert.strictEqual(stderr, `spillway: cannot listen on 127.0.0.1:${port}: the port is in use\n`)
+      assert.strictEqual(
+        stderr,
+        `spillway: cannot listen on 127.0.0.1:${port}: the port is in use; choose another one with --port\n`
+      )
     }), 30_000)
 
   it.live("in a variable: one line that names it", () =>
@@ -138,7 +141,7 @@ describe("the program", () => {
       const origin = yield* makeTestOrigin
       yield* origin.close
       const program = yield* startProgram([origin.url, "--cache-dir", yield* temporaryDirectory])
-      yield* eventually("a warning", Effect.sync(() => program.printed().includes("The origin does not answer")))
+      yield* eventually("a warning", Effect.sync(() => program.printed().includes("The origin does not respond")))
       assert.strictEqual((yield* view(`${program.url}/film`)).status, 502)
       yield* origin.listen
       origin.files.set("/film", fileOf(MiB, 1))
@@ -165,8 +168,8 @@ describe("the program", () => {
       yield* origin.close
       const directory = yield* temporaryDirectory
       const program = yield* startProgram([origin.url, "--cache-dir", directory])
-      yield* eventually("a warning", Effect.sync(() => program.printed().includes("The origin does not answer")))
-      assert.match(program.stderr(), /The origin does not answer.*connection refused \(ECONNREFUSED/)
+      yield* eventually("a warning", Effect.sync(() => program.printed().includes("The origin does not respond")))
+      assert.match(program.stderr(), /The origin does not respond.*connection refused \(ECONNREFUSED/)
       assert.strictEqual(
         program.stdout(),
         `spillway listening on ${program.url}, origin ${origin.url}/, cache ${directory}\n`
@@ -181,7 +184,10 @@ describe("the program", () => {
         const first = yield* startProgram(["--cache-dir", directory])
         const second = yield* runProgram(["serve", "--port", "0", "--cache-dir", directory])
         assert.strictEqual(second.code, 1)
-        assert.include(second.stderr, `spillway: cache directory ${directory} is in use by another process\n`)
+        assert.include(
+          second.stderr,
+          `spillway: cache directory ${directory} is in use by another process; choose another one with --cache-dir\n`
+        )
         assert.strictEqual(second.stdout, "")
         yield* eventuallyHit(`${first.url}/sample.mp4`)
         yield* first.stop("SIGKILL")

@@ -14,20 +14,20 @@ const wrong: ReadonlyArray<readonly [flag: string, value: string, says: RegExp]>
   ["origin", "/films", /origin "\/films": not a URL/],
   ["origin", "/films=ftp://a.example", /only http and https/],
   ["origin", "a b=http://a.example", /neither a path/],
-  ["url-host", "http://a.example", /a host such as .*SPILLWAY_URL_HOST/],
+  ["url-host", "http://a.example", /\(SPILLWAY_URL_HOST\): expected a host such as/],
   ["url-host", "*", /a host such as/],
   ["url-host", "a.example/b", /a host such as/],
-  ["ttl", "1", /a duration such as 1h.*"1".*SPILLWAY_TTL/],
+  ["ttl", "1", /--ttl \(SPILLWAY_TTL\): expected a duration such as 1h.*; got "1"/],
   ["ttl", "live/*=1s", /a duration such as 1h/],
-  ["ignore-cookies", "films/*", /a path such as \/films\/\*.*SPILLWAY_IGNORE_COOKIES/],
-  ["credential-field", "a:", /the name of a header field.*SPILLWAY_CREDENTIAL_FIELD/],
-  ["connect-timeout", "10", /a duration such as 250ms.*"10".*SPILLWAY_CONNECT_TIMEOUT/],
+  ["ignore-cookies", "films/*", /\(SPILLWAY_IGNORE_COOKIES\): expected a path such as \/films\/\*/],
+  ["credential-field", "a:", /\(SPILLWAY_CREDENTIAL_FIELD\): expected the name of a header field/],
+  ["connect-timeout", "10", /\(SPILLWAY_CONNECT_TIMEOUT\): expected a duration such as 250ms.*"10"/],
   ["first-byte-timeout", "0s", /a duration such as/],
   ["silence-timeout", "25d", /at most 24d/],
   ["idle-timeout", "-1s", /a duration such as/],
   ["header-timeout", "1 minute", /a duration such as/],
   ["read-deadline", "250", /a duration such as/],
-  ["origin-requests", "0", /a number from 1 to.*"0".*SPILLWAY_ORIGIN_REQUESTS/],
+  ["origin-requests", "0", /\(SPILLWAY_ORIGIN_REQUESTS\): expected a number from 1 to \d+; got "0"/],
   ["max-connections", "1.5", /a number from 1/],
   ["max-streams", "many", /a number from 1/],
   ["allow-private", "perhaps", /allow-private.*"perhaps"/],
@@ -51,13 +51,13 @@ describe.concurrent("a wrong value", () => {
   it.live.each(
     [
       ["origin", "/a=http://a.example ftp://b.example", /origin "ftp:\/\/b\.example": only http/],
-      ["url-host", "a.example b/c", /"b\/c".*SPILLWAY_URL_HOST/],
-      ["ttl", "1h\t/x", /"\/x".*SPILLWAY_TTL/],
-      ["silence-timeout", "soon", /"soon".*SPILLWAY_SILENCE_TIMEOUT/],
-      ["max-streams", "0", /"0".*SPILLWAY_MAX_STREAMS/],
-      ["offline", "perhaps", /"perhaps".*SPILLWAY_OFFLINE/],
-      ["allow-private", "1", /"1".*SPILLWAY_ALLOW_PRIVATE/],
-      ["admin-token", "two words", /SPILLWAY_ADMIN_TOKEN/]
+      ["url-host", "a.example b/c", /SPILLWAY_URL_HOST.*"b\/c"/],
+      ["ttl", "1h\t/x", /SPILLWAY_TTL.*"\/x"/],
+      ["silence-timeout", "soon", /SPILLWAY_SILENCE_TIMEOUT.*"soon"/],
+      ["max-streams", "0", /SPILLWAY_MAX_STREAMS.*"0"/],
+      ["offline", "perhaps", /SPILLWAY_OFFLINE.*"perhaps"/],
+      ["allow-private", "1", /SPILLWAY_ALLOW_PRIVATE.*"1"/],
+      ["admin-token", "two words", /SPILLWAY_ADMIN_TOKEN: expected visible ASCII characters without spaces\n/]
     ] as const
   )("of the variable of --%s, %s: one line that names it", ([flag, value, says]) =>
     Effect.gen(function*() {
@@ -65,34 +65,6 @@ describe.concurrent("a wrong value", () => {
       assert.strictEqual(code, 1)
       assert.match(stderr, says)
       assert.match(stderr, /^spillway: [^\n]+\n$/)
-    }), 30_000)
-
-  it.live("--help has a line for each flag, with its variable and its default", () =>
-    Effect.gen(function*() {
-      const { stdout } = yield* runProgram(["serve", "--help"])
-      const defaults: Record<string, string> = {
-        "--origin ROUTE": "repeatable",
-        "--url-host HOST": "repeatable",
-        "--ttl RULE": "repeatable",
-        "--ignore-cookies PATTERN": "repeatable",
-        "--credential-field NAME": "repeatable",
-        "--allow-private": "false",
-        "--offline": "false",
-        "--connect-timeout DURATION": "10s",
-        "--first-byte-timeout DURATION": "30s",
-        "--silence-timeout DURATION": "30s",
-        "--idle-timeout DURATION": "5m",
-        "--header-timeout DURATION": "30s",
-        "--origin-requests NUMBER": "256",
-        "--max-connections NUMBER": "4096",
-        "--max-streams NUMBER": "2048",
-        "--max-size SIZE": "10GiB"
-      }
-      for (const [flag, fallback] of Object.entries(defaults)) {
-        const line = stdout.split("\n").find((line) => line.trim().startsWith(`${flag} `)) ?? ""
-        assert.include(line, `(${variableOf(flag.slice(2).split(" ")[0]!)}, ${fallback})`, flag)
-      }
-      assert.include(stdout, "SPILLWAY_ADMIN_TOKEN")
     }), 30_000)
 })
 

@@ -1,5 +1,6 @@
-import { Context, Layer } from "effect"
+import { Context, Layer, Struct } from "effect"
 import type { TtlRule } from "../../domain/TtlRule.ts"
+import { defaultSettings, type ServiceSettings } from "./settings.ts"
 
 /** What the people who run a cache decide about it. Sizes are in bytes. */
 export interface CacheOptions {
@@ -21,20 +22,21 @@ export interface CacheOptions {
   readonly ignoreCookies: ReadonlyArray<string>
 }
 
-/** What is used where nothing is said. */
-export const defaults: CacheOptions = {
-  directory: "./.spillway",
-  chunkSize: 1024 ** 2,
-  maxSize: 10 * 1024 ** 3,
-  minFree: 1024 ** 3,
-  memory: 256 * 1024 ** 2,
-  readDeadline: 250,
-  ttl: [],
-  ignoreCookies: []
-}
+/** The options of the cache among all settings. */
+export const fromSettings = (settings: ServiceSettings): CacheOptions =>
+  Struct.pick(settings, [
+    "directory",
+    "chunkSize",
+    "maxSize",
+    "minFree",
+    "memory",
+    "readDeadline",
+    "ttl",
+    "ignoreCookies"
+  ])
 
-/** The bounds of `chunkSize`, in bytes. */
-export const CHUNK_SIZE = { minimum: 64 * 1024, maximum: 64 * 1024 ** 2 }
+/** The defaults. */
+export const defaults: CacheOptions = fromSettings(defaultSettings)
 
 /** The options in force. */
 export class CacheConfig extends Context.Service<CacheConfig, CacheOptions>()("spillway/services/config/CacheConfig") {

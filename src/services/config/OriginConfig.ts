@@ -1,6 +1,7 @@
-import { Context, Layer } from "effect"
+import { Context, Layer, Struct } from "effect"
 import { CREDENTIAL_FIELDS } from "../../domain/Asker.ts"
 import type { Origins } from "../../domain/Route.ts"
+import { defaultSettings, type ServiceSettings } from "./settings.ts"
 
 /** What the people who run a cache decide about its origins. Times are in milliseconds. */
 export interface OriginOptions {
@@ -20,16 +21,15 @@ export interface OriginOptions {
   readonly offline: boolean
 }
 
-/** What is used where nothing is said. */
-export const defaults: OriginOptions = {
-  origins: { routes: [], urlHosts: [], allowPrivate: false },
-  connectTimeout: 10_000,
-  firstByteTimeout: 30_000,
-  silenceTimeout: 30_000,
-  maxRequests: 256,
-  credentialFields: CREDENTIAL_FIELDS,
-  offline: false
-}
+/** The options of origins among all settings, and the routes that these name. */
+export const fromSettings = (settings: ServiceSettings, routes: Origins["routes"]): OriginOptions => ({
+  ...Struct.pick(settings, ["connectTimeout", "firstByteTimeout", "silenceTimeout", "maxRequests", "offline"]),
+  credentialFields: [...CREDENTIAL_FIELDS, ...settings.credentialFields],
+  origins: { routes, urlHosts: settings.urlHosts, allowPrivate: settings.allowPrivate }
+})
+
+/** The defaults. */
+export const defaults: OriginOptions = fromSettings(defaultSettings, [])
 
 /** The options in force. */
 export class OriginConfig

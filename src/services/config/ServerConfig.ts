@@ -1,4 +1,5 @@
-import { Context, Layer } from "effect"
+import { Context, Layer, Struct } from "effect"
+import { defaultSettings, type ServiceSettings } from "./settings.ts"
 
 /** What the people who run a server allow strangers to take of it. */
 export interface ServerOptions {
@@ -16,15 +17,14 @@ export interface ServerOptions {
   readonly sampleVideo: string | undefined
 }
 
-/** What is used where nothing is said. */
-export const defaults: ServerOptions = {
-  maxConnections: 4096,
-  maxStreams: 2048,
-  idleTimeout: 300_000,
-  headerTimeout: 30_000,
-  adminToken: undefined,
+/** The options of a server among all settings. */
+export const fromSettings = (settings: ServiceSettings): ServerOptions => ({
+  ...Struct.pick(settings, ["maxConnections", "maxStreams", "idleTimeout", "headerTimeout", "adminToken"]),
   sampleVideo: undefined
-}
+})
+
+/** The defaults. */
+export const defaults: ServerOptions = fromSettings(defaultSettings)
 
 /** The options in force: the defaults where none are provided. */
 export class ServerConfig extends Context.Reference<ServerOptions>("spillway/services/config/ServerConfig", {

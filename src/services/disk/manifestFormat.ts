@@ -1,7 +1,7 @@
 import { Option, Schema } from "effect"
 import { crc32 } from "node:zlib"
 import { isSound, Representation } from "../../domain/Representation.ts"
-import { CHUNK_SIZE } from "../config/CacheConfig.ts"
+import { CHUNK_SIZE } from "../config/settingTypes.ts"
 
 /**
  * The file of a manifest: a line of JSON with the representation, and a line with its checksum (CRC-32), which reveals a torn or

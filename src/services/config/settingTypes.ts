@@ -1,0 +1,157 @@
+import { ByteSize, LogLevel, Option } from "effect"
+import { isFieldName } from "../../domain/rfc/HeaderFields.ts"
+import * as TtlRule from "../../domain/TtlRule.ts"
+
+/**
+ * What the text of an option may be: its unit, its bounds, and how it is parsed.
+ */
+export interface SettingType<A> {
+  /** The unit, as `--help` shows it: `SIZE`, `DURATION`. */
+  readonly unit: string
+  /** The valid texts, as error messages describe them. */
+  readonly expected: string
+  readonly parse: (text: string) => Option.Option<A>
+  /** Error messages don't show the text. */
+  readonly isSecret?: boolean
+}
+
+/** The bounds of a chunk, in bytes. */
+export const CHUNK_SIZE = { minimum: 64 * 1024, maximum: 64 * 1024 ** 2 }
+
+/** The largest number of worker processes. */
+const MAX_WORKERS = 64
+
+/** The longest duration that Node's timers take, in milliseconds. */
+const MAX_DURATION_MILLIS = 24 * 24 * 3600 * 1000
+
+const nonEmpty = Option.liftPredicate((text: string) => text !== "")
+
+export const ADDRESS: SettingType<string> = { unit: "ADDRESS", expected: "an address", parse: nonEmpty }
+
+export const DIRECTORY: SettingType<string> = { unit: "DIRECTORY", expected: "a directory", parse: nonEmpty }
+
+export const PORT: SettingType<number> = {
+  unit: "PORT",
+  expected: "a port from 0 to 65535",
+  parse: (text) => Option.filter(Option.some(Number(text)), (port) => /^\d{1,5}$/.test(text) && port < 65536)
+}
+
+/** Writes a size as options do: `64KiB`. */
+export const sizeText = (bytes: number): string => ByteSize.format(ByteSize.bytes(bytes)).replace(" ", "")
+
+/** Bytes, from `10GiB`, `500MB` or `65536`. */
+const sizeWithin = (minimum: number, maximum: number, bounds: string): SettingType<number> => ({
+  unit: "SIZE",
+  expected: `a size such as 10GiB, 500MB or 65536${bounds}`,
+  parse: (text) => {
+    const size = /^\d+$/.test(text.trim()) ? Option.some(Number(text)) : Option.map(ByteSize.fromString(text), Number)
+    return Option.filter(size, (size) => size >= minimum && size <= maximum)
+  }
+})
+
+export const SIZE = sizeWithin(0, Number.MAX_SAFE_INTEGER, "")
+
+/** The size of a cache, which has room for four of the smallest chunks. */
+export const CACHE_SIZE = sizeWithin(
+  4 * CHUNK_SIZE.minimum,
+  Number.MAX_SAFE_INTEGER,
+  `, at least ${sizeText(4 * CHUNK_SIZE.minimum)}`
+)
+
+export const CHUNK = sizeWithin(
+  CHUNK_SIZE.minimum,
+  CHUNK_SIZE.maximum,
+  `, from ${sizeText(CHUNK_SIZE.minimum)} to ${sizeText(CHUNK_SIZE.maximum)}`
+)
+
+/** Milliseconds, from `250ms`, `1s` or `5m`. A number without a unit is refused: it could mean seconds as well. */
+export const DURATION: SettingType<number> = {
+  unit: "DURATION",
+  expected: "a duration such as 250ms, 30s or 5m, at most 24d",
+  parse: (text) => {
+    const match = /^(\d{1,9})ms$/.exec(text.trim())
+    const millis = match === null ? TtlRule.parseDuration(text) : Number(match[1])
+    return Option.filter(Option.fromNullishOr(millis), (millis) => millis > 0 && millis <= MAX_DURATION_MILLIS)
+  }
+}
+
+const countTo = (maximum: number): SettingType<number> => ({
+  unit: "NUMBER",
+  expected: `a number from 1 to ${maximum}`,
+  parse: (text) =>
+    Option.filter(
+      Option.some(Number(text)),
+      (count) => /^\d{1,7}$/.test(text.trim()) && count > 0 && count <= maximum
+    )
+})
+
+export const COUNT = countTo(9_999_999)
+
+export const WORKERS = countTo(MAX_WORKERS)
+
+export const BOOLEAN: SettingType<boolean> = {
+  unit: "BOOLEAN",
+  expected: "true or false",
+  parse: (text) => {
+    const value = text.trim().toLowerCase()
+    return value === "true" || value === "false" ? Option.some(value === "true") : Option.none()
+  }
+}
+
+export const TTL: SettingType<TtlRule.TtlRule> = {
+  unit: "RULE",
+  expected: "a duration such as 1h, or a path and a duration such as /live/*=2s",
+  parse: (text) => Option.fromNullishOr(TtlRule.parse(text))
+}
+
+export const PATH_PATTERN: SettingType<string> = {
+  unit: "PATTERN",
+  expected: "a path such as /films/*",
+  parse: Option.liftPredicate((text) => text.startsWith("/"))
+}
+
+/** The name of a header field, in lower case. */
+export const FIELD: SettingType<string> = {
+  unit: "NAME",
+  expected: "the name of a header field",
+  parse: (text) => Option.filter(Option.some(text.toLowerCase()), isFieldName)
+}
+
+/** Characters that a `Host` field can have; a host with any other would never match. */
+const HOST_PATTERN = /^(?:\*\.)?[a-z0-9.-]+(?::\d{1,5})?$|^\[[0-9a-f:.]+\](?::\d{1,5})?$/i
+
+export const HOST: SettingType<string> = {
+  unit: "HOST",
+  expected: "a host such as media.example.org, media.example.org:8443 or *.example.org",
+  parse: (text) => HOST_PATTERN.test(text) ? Option.some(text.toLowerCase()) : Option.none()
+}
+
+/** Parsed later by `parseRoute`, whose messages don't show passwords. */
+export const ROUTE: SettingType<string> = { unit: "ROUTE", expected: "a route", parse: Option.some }
+
+/** An HTTP URL without a password or a query. */
+export const COLLECTOR: SettingType<URL> = {
+  unit: "URL",
+  expected: "an http or https URL without a password or query, such as http://localhost:4318",
+  parse: (text) =>
+    Option.filter(
+      Option.fromNullishOr(URL.parse(text)),
+      (url) => /^https?:$/.test(url.protocol) && url.username + url.password + url.search === ""
+    ),
+  isSecret: true
+}
+
+/** Only these characters can be sent in a header field. */
+export const TOKEN: SettingType<string> = {
+  unit: "TOKEN",
+  expected: "visible ASCII characters without spaces",
+  parse: Option.liftPredicate((text) => /^[\x21-\x7e]*$/.test(text)),
+  isSecret: true
+}
+
+export const LEVEL: SettingType<LogLevel.LogLevel> = {
+  unit: "LEVEL",
+  expected: `one of ${LogLevel.values.map((level) => level.toLowerCase()).join(", ")}`,
+  parse: (text) =>
+    Option.fromNullishOr(LogLevel.values.find((level) => level.toLowerCase() === text.trim().toLowerCase()))
+}
