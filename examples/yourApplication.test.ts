@@ -1,6 +1,6 @@
 import { assert, it } from "@effect/vitest"
 import { Context, Effect, Layer, Stream } from "effect"
-import { ChunkWriter, Spillway } from "spillway"
+import { Spillway } from "spillway"
 import { FaultyFileSystem, MemoryOrigin, TestSpillway } from "spillway/testing"
 
 /** A service of an application: what the first bytes of a file say that it is. It knows nothing of tests. */
@@ -58,7 +58,7 @@ it.layer(Test)("the sniffer", (it) => {
       const faults = yield* FaultyFileSystem.Faults
       const sniffer = yield* Sniffer
       // The film is written to the disk behind its viewer's back.
-      yield* (yield* ChunkWriter).idle
+      yield* TestSpillway.idle
       const before = origin.requests.length
       yield* faults.add({ operation: "open", fault: "EIO" })
       yield* faults.add({ operation: "read", fault: "EIO" })

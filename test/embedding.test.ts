@@ -4,7 +4,6 @@ import { Effect, FileSystem, Layer, Stream } from "effect"
 import { HttpServer } from "effect/http"
 import {
   CacheConfig,
-  MediaStream,
   OriginConfig,
   OriginResolver,
   OriginUnexpected,
@@ -91,17 +90,9 @@ describe("an application with Spillway in it", () => {
         assert.strictEqual((yield* get("/lost?key=key-of-ben")).status, 502)
 
         // The same without HTTP.
-        const media = yield* MediaStream
-        const opened = yield* media.open({
-          resource: Resource.make("storage://anna/film"),
-          ranges: [{ _tag: "From", start: 5, last: 9 }]
-        })
-        assert.strictEqual(opened._tag, "Media")
-        if (opened._tag !== "Media") return
-        const [part] = opened.parts
-        const body = yield* part!.bytes
-        const five = body instanceof Uint8Array ? body : yield* Stream.mkUint8Array(body)
-        assert.deepStrictEqual(Buffer.from(five), bytes.subarray(5, 10))
+        const spillway = yield* Spillway
+        const { stream } = yield* spillway.open("/film?key=key-of-anna", { range: { start: 5, end: 10 } })
+        assert.deepStrictEqual(Buffer.from(yield* Stream.mkUint8Array(stream)), bytes.subarray(5, 10))
       }).pipe(Effect.provide(layer), Effect.scoped)
     }).pipe(Effect.provide(NodeServices.layer)))
 })

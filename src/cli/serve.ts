@@ -6,7 +6,7 @@ import { tmpdir } from "node:os"
 import { errnoOf } from "../domain/CacheError.ts"
 import { annotationsOf } from "../domain/OriginError.ts"
 import { parseRoute, type Route } from "../domain/Route.ts"
-import { Server, Spillway } from "../index.ts"
+import * as Server from "../http/server/Server.ts"
 import * as SampleOrigin from "../sample/SampleOrigin.ts"
 import * as Cache from "../services/config/CacheConfig.ts"
 import * as Origins from "../services/config/OriginConfig.ts"
@@ -14,6 +14,8 @@ import * as Clients from "../services/config/ServerConfig.ts"
 import { serveConfig, serveFlags, type SettingValues } from "../services/config/settings.ts"
 import { DiskBreaker } from "../services/disk/DiskBreaker.ts"
 import { Origin } from "../services/origin/Origin.ts"
+import { OriginResolver } from "../services/origin/OriginResolver.ts"
+import { layerNoResolver } from "../spillway.ts"
 import { ORDERS, type Orders } from "../workers/messages.ts"
 import { tell } from "../workers/mirror.ts"
 import * as OwnerServer from "../workers/ownerServer.ts"
@@ -147,7 +149,7 @@ const runOwner = Effect.fnUntraced(function*(settings: Settings, targets: Target
   const socket = workers > 1 ? yield* Effect.mapError(OwnerServer.makeSocket, noTemporaryDirectory) : undefined
   const running = Server.layerProxy.pipe(
     Layer.provideMerge(socket === undefined ? Server.layerNode({ host, port }) : OwnerServer.layer(socket)),
-    Layer.provideMerge(Spillway.layer),
+    Layer.provideMerge(Layer.provide(layerNoResolver, OriginResolver.layer)),
     Layer.provide(Layer.mergeAll(config, processMetrics, pool.layer))
   )
   const services = yield* Layer.build(otlp === undefined ? running : Layer.provide(running, telemetry(otlp))).pipe(

@@ -1,17 +1,14 @@
 import { NodePath } from "@effect/platform-node"
 import { Effect, type FileSystem, Layer, type Path } from "effect"
-import {
-  CacheConfig,
-  type CacheOptions,
-  ChunkStore,
-  DirectoryLock,
-  DiskLimiter,
-  DiskMonitor,
-  OriginConfig,
-  type OriginOptions,
-  OriginResolver,
-  Spillway
-} from "../index.ts"
+import { ChunkWriter } from "../services/cache/ChunkWriter.ts"
+import { CacheConfig, type CacheOptions } from "../services/config/CacheConfig.ts"
+import { OriginConfig, type OriginOptions } from "../services/config/OriginConfig.ts"
+import { ChunkStore } from "../services/disk/ChunkStore.ts"
+import { DirectoryLock } from "../services/disk/DirectoryLock.ts"
+import { DiskLimiter } from "../services/disk/DiskLimiter.ts"
+import { DiskMonitor } from "../services/disk/DiskMonitor.ts"
+import { OriginResolver } from "../services/origin/OriginResolver.ts"
+import { facade, layerNoDeps, type Running, Spillway } from "../spillway.ts"
 import * as FaultyFileSystem from "./FaultyFileSystem.ts"
 import * as MemoryFileSystem from "./MemoryFileSystem.ts"
 import * as MemoryOrigin from "./MemoryOrigin.ts"
@@ -32,23 +29,28 @@ const Monitor = Layer.unwrap(
   Effect.map(MemoryFileSystem.MemoryDisk, (disk) => DiskMonitor.layerTest(Effect.sync(disk.usage)))
 )
 
+/** Waits until all background writes to the disk are done. */
+export const idle: Effect.Effect<void, never, ChunkWriter> = Effect.flatMap(ChunkWriter, ({ idle }) => idle)
+
 /**
- * All that `Spillway.layer` gives, over a disk and origins in memory, for tests of an application that has `Spillway` in it. The
- * origin of every URL is `MemoryOrigin`; `MemoryDisk` is the disk, and `Faults` has it fail. Chunks are of 64 KiB, memory keeps
- * none of them, and the whole disk may be used, unless the options say otherwise. Runs under `TestClock`.
+ * `Spillway.layer` with a disk and origins in memory, for tests of an application. `MemoryOrigin` is the origin of every URL,
+ * `MemoryDisk` is the disk, and `Faults` makes the disk fail. By default chunks have 64 KiB, no chunk is cached in memory, and the
+ * cache may use the whole disk. Runs under `TestClock`.
  */
 export const layer = (
   { cache, origin }: TestOptions = {}
 ): Layer.Layer<
-  | Layer.Success<typeof Spillway.layerNoDeps>
+  | Spillway
+  | Running
   | ChunkStore
+  | ChunkWriter
   | FaultyFileSystem.Faults
   | FileSystem.FileSystem
   | MemoryFileSystem.MemoryDisk
   | MemoryOrigin.MemoryOrigin
   | Path.Path
 > =>
-  Spillway.layerNoDeps.pipe(
+  Layer.provideMerge(facade(Spillway), layerNoDeps).pipe(
     Layer.provideMerge(ChunkStore.layer),
     Layer.provideMerge(Monitor),
     Layer.provideMerge(Files),

@@ -5,7 +5,7 @@ import { type HttpServer, type HttpServerError, HttpServerRequest } from "effect
 import { parseOutcome } from "../domain/rfc/CacheStatus.ts"
 import { Proxy } from "../http/proxy/Proxy.ts"
 import { awaitTurn } from "../http/proxy/turn.ts"
-import { Server, Spillway } from "../index.ts"
+import * as Server from "../http/server/Server.ts"
 import { type CacheIndex } from "../services/cache/CacheIndex.ts"
 import type { Catalog } from "../services/cache/Catalog.ts"
 import type { MemoryTier } from "../services/cache/MemoryTier.ts"
@@ -17,6 +17,7 @@ import { DiskLimiter } from "../services/disk/DiskLimiter.ts"
 import { DiskMonitor } from "../services/disk/DiskMonitor.ts"
 import { Origin } from "../services/origin/Origin.ts"
 import { OriginResolver } from "../services/origin/OriginResolver.ts"
+import { layerNoDeps } from "../spillway.ts"
 import type { Orders } from "./messages.ts"
 import * as Mirror from "./mirror.ts"
 import { OwnerLink } from "./OwnerLink.ts"
@@ -127,7 +128,7 @@ export const layer = (
       Layer.merge(Reports.layer),
       Layer.merge(Layer.effectDiscard(Effect.map(Server.NodeServer, (node) => node.on("connection", stepAside)))),
       Layer.provideMerge(Layer.provide(Server.layerNode(address), Layer.succeed(References.MinimumLogLevel, level))),
-      Layer.provide(Spillway.layerNoDeps),
+      Layer.provide(layerNoDeps),
       Layer.provide(edges),
       // What is used here must not be what the owner evicts next.
       Layer.provide(Layer.succeed(TouchInterval, "1 second")),

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { statSync } from "node:fs"
-import { ServerConfig } from "../../src/index.ts"
+import { ServerConfig } from "../../src/services/config/ServerConfig.ts"
 import { makeTestProxy } from "../http/TestProxy.ts"
 import { chromiumPath, startBrowser } from "../support/browser.ts"
 import { type DashboardPage, type Look, misplaced, openDashboard } from "../support/dashboardPage.ts"

@@ -2,9 +2,10 @@ import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Layer } from "effect"
 import { layerOptions } from "../../src/embed/config.ts"
-import { CacheConfig, OriginConfig, ServerConfig, Spillway } from "../../src/index.ts"
-import { defaults as cacheDefaults } from "../../src/services/config/CacheConfig.ts"
-import { defaults as originDefaults } from "../../src/services/config/OriginConfig.ts"
+import { CacheConfig, defaults as cacheDefaults } from "../../src/services/config/CacheConfig.ts"
+import { defaults as originDefaults, OriginConfig } from "../../src/services/config/OriginConfig.ts"
+import { ServerConfig } from "../../src/services/config/ServerConfig.ts"
+import { Spillway } from "../../src/spillway.ts"
 
 const variables = (values: Record<string, string>) => ConfigProvider.layer(ConfigProvider.fromUnknown(values))
 

@@ -1,6 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
-import { ChunkWriter, type OpenOptions, Spillway } from "../../src/index.ts"
+import type { OpenOptions } from "../../src/embed/openMedia.ts"
+import { type ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
+import { Spillway } from "../../src/spillway.ts"
 import { FaultyFileSystem, MemoryOrigin, TestSpillway } from "../../src/testing/index.ts"
 
 const FILM = "https://media.example.org/film.mp4"
@@ -43,7 +45,7 @@ describe("open", () => {
       assert.isUndefined(first.headers["content-length"])
       assert.match(first.cacheStatus, /^spillway; fwd=uri-miss/)
       assert.deepStrictEqual((yield* take(FILM)).bytes, bytes)
-      yield* (yield* ChunkWriter).idle
+      yield* TestSpillway.idle
       const before = requests.length
       const second = yield* take(FILM, { range })
       assert.deepStrictEqual(second.bytes, first.bytes)
@@ -64,7 +66,7 @@ describe("open", () => {
       files.set(FILM, film())
       yield* faults.add({ operation: "write", fault: "ENOSPC" })
       assert.deepStrictEqual((yield* take(FILM)).bytes, bytes)
-      yield* (yield* ChunkWriter).idle
+      yield* TestSpillway.idle
       assert.isAbove(faults.strikes()[0]!, 0)
       assert.deepStrictEqual((yield* take(FILM)).bytes, bytes)
     })
@@ -108,7 +110,7 @@ describe("open", () => {
       const { files } = yield* origin
       files.set(FILM, film())
       assert.deepStrictEqual((yield* take("/film.mp4")).bytes, bytes)
-      yield* (yield* ChunkWriter).idle
+      yield* TestSpillway.idle
       // It is the same entry as that of the URL.
       assert.match((yield* take(FILM)).cacheStatus, /^spillway; hit/)
     }),
@@ -157,7 +159,7 @@ describe("open", () => {
       const asked = Effect.fnUntraced(function*(options: OpenOptions, what = FILM) {
         const before = requests.length
         yield* take(what, { ...options, range })
-        yield* (yield* ChunkWriter).idle
+        yield* TestSpillway.idle
         return requests.slice(before)
       })
       const anna = { headers: { Authorization: "Bearer anna" } }

@@ -5,21 +5,16 @@ import { createServer, type IncomingHttpHeaders, request as httpRequest } from "
 import { connect, type Socket } from "node:net"
 import { Proxy } from "../../src/http/proxy/Proxy.ts"
 import { GuardedServer } from "../../src/http/server/guardedServer.ts"
-import {
-  CacheConfig,
-  type CacheOptions,
-  ChunkStore,
-  DirectoryLock,
-  DiskMonitor,
-  Origin,
-  OriginConfig,
-  type OriginOptions,
-  OriginResolver,
-  Server,
-  ServerConfig,
-  type ServerOptions,
-  Spillway
-} from "../../src/index.ts"
+import * as Server from "../../src/http/server/Server.ts"
+import { CacheConfig, type CacheOptions } from "../../src/services/config/CacheConfig.ts"
+import { OriginConfig, type OriginOptions } from "../../src/services/config/OriginConfig.ts"
+import { ServerConfig, type ServerOptions } from "../../src/services/config/ServerConfig.ts"
+import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
+import { DirectoryLock } from "../../src/services/disk/DirectoryLock.ts"
+import { DiskMonitor } from "../../src/services/disk/DiskMonitor.ts"
+import { Origin } from "../../src/services/origin/Origin.ts"
+import { OriginResolver } from "../../src/services/origin/OriginResolver.ts"
+import { Spillway } from "../../src/spillway.ts"
 import { makeTestOrigin, type TestOrigin } from "../support/TestOrigin.ts"
 
 export const CHUNK_BYTES = 64 * 1024

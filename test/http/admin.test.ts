@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { type Caller, judge, type Verdict } from "../../src/http/admin/AdminGuard.ts"
 import { beginSession, SESSION_COOKIE, SESSION_SECONDS } from "../../src/http/admin/session.ts"
-import { ServerConfig, type ServerOptions } from "../../src/index.ts"
+import { ServerConfig, type ServerOptions } from "../../src/services/config/ServerConfig.ts"
 import { type Answer, makeTestProxy, type TestProxy } from "./TestProxy.ts"
 
 const TOKEN = "correct horse battery staple".replaceAll(" ", "-")

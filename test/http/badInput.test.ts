@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { Server } from "../../src/index.ts"
+import * as Server from "../../src/http/server/Server.ts"
 import { randomBytes } from "../support/TestOrigin.ts"
 import { exchange, makeTestProxy, type TestProxy } from "./TestProxy.ts"
 

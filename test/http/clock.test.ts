@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect } from "effect"
 import { TestClock } from "effect/testing"
-import { ChunkStore } from "../../src/index.ts"
+import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
 import { story } from "../support/cacheStatus.ts"
 import { makeTestOrigin } from "../support/TestOrigin.ts"
 import { bytes, maxAge, start, withTime } from "./Site.ts"

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
-import { Server } from "../../src/index.ts"
+import * as Server from "../../src/http/server/Server.ts"
 import { story } from "../support/cacheStatus.ts"
 import { bytes, maxAge, SIZE, start } from "./Site.ts"
 import { type Answer, type Ask, CHUNK_BYTES, layerHttp, layerPlainHttp } from "./TestProxy.ts"

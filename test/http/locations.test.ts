@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { type Origins, parseRoute, type Route } from "../../src/domain/Route.ts"
-import { ChunkStore } from "../../src/index.ts"
+import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
 import { makeTestOrigin } from "../support/TestOrigin.ts"
 import { type Reply, type Site, start } from "./Site.ts"
 

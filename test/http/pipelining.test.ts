@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { Server, ServerConfig } from "../../src/index.ts"
+import * as Server from "../../src/http/server/Server.ts"
+import { ServerConfig } from "../../src/services/config/ServerConfig.ts"
 import { eventually } from "../support/Program.ts"
 import { fileOf, makeGate, MiB } from "../support/TestOrigin.ts"
 import { openRaw } from "./RawConnection.ts"

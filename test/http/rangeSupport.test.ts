@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Option, Stream } from "effect"
 import type { IncomingMessage } from "node:http"
-import { ChunkStore } from "../../src/index.ts"
+import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
 import { bytes, maxAge, otherBytes, type Reply, SIZE, start, until, withTime } from "./Site.ts"
 import { CHUNK_BYTES, type TestProxy } from "./TestProxy.ts"
 

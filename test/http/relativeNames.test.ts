@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { parseRoute, type Route } from "../../src/domain/Route.ts"
-import { ChunkStore } from "../../src/index.ts"
+import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
 import { story } from "../support/cacheStatus.ts"
 import { makeTestOrigin } from "../support/TestOrigin.ts"
 import { bytes, maxAge, start } from "./Site.ts"

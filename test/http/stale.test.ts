@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { TestClock } from "effect/testing"
-import { ChunkStore } from "../../src/index.ts"
+import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
 import { story } from "../support/cacheStatus.ts"
 import { makeTestOrigin } from "../support/TestOrigin.ts"
 import { bytes, makeGate, maxAge, otherBytes, type Reply, type Site, SIZE, start, until, withTime } from "./Site.ts"

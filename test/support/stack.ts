@@ -4,7 +4,6 @@ import { TestClock } from "effect/testing"
 import type { DiskUsage } from "../../src/domain/DiskStatus.ts"
 import { make as makeResource } from "../../src/domain/Resource.ts"
 import type { ByteRange, RangeSpec } from "../../src/domain/rfc/ByteRange.ts"
-import { Spillway } from "../../src/index.ts"
 import { CacheConfig, type CacheOptions, defaults } from "../../src/services/config/CacheConfig.ts"
 import { OriginConfig } from "../../src/services/config/OriginConfig.ts"
 import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
@@ -13,6 +12,7 @@ import { DiskLimiter } from "../../src/services/disk/DiskLimiter.ts"
 import { DiskMonitor } from "../../src/services/disk/DiskMonitor.ts"
 import { MediaStream } from "../../src/services/media/MediaStream.ts"
 import { OriginResolver } from "../../src/services/origin/OriginResolver.ts"
+import { layerNoDeps } from "../../src/spillway.ts"
 import * as FaultyFileSystem from "../../src/testing/FaultyFileSystem.ts"
 import * as MemoryFileSystem from "../../src/testing/MemoryFileSystem.ts"
 import * as MemoryOrigin from "../../src/testing/MemoryOrigin.ts"
@@ -74,7 +74,7 @@ const config = (store: keyof typeof stores, options: Partial<CacheOptions>) =>
 
 /** Everything, over an origin in memory and a disk of a test's choice; no memory tier unless `options` has one. */
 export const stack = (store: keyof typeof stores, options: Partial<CacheOptions> = {}) =>
-  Spillway.layerNoDeps.pipe(
+  layerNoDeps.pipe(
     Layer.provideMerge(stores[store]),
     Layer.provideMerge(DirectoryLock.layerNone),
     Layer.provide(Layer.merge(DiskLimiter.layer, Edges)),
@@ -85,7 +85,7 @@ export const stack = (store: keyof typeof stores, options: Partial<CacheOptions>
 
 /** The same over a disk and an origin that outlive it, to see what a restart finds. */
 export const restartable = (options: Partial<CacheOptions> = {}, lock = DirectoryLock.layerNone) =>
-  Spillway.layerNoDeps.pipe(
+  layerNoDeps.pipe(
     Layer.provideMerge(ChunkStore.layer),
     Layer.provideMerge(lock),
     Layer.provide(Layer.merge(DiskLimiter.layer, Edges)),

@@ -5,7 +5,6 @@ import * as Fs from "node:fs"
 import { join } from "node:path"
 import { make as makeResource } from "../../src/domain/Resource.ts"
 import { noCache } from "../../src/domain/rfc/CacheControl.ts"
-import { Spillway } from "../../src/index.ts"
 import { CacheIndex } from "../../src/services/cache/CacheIndex.ts"
 import { ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
 import { Manifests } from "../../src/services/cache/Manifests.ts"
@@ -18,6 +17,7 @@ import { DiskMonitor } from "../../src/services/disk/DiskMonitor.ts"
 import { MediaStream } from "../../src/services/media/MediaStream.ts"
 import { Purger } from "../../src/services/operate/Purger.ts"
 import { OriginResolver } from "../../src/services/origin/OriginResolver.ts"
+import { layerNoDeps } from "../../src/spillway.ts"
 import * as MemoryOrigin from "../../src/testing/MemoryOrigin.ts"
 import { temporaryDirectory } from "../support/disks.ts"
 import { CHUNK, view } from "../support/stack.ts"
@@ -33,7 +33,7 @@ const du = (path: string): number => {
 
 /** One process over a real directory. */
 const processOn = (directory: string) =>
-  Spillway.layerNoDeps.pipe(
+  layerNoDeps.pipe(
     Layer.provideMerge(ChunkStore.layer),
     Layer.provideMerge(Layer.merge(NodeFileSystem.layer, NodePath.layer)),
     Layer.provideMerge(DirectoryLock.layerNone),

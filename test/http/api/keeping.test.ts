@@ -8,8 +8,8 @@ import type {
   RunningStream,
   Status
 } from "../../../src/http/admin/api/model.ts"
-import { ChunkStore } from "../../../src/index.ts"
 import { ROOT_BYTES } from "../../../src/services/disk/blocks.ts"
+import { ChunkStore } from "../../../src/services/disk/ChunkStore.ts"
 import { makeTestOrigin } from "../../support/TestOrigin.ts"
 import { bytes, makeGate, maxAge, otherBytes, type Site, SIZE, start, withTime } from "../Site.ts"
 import { CHUNK_BYTES } from "../TestProxy.ts"

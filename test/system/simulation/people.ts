@@ -1,7 +1,7 @@
 import { type Effect, Exit, type Fiber } from "effect"
 import type { CacheError } from "../../../src/domain/CacheError.ts"
 import * as Resource from "../../../src/domain/Resource.ts"
-import { CacheIndex } from "../../../src/index.ts"
+import { CacheIndex } from "../../../src/services/cache/CacheIndex.ts"
 import { Purger } from "../../../src/services/operate/Purger.ts"
 import type { OriginFile } from "./origin.ts"
 import type { Spillway } from "./spillway.ts"

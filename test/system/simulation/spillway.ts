@@ -1,21 +1,19 @@
 import { Context, Effect, Exit, type Fiber, type FileSystem, Layer, Path, Scope } from "effect"
 import { HttpClient } from "effect/http"
 import type { Proxy } from "../../../src/http/proxy/Proxy.ts"
-import {
-  CacheConfig,
-  type CacheIndex,
-  ChunkStore,
-  type ChunkWriter,
-  DirectoryLock,
-  type DiskBreaker,
-  DiskLimiter,
-  DiskMonitor,
-  OriginConfig,
-  OriginResolver,
-  Spillway as Facade
-} from "../../../src/index.ts"
+import type { CacheIndex } from "../../../src/services/cache/CacheIndex.ts"
+import type { ChunkWriter } from "../../../src/services/cache/ChunkWriter.ts"
+import { CacheConfig } from "../../../src/services/config/CacheConfig.ts"
+import { OriginConfig } from "../../../src/services/config/OriginConfig.ts"
+import { ChunkStore } from "../../../src/services/disk/ChunkStore.ts"
+import { DirectoryLock } from "../../../src/services/disk/DirectoryLock.ts"
+import type { DiskBreaker } from "../../../src/services/disk/DiskBreaker.ts"
+import { DiskLimiter } from "../../../src/services/disk/DiskLimiter.ts"
+import { DiskMonitor } from "../../../src/services/disk/DiskMonitor.ts"
 import type { Purger } from "../../../src/services/operate/Purger.ts"
 import { Origin } from "../../../src/services/origin/Origin.ts"
+import { OriginResolver } from "../../../src/services/origin/OriginResolver.ts"
+import { layerNoDeps } from "../../../src/spillway.ts"
 import * as FaultyFileSystem from "../../../src/testing/FaultyFileSystem.ts"
 import * as MemoryFileSystem from "../../../src/testing/MemoryFileSystem.ts"
 import * as MemoryOrigin from "../../../src/testing/MemoryOrigin.ts"
@@ -84,7 +82,7 @@ export const start = (
   const asked = client === undefined
     ? Layer.succeed(Origin, Context.get(context, Origin))
     : Layer.provide(Origin.layerNoDeps, Layer.succeed(HttpClient.HttpClient, client))
-  const layer = Facade.layerNoDeps.pipe(
+  const layer = layerNoDeps.pipe(
     Layer.provideMerge(asked),
     Layer.provideMerge(ChunkStore.layer),
     Layer.provideMerge(FaultyFileSystem.layer),

@@ -3,12 +3,13 @@ import { Clock, Deferred, Effect, Exit, Fiber, Layer, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { type CacheError, IoError } from "../../../../src/domain/CacheError.ts"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
-import { DiskBreaker, MediaStream } from "../../../../src/index.ts"
 import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
+import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
 import { DiskLimiter } from "../../../../src/services/disk/DiskLimiter.ts"
+import { MediaStream } from "../../../../src/services/media/MediaStream.ts"
 import { MemoryDisk } from "../../../../src/testing/MemoryFileSystem.ts"
 import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
-import * as TestSpillway from "../../../../src/testing/TestSpillway.ts"
+import { restartable, World } from "../../../support/stack.ts"
 import { randomBytes, sha256 } from "../../../support/TestOrigin.ts"
 
 /** How many calls are let through: half of Node's pool, as it is in tests. */
@@ -305,5 +306,5 @@ describe("a disk that is slower than its viewers", () => {
       origin.requests.length = 0
       yield* Effect.forEach(Array.from({ length: VIEWERS }, (_, index) => index), watch)
       assert.strictEqual(origin.requests.length, 0)
-    }).pipe(Effect.provide(Layer.provideMerge(TestSpillway.layer(), DiskLimiter.layer))))
+    }).pipe(Effect.provide(Layer.provideMerge(Layer.provideMerge(restartable(), World), DiskLimiter.layer))))
 })

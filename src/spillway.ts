@@ -1,0 +1,202 @@
+import { type Config, Context, Effect, type FileSystem, Layer, type Path, type Scope } from "effect"
+import { type HttpRouter, HttpServer, type HttpServerError } from "effect/http"
+import type { OpenError } from "./domain/OpenError.ts"
+import { address, layerOptions } from "./embed/config.ts"
+import * as openMedia from "./embed/openMedia.ts"
+import { routes } from "./embed/routes.ts"
+import { AdminPages } from "./http/admin/AdminPages.ts"
+import { ControlApi } from "./http/admin/api/ControlApi.ts"
+import { Readiness } from "./http/admin/Readiness.ts"
+import { SnapshotFeed } from "./http/admin/SnapshotFeed.ts"
+import { StatusReport } from "./http/admin/StatusReport.ts"
+import { Proxy } from "./http/proxy/Proxy.ts"
+import { StreamLimit } from "./http/proxy/StreamLimit.ts"
+import * as Server from "./http/server/Server.ts"
+import { CacheIndex } from "./services/cache/CacheIndex.ts"
+import { Catalog } from "./services/cache/Catalog.ts"
+import { ChunkCache } from "./services/cache/ChunkCache.ts"
+import { ChunkWriter } from "./services/cache/ChunkWriter.ts"
+import { Evictor } from "./services/cache/Evictor.ts"
+import { Manifests } from "./services/cache/Manifests.ts"
+import { MemoryTier } from "./services/cache/MemoryTier.ts"
+import * as recovery from "./services/cache/recovery.ts"
+import { RevokedTrees } from "./services/cache/RevokedTrees.ts"
+import * as Scrubber from "./services/cache/Scrubber.ts"
+import type { CacheConfig } from "./services/config/CacheConfig.ts"
+import type { OriginConfig } from "./services/config/OriginConfig.ts"
+import { ChunkStore } from "./services/disk/ChunkStore.ts"
+import { DirectoryLock } from "./services/disk/DirectoryLock.ts"
+import { DiskBreaker } from "./services/disk/DiskBreaker.ts"
+import { DiskLimiter } from "./services/disk/DiskLimiter.ts"
+import { DiskMonitor } from "./services/disk/DiskMonitor.ts"
+import { Lookup } from "./services/media/Lookup.ts"
+import { MediaStream } from "./services/media/MediaStream.ts"
+import { ActiveStreams } from "./services/observe/ActiveStreams.ts"
+import { Counters } from "./services/observe/Counters.ts"
+import { Explainer } from "./services/operate/Explainer.ts"
+import { FailureLog } from "./services/operate/FailureLog.ts"
+import * as instrumentedOrigin from "./services/operate/instrumentedOrigin.ts"
+import { Inventory } from "./services/operate/Inventory.ts"
+import * as metrics from "./services/operate/metrics.ts"
+import { Purger } from "./services/operate/Purger.ts"
+import { Warmer } from "./services/operate/Warmer.ts"
+import { LocalUrls } from "./services/origin/LocalUrls.ts"
+import { Origin } from "./services/origin/Origin.ts"
+import { OriginResolver } from "./services/origin/OriginResolver.ts"
+import { Downloader } from "./services/transfer/Downloader.ts"
+
+/** All services except those at the edges: configuration, lock, store, disk and origin. */
+export const layerNoDeps: Layer.Layer<
+  | ActiveStreams
+  | DiskBreaker
+  | CacheIndex
+  | Catalog
+  | ChunkCache
+  | Downloader
+  | SnapshotFeed
+  | Evictor
+  | FailureLog
+  | Purger
+  | Lookup
+  | Manifests
+  | MediaStream
+  | MemoryTier
+  | Proxy
+  | ChunkWriter
+  | LocalUrls
+  | Inventory
+  | Readiness
+  | Counters,
+  never,
+  CacheConfig | DirectoryLock | ChunkStore | DiskMonitor | Origin | OriginConfig | OriginResolver
+> = Layer.mergeAll(Proxy.layer, Scrubber.layer, metrics.layer).pipe(
+  Layer.provideMerge(Layer.merge(AdminPages.layer, StreamLimit.layer)),
+  Layer.provideMerge(ControlApi.layer),
+  Layer.provideMerge(SnapshotFeed.layer),
+  Layer.provideMerge(Layer.mergeAll(Explainer.layer, Purger.layer, StatusReport.layer, Warmer.layer)),
+  Layer.provideMerge(Inventory.layer),
+  Layer.provideMerge(MediaStream.layer),
+  Layer.provideMerge(Lookup.layer),
+  Layer.provideMerge(Downloader.layer),
+  Layer.provideMerge(ChunkCache.layer),
+  Layer.provideMerge(Layer.mergeAll(ChunkWriter.layer, MemoryTier.layer)),
+  Layer.provideMerge(Catalog.layer),
+  Layer.provide(RevokedTrees.layer),
+  Layer.provideMerge(Manifests.layer),
+  Layer.provideMerge(Layer.provideMerge(recovery.layer, Evictor.layer)),
+  Layer.provideMerge(CacheIndex.layer),
+  Layer.provide(instrumentedOrigin.layer),
+  Layer.provideMerge(Layer.mergeAll(ActiveStreams.layer, FailureLog.layer, Readiness.layer)),
+  Layer.provideMerge(Layer.merge(DiskBreaker.layer, Counters.layer)),
+  Layer.provide(LocalUrls.layerResolver),
+  Layer.provideMerge(LocalUrls.layer)
+)
+
+/** All services, with the disk of `CacheConfig` and real connections to the origins that `OriginResolver` finds. */
+export const layerNoResolver: Layer.Layer<
+  | ActiveStreams
+  | DiskBreaker
+  | CacheIndex
+  | Catalog
+  | ChunkStore
+  | DiskMonitor
+  | SnapshotFeed
+  | FailureLog
+  | MediaStream
+  | Origin
+  | Proxy
+  | ChunkWriter
+  | LocalUrls
+  | Readiness
+  | Counters,
+  never,
+  CacheConfig | OriginConfig | OriginResolver | FileSystem.FileSystem | Path.Path
+> = layerNoDeps.pipe(
+  Layer.provideMerge(Layer.mergeAll(ChunkStore.layer, DiskMonitor.layer, DirectoryLock.layer, Origin.layer)),
+  Layer.provide(DiskLimiter.layer)
+)
+
+/** What applications use of these services. */
+export const facade = <Self>(tag: Context.Key<Self, Spillway["Service"]>) =>
+  Layer.effect(
+    tag,
+    Effect.gen(function*() {
+      const { register } = yield* LocalUrls
+      return { open: yield* openMedia.make, register }
+    })
+  )
+
+/** The services of a running Spillway that `Spillway.routes`, `Spillway.layerServer` and `Server.layerProxy` need. */
+export type Running = LocalUrls | Proxy | Readiness | SnapshotFeed
+
+/**
+ * Spillway in an application: media streams through the cache, an HTTP handler for the application's router, and local URLs for
+ * players that cannot send header fields. `layer` is the whole of it. Cached content outlives the program.
+ */
+export class Spillway extends Context.Service<Spillway, {
+  /**
+   * Opens a stream of `what`: an absolute URL, or a path that `OriginResolver` resolves like a viewer's request. The options of
+   * `FetchOptions` don't apply to a path. Returns when the first bytes have arrived; what fails before that is an error of this
+   * effect. If the cache fails, the stream continues from the origin at the same byte. The stream fails only if the origin fails, after
+   * three retries without progress, and never ends early without an error. Uncacheable responses bypass the cache. Closing the scope
+   * ends the transfer, unless others share it.
+   */
+  readonly open: (
+    what: string,
+    options?: openMedia.OpenOptions
+  ) => Effect.Effect<openMedia.OpenedMedia, OpenError, Scope.Scope>
+  /**
+   * Returns a local URL for `url`, for players that cannot send the header fields that the origin requires. Everyone who knows the URL
+   * can GET it, with ranges too, until the scope closes; it has 192 random bits. The cache entry is that of `open` with the same
+   * options. At most 10 000 can be registered at a time. Fails with `NotServed` while neither `routes` nor `layerServer` is in use.
+   */
+  readonly register: LocalUrls["Service"]["register"]
+}>()("spillway/Spillway") {
+  /** Spillway without its edges: provide configuration, lock, store, disk, origin and resolver. `spillway/testing` has some of them. */
+  static readonly layerNoDeps: Layer.Layer<
+    Spillway | Running,
+    never,
+    CacheConfig | DirectoryLock | ChunkStore | DiskMonitor | Origin | OriginConfig | OriginResolver
+  > = Layer.provideMerge(facade(this), layerNoDeps)
+
+  /** Spillway with the disk of `CacheConfig` and real connections to origins. Provide your own `OriginResolver`. */
+  static readonly layerNoResolver: Layer.Layer<
+    Spillway | Running,
+    never,
+    CacheConfig | OriginConfig | OriginResolver | FileSystem.FileSystem | Path.Path
+  > = Layer.provideMerge(facade(this), layerNoResolver)
+
+  /** Spillway with the disk of `CacheConfig`, and real connections to the origins of `OriginConfig` and of URLs that are opened. */
+  static readonly layer: Layer.Layer<
+    Spillway | Running,
+    never,
+    CacheConfig | OriginConfig | FileSystem.FileSystem | Path.Path
+  > = Layer.provide(this.layerNoResolver, OriginResolver.layer)
+
+  /**
+   * `layer` with the options of `spillway serve` from its environment variables (`SPILLWAY_ORIGIN` and so on), read from the
+   * `ConfigProvider` in the context. Includes `ServerConfig`. Fails with a `ConfigError` that names the variable.
+   */
+  static readonly layerConfig: Layer.Layer<
+    Spillway | Running | CacheConfig | OriginConfig,
+    Config.ConfigError,
+    FileSystem.FileSystem | Path.Path
+  > = Layer.provideMerge(this.layer, layerOptions)
+
+  /**
+   * The handler for an `HttpRouter`, for all paths below `prefix`, which starts with `/`. A request for `prefix/films/a.mp4` is handled
+   * like `/films/a.mp4` of `spillway serve`; Spillway's own pages are at `prefix/_spillway/`.
+   */
+  static readonly routes: (
+    prefix: HttpRouter.PathInput
+  ) => Layer.Layer<never, never, HttpRouter.HttpRouter | HttpServer.HttpServer | Proxy | LocalUrls> = routes
+
+  /** A Node server for Spillway alone, at `SPILLWAY_HOST` and `SPILLWAY_PORT`, with the limits of `ServerConfig`. Logs its address. */
+  static readonly layerServer: Layer.Layer<
+    HttpServer.HttpServer | Server.NodeServer,
+    Config.ConfigError | HttpServerError.ServeError,
+    Running
+  > = HttpServer.withLogAddress(Server.layerProxy).pipe(
+    Layer.provideMerge(Layer.unwrap(Effect.map(address, Server.layerNode)))
+  )
+}

@@ -1,0 +1,47 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Spillway from "../../src/index.ts"
+import * as Testing from "../../src/testing/index.ts"
+
+describe("the public API", () => {
+  it("has the exports of docs/decisions/0007-public-api.md, and no others", () => {
+    assert.deepStrictEqual(Object.keys(Spillway).toSorted(), [
+      "CacheConfig",
+      "ChunkStore",
+      "DirectoryLock",
+      "DiskBusy",
+      "DiskFull",
+      "DiskLimiter",
+      "DiskMonitor",
+      "IoError",
+      "MediaRefused",
+      "NotInCache",
+      "NotServed",
+      "Origin",
+      "OriginBodyFailed",
+      "OriginConfig",
+      "OriginForbidden",
+      "OriginResolver",
+      "OriginTimeout",
+      "OriginUnexpected",
+      "OriginUnreachable",
+      "PermissionDenied",
+      "RangeNotSatisfiable",
+      "RepresentationChanged",
+      "RequestLog",
+      "Resource",
+      "Server",
+      "ServerConfig",
+      "Spillway",
+      "TooManyRegistrations",
+      "parseRoute"
+    ])
+    assert.deepStrictEqual(Object.keys(Spillway.Resource).toSorted(), ["make", "makePublic"])
+    assert.deepStrictEqual(Object.keys(Spillway.Server).toSorted(), ["NodeServer", "layerNode", "layerProxy"])
+    assert.deepStrictEqual(Object.keys(Testing).toSorted(), [
+      "FaultyFileSystem",
+      "MemoryFileSystem",
+      "MemoryOrigin",
+      "TestSpillway"
+    ])
+  })
+})
