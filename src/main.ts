@@ -15,7 +15,7 @@ import { logLevelConfig } from "./services/config/settings.ts"
 import { version } from "./version.ts"
 
 const spillway = Command.make("spillway").pipe(
-  Command.withDescription("A caching streaming proxy whose viewers never notice that the cache has failed"),
+  Command.withDescription("A caching reverse proxy for video, audio and large downloads"),
   Command.withSubcommands([serve, status, ls, mapCommand, why, warm, pin, unpin, purge, verify, doctor])
 )
 

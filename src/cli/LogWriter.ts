@@ -2,41 +2,41 @@ import { Context, Effect, Layer } from "effect"
 import { write as writeFile } from "node:fs"
 
 /**
- * Lines to the standard error output, without ever waiting for anyone who reads them: they are gathered and written in the
- * background, one write at a time. When too many wait, more are dropped, and counted.
+ * Writes lines to standard error without waiting for the reader. Lines are batched and written in the background, one write at a time.
+ * If too many are waiting, further lines are dropped and counted.
  */
 export class LogWriter extends Context.Service<LogWriter, {
-  /** Takes a line, without its end. An urgent one is written at once, if nothing is being written. */
+  /** Takes a line without its line end. An urgent line is written at once, unless a write is running. */
   readonly write: (line: string, isUrgent?: boolean) => void
-  /** How many lines were dropped. */
+  /** The number of dropped lines. */
   readonly dropped: () => number
 }>()("spillway/cli/LogWriter") {
-  /** To the standard error output. What waits at the end of the program is written, for at most `END_TIMEOUT`. */
+  /** Writes to standard error. At the end of the program, waiting lines are written within `END_TIMEOUT`. */
   static readonly layer: Layer.Layer<LogWriter> = Layer.effect(
     LogWriter,
     Effect.acquireRelease(Effect.sync(() => make(writeTo(process.stderr.fd))), ({ end }) => end)
   )
 }
 
-/** How long lines wait for others to be written with them, in milliseconds. */
+/** The time that lines wait for others, to be written together, in milliseconds. */
 const GATHER_MILLIS = 100
 
-/** So much is written at once without waiting for more, in characters. */
+/** A batch of this size is written without waiting for more lines, in characters. */
 const GATHER_LENGTH = 64 * 1024
 
-/** How much may wait, in characters, before lines are dropped. */
+/** The limit on waiting text, in characters. Lines beyond it are dropped. */
 const MAX_LENGTH = 1024 * 1024
 
-/** How long the end of the program waits for what is not written yet. */
+/** The time that the end of the program waits for unwritten lines. */
 const END_TIMEOUT = "1 second"
 
-/** Writes as much of `bytes` as it can, and returns the number of bytes, or the error that prevented the write. */
+/** Writes as many of `bytes` as it can, and passes their number, or an error, to `done`. */
 export type Write = (bytes: Uint8Array, done: (error: NodeJS.ErrnoException | null, written: number) => void) => void
 
-// Node's own streams wait for anyone who reads from a pipe; a thread of its pool does not keep anybody else from working.
+// Node's own streams block on a slow pipe; a thread of its pool doesn't block anything else.
 const writeTo = (descriptor: number): Write => (bytes, done) => writeFile(descriptor, bytes, done)
 
-/** The writer over `write`, and its end. */
+/** A writer that uses `write`, and an effect that ends it. */
 export const make = (write: Write): LogWriter["Service"] & { readonly end: Effect.Effect<void> } => {
   let text = ""
   let lines = 0
@@ -57,7 +57,7 @@ export const make = (write: Write): LogWriter["Service"] & { readonly end: Effec
     lines = 0
     const go = (): void =>
       write(bytes, (error, written) => {
-        // The reader is slow, and the descriptor does not wait for it.
+        // The reader is slow, and the descriptor is non-blocking.
         if (error?.code === "EAGAIN") return void setTimeout(go, GATHER_MILLIS)
         if (error !== null) dropped += count
         else if (written < bytes.length) {

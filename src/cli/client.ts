@@ -6,15 +6,16 @@ import { HttpApiClient } from "effect/http-api"
 import { SpillwayApi } from "../http/admin/api/SpillwayApi.ts"
 import { one } from "../services/config/makeSetting.ts"
 import type { SettingType } from "../services/config/settingTypes.ts"
+import { version } from "../version.ts"
 import { StartupError } from "./StartupError.ts"
 
 /**
- * Talking to a running server.
+ * The client of the control API.
  */
 
 const DEFAULT_SERVER = "http://127.0.0.1:8080"
 
-/** How long a server may take to answer, in milliseconds: it may have to ask the origin. */
+/** The time that a server has to respond, in milliseconds: it may have to ask the origin. */
 const ANSWER_MILLIS = 60_000
 
 const SERVER: SettingType<URL> = {
@@ -29,17 +30,17 @@ const SERVER: SettingType<URL> = {
 
 export const serverFlag = one("server", SERVER, DEFAULT_SERVER, "URL of the server").flag
 
-/** A file, in any of the ways that `toTarget` knows. */
+/** A file, in any of the forms that `toTarget` accepts. */
 export const urlArgument = Argument.String("url").pipe(
-  Argument.withDescription("The URL at the origin, the URL at this server, or the path there")
+  Argument.withDescription("The URL at the origin, or the URL or path at the server")
 )
 
 export const jsonFlag = Flag.Boolean("json").pipe(
   Flag.withDefault(false),
-  Flag.withDescription("Print what the server says, as one line of JSON")
+  Flag.withDescription("Print one line of JSON")
 )
 
-/** A URL as the API takes it: one that is at the server itself is a path there, all others are at an origin. */
+/** The URL as the API takes it: a path for a URL at the server, and the URL itself for any other. */
 export const toTarget = (server: URL, text: string): string => {
   const url = URL.parse(text)
   return url?.origin === server.origin ? url.pathname + url.search : text
@@ -57,10 +58,10 @@ const makeClient = Effect.fnUntraced(function*(server: URL) {
   })
 })
 
-/** What the API offers. */
+/** The methods of the API. */
 export type Client = Effect.Success<ReturnType<typeof makeClient>>
 
-/** In one line, what went wrong between here and the server. */
+/** One line that says why the server did not do what was asked. */
 const explain = (server: URL, error: unknown): string => {
   const { _tag, message, reason } = error as {
     readonly _tag?: string
@@ -68,19 +69,21 @@ const explain = (server: URL, error: unknown): string => {
     readonly reason?: { readonly _tag: string; readonly response?: { readonly status: number } }
   }
   const status = reason?.response?.status
-  if (reason?._tag === "TransportError") return `no server answers at ${server.origin}; is it running?`
-  if (status === 401) return `${server.origin} wants its admin token: set SPILLWAY_ADMIN_TOKEN`
-  if (status === 403) {
-    return `${server.origin} is available from its own machine only: run the command there, or start the server with an admin token`
+  if (reason?._tag === "TransportError") {
+    return `no server responds at ${server.origin}; start it, or name another one with --server`
   }
-  if (_tag === "TimeoutError") return `${server.origin} does not answer in time`
+  if (status === 401) return `${server.origin} requires its admin token; set SPILLWAY_ADMIN_TOKEN`
+  if (status === 403) {
+    return `${server.origin} is available from its own machine only; run the command there, or set SPILLWAY_ADMIN_TOKEN on both`
+  }
+  if (_tag === "TimeoutError") return `${server.origin} did not respond within ${ANSWER_MILLIS / 1000} s`
   if (status === 404 || _tag === "SchemaError" || reason !== undefined) {
-    return `what listens at ${server.origin} does not answer like a Spillway of this version`
+    return `${server.origin} is not a Spillway server of this version (${version})`
   }
   return message ?? String(error)
 }
 
-/** Does `work` with a client for `server`; a failure is one line. */
+/** Runs `work` with a client for `server`. Every failure is one line. */
 export const withServer = <A, E>(
   server: URL,
   work: (client: Client) => Effect.Effect<A, E>
@@ -91,6 +94,6 @@ export const withServer = <A, E>(
     Effect.mapError((error) => new StartupError({ message: explain(server, error) }))
   )
 
-/** One line of JSON where that is wanted, else what `describe` makes of it. */
+/** Prints `value` as one line of JSON, or as the text of `describe`. */
 export const show = <A>(json: boolean, value: A, describe: (value: A) => string): Effect.Effect<void> =>
   Console.log(json ? JSON.stringify(value) : describe(value))

@@ -17,7 +17,7 @@ import { jsonFlag } from "./client.ts"
 import { StartupError } from "./StartupError.ts"
 import { duration, size } from "./text.ts"
 
-/** What was found out about one thing, and what to do about it where it is not well. */
+/** The result of one check, and what to do if it is not `ok`. */
 interface Finding {
   readonly level: "ok" | "warn" | "fail"
   readonly what: string
@@ -31,16 +31,16 @@ const warn = (what: string, message: string, advice: string): Finding => ({ leve
 
 const fail = (what: string, message: string, advice: string): Finding => ({ level: "fail", what, message, advice })
 
-/** How long an origin may take to begin its answer, in milliseconds. */
+/** The time that an origin has to connect, and then to begin its response, in milliseconds. */
 const ANSWER_MILLIS = 10_000
 
-/** How far the clocks may be apart, in seconds: freshness is counted in seconds too. */
+/** The largest tolerated difference of the clocks, in seconds, the unit of freshness. */
 const CLOCK_SECONDS = 5
 
-/** Connections of viewers and to origins, chunks, and what Node has open anyway. */
+/** Enough for the connections of viewers and to origins, chunks, and Node's own files. */
 const OPEN_FILES = 10_000
 
-/** The oldest version of Node that is supported. */
+/** The oldest supported version of Node. */
 const NODE = { major: 22, minor: 19 }
 
 const node = (): Finding => {
@@ -56,12 +56,12 @@ const openFiles = (): Finding => {
     readonly userLimits?: { readonly open_files?: { readonly soft: number | string } }
   }
   const soft = userLimits?.open_files?.soft
-  if (soft === undefined) return ok("open files", "no limit is known")
+  if (soft === undefined) return ok("open files", "limit unknown")
   return soft === "unlimited" || Number(soft) >= OPEN_FILES
     ? ok("open files", `${soft} allowed`)
     : warn(
       "open files",
-      `${soft} allowed, and each viewer takes one or two`,
+      `${soft} allowed; each viewer needs one or two`,
       `Raise the limit: ulimit -n ${OPEN_FILES}, or LimitNOFILE in a systemd unit`
     )
 }
@@ -69,55 +69,55 @@ const openFiles = (): Finding => {
 const threads = (): Finding =>
   ok("thread pool", `${process.env["UV_THREADPOOL_SIZE"]} threads, half of them for the disk`)
 
-/** Whether the directory can be written to, and what room there is. */
+/** Checks that the directory is writable, and the free space. */
 const disk = Effect.gen(function*() {
   const { chunkSize, directory, maxSize, minFree } = yield* CacheConfig
   const store = yield* ChunkStore
   const monitor = yield* DiskMonitor
   const written = yield* Effect.match(store.probe(chunkSize), {
-    onSuccess: () => ok("cache directory", `${directory} can be written to, and read`),
+    onSuccess: () => ok("cache directory", `${directory} is readable and writable`),
     onFailure: (error) =>
       fail(
         "cache directory",
         error.message,
         error._tag === "PermissionDenied"
-          ? `Give the user that runs Spillway the right to write to ${directory}, or choose another --cache-dir`
+          ? `Let the user that runs Spillway write to ${directory}, or choose another --cache-dir`
           : error._tag === "DiskFull"
-          ? "Make room, or choose another --cache-dir"
-          : "See what the kernel says of this disk (dmesg), or choose another --cache-dir"
+          ? "Free some space, or choose another --cache-dir"
+          : "Look for errors of this disk in the kernel log (dmesg), or choose another --cache-dir"
       )
   })
   const room = yield* Effect.match(monitor.usage, {
-    onFailure: (error) => fail("disk", error.message, "See whether the file system is mounted"),
+    onFailure: (error) => fail("disk", error.message, "Check that the file system is mounted"),
     onSuccess: ({ free, freeNodes, total, totalNodes }) => {
-      const said = `${size(free)} of ${size(total)} free`
+      const space = `${size(free)} of ${size(total)} free`
       if (free < minFree + chunkSize) {
         return fail(
           "disk",
-          `${said}, and --min-free keeps ${size(minFree)}`,
-          "Nothing can be cached: make room, or lower --min-free"
+          `${space}, but --min-free is ${size(minFree)}`,
+          "Nothing can be cached: free some space, or lower --min-free"
         )
       }
       if (totalNodes > 0 && freeNodes < totalNodes / 100) {
         return warn(
           "disk",
-          `${freeNodes} of ${totalNodes} file nodes left`,
-          "Each chunk is a file: raise --chunk-size, or make a file system with more nodes"
+          `${freeNodes} of ${totalNodes} file nodes free`,
+          "Each chunk is a file: raise --chunk-size, or create the file system with more nodes"
         )
       }
       return free - minFree < maxSize
         ? warn(
           "disk",
-          `${said}: less than --max-size (${size(maxSize)}) and --min-free (${size(minFree)})`,
-          "Fine if it is meant so: the cache stays within both"
+          `${space}: less than --max-size (${size(maxSize)}) plus --min-free (${size(minFree)})`,
+          "The cache will stay smaller than --max-size; lower it if that is not intended"
         )
-        : ok("disk", said)
+        : ok("disk", space)
     }
   })
   return [written, room]
 })
 
-/** What an origin answers to a GET of the first byte, the body unread. */
+/** The response of an origin to a GET of the first byte; its body is not read. */
 const ask = (url: string) =>
   Effect.gen(function*() {
     const origin = yield* Origin
@@ -127,17 +127,17 @@ const ask = (url: string) =>
   }).pipe(Effect.scoped)
 
 const clockOf = (url: string, date: string | undefined, sent: number, received: number): Finding => {
-  const told = HttpDate.parse(date)
-  if (told === undefined) {
-    return warn("clock", `${url} tells no Date`, "Have the origin send it: without, ages are guesses")
+  const claimed = HttpDate.parse(date)
+  if (claimed === undefined) {
+    return warn("clock", `${url} has no Date field`, "Make the origin send Date: without it, ages are estimates")
   }
-  const apart = Math.max(0, sent - 1000 - told, told - received) / 1000
+  const apart = Math.max(0, sent - 1000 - claimed, claimed - received) / 1000
   return apart <= CLOCK_SECONDS
     ? ok("clock", `within ${CLOCK_SECONDS} s of the origin's`)
     : warn(
       "clock",
-      `${duration(apart)} apart from the origin's`,
-      "Set both clocks (NTP): files seem older or younger than they are"
+      `differs by ${duration(apart)} from the origin's`,
+      "Synchronise both clocks (NTP): ages and freshness are wrong otherwise"
     )
 }
 
@@ -145,29 +145,29 @@ const origin = (url: string): Effect.Effect<ReadonlyArray<Finding>, never, Origi
   Effect.match(ask(url), {
     onFailure: (error): ReadonlyArray<Finding> => [fail("origin", error.message, adviceOn(error))],
     onSuccess: ({ headers, received, sent, status }): ReadonlyArray<Finding> => {
-      const answers = ok("origin", `${url} answers with status ${status}`)
+      const responds = ok("origin", `${url} responds with status ${status}`)
       const clock = clockOf(url, headers["date"], sent, received)
       if (status !== 200 && status !== 206) {
         return [
-          answers,
+          responds,
           clock,
-          warn("file", `not a file: status ${status}`, "Give the URL of a file, to learn whether it can be cached")
+          warn("file", `not a file: status ${status}`, "Specify the URL of a file to check whether it can be cached")
         ]
       }
       const range = parseContentRange(headers["content-range"])
       const ranges = status === 206 && range !== undefined
-        ? ok("ranges", "the origin sends the requested range")
+        ? ok("ranges", "supported by the origin")
         : warn(
           "ranges",
-          "the origin answers a request for a range with the whole file",
-          "It works, but a seek into what is not cached waits for all before it"
+          "the origin sends the whole file for a range request",
+          "A seek into an uncached part waits for everything before it; enable ranges at the origin"
         )
       const found = fromHead(makeResource(url), { status, headers }, defaults.chunkSize)
       const { advice = "", message } = typeof found === "string" ? uncacheableAdvice[found] : { message: "" }
-      const kept = typeof found === "string"
-        ? warn("caching", `it would stream through uncached: ${message} (${found})`, advice)
-        : ok("caching", `it would be cached: ${size(found.size)}, validator ${found.etag ?? found.lastModified}`)
-      return [answers, clock, ranges, kept]
+      const caching = typeof found === "string"
+        ? warn("caching", `not cacheable: ${message} (${found})`, advice)
+        : ok("caching", `cacheable: ${size(found.size)}, validator ${found.etag ?? found.lastModified}`)
+      return [responds, clock, ranges, caching]
     }
   })
 
@@ -180,7 +180,7 @@ export const doctor = Command.make(
   "doctor",
   {
     urls: Argument.String("url").pipe(
-      Argument.withDescription("An origin, or better a file there, to see whether it can be cached"),
+      Argument.withDescription("URL of an origin, or of a file to check whether it can be cached"),
       Argument.variadic()
     ),
     directory: serveFlags.directory,
@@ -189,7 +189,7 @@ export const doctor = Command.make(
     json: jsonFlag
   },
   Effect.fnUntraced(function*({ directory, json, maxSize, minFree, urls }) {
-    const ofDisk = yield* Effect.provide(
+    const diskFindings = yield* Effect.provide(
       disk,
       Layer.merge(ChunkStore.layer, DiskMonitor.layer).pipe(
         Layer.provideMerge(CacheConfig.layer({ directory, maxSize, minFree })),
@@ -197,12 +197,16 @@ export const doctor = Command.make(
       )
     )
     const config = OriginConfig.layer({ connectTimeout: ANSWER_MILLIS, firstByteTimeout: ANSWER_MILLIS })
-    const ofOrigins = yield* Effect.provide(Effect.forEach(urls, origin), Layer.provide(Origin.layer, config))
-    const findings = [node(), openFiles(), threads(), ...ofDisk, ...ofOrigins.flat()]
+    const originFindings = yield* Effect.provide(Effect.forEach(urls, origin), Layer.provide(Origin.layer, config))
+    const findings = [node(), openFiles(), threads(), ...diskFindings, ...originFindings.flat()]
     yield* Console.log(json ? JSON.stringify(findings) : findings.map(describe).join("\n"))
     const failures = findings.filter(({ level }) => level === "fail").length
-    if (failures > 0) return yield* new StartupError({ message: `${failures} of ${findings.length} checks failed` })
+    if (failures > 0) {
+      return yield* new StartupError({
+        message: `${failures} of ${findings.length} checks failed; see the advice above`
+      })
+    }
   })
 ).pipe(
-  Command.withDescription("Check what Spillway needs: origins, disk, permissions, clock, limits; and say what to do")
+  Command.withDescription("Check the disk, permissions, limits, clock and origins, and give advice")
 )

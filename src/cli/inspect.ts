@@ -6,7 +6,7 @@ import { jsonFlag, serverFlag, show, toTarget, urlArgument, withServer } from ".
 import { counted, duration, map, percent, size, table } from "./text.ts"
 
 /**
- * Commands that look into a running server.
+ * The commands that show the state of a running server.
  */
 
 const describeCache = ({ cache }: Status): string => {
@@ -35,20 +35,20 @@ const describeStatus = (status: Status): string => {
       (disk.totalNodes === 0 ? "" : `, ${disk.freeNodes} of ${disk.totalNodes} file nodes free`)
     ],
     ["memory", `${size(memory.bytes)} of ${size(memory.maxBytes)} in ${counted(memory.chunks, "chunk")}`],
-    ["backlog", `${size(backlog.bytes)} of ${size(backlog.maxBytes)} wait to be written`],
-    ["requests", `${all}, ${percent(requests.hit, all)} of them hits; ${requests.bypass} went past the cache`],
+    ["backlog", `${size(backlog.bytes)} of ${size(backlog.maxBytes)} waiting to be written`],
+    ["requests", `${all}, ${percent(requests.hit, all)} hits; ${requests.bypass} bypassed the cache`],
     [
       "bytes",
       `${size(sent)} sent: ${size(bytes.memory)} from memory, ${size(bytes.disk)} from disk, ${
         size(bytes.origin)
       } from the ` +
-      `origin, ${size(bytes.passthrough)} past the cache`
+      `origin, ${size(bytes.passthrough)} bypassing the cache`
     ],
     [
       "origin",
       `${counted(totals.originRequests, "request")}, ${size(totals.originBytes)}; ${
         counted(totals.coalesced, "viewer")
-      } shared one`
+      } shared a request`
     ]
   ])
 }
@@ -58,10 +58,10 @@ export const status = Command.make(
   { server: serverFlag, json: jsonFlag },
   ({ json, server }) =>
     Effect.flatMap(withServer(server, (client) => client.status()), (value) => show(json, value, describeStatus))
-).pipe(Command.withDescription("The state of a running server: its cache, disk, memory and traffic"))
+).pipe(Command.withDescription("Show the cache, disk, memory and traffic of a server"))
 
 const describeFreshness = ({ expiresAt, fresh }: ResourceSummary): string =>
-  fresh ? `fresh until ${expiresAt ?? "?"}` : "to be validated"
+  fresh ? `fresh until ${expiresAt ?? "?"}` : "stale"
 
 const describeResources = (
   { bytes, resources, total }: {
@@ -86,12 +86,12 @@ export const ls = Command.make(
   "ls",
   {
     prefix: Argument.String("prefix").pipe(
-      Argument.withDescription("Only those whose URL begins with this"),
+      Argument.withDescription("Only files whose URL starts with this"),
       Argument.withDefault("")
     ),
     limit: Flag.Int("limit").pipe(
       Flag.withDefault(RESOURCES_LISTED.default),
-      Flag.withDescription(`How many are listed at most, up to ${RESOURCES_LISTED.maximum}`)
+      Flag.withDescription(`Maximum number of files, 1 to ${RESOURCES_LISTED.maximum}`)
     ),
     server: serverFlag,
     json: jsonFlag
@@ -103,9 +103,9 @@ export const ls = Command.make(
     ).pipe(
       Effect.flatMap((value) => show(json, value, describeResources))
     )
-).pipe(Command.withDescription("What is cached: how much of each file, and when it was last used"))
+).pipe(Command.withDescription("List cached files: how much of each is cached, and when it was last used"))
 
-/** How wide a map is where the width of the terminal is not known, in characters. */
+/** The width of a map if that of the terminal is unknown, in characters. */
 const MAP_WIDTH = 80
 
 const describeMap = (resource: ResourceDetail): string => {
@@ -131,30 +131,30 @@ export const mapCommand = Command.make(
     withServer(server, (client) => client.resource({ query: { url: toTarget(server, url) } })).pipe(
       Effect.flatMap((value) => show(json, value, describeMap))
     )
-).pipe(Command.withDescription("Which byte ranges of a file are cached, drawn"))
+).pipe(Command.withDescription("Draw which byte ranges of a file are cached"))
 
 const describeWhy = (why: Why): string => {
   const { advice, cached, cachedBytes = 0, freshness, rangeSupport, reasons, size: bytes, storable, store, url } = why
   const held = cached === "no"
     ? "not cached"
-    : `${cached === "whole" ? "wholly" : "partly"} cached, ${size(cachedBytes)}`
+    : `${cached === "whole" ? "completely" : "partly"} cached, ${size(cachedBytes)}`
   return [
     url,
     table([
       ["cached", held + (bytes === undefined ? "" : ` of ${size(bytes)}`)],
-      ["may be kept", storable ? "yes" : "no"],
+      ["cacheable", storable ? "yes" : "no"],
       ...freshness === undefined ? [] : [[
         "fresh",
         `${freshness.fresh ? "yes" : "no"}, ${duration(freshness.ageSeconds)} old, ` +
         (freshness.fresh
-          ? `for another ${duration(freshness.ttlSeconds)}`
-          : `for ${duration(-freshness.ttlSeconds)} no more`) +
+          ? `fresh for another ${duration(freshness.ttlSeconds)}`
+          : `stale for ${duration(-freshness.ttlSeconds)}`) +
         ` (${freshness.source})`
       ]],
-      ["disk", store.usable ? "can be used" : `cannot be used: ${store.error}`],
+      ["disk", store.usable ? "usable" : `unusable: ${store.error}`],
       ...rangeSupport === undefined
         ? []
-        : [["ranges", rangeSupport ? "the origin sends them" : "the origin sends whole files only"]]
+        : [["ranges", rangeSupport ? "supported by the origin" : "not supported by the origin"]]
     ]),
     ...reasons.map(({ code, message }) => `- ${message} (${code})`),
     ...advice.map((text) => `> ${text}`)
@@ -168,4 +168,4 @@ export const why = Command.make(
     withServer(server, (client) => client.why({ query: { url: toTarget(server, url) } })).pipe(
       Effect.flatMap((value) => show(json, value, describeWhy))
     )
-).pipe(Command.withDescription("Whether a URL is cached, whether it would be, and if not, why"))
+).pipe(Command.withDescription("Explain whether a URL is cached or can be, and why"))

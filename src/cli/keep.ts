@@ -6,7 +6,7 @@ import { StartupError } from "./StartupError.ts"
 import { counted, percent, size } from "./text.ts"
 
 /**
- * Commands that change what a running server keeps.
+ * The commands that pin and purge files of a running server.
  */
 
 const describe = ({ cachedBytes, pinned, size: bytes, url }: ResourceSummary): string =>
@@ -19,7 +19,7 @@ export const pin = Command.make(
     withServer(server, (client) => client.pin({ payload: { url: toTarget(server, url) } })).pipe(
       Effect.flatMap((value) => show(json, value, describe))
     )
-).pipe(Command.withDescription("Keep a cached file from being evicted, over restarts as well"))
+).pipe(Command.withDescription("Protect a cached file from eviction, also after restarts"))
 
 export const unpin = Command.make(
   "unpin",
@@ -28,7 +28,7 @@ export const unpin = Command.make(
     withServer(server, (client) => client.unpin({ query: { url: toTarget(server, url) } })).pipe(
       Effect.flatMap((value) => show(json, value, describe))
     )
-).pipe(Command.withDescription("Let a pinned file be evicted again"))
+).pipe(Command.withDescription("Allow the eviction of a pinned file again"))
 
 const requestOf = (
   server: URL,
@@ -49,19 +49,19 @@ const requestOf = (
 export const purge = Command.make("purge", {
   url: Argument.optional(urlArgument),
   prefix: Flag.String("prefix").pipe(
-    Flag.withDescription("All files whose URL at the origin begins with this"),
+    Flag.withDescription("Files whose URL at the origin starts with this"),
     Flag.optional
   ),
-  all: Flag.Boolean("all").pipe(Flag.withDefault(false), Flag.withDescription("Everything")),
+  all: Flag.Boolean("all").pipe(Flag.withDefault(false), Flag.withDescription("All files")),
   server: serverFlag,
   json: jsonFlag
 }, (flags) => {
   const payload = requestOf(flags.server, flags)
   return payload === undefined
-    ? Effect.fail(new StartupError({ message: "purge what? Give one of a URL, --prefix and --all" }))
+    ? Effect.fail(new StartupError({ message: "specify exactly one of URL, --prefix or --all" }))
     : withServer(flags.server, (client) => client.purge({ payload })).pipe(
       Effect.flatMap((value) =>
         show(flags.json, value, ({ bytes, resources }) => `${counted(resources, "file")} removed, ${size(bytes)}`)
       )
     )
-}).pipe(Command.withDescription("Remove what is cached; running streams go on from the origin"))
+}).pipe(Command.withDescription("Remove cached files; running streams continue from the origin"))

@@ -3,12 +3,12 @@ import { formatJson, formatPretty, RequestLog } from "../http/server/RequestLog.
 import { LogWriter } from "./LogWriter.ts"
 
 /**
- * The log of the program: for people on a terminal, and elsewhere one JSON object a line.
+ * The log of the program: text on a terminal, one JSON object per line elsewhere.
  */
 
 const isTerminal = process.stderr.isTTY
 
-/** `text` in ASCII alone: some readers take other characters for the ends of lines, or for commands. */
+/** `text` as ASCII: some readers interpret other characters as line ends or control sequences. */
 const ascii = (text: string): string =>
   text.replace(/[\x7f-\uffff]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`)
 
@@ -18,14 +18,14 @@ const jsonLine = Logger.map(
     ascii(JSON.stringify({ timestamp, level, message, ...annotations, cause }))
 )
 
-/** What the program logs. Lines that are written behind its back, as at its end, go through `LogWriter` too. */
+/** The loggers of the program, and `LogWriter`, which request log lines use too. */
 export const layer: Layer.Layer<LogWriter> = Logger.layer([
   isTerminal
     ? Logger.consolePretty()
     : Effect.map(LogWriter, ({ write }) => Logger.map(jsonLine, (line) => write(line, true)))
 ]).pipe(Layer.provideMerge(LogWriter.layer))
 
-/** The time as the log has it; written anew when it is another one. */
+/** The current time as ISO 8601. The text is reused within a millisecond. */
 const makeTimestamp = () => {
   let at = 0
   let text = ""
@@ -39,7 +39,7 @@ const makeTimestamp = () => {
   }
 }
 
-/** One line for each request, unless the level is above `info`. */
+/** Logs one line per request, unless the log level is above `info`. */
 export const layerRequests: Layer.Layer<never, never, LogWriter> = Layer.effect(
   RequestLog,
   Effect.gen(function*() {

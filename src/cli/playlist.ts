@@ -1,5 +1,5 @@
 /**
- * HLS playlists (RFC 8216), as far as it takes to know which files belong to one.
+ * The files that an HLS playlist (RFC 8216) names.
  */
 
 /** Tags whose `URI` attribute names a file that players fetch (§4.3). */
@@ -8,7 +8,7 @@ const TAGS = /^#EXT-X-(?:MAP|MEDIA|I-FRAME-STREAM-INF|KEY|SESSION-KEY|PART|PRELO
 /** Whether `text` is a playlist (§4.3.1.1). */
 export const isPlaylist = (text: string): boolean => text.replace(/^\uFEFF/, "").startsWith("#EXTM3U")
 
-/** The URLs that a playlist at `base` names, in its order, each once; those that are not URLs of HTTP are left out. */
+/** The HTTP URLs that a playlist at `base` names, in its order, without duplicates. */
 export const urlsOf = (text: string, base: string): ReadonlyArray<string> => {
   const urls = new Set<string>()
   for (const line of text.split(/\r?\n/)) {

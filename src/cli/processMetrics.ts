@@ -5,22 +5,22 @@ import * as Metrics from "../services/observe/pullMetrics.ts"
 import { version } from "../version.ts"
 import { LogWriter } from "./LogWriter.ts"
 
-/** How often Node looks how late it is, in milliseconds. */
+/** The interval at which Node samples the delay, in milliseconds. */
 const RESOLUTION_MILLIS = 10
 
-/** Over how long quantiles of the delay are taken. */
+/** The window of the quantiles. */
 const WINDOW = "10 seconds"
 
 const QUANTILES = [0.5, 0.9, 0.99, 1]
 
-/** The delay of the event loop: how late its timers are, in seconds. Quantiles are those of the last whole window. */
+/** The delay of the event loop: how late its timers fire, in seconds. Quantiles are those of the last complete window. */
 const eventLoopDelay = Effect.gen(function*() {
   const histogram = yield* Effect.acquireRelease(
     Effect.sync(() => monitorEventLoopDelay({ resolution: RESOLUTION_MILLIS })),
     (histogram) => Effect.sync(() => histogram.disable())
   )
   histogram.enable()
-  // What is recorded is the time from one look to the next.
+  // The histogram has the time between two samples.
   const seconds = (nanoseconds: number) => Math.max(0, nanoseconds / 1e9 - RESOLUTION_MILLIS / 1000)
   const look = () => QUANTILES.map((q) => [q, seconds(histogram.percentile(q * 100))] as const)
   let quantiles = look()
@@ -43,7 +43,7 @@ const eventLoopDelay = Effect.gen(function*() {
   )
 })
 
-/** The metrics that Prometheus's own libraries report for a process, and those of Node that matter here. */
+/** The process metrics of Prometheus's client libraries, and those of Node that matter here. */
 export const layer: Layer.Layer<never, never, LogWriter> = Layer.effectDiscard(Effect.gen(function*() {
   const { dropped } = yield* LogWriter
   yield* Metrics.gauge("spillway_build_info", "Always 1; the labels tell what runs", () => 1, {

@@ -1,17 +1,17 @@
 import { ByteSize, Clock, Effect } from "effect"
 
-/** Progress of long work: a bar on a terminal, a plain line for each tenth elsewhere. Goes to the standard error output. */
-export interface Progress {
-  /** One more item is done, `bytes` in all. */
+/** Shows the progress of long work on standard error: a bar on a terminal, a line for each tenth elsewhere. */
+interface Progress {
+  /** Counts one more item; `bytes` is the total so far. */
   readonly advance: (bytes: number) => Effect.Effect<void>
-  /** Says something in between. */
+  /** Prints a line in between. */
   readonly note: (line: string) => Effect.Effect<void>
   readonly end: Effect.Effect<void>
 }
 
 const WIDTH = 30
 
-/** How often the bar is drawn anew at most, in milliseconds. */
+/** The shortest time between two drawings of the bar, in milliseconds. */
 const REDRAW_MILLIS = 100
 
 export const make = Effect.fnUntraced(function*(total: number, items: string) {

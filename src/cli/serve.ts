@@ -194,7 +194,7 @@ export const serve = Command.make(
   "serve",
   {
     origin: Argument.String("origin").pipe(
-      Argument.withDescription("URL that paths are appended to; without any origin, a sample one is started"),
+      Argument.withDescription("URL that paths are appended to; without any origin, a sample origin is started"),
       Argument.optional
     ),
     ...serveFlags
@@ -205,18 +205,19 @@ export const serve = Command.make(
   })
 ).pipe(
   Command.withDescription(
-    "Run the caching proxy. Brackets show the variable and the default. SPILLWAY_ADMIN_TOKEN, a variable only, makes the dashboard " +
-      "at /_spillway/ available from other machines"
+    "Run the caching proxy. Brackets contain the environment variable of a flag, and the default. The variable SPILLWAY_ADMIN_TOKEN, " +
+      "which has no flag, sets a token for the dashboard at /_spillway/; without it the dashboard is available from this machine only"
   ),
+  Command.withShortDescription("Run the caching proxy"),
   Command.withExamples([
-    { command: "spillway serve", description: "See it work, with a sample origin" },
+    { command: "spillway serve", description: "Try it with a sample origin" },
     {
       command: "spillway serve https://media.example.org --cache-dir /var/cache/spillway --max-size 200GiB",
       description: "Cache an origin"
     },
     {
       command: "spillway serve --origin /films=https://films.example.org --origin /music=https://music.example.org",
-      description: "Cache two of them"
+      description: "Cache two origins"
     }
   ])
 )

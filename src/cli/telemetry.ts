@@ -4,19 +4,22 @@ import { HttpClient } from "effect/http"
 import { OtlpMetrics, OtlpSerialization, OtlpTracer } from "effect/observability"
 import { version } from "../version.ts"
 
-/** How long a collector may take to take what it is given; what it has not taken is lost. */
+/** The time that the collector has to accept an export. Data that it doesn't accept is lost. */
 const EXPORT_TIMEOUT = "5 seconds"
 
-/** How long the end of the program waits for the last of it. */
+/** The time that the end of the program waits for the last export. */
 const END_TIMEOUT = "2 seconds"
 
 const client = Layer.effect(
   HttpClient.HttpClient,
   Effect.map(
     HttpClient.HttpClient,
-    // The exporter has no other use of an error than to leave the collector alone for a minute.
+    // The exporter reacts to any error by pausing for a minute.
     HttpClient.transformResponse(
-      Effect.timeoutOrElse({ duration: EXPORT_TIMEOUT, orElse: () => Effect.die("the collector does not answer") })
+      Effect.timeoutOrElse({
+        duration: EXPORT_TIMEOUT,
+        orElse: () => Effect.die("the collector did not respond in time")
+      })
     )
   )
 ).pipe(Layer.provide(NodeHttpClient.layerUndici))

@@ -1,7 +1,7 @@
 import { ByteSize } from "effect"
 
 /**
- * How the command line writes things for people.
+ * The formats of the command line: sizes, counts, durations, tables and maps.
  */
 
 /** `64 MiB`. */
@@ -25,11 +25,11 @@ export const duration = (seconds: number): string => {
   return words.join(" ")
 }
 
-/** How much of `total` is `part`; nothing of nothing is all of it. Never rounded up to 100 %. */
+/** `part` as a percentage of `total`, rounded down. 100 % if `total` is 0. */
 export const percent = (part: number, total: number): string =>
   total === 0 ? "100 %" : `${Math.floor(part / total * 100)} %`
 
-/** Rows in columns; those named in `right` are flush right. */
+/** Rows in columns. The columns in `right` are aligned to the right. */
 export const table = (
   rows: ReadonlyArray<ReadonlyArray<string>>,
   right: ReadonlySet<number> = new Set()
@@ -41,7 +41,7 @@ export const table = (
   ).join("\n")
 }
 
-/** From nothing cached to all of it. */
+/** From nothing cached to everything cached. */
 const SHADES = ["·", "░", "▒", "▓", "█"]
 
 interface Range {
@@ -50,8 +50,8 @@ interface Range {
 }
 
 /**
- * Draws which parts of `bytes` bytes are in `ranges` (in order, apart from each other) in `width` characters: `█` where all of what a
- * character stands for is there, `·` where nothing is, shades between.
+ * Draws in `width` characters which parts of `bytes` bytes are in `ranges` (sorted, disjoint). Each character stands for a part: `█` if
+ * all of it is in a range, `·` if nothing is, a shade otherwise.
  */
 export const map = (ranges: ReadonlyArray<Range>, bytes: number, width: number): string => {
   if (bytes === 0) return ""

@@ -1,4 +1,4 @@
-import { ByteSize, Console, Effect, Layer, Stream } from "effect"
+import { Console, Effect, Layer, Stream } from "effect"
 import { Command } from "effect/cli"
 import { type CacheError, isDamage, isOfOneFile } from "../domain/CacheError.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
@@ -8,18 +8,17 @@ import { ChunkStore } from "../services/disk/ChunkStore.ts"
 import { DiskLimiter } from "../services/disk/DiskLimiter.ts"
 import * as Progress from "./progress.ts"
 import { StartupError } from "./StartupError.ts"
-
-const sizeOf = (bytes: number): string => ByteSize.format(ByteSize.bytes(bytes))
+import { counted, size } from "./text.ts"
 
 /**
- * Reads every chunk. What is damaged or cannot be read is removed, so that it is fetched again when next needed. A server may run on the same
- * directory meanwhile: a missing chunk is a miss to it.
+ * Reads every chunk, and removes those that are damaged or unreadable, so that they are fetched again when needed. A server can use
+ * the directory meanwhile: a missing chunk is a miss.
  */
 const run = Effect.gen(function*() {
   const store = yield* ChunkStore
   const { directory } = yield* CacheConfig
   const unusable = Effect.mapError((error: { readonly message: string }) =>
-    new StartupError({ message: `cache directory ${directory}: ${error.message}` })
+    new StartupError({ message: `cannot list the cache directory ${directory}: ${error.message}` })
   )
   const unlisted: Array<CacheError> = []
   const skip = (error: CacheError) => Effect.sync(() => void unlisted.push(error))
@@ -27,7 +26,7 @@ const run = Effect.gen(function*() {
   const resources = yield* unusable(Stream.runCollect(store.resources(skip)))
   const keys = (yield* Effect.forEach(resources, list)).flat()
   const progress = yield* Progress.make(keys.length, "chunks")
-  for (const error of unlisted) yield* progress.note(`cannot be read: ${error.message}`)
+  for (const error of unlisted) yield* progress.note(`unreadable: ${error.message}`)
   let bytes = 0
   let damaged = 0
   let unreadable = 0
@@ -35,12 +34,12 @@ const run = Effect.gen(function*() {
   const remove = (key: ChunkKey) => Effect.match(store.remove(key), { onFailure: () => false, onSuccess: () => true })
 
   const repair = Effect.fnUntraced(function*(key: ChunkKey, error: CacheError) {
-    // A server has evicted it in the meantime.
+    // A server evicted it meanwhile.
     if (error.errno === "ENOENT") return
     const isRemoved = isOfOneFile(error) && (yield* remove(key))
     if (isDamage(error) && isRemoved) damaged += 1
     else unreadable += 1
-    const what = isDamage(error) ? "damaged" : "cannot be read"
+    const what = isDamage(error) ? "damaged" : "unreadable"
     yield* progress.note(`${what}, ${isRemoved ? "removed" : "not removed"}: ${error.message}`)
   })
 
@@ -53,11 +52,15 @@ const run = Effect.gen(function*() {
   }
   yield* progress.end
   yield* Console.log(
-    `${keys.length} chunks of ${resources.length} files, ${sizeOf(bytes)}: ` +
-      `${keys.length - damaged - unreadable} good, ${damaged} damaged and removed, ${unreadable} that cannot be read`
+    `${counted(keys.length, "chunk")} of ${counted(resources.length, "file")}, ${size(bytes)}: ` +
+      `${keys.length - damaged - unreadable} intact, ${damaged} damaged and removed, ${unreadable} unreadable`
   )
   if (unreadable + unlisted.length > 0) {
-    return yield* new StartupError({ message: "some files cannot be read or removed; is the disk failing?" })
+    return yield* new StartupError({
+      message: `${
+        counted(unreadable + unlisted.length, "file")
+      } in ${directory} cannot be read or removed; look for disk errors (dmesg)`
+    })
   }
 })
 
@@ -69,4 +72,4 @@ export const verify = Command.make(
       run,
       ChunkStore.layer.pipe(Layer.provideMerge(CacheConfig.layer({ directory })), Layer.provide(DiskLimiter.layer))
     )
-).pipe(Command.withDescription("Read the whole cache, and remove what is damaged or cannot be read"))
+).pipe(Command.withDescription("Read the whole cache, and remove damaged and unreadable chunks"))

@@ -8,20 +8,20 @@ import { isPlaylist, urlsOf } from "./playlist.ts"
 import { StartupError } from "./StartupError.ts"
 import { bar, counted, duration, percent, size } from "./text.ts"
 
-/** How many files the server gets at a time: it fetches few at once, and lets few wait. */
+/** The number of files that the server is asked to fetch at a time. It fetches few at once, and has a short queue. */
 const AT_ONCE = 4
 
-/** How often the server is asked how far it is, in milliseconds. */
+/** The interval between two requests for the progress, in milliseconds. */
 const POLL_MILLIS = 250
 
-/** How long to wait when as many jobs wait as may, in milliseconds, and how often. */
+/** The pause before a retry when the server's queue is full, in milliseconds, and the number of retries. */
 const BUSY = { millis: 1000, times: 600 }
 
-/** How many files one list or playlist may name, and how deep playlists may name playlists. */
+/** The largest number of files of a run, and the largest depth of playlists in playlists. */
 const MAX_URLS = 100_000
 const MAX_DEPTH = 3
 
-/** How long a playlist may be, in bytes. */
+/** The largest playlist, in characters. */
 const MAX_PLAYLIST_BYTES = 8 * 1024 ** 2
 
 const BAR_WIDTH = 30
@@ -31,7 +31,7 @@ interface Ended {
   readonly job: WarmJob
 }
 
-/** How far all of it is. On a terminal one line that is drawn anew, elsewhere a line for each file. */
+/** Shows the progress: on a terminal one line that is redrawn, elsewhere a line for each file. */
 const makeDisplay = (total: number, json: boolean) => {
   const terminal = process.stderr.isTTY === true && !json
   const running = new Map<string, WarmJob>()
@@ -45,7 +45,7 @@ const makeDisplay = (total: number, json: boolean) => {
     const jobs = [...running.values()]
     const now = bytes + jobs.reduce((sum, job) => sum + job.bytes, 0)
     const rate = jobs.reduce((sum, job) => sum + job.bytesPerSecond, 0)
-    // Parts of files count as far as their sizes are known.
+    // Parts of files count if their sizes are known.
     const files = done + jobs.reduce((sum, job) => sum + (job.size ? job.bytes / job.size : 0), 0)
     const seconds = (performance.now() - started) / 1000
     const left = files > 0 ? `, ${duration(seconds / files * (total - files))} left` : ""
@@ -70,7 +70,7 @@ const makeDisplay = (total: number, json: boolean) => {
         if (json) return Console.log(JSON.stringify(job))
         if (job.state === "done" && terminal) return Effect.void
         const how = job.state === "done"
-          ? `${size(job.bytes)}, ${percent(job.cachedBytes, job.bytes)} of it cached before`
+          ? `${size(job.bytes)}, ${percent(job.cachedBytes, job.bytes)} already cached`
           : job.error ?? job.state
         return Effect.sync(() => process.stderr.write(`${clear}${done}/${total} ${job.state}: ${url}, ${how}\n`))
       }),
@@ -78,13 +78,13 @@ const makeDisplay = (total: number, json: boolean) => {
       Effect.andThen(
         Effect.sync(() => terminal && process.stderr.write("\r\u001b[K")),
         json ? Effect.void : Console.log(
-          `${done - failed} of ${counted(total, "file")} cached, ${size(bytes)}; ${size(fetched)} fetched for it`
+          `${done - failed} of ${counted(total, "file")} cached, ${size(bytes)}; ${size(fetched)} fetched`
         )
       )
   }
 }
 
-/** Has the server fetch one file, and follows it to its end. Anyone who stops waiting stops the server too. */
+/** Has the server fetch one file, and waits until that ends. An interruption cancels the job at the server. */
 const warmOne = Effect.fnUntraced(function*(
   client: Client,
   server: URL,
@@ -112,25 +112,33 @@ const textAt = (server: URL, url: string) => {
   const at = url.startsWith("/") ? server.origin + url : url
   return Effect.gen(function*() {
     const response = yield* HttpClient.get(at)
-    if (response.status !== 200) return yield* new StartupError({ message: `${at}: status ${response.status}` })
+    if (response.status !== 200) {
+      return yield* new StartupError({ message: `cannot read the playlist ${at}: status ${response.status}` })
+    }
     const text = yield* Stream.runFold(
       Stream.decodeText(response.stream),
       () => "",
       (all, piece) => all.length > MAX_PLAYLIST_BYTES ? all : all + piece
     )
-    if (text.length > MAX_PLAYLIST_BYTES) return yield* new StartupError({ message: `${at}: too long for a playlist` })
+    if (text.length > MAX_PLAYLIST_BYTES) {
+      return yield* new StartupError({
+        message: `cannot read the playlist ${at}: it is larger than ${size(MAX_PLAYLIST_BYTES)}`
+      })
+    }
     return { at, text }
   }).pipe(
     Effect.scoped,
     Effect.mapError((error) =>
-      error._tag === "StartupError" ? error : new StartupError({ message: `${at}: ${error.message}` })
+      error._tag === "StartupError"
+        ? error
+        : new StartupError({ message: `cannot read the playlist ${at}: ${error.message}` })
     )
   )
 }
 
 const isPlaylistUrl = (url: string): boolean => /\.m3u8?$/i.test(url.split(/[?#]/, 1)[0]!)
 
-/** `urls`, with the files that playlists among them name behind each. */
+/** `urls`, each followed by the files of the playlist at that URL, if it is one. */
 const withPlaylists = (
   server: URL,
   urls: ReadonlyArray<string>,
@@ -147,11 +155,11 @@ const withPlaylists = (
     (lists) => [...new Set(lists.flat())]
   )
 
-/** The URLs of a list, one a line; empty lines and those that begin with `#` are skipped. */
+/** The URLs of a list, one per line. Empty lines and lines that start with `#` are ignored. */
 const fromList = Effect.fnUntraced(function*(path: string) {
   const fs = yield* FileSystem.FileSystem
   const text = yield* fs.readFileString(path === "-" ? "/dev/stdin" : path).pipe(
-    Effect.mapError((error) => new StartupError({ message: `${path}: ${error.message}` }))
+    Effect.mapError((error) => new StartupError({ message: `cannot read the list ${path}: ${error.message}` }))
   )
   return text.split(/\r?\n/).map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("#"))
 })
@@ -161,13 +169,13 @@ export const warm = Command.make(
   {
     urls: Argument.String("url").pipe(
       Argument.withDescription(
-        "URLs at the origin or at this server, or paths there; of a .m3u8 playlist, all that it names too"
+        "URLs at the origin, or URLs or paths at the server; for a .m3u8 playlist, its files too"
       ),
       Argument.variadic()
     ),
     from: Flag.String("from").pipe(
       Flag.withMetavar("FILE"),
-      Flag.withDescription("A list of URLs, one a line; - for the standard input"),
+      Flag.withDescription("List of URLs, one per line; - for standard input"),
       Flag.optional
     ),
     server: serverFlag,
@@ -176,9 +184,11 @@ export const warm = Command.make(
   Effect.fnUntraced(function*({ from, json, server, urls }) {
     const listed = Option.isSome(from) ? yield* fromList(from.value) : []
     const given = [...urls, ...listed].map((url) => toTarget(server, url))
-    if (given.length === 0) return yield* new StartupError({ message: "warm what? Give URLs, or a list with --from" })
+    if (given.length === 0) return yield* new StartupError({ message: "specify URLs, or a list of them with --from" })
     const all = yield* Effect.provide(withPlaylists(server, given), NodeHttpClient.layerUndici)
-    if (all.length > MAX_URLS) return yield* new StartupError({ message: `more than ${MAX_URLS} files` })
+    if (all.length > MAX_URLS) {
+      return yield* new StartupError({ message: `${all.length} files are more than ${MAX_URLS}; split the list` })
+    }
     const display = makeDisplay(all.length, json)
     const ended = yield* withServer(server, (client) =>
       Effect.forEach(
@@ -188,10 +198,12 @@ export const warm = Command.make(
       ))
     const failed = ended.filter(({ job }) => job.state !== "done").length
     yield* display.summary(failed)
-    if (failed > 0) return yield* new StartupError({ message: `${failed} of ${all.length} files could not be fetched` })
+    if (failed > 0) {
+      return yield* new StartupError({ message: `${failed} of ${counted(all.length, "file")} could not be fetched` })
+    }
   })
 ).pipe(
   Command.withDescription(
-    "Fetch files ahead. Cached chunks are not fetched again, so you can continue an interrupted run"
+    "Fetch files ahead. Cached parts are not fetched again, so an interrupted run resumes where it stopped"
   )
 )

@@ -5,19 +5,18 @@ import { createServer } from "node:http"
 import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange, resolve } from "../domain/rfc/ByteRange.ts"
 
 /**
- * A small origin of its own, so that you can try Spillway without one: a page, a short video, and a larger file
- * that is generated.
+ * A small origin for trying Spillway: a page, a short video, and a larger generated file.
  */
 
 /** The size of `large.bin`, in bytes. */
-export const LARGE_BYTES = 64 * 1024 ** 2
+const LARGE_BYTES = 64 * 1024 ** 2
 
-/** Where the video is. */
+/** The path of the video. */
 export const VIDEO = "/sample.mp4"
 
 const BLOCK_BYTES = 64 * 1024
 
-/** The bytes of `large.bin` in `range`: pseudo-random, the same ones every time. */
+/** The bytes of `large.bin` in `range`: pseudo-random, and the same every time. */
 const generate = ({ end, start }: ByteRange): Stream.Stream<Uint8Array> =>
   Stream.unfold(start, (offset) =>
     Effect.sync(() => {
@@ -73,12 +72,12 @@ const page = `<!doctype html>
 </style>
 <h1>Spillway sample</h1>
 <video src="${VIDEO}" controls></video>
-<p>This page, the video and <a href="/large.bin">large.bin</a> (64 MiB) come through Spillway. Reload or seek: what was
-fetched once is served from the cache, which the <code>Cache-Status</code> field of each response tells. The
-<a href="/_spillway/">dashboard</a> shows what Spillway does meanwhile.</p>
+<p>This page, the video and <a href="/large.bin">large.bin</a> (64 MiB) come through Spillway. Reload or seek: parts that were
+fetched before come from the cache, as the <code>Cache-Status</code> field of each response says. The
+<a href="/_spillway/">dashboard</a> shows what Spillway does.</p>
 `
 
-/** Starts the sample origin on a free port of the loopback interface; it ends with the scope. */
+/** Starts the sample origin on a free port of the loopback interface. It ends with the scope. */
 export const start = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
@@ -90,7 +89,7 @@ export const start = Effect.gen(function*() {
       "/",
       HttpServerResponse.text(page, {
         contentType: "text/html; charset=utf-8",
-        headers: { "cache-control": "max-age=60", "etag": "\"sample-page-2\"" }
+        headers: { "cache-control": "max-age=60", "etag": "\"sample-page-3\"" }
       })
     ),
     HttpRouter.add(
@@ -124,9 +123,9 @@ export const start = Effect.gen(function*() {
   return new URL(yield* Effect.provideContext(HttpServer.addressFormattedWith(Effect.succeed), services))
 })
 
-/** What to try when Spillway listens at `address` with the sample origin behind it. */
+/** Instructions for a Spillway that listens at `address` in front of the sample origin. */
 export const instructions = (address: string): string =>
   `  open   ${address}/            a page with a video that plays and seeks through the cache
-  watch  ${address}/_spillway/   what Spillway does meanwhile
+  watch  ${address}/_spillway/   the dashboard
   try    curl -s -o /dev/null -D - ${address}/large.bin
-         twice: the first answer says "Cache-Status: spillway; fwd=uri-miss; stored", the second one "spillway; hit"`
+         twice: the first response says "Cache-Status: spillway; fwd=uri-miss; stored", the second "spillway; hit"`
