@@ -12,23 +12,23 @@ import { type FetchOptions, LocalUrls } from "../services/origin/LocalUrls.ts"
 import type { OriginResponse } from "../services/origin/Origin.ts"
 import { OriginResolver } from "../services/origin/OriginResolver.ts"
 
-/** What of it is wanted, and how it is fetched. */
+/** The range to open, and how it is fetched. */
 export interface OpenOptions extends FetchOptions {
-  /** Byte offsets, `end` exclusive; to the end without `end`, everything without a range. What lies outside is left out. */
+  /** Byte offsets, `end` exclusive. Without `end`, to the end of the file; without a range, the whole file. Clamped to the file. */
   readonly range?: { readonly start: number; readonly end?: number }
 }
 
-/** An opened stream, and what is known of it. */
+/** An opened stream, and what is known about the file. */
 export interface OpenedMedia {
-  /** The bytes that `stream` has: `start` inclusive, `end` exclusive; `end` is missing where the origin does not say. */
+  /** The bytes of `stream`: `start` inclusive, `end` exclusive. `end` is `undefined` if the origin doesn't say. */
   readonly range: { readonly start: number; readonly end: number | undefined }
-  /** Of the whole file, in bytes, where the origin says. */
+  /** The size of the whole file in bytes, if the origin says. */
   readonly size: number | undefined
-  /** The origin's fields, names in lower case, without `content-length`, `content-range` and those of the connection. */
+  /** The origin's header fields, names in lower case, without `content-length`, `content-range` and hop-by-hop fields. */
   readonly headers: HeaderFields
-  /** What the cache did, as a `Cache-Status` field (RFC 9211). */
+  /** What the cache did, as the value of a `Cache-Status` field (RFC 9211). */
   readonly cacheStatus: string
-  /** The bytes, to be taken once, in pieces of any length. They belong to the cache: write to a copy. */
+  /** The bytes, in pieces of any length. It can be run once. The pieces belong to the cache: copy them before you change them. */
   readonly stream: Stream.Stream<Uint8Array, OriginError>
 }
 
@@ -43,16 +43,48 @@ const isRange = ({ end, start }: { readonly start: number; readonly end?: number
 
 const described = new Set(["content-length", "content-range", "set-cookie"])
 
-/** `open` of `Spillway`. */
-export const make = Effect.gen(function*() {
-  const media = yield* MediaStream
-  const askOrigin = yield* makeAskOrigin
-  const registrations = yield* LocalUrls
+/** Opens a response that bypasses the cache. */
+const openUncached = (
+  resource: Resource,
+  { body, headers, status }: OriginResponse,
+  spec: RangeSpec | undefined,
+  reason: string
+): Effect.Effect<OpenedMedia, OriginUnexpected | RangeNotSatisfiable> => {
+  const url = loggable(resource.url)
+  const unexpected = (detail: string) => Effect.fail(new OriginUnexpected({ url, status, detail }))
+  const opened = (range: OpenedMedia["range"], size: number | undefined, stream: OpenedMedia["stream"]) =>
+    Effect.succeed({
+      range,
+      size,
+      headers: endToEnd(headers, described),
+      cacheStatus: CacheStatus.append(headers["cache-status"], { fwd: "bypass", detail: reason }),
+      stream
+    })
+  if (status === 206) {
+    const carried = parseContentRange(headers["content-range"])
+    const isAsked = carried !== undefined && spec?._tag === "From" && carried.range.start === spec.start
+    return isAsked ? opened(carried.range, carried.size, body) : unexpected("another range")
+  }
+  if (status === 416) return Effect.fail(new RangeNotSatisfiable({ url }))
+  if (status !== 200) return unexpected("not a file")
+  const size = headers["content-length"] === undefined ? undefined : Number(headers["content-length"])
+  if (spec?._tag !== "From") return opened({ start: 0, end: size }, size, body)
+  // The origin ignores the range and sends the whole file.
+  const range = size === undefined
+    ? { start: spec.start, end: spec.last === undefined ? undefined : spec.last + 1 }
+    : resolve(spec, size)
+  if (range === undefined) return Effect.fail(new RangeNotSatisfiable({ url, size }))
+  return opened(range, size, cut(body, range.start, (range.end ?? Number.POSITIVE_INFINITY) - range.start))
+}
+
+/** From what is opened, a URL or a path, to its resource and where that is. */
+const makeFind = Effect.gen(function*() {
+  const localUrls = yield* LocalUrls
   const resolver = yield* OriginResolver
 
-  const find = (what: string, options: FetchOptions) => {
+  return (what: string, options: FetchOptions) => {
     if (!what.startsWith("/")) {
-      return Effect.map(registrations.name(what, options), ({ location, resource }) => ({
+      return Effect.map(localUrls.name(what, options), ({ location, resource }) => ({
         resource,
         source: { fields: {}, locate: () => Effect.succeed(location) }
       }))
@@ -63,42 +95,14 @@ export const make = Effect.gen(function*() {
     const source: Source = { fields: {}, locate: (refusal) => resolver.locate(wanted, resource, refusal) }
     return Effect.succeed({ resource, source })
   }
+})
 
-  /** An answer of the origin's that is not for the cache. */
-  const uncached = (
-    resource: Resource,
-    { body, headers, status }: OriginResponse,
-    spec: RangeSpec | undefined,
-    reason: string
-  ): Effect.Effect<OpenedMedia, OriginUnexpected | RangeNotSatisfiable> => {
-    const url = loggable(resource.url)
-    const unexpected = (detail: string) => Effect.fail(new OriginUnexpected({ url, status, detail }))
-    const opened = (range: OpenedMedia["range"], size: number | undefined, stream: OpenedMedia["stream"]) =>
-      Effect.succeed({
-        range,
-        size,
-        headers: endToEnd(headers, described),
-        cacheStatus: CacheStatus.append(headers["cache-status"], { fwd: "bypass", detail: reason }),
-        stream
-      })
-    if (status === 206) {
-      const carried = parseContentRange(headers["content-range"])
-      const isAsked = carried !== undefined && spec?._tag === "From" && carried.range.start === spec.start
-      return isAsked ? opened(carried.range, carried.size, body) : unexpected("another range")
-    }
-    if (status === 416) return Effect.fail(new RangeNotSatisfiable({ url }))
-    if (status !== 200) return unexpected("not a file")
-    const size = headers["content-length"] === undefined ? undefined : Number(headers["content-length"])
-    if (spec?._tag !== "From") return opened({ start: 0, end: size }, size, body)
-    // The origin has sent everything, though a part was requested.
-    const range = size === undefined
-      ? { start: spec.start, end: spec.last === undefined ? undefined : spec.last + 1 }
-      : resolve(spec, size)
-    if (range === undefined) return Effect.fail(new RangeNotSatisfiable({ url, size }))
-    return opened(range, size, cut(body, range.start, (range.end ?? Number.POSITIVE_INFINITY) - range.start))
-  }
+/** Opens a resource through the cache, or past it if it is uncacheable. */
+const makeAttempt = Effect.gen(function*() {
+  const media = yield* MediaStream
+  const askOrigin = yield* makeAskOrigin
 
-  const attempt = Effect.fnUntraced(function*(resource: Resource, source: Source, spec: RangeSpec | undefined) {
+  return Effect.fnUntraced(function*(resource: Resource, source: Source, spec: RangeSpec | undefined) {
     const opened = yield* media.open({ resource, source, ranges: spec && [spec] })
     const url = loggable(resource.url)
     switch (opened._tag) {
@@ -126,19 +130,28 @@ export const make = Effect.gen(function*() {
           ? { range: formatRange(spec.start, spec.last === undefined ? undefined : spec.last + 1) }
           : {}
         const answer = spare ?? (yield* askOrigin(source, { method: "GET", headers }))
-        return yield* uncached(resource, answer, spec, opened.reason)
+        return yield* openUncached(resource, answer, spec, opened.reason)
       }
     }
   })
+})
+
+/** `open` of `Spillway`. */
+export const make = Effect.gen(function*() {
+  const find = yield* makeFind
+  const attempt = yield* makeAttempt
 
   return Effect.fnUntraced(function*(what: string, options: OpenOptions = {}) {
     const { range } = options
     if (range !== undefined && !isRange(range)) {
-      return yield* new MediaRefused({ url: loggable(what), reason: "a range is of whole numbers, and not empty" })
+      return yield* new MediaRefused({
+        url: loggable(what),
+        reason: "start and end of a range must be whole numbers, and end greater than start"
+      })
     }
     const { resource, source } = yield* find(what, options)
     const open = attempt(resource, source, range && specOf(range))
-    // Found out before the first byte: the second time, it is the new file that is opened.
+    // The change was noticed before the first byte, so the second attempt opens the new file.
     return yield* Effect.catchTag(open, "RepresentationChanged", () => open)
   }) satisfies (
     what: string,

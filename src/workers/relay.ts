@@ -32,6 +32,22 @@ const passedFields = ({ headers, rawHeaders }: IncomingMessage, dropped?: string
   return fields
 }
 
+/** The fields of a request to the owner. */
+const requestFields = (incoming: IncomingMessage, viewer: string | undefined, hasBody: boolean): Array<string> => {
+  const fields = passedFields(incoming, VIEWER_FIELD)
+  // Also if the viewer's Connection lists its length: Node writes a GET's body without either, as if it were the next request.
+  if (hasBody && fields.at(-2) !== "content-length") fields.push("transfer-encoding", "chunked")
+  // Requests to the owner are HTTP/1.1, which requires a Host field (RFC 9112 §3.2).
+  if (incoming.headers.host === undefined) fields.push("host", "")
+  fields.push(VIEWER_FIELD, viewer ?? "")
+  return fields
+}
+
+/** Sets whether the owner logs a request. It knows more about the request. */
+const setRelayed = (response: ServerResponse, isRelayed: boolean): void => {
+  if (response instanceof WatchedResponse) response.isRelayed = isRelayed
+}
+
 /** The owner did not answer a request, or its answer cannot be passed on. */
 class RelayFailed extends Schema.TaggedError<RelayFailed>()("RelayFailed", {
   reason: Schema.Literals(["unreachable", "malformed"]),
@@ -93,11 +109,6 @@ export const make = (
     return page(HttpServerResponse.empty())
   })
 
-  /** Whether the owner logs a request, which knows more of it. */
-  const setRelayed = (response: ServerResponse, isRelayed: boolean): void => {
-    if (response instanceof WatchedResponse) response.isRelayed = isRelayed
-  }
-
   return (request: HttpServerRequest.HttpServerRequest): Effect.Effect<Reply> => {
     if (owner.isSilent()) return Effect.succeed(failureOf(unreachable()))
     // Nothing but HTTP/1 is spoken.
@@ -105,12 +116,7 @@ export const make = (
     const response = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
     const { headers, method = "GET", url = "/" } = incoming
     const hasBody = headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined
-    const fields = passedFields(incoming, VIEWER_FIELD)
-    // Also if the viewer's Connection lists its length: Node writes a GET's body without either, as if it were the next request.
-    if (hasBody && fields.at(-2) !== "content-length") fields.push("transfer-encoding", "chunked")
-    // HTTP/1.1, which the owner is spoken to in, requires one (RFC 9112 §3.2).
-    if (headers.host === undefined) fields.push("host", "")
-    fields.push(VIEWER_FIELD, viewerOf(request) ?? "")
+    const fields = requestFields(incoming, viewerOf(request), hasBody)
     setRelayed(response, true)
     return Effect.acquireUseRelease(
       Effect.sync(() => send({ agent, method, path: url, headers: fields, setHost: false })),
