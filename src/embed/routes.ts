@@ -14,7 +14,7 @@ export const routes = (
       yield* HttpServer.addressFormattedWith((address) =>
         Effect.sync(() => serveAt(address + prefix.replace(/\/+$/, "")))
       )
-      // The handler sees the target without the prefix.
+      // The handler gets the target without the prefix.
       yield* router.prefixed(prefix).add("*", "/*", Effect.map(handler, ({ response }) => response))
     })
   )

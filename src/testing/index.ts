@@ -1,11 +1,11 @@
 /**
  * Layers for tests of applications that embed Spillway, and of Spillway itself.
  */
-/** A file system that fails or hangs by plan. */
+/** A file system that fails or hangs as planned. */
 export * as FaultyFileSystem from "./FaultyFileSystem.ts"
-/** A disk in memory, whose size and contents are knobs. */
+/** A disk in memory, whose size and contents a test can change. */
 export * as MemoryFileSystem from "./MemoryFileSystem.ts"
-/** Origins in memory, which misbehave when told to. */
+/** Origins in memory, which can misbehave. */
 export * as MemoryOrigin from "./MemoryOrigin.ts"
-/** The whole of Spillway over a disk and origins in memory. */
+/** All of Spillway, with a disk and origins in memory. */
 export * as TestSpillway from "./TestSpillway.ts"

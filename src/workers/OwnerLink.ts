@@ -2,17 +2,17 @@ import { Context, Effect, Layer, type Scope } from "effect"
 import type { Socket } from "node:net"
 import { silence } from "./silence.ts"
 
-/** How long the owner may say nothing, in milliseconds; it says something each second. */
+/** The longest silence of the owner, in milliseconds. It sends a message each second. */
 const SILENCE_MILLIS = 10_000
 
-/** A worker's connections to the owner of its cache. They are cut when the owner stops responding, so that nobody waits for it. */
+/** A worker's connections to the owner of its cache. They are cut when the owner stops responding, so that no viewer waits for it. */
 export class OwnerLink extends Context.Service<OwnerLink, {
   /** Cuts `socket`, a connection to the owner, when the owner falls silent. Returns it. */
   readonly hold: (socket: Socket) => Socket
-  /** Whether the owner has not responded for a while: what is asked now would wait. */
+  /** Whether the owner has stopped responding, so that a new request would wait. */
   readonly isSilent: () => boolean
 }>()("spillway/workers/OwnerLink") {
-  /** Every message from the owner is a sign of life. */
+  /** Every message from the owner shows that it responds. */
   static readonly layer: Layer.Layer<OwnerLink> = Layer.effect(
     OwnerLink,
     Effect.gen(function*() {
@@ -26,7 +26,7 @@ export class OwnerLink extends Context.Service<OwnerLink, {
   )
 }
 
-/** The link, and what is to be called whenever the owner says something. */
+/** The link, and the function to call for each message of the owner. */
 export const make: Effect.Effect<
   { readonly hear: () => void; readonly link: OwnerLink["Service"] },
   never,
@@ -47,7 +47,7 @@ export const make: Effect.Effect<
     isSilent = true
     for (const socket of sockets) socket.destroy()
     return isFirst
-      ? Effect.logError("The process that owns the cache does not respond: only cached files are served")
+      ? Effect.logError("The process that owns the cache does not respond; only cached files are served")
       : Effect.void
   })
   yield* silence(SILENCE_MILLIS, wasHeard).pipe(Effect.andThen(cut), Effect.forever, Effect.forkScoped)

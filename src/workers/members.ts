@@ -5,25 +5,25 @@ import type { Usage, WorkersShape } from "../services/observe/Workers.ts"
 import type { Report, ToOwner, ToWorker } from "./messages.ts"
 import { patience } from "./silence.ts"
 
-/** Of how many resources a worker is kept up to date. */
+/** The number of resources that a worker is kept up to date about. */
 const MAX_SHARES = 20_000
 
-/** How long a worker may take to record something before it is ended, in milliseconds: it might serve what it must not. */
+/** The time that a worker has to confirm a change, in milliseconds. After that it is killed, because it might serve old content. */
 const SETTLE_MILLIS = 2_000
 
 const nothing: Usage = { memory: { bytes: 0, maxBytes: 0, chunks: 0, hits: 0 }, streams: [] }
 
-/** A worker as the owner sees it. */
+/** The owner's view of a worker. */
 export class Member {
   readonly #process: Worker
-  /** The resources that it may serve. */
+  /** The resources that the worker may serve. */
   readonly #shares = new Set<string>()
   readonly #settling = new Map<number, () => void>()
   #settles = 0
   #isHeard = false
-  /** Done when it takes requests. */
+  /** Done when the worker takes requests. */
   readonly listening = Deferred.makeUnsafe<void>()
-  /** Done when it has ended, or could not be started: how. */
+  /** Done when the worker has ended or could not be started, with the signal, exit code or error. */
   readonly ended = Deferred.makeUnsafe<string>()
   usage: Usage = nothing
   connections = 0
@@ -35,7 +35,7 @@ export class Member {
       hear(message)
     })
     process.on("error", ({ message }) => {
-      // Others, such as that a message could not be sent, matter only if it ends.
+      // Other errors, such as an unsent message, matter only if the worker ends.
       if (process.process.pid === undefined) this.#end(message)
     })
     process.once("exit", (code, signal) => this.#end(signal ?? String(code)))
@@ -45,7 +45,7 @@ export class Member {
     return Deferred.isDoneUnsafe(this.listening)
   }
 
-  /** Whether it has said something since this was last asked. */
+  /** Whether a message has arrived since the last call. */
   wasHeard(): boolean {
     const was = this.#isHeard
     this.#isHeard = false
@@ -53,7 +53,7 @@ export class Member {
   }
 
   send(message: ToWorker): void {
-    // One that has ended is found out elsewhere.
+    // The end of a worker is noticed elsewhere.
     if (this.#process.isConnected()) this.#process.send(message, () => {})
   }
 
@@ -61,7 +61,7 @@ export class Member {
     this.#process.process.kill(signal)
   }
 
-  /** Keeps it up to date about a resource from now on. */
+  /** Keeps the worker up to date about a resource from now on. */
   share(resource: string): void {
     this.#shares.add(resource)
     if (this.#shares.size <= MAX_SHARES) return
@@ -79,7 +79,7 @@ export class Member {
 
   withdraw(resource: string): void {
     this.#shares.delete(resource)
-    // It may have chunks in memory of what it does not serve at the moment.
+    // The worker may have chunks in memory of a resource that it doesn't serve at the moment.
     this.send({ _tag: "Withdrawn", resource })
   }
 
@@ -93,7 +93,7 @@ export class Member {
     this.#settling.delete(number)
   }
 
-  /** It has ended, and serves nothing. */
+  /** The worker has ended, and serves nothing. */
   #end(how: string): void {
     Deferred.doneUnsafe(this.ended, Effect.succeed(how))
     for (const done of this.#settling.values()) done()
@@ -111,7 +111,7 @@ export class Member {
   )
 }
 
-/** What the services of the owner have to do with its workers. */
+/** Keeps `members` up to date for the services of the owner. */
 export const workersOf = (members: ReadonlySet<Member>): WorkersShape => ({
   forgotten: (resource) => members.forEach((member) => member.forget(resource)),
   withdrawn: (resource) => members.forEach((member) => member.withdraw(resource)),

@@ -12,24 +12,24 @@ import { bytesOnDisk } from "../services/disk/ChunkStore.ts"
 import { heeding } from "./heeding.ts"
 import type { Known, ToOwner, ToWorker } from "./messages.ts"
 
-/** Whether so much waits to be taken by the owner that the channel has asked for a pause. */
+/** Whether the channel to the owner is full. */
 let isFull = false
 
-/** Tells the owner something. */
+/** Sends a message to the owner. */
 export const tell = (message: ToOwner): void => {
-  // Where the owner has gone, this process is about to end.
+  // If the owner has gone, this process is about to end.
   if (process.connected) isFull = !process.send!(message, undefined, undefined, () => isFull = false)
 }
 
-/** Sends the owner an optional message, unless the owner doesn't keep up; returns whether it was sent. */
+/** Sends a dispensable message unless the channel to the owner is full. Returns whether it was sent. */
 export const tellIfRoom = (message: ToOwner): boolean => {
   if (!isFull) tell(message)
   return !isFull
 }
 
 /**
- * Keeps `Catalog` and `CacheIndex` as the owner says, until the scope closes. What is returned asks it about a resource, unless that
- * is known, or asked for already.
+ * Keeps `Catalog` and `CacheIndex` in step with the owner until the scope closes. Returns a function that asks the owner about a
+ * resource, unless it is known and fresh, or the question is under way.
  */
 export const make: Effect.Effect<
   (resource: Resource) => void,
@@ -76,7 +76,7 @@ export const make: Effect.Effect<
       case "Removed":
         return index.remove(message.key)
       case "Alive":
-        // Heard by `OwnerLink`.
+        // `OwnerLink` handles it.
         return
       case "Settle":
         return tell({ _tag: "Settled", number: message.number })

@@ -9,7 +9,7 @@ import { NodeServer, tellDefects } from "../http/server/Server.ts"
 import { ServerConfig } from "../services/config/ServerConfig.ts"
 import { VIEWER_FIELD } from "./messages.ts"
 
-/** A name for a socket in a directory that nobody else may enter. Both are removed when the scope closes. */
+/** A path for a socket in a private directory. Both are removed when the scope closes. */
 export const makeSocket: Effect.Effect<
   string,
   PlatformError.PlatformError,
@@ -20,13 +20,13 @@ export const makeSocket: Effect.Effect<
   return path.join(yield* fs.makeTempDirectoryScoped({ prefix: "spillway-" }), "owner")
 })
 
-/** The socket shows nothing about the viewer, so the worker reports it. There is one viewer at a time on it. */
+/** Takes the viewer's address from the worker's field: the socket has none. A connection carries one request at a time. */
 const tellViewer = ({ headers, socket }: IncomingMessage): void => {
   Object.defineProperty(socket, "remoteAddress", { configurable: true, value: headers[VIEWER_FIELD] })
   delete headers[VIEWER_FIELD]
 }
 
-/** Where the owner answers what its workers hand on, at `path`. They bound how many requests come in, and how slowly. */
+/** The owner's server for its workers, at the socket `path`. The workers limit connections and slow clients. */
 export const layer = (
   path: string
 ): Layer.Layer<HttpServer.HttpServer | NodeServer, HttpServerError.ServeError, Proxy> =>
@@ -42,7 +42,7 @@ export const layer = (
         onAnswered: log === undefined ? undefined : (response) => log(exchangeOf(response))
       }, tryReply)
       node.on("request", tellViewer).on("checkContinue", tellViewer)
-      // The workers have waited for their viewers already.
+      // The workers have let their responses finish already.
       const server = yield* NodeHttpServer.make(() => node, { path, gracefulShutdownTimeout: "1 second" })
       return Context.make(HttpServer.HttpServer, server).pipe(Context.add(NodeServer, node))
     })

@@ -2,12 +2,12 @@ import { Effect, Schema } from "effect"
 import type { Readable, Writable } from "node:stream"
 import { pipeline } from "node:stream/promises"
 
-/** A stream did not get from its source to its target. */
+/** Copying a stream failed. */
 export class PourFailed extends Schema.TaggedError<PourFailed>()("PourFailed", { cause: Schema.Defect() }) {}
 
 /**
- * Writes all of `source` to `target` and ends it. If either is gone already, fails later, or the effect is interrupted, both are
- * destroyed. Node's callback `pipeline` throws for a destroyed target, which nobody catches in an event listener.
+ * Writes all of `source` to `target` and ends it. If either is destroyed or fails, or the effect is interrupted, both are destroyed.
+ * Node's callback `pipeline` is not used: it throws for a destroyed target, which would be uncaught in an event listener.
  */
 export const pour = (source: Readable, target: Writable): Effect.Effect<void, PourFailed> =>
   Effect.tryPromise({

@@ -7,14 +7,13 @@ import { DirectoryLock } from "../services/disk/DirectoryLock.ts"
 import { DiskLimiter } from "../services/disk/DiskLimiter.ts"
 
 /**
- * The cache of another process, which alone writes to it. To everybody else here it is a cache that may not be written to:
- * what is there is read, and the rest passes it.
+ * The services of a cache that another process owns. They read it, and fail all writes like a read-only disk.
  */
 
 const denied = (operation: string, path: string) =>
   Effect.fail(new PermissionDenied({ errno: "EROFS", operation, path }))
 
-/** Chunks are read, and nothing is written: the owner reports what there is, and gets the uses in turn. */
+/** A store that reads chunks and writes nothing. The owner says what there is, and `onUse` reports uses to it. */
 export const layerStore = (
   onUse: (key: ChunkKey) => void
 ): Layer.Layer<ChunkStore, never, ChunkStore | CacheConfig> =>
@@ -28,7 +27,7 @@ export const layerStore = (
         ...store,
         write: refuse("write"),
         remove: refuse("unlink"),
-        // The owner sees to manifests.
+        // The owner writes manifests.
         writeManifest: () => Effect.void,
         revokeManifest: () => Effect.void,
         readRevokedTrees: Effect.succeedNone,
@@ -44,7 +43,7 @@ export const layerStore = (
     })
   )
 
-/** The owner has it. The directory is checked, so that a disk that hangs or fails differs from one that may only be read. */
+/** A lock that the owner holds. `acquire` reads the directory, to distinguish a disk that hangs or fails from a read-only one. */
 export const layerLock: Layer.Layer<DirectoryLock, never, CacheConfig | DiskLimiter | FileSystem.FileSystem> = Layer
   .effect(
     DirectoryLock,

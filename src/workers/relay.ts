@@ -13,10 +13,10 @@ import { VIEWER_FIELD } from "./messages.ts"
 import type { OwnerLink } from "./OwnerLink.ts"
 import { pour } from "./pour.ts"
 
-/** How many connections to the owner are kept for the next requests. */
+/** The number of idle connections to the owner. */
 const IDLE_CONNECTIONS = 256
 
-/** Names and values in turn, without those of one connection and without `dropped`. */
+/** Names and values in turn, without hop-by-hop fields and `dropped`. */
 const passedFields = ({ headers, rawHeaders }: IncomingMessage, dropped?: string): Array<string> => {
   const isOfConnection = ofConnection(headers.connection)
   const fields: Array<string> = []
@@ -43,12 +43,12 @@ const requestFields = (incoming: IncomingMessage, viewer: string | undefined, ha
   return fields
 }
 
-/** Sets whether the owner logs a request. It knows more about the request. */
+/** Sets whether the owner logs a request instead of this process. The owner knows more about it. */
 const setRelayed = (response: ServerResponse, isRelayed: boolean): void => {
   if (response instanceof WatchedResponse) response.isRelayed = isRelayed
 }
 
-/** The owner did not answer a request, or its answer cannot be passed on. */
+/** The owner did not respond to a request, or its response cannot be passed on. */
 class RelayFailed extends Schema.TaggedError<RelayFailed>()("RelayFailed", {
   reason: Schema.Literals(["unreachable", "malformed"]),
   cause: Schema.optional(Schema.Defect())
@@ -58,27 +58,25 @@ const unreachable = (cause?: unknown) => new RelayFailed({ reason: "unreachable"
 
 const failureOf = ({ reason }: RelayFailed): Reply =>
   reason === "malformed"
-    ? errorReply(502, "The origin's answer cannot be used", { fwd: "miss", detail: "ORIGIN_UNEXPECTED" })
+    ? errorReply(502, "The origin's response cannot be used", { fwd: "miss", detail: "ORIGIN_UNEXPECTED" })
     : errorReply(
       503,
-      "The process that owns the cache does not answer",
+      "The process that owns the cache does not respond; try again later",
       { fwd: "bypass", detail: "OWNER_UNAVAILABLE" },
-      {
-        "retry-after": String(RETRY_AFTER_SECONDS)
-      }
+      { "retry-after": String(RETRY_AFTER_SECONDS) }
     )
 
-/** The head of the owner's answer. */
+/** The head of the owner's response. */
 const headOf = (outgoing: ClientRequest): Effect.Effect<IncomingMessage, RelayFailed> =>
   Effect.callback((resume) => {
     outgoing.on("response", (answer) => resume(Effect.succeed(answer)))
-    // Stays for as long as the request: an error without a listener ends the process.
+    // Stays for as long as the request, because an error without a listener ends the process.
     outgoing.on("error", (cause) => resume(Effect.fail(unreachable(cause))))
   })
 
 /**
- * Has the owner, which listens at `path`, answer requests, and passes its answers on unchanged. An answer that the owner cuts is
- * cut here, and a viewer who leaves here has left there. `onAnswer` gets the `Cache-Status` of each answer.
+ * A handler that passes requests to the owner at the socket `path`, and its responses back unchanged. If the owner cuts a response, it
+ * is cut here; if a viewer leaves, the request to the owner ends. `onAnswer` gets the `Cache-Status` of each response.
  */
 export const make = (
   path: string,
@@ -100,18 +98,18 @@ export const make = (
       catch: (cause) => new RelayFailed({ reason: "malformed", cause })
     })
     onAnswer(request, answer.headers["cache-status"] as string | undefined)
-    // Node keeps the head for the first bytes of the body, which may be long in coming.
+    // Node sends the head with the first bytes of the body, which may take long.
     setImmediate(() => {
       if (!answer.readableDidRead && !response.writableEnded && !response.destroyed) response.flushHeaders()
     })
-    // An answer that does not come to its end has had its connection destroyed.
+    // If the response is incomplete, `pour` has destroyed the connection.
     yield* Effect.ignore(pour(answer, response))
     return page(HttpServerResponse.empty())
   })
 
   return (request: HttpServerRequest.HttpServerRequest): Effect.Effect<Reply> => {
     if (owner.isSilent()) return Effect.succeed(failureOf(unreachable()))
-    // Nothing but HTTP/1 is spoken.
+    // All requests are HTTP/1.
     const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
     const response = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
     const { headers, method = "GET", url = "/" } = incoming
@@ -125,15 +123,15 @@ export const make = (
           outgoing.end()
           return passOn(request, outgoing, response)
         }
-        // The owner may answer before the body comes.
+        // The owner may respond before it gets the body.
         outgoing.flushHeaders()
         const upload = pour(NodeStream.toReadableNever(request.stream), outgoing)
         return Effect.scoped(Effect.andThen(Effect.forkScoped(upload), passOn(request, outgoing, response)))
       },
-      // Nothing, where its answer has come to its end: the connection is kept.
+      // Does nothing after a complete response: the connection is kept.
       (outgoing) => Effect.sync(() => outgoing.destroy())
     ).pipe(
-      // The platform runs handlers to their end otherwise, though the viewer may have gone.
+      // Without it, the platform runs the handler to its end although the viewer has left.
       Effect.interruptible,
       Effect.catch((failed) => {
         setRelayed(response, false)

@@ -8,16 +8,16 @@ import { Counters, type Totals } from "../services/observe/Counters.ts"
 import type { Report } from "./messages.ts"
 import { tellIfRoom } from "./mirror.ts"
 
-/** How often the owner gets a report. */
+/** The interval of reports to the owner. */
 const INTERVAL = "1 second"
 
-/** The owner counts what comes from it. */
+/** Whether this process serves a stream itself. The owner counts the others. */
 const isOwn = ({ source }: Running): boolean => source === "memory" || source === "disk"
 
-/** Two processes may number theirs alike. */
+/** Makes the ID of a stream unique among processes. */
 const named = (stream: Running): Running => Object.assign(stream, { id: `${process.pid}-${stream.id}` })
 
-/** What was counted since `before`. */
+/** The counts since `before`. */
 const since = (before: Totals, { bytes, requests }: Totals): Pick<Report, "bytes" | "requests"> => ({
   requests: {
     hit: requests.hit - before.requests.hit,
@@ -35,7 +35,7 @@ const since = (before: Totals, { bytes, requests }: Totals): Pick<Report, "bytes
   }
 })
 
-/** Tells the owner, again and again, what this process has done since, and what it is doing. */
+/** Reports to the owner at each `INTERVAL` what this process has done and is doing. */
 export const layer: Layer.Layer<never, never, ActiveStreams | CacheConfig | MemoryTier | Counters> = Layer
   .effectDiscard(
     Effect.gen(function*() {
@@ -59,13 +59,13 @@ export const layer: Layer.Layer<never, never, ActiveStreams | CacheConfig | Memo
             streams: activeStreams.streams().filter(isOwn).map(named)
           }
         })
-        // The next one reports both.
+        // The next report includes this one.
         if (!isTold) return
         before = now
         refusedBefore = refused
       })
       yield* Effect.sleep(INTERVAL).pipe(Effect.andThen(report), keepRunning("Reports"))
-      // What is counted while the last answers are sent.
+      // Reports what was counted while the last responses were sent.
       yield* Effect.addFinalizer(() => report)
     })
   )

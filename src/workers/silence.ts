@@ -4,9 +4,9 @@ import { Effect } from "effect"
 const STEP_MILLIS = 500
 
 /**
- * Waits until nothing was heard for `millis`. `wasHeard` tells whether something was since it was last asked. Time is counted in steps
- * of this process: after a pause of the process or the machine, the first overdue timer fires before what others said meanwhile is
- * read. A pause, however long, is thus one step at most.
+ * Waits until no message has arrived for `millis`. `wasHeard` says whether one has arrived since its last call. Time is counted in steps
+ * of this process. After a pause of the process or the machine, the first overdue timer fires before the waiting messages are read, so
+ * a pause counts for one step at most.
  */
 export const silence = Effect.fnUntraced(function*(millis: number, wasHeard: () => boolean): Effect.fn.Return<void> {
   for (let left = millis; left > 0;) {
@@ -15,5 +15,5 @@ export const silence = Effect.fnUntraced(function*(millis: number, wasHeard: () 
   }
 })
 
-/** Waits for `millis`, counted in the same way. */
+/** Waits for `millis`, counted in the same steps. */
 export const patience = (millis: number): Effect.Effect<void> => silence(millis, () => false)

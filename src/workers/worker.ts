@@ -26,22 +26,21 @@ import * as Relay from "./relay.ts"
 import * as Reports from "./reports.ts"
 
 /**
- * A process that serves viewers from a cache that another one owns. It is a Spillway whose cache may only be read, and whose origin
- * is the owner: what is in the cache, and fresh by what the owner has told, it serves by itself, from its own memory or from disk.
- * All other requests it hands to the owner as they are. Where reading fails in the middle of a body, the owner's bytes are
- * swapped in at the very byte, as the origin's are elsewhere.
+ * A process that serves viewers from a cache that another process owns. It is a Spillway with a read-only cache, whose origin is the
+ * owner. It serves fresh cached content from its own memory or from disk, and passes all other requests to the owner unchanged. If
+ * reading fails in the middle of a body, the owner's bytes take over at the same byte.
  */
 
-/** The owner has bounds of its own on how long origins may take, and asks them more than once. */
+/** The factor of time limits towards the owner, which has its own limits for origins, and retries. */
 const PATIENCE = 10
 
-/** The owner as an origin: it is asked as the viewer asked, for the bytes that are missing. */
+/** The owner as an origin, for missing bytes. It gets the viewer's target and host. */
 const layerOwner = (
   { socket }: Orders
 ): Layer.Layer<Origin | OriginResolver, never, OriginConfig | OriginResolver | OwnerLink> => {
   const patient = (config: OriginOptions): OriginOptions => ({
     ...config,
-    // Redirects are the owner's to follow.
+    // The owner follows redirects.
     origins: { routes: [], urlHosts: [], allowPrivate: false },
     firstByteTimeout: config.firstByteTimeout * PATIENCE,
     silenceTimeout: config.silenceTimeout * PATIENCE,
@@ -75,15 +74,15 @@ const layerOwner = (
   return Layer.merge(origin, resolver)
 }
 
-/** How long a worker steps aside after it has accepted a connection, in milliseconds. */
+/** The time that a worker blocks after it has accepted a connection, in milliseconds. */
 const ASIDE_MILLIS = 0.02
 
 const nothing = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
 
-/** Leaves the next connection to another worker: all accept from one queue, and the first to wake up would take a whole burst. */
+/** Leaves the next connection to another worker. All accept from one queue, and the first to wake up would take a whole burst. */
 const stepAside = (): void => void Atomics.wait(nothing, 0, 0, ASIDE_MILLIS)
 
-/** Has the owner answer what is not at hand here. */
+/** A proxy that serves fresh cached content, and passes other requests to the owner. */
 const layerProxy = (
   { socket }: Orders
 ): Layer.Layer<Proxy, never, CacheIndex | Catalog | MemoryTier | OriginResolver | OwnerLink | Proxy> =>
@@ -107,7 +106,7 @@ const layerProxy = (
     })
   )
 
-/** A worker that listens at `address`, as the owner at `orders` wants. */
+/** A worker that listens at `address`, for the owner of `orders`. */
 export const layer = (
   address: Server.Address,
   orders: Orders
@@ -130,9 +129,9 @@ export const layer = (
       Layer.provideMerge(Layer.provide(Server.layerNode(address), Layer.succeed(References.MinimumLogLevel, level))),
       Layer.provide(layerNoDeps),
       Layer.provide(edges),
-      // What is used here must not be what the owner evicts next.
+      // So that the owner doesn't evict what is used here.
       Layer.provide(Layer.succeed(TouchInterval, "1 second")),
-      // The owner meets the same disk, and reports it.
+      // The owner logs the failures of the same disk.
       Layer.provide(Layer.succeed(References.MinimumLogLevel, "Error"))
     )))
 }

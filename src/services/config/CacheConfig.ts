@@ -2,23 +2,23 @@ import { Context, Layer, Struct } from "effect"
 import type { TtlRule } from "../../domain/TtlRule.ts"
 import { defaultSettings, type ServiceSettings } from "./settings.ts"
 
-/** What the people who run a cache decide about it. Sizes are in bytes. */
+/** The options of a cache. Sizes are in bytes, times in milliseconds. */
 export interface CacheOptions {
-  /** Where chunks are kept. Created when missing; only `v1` inside it is ever touched. */
+  /** The directory of the cache. Created if missing; only `v1` inside it is ever touched. */
   readonly directory: string
   /** The size of a chunk, 64 KiB to 64 MiB. */
   readonly chunkSize: number
-  /** How much the cache may hold on disk. */
+  /** The maximum size of the cache on disk. */
   readonly maxSize: number
-  /** How much of the disk stays free for other programs. */
+  /** The space to keep free on the disk, in spite of other programs. */
   readonly minFree: number
-  /** How much whole chunks may take in memory. */
+  /** The maximum size of the cache in memory. */
   readonly memory: number
-  /** How long a viewer waits for a cached chunk before the origin takes over, in milliseconds. */
+  /** The time to wait for a cached chunk from disk before the origin takes over. */
   readonly readDeadline: number
-  /** How long files are fresh if the origin doesn't say, or regardless of what it says. */
+  /** The freshness of files if the origin doesn't say, or regardless of the origin. */
   readonly ttl: ReadonlyArray<TtlRule>
-  /** Paths, in which `*` stands for any characters, where cookies play no part: they do not go to the origin with GET and HEAD. */
+  /** Paths where responses don't depend on cookies; `*` stands for any characters. GET and HEAD requests go to the origin without them. */
   readonly ignoreCookies: ReadonlyArray<string>
 }
 
@@ -38,9 +38,9 @@ export const fromSettings = (settings: ServiceSettings): CacheOptions =>
 /** The defaults. */
 export const defaults: CacheOptions = fromSettings(defaultSettings)
 
-/** The options in force. */
+/** The options of the cache. */
 export class CacheConfig extends Context.Service<CacheConfig, CacheOptions>()("spillway/services/config/CacheConfig") {
-  /** `options` over the defaults. */
+  /** `options`, and the defaults of the others. */
   static readonly layer = (options: Partial<CacheOptions> = {}): Layer.Layer<CacheConfig> =>
     Layer.succeed(CacheConfig, { ...defaults, ...options })
 }

@@ -3,21 +3,21 @@ import { CREDENTIAL_FIELDS } from "../../domain/Asker.ts"
 import type { Origins } from "../../domain/Route.ts"
 import { defaultSettings, type ServiceSettings } from "./settings.ts"
 
-/** What the people who run a cache decide about its origins. Times are in milliseconds. */
+/** The options for origins. Times are in milliseconds. */
 export interface OriginOptions {
-  /** Which servers may be contacted. */
+  /** The servers that Spillway may contact. */
   readonly origins: Origins
-  /** How long it may take until a connection stands, TLS included; give or take half a second. */
+  /** The maximum time to connect, including TLS, with a tolerance of half a second. */
   readonly connectTimeout: number
-  /** How long an origin may take until the end of its header, and a request until others have left room for it. */
+  /** The maximum time until an origin has sent its header, and the maximum time of a request in the queue. */
   readonly firstByteTimeout: number
-  /** How long an origin may be silent in the middle of a body that is being read. */
+  /** The maximum time between two reads of an origin's body. */
   readonly silenceTimeout: number
-  /** How many requests to one origin are under way at most. */
+  /** The maximum number of concurrent requests to one origin. */
   readonly maxRequests: number
-  /** Request fields, in lower case, that are credentials as `Authorization` is. */
+  /** Request fields that are credentials like `Authorization`, in lower case. */
   readonly credentialFields: ReadonlyArray<string>
-  /** Whether no origin is contacted at all. */
+  /** Whether Spillway contacts no origin at all. */
   readonly offline: boolean
 }
 
@@ -31,11 +31,11 @@ export const fromSettings = (settings: ServiceSettings, routes: Origins["routes"
 /** The defaults. */
 export const defaults: OriginOptions = fromSettings(defaultSettings, [])
 
-/** The options in force. */
+/** The options for origins. */
 export class OriginConfig
   extends Context.Service<OriginConfig, OriginOptions>()("spillway/services/config/OriginConfig")
 {
-  /** `options` over the defaults. */
+  /** `options`, and the defaults of the others. */
   static readonly layer = (options: Partial<OriginOptions> = {}): Layer.Layer<OriginConfig> =>
     Layer.succeed(OriginConfig, { ...defaults, ...options })
 }

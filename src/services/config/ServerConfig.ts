@@ -1,19 +1,19 @@
 import { Context, Layer, Struct } from "effect"
 import { defaultSettings, type ServiceSettings } from "./settings.ts"
 
-/** What the people who run a server allow strangers to take of it. */
+/** The limits of a server, and the options of its own pages. Times are in milliseconds. */
 export interface ServerOptions {
-  /** Connections that are served at one time. */
+  /** The maximum number of client connections. */
   readonly maxConnections: number
-  /** Answers that are being fetched or streamed at one time; those from memory are not counted. */
+  /** The maximum number of responses that are fetched or streamed at a time, not counting those from memory. */
   readonly maxStreams: number
-  /** How long a viewer may take nothing of what is there for it, or a sender send nothing, in milliseconds. */
+  /** A connection is closed after this long without progress in either direction. */
   readonly idleTimeout: number
-  /** How long the header of a request may take to arrive, in milliseconds. */
+  /** The maximum time to receive a request header. */
   readonly headerTimeout: number
-  /** What has to be shown to see Spillway's own pages; without it, they are shown to this machine alone. */
+  /** The token for Spillway's own pages. Without it, they are available from this machine only. */
   readonly adminToken: string | undefined
-  /** The path of a video that the dashboard has a player for. */
+  /** The path of a video that the dashboard plays. */
   readonly sampleVideo: string | undefined
 }
 
@@ -26,11 +26,11 @@ export const fromSettings = (settings: ServiceSettings): ServerOptions => ({
 /** The defaults. */
 export const defaults: ServerOptions = fromSettings(defaultSettings)
 
-/** The options in force: the defaults where none are provided. */
+/** The options of a server. If none are provided, the defaults. */
 export class ServerConfig extends Context.Reference<ServerOptions>("spillway/services/config/ServerConfig", {
   defaultValue: () => defaults
 }) {
-  /** `options` over the defaults. */
+  /** `options`, and the defaults of the others. */
   static readonly layer = (options: Partial<ServerOptions> = {}): Layer.Layer<never> =>
     Layer.succeed(ServerConfig, { ...defaults, ...options })
 }
