@@ -2,13 +2,13 @@ import { ANONYMOUS } from "./Asker.ts"
 import { type Freshness, isFresh } from "./rfc/Freshness.ts"
 
 /** For how many cookies it is remembered that the origin has confirmed a stored response. */
-export const MAX_MEMBERS = 64
+const MAX_MEMBERS = 64
 
 /**
  * How long a confirmation keeps others from replacing what is stored by what they are given instead, though it may have been stale
  * at once, in milliseconds.
  */
-export const PROTECTED_MILLIS = 60_000
+const PROTECTED_MILLIS = 60_000
 
 /**
  * The viewers for which the origin has confirmed a stored response, and its freshness for each, by the hash of their cookies. It does

@@ -17,13 +17,13 @@ export class OriginFault extends Error {
 }
 
 /** What a fault means, and what to do about it. */
-export interface Told {
+interface Told {
   readonly message: string
   readonly advice: string
 }
 
 /** A fault with its code. */
-export interface Explained extends Told {
+interface Explained extends Told {
   readonly code: string
 }
 

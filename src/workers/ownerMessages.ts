@@ -9,7 +9,7 @@ import type { Member } from "./members.ts"
 import type { Known, ToOwner } from "./messages.ts"
 
 /** What the pool does with messages about the workers themselves. */
-export interface Handlers {
+interface Handlers {
   readonly onListening: (member: Member, address: string) => void
   readonly onFailed: (message: string) => void
   readonly onReport: () => void

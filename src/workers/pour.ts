@@ -3,7 +3,7 @@ import type { Readable, Writable } from "node:stream"
 import { pipeline } from "node:stream/promises"
 
 /** Copying a stream failed. */
-export class PourFailed extends Schema.TaggedError<PourFailed>()("PourFailed", { cause: Schema.Defect() }) {}
+class PourFailed extends Schema.TaggedError<PourFailed>()("PourFailed", { cause: Schema.Defect() }) {}
 
 /**
  * Writes all of `source` to `target` and ends it. If either is destroyed or fails, or the effect is interrupted, both are destroyed.

@@ -21,7 +21,7 @@ import type { Current, LookupResult, Provenance } from "./LookupResult.ts"
 import { detailOf, keyAt, makeViewerStream, slice } from "./viewerStream.ts"
 
 /** What a viewer asks of a resource. */
-export interface MediaRequest {
+interface MediaRequest {
   readonly resource: Resource
   /** The parts that are wanted, or everything without it. */
   readonly ranges?: ReadonlyArray<RangeSpec> | undefined
@@ -55,7 +55,7 @@ export type Bytes = Effect.Effect<
 >
 
 /** A part of a representation. */
-export interface Part {
+interface Part {
   readonly range: ByteRange
   readonly bytes: Bytes
 }
