@@ -43,7 +43,7 @@ export class StatusReport extends Context.Service<StatusReport, {
 }
 
 /** How many resources a snapshot has maps of. */
-export const MAX_MAPS = 24
+const MAX_MAPS = 24
 
 const make = Effect.gen(function*() {
   const activeStreams = yield* ActiveStreams

@@ -19,7 +19,7 @@ import type { Reply, Response } from "./Reply.ts"
  */
 
 /** The first line and the fields of a response. */
-export interface Head {
+interface Head {
   readonly status: number
   readonly headers: HeaderFields
 }

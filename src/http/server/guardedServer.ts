@@ -75,7 +75,7 @@ const socketOf = (argument: unknown): Socket | undefined =>
 const isRequest = new Set(["request", "checkContinue", "checkExpectation"])
 
 /** What a guarded server says of itself. */
-export interface Watcher {
+interface Watcher {
   readonly onConnections: (count: number) => void
   /** A connection found no room. */
   readonly onSurplus: () => void

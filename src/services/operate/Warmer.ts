@@ -46,8 +46,8 @@ export class Warmer extends Context.Service<Warmer, {
 
 /** How many jobs run at a time, how many wait, and how many finished ones are remembered. */
 export const MAX_RUNNING = 2
-export const MAX_WAITING = 1000
-export const MAX_ENDED = 100
+const MAX_WAITING = 1000
+const MAX_ENDED = 100
 
 interface State {
   readonly id: string

@@ -16,7 +16,7 @@ interface Line {
   requests: number
 }
 
-export interface OriginSockets {
+interface OriginSockets {
   /** `connect`, whose sockets are watched. */
   readonly watched: (connect: buildConnector.connector) => buildConnector.connector
   /**

@@ -18,7 +18,7 @@ export class ControlApi extends Context.Service<ControlApi, {
 }
 
 /** How long the body of a request may be. */
-export const MAX_BODY = ByteSize.kibibytes(64)
+const MAX_BODY = ByteSize.kibibytes(64)
 
 const MAX_BODY_BYTES = ByteSize.toNumberUnsafe(MAX_BODY)
 

@@ -32,7 +32,7 @@ const url = { url: Schema.String }
 const id = { id: Schema.String }
 
 /** Looking: nothing is changed. */
-export class Inspection extends HttpApiGroup.make("inspection", { topLevel: true })
+class Inspection extends HttpApiGroup.make("inspection", { topLevel: true })
   .add(
     HttpApiEndpoint.get("status", "/status", { success: Status })
       .annotate(OpenApi.Summary, "State of the server, its cache and its disk"),
@@ -73,7 +73,7 @@ export class Inspection extends HttpApiGroup.make("inspection", { topLevel: true
 {}
 
 /** Changing what is kept. */
-export class Keeping extends HttpApiGroup.make("keeping", { topLevel: true })
+class Keeping extends HttpApiGroup.make("keeping", { topLevel: true })
   .add(
     HttpApiEndpoint.post("purge", "/purge", { payload: PurgeRequest, success: Purged, error: Unavailable })
       .annotate(OpenApi.Summary, "Removes what is cached; running streams go on from the origin"),
@@ -92,7 +92,7 @@ export class Keeping extends HttpApiGroup.make("keeping", { topLevel: true })
 {}
 
 /** Fetching ahead. */
-export class Warming extends HttpApiGroup.make("warming", { topLevel: true })
+class Warming extends HttpApiGroup.make("warming", { topLevel: true })
   .add(
     HttpApiEndpoint.post("warm", "/warm", { payload: UrlRequest, success: WarmJob, error: [Conflict, Unavailable] })
       .annotate(OpenApi.Summary, "Fetches a file ahead, in the background; what is cached is not fetched again"),

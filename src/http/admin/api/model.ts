@@ -31,7 +31,7 @@ export const CacheStatus = Schema.Struct({
 export type CacheStatus = typeof CacheStatus.Type
 
 /** The chunks in memory. */
-export const MemoryStatus = Schema.Struct({ bytes, maxBytes: bytes, chunks: count })
+const MemoryStatus = Schema.Struct({ bytes, maxBytes: bytes, chunks: count })
 export type MemoryStatus = typeof MemoryStatus.Type
 
 /**
