@@ -151,7 +151,7 @@ export class Spillway extends Context.Service<Spillway, {
    * options. At most 10 000 can be registered at a time. Fails with `NotServed` while neither `routes` nor `layerServer` is in use.
    */
   readonly register: LocalUrls["Service"]["register"]
-}>()("spillway/Spillway") {
+}>()("spillway/spillway") {
   /** Spillway without its edges: provide configuration, lock, store, disk, origin and resolver. `spillway/testing` has some of them. */
   static readonly layerNoDeps: Layer.Layer<
     Spillway | Running,

@@ -179,7 +179,7 @@ const run = Effect.fnUntraced(function*(settings: Settings) {
   if (chunkSize > maxSize / 4) {
     return yield* new StartupError({
       message: `--max-size (${size(maxSize)}) is less than four chunks of --chunk-size (${size(chunkSize)}); ` +
-        "raise one, or lower the other"
+        "raise --max-size or lower --chunk-size"
     })
   }
   const orders = ordersFromEnvironment()
