@@ -14,7 +14,7 @@ import { type Freshness, isFresh, mayRevalidateBehind } from "./Freshness.ts"
  * - `RevalidateBehind`: the representation is stale within `stale-while-revalidate`.
  * - `AskOrigin`: anything else.
  */
-export type CacheDecision =
+type CacheDecision =
   | { readonly _tag: "Fresh" }
   | { readonly _tag: "Stored" }
   | { readonly _tag: "Offline" }

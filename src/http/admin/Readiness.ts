@@ -1,7 +1,7 @@
 import { Context, Effect, Layer } from "effect"
 
 /** Whether the server accepts work: `Ready` until it begins to end, then `Draining`, in which it only finishes what it has begun. */
-export type ReadinessState = "Ready" | "Draining"
+type ReadinessState = "Ready" | "Draining"
 
 /** The state that `/_spillway/ready` reports to load balancers. */
 export class Readiness extends Context.Service<Readiness, {

@@ -72,7 +72,7 @@ export const securityHeaders = (policy: string): Record<string, string> => ({
 })
 
 /** Answers a request for a path below `/_spillway/`, the empty one for the page; `undefined` if it isn't one of its files. */
-export type Dashboard = (
+type Dashboard = (
   path: string,
   request: HttpServerRequest.HttpServerRequest
 ) => HttpServerResponse.HttpServerResponse | undefined

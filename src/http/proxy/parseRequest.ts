@@ -27,7 +27,7 @@ export interface ParsedRequest {
 }
 
 /** A request for a representation that is fresh for it. */
-export interface FreshParsedRequest extends ParsedRequest {
+interface FreshParsedRequest extends ParsedRequest {
   readonly fresh: Entry
 }
 

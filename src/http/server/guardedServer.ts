@@ -86,7 +86,7 @@ interface Watcher {
 }
 
 /** Replies to a request if that takes no waiting. All other requests go to the listeners. */
-export type FastPath = (request: RequestHead) => PromptResponse | undefined
+type FastPath = (request: RequestHead) => PromptResponse | undefined
 
 /**
  * A Node server that strangers may talk to: it bounds how many connections there are, how long each may stall, and what may

@@ -25,7 +25,7 @@ import * as ResponseCache from "./ResponseCache.ts"
 import { memoryKey } from "./storedUse.ts"
 
 /** A request for the current representation of a resource. */
-export interface LookupRequest {
+interface LookupRequest {
   readonly resource: Resource
   /** The range that the viewer asked for, or `undefined` for everything. */
   readonly wanted: RangeSpec | undefined

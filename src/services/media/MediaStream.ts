@@ -40,7 +40,7 @@ interface MediaRequest {
 }
 
 /** A request for a representation that is known to be fresh for it. */
-export interface FreshRequest extends Omit<MediaRequest, "source"> {
+interface FreshRequest extends Omit<MediaRequest, "source"> {
   readonly fresh: Entry
 }
 

@@ -15,7 +15,7 @@ import type * as ResponseCache from "./ResponseCache.ts"
 import { makeStoredUse, memoryKey } from "./storedUse.ts"
 
 /** What is remembered of answers that are not stored as representations. */
-export interface Memories {
+interface Memories {
   readonly answers: ReturnType<typeof ResponseCache.make>
   readonly hints: ReturnType<typeof UncacheableHints.make>
 }

@@ -32,7 +32,7 @@ export type CacheStatus = typeof CacheStatus.Type
 
 /** The chunks in memory. */
 const MemoryStatus = Schema.Struct({ bytes, maxBytes: bytes, chunks: count })
-export type MemoryStatus = typeof MemoryStatus.Type
+type MemoryStatus = typeof MemoryStatus.Type
 
 /**
  * How full the disk of the cache is. `thresholds` are the free bytes below which it has that status; it may have a worse one for want
