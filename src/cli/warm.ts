@@ -8,7 +8,7 @@ import { isPlaylist, urlsOf } from "./playlist.ts"
 import { StartupError } from "./StartupError.ts"
 import { bar, counted, duration, percent, size } from "./text.ts"
 
-/** The number of files that the server is asked to fetch at a time. It fetches few at once, and has a short queue. */
+/** The number of files that one run requests at a time. The server fetches few at once, and has a short queue. */
 const AT_ONCE = 4
 
 /** The interval between two requests for the progress, in milliseconds. */

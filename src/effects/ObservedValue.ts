@@ -5,7 +5,7 @@ const LAG = 16
 
 /**
  * A value that can be read at any time and watched: `changes` emits the current value, then each change. Slow watchers miss changes, but
- * never the last one. Setting the current value again is no change.
+ * never the last one. Setting the current value again has no effect.
  */
 export const make = Effect.fnUntraced(function*<A>(initial: A) {
   let value = initial

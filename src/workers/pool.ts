@@ -14,7 +14,7 @@ import { ORDERS, type Orders } from "./messages.ts"
 import * as OwnerMessages from "./ownerMessages.ts"
 import * as Supervision from "./supervision.ts"
 
-/** The interval at which workers are told that this process responds. */
+/** The interval of messages that show workers that this process responds. */
 const HEARTBEAT = "1 second"
 
 /** A worker could not start. */

@@ -29,7 +29,11 @@ const settings = {
     "250ms",
     "Time to wait for a chunk from disk before the origin takes over"
   ),
-  ttl: many("ttl", Type.TTL, "Freshness of files: `1h` if the origin doesn't say, `/live/*=2s` regardless of the origin"),
+  ttl: many(
+    "ttl",
+    Type.TTL,
+    "Freshness of files: `1h` if the origin doesn't say, `/live/*=2s` regardless of the origin"
+  ),
   ignoreCookies: many(
     "ignore-cookies",
     Type.PATH_PATTERN,
