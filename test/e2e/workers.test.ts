@@ -532,10 +532,16 @@ describe("workers", () => {
       const args = ["serve", origin.url, "--cache-dir", directory, ...OPTIONS, "--port", new URL(url).port]
       const { code, stderr } = yield* runProgram(args)
       assert.strictEqual(code, 1)
-      assert.match(stderr, /^spillway: cannot listen on 127\.0\.0\.1:\d+: the port is in use\n$/)
+      assert.match(
+        stderr,
+        /^spillway: cannot listen on 127\.0\.0\.1:\d+: the port is in use; choose another one with --port\n$/
+      )
       const nowhere = yield* runProgram(["serve", origin.url, ...OPTIONS], { env: { TMPDIR: "/nowhere" } })
       assert.strictEqual(nowhere.code, 1)
-      assert.match(nowhere.stderr, /^spillway: --workers needs a temporary directory, .*\/nowhere\)\n$/)
+      assert.match(
+        nowhere.stderr,
+        /^spillway: --workers: cannot create a directory in \/nowhere \(\w+\); set TMPDIR .*\n$/
+      )
       const tooMany = yield* runProgram(["serve", origin.url, "--workers", "65"])
       assert.strictEqual(tooMany.code, 1)
       assert.match(tooMany.stderr, /^spillway: .*from 1 to 64.*\n$/)

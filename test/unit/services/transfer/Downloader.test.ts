@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Scope, Stream } from "effect"
+import { Cause, Effect, Exit, Fiber, Layer, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { fromHead, type Representation } from "../../../../src/domain/Representation.ts"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
@@ -9,7 +9,7 @@ import { ChunkCache } from "../../../../src/services/cache/ChunkCache.ts"
 import { plainSource } from "../../../../src/services/origin/askOrigin.ts"
 import { Downloader } from "../../../../src/services/transfer/Downloader.ts"
 import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
-import { layer } from "../../../../src/testing/TestSpillway.ts"
+import { restartable, World } from "../../../support/stack.ts"
 import { MiB, randomBytes } from "../../../support/TestOrigin.ts"
 
 const CHUNK = 64 * 1024
@@ -87,7 +87,10 @@ const keep = Effect.fnUntraced(function*(index: number) {
 type Services = Downloader | MemoryOrigin | ChunkCache
 
 const test = (name: string, body: Effect.Effect<void, unknown, Scope.Scope | Services>) =>
-  it.effect(name, () => body.pipe(Effect.scoped, Effect.provide(layer({ cache: { memory: 32 * MiB } }))))
+  it.effect(
+    name,
+    () => body.pipe(Effect.scoped, Effect.provide(Layer.provideMerge(restartable({ memory: 32 * MiB }), World)))
+  )
 
 describe("Downloader", () => {
   describe("a reader", () => {
