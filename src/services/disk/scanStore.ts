@@ -10,7 +10,7 @@ const CONCURRENCY = 4
 const MAX_UNREADABLE = 16
 
 /** What a scan calls. */
-export interface Reader {
+interface Reader {
   /** Runs a change of the disk alone, so that no resource changes while it is read. */
   readonly exclusively: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
   /** Whether the directory of the resource's prefix is known to have no other resource. */

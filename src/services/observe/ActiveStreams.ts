@@ -4,7 +4,7 @@ import { type ByteSource, Counters } from "./Counters.ts"
 import { Workers } from "./Workers.ts"
 
 /** A body to be sent: the bytes from `start` up to `end`, out of `size`. */
-export interface Begun {
+interface Begun {
   readonly url: string
   /** The identifier of the resource. */
   readonly resource: string
@@ -60,7 +60,7 @@ export class ActiveStreams extends Context.Service<ActiveStreams, {
 }
 
 /** How many streams are listed. All are counted. */
-export const MAX_LISTED = 1000
+const MAX_LISTED = 1000
 
 /** The shortest time over which a rate is measured, in milliseconds. */
 const RATE_MILLIS = 500

@@ -21,14 +21,14 @@ export interface Cached {
 }
 
 /** Which resources to list. */
-export interface Listing {
+interface Listing {
   /** The beginning of their URLs. */
   readonly prefix: string
   readonly limit: number
 }
 
 /** The listed resources, and the number of all that match, with their bytes on disk. */
-export interface Listed {
+interface Listed {
   readonly resources: ReadonlyArray<Cached>
   readonly total: number
   readonly bytes: number

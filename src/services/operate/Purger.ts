@@ -12,7 +12,7 @@ import { Workers } from "../observe/Workers.ts"
 import { type Cached, Inventory } from "./Inventory.ts"
 
 /** How many resources were removed, and how many bytes they had on disk. */
-export interface Purged {
+interface Purged {
   readonly resources: number
   readonly bytes: number
 }

@@ -8,7 +8,7 @@ import type { Cached } from "./Inventory.ts"
 import { uncacheableAdvice } from "./uncacheableAdvice.ts"
 
 /** `code` is for programs, `message` for people. */
-export interface Reason {
+interface Reason {
   readonly code: string
   readonly message: string
 }

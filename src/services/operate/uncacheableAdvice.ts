@@ -1,7 +1,7 @@
 import type { Uncacheable } from "../../domain/rfc/Cacheability.ts"
 
 /** What a reason means, and what the operator can do about it. */
-export interface Advice {
+interface Advice {
   readonly message: string
   readonly advice?: string
 }

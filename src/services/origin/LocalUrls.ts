@@ -32,7 +32,7 @@ export interface FetchOptions {
 }
 
 /** A file that an application names: its key in the cache, and its location. */
-export interface Named {
+interface Named {
   readonly resource: Resource
   readonly location: Location
 }

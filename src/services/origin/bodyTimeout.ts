@@ -5,7 +5,7 @@ import { causeOf } from "./originConnections.ts"
 import type { Slot } from "./OriginLimiter.ts"
 
 /** Measures how long a peer takes: whether the origin has to act next, or the viewer, and since when. */
-export interface Turn {
+interface Turn {
   /** The origin has to act next. */
   readonly begin: () => void
   /** The viewer has to act next. */

@@ -91,7 +91,7 @@ const makePatient = (askOrigin: AskOrigin) =>
   )
 
 /** What the first request is for. */
-export interface About {
+interface About {
   readonly method: "GET" | "HEAD"
   /** The range; the whole file if omitted. */
   readonly wanted?: Wanted | undefined

@@ -9,7 +9,7 @@ import type { Download } from "./Download.ts"
 import { type Fetch, READ_AHEAD_BYTES } from "./Fetch.ts"
 
 /** Where a reader gets what isn't in memory. */
-export interface Supply {
+interface Supply {
   /** Whether `ChunkCache` has a chunk. */
   readonly hasChunk: (download: Download, index: number) => boolean
   /** Starts a fetch at the reader's next byte. */

@@ -15,7 +15,7 @@ import {
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 
 /** What was requested. */
-export interface Expected {
+interface Expected {
   readonly representation: Representation
   /** The first byte. */
   readonly position: number
@@ -24,7 +24,7 @@ export interface Expected {
 }
 
 /** What a response is good for. */
-export interface Usable {
+interface Usable {
   /** The bytes that it carries; `undefined` if the request has to be repeated, as `ranges` says. */
   readonly range: ByteRange | undefined
   /** What the response shows of the origin's range support; `undefined` if nothing new. */
