@@ -5,6 +5,7 @@ type ReadinessState = "Ready" | "Draining"
 
 /** The state that `/_spillway/ready` reports to load balancers. */
 export class Readiness extends Context.Service<Readiness, {
+  /** The state now. */
   readonly state: () => ReadinessState
   /** The server is about to end. */
   readonly drain: Effect.Effect<void>
