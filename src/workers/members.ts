@@ -1,7 +1,8 @@
 import { Deferred, Effect } from "effect"
 import type { Worker } from "node:cluster"
 import { together } from "../services/cache/MemoryTier.ts"
-import type { Usage, WorkersShape } from "../services/observe/Workers.ts"
+import type { ReplicasShape } from "../services/cache/Replicas.ts"
+import { nothing, type Usage } from "../services/observe/WorkerUsage.ts"
 import type { Report, ToOwner, ToWorker } from "./messages.ts"
 import { patience } from "./silence.ts"
 
@@ -10,8 +11,6 @@ const MAX_SHARES = 20_000
 
 /** How long a worker may take to record something before it is ended, in milliseconds: it might serve what it must not. */
 const SETTLE_MILLIS = 2_000
-
-const nothing: Usage = { memory: { bytes: 0, maxBytes: 0, chunks: 0, hits: 0 }, streams: [] }
 
 /** A worker as the owner sees it. */
 export class Member {
@@ -111,8 +110,8 @@ export class Member {
   )
 }
 
-/** What the services of the owner have to do with its workers. */
-export const workersOf = (members: ReadonlySet<Member>): WorkersShape => ({
+/** Notifies `members` of changes in the owner's cache. */
+export const replicasOf = (members: ReadonlySet<Member>): ReplicasShape => ({
   forgotten: (resource) => members.forEach((member) => member.forget(resource)),
   withdrawn: (resource) => members.forEach((member) => member.withdraw(resource)),
   added: (key, bytes) => {
@@ -123,15 +122,17 @@ export const workersOf = (members: ReadonlySet<Member>): WorkersShape => ({
   },
   settled: Effect.suspend(() =>
     Effect.forEach(members, (member) => member.settle, { concurrency: "unbounded", discard: true })
-  ),
-  usage: () => {
-    const usages = Array.from(members, ({ usage }) => usage)
-    return {
-      memory: usages.reduce((sum, { memory }) => ({
-        ...together(sum, memory),
-        maxBytes: sum.maxBytes + memory.maxBytes
-      }), nothing.memory),
-      streams: usages.flatMap(({ streams }) => streams)
-    }
-  }
+  )
 })
+
+/** What `members` use, all together. */
+export const usageOf = (members: ReadonlySet<Member>): Usage => {
+  const usages = Array.from(members, ({ usage }) => usage)
+  return {
+    memory: usages.reduce((sum, { memory }) => ({
+      ...together(sum, memory),
+      maxBytes: sum.maxBytes + memory.maxBytes
+    }), nothing.memory),
+    streams: usages.flatMap(({ streams }) => streams)
+  }
+}

@@ -5,13 +5,14 @@ import { isFresh } from "../domain/rfc/Freshness.ts"
 import { Readiness } from "../http/admin/Readiness.ts"
 import { CacheIndex } from "../services/cache/CacheIndex.ts"
 import { Catalog, freshnessFor } from "../services/cache/Catalog.ts"
+import { Replicas } from "../services/cache/Replicas.ts"
 import { connections, refusals } from "../services/observe/connections.ts"
 import { Counters } from "../services/observe/Counters.ts"
 import * as Metrics from "../services/observe/pullMetrics.ts"
-import { Workers } from "../services/observe/Workers.ts"
+import { WorkerUsage } from "../services/observe/WorkerUsage.ts"
 import { LocalUrls } from "../services/origin/LocalUrls.ts"
 import { heeding } from "./heeding.ts"
-import { Member, workersOf } from "./members.ts"
+import { Member, replicasOf, usageOf } from "./members.ts"
 import { type Known, ORDERS, type Orders, type ToOwner } from "./messages.ts"
 import { patience, silence } from "./silence.ts"
 
@@ -41,7 +42,7 @@ export interface WorkerFailed {
 
 /**
  * The `count` processes that serve viewers from a cache that this one owns, or this one where it is one. `layer` has the services of
- * the owner tell them of changes; `start` starts them.
+ * the owner notify them of changes; `start` starts them.
  */
 export const make = (count: number) => {
   const members = new Set<Member>()
@@ -185,5 +186,12 @@ export const make = (count: number) => {
     return address
   })
 
-  return { layer: Layer.merge(Layer.succeed(Workers, workersOf(members)), Layer.effectDiscard(metrics)), start }
+  const layer = Layer.mergeAll(
+    // Without workers, nobody has to be notified.
+    count === 1 ? Layer.empty : Layer.succeed(Replicas, replicasOf(members)),
+    Layer.succeed(WorkerUsage, () => usageOf(members)),
+    Layer.effectDiscard(metrics)
+  )
+
+  return { layer, start }
 }

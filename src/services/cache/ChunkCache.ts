@@ -10,7 +10,9 @@ import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkWriter } from "./ChunkWriter.ts"
+import { IndexScan } from "./IndexScan.ts"
 import { MemoryTier } from "./MemoryTier.ts"
+import { WriteLock } from "./WriteLock.ts"
 
 /**
  * The two tiers, memory and disk, seen as one: where streams look for chunks, and where finished ones are left. Looking
@@ -48,7 +50,7 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   static readonly layer: Layer.Layer<
     ChunkCache,
     never,
-    CacheConfig | DiskBreaker | CacheIndex | ChunkStore | MemoryTier | ChunkWriter
+    CacheConfig | DiskBreaker | CacheIndex | ChunkStore | IndexScan | MemoryTier | ChunkWriter | WriteLock
   > = Layer.effect(ChunkCache, Effect.suspend(() => make))
 }
 
@@ -59,6 +61,8 @@ const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
+  const scan = yield* IndexScan
+  const { withWriteLock } = yield* WriteLock
   const memory = yield* MemoryTier
   const writer = yield* ChunkWriter
   const store = yield* ChunkStore
@@ -96,8 +100,8 @@ const make = Effect.gen(function*() {
         index.has(key) ? Effect.void : Effect.andThen(store.remove(key), Effect.sync(() => index.remove(key)))
       ).pipe(
         // Where one file has gone, others may have too: a directory was deleted.
-        Effect.andThen(error.errno === "ENOENT" ? index.reconcile(key.resource) : Effect.void),
-        index.exclusively,
+        Effect.andThen(error.errno === "ENOENT" ? scan.reconcile(key.resource) : Effect.void),
+        withWriteLock,
         Effect.ignore,
         Effect.forkDetach,
         Effect.andThen(isDamage(error) ? sayDropped(error) : Effect.void)

@@ -13,7 +13,9 @@ import { Backlog, type Job } from "./Backlog.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { Catalog } from "./Catalog.ts"
 import { Evictor } from "./Evictor.ts"
+import { IndexScan } from "./IndexScan.ts"
 import { Manifests } from "./Manifests.ts"
+import { WriteLock } from "./WriteLock.ts"
 
 /**
  * The side branch from memory to disk (write-behind). Takes finished chunks and writes them in the background, one after
@@ -37,7 +39,16 @@ export class ChunkWriter extends Context.Service<ChunkWriter, {
   static readonly layer: Layer.Layer<
     ChunkWriter,
     never,
-    CacheConfig | DiskBreaker | CacheIndex | Catalog | ChunkStore | Evictor | Manifests | Counters
+    | CacheConfig
+    | DiskBreaker
+    | CacheIndex
+    | Catalog
+    | ChunkStore
+    | Evictor
+    | IndexScan
+    | Manifests
+    | Counters
+    | WriteLock
   > = Layer.effect(ChunkWriter, Effect.suspend(() => make))
 }
 
@@ -53,6 +64,8 @@ const make = Effect.gen(function*() {
   const evictor = yield* Evictor
   const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
+  const scan = yield* IndexScan
+  const { withWriteLock } = yield* WriteLock
   const manifests = yield* Manifests
   const store = yield* ChunkStore
   const counters = yield* Counters
@@ -119,7 +132,7 @@ const make = Effect.gen(function*() {
         counters.dropped()
         return Effect.void
       }
-      return Effect.raceFirst(index.exclusively(writeCurrent(job)), Effect.andThen(watch, Effect.never))
+      return Effect.raceFirst(withWriteLock(writeCurrent(job)), Effect.andThen(watch, Effect.never))
     }).pipe(
       Effect.catch((error) => {
         counters.dropped()
@@ -136,7 +149,7 @@ const make = Effect.gen(function*() {
   })
 
   // Until the index is complete, nobody knows how much the cache holds.
-  yield* withoutServices(keepRunning("ChunkWriter")(Effect.andThen(index.loaded, Effect.andThen(work.await, next))))
+  yield* withoutServices(keepRunning("ChunkWriter")(Effect.andThen(scan.loaded, Effect.andThen(work.await, next))))
   yield* Effect.addFinalizer(() => Effect.ignore(Effect.timeout(Effect.interruptible(idle.await), FLUSH_TIMEOUT)))
 
   return ChunkWriter.of({

@@ -11,10 +11,12 @@ import { DiskMonitor, NODES_PER_WRITE, POLL_INTERVAL } from "../disk/DiskMonitor
 import { Counters } from "../observe/Counters.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
 import { CacheIndex } from "./CacheIndex.ts"
+import { IndexScan } from "./IndexScan.ts"
+import { WriteLock } from "./WriteLock.ts"
 
 /**
  * Keeps the cache within `maxSize` and the disk above `minFree`, least recently used chunks first, never those of pinned resources. Called inside
- * `CacheIndex.exclusively`. A chunk that is being read stays readable: its file is open, and Unix keeps the bytes of a
+ * `WriteLock.withWriteLock`. A chunk that is being read stays readable: its file is open, and Unix keeps the bytes of a
  * removed file until it is closed.
  */
 export class Evictor extends Context.Service<Evictor, {
@@ -31,7 +33,7 @@ export class Evictor extends Context.Service<Evictor, {
   static readonly layer: Layer.Layer<
     Evictor,
     never,
-    CacheConfig | DiskBreaker | CacheIndex | ChunkStore | DiskMonitor | Counters
+    CacheConfig | DiskBreaker | CacheIndex | ChunkStore | DiskMonitor | Counters | IndexScan | WriteLock
   > = Layer.effect(Evictor, Effect.suspend(() => make))
 }
 
@@ -53,6 +55,8 @@ const make = Effect.gen(function*() {
   const store = yield* ChunkStore
   const monitor = yield* DiskMonitor
   const counters = yield* Counters
+  const scan = yield* IndexScan
+  const { withWriteLock } = yield* WriteLock
 
   const countEvicted = yield* Metrics.counters(
     "spillway_evictions_total",
@@ -170,11 +174,11 @@ const make = Effect.gen(function*() {
     if (totalNodes > 0) yield* evictNodes(minFreeNodes(totalNodes) + NODES_PER_WRITE - freeNodes)
     while (index.bytes() + probe > maxSize && (yield* evictOne) > 0);
   })
-  yield* index.loaded.pipe(
+  yield* scan.loaded.pipe(
     Effect.andThen(
       Effect.suspend(() =>
         (breaker.unwritable()?._tag ?? "DiskFull") === "DiskFull"
-          ? Effect.catch(index.exclusively(trim), breaker.report)
+          ? Effect.catch(withWriteLock(trim), breaker.report)
           : Effect.void
       )
     ),

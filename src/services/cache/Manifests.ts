@@ -9,6 +9,8 @@ import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import * as ManifestFormat from "../disk/manifestFormat.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { Evictor } from "./Evictor.ts"
+import { IndexScan } from "./IndexScan.ts"
+import { WriteLock } from "./WriteLock.ts"
 
 /**
  * Which manifests are on disk, and which of them hold no longer. A manifest says that a resource is fresh, and after a restart it is
@@ -18,7 +20,7 @@ import { Evictor } from "./Evictor.ts"
 export class Manifests extends Context.Service<Manifests, {
   /** What the next chunk of a representation takes of the disk besides its own file, in bytes. */
   readonly growth: (representation: Representation) => number
-  /** Writes the manifest of a representation unless it is there; inside `CacheIndex.exclusively`, with room reserved. */
+  /** Writes the manifest of a representation unless it is there; inside `WriteLock.withWriteLock`, with room reserved. */
   readonly ensure: (representation: Representation) => Effect.Effect<void, CacheError>
   /** Has the manifest of a resource hold no longer. */
   readonly revoke: (resource: string) => void
@@ -36,10 +38,11 @@ export class Manifests extends Context.Service<Manifests, {
   /** Waits until the disk knows of all that was revoked, for as long as `SETTLE_TIMEOUT`, and not where the disk fails. */
   readonly settled: Effect.Effect<void>
 }>()("spillway/services/cache/Manifests") {
-  static readonly layer: Layer.Layer<Manifests, never, DiskBreaker | CacheIndex | ChunkStore | Evictor> = Layer.effect(
+  static readonly layer: Layer.Layer<
     Manifests,
-    Effect.suspend(() => make)
-  )
+    never,
+    DiskBreaker | CacheIndex | ChunkStore | Evictor | IndexScan | WriteLock
+  > = Layer.effect(Manifests, Effect.suspend(() => make))
 }
 
 /** How many changes may wait for a disk that fails; when there are more, no manifest is believed until the next start. */
@@ -62,6 +65,8 @@ const make = Effect.gen(function*() {
   const evictor = yield* Evictor
   const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
+  const scan = yield* IndexScan
+  const { withWriteLock } = yield* WriteLock
   const store = yield* ChunkStore
   /** By resource or family. */
   const pending = new Map<string, Change>()
@@ -100,7 +105,7 @@ const make = Effect.gen(function*() {
   const disown = (resource: string) => Effect.map(store.revokeManifest(resource), () => index.revokeManifest(resource))
 
   const familyOnDisk = (resource: string) =>
-    Effect.suspend(() => index.isLoaded() ? Effect.succeed(index.family(resource)) : store.family(resource))
+    Effect.suspend(() => scan.isLoaded() ? Effect.succeed(index.family(resource)) : store.family(resource))
 
   const hasChunkOf = ({ id, resource }: Representation): boolean =>
     index.chunksOf(resource).some(({ key }) => key.representation === id)
@@ -120,7 +125,7 @@ const make = Effect.gen(function*() {
     for (const [name, change] of pending) {
       // It may have been made, or superseded, in the meantime.
       const made = Effect.suspend(() => pending.get(name) === change ? apply(change) : Effect.void)
-      const exit = yield* Effect.exit(index.exclusively(Effect.uninterruptible(made)))
+      const exit = yield* Effect.exit(withWriteLock(Effect.uninterruptible(made)))
       if (exit._tag === "Failure") isDone = false
       else if (pending.get(name) === change) pending.delete(name)
     }
@@ -152,7 +157,7 @@ const make = Effect.gen(function*() {
 
   const revoke = (resource: string): void => {
     revocations += 1
-    if (index.hasNothingOf(resource) && !index.hasManifest(resource)) return
+    if (scan.hasNothingOf(resource) && !index.hasManifest(resource)) return
     add(resource, { resource, isFamily: false, next: undefined })
   }
 
@@ -163,7 +168,7 @@ const make = Effect.gen(function*() {
     revoke,
     revokeFamily: (resource) => {
       revocations += 1
-      if (index.isLoaded() && index.family(resource).length === 0) return
+      if (scan.isLoaded() && index.family(resource).length === 0) return
       const family = familyOf(resource)
       add(family, { resource, isFamily: true, next: undefined })
     },

@@ -1,8 +1,8 @@
 import { Context, Effect, Layer } from "effect"
 import type { ChunkKey } from "../../domain/Chunk.ts"
+import { type Kept, Sieve } from "../../effects/Sieve.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { ChunkMap } from "./ChunkMap.ts"
-import { type Kept, Sieve } from "./Sieve.ts"
 
 /**
  * Whole chunks in memory, at most `memory` bytes of them; those that are used once go before those that are used again and

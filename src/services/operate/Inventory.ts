@@ -5,6 +5,7 @@ import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { BoundedMap } from "../../effects/BoundedMap.ts"
 import { CacheIndex } from "../cache/CacheIndex.ts"
 import { Catalog, type Entry } from "../cache/Catalog.ts"
+import { IndexScan } from "../cache/IndexScan.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
 
@@ -52,10 +53,11 @@ export class Inventory extends Context.Service<Inventory, {
   /** How much of an entry is on disk. */
   readonly cached: (entry: Entry) => Cached
 }>()("spillway/services/operate/Inventory") {
-  static readonly layer: Layer.Layer<Inventory, never, CacheConfig | DiskBreaker | CacheIndex | Catalog> = Layer.effect(
+  static readonly layer: Layer.Layer<
     Inventory,
-    Effect.suspend(() => make)
-  )
+    never,
+    CacheConfig | DiskBreaker | CacheIndex | Catalog | IndexScan
+  > = Layer.effect(Inventory, Effect.suspend(() => make))
 }
 
 /** How many manifests are read at a time. */
@@ -73,6 +75,7 @@ const make = Effect.gen(function*() {
   const { directory } = yield* CacheConfig
   const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
+  const scan = yield* IndexScan
   /** The URLs of resources, which never change. */
   const urls = new BoundedMap<string, string>(URLS_BYTES)
 
@@ -104,7 +107,7 @@ const make = Effect.gen(function*() {
 
   const identifiers = Effect.fnUntraced(function*(matches: (url: string | undefined) => boolean) {
     // Only then are all resources known.
-    yield* index.loaded
+    yield* scan.loaded
     for (const resource of urls.keys()) if (!index.hasResource(resource)) urls.delete(resource)
     const found = yield* Effect.forEach(
       new Set([...index.resources(), ...index.pinned()]),
@@ -155,7 +158,7 @@ const make = Effect.gen(function*() {
         const ids = index.hasResource(id) ? [id] : byUse(yield* identifiers((other) => other === url)).slice(0, 1)
         return Option.fromNullishOr((yield* known(ids))[0])
       })),
-    family: (url) => bounded(Effect.map(index.loaded, () => index.family(makeResource(url).id))),
+    family: (url) => bounded(Effect.map(scan.loaded, () => index.family(makeResource(url).id))),
     identifiers: (matches) => bounded(identifiers(matches)),
     cached
   })

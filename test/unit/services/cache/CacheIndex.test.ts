@@ -6,6 +6,7 @@ import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import * as ObservedValue from "../../../../src/effects/ObservedValue.ts"
 import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
 import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
+import { IndexScan } from "../../../../src/services/cache/IndexScan.ts"
 import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
 import { DirectoryLock } from "../../../../src/services/disk/DirectoryLock.ts"
 import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
@@ -56,7 +57,7 @@ describe("when the lock is taken again", () => {
         yield* fs.remove(directoryOf(lost), { recursive: true })
         yield* takes.set(2)
         yield* settle
-        yield* ticking(index.loaded)
+        yield* ticking(IndexScan.use((_) => _.loaded))
         assert.sameMembers([...index.resources()], [kept, other])
         assert.strictEqual(index.bytes(), bytes)
       }).pipe(Effect.provide(restartable({}, lock)))
@@ -78,14 +79,14 @@ describe("while another process has the lock", () => {
       yield* Effect.scoped(fs.open(theirs, { flag: "wx" }))
       yield* Effect.gen(function*() {
         const breaker = yield* DiskBreaker
-        const index = yield* CacheIndex
+        const scan = yield* IndexScan
         yield* settle
         assert.isTrue(disk.files().has(theirs))
-        assert.isFalse(index.isLoaded())
+        assert.isFalse(scan.isLoaded())
         acquire = takes.set(1)
         yield* settle
         assert.isUndefined(breaker.unwritable())
-        assert.isTrue(index.isLoaded())
+        assert.isTrue(scan.isLoaded())
         assert.isFalse(disk.files().has(theirs))
       }).pipe(Effect.provide(restartable({}, lock)))
     }).pipe(Effect.provide(World)))

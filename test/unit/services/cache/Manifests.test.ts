@@ -6,6 +6,7 @@ import { noCache } from "../../../../src/domain/rfc/CacheControl.ts"
 import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
 import { Catalog } from "../../../../src/services/cache/Catalog.ts"
 import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
+import { IndexScan } from "../../../../src/services/cache/IndexScan.ts"
 import { Manifests } from "../../../../src/services/cache/Manifests.ts"
 import { Lookup } from "../../../../src/services/media/Lookup.ts"
 import { MediaStream } from "../../../../src/services/media/MediaStream.ts"
@@ -152,7 +153,7 @@ describe("a manifest on disk", () => {
     Effect.gen(function*() {
       yield* process(Effect.andThen(cached, Effect.andThen(Lookup.use((_) => _.invalidate(resource)), written)))
       yield* process(Effect.gen(function*() {
-        yield* ticking(CacheIndex.use((_) => _.loaded))
+        yield* ticking(IndexScan.use((_) => _.loaded))
         assert.isTrue((yield* look).asked)
         yield* written
       }))
@@ -186,7 +187,7 @@ describe("a manifest on disk", () => {
       }))
       yield* process(Effect.gen(function*() {
         const index = yield* CacheIndex
-        yield* ticking(index.loaded)
+        yield* ticking(IndexScan.use((_) => _.loaded))
         assert.isUndefined(index.oldest())
         assert.strictEqual((yield* ticking(Purger.use((_) => _.purge((other) => other === url)))).resources, 1)
         assert.isFalse(index.isPinned(resource.id))
@@ -204,7 +205,7 @@ describe("a manifest on disk", () => {
       disk.erase(fileOfManifest)
       yield* process(Effect.gen(function*() {
         const index = yield* CacheIndex
-        yield* ticking(index.loaded)
+        yield* ticking(IndexScan.use((_) => _.loaded))
         yield* ticking(Purger.use((_) => _.purge((other) => other === url)))
         assert.isFalse(index.isPinned(resource.id))
         assert.strictEqual(index.bytes(), 0)
@@ -218,7 +219,7 @@ describe("a manifest on disk", () => {
       const manifests = yield* Manifests
       yield* faults.add({ operation: "rename", fault: "EROFS" })
       yield* faults.add({ operation: "unlink", fault: "EROFS" })
-      yield* ticking(index.loaded)
+      yield* ticking(IndexScan.use((_) => _.loaded))
       for (let i = 0; i <= 10_000; i++) {
         const { id } = makeResource(`http://origin.test/${i}`)
         index.add({ resource: id, representation: id, index: 0 }, 4096)

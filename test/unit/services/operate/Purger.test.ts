@@ -4,6 +4,7 @@ import { TestClock } from "effect/testing"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
 import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
+import { IndexScan } from "../../../../src/services/cache/IndexScan.ts"
 import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
 import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
 import { Inventory } from "../../../../src/services/operate/Inventory.ts"
@@ -57,7 +58,7 @@ describe("over files", () => {
       }).pipe(Effect.provide(restartable()))
       yield* Effect.gen(function*() {
         const index = yield* CacheIndex
-        yield* ticking(index.loaded)
+        yield* ticking(IndexScan.use((_) => _.loaded))
         assert.isUndefined(index.oldest())
         assert.strictEqual(index.unevictableBytes(), index.bytes())
         assert.isTrue(Option.getOrThrow(yield* (yield* Inventory).find(url)).pinned)
@@ -66,7 +67,7 @@ describe("over files", () => {
         assert.isDefined(index.oldest())
       }).pipe(Effect.provide(restartable()))
       yield* Effect.gen(function*() {
-        yield* ticking(CacheIndex.use((_) => _.loaded))
+        yield* ticking(IndexScan.use((_) => _.loaded))
         assert.isFalse(Option.getOrThrow(yield* (yield* Inventory).find(url)).pinned)
       }).pipe(Effect.provide(restartable()))
     }).pipe(Effect.provide(World)))
