@@ -2,7 +2,7 @@ import { Context, Effect, Layer, Option } from "effect"
 import { type CacheError, IoError } from "../../domain/CacheError.ts"
 import { make as makeResource } from "../../domain/Resource.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
-import { BoundedMap } from "../../effects/BoundedMap.ts"
+import { LruMap } from "../../effects/LruMap.ts"
 import { CacheIndex } from "../cache/CacheIndex.ts"
 import { Catalog, type Entry } from "../cache/Catalog.ts"
 import { IndexScan } from "../cache/IndexScan.ts"
@@ -77,7 +77,7 @@ const make = Effect.gen(function*() {
   const index = yield* CacheIndex
   const scan = yield* IndexScan
   /** The URLs of resources, which never change. */
-  const urls = new BoundedMap<string, string>(URLS_BYTES)
+  const urls = new LruMap<string, string>(URLS_BYTES)
 
   const keepUrl = (resource: string, url: string): void => urls.set(resource, url, URL_OVERHEAD_BYTES + url.length)
 
@@ -99,7 +99,7 @@ const make = Effect.gen(function*() {
 
   const urlOf = (resource: string): Effect.Effect<string | undefined, CacheError> =>
     Effect.suspend(() => {
-      const known = urls.get(resource)
+      const known = urls.peek(resource)
       return known === undefined
         ? Effect.map(peek(resource), Option.match({ onNone: () => undefined, onSome: (_) => _.representation.url }))
         : Effect.succeed(known)
