@@ -83,14 +83,18 @@ export class Catalog extends Context.Service<Catalog, {
   > = Layer.effect(Catalog, Effect.suspend(() => make))
 }
 
-/** What the disk knows of resources. */
-const makeRecall = Effect.gen(function*() {
+/** Reads what the disk knows of resources, as entries made by `restored`. */
+const makeDiskCatalog = Effect.fnUntraced(function*(restored: (representation: Representation) => Entry) {
+  const breaker = yield* DiskBreaker
   const store = yield* ChunkStore
+  const scan = yield* IndexScan
+  const memory = yield* CatalogMemory
   const manifests = yield* Manifests
   const trees = yield* RevokedTrees
+  const { readDeadline } = yield* CacheConfig
 
   /** The manifest of a resource, and whether it is no longer valid. `forViewer` as in `ChunkStore.readManifest`. */
-  return Effect.fnUntraced(function*(resource: string, forViewer = false) {
+  const recall = Effect.fnUntraced(function*(resource: string, forViewer = false) {
     const isTrusted = manifests.isTrusted(resource)
     const manifest = yield* store.readManifest(resource, forViewer)
     if (Option.isSome(manifest)) {
@@ -99,6 +103,31 @@ const makeRecall = Effect.gen(function*() {
     }
     return { isRevoked: true, manifest: yield* store.readRevoked(resource, forViewer) }
   })
+
+  /** Reads the entry of a resource into memory. Returns none if the disk has none, or fails. */
+  const fromDisk = (resource: Resource) =>
+    Effect.gen(function*() {
+      if (!breaker.readable() || scan.hasNothingOf(resource.id)) return Option.none()
+      const revocations = manifests.revocations()
+      const { isRevoked, manifest } = yield* recall(resource.id, true)
+      if (Option.isSome(manifest)) yield* Effect.timeoutOption(scan.load(manifest.value), readDeadline)
+      // Another request may have asked the origin in the meantime.
+      const newer = memory.known(resource.id)
+      if (newer !== undefined) return Option.some(newer)
+      if (Option.isNone(manifest) || manifest.value.url !== resource.url) return Option.none()
+      const entry = restored(manifest.value)
+      memory.put(entry)
+      // It may have been this one, which the disk still called fresh.
+      if (isRevoked || manifests.revocations() !== revocations) memory.revoke(resource.id, { mustRevalidate: true })
+      return Option.some(memory.known(resource.id) ?? entry)
+    }).pipe(
+      Effect.catch((error) => Effect.as(breaker.report(error), Option.none<Entry>()))
+    )
+
+  /** The entry of a resource, without reading it into memory. */
+  const peek = (resource: string) => Effect.map(recall(resource), ({ manifest }) => Option.map(manifest, restored))
+
+  return { get: fromDisk, peek }
 })
 
 /** `found`, named so that it follows `before`: by the same identifier of its chunks if they may be used with it. */
@@ -108,43 +137,22 @@ const following = ({ isContested, representation }: Entry, found: Representation
 }
 
 const make = Effect.gen(function*() {
-  const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
-  const scan = yield* IndexScan
   const clock = yield* Clock.Clock
   const memory = yield* CatalogMemory
   const { known, use } = memory
   const manifests = yield* Manifests
   const trees = yield* RevokedTrees
-  const { ignoreCookies, readDeadline, ttl } = yield* CacheConfig
-  const recall = yield* makeRecall
-  const variants = new Variants()
+  const { ignoreCookies, ttl } = yield* CacheConfig
   const { assess, restored } = entriesOf(ttl, ignoreCookies)
+  const disk = yield* makeDiskCatalog(restored)
+  const variants = new Variants()
   const now = () => clock.currentTimeMillisUnsafe()
-
-  const fromDisk = (resource: Resource) =>
-    Effect.gen(function*() {
-      if (!breaker.readable() || scan.hasNothingOf(resource.id)) return Option.none()
-      const revocations = manifests.revocations()
-      const { isRevoked, manifest } = yield* recall(resource.id, true)
-      if (Option.isSome(manifest)) yield* Effect.timeoutOption(scan.load(manifest.value), readDeadline)
-      // Another request may have asked the origin in the meantime.
-      const newer = known(resource.id)
-      if (newer !== undefined) return Option.some(newer)
-      if (Option.isNone(manifest) || manifest.value.url !== resource.url) return Option.none()
-      const entry = restored(manifest.value)
-      memory.put(entry)
-      // It may have been this one, which the disk still called fresh.
-      if (isRevoked || manifests.revocations() !== revocations) memory.revoke(resource.id, { mustRevalidate: true })
-      return Option.some(known(resource.id) ?? entry)
-    }).pipe(
-      Effect.catch((error) => Effect.as(breaker.report(error), Option.none<Entry>()))
-    )
 
   const get = (resource: Resource) =>
     Effect.suspend(() => {
       const entry = use(resource.id)
-      return entry === undefined ? fromDisk(resource) : Effect.succeedSome(entry)
+      return entry === undefined ? disk.get(resource) : Effect.succeedSome(entry)
     })
 
   return Catalog.of({
@@ -197,9 +205,7 @@ const make = Effect.gen(function*() {
     peek: (resource) =>
       Effect.suspend(() => {
         const entry = known(resource)
-        return entry === undefined
-          ? Effect.map(recall(resource), ({ manifest }) => Option.map(manifest, restored))
-          : Effect.succeedSome(entry)
+        return entry === undefined ? disk.peek(resource) : Effect.succeedSome(entry)
       }),
     forget: memory.forget,
     identifiers: memory.identifiers,

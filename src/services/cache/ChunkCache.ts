@@ -57,17 +57,9 @@ export class ChunkCache extends Context.Service<ChunkCache, {
 /** How often dropped chunks are logged, at most, in milliseconds. */
 const SAY_MILLIS = 10_000
 
-const make = Effect.gen(function*() {
+/** Counts dropped chunks, and logs them. Many files may be damaged at once, so not each of them is logged. */
+const makeReportDamage = Effect.gen(function*() {
   const clock = yield* Clock.Clock
-  const breaker = yield* DiskBreaker
-  const index = yield* CacheIndex
-  const scan = yield* IndexScan
-  const { withWriteLock } = yield* WriteLock
-  const memory = yield* MemoryTier
-  const writer = yield* ChunkWriter
-  const store = yield* ChunkStore
-  const { share: shared } = SingleFlight.make<string, Uint8Array, CacheError>()
-
   const countDamaged = yield* Metrics.counters(
     "spillway_damaged_chunks_total",
     "Cached chunks that were dropped: missing, not what was written, or unreadable, by what was found",
@@ -77,9 +69,10 @@ const make = Effect.gen(function*() {
   let dropped = 0
   let said = -Infinity
 
-  /** Many files may be damaged at once, so not each of them is logged. */
-  const sayDropped = (error: CacheError) =>
+  return (error: CacheError) =>
     Effect.suspend(() => {
+      countDamaged(error.errno)
+      if (!isDamage(error)) return Effect.void
       dropped += 1
       const now = clock.currentTimeMillisUnsafe()
       if (Math.abs(now - said) < SAY_MILLIS) return Effect.void
@@ -90,12 +83,24 @@ const make = Effect.gen(function*() {
       dropped = 0
       return line
     })
+})
+
+const make = Effect.gen(function*() {
+  const breaker = yield* DiskBreaker
+  const index = yield* CacheIndex
+  const scan = yield* IndexScan
+  const { withWriteLock } = yield* WriteLock
+  const memory = yield* MemoryTier
+  const writer = yield* ChunkWriter
+  const store = yield* ChunkStore
+  const { share: shared } = SingleFlight.make<string, Uint8Array, CacheError>()
+
+  const reportDamage = yield* makeReportDamage
 
   // Beside the viewer's path: the removal waits for a write that is under way, after which the chunk may be new and good.
   const drop = (key: ChunkKey, error: CacheError) =>
     Effect.suspend(() => {
       index.condemn(key)
-      countDamaged(error.errno)
       return Effect.suspend(() =>
         index.has(key) ? Effect.void : Effect.andThen(store.remove(key), Effect.sync(() => index.remove(key)))
       ).pipe(
@@ -104,7 +109,7 @@ const make = Effect.gen(function*() {
         withWriteLock,
         Effect.ignore,
         Effect.forkDetach,
-        Effect.andThen(isDamage(error) ? sayDropped(error) : Effect.void)
+        Effect.andThen(reportDamage(error))
       )
     })
 

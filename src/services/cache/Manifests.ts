@@ -61,6 +61,22 @@ interface Change {
   readonly next: Representation | undefined
 }
 
+/** Encodes manifests. It keeps the last one, which is needed twice: for its length, and to be written. */
+class EncodedManifest {
+  #last: { readonly representation: Representation; readonly file: Uint8Array } | undefined
+
+  of(representation: Representation): Uint8Array {
+    if (this.#last?.representation !== representation) {
+      this.#last = { representation, file: ManifestFormat.encode(representation) }
+    }
+    return this.#last.file
+  }
+
+  bytesOnDisk(representation: Representation): number {
+    return inBlocks(this.of(representation).length)
+  }
+}
+
 const make = Effect.gen(function*() {
   const evictor = yield* Evictor
   const breaker = yield* DiskBreaker
@@ -80,23 +96,14 @@ const make = Effect.gen(function*() {
   const isThere = (representation: Representation): boolean =>
     written.has(representation) && index.hasManifest(representation.resource)
 
-  /** The one that was requested last: it is needed twice, for its length and to be written. */
-  let encoded: { readonly representation: Representation; readonly file: Uint8Array } | undefined
-  const fileOf = (representation: Representation): Uint8Array => {
-    if (encoded?.representation !== representation) {
-      encoded = { representation, file: ManifestFormat.encode(representation) }
-    }
-    return encoded.file
-  }
-
-  const lengthOf = (representation: Representation): number => inBlocks(fileOf(representation).length)
+  const files = new EncodedManifest()
 
   const ensure = (representation: Representation): Effect.Effect<void, CacheError> =>
     Effect.suspend(() => {
       if (isThere(representation)) return Effect.void
       const { resource } = representation
-      return Effect.map(store.writeManifest(resource, fileOf(representation)), () => {
-        index.setManifest(resource, lengthOf(representation))
+      return Effect.map(store.writeManifest(resource, files.of(representation)), () => {
+        index.setManifest(resource, files.bytesOnDisk(representation))
         written.add(representation)
         pending.delete(resource)
       })
@@ -116,7 +123,9 @@ const make = Effect.gen(function*() {
         return Effect.flatMap(familyOnDisk(resource), (all) => Effect.forEach(all, disown, { discard: true }))
       }
       if (next === undefined || !hasChunkOf(next)) return disown(resource)
-      return Effect.scoped(Effect.andThen(evictor.reserve(() => index.growth(resource, lengthOf(next))), ensure(next)))
+      return Effect.scoped(
+        Effect.andThen(evictor.reserve(() => index.growth(resource, files.bytesOnDisk(next))), ensure(next))
+      )
     })
 
   /** Makes the changes that wait, and says whether all of them could be made. */
@@ -163,7 +172,7 @@ const make = Effect.gen(function*() {
 
   return Manifests.of({
     growth: (representation) =>
-      index.growth(representation.resource, isThere(representation) ? 0 : lengthOf(representation)),
+      index.growth(representation.resource, isThere(representation) ? 0 : files.bytesOnDisk(representation)),
     ensure,
     revoke,
     revokeFamily: (resource) => {
