@@ -98,8 +98,8 @@ const makeDiskCatalog = Effect.fnUntraced(function*(restored: (representation: R
     const isTrusted = manifests.isTrusted(resource)
     const manifest = yield* store.readManifest(resource, forViewer)
     if (Option.isSome(manifest)) {
-      const { born, url } = manifest.value
-      return { isRevoked: !isTrusted || (yield* trees.covers(url, born)), manifest }
+      const { generatedAt, url } = manifest.value
+      return { isRevoked: !isTrusted || (yield* trees.covers(url, generatedAt)), manifest }
     }
     return { isRevoked: true, manifest: yield* store.readRevoked(resource, forViewer) }
   })
