@@ -1,6 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, FileSystem, Layer } from "effect"
-import { TestClock } from "effect/testing"
+import { Effect, FileSystem, Layer } from "effect"
 import { IoError } from "../../../../src/domain/CacheError.ts"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import * as ObservedValue from "../../../../src/effects/ObservedValue.ts"
@@ -14,18 +13,10 @@ import { MemoryDisk } from "../../../../src/testing/MemoryFileSystem.ts"
 import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
 import { CHUNK, restartable, view, World } from "../../../support/stack.ts"
 import { randomBytes } from "../../../support/TestOrigin.ts"
+import { ticking } from "../../../support/ticking.ts"
 
 const chunk = randomBytes(CHUNK)
 const film = Buffer.concat([chunk, chunk])
-
-/** Lets time pass for as long as `effect` runs, so that what waits for a clock goes on. */
-const ticking = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.gen(function*() {
-    const fiber = yield* Effect.forkChild(
-      Effect.forever(Effect.andThen(TestClock.adjust("100 millis"), Effect.promise(() => new Promise(setImmediate))))
-    )
-    return yield* Effect.ensuring(effect, Fiber.interrupt(fiber))
-  })
 
 const settle = ticking(Effect.sleep("10 seconds"))
 

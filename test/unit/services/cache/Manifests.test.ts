@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, type Layer, Option } from "effect"
+import { Effect, type Layer, Option } from "effect"
 import { TestClock } from "effect/testing"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import { noCache } from "../../../../src/domain/rfc/CacheControl.ts"
@@ -16,20 +16,12 @@ import { MemoryDisk } from "../../../../src/testing/MemoryFileSystem.ts"
 import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
 import { CHUNK, restartable, stack, view, World } from "../../../support/stack.ts"
 import { randomBytes, sha256 } from "../../../support/TestOrigin.ts"
+import { ticking } from "../../../support/ticking.ts"
 
 const url = "http://origin.test/film"
 const resource = makeResource(url)
 const film = randomBytes(2 * CHUNK)
 const other = randomBytes(2 * CHUNK, 2)
-
-/** Lets time pass for as long as `effect` runs, so that what waits for a clock goes on. */
-const ticking = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.gen(function*() {
-    const fiber = yield* Effect.forkChild(
-      Effect.forever(Effect.andThen(TestClock.adjust("100 millis"), Effect.promise(() => new Promise(setImmediate))))
-    )
-    return yield* Effect.ensuring(effect, Fiber.interrupt(fiber))
-  })
 
 const put = (bytes: Uint8Array, etag: string, headers: Record<string, string> = { "cache-control": "max-age=3600" }) =>
   Effect.map(MemoryOrigin, (origin) => void origin.files.set(url, { bytes, etag, headers }))
