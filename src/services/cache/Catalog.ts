@@ -21,59 +21,59 @@ import { Variants } from "./Variants.ts"
 export { type Entry, freshnessFor } from "./Entry.ts"
 
 /**
- * The current representation of each resource, with its freshness. Kept in memory for the resources used last, and beside
- * the chunks on disk. A resource whose answers vary has an entry for each variant.
+ * The current representation of each resource, with its freshness. `CatalogMemory` holds it for the resources that were used last; for
+ * others it is on disk, beside the chunks. A resource whose responses vary has an entry for each variant.
  */
 export class Catalog extends Context.Service<Catalog, {
   /** The variant of a resource that a request with `fields` selects, as far as is known. */
   readonly select: (resource: Resource, fields: HeaderFields) => Resource
-  /** Whether the answers for `resource` are known to vary. */
+  /** Whether the responses for `resource` are known to vary. */
   readonly varies: (resource: Resource) => boolean
   /**
-   * Takes note of the fields that an answer for `resource` varies on, besides those that earlier ones did, and returns the variant
-   * that `fields` select.
+   * Records the fields that a response for `resource` varies on, in addition to those of earlier responses. Returns the variant that
+   * `fields` select.
    */
   readonly vary: (resource: Resource, answer: HeaderFields, fields: HeaderFields) => Resource
-  /** What is known of a variant, from memory or disk. A disk that cannot be read knows nothing. */
+  /** What is known of a variant, from memory or disk. Returns none if the disk can't be read. */
   readonly get: (variant: Resource) => Effect.Effect<Option.Option<Entry>>
-  /** What needs no asking, neither of the disk nor of the origin. */
+  /** The entry in memory that `fields` select, if it is fresh for them. Asks neither the disk nor the origin. */
   readonly fresh: (
     resource: Resource,
     fields: HeaderFields,
     directives: RequestDirectives | undefined
   ) => Entry | undefined
-  /** Takes note that the answers for `resource` differ by whether a request has a cookie. */
+  /** Records that the responses for `resource` depend on whether a request has a cookie. */
   readonly separateCookies: (resource: Resource) => void
-  /** What an answer of the origin to whoever has `cookie`, of which `answer` are the fields, says of a variant. */
+  /** The entry that a response of the origin makes of a variant. The response has the fields `answer`, and is for viewers with `cookie`. */
   readonly assess: (representation: Representation, answer: HeaderFields, times: Times, cookie: string) => Entry
   /**
-   * Takes an answer of the origin to whoever has `cookie`, of which `answer` are the fields, for the current state of a variant;
-   * another representation supersedes the old one. After a contested one, no chunk is used again: the answer begins the file afresh.
+   * Makes a response of the origin the current state of a variant, and supersedes any other representation. The parameters are those of
+   * `assess`. After a contested representation, no chunk is used again: the file starts afresh.
    */
   readonly confirm: (representation: Representation, answer: HeaderFields, times: Times, cookie: string) => Entry
-  /** Has the origin asked before a representation is used again for those who have `cookie`, also where the origin fails. */
+  /** Requires revalidation before a representation is used again for viewers with `cookie`, also if the origin fails. */
   readonly exclude: (representation: Representation, cookie: string) => void
-  /** Whether what is known of the variant `selected` of `resource` must not be superseded by what those who have `cookie` are given. */
+  /** Whether the response to viewers with `cookie` must not supersede what is known of the variant `selected` of `resource`. */
   readonly isProtected: (resource: Resource, selected: Resource, cookie: string) => boolean
-  /** Takes for known what another process knows. */
+  /** Adds an entry that another process knows. */
   readonly adopt: (entry: Entry) => void
-  /** What is in memory of the resource of an identifier. */
+  /** The entry of a resource in memory, by its identifier. */
   readonly known: (resource: string) => Entry | undefined
-  /** What `get` would return for the resource of an identifier, without counting as a use. */
+  /** What `get` would return for the resource with this identifier. Doesn't count as a use. */
   readonly peek: (resource: string) => Effect.Effect<Option.Option<Entry>, CacheError>
-  /** Knows nothing of a resource any more. */
+  /** Removes the entry of a resource from memory. */
   readonly forget: (resource: string) => void
-  /** The identifiers of resources in memory, variants included, whose URL is to the liking of `matches`. */
+  /** The identifiers of the resources in memory, variants included, whose URL `matches` accepts. */
   readonly identifiers: (matches: (url: string) => boolean) => ReadonlyArray<string>
   /** Whether `representation` is still the current one of its resource. */
   readonly isCurrent: (representation: Representation) => boolean
-  /** Takes note of how the origin answers requests for ranges of `representation`. */
+  /** Records how the origin answers requests for ranges of `representation`. */
   readonly learnRanges: (representation: Representation, ranges: RangeSupport) => void
-  /** Has the origin asked at the next use; unconditionally, if the representation is contested. */
+  /** Requires a request to the origin at the next use; an unconditional one if the representation is contested. */
   readonly expire: (representation: Representation, isContested?: boolean) => void
-  /** The same for all variants, and nothing is used any more unless the origin confirms it (RFC 9111 §4.4). */
+  /** Expires a resource and its variants. None is used again, even stale, before the origin confirms it (RFC 9111 §4.4). */
   readonly invalidate: (resource: Resource) => Effect.Effect<void>
-  /** The same for all that is in a tree; waits a little for the disk to know it. */
+  /** Invalidates all resources in a tree. Waits briefly until the disk has recorded it. */
   readonly invalidateTree: (tree: Tree) => Effect.Effect<void>
 }>()("spillway/services/cache/Catalog") {
   static readonly layer: Layer.Layer<

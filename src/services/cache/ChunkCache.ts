@@ -15,19 +15,18 @@ import { MemoryTier } from "./MemoryTier.ts"
 import { WriteLock } from "./WriteLock.ts"
 
 /**
- * The two tiers, memory and disk, seen as one: where streams look for chunks, and where finished ones are left. Looking
- * and leaving cost no waiting; reading from disk is shared by all who want the same chunk.
+ * Memory and disk as one cache of chunks. Lookups and `keep` don't wait. Concurrent reads of the same chunk from disk share one read.
  */
 export class ChunkCache extends Context.Service<ChunkCache, {
-  /** A chunk that is in memory, which counts as used by this. */
+  /** A chunk that is in memory, or waits to be written. Counts as a use. */
   readonly inMemory: (key: ChunkKey) => Uint8Array | undefined
   /** Whether a chunk is in memory, or on a disk that can be read. */
   readonly has: (key: ChunkKey) => boolean
-  /** Whether `has` is true of all chunks of a range. The cost does not grow with their number. */
+  /** Whether `has` is true of all chunks of a range. The cost doesn't grow with their number. */
   readonly hasAll: (representation: Representation, range: ByteRange) => boolean
   /**
-   * A chunk from disk. One that is gone, damaged or unreadable is dropped, a disk that fails or hangs is reported, and
-   * the caller told. Where it is not used often enough to be kept in memory, it may be read into `scratch`, as by
+   * Reads a chunk from disk. If its file is missing, damaged or unreadable, the chunk is dropped; if the disk fails or hangs, that is
+   * reported. Both fail the effect. A chunk that isn't used often enough to be kept in memory may be read into `scratch`, as by
    * `ChunkStore.read`.
    */
   readonly read: (
@@ -35,7 +34,7 @@ export class ChunkCache extends Context.Service<ChunkCache, {
     key: ChunkKey,
     scratch?: Buffer
   ) => Effect.Effect<Uint8Array, CacheError>
-  /** Keeps a finished chunk: in memory now, on disk soon, each as far as there is room. */
+  /** Keeps a complete chunk: in memory now, and on disk soon, each if there is room. */
   readonly keep: (representation: Representation, key: ChunkKey, payload: Uint8Array) => void
   /**
    * Takes note that a chunk could not be read. When that is the fault of its file, the chunk counts as missing from now on, and
@@ -44,7 +43,7 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   readonly failed: (key: ChunkKey, error: CacheError) => Effect.Effect<void>
   /** Why nothing can be kept on disk now, or `undefined`. */
   readonly failure: () => CacheFailure | undefined
-  /** Whether the disk is so busy that a read would fail at once. */
+  /** Whether a read would fail at once because the disk is too busy. */
   readonly isBusy: () => boolean
 }>()("spillway/services/cache/ChunkCache") {
   static readonly layer: Layer.Layer<

@@ -25,7 +25,7 @@ export class Evictor extends Context.Service<Evictor, {
    * `DiskFull` if nothing is left to evict.
    */
   readonly reserve: (need: () => number) => Effect.Effect<void, CacheError, Scope.Scope>
-  /** Frees 1 GiB, or an eighth of a small disk or cache, after a write found the disk full all the same. Returns the bytes freed. */
+  /** Frees 1 GiB, or an eighth of a small disk or cache, after a write found the disk full anyway. Returns the bytes freed. */
   readonly cleanUp: Effect.Effect<number, CacheError>
   /** `DiskFull` with the errno `MAX_SIZE` if nothing that can be evicted makes room for a chunk, else `undefined`. */
   readonly shortage: () => CacheError | undefined

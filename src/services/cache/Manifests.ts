@@ -13,16 +13,16 @@ import { IndexScan } from "./IndexScan.ts"
 import { WriteLock } from "./WriteLock.ts"
 
 /**
- * Which manifests are on disk, and which of them hold no longer. A manifest says that a resource is fresh, and after a restart it is
- * believed. So one that was invalidated is renamed, in the background, and not believed until then. Under its other name, it says which
- * resource and representation the chunks are of; the origin is asked before they are used.
+ * Which manifests are on disk, and which of them are no longer valid. A manifest says that a resource is fresh, and is trusted after a
+ * restart. So an invalidated one is renamed in the background, and not trusted until then. Under its other name, it says which resource
+ * and representation the chunks belong to, and the origin is asked before they are used.
  */
 export class Manifests extends Context.Service<Manifests, {
   /** What the next chunk of a representation takes of the disk besides its own file, in bytes. */
   readonly growth: (representation: Representation) => number
   /** Writes the manifest of a representation unless it is there; inside `WriteLock.withWriteLock`, with room reserved. */
   readonly ensure: (representation: Representation) => Effect.Effect<void, CacheError>
-  /** Has the manifest of a resource hold no longer. */
+  /** Makes the manifest of a resource invalid. */
   readonly revoke: (resource: string) => void
   /** The same for a resource and all of its variants. */
   readonly revokeFamily: (resource: string) => void
@@ -31,9 +31,9 @@ export class Manifests extends Context.Service<Manifests, {
    * `isOutdated`, since it knows another one or has it fresh for longer, that is corrected.
    */
   readonly confirmed: (representation: Representation, isOutdated: boolean) => void
-  /** Whether what the disk says of a resource holds. */
+  /** Whether the manifest on disk of a resource can be trusted. */
   readonly isTrusted: (resource: string) => boolean
-  /** How often anything was revoked: what was read from the disk before may not hold. */
+  /** How often anything was revoked. What was read from the disk before the last time may no longer be valid. */
   readonly revocations: () => number
   /** Waits until the disk knows of all that was revoked, for as long as `SETTLE_TIMEOUT`, and not where the disk fails. */
   readonly settled: Effect.Effect<void>

@@ -9,10 +9,7 @@ import { IndexScan } from "./IndexScan.ts"
 /** The pause after each chunk that is read. */
 const PAUSE = "2 seconds"
 
-/**
- * Reads the whole cache again and again, slowly, one chunk at a time, and drops what is not what was written: so that damage
- * is found before a viewer needs the chunk.
- */
+/** Reads the whole cache again and again, slowly, one chunk at a time, and drops damaged chunks before a viewer needs them. */
 export const layer: Layer.Layer<never, never, DiskBreaker | CacheIndex | ChunkCache | ChunkStore | IndexScan> = Layer
   .effectDiscard(
     Effect.gen(function*() {
