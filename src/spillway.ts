@@ -14,14 +14,18 @@ import { StreamLimit } from "./http/proxy/StreamLimit.ts"
 import * as Server from "./http/server/Server.ts"
 import { CacheIndex } from "./services/cache/CacheIndex.ts"
 import { Catalog } from "./services/cache/Catalog.ts"
+import { CatalogMemory } from "./services/cache/CatalogMemory.ts"
 import { ChunkCache } from "./services/cache/ChunkCache.ts"
 import { ChunkWriter } from "./services/cache/ChunkWriter.ts"
 import { Evictor } from "./services/cache/Evictor.ts"
+import { IndexScan } from "./services/cache/IndexScan.ts"
 import { Manifests } from "./services/cache/Manifests.ts"
 import { MemoryTier } from "./services/cache/MemoryTier.ts"
 import * as recovery from "./services/cache/recovery.ts"
+import * as Replicas from "./services/cache/Replicas.ts"
 import { RevokedTrees } from "./services/cache/RevokedTrees.ts"
 import * as Scrubber from "./services/cache/Scrubber.ts"
+import { WriteLock } from "./services/cache/WriteLock.ts"
 import type { CacheConfig } from "./services/config/CacheConfig.ts"
 import type { OriginConfig } from "./services/config/OriginConfig.ts"
 import { ChunkStore } from "./services/disk/ChunkStore.ts"
@@ -45,6 +49,16 @@ import { Origin } from "./services/origin/Origin.ts"
 import { OriginResolver } from "./services/origin/OriginResolver.ts"
 import { Downloader } from "./services/transfer/Downloader.ts"
 
+/** What is cached, on disk and in memory. */
+const layerCache = Layer.merge(ChunkWriter.layer, Layer.provide(Replicas.layerMemoryTier, MemoryTier.layer)).pipe(
+  Layer.provideMerge(Layer.provide(Replicas.layerCatalog, Catalog.layer)),
+  Layer.provide(Layer.merge(RevokedTrees.layer, Layer.provide(Replicas.layerCatalogMemory, CatalogMemory.layer))),
+  Layer.provideMerge(Manifests.layer),
+  Layer.provideMerge(Layer.provideMerge(recovery.layer, Evictor.layer)),
+  Layer.provideMerge(IndexScan.layer),
+  Layer.provideMerge(Layer.merge(WriteLock.layer, Layer.provide(Replicas.layerCacheIndex, CacheIndex.layer)))
+)
+
 /** All services except those at the edges: configuration, lock, store, disk and origin. */
 export const layerNoDeps: Layer.Layer<
   | ActiveStreams
@@ -56,6 +70,7 @@ export const layerNoDeps: Layer.Layer<
   | SnapshotFeed
   | Evictor
   | FailureLog
+  | IndexScan
   | Purger
   | Lookup
   | Manifests
@@ -79,12 +94,7 @@ export const layerNoDeps: Layer.Layer<
   Layer.provideMerge(Lookup.layer),
   Layer.provideMerge(Downloader.layer),
   Layer.provideMerge(ChunkCache.layer),
-  Layer.provideMerge(Layer.mergeAll(ChunkWriter.layer, MemoryTier.layer)),
-  Layer.provideMerge(Catalog.layer),
-  Layer.provide(RevokedTrees.layer),
-  Layer.provideMerge(Manifests.layer),
-  Layer.provideMerge(Layer.provideMerge(recovery.layer, Evictor.layer)),
-  Layer.provideMerge(CacheIndex.layer),
+  Layer.provideMerge(layerCache),
   Layer.provide(instrumentedOrigin.layer),
   Layer.provideMerge(Layer.mergeAll(ActiveStreams.layer, FailureLog.layer, Readiness.layer)),
   Layer.provideMerge(Layer.merge(DiskBreaker.layer, Counters.layer)),
@@ -102,6 +112,7 @@ export const layerNoResolver: Layer.Layer<
   | DiskMonitor
   | SnapshotFeed
   | FailureLog
+  | IndexScan
   | MediaStream
   | Origin
   | Proxy

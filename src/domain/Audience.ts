@@ -73,7 +73,7 @@ export class Audience {
     const isMember = this.#members.has(cookie)
     for (const [member, freshness] of this.#members) {
       if (member === cookie) continue
-      if (isFresh(freshness, now) || (!isMember && now - freshness.born < PROTECTED_MILLIS)) return true
+      if (isFresh(freshness, now) || (!isMember && now - freshness.generatedAt < PROTECTED_MILLIS)) return true
     }
     return false
   }

@@ -38,7 +38,7 @@ export class Representation extends Schema.Class<Representation>("spillway/Repre
   /** Only viewers with a cookie have been given it so far. */
   withCookie: Schema.optionalKey(Schema.Boolean),
   /** When its age was 0, by the origin's last word, in milliseconds since 1970; 0 where that is not known. */
-  born: Schema.Number.pipe(Schema.withDecodingDefaultKey(Effect.succeed(0)))
+  generatedAt: Schema.Number.pipe(Schema.withDecodingDefaultKey(Effect.succeed(0)))
 }) {}
 
 /** Whether `found`, which was kept where others may have changed it, can be one of `resource` and be sent as it is. */
@@ -129,7 +129,7 @@ export const fromHead = (
     ...(lastModified !== undefined && { lastModified }),
     headers: endToEnd(headers, notKept),
     ...rangesShown(head),
-    born: 0
+    generatedAt: 0
   })
 }
 

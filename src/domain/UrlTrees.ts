@@ -50,9 +50,9 @@ export class UrlTrees {
     for (const [other, until] of all) this.#put(originOf(other), until)
   }
 
-  /** Whether what was said of `url` at `born`, in milliseconds since 1970, has been revoked since. */
-  covers(url: string, born: number): boolean {
-    for (const [tree, at] of this.#revoked) if (born <= at && isIn(tree, url)) return true
+  /** Whether what was said of `url` at `generatedAt`, in milliseconds since 1970, has been revoked since. */
+  covers(url: string, generatedAt: number): boolean {
+    for (const [tree, at] of this.#revoked) if (generatedAt <= at && isIn(tree, url)) return true
     return false
   }
 

@@ -1,7 +1,8 @@
 import { Deferred, Effect } from "effect"
 import type { Worker } from "node:cluster"
 import { together } from "../services/cache/MemoryTier.ts"
-import type { Usage, WorkersShape } from "../services/observe/Workers.ts"
+import type { ReplicasShape } from "../services/cache/Replicas.ts"
+import { nothing, type Usage } from "../services/observe/WorkerUsage.ts"
 import type { Report, ToOwner, ToWorker } from "./messages.ts"
 import { patience } from "./silence.ts"
 
@@ -10,8 +11,6 @@ const MAX_SHARES = 20_000
 
 /** The time that a worker has to confirm a change, in milliseconds. After that it is killed, because it might serve old content. */
 const SETTLE_MILLIS = 2_000
-
-const nothing: Usage = { memory: { bytes: 0, maxBytes: 0, chunks: 0, hits: 0 }, streams: [] }
 
 /** The owner's view of a worker. */
 export class Member {
@@ -112,7 +111,7 @@ export class Member {
 }
 
 /** Keeps `members` up to date for the services of the owner. */
-export const workersOf = (members: ReadonlySet<Member>): WorkersShape => ({
+export const replicasOf = (members: ReadonlySet<Member>): ReplicasShape => ({
   forgotten: (resource) => members.forEach((member) => member.forget(resource)),
   withdrawn: (resource) => members.forEach((member) => member.withdraw(resource)),
   added: (key, bytes) => {
@@ -123,15 +122,17 @@ export const workersOf = (members: ReadonlySet<Member>): WorkersShape => ({
   },
   settled: Effect.suspend(() =>
     Effect.forEach(members, (member) => member.settle, { concurrency: "unbounded", discard: true })
-  ),
-  usage: () => {
-    const usages = Array.from(members, ({ usage }) => usage)
-    return {
-      memory: usages.reduce((sum, { memory }) => ({
-        ...together(sum, memory),
-        maxBytes: sum.maxBytes + memory.maxBytes
-      }), nothing.memory),
-      streams: usages.flatMap(({ streams }) => streams)
-    }
-  }
+  )
 })
+
+/** What `members` use, all together. */
+export const usageOf = (members: ReadonlySet<Member>): Usage => {
+  const usages = Array.from(members, ({ usage }) => usage)
+  return {
+    memory: usages.reduce((sum, { memory }) => ({
+      ...together(sum, memory),
+      maxBytes: sum.maxBytes + memory.maxBytes
+    }), nothing.memory),
+    streams: usages.flatMap(({ streams }) => streams)
+  }
+}

@@ -2,7 +2,7 @@ import type { ChunkKey } from "../domain/Chunk.ts"
 import type { Resource } from "../domain/Resource.ts"
 import type { Entry } from "../services/cache/Catalog.ts"
 import type { Totals } from "../services/observe/Counters.ts"
-import type { Usage } from "../services/observe/Workers.ts"
+import type { Usage } from "../services/observe/WorkerUsage.ts"
 
 /**
  * The messages between the owner of the cache and its workers. They arrive in the order in which they are sent, so a withdrawal never

@@ -3,13 +3,14 @@ import cluster from "node:cluster"
 import { Readiness } from "../http/admin/Readiness.ts"
 import type { CacheIndex } from "../services/cache/CacheIndex.ts"
 import type { Catalog } from "../services/cache/Catalog.ts"
+import { Replicas } from "../services/cache/Replicas.ts"
 import { connections, refusals } from "../services/observe/connections.ts"
 import type { Counters } from "../services/observe/Counters.ts"
 import * as Metrics from "../services/observe/pullMetrics.ts"
-import { Workers } from "../services/observe/Workers.ts"
+import { WorkerUsage } from "../services/observe/WorkerUsage.ts"
 import { LocalUrls } from "../services/origin/LocalUrls.ts"
 import { heeding } from "./heeding.ts"
-import { Member, workersOf } from "./members.ts"
+import { Member, replicasOf, usageOf } from "./members.ts"
 import { ORDERS, type Orders } from "./messages.ts"
 import * as OwnerMessages from "./ownerMessages.ts"
 import * as Supervision from "./supervision.ts"
@@ -101,5 +102,12 @@ export const make = (count: number) => {
     return address
   })
 
-  return { layer: Layer.merge(Layer.succeed(Workers, workersOf(members)), Layer.effectDiscard(metrics)), start }
+  const layer = Layer.mergeAll(
+    // Without workers, nobody has to be notified.
+    count === 1 ? Layer.empty : Layer.succeed(Replicas, replicasOf(members)),
+    Layer.succeed(WorkerUsage, () => usageOf(members)),
+    Layer.effectDiscard(metrics)
+  )
+
+  return { layer, start }
 }

@@ -7,6 +7,7 @@ import { make as makeResource } from "../../src/domain/Resource.ts"
 import { noCache } from "../../src/domain/rfc/CacheControl.ts"
 import { CacheIndex } from "../../src/services/cache/CacheIndex.ts"
 import { ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
+import { IndexScan } from "../../src/services/cache/IndexScan.ts"
 import { Manifests } from "../../src/services/cache/Manifests.ts"
 import { CacheConfig } from "../../src/services/config/CacheConfig.ts"
 import { OriginConfig } from "../../src/services/config/OriginConfig.ts"
@@ -122,7 +123,7 @@ const kinds: ReadonlyArray<
     AFTER_RESTART,
     (directory) =>
       Effect.gen(function*() {
-        yield* (yield* CacheIndex).loaded
+        yield* (yield* IndexScan).loaded
         return yield* fill(60, directory, (i) => put(`${i}?${long}`))
       })
   ],

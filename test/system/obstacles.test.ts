@@ -4,8 +4,8 @@ import { spawnSync } from "node:child_process"
 import * as Fs from "node:fs"
 import { dirname } from "node:path"
 import { make as makeResource } from "../../src/domain/Resource.ts"
-import { CacheIndex } from "../../src/services/cache/CacheIndex.ts"
 import { ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
+import { IndexScan } from "../../src/services/cache/IndexScan.ts"
 import { CacheConfig } from "../../src/services/config/CacheConfig.ts"
 import { DiskBreaker } from "../../src/services/disk/DiskBreaker.ts"
 import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
@@ -91,7 +91,7 @@ describe("in the way of a write", () => {
     it.live(`${what} is removed`, () =>
       Effect.gen(function*() {
         const breaker = yield* DiskBreaker
-        yield* (yield* CacheIndex).loaded
+        yield* (yield* IndexScan).loaded
         yield* put("film")
         stand(yield* directoryOf("film"))
         yield* watch("film")

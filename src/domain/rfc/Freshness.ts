@@ -16,7 +16,7 @@ export const HEURISTIC_MILLIS = 60 * 60 * 1000
 /** What is known of the freshness of one response. Milliseconds. */
 export interface Freshness {
   /** The instant, since 1970, at which the response's age was 0 (RFC 9111 §4.2.3). */
-  readonly born: number
+  readonly generatedAt: number
   /** The age at which it becomes stale. */
   readonly lifetime: number
   /** For how long it may still be used once stale, while the origin is being asked (RFC 5861 §3). */
@@ -101,7 +101,7 @@ export const freshnessOf = (
   const strict = !override &&
     (directives.has("must-revalidate") || directives.has("proxy-revalidate") || directives.has("no-cache"))
   return {
-    born: received - Math.max(0, apparentAge, correctedAge),
+    generatedAt: received - Math.max(0, apparentAge, correctedAge),
     lifetime,
     staleWhileRevalidate: strict ? 0 : deltaMillis(directives.get("stale-while-revalidate")) ?? 0,
     staleIfError: deltaMillis(directives.get("stale-if-error")),
@@ -125,14 +125,14 @@ export const freshnessSource = (headers: HeaderFields, ttl?: Ttl): string => {
 }
 
 /** The current age, in milliseconds, never negative (RFC 9111 §4.2.3), and 0 for a response from the future. */
-export const age = (freshness: Freshness, now: number): number => Math.max(0, now - freshness.born)
+export const age = (freshness: Freshness, now: number): number => Math.max(0, now - freshness.generatedAt)
 
 /**
  * How long it has been stale, in milliseconds, negative while it is fresh. The age of a response from the future is unknown, since
  * the clock has been set back: it counts as stale for at least as long as the clock is behind.
  */
-const staleness = ({ born, lifetime }: Freshness, now: number): number =>
-  now < born ? born - now : now - born - lifetime
+const staleness = ({ generatedAt, lifetime }: Freshness, now: number): number =>
+  now < generatedAt ? generatedAt - now : now - generatedAt - lifetime
 
 /** Whether a request asks for more than freshness. */
 const isPicky = (request: RequestDirectives | undefined): boolean =>
@@ -177,4 +177,4 @@ export const mayServeStale = (freshness: Freshness, now: number, request?: Reque
 export const ttlSeconds = (freshness: Freshness, now: number): number => Math.floor(-staleness(freshness, now) / 1000)
 
 /** The instant, in milliseconds since 1970, at which a response becomes stale. */
-export const endOf = ({ born, lifetime }: Freshness): number => born + lifetime
+export const endOf = ({ generatedAt, lifetime }: Freshness): number => generatedAt + lifetime

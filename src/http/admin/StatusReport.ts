@@ -3,6 +3,7 @@ import { type DiskUsage, thresholds } from "../../domain/DiskStatus.ts"
 import { CacheIndex } from "../../services/cache/CacheIndex.ts"
 import { Catalog } from "../../services/cache/Catalog.ts"
 import { ChunkWriter } from "../../services/cache/ChunkWriter.ts"
+import { IndexScan } from "../../services/cache/IndexScan.ts"
 import { MemoryTier, together } from "../../services/cache/MemoryTier.ts"
 import { CacheConfig } from "../../services/config/CacheConfig.ts"
 import { DiskBreaker } from "../../services/disk/DiskBreaker.ts"
@@ -10,7 +11,7 @@ import { DiskMonitor } from "../../services/disk/DiskMonitor.ts"
 import { ActiveStreams } from "../../services/observe/ActiveStreams.ts"
 import { connections } from "../../services/observe/connections.ts"
 import { Counters } from "../../services/observe/Counters.ts"
-import { Workers } from "../../services/observe/Workers.ts"
+import { WorkerUsage } from "../../services/observe/WorkerUsage.ts"
 import { FailureLog } from "../../services/operate/FailureLog.ts"
 import { Inventory } from "../../services/operate/Inventory.ts"
 import { LocalUrls } from "../../services/origin/LocalUrls.ts"
@@ -34,6 +35,7 @@ export class StatusReport extends Context.Service<StatusReport, {
     | Catalog
     | DiskMonitor
     | FailureLog
+    | IndexScan
     | MemoryTier
     | ChunkWriter
     | LocalUrls
@@ -53,13 +55,14 @@ const make = Effect.gen(function*() {
   const failureLog = yield* FailureLog
   const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
+  const scan = yield* IndexScan
   const memory = yield* MemoryTier
   const monitor = yield* DiskMonitor
   const writer = yield* ChunkWriter
   const { servedAt } = yield* LocalUrls
   const inventory = yield* Inventory
   const counters = yield* Counters
-  const workers = yield* Workers
+  const workerUsage = yield* WorkerUsage
   const startedAt = clock.currentTimeMillisUnsafe()
 
   const cacheStatus = (): CacheStatus => {
@@ -71,7 +74,7 @@ const make = Effect.gen(function*() {
       chunkBytes: config.chunkSize,
       chunks: index.count(),
       resources: index.resources().length,
-      indexed: index.isLoaded()
+      indexed: scan.isLoaded()
     }
     if (state._tag === "Usable") return { state: "usable", ...held }
     const { _tag: error, errno, operation } = state.error
@@ -90,7 +93,7 @@ const make = Effect.gen(function*() {
   }
 
   const memoryReport = () => {
-    const others = workers.usage().memory
+    const others = workerUsage().memory
     return { ...together(memory.usage(), others), maxBytes: config.memory + others.maxBytes }
   }
 

@@ -5,7 +5,7 @@ import { rateLimited } from "../../effects/rateLimited.ts"
 import { atEnd } from "../../effects/withoutServices.ts"
 import { ServerConfig } from "../../services/config/ServerConfig.ts"
 import * as Metrics from "../../services/observe/pullMetrics.ts"
-import { Workers } from "../../services/observe/Workers.ts"
+import { WorkerUsage } from "../../services/observe/WorkerUsage.ts"
 import type { Reply } from "./Reply.ts"
 
 /** What the cache did for a request that found no room. */
@@ -42,12 +42,12 @@ const make = Effect.gen(function*() {
   const warn = rateLimited(
     Effect.annotateLogs(Effect.logWarning("Too many streams: requests are answered 503"), { limit: maxStreams })
   )
-  const workers = yield* Workers
+  const workerUsage = yield* WorkerUsage
   let running = 0
   yield* Metrics.gauge(
     "spillway_streams",
     "Answers that are being fetched or streamed; those from memory are not counted",
-    () => running + workers.usage().streams.length
+    () => running + workerUsage().streams.length
   )
 
   const place = Effect.uninterruptible(Effect.suspend(() => {

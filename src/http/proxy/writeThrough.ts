@@ -3,8 +3,8 @@ import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { make as makeResource, makePublic, type Resource } from "../../domain/Resource.ts"
 import { endToEnd } from "../../domain/rfc/HeaderFields.ts"
 import { hasDestination, isSafe, reachesBelow } from "../../domain/rfc/Method.ts"
+import { Replicas } from "../../services/cache/Replicas.ts"
 import { Lookup } from "../../services/media/Lookup.ts"
-import { Workers } from "../../services/observe/Workers.ts"
 import { Origin, type OriginResponse } from "../../services/origin/Origin.ts"
 import { page, refused } from "./errorResponses.ts"
 import { ofTheHopPassing } from "./forwardedFields.ts"
@@ -20,7 +20,7 @@ type Request = HttpServerRequest.HttpServerRequest
 export const makeWriteThrough = Effect.fnUntraced(function*({ locations, passedOn, sourceOf }: Passthrough) {
   const lookup = yield* Lookup
   const origin = yield* Origin
-  const workers = yield* Workers
+  const { settled } = yield* Replicas
 
   /** The location of a target of a request at its origin. */
   const locate = (resource: Resource, { headers }: Request, url: string) =>
@@ -66,7 +66,7 @@ export const makeWriteThrough = Effect.fnUntraced(function*({ locations, passedO
       // With a query, it is not a collection.
       if (reachesBelow(method) && !resource.url.includes("?")) yield* lookup.invalidateTree(resource)
       if (other !== undefined) yield* lookup.invalidateTree(other)
-      yield* workers.settled
+      yield* settled
     }
     return yield* passedOn(resource, response, request, { fwd: "method" })
   })

@@ -10,22 +10,23 @@ import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkWriter } from "./ChunkWriter.ts"
+import { IndexScan } from "./IndexScan.ts"
 import { MemoryTier } from "./MemoryTier.ts"
+import { WriteLock } from "./WriteLock.ts"
 
 /**
- * The two tiers, memory and disk, seen as one: where streams look for chunks, and where finished ones are left. Looking
- * and leaving cost no waiting; reading from disk is shared by all who want the same chunk.
+ * Memory and disk as one cache of chunks. Lookups and `keep` don't wait. Concurrent reads of the same chunk from disk share one read.
  */
 export class ChunkCache extends Context.Service<ChunkCache, {
-  /** A chunk that is in memory, which counts as used by this. */
+  /** A chunk that is in memory, or waits to be written. Counts as a use. */
   readonly inMemory: (key: ChunkKey) => Uint8Array | undefined
   /** Whether a chunk is in memory, or on a disk that can be read. */
   readonly has: (key: ChunkKey) => boolean
-  /** Whether `has` is true of all chunks of a range. The cost does not grow with their number. */
+  /** Whether `has` is true of all chunks of a range. The cost doesn't grow with their number. */
   readonly hasAll: (representation: Representation, range: ByteRange) => boolean
   /**
-   * A chunk from disk. One that is gone, damaged or unreadable is dropped, a disk that fails or hangs is reported, and
-   * the caller told. Where it is not used often enough to be kept in memory, it may be read into `scratch`, as by
+   * Reads a chunk from disk. If its file is missing, damaged or unreadable, the chunk is dropped; if the disk fails or hangs, that is
+   * reported. Both fail the effect. A chunk that isn't used often enough to be kept in memory may be read into `scratch`, as by
    * `ChunkStore.read`.
    */
   readonly read: (
@@ -33,7 +34,7 @@ export class ChunkCache extends Context.Service<ChunkCache, {
     key: ChunkKey,
     scratch?: Buffer
   ) => Effect.Effect<Uint8Array, CacheError>
-  /** Keeps a finished chunk: in memory now, on disk soon, each as far as there is room. */
+  /** Keeps a complete chunk: in memory now, and on disk soon, each if there is room. */
   readonly keep: (representation: Representation, key: ChunkKey, payload: Uint8Array) => void
   /**
    * Takes note that a chunk could not be read. When that is the fault of its file, the chunk counts as missing from now on, and
@@ -42,28 +43,22 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   readonly failed: (key: ChunkKey, error: CacheError) => Effect.Effect<void>
   /** Why nothing can be kept on disk now, or `undefined`. */
   readonly failure: () => CacheFailure | undefined
-  /** Whether the disk is so busy that a read would fail at once. */
+  /** Whether a read would fail at once because the disk is too busy. */
   readonly isBusy: () => boolean
 }>()("spillway/services/cache/ChunkCache") {
   static readonly layer: Layer.Layer<
     ChunkCache,
     never,
-    CacheConfig | DiskBreaker | CacheIndex | ChunkStore | MemoryTier | ChunkWriter
+    CacheConfig | DiskBreaker | CacheIndex | ChunkStore | IndexScan | MemoryTier | ChunkWriter | WriteLock
   > = Layer.effect(ChunkCache, Effect.suspend(() => make))
 }
 
 /** How often dropped chunks are logged, at most, in milliseconds. */
 const SAY_MILLIS = 10_000
 
-const make = Effect.gen(function*() {
+/** Counts dropped chunks, and logs them. Many files may be damaged at once, so not each of them is logged. */
+const makeReportDamage = Effect.gen(function*() {
   const clock = yield* Clock.Clock
-  const breaker = yield* DiskBreaker
-  const index = yield* CacheIndex
-  const memory = yield* MemoryTier
-  const writer = yield* ChunkWriter
-  const store = yield* ChunkStore
-  const { share: shared } = SingleFlight.make<string, Uint8Array, CacheError>()
-
   const countDamaged = yield* Metrics.counters(
     "spillway_damaged_chunks_total",
     "Cached chunks that were dropped: missing, not what was written, or unreadable, by what was found",
@@ -73,9 +68,10 @@ const make = Effect.gen(function*() {
   let dropped = 0
   let said = -Infinity
 
-  /** Many files may be damaged at once, so not each of them is logged. */
-  const sayDropped = (error: CacheError) =>
+  return (error: CacheError) =>
     Effect.suspend(() => {
+      countDamaged(error.errno)
+      if (!isDamage(error)) return Effect.void
       dropped += 1
       const now = clock.currentTimeMillisUnsafe()
       if (Math.abs(now - said) < SAY_MILLIS) return Effect.void
@@ -86,21 +82,33 @@ const make = Effect.gen(function*() {
       dropped = 0
       return line
     })
+})
+
+const make = Effect.gen(function*() {
+  const breaker = yield* DiskBreaker
+  const index = yield* CacheIndex
+  const scan = yield* IndexScan
+  const { withWriteLock } = yield* WriteLock
+  const memory = yield* MemoryTier
+  const writer = yield* ChunkWriter
+  const store = yield* ChunkStore
+  const { share: shared } = SingleFlight.make<string, Uint8Array, CacheError>()
+
+  const reportDamage = yield* makeReportDamage
 
   // Beside the viewer's path: the removal waits for a write that is under way, after which the chunk may be new and good.
   const drop = (key: ChunkKey, error: CacheError) =>
     Effect.suspend(() => {
       index.condemn(key)
-      countDamaged(error.errno)
       return Effect.suspend(() =>
         index.has(key) ? Effect.void : Effect.andThen(store.remove(key), Effect.sync(() => index.remove(key)))
       ).pipe(
         // Where one file has gone, others may have too: a directory was deleted.
-        Effect.andThen(error.errno === "ENOENT" ? index.reconcile(key.resource) : Effect.void),
-        index.exclusively,
+        Effect.andThen(error.errno === "ENOENT" ? scan.reconcile(key.resource) : Effect.void),
+        withWriteLock,
         Effect.ignore,
         Effect.forkDetach,
-        Effect.andThen(isDamage(error) ? sayDropped(error) : Effect.void)
+        Effect.andThen(reportDamage(error))
       )
     })
 

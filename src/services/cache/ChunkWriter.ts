@@ -13,31 +13,42 @@ import { Backlog, type Job } from "./Backlog.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { Catalog } from "./Catalog.ts"
 import { Evictor } from "./Evictor.ts"
+import { IndexScan } from "./IndexScan.ts"
 import { Manifests } from "./Manifests.ts"
+import { WriteLock } from "./WriteLock.ts"
 
 /**
- * The side branch from memory to disk (write-behind). Takes finished chunks and writes them in the background, one after
- * another; makes room first, cleans up and tries once more when the disk is full, and reports what fails to
- * `DiskBreaker`. Nobody waits for it: past its bound it drops chunks, which then are fetched again when next needed.
+ * Writes complete chunks to disk in the background, one at a time (write-behind). It makes room first. If the disk is full, it cleans up
+ * and retries once. It reports failures to `DiskBreaker`. Streams never wait for it: beyond its bound it drops chunks, which are fetched
+ * again when they are needed.
  */
 export class ChunkWriter extends Context.Service<ChunkWriter, {
-  /** Takes a chunk to write. `false` when it is dropped: nothing can be written now, or too much waits already. */
+  /** Queues a chunk to be written. Returns `false` if it is dropped, because nothing can be written now or too much waits already. */
   readonly offer: (representation: Representation, key: ChunkKey, payload: Uint8Array) => boolean
   /** The payload of a chunk that waits to be written. */
   readonly pending: (key: ChunkKey) => Uint8Array | undefined
-  /** The first index from the one of `key` on whose chunk does not wait to be written. */
+  /** The first index, starting at that of `key`, whose chunk doesn't wait to be written. */
   readonly firstMissing: (key: ChunkKey) => number
   /** How much waits to be written, and how much may, in bytes. */
   readonly backlog: () => { readonly bytes: number; readonly maxBytes: number }
   /** Whether so much waits that chunks may soon be dropped. */
   readonly isBehind: () => boolean
-  /** Waits until every chunk that was taken is written or given up. */
+  /** Waits until every queued chunk is written or dropped. */
   readonly idle: Effect.Effect<void>
 }>()("spillway/services/cache/ChunkWriter") {
   static readonly layer: Layer.Layer<
     ChunkWriter,
     never,
-    CacheConfig | DiskBreaker | CacheIndex | Catalog | ChunkStore | Evictor | Manifests | Counters
+    | CacheConfig
+    | DiskBreaker
+    | CacheIndex
+    | Catalog
+    | ChunkStore
+    | Evictor
+    | IndexScan
+    | Manifests
+    | Counters
+    | WriteLock
   > = Layer.effect(ChunkWriter, Effect.suspend(() => make))
 }
 
@@ -53,6 +64,8 @@ const make = Effect.gen(function*() {
   const evictor = yield* Evictor
   const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
+  const scan = yield* IndexScan
+  const { withWriteLock } = yield* WriteLock
   const manifests = yield* Manifests
   const store = yield* ChunkStore
   const counters = yield* Counters
@@ -119,7 +132,7 @@ const make = Effect.gen(function*() {
         counters.dropped()
         return Effect.void
       }
-      return Effect.raceFirst(index.exclusively(writeCurrent(job)), Effect.andThen(watch, Effect.never))
+      return Effect.raceFirst(withWriteLock(writeCurrent(job)), Effect.andThen(watch, Effect.never))
     }).pipe(
       Effect.catch((error) => {
         counters.dropped()
@@ -136,7 +149,7 @@ const make = Effect.gen(function*() {
   })
 
   // Until the index is complete, nobody knows how much the cache holds.
-  yield* withoutServices(keepRunning("ChunkWriter")(Effect.andThen(index.loaded, Effect.andThen(work.await, next))))
+  yield* withoutServices(keepRunning("ChunkWriter")(Effect.andThen(scan.loaded, Effect.andThen(work.await, next))))
   yield* Effect.addFinalizer(() => Effect.ignore(Effect.timeout(Effect.interruptible(idle.await), FLUSH_TIMEOUT)))
 
   return ChunkWriter.of({

@@ -68,7 +68,7 @@ export const entriesOf = (ttl: CacheOptions["ttl"], ignoreCookies: CacheOptions[
     const representation = new Representation({
       ...described,
       headers,
-      born: audience.get(ANONYMOUS)?.born ?? freshness.born,
+      generatedAt: audience.get(ANONYMOUS)?.generatedAt ?? freshness.generatedAt,
       ...(audience.get(ANONYMOUS) === undefined && { withCookie: true })
     })
     return entryOf(representation, freshness, audience)
@@ -76,9 +76,12 @@ export const entriesOf = (ttl: CacheOptions["ttl"], ignoreCookies: CacheOptions[
 
   /** As far as its fields tell, and no fresher than when it was written. One from the future is stale. */
   const restored = (representation: Representation): Entry => {
-    const { born, headers, url, withCookie = false } = representation
+    const { generatedAt, headers, url, withCookie = false } = representation
     const guess = longestGuess(200, url, headers)
-    const freshness = { ...freshnessOf(headers, { requested: born, received: born }, ttlOf(ttl, url), guess), born }
+    const freshness = {
+      ...freshnessOf(headers, { requested: generatedAt, received: generatedAt }, ttlOf(ttl, url), guess),
+      generatedAt
+    }
     return entryOf(representation, freshness, withCookie ? Audience.nobody : Audience.nobody.with(ANONYMOUS, freshness))
   }
 

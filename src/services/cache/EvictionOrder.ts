@@ -1,14 +1,14 @@
 import { LinkedList, type Member } from "../../effects/LinkedList.ts"
 
-/** What can be evicted: a member of one line at a time. */
+/** A member of one of the lists at a time. */
 export interface Evictable<A extends Member<A>> extends Member<A> {
   line: LinkedList<A>
 }
 
-/** How many members that cannot be removed are set aside; when there are more, the disk is at fault. */
+/** How many members that cannot be removed are set aside. If there are more, the disk is at fault. */
 const MAX_UNREMOVABLE = 64
 
-/** Lines of what can be evicted, each in the order of use. Those of `inTurn` go in that order. */
+/** Lists of members, each in the order of use. The lists of `#inTurn` are evicted one after the other. */
 export class EvictionOrder<A extends Evictable<A>> {
   /** No longer used. */
   readonly condemned = new LinkedList<A>()
@@ -23,7 +23,7 @@ export class EvictionOrder<A extends Evictable<A>> {
   readonly #aside = new LinkedList<A>()
   readonly #inTurn = [this.condemned, this.superseded, this.cold, this.warm]
 
-  /** The one to evict next. */
+  /** The member to evict next. */
   first(): A | undefined {
     for (const line of this.#inTurn) if (line.first !== undefined) return line.first
     return undefined
@@ -35,7 +35,7 @@ export class EvictionOrder<A extends Evictable<A>> {
     member.line = line
   }
 
-  /** Whether a member is of use, so that a use changes its place. */
+  /** Whether a member is in use: a use then changes its place. */
   isInUse({ line }: A): boolean {
     return line === this.warm || line === this.cold || line === this.pinned
   }
@@ -44,7 +44,7 @@ export class EvictionOrder<A extends Evictable<A>> {
     if (member.line !== this.#aside) this.move(member, this.condemned)
   }
 
-  /** Passes a member over until `retryRemovals`. `false` when too many are passed over already. */
+  /** Skips a member until `retryRemovals`. Returns `false` if too many are skipped already. */
   setAside(member: A): boolean {
     if ([...this.#aside].length >= MAX_UNREMOVABLE) return false
     this.move(member, this.#aside)
@@ -55,7 +55,7 @@ export class EvictionOrder<A extends Evictable<A>> {
     for (let next = this.#aside.first; next !== undefined; next = this.#aside.first) this.move(next, this.condemned)
   }
 
-  /** All that nothing can be evicted of. */
+  /** The members that cannot be evicted. */
   unevictable(): ReadonlyArray<A> {
     return [...this.pinned, ...this.#aside]
   }

@@ -11,19 +11,21 @@ import { DiskMonitor, NODES_PER_WRITE, POLL_INTERVAL } from "../disk/DiskMonitor
 import { Counters } from "../observe/Counters.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
 import { CacheIndex } from "./CacheIndex.ts"
+import { IndexScan } from "./IndexScan.ts"
+import { WriteLock } from "./WriteLock.ts"
 
 /**
- * Keeps the cache within `maxSize` and the disk above `minFree`, least recently used chunks first, never those of pinned resources. Called inside
- * `CacheIndex.exclusively`. A chunk that is being read stays readable: its file is open, and Unix keeps the bytes of a
- * removed file until it is closed.
+ * Keeps the cache within `maxSize`, and the disk above `minFree`. It evicts the least recently used chunks first, and never those of
+ * pinned resources. Call it inside `WriteLock.withWriteLock`. A chunk that is being read stays readable: its file is open, and Unix
+ * keeps the bytes of a removed file until it is closed.
  */
 export class Evictor extends Context.Service<Evictor, {
   /**
-   * Makes room for as many bytes as `need` says, which is asked again when something was evicted, and promises it to the caller until
-   * its scope closes; `DiskFull` when it cannot.
+   * Makes room for `need` bytes, and reserves it until the scope closes. `need` is called again after each eviction. Fails with
+   * `DiskFull` if nothing is left to evict.
    */
   readonly reserve: (need: () => number) => Effect.Effect<void, CacheError, Scope.Scope>
-  /** After a write found the disk full anyway: frees 1 GiB, or an eighth of a small disk or cache. Bytes freed. */
+  /** Frees 1 GiB, or an eighth of a small disk or cache, after a write found the disk full anyway. Returns the bytes freed. */
   readonly cleanUp: Effect.Effect<number, CacheError>
   /** `DiskFull` with the errno `MAX_SIZE` if nothing that can be evicted makes room for a chunk, else `undefined`. */
   readonly shortage: () => CacheError | undefined
@@ -31,27 +33,27 @@ export class Evictor extends Context.Service<Evictor, {
   static readonly layer: Layer.Layer<
     Evictor,
     never,
-    CacheConfig | DiskBreaker | CacheIndex | ChunkStore | DiskMonitor | Counters
+    CacheConfig | DiskBreaker | CacheIndex | ChunkStore | DiskMonitor | Counters | IndexScan | WriteLock
   > = Layer.effect(Evictor, Effect.suspend(() => make))
 }
 
 /** The most that an emergency frees, in bytes. */
 const CLEAN_UP_BYTES = 1024 ** 3
 
-/** How often chunks that could not be removed are tried again, unless room is missing: then each time that is checked. */
+/** How often chunks that could not be removed are tried again, in milliseconds. If the disk is full, they are tried with each trim. */
 const RETRY_MILLIS = 60_000
 
-/** The room above `minFree` that is kept in the background, in bytes, or a sixty-fourth of a small disk. */
+/** The room above `minFree` that the background trim maintains, in bytes, or a sixty-fourth of a small disk. */
 const HEADROOM_BYTES = 64 * 1024 ** 2
 
-const make = Effect.gen(function*() {
-  const clock = yield* Clock.Clock
-  const config = yield* CacheConfig
-  const maxSize = config.maxSize - ROOT_BYTES
+/** Why chunks are evicted. */
+type Reason = "room" | "emergency"
+
+/** Evicts chunks in the order of `CacheIndex`, and removes the directories that are left without a chunk. */
+const makeEvict = Effect.gen(function*() {
   const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
   const store = yield* ChunkStore
-  const monitor = yield* DiskMonitor
   const counters = yield* Counters
 
   const countEvicted = yield* Metrics.counters(
@@ -60,10 +62,8 @@ const make = Effect.gen(function*() {
     "reason",
     ["room", "emergency"]
   )
-  /** Why chunks are removed now; one change of the disk is made at a time. */
-  let reason: "room" | "emergency" = "room"
 
-  /** Removes the directory of a resource of which no chunk is left: the bytes freed. */
+  /** Removes the directory of a resource that has no chunk left. Returns the bytes freed. */
   const removeHollow = (resource: string) =>
     Effect.suspend(() => {
       const before = index.bytes()
@@ -85,42 +85,59 @@ const make = Effect.gen(function*() {
   const skip = (victim: ChunkKey, error: CacheError) =>
     isOfOneFile(error) && index.setAside(victim) ? breaker.report(error) : Effect.fail(error)
 
-  const evictChunk: Effect.Effect<number, CacheError> = Effect.suspend(() => {
-    const victim = index.oldest()
-    if (victim === undefined) return Effect.succeed(0)
-    const before = index.bytes()
-    return Effect.matchEffect(store.remove(victim), {
-      onFailure: (error) => Effect.andThen(skip(victim, error), evictChunk),
-      onSuccess: () => {
-        index.remove(victim)
-        counters.evicted()
-        countEvicted(reason)
-        return Effect.map(removeHollows, () => before - index.bytes())
-      }
+  const evictChunk = (reason: Reason): Effect.Effect<number, CacheError> =>
+    Effect.suspend(() => {
+      const victim = index.oldest()
+      if (victim === undefined) return Effect.succeed(0)
+      const before = index.bytes()
+      return Effect.matchEffect(store.remove(victim), {
+        onFailure: (error) => Effect.andThen(skip(victim, error), evictChunk(reason)),
+        onSuccess: () => {
+          index.remove(victim)
+          counters.evicted()
+          countEvicted(reason)
+          return Effect.map(removeHollows, () => before - index.bytes())
+        }
+      })
     })
-  })
 
-  /** Evicts one chunk, or a directory that has none: the bytes freed, 0 when nothing is left. */
-  const evictOne = Effect.suspend(() => {
-    const [hollow] = index.hollow()
-    return hollow === undefined ? evictChunk : Effect.catch(removeHollow(hollow), () => evictChunk)
-  })
+  /** Evicts one chunk, or removes a directory without any. Returns the bytes freed, 0 if nothing is left. */
+  const evictOne = (reason: Reason = "room") =>
+    Effect.suspend(() => {
+      const [hollow] = index.hollow()
+      return hollow === undefined ? evictChunk(reason) : Effect.catch(removeHollow(hollow), () => evictChunk(reason))
+    })
 
-  const evict = Effect.fnUntraced(function*(bytes: number) {
+  /** Frees this many bytes, if there is that much to evict. Returns the bytes freed. */
+  const evict = Effect.fnUntraced(function*(bytes: number, reason: Reason = "room") {
     let freed = 0
     while (freed < bytes) {
-      const one = yield* evictOne
+      const one = yield* evictOne(reason)
       if (one === 0) break
       freed += one
     }
     return freed
   })
 
-  /** Gives so many file nodes back. */
+  /** Frees this many file nodes, if there are that many to free. */
   const evictNodes = Effect.fnUntraced(function*(nodes: number) {
     const enough = index.nodes() - nodes
-    while (index.nodes() > enough && (yield* evictOne) > 0);
+    while (index.nodes() > enough && (yield* evictOne()) > 0);
   })
+
+  return { evict, evictNodes, evictOne, removeHollows }
+})
+
+const make = Effect.gen(function*() {
+  const clock = yield* Clock.Clock
+  const config = yield* CacheConfig
+  const maxSize = config.maxSize - ROOT_BYTES
+  const breaker = yield* DiskBreaker
+  const index = yield* CacheIndex
+  const monitor = yield* DiskMonitor
+  const scan = yield* IndexScan
+  const { withWriteLock } = yield* WriteLock
+  const { evict, evictNodes, evictOne, removeHollows } = yield* makeEvict
 
   const full = () => new DiskFull({ errno: "MAX_SIZE", operation: "reserve", path: config.directory })
 
@@ -129,7 +146,7 @@ const make = Effect.gen(function*() {
 
   const reserve = Effect.fnUntraced(function*(need: () => number) {
     while (index.bytes() + need() > maxSize) {
-      if ((yield* evictOne) > 0) continue
+      if ((yield* evictOne()) > 0) continue
       return yield* full()
     }
     const tryReserve = Effect.suspend(() => monitor.reserve(need()))
@@ -143,20 +160,17 @@ const make = Effect.gen(function*() {
 
   const cleanUp = Effect.gen(function*() {
     const { total } = yield* monitor.usage
-    reason = "emergency"
-    const freed = yield* evict(Math.min(CLEAN_UP_BYTES, total / 8, config.maxSize / 8))
+    const freed = yield* evict(Math.min(CLEAN_UP_BYTES, total / 8, config.maxSize / 8), "emergency")
     if (freed > 0) yield* Effect.logWarning("Disk full: emergency clean-up").pipe(Effect.annotateLogs({ freed }))
     return freed
-  }).pipe(Effect.ensuring(Effect.sync(() => {
-    reason = "room"
-  })))
+  })
 
   let retriedAt = clock.currentTimeMillisUnsafe()
 
-  // Others fill the disk as well: room is given back before a write needs it.
+  // Other programs fill the disk as well. Room is freed before a write needs it.
   const trim = Effect.gen(function*() {
     const { free, freeNodes, total, totalNodes } = yield* monitor.usage
-    // Where the disk counts as full, a probe has to find room for a chunk, within both limits.
+    // If the disk counts as full, a probe has to find room for a chunk, within both limits.
     const probe = breaker.unwritable() === undefined ? 0 : bytesOnDisk(config.chunkSize)
     const headroom = Math.max(probe, Math.min(HEADROOM_BYTES, total / 64))
     const missing = config.minFree + headroom - free
@@ -168,13 +182,13 @@ const make = Effect.gen(function*() {
     if (missing > 0) yield* evict(missing)
     yield* removeHollows
     if (totalNodes > 0) yield* evictNodes(minFreeNodes(totalNodes) + NODES_PER_WRITE - freeNodes)
-    while (index.bytes() + probe > maxSize && (yield* evictOne) > 0);
+    while (index.bytes() + probe > maxSize && (yield* evictOne()) > 0);
   })
-  yield* index.loaded.pipe(
+  yield* scan.loaded.pipe(
     Effect.andThen(
       Effect.suspend(() =>
         (breaker.unwritable()?._tag ?? "DiskFull") === "DiskFull"
-          ? Effect.catch(index.exclusively(trim), breaker.report)
+          ? Effect.catch(withWriteLock(trim), breaker.report)
           : Effect.void
       )
     ),

@@ -3,7 +3,7 @@ import { familyOf } from "../../domain/Resource.ts"
 /** How many digits of an identifier choose the set that it is in. */
 const DIGITS = 3
 
-/** Identifiers of resources, of which all variants of one are found without a look at all. */
+/** Identifiers of resources. Finds the variants of a resource without looking at all identifiers. */
 export class Families {
   readonly #sets = new Map<string, Set<string>>()
 
@@ -21,7 +21,7 @@ export class Families {
     if (set?.size === 0) this.#sets.delete(digits)
   }
 
-  /** The resource of an identifier and its variants, as far as they were added. */
+  /** The identifiers that were added of a resource and its variants. */
   of(id: string): ReadonlyArray<string> {
     const family = familyOf(id)
     return [...this.#sets.get(id.slice(0, DIGITS)) ?? []].filter((other) => familyOf(other) === family)

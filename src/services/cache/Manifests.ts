@@ -9,18 +9,20 @@ import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import * as ManifestFormat from "../disk/manifestFormat.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { Evictor } from "./Evictor.ts"
+import { IndexScan } from "./IndexScan.ts"
+import { WriteLock } from "./WriteLock.ts"
 
 /**
- * Which manifests are on disk, and which of them hold no longer. A manifest says that a resource is fresh, and after a restart it is
- * believed. So one that was invalidated is renamed, in the background, and not believed until then. Under its other name, it says which
- * resource and representation the chunks are of; the origin is asked before they are used.
+ * Which manifests are on disk, and which of them are no longer valid. A manifest says that a resource is fresh, and is trusted after a
+ * restart. So an invalidated one is renamed in the background, and not trusted until then. Under its other name, it says which resource
+ * and representation the chunks belong to, and the origin is asked before they are used.
  */
 export class Manifests extends Context.Service<Manifests, {
   /** What the next chunk of a representation takes of the disk besides its own file, in bytes. */
   readonly growth: (representation: Representation) => number
-  /** Writes the manifest of a representation unless it is there; inside `CacheIndex.exclusively`, with room reserved. */
+  /** Writes the manifest of a representation unless it is there; inside `WriteLock.withWriteLock`, with room reserved. */
   readonly ensure: (representation: Representation) => Effect.Effect<void, CacheError>
-  /** Has the manifest of a resource hold no longer. */
+  /** Makes the manifest of a resource invalid. */
   readonly revoke: (resource: string) => void
   /** The same for a resource and all of its variants. */
   readonly revokeFamily: (resource: string) => void
@@ -29,17 +31,18 @@ export class Manifests extends Context.Service<Manifests, {
    * `isOutdated`, since it knows another one or has it fresh for longer, that is corrected.
    */
   readonly confirmed: (representation: Representation, isOutdated: boolean) => void
-  /** Whether what the disk says of a resource holds. */
+  /** Whether the manifest on disk of a resource can be trusted. */
   readonly isTrusted: (resource: string) => boolean
-  /** How often anything was revoked: what was read from the disk before may not hold. */
+  /** How often anything was revoked. What was read from the disk before the last time may no longer be valid. */
   readonly revocations: () => number
   /** Waits until the disk knows of all that was revoked, for as long as `SETTLE_TIMEOUT`, and not where the disk fails. */
   readonly settled: Effect.Effect<void>
 }>()("spillway/services/cache/Manifests") {
-  static readonly layer: Layer.Layer<Manifests, never, DiskBreaker | CacheIndex | ChunkStore | Evictor> = Layer.effect(
+  static readonly layer: Layer.Layer<
     Manifests,
-    Effect.suspend(() => make)
-  )
+    never,
+    DiskBreaker | CacheIndex | ChunkStore | Evictor | IndexScan | WriteLock
+  > = Layer.effect(Manifests, Effect.suspend(() => make))
 }
 
 /** How many changes may wait for a disk that fails; when there are more, no manifest is believed until the next start. */
@@ -58,10 +61,28 @@ interface Change {
   readonly next: Representation | undefined
 }
 
+/** Encodes manifests. It keeps the last one, which is needed twice: for its length, and to be written. */
+class EncodedManifest {
+  #last: { readonly representation: Representation; readonly file: Uint8Array } | undefined
+
+  of(representation: Representation): Uint8Array {
+    if (this.#last?.representation !== representation) {
+      this.#last = { representation, file: ManifestFormat.encode(representation) }
+    }
+    return this.#last.file
+  }
+
+  bytesOnDisk(representation: Representation): number {
+    return inBlocks(this.of(representation).length)
+  }
+}
+
 const make = Effect.gen(function*() {
   const evictor = yield* Evictor
   const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
+  const scan = yield* IndexScan
+  const { withWriteLock } = yield* WriteLock
   const store = yield* ChunkStore
   /** By resource or family. */
   const pending = new Map<string, Change>()
@@ -75,23 +96,14 @@ const make = Effect.gen(function*() {
   const isThere = (representation: Representation): boolean =>
     written.has(representation) && index.hasManifest(representation.resource)
 
-  /** The one that was requested last: it is needed twice, for its length and to be written. */
-  let encoded: { readonly representation: Representation; readonly file: Uint8Array } | undefined
-  const fileOf = (representation: Representation): Uint8Array => {
-    if (encoded?.representation !== representation) {
-      encoded = { representation, file: ManifestFormat.encode(representation) }
-    }
-    return encoded.file
-  }
-
-  const lengthOf = (representation: Representation): number => inBlocks(fileOf(representation).length)
+  const files = new EncodedManifest()
 
   const ensure = (representation: Representation): Effect.Effect<void, CacheError> =>
     Effect.suspend(() => {
       if (isThere(representation)) return Effect.void
       const { resource } = representation
-      return Effect.map(store.writeManifest(resource, fileOf(representation)), () => {
-        index.setManifest(resource, lengthOf(representation))
+      return Effect.map(store.writeManifest(resource, files.of(representation)), () => {
+        index.setManifest(resource, files.bytesOnDisk(representation))
         written.add(representation)
         pending.delete(resource)
       })
@@ -100,7 +112,7 @@ const make = Effect.gen(function*() {
   const disown = (resource: string) => Effect.map(store.revokeManifest(resource), () => index.revokeManifest(resource))
 
   const familyOnDisk = (resource: string) =>
-    Effect.suspend(() => index.isLoaded() ? Effect.succeed(index.family(resource)) : store.family(resource))
+    Effect.suspend(() => scan.isLoaded() ? Effect.succeed(index.family(resource)) : store.family(resource))
 
   const hasChunkOf = ({ id, resource }: Representation): boolean =>
     index.chunksOf(resource).some(({ key }) => key.representation === id)
@@ -111,7 +123,9 @@ const make = Effect.gen(function*() {
         return Effect.flatMap(familyOnDisk(resource), (all) => Effect.forEach(all, disown, { discard: true }))
       }
       if (next === undefined || !hasChunkOf(next)) return disown(resource)
-      return Effect.scoped(Effect.andThen(evictor.reserve(() => index.growth(resource, lengthOf(next))), ensure(next)))
+      return Effect.scoped(
+        Effect.andThen(evictor.reserve(() => index.growth(resource, files.bytesOnDisk(next))), ensure(next))
+      )
     })
 
   /** Makes the changes that wait, and says whether all of them could be made. */
@@ -120,7 +134,7 @@ const make = Effect.gen(function*() {
     for (const [name, change] of pending) {
       // It may have been made, or superseded, in the meantime.
       const made = Effect.suspend(() => pending.get(name) === change ? apply(change) : Effect.void)
-      const exit = yield* Effect.exit(index.exclusively(Effect.uninterruptible(made)))
+      const exit = yield* Effect.exit(withWriteLock(Effect.uninterruptible(made)))
       if (exit._tag === "Failure") isDone = false
       else if (pending.get(name) === change) pending.delete(name)
     }
@@ -152,18 +166,18 @@ const make = Effect.gen(function*() {
 
   const revoke = (resource: string): void => {
     revocations += 1
-    if (index.hasNothingOf(resource) && !index.hasManifest(resource)) return
+    if (scan.hasNothingOf(resource) && !index.hasManifest(resource)) return
     add(resource, { resource, isFamily: false, next: undefined })
   }
 
   return Manifests.of({
     growth: (representation) =>
-      index.growth(representation.resource, isThere(representation) ? 0 : lengthOf(representation)),
+      index.growth(representation.resource, isThere(representation) ? 0 : files.bytesOnDisk(representation)),
     ensure,
     revoke,
     revokeFamily: (resource) => {
       revocations += 1
-      if (index.isLoaded() && index.family(resource).length === 0) return
+      if (scan.isLoaded() && index.family(resource).length === 0) return
       const family = familyOf(resource)
       add(family, { resource, isFamily: true, next: undefined })
     },

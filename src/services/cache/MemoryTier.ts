@@ -1,31 +1,31 @@
 import { Context, Effect, Layer } from "effect"
 import type { ChunkKey } from "../../domain/Chunk.ts"
+import { type Kept, Sieve } from "../../effects/Sieve.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { ChunkMap } from "./ChunkMap.ts"
-import { type Kept, Sieve } from "./Sieve.ts"
 
 /**
- * Whole chunks in memory, at most `memory` bytes of them; those that are used once go before those that are used again and
- * again. Never fails and never waits. The bytes are shared: nobody writes to them.
+ * Whole chunks in memory, at most `memory` bytes of them. Chunks that were used once are evicted before those that are used again and
+ * again. Never fails, and never waits. The bytes are shared: don't write to them.
  */
 export class MemoryTier extends Context.Service<MemoryTier, {
-  /** The chunk, which counts as used by this, or `undefined`. */
+  /** The chunk, or `undefined`. Counts as a use. */
   readonly get: (key: ChunkKey) => Uint8Array | undefined
-  /** Whether a chunk is there; does not count as a use. */
+  /** Whether a chunk is there. Doesn't count as a use. */
   readonly has: (key: ChunkKey) => boolean
-  /** The first index from the one of `key` on whose chunk is not there. */
+  /** The first index, starting at that of `key`, whose chunk is missing. */
   readonly firstMissing: (key: ChunkKey) => number
-  /** Keeps a chunk, and lets others go for it; one larger than the tier is not kept. Nobody may write to `payload` any more. */
+  /** Keeps a chunk, and evicts others if there is no room. A chunk larger than the tier isn't kept. Don't write to `payload` afterwards. */
   readonly put: (key: ChunkKey, payload: Uint8Array) => void
-  /** Whether so many bytes can be put without another chunk's going. */
+  /** Whether this many bytes can be put without an eviction. */
   readonly hasRoom: (bytes: number) => boolean
-  /** The chunk that goes next. */
+  /** The chunk to evict next. */
   readonly next: () => ChunkKey | undefined
-  /** Lets a chunk go; one that is not there is no error. */
+  /** Removes a chunk. Does nothing for a missing one. */
   readonly remove: (key: ChunkKey) => void
   /** Drops all chunks of a resource. */
   readonly removeResource: (resource: string) => void
-  /** What it holds: bytes of chunks, and how many these are; and how often one was found. */
+  /** The bytes and the number of chunks that it holds, and how often one was found. */
   readonly usage: () => { readonly bytes: number; readonly chunks: number; readonly hits: number }
 }>()("spillway/services/cache/MemoryTier") {
   static readonly layer: Layer.Layer<MemoryTier, never, CacheConfig> = Layer.effect(

@@ -13,8 +13,8 @@ import { DiskBreaker } from "../disk/DiskBreaker.ts"
 export class RevokedTrees extends Context.Service<RevokedTrees, {
   /** Nothing that is known of `tree` until now holds. */
   readonly add: (tree: Tree) => void
-  /** Whether what the origin said of `url` at `born`, in milliseconds since 1970, has been revoked since, perhaps by an earlier process. */
-  readonly covers: (url: string, born: number) => Effect.Effect<boolean>
+  /** Whether what the origin said of `url` at `generatedAt`, in milliseconds since 1970, has been revoked since, perhaps by an earlier process. */
+  readonly covers: (url: string, generatedAt: number) => Effect.Effect<boolean>
   /** Waits until the disk knows of all that was added, for as long as `SETTLE_TIMEOUT`, and not when the disk fails. */
   readonly settled: Effect.Effect<void>
 }>()("spillway/services/cache/RevokedTrees") {
@@ -89,9 +89,9 @@ const make = Effect.gen(function*() {
       idle.closeUnsafe()
       work.openUnsafe()
     },
-    covers: (url, born) =>
+    covers: (url, generatedAt) =>
       // Without the list, it may have been.
-      Effect.match(loaded, { onFailure: () => true, onSuccess: () => trees.covers(url, born) }),
+      Effect.match(loaded, { onFailure: () => true, onSuccess: () => trees.covers(url, generatedAt) }),
     settled: Effect.suspend(() =>
       breaker.unwritable() === undefined
         ? Effect.asVoid(Effect.timeoutOption(idle.await, SETTLE_TIMEOUT))

@@ -1,33 +1,33 @@
 import { Context, type Duration, Effect, type Scope } from "effect"
 import type { ChunkKey } from "../../domain/Chunk.ts"
 import { keepRunning } from "../../effects/keepRunning.ts"
-import type { ChunkStore } from "../disk/ChunkStore.ts"
-import type { DiskBreaker } from "../disk/DiskBreaker.ts"
+import { ChunkStore } from "../disk/ChunkStore.ts"
+import { DiskBreaker } from "../disk/DiskBreaker.ts"
 
 /** How often the store records which chunks were used. */
 export const TouchInterval = Context.Reference<Duration.Input>("spillway/services/cache/touches/TouchInterval", {
   defaultValue: () => "1 minute"
 })
 
-/** How many chunks it records at a time; the order of others is lost at the end of the process. */
+/** How many chunks are recorded at a time. The order of others is lost when the process ends. */
 const TOUCHES = 10_000
 
-/** A chunk that may be used. */
+/** A chunk whose uses are recorded. */
 export interface Touched {
   readonly key: ChunkKey
-  /** Whether it was used since the store last recorded it. */
+  /** Whether it was used since the last record. */
   isUsed: boolean
 }
 
 /**
- * Tells the store now and then which chunks were used, so that the order of use survives a restart, and `noteUse` of which resources
- * they are. What is returned records a use.
+ * Records used chunks in the store now and then, so that the order of use survives a restart, and their resources with `noteUse`.
+ * Returns the function that marks a chunk as used.
  */
 export const make = Effect.fnUntraced(function*(
-  store: ChunkStore["Service"],
-  breaker: DiskBreaker["Service"],
   noteUse: (resource: string, at: number) => void
-): Effect.fn.Return<(chunk: Touched) => void, never, Scope.Scope> {
+): Effect.fn.Return<(chunk: Touched) => void, never, DiskBreaker | ChunkStore | Scope.Scope> {
+  const breaker = yield* DiskBreaker
+  const store = yield* ChunkStore
   let used: Array<Touched> = []
   yield* Effect.sleep(yield* TouchInterval).pipe(
     Effect.andThen(Effect.clockWith((clock) => {

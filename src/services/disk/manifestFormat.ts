@@ -11,7 +11,8 @@ import { CHUNK_SIZE } from "../config/settingTypes.ts"
 /** The largest manifest in bytes: ten times the largest header that an origin may send. */
 export const MAX_MANIFEST_BYTES = 256 * 1024
 
-const json = Schema.fromJsonString(Representation)
+// The file says `born`, as earlier versions wrote it.
+const json = Schema.fromJsonString(Representation.pipe(Schema.encodeKeys({ generatedAt: "born" })))
 const encodeJson = Schema.encodeSync(json)
 const decodeJson = Schema.decodeUnknownOption(json)
 

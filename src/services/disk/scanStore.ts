@@ -12,7 +12,7 @@ const MAX_UNREADABLE = 16
 /** What a scan calls. */
 interface Reader {
   /** Runs a change of the disk alone, so that no resource changes while it is read. */
-  readonly exclusively: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
+  readonly withWriteLock: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
   /** Whether the directory of the resource's prefix is known to have no other resource. */
   readonly isAlone: (resource: string) => boolean
   /** Called with the manifest of each resource. */
@@ -26,7 +26,7 @@ interface Reader {
 /** Lists all chunks of a store, the least recently used first. */
 export const scanStore = (
   store: ChunkStore["Service"],
-  { exclusively, isAlone, manifest, pinned, skipped }: Reader
+  { withWriteLock, isAlone, manifest, pinned, skipped }: Reader
 ): Effect.Effect<ReadonlyArray<StoredChunk>, CacheError> =>
   Effect.suspend(() => {
     let unreadable = 0
@@ -63,7 +63,7 @@ export const scanStore = (
       })
 
     return store.resources((error) => orSkip(Effect.fail(error), undefined)).pipe(
-      Stream.mapEffect((resource) => exclusively(orSkip(readResource(resource), []))),
+      Stream.mapEffect((resource) => withWriteLock(orSkip(readResource(resource), []))),
       Stream.runCollect,
       Effect.map((found) => found.flat().toSorted((a, b) => a.used - b.used))
     )

@@ -11,7 +11,6 @@ import { isIn, treeAt } from "../../domain/UrlTrees.ts"
 import { Catalog, type Entry, freshnessFor } from "../cache/Catalog.ts"
 import type { ChunkCache } from "../cache/ChunkCache.ts"
 import { Manifests } from "../cache/Manifests.ts"
-import * as UncacheableHints from "../cache/UncacheableHints.ts"
 import type { CacheConfig } from "../config/CacheConfig.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
 import type { Source } from "../origin/askOrigin.ts"
@@ -23,6 +22,7 @@ import { makeFetch } from "./fetchRepresentation.ts"
 import type { LookupResult } from "./LookupResult.ts"
 import * as ResponseCache from "./ResponseCache.ts"
 import { memoryKey } from "./storedUse.ts"
+import * as UncacheableHints from "./UncacheableHints.ts"
 
 /** A request for the current representation of a resource. */
 interface LookupRequest {

@@ -2,7 +2,7 @@ import type { Resource } from "../../domain/Resource.ts"
 import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
 import { type Freshness, isFresh } from "../../domain/rfc/Freshness.ts"
 import { type HeaderFields, lengthOf } from "../../domain/rfc/HeaderFields.ts"
-import { BoundedMap } from "../../effects/BoundedMap.ts"
+import { LruMap } from "../../effects/LruMap.ts"
 
 /** A short answer of the origin's that is not file: a redirect, "not found", and so on. */
 export interface StoredResponse {
@@ -29,7 +29,7 @@ const OVERHEAD_BYTES = 2048
  * fresh. The least recently used go first.
  */
 export const make = () => {
-  const answers = new BoundedMap<string, Kept>(CAPACITY_BYTES)
+  const answers = new LruMap<string, Kept>(CAPACITY_BYTES)
 
   return {
     /** What is kept, where it is fresh, and as young as the request wants it. */
@@ -40,7 +40,6 @@ export const make = () => {
         answers.delete(key)
         return undefined
       }
-      answers.renew(key)
       return isFresh(kept.freshness, now, request) ? kept : undefined
     },
     put: ({ id, url }: Resource, answer: StoredResponse, freshness: Freshness): void => {
@@ -49,7 +48,7 @@ export const make = () => {
     },
     remove: (key: string): void => answers.delete(key),
     removeAll: (matches: (url: string) => boolean): void => {
-      for (const key of answers.keys()) if (matches(answers.get(key)!.url)) answers.delete(key)
+      for (const key of answers.keys()) if (matches(answers.peek(key)!.url)) answers.delete(key)
     },
     clear: (): void => answers.clear()
   }

@@ -4,7 +4,6 @@ import { carriedRange, fromHead, isSameVersion, type Representation } from "../.
 import type { Resource } from "../../domain/Resource.ts"
 import { resolve } from "../../domain/rfc/ByteRange.ts"
 import { Catalog } from "../cache/Catalog.ts"
-import type * as UncacheableHints from "../cache/UncacheableHints.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { carriedBytes, type FirstResponse, makeFirstResponse } from "../origin/firstResponse.ts"
 import { Downloader } from "../transfer/Downloader.ts"
@@ -13,6 +12,7 @@ import type { LookupResult, OriginExchange } from "./LookupResult.ts"
 import { makeOtherResponse } from "./otherResponse.ts"
 import type * as ResponseCache from "./ResponseCache.ts"
 import { makeStoredUse, memoryKey } from "./storedUse.ts"
+import type * as UncacheableHints from "./UncacheableHints.ts"
 
 /** What is remembered of answers that are not stored as representations. */
 interface Memories {

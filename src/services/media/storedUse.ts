@@ -8,11 +8,11 @@ import { type Uncacheable, whyUncacheable } from "../../domain/rfc/Cacheability.
 import { mayServeStale } from "../../domain/rfc/Freshness.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
-import type * as UncacheableHints from "../cache/UncacheableHints.ts"
 import type { FirstResponse } from "../origin/firstResponse.ts"
 import { Downloader } from "../transfer/Downloader.ts"
 import type { Exchange, Request } from "./Exchange.ts"
 import type { Current, LookupResult, OriginExchange } from "./LookupResult.ts"
+import type * as UncacheableHints from "./UncacheableHints.ts"
 
 /** The key under which a response is remembered as uncacheable: viewers with a cookie may get another one. */
 export const memoryKey = ({ id }: Resource, { cookie, credential }: Asker): string =>

@@ -1,7 +1,7 @@
 import { Clock, Context, Effect, Layer, type Scope } from "effect"
 import { atEnd } from "../../effects/withoutServices.ts"
 import { type ByteSource, Counters } from "./Counters.ts"
-import { Workers } from "./Workers.ts"
+import { WorkerUsage } from "./WorkerUsage.ts"
 
 /** A body to be sent: the bytes from `start` up to `end`, out of `size`. */
 interface Begun {
@@ -48,7 +48,7 @@ export interface Progress {
 export class ActiveStreams extends Context.Service<ActiveStreams, {
   /** Lists a stream until the scope closes. */
   readonly begin: (stream: Begun) => Effect.Effect<Progress, never, Scope.Scope>
-  /** The oldest first, then those of `Workers`; at most `MAX_LISTED` in all. */
+  /** The oldest first, then those of `WorkerUsage`; at most `MAX_LISTED` in all. */
   readonly streams: () => ReadonlyArray<Running>
   /** How many there are, whether listed or not. */
   readonly count: () => number
@@ -81,7 +81,7 @@ interface Entry {
 const make = Effect.gen(function*() {
   const counters = yield* Counters
   const clock = yield* Clock.Clock
-  const workers = yield* Workers
+  const workerUsage = yield* WorkerUsage
   const entries = new Set<Entry>()
   let ids = 0
 
@@ -137,8 +137,8 @@ const make = Effect.gen(function*() {
         if (listed.length >= MAX_LISTED) break
         listed.push(running(entry, now))
       }
-      return [...listed, ...workers.usage().streams.slice(0, MAX_LISTED - listed.length)]
+      return [...listed, ...workerUsage().streams.slice(0, MAX_LISTED - listed.length)]
     },
-    count: () => entries.size + workers.usage().streams.length
+    count: () => entries.size + workerUsage().streams.length
   })
 })

@@ -2,9 +2,10 @@ import { Context, Effect, Layer, Option } from "effect"
 import { type CacheError, IoError } from "../../domain/CacheError.ts"
 import { make as makeResource } from "../../domain/Resource.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
-import { BoundedMap } from "../../effects/BoundedMap.ts"
+import { LruMap } from "../../effects/LruMap.ts"
 import { CacheIndex } from "../cache/CacheIndex.ts"
 import { Catalog, type Entry } from "../cache/Catalog.ts"
+import { IndexScan } from "../cache/IndexScan.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
 
@@ -52,10 +53,11 @@ export class Inventory extends Context.Service<Inventory, {
   /** How much of an entry is on disk. */
   readonly cached: (entry: Entry) => Cached
 }>()("spillway/services/operate/Inventory") {
-  static readonly layer: Layer.Layer<Inventory, never, CacheConfig | DiskBreaker | CacheIndex | Catalog> = Layer.effect(
+  static readonly layer: Layer.Layer<
     Inventory,
-    Effect.suspend(() => make)
-  )
+    never,
+    CacheConfig | DiskBreaker | CacheIndex | Catalog | IndexScan
+  > = Layer.effect(Inventory, Effect.suspend(() => make))
 }
 
 /** How many manifests are read at a time. */
@@ -73,8 +75,9 @@ const make = Effect.gen(function*() {
   const { directory } = yield* CacheConfig
   const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
+  const scan = yield* IndexScan
   /** The URLs of resources, which never change. */
-  const urls = new BoundedMap<string, string>(URLS_BYTES)
+  const urls = new LruMap<string, string>(URLS_BYTES)
 
   const keepUrl = (resource: string, url: string): void => urls.set(resource, url, URL_OVERHEAD_BYTES + url.length)
 
@@ -96,7 +99,7 @@ const make = Effect.gen(function*() {
 
   const urlOf = (resource: string): Effect.Effect<string | undefined, CacheError> =>
     Effect.suspend(() => {
-      const known = urls.get(resource)
+      const known = urls.peek(resource)
       return known === undefined
         ? Effect.map(peek(resource), Option.match({ onNone: () => undefined, onSome: (_) => _.representation.url }))
         : Effect.succeed(known)
@@ -104,7 +107,7 @@ const make = Effect.gen(function*() {
 
   const identifiers = Effect.fnUntraced(function*(matches: (url: string | undefined) => boolean) {
     // Only then are all resources known.
-    yield* index.loaded
+    yield* scan.loaded
     for (const resource of urls.keys()) if (!index.hasResource(resource)) urls.delete(resource)
     const found = yield* Effect.forEach(
       new Set([...index.resources(), ...index.pinned()]),
@@ -155,7 +158,7 @@ const make = Effect.gen(function*() {
         const ids = index.hasResource(id) ? [id] : byUse(yield* identifiers((other) => other === url)).slice(0, 1)
         return Option.fromNullishOr((yield* known(ids))[0])
       })),
-    family: (url) => bounded(Effect.map(index.loaded, () => index.family(makeResource(url).id))),
+    family: (url) => bounded(Effect.map(scan.loaded, () => index.family(makeResource(url).id))),
     identifiers: (matches) => bounded(identifiers(matches)),
     cached
   })

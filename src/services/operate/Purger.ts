@@ -5,10 +5,11 @@ import { CacheIndex } from "../cache/CacheIndex.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { Manifests } from "../cache/Manifests.ts"
 import { MemoryTier } from "../cache/MemoryTier.ts"
+import { Replicas } from "../cache/Replicas.ts"
+import { WriteLock } from "../cache/WriteLock.ts"
 import { ChunkStore } from "../disk/ChunkStore.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import { Lookup } from "../media/Lookup.ts"
-import { Workers } from "../observe/Workers.ts"
 import { type Cached, Inventory } from "./Inventory.ts"
 
 /** How many resources were removed, and how many bytes they had on disk. */
@@ -35,7 +36,7 @@ export class Purger extends Context.Service<Purger, {
   static readonly layer: Layer.Layer<
     Purger,
     never,
-    DiskBreaker | CacheIndex | Catalog | ChunkStore | Lookup | Manifests | MemoryTier | Inventory
+    DiskBreaker | CacheIndex | Catalog | ChunkStore | Lookup | Manifests | MemoryTier | Inventory | WriteLock
   > = Layer.effect(Purger, Effect.suspend(() => make))
 }
 
@@ -52,13 +53,13 @@ const make = Effect.gen(function*() {
   const memory = yield* MemoryTier
   const inventory = yield* Inventory
   const store = yield* ChunkStore
-  const workers = yield* Workers
+  const { withWriteLock } = yield* WriteLock
+  const { settled } = yield* Replicas
 
   /** From now on no viewer is served from what is cached. */
   const withdraw = (resource: string): void => {
     for (const { key } of index.chunksOf(resource)) index.condemn(key)
     memory.removeResource(resource)
-    workers.withdrawn(resource)
   }
 
   const removeChunk = (key: ChunkKey) =>
@@ -89,14 +90,14 @@ const make = Effect.gen(function*() {
     // Chunks that are being fetched will not be written.
     catalog.forget(resource)
     // By then pending writes have ended, so their chunks are removed too.
-    const keys = yield* index.exclusively(Effect.sync(() => {
+    const keys = yield* withWriteLock(Effect.sync(() => {
       withdraw(resource)
       return index.chunksOf(resource).map(({ key }) => key)
     }))
     for (let at = 0; at < keys.length; at += BATCH) {
-      yield* index.exclusively(Effect.uninterruptible(removeChunks(keys.slice(at, at + BATCH))))
+      yield* withWriteLock(Effect.uninterruptible(removeChunks(keys.slice(at, at + BATCH))))
     }
-    yield* index.exclusively(Effect.uninterruptible(removeRest(resource)))
+    yield* withWriteLock(Effect.uninterruptible(removeRest(resource)))
     // Its manifest may have been read again meanwhile.
     catalog.forget(resource)
   })
@@ -105,7 +106,7 @@ const make = Effect.gen(function*() {
   const unpin = Effect.fnUntraced(function*(url: string) {
     for (const resource of (yield* inventory.family(url)).filter(index.isPinned)) {
       const lift = Effect.andThen(store.pin(resource, false), Effect.sync(() => index.unpin(resource)))
-      yield* index.exclusively(Effect.uninterruptible(lift))
+      yield* withWriteLock(Effect.uninterruptible(lift))
     }
   })
 
@@ -144,7 +145,7 @@ const make = Effect.gen(function*() {
         )
       yield* Effect.forEach(found, removeOne, { discard: true }).pipe(
         Effect.tapError(breaker.report),
-        Effect.ensuring(workers.settled)
+        Effect.ensuring(settled)
       )
       if (failed !== undefined) return yield* Effect.fail(failed)
       return { resources: found.length, bytes }
@@ -156,7 +157,7 @@ const make = Effect.gen(function*() {
         return Option.map(cached, ({ entry }) => inventory.cached(entry))
       }
       if (Option.isNone(cached)) return cached
-      return yield* Effect.tapError(index.exclusively(Effect.uninterruptible(pin(cached.value))), breaker.report)
+      return yield* Effect.tapError(withWriteLock(Effect.uninterruptible(pin(cached.value))), breaker.report)
     })
   })
 })

@@ -3,6 +3,7 @@ import type { Resource } from "../../domain/Resource.ts"
 import type { CacheIndex } from "../cache/CacheIndex.ts"
 import type { ChunkCache } from "../cache/ChunkCache.ts"
 import type { ChunkWriter } from "../cache/ChunkWriter.ts"
+import type { IndexScan } from "../cache/IndexScan.ts"
 import type { CacheConfig } from "../config/CacheConfig.ts"
 import type { DiskBreaker } from "../disk/DiskBreaker.ts"
 import type { MediaStream } from "../media/MediaStream.ts"
@@ -40,7 +41,7 @@ export class Warmer extends Context.Service<Warmer, {
   static readonly layer: Layer.Layer<
     Warmer,
     never,
-    CacheConfig | DiskBreaker | CacheIndex | ChunkCache | MediaStream | ChunkWriter
+    CacheConfig | DiskBreaker | CacheIndex | ChunkCache | IndexScan | MediaStream | ChunkWriter
   > = Layer.effect(Warmer, Effect.suspend(() => make))
 }
 

@@ -5,7 +5,7 @@ import { MemoryTier, together } from "../cache/MemoryTier.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { Counters } from "../observe/Counters.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
-import { Workers } from "../observe/Workers.ts"
+import { WorkerUsage } from "../observe/WorkerUsage.ts"
 
 /** Metrics of values that services provide in any case. Other metrics are defined where they are counted. */
 export const layer: Layer.Layer<never, never, CacheConfig | CacheIndex | MemoryTier | ChunkWriter | Counters> = Layer
@@ -15,8 +15,8 @@ export const layer: Layer.Layer<never, never, CacheConfig | CacheIndex | MemoryT
     const memory = yield* MemoryTier
     const writer = yield* ChunkWriter
     const { totals } = yield* Counters
-    const workers = yield* Workers
-    const inMemory = () => together(memory.usage(), workers.usage().memory)
+    const workerUsage = yield* WorkerUsage
+    const inMemory = () => together(memory.usage(), workerUsage().memory)
 
     for (const outcome of ["hit", "miss", "partial", "stale", "bypass", "other"] as const) {
       const requests = "Viewers' requests for files, by the outcome in the cache"

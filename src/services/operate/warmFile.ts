@@ -3,8 +3,8 @@ import type { OriginError } from "../../domain/OriginError.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
-import { CacheIndex } from "../cache/CacheIndex.ts"
 import { ChunkWriter } from "../cache/ChunkWriter.ts"
+import { IndexScan } from "../cache/IndexScan.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { bytesOnDisk } from "../disk/ChunkStore.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
@@ -72,7 +72,7 @@ const refusal = (opened: Exclude<Opened, { readonly _tag: "Media" }>): NotWarmed
 export const makeWarmFile = Effect.gen(function*() {
   const { maxSize } = yield* CacheConfig
   const breaker = yield* DiskBreaker
-  const index = yield* CacheIndex
+  const scan = yield* IndexScan
   const media = yield* MediaStream
   const writer = yield* ChunkWriter
   const { isWhole, nextMissing } = yield* makeMissingChunks
@@ -128,7 +128,7 @@ export const makeWarmFile = Effect.gen(function*() {
   })
 
   return Effect.fnUntraced(function*(progress: WarmProgress): Effect.fn.Return<void, NotWarmed | OriginError> {
-    yield* index.loaded
+    yield* scan.loaded
     yield* writable
     let before: string | undefined
     for (let passes = 0; passes < MAX_PASSES; passes++) {

@@ -3,7 +3,7 @@ import { Deferred, Effect } from "effect"
 import { TestClock } from "effect/testing"
 import type { Worker } from "node:cluster"
 import { EventEmitter } from "node:events"
-import { Member, workersOf } from "../../../src/workers/members.ts"
+import { Member, replicasOf } from "../../../src/workers/members.ts"
 import type { ToWorker } from "../../../src/workers/messages.ts"
 
 /** A worker process that does nothing by itself. */
@@ -22,7 +22,7 @@ describe("a worker that has to take note", () => {
   it.effect("is waited for, and not killed when it does in time", () =>
     Effect.gen(function*() {
       const { member, sent, signals } = makeWorker()
-      const settled = yield* Effect.forkChild(workersOf(new Set([member])).settled, { startImmediately: true })
+      const settled = yield* Effect.forkChild(replicasOf(new Set([member])).settled, { startImmediately: true })
       assert.deepStrictEqual(sent, [{ _tag: "Settle", number: 1 }])
       yield* TestClock.adjust("1 second")
       assert.isUndefined(settled.pollUnsafe())

@@ -37,7 +37,7 @@ export const summaryOf = ({ bytes, chunks, entry, lastUsed, pinned }: Cached, no
     pinned,
     ...optional("lastUsed", lastUsed === 0 ? undefined : time(lastUsed)),
     fresh: isFresh(freshness, now),
-    expiresAt: time(Math.min(freshness.born + freshness.lifetime, MAX_TIME)),
+    expiresAt: time(Math.min(freshness.generatedAt + freshness.lifetime, MAX_TIME)),
     ...optional("contentType", headers["content-type"]),
     ...optional("etag", etag)
   }

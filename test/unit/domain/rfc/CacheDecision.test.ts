@@ -7,7 +7,7 @@ const NOW = 1_000_000
 const LIFETIME = 60_000
 
 const aged = (age: number, staleWhileRevalidate = 0): Freshness => ({
-  born: NOW - age,
+  generatedAt: NOW - age,
   lifetime: LIFETIME,
   staleWhileRevalidate,
   staleIfError: undefined,

@@ -160,7 +160,7 @@ describe("freshnessOf: an operator's lifetime", () => {
       { lifetime: 7 * SECOND, mustRevalidate: false, staleWhileRevalidate: 5 * SECOND, staleIfError: 6 * SECOND }
     ],
     ["overrides CDN-Cache-Control", { "cdn-cache-control": "max-age=60" }, override, { lifetime: 7 * SECOND }],
-    ["leaves the age alone", { "age": "100" }, override, { lifetime: 7 * SECOND, born: NOW - 100 * SECOND }]
+    ["leaves the age alone", { "age": "100" }, override, { lifetime: 7 * SECOND, generatedAt: NOW - 100 * SECOND }]
   ]
 
   it.each(cases)("%s", (_, headers, ttl, expected) => {
@@ -193,7 +193,7 @@ describe("freshnessOf: age", () => {
 
   it.each(cases)("%s", (_, headers, delay, expected) => {
     const freshness = freshnessOf(headers, { requested: NOW - delay, received: NOW })
-    assert.strictEqual(freshness.born, NOW - expected)
+    assert.strictEqual(freshness.generatedAt, NOW - expected)
     assert.strictEqual(age(freshness, NOW), expected)
     assert.strictEqual(age(freshness, NOW + 500), expected + 500)
   })
@@ -370,7 +370,7 @@ describe("what the judgements have to do with one another", () => {
   const amount = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 100 }))
   const maybe = Schema.UndefinedOr(amount)
   const freshness = Schema.Struct({
-    born: Schema.Literal(NOW),
+    generatedAt: Schema.Literal(NOW),
     lifetime: amount,
     staleWhileRevalidate: amount,
     staleIfError: maybe,

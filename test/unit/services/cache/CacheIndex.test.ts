@@ -1,30 +1,24 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, FileSystem, Layer } from "effect"
-import { TestClock } from "effect/testing"
+import { Effect, FileSystem, Layer } from "effect"
 import { IoError } from "../../../../src/domain/CacheError.ts"
+import type { ChunkKey } from "../../../../src/domain/Chunk.ts"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import * as ObservedValue from "../../../../src/effects/ObservedValue.ts"
 import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
 import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
+import { IndexScan } from "../../../../src/services/cache/IndexScan.ts"
 import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
 import { DirectoryLock } from "../../../../src/services/disk/DirectoryLock.ts"
 import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
 import { MemoryDisk } from "../../../../src/testing/MemoryFileSystem.ts"
 import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
-import { CHUNK, restartable, view, World } from "../../../support/stack.ts"
+import { CHUNK, restartable, stack, view, World } from "../../../support/stack.ts"
 import { randomBytes } from "../../../support/TestOrigin.ts"
+import { ticking } from "../../../support/ticking.ts"
 
+const film1 = makeResource("http://origin.test/film1").id
 const chunk = randomBytes(CHUNK)
 const film = Buffer.concat([chunk, chunk])
-
-/** Lets time pass for as long as `effect` runs, so that what waits for a clock goes on. */
-const ticking = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.gen(function*() {
-    const fiber = yield* Effect.forkChild(
-      Effect.forever(Effect.andThen(TestClock.adjust("100 millis"), Effect.promise(() => new Promise(setImmediate))))
-    )
-    return yield* Effect.ensuring(effect, Fiber.interrupt(fiber))
-  })
 
 const settle = ticking(Effect.sleep("10 seconds"))
 
@@ -56,7 +50,7 @@ describe("when the lock is taken again", () => {
         yield* fs.remove(directoryOf(lost), { recursive: true })
         yield* takes.set(2)
         yield* settle
-        yield* ticking(index.loaded)
+        yield* ticking(IndexScan.use((_) => _.loaded))
         assert.sameMembers([...index.resources()], [kept, other])
         assert.strictEqual(index.bytes(), bytes)
       }).pipe(Effect.provide(restartable({}, lock)))
@@ -78,15 +72,153 @@ describe("while another process has the lock", () => {
       yield* Effect.scoped(fs.open(theirs, { flag: "wx" }))
       yield* Effect.gen(function*() {
         const breaker = yield* DiskBreaker
-        const index = yield* CacheIndex
+        const scan = yield* IndexScan
         yield* settle
         assert.isTrue(disk.files().has(theirs))
-        assert.isFalse(index.isLoaded())
+        assert.isFalse(scan.isLoaded())
         acquire = takes.set(1)
         yield* settle
         assert.isUndefined(breaker.unwritable())
-        assert.isTrue(index.isLoaded())
+        assert.isTrue(scan.isLoaded())
         assert.isFalse(disk.files().has(theirs))
       }).pipe(Effect.provide(restartable({}, lock)))
     }).pipe(Effect.provide(World)))
+})
+
+const keyAt = (index: number, representation = "r", resource = film1): ChunkKey => ({ resource, representation, index })
+
+/** Runs `test` with an index that has nothing. */
+const withIndex = (test: (index: CacheIndex["Service"]) => void) =>
+  Effect.map(CacheIndex, test).pipe(Effect.provide(stack("memory")))
+
+/** Removes all chunks in the order in which they are evicted. Returns their indices. */
+const evicted = (index: CacheIndex["Service"]) => {
+  const indices: Array<number> = []
+  for (let key = index.oldest(); key !== undefined; key = index.oldest()) {
+    index.remove(key)
+    indices.push(key.index)
+  }
+  return indices
+}
+
+describe("CacheIndex", () => {
+  it.effect("knows which chunks are there, and where stretches end", () =>
+    withIndex((index) => {
+      for (const i of [0, 1, 3]) index.add(keyAt(i), 100)
+      assert.deepStrictEqual([0, 1, 2, 3].map((i) => index.has(keyAt(i))), [true, true, false, true])
+      assert.deepStrictEqual([0, 2, 3].map((i) => index.firstMissing(keyAt(i))), [2, 2, 4])
+      assert.deepStrictEqual(index.stretches(film1, "r"), [[0, 2], [3, 4]])
+      assert.deepStrictEqual([index.count(), index.hasResource(film1), index.resources()], [3, true, [film1]])
+      assert.sameDeepMembers([...index.keys()], [keyAt(0), keyAt(1), keyAt(3)])
+      index.forget(film1)
+      assert.deepStrictEqual([index.count(), index.bytes(), index.nodes(), index.hasResource(film1)], [0, 0, 0, false])
+    }))
+
+  it.effect("adds a chunk once", () =>
+    withIndex((index) => {
+      index.add(keyAt(0), 100)
+      const bytes = index.bytes()
+      index.add(keyAt(0), 200)
+      assert.deepStrictEqual([index.count(), index.bytes()], [1, bytes])
+      index.remove(keyAt(0))
+      index.remove(keyAt(0))
+      assert.strictEqual(index.count(), 0)
+    }))
+
+  it.effect("evicts the least recently used chunks first, found ones before used ones", () =>
+    withIndex((index) => {
+      for (const i of [0, 1, 2]) index.add(keyAt(i), 100)
+      for (const i of [3, 4]) index.enter(keyAt(i), 100, "cold")
+      for (const i of [0, 3]) index.touch(keyAt(i))
+      assert.deepStrictEqual(evicted(index), [4, 1, 2, 0, 3])
+    }))
+
+  it.effect("counts uses", () =>
+    withIndex((index) => {
+      index.add(keyAt(0), 100)
+      for (let i = 0; i < 3; i++) index.touch(keyAt(0))
+      assert.deepStrictEqual([index.uses(keyAt(0)), index.uses(keyAt(1))], [3, 0])
+    }))
+
+  it.effect("evicts superseded representations before the current one", () =>
+    withIndex((index) => {
+      index.add(keyAt(0, "new"), 100)
+      index.add(keyAt(1, "old"), 100)
+      index.supersede(film1, "new")
+      // A use doesn't save it.
+      index.touch(keyAt(1, "old"))
+      assert.deepStrictEqual(evicted(index), [1, 0])
+    }))
+
+  it.effect("hides a condemned chunk, and counts it until it is removed", () =>
+    withIndex((index) => {
+      for (const i of [0, 1, 2]) index.add(keyAt(i), 100)
+      const bytes = index.bytes()
+      index.condemn(keyAt(1))
+      assert.deepStrictEqual([index.has(keyAt(1)), index.firstMissing(keyAt(0)), index.bytes()], [false, 1, bytes])
+      assert.deepStrictEqual(index.oldest(), keyAt(1))
+      // Written anew, it is as any other.
+      index.add(keyAt(1), 100)
+      assert.deepStrictEqual([index.has(keyAt(1)), index.firstMissing(keyAt(0)), index.bytes()], [true, 3, bytes])
+      assert.deepStrictEqual(evicted(index), [0, 2, 1])
+    }))
+
+  it.effect("protects pinned resources, and those chunks of theirs that come later", () =>
+    withIndex((index) => {
+      for (const i of [0, 1]) index.add(keyAt(i), 4096)
+      index.add(keyAt(9, "other"), 4096)
+      index.pin(film1, "r")
+      index.add(keyAt(2), 4096)
+      assert.deepStrictEqual([index.isPinned(film1), index.pinned()], [true, [film1]])
+      assert.isAtLeast(index.unevictableBytes(), 3 * 4096)
+      assert.deepStrictEqual(evicted(index), [9])
+      index.unpin(film1)
+      assert.deepStrictEqual([index.isPinned(film1), index.unevictableBytes()], [false, 0])
+      assert.deepStrictEqual(evicted(index), [0, 1, 2])
+    }))
+
+  it.effect("sets chunks aside until removals are retried", () =>
+    withIndex((index) => {
+      for (const i of [0, 1]) index.add(keyAt(i), 100)
+      assert.isTrue(index.setAside(keyAt(0)))
+      assert.isFalse(index.setAside(keyAt(7)))
+      assert.deepStrictEqual([index.oldest(), index.unevictableBytes()], [keyAt(1), 100])
+      index.retryRemovals()
+      assert.deepStrictEqual(evicted(index), [0, 1])
+    }))
+
+  it.effect("counts manifests and directories, and grows by what it foretells", () =>
+    withIndex((index) => {
+      const growth = index.growth(film1, 4096)
+      index.setManifest(film1, 4096)
+      index.add(keyAt(0), 100)
+      assert.strictEqual(index.bytes(), 100 + growth)
+      assert.strictEqual(index.bytesOf(film1), index.bytes())
+      assert.strictEqual(index.nodes(), 4)
+      assert.isTrue(index.hasManifest(film1))
+      index.revokeManifest(film1)
+      assert.isFalse(index.hasManifest(film1))
+      assert.deepStrictEqual([index.isAlone(film1), index.family(film1)], [true, [film1]])
+    }))
+
+  it.effect("has a directory without a chunk as hollow, unless it is pinned", () =>
+    withIndex((index) => {
+      index.setManifest(film1, 4096)
+      assert.deepStrictEqual(index.hollow(), [film1])
+      index.pin(film1)
+      assert.deepStrictEqual(index.hollow(), [])
+      index.unpin(film1)
+      index.add(keyAt(0), 100)
+      assert.deepStrictEqual(index.hollow(), [])
+    }))
+
+  it.effect("remembers the latest use of a resource while it has chunks", () =>
+    withIndex((index) => {
+      index.enter(keyAt(0), 100, "cold")
+      assert.strictEqual(index.lastUsed(film1), 0)
+      for (const at of [5, 9, 7]) index.noteUse(film1, at)
+      assert.strictEqual(index.lastUsed(film1), 9)
+      index.remove(keyAt(0))
+      assert.strictEqual(index.lastUsed(film1), 0)
+    }))
 })

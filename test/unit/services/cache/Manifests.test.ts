@@ -1,11 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, type Layer, Option } from "effect"
+import { Effect, type Layer, Option } from "effect"
 import { TestClock } from "effect/testing"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import { noCache } from "../../../../src/domain/rfc/CacheControl.ts"
 import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
 import { Catalog } from "../../../../src/services/cache/Catalog.ts"
 import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
+import { IndexScan } from "../../../../src/services/cache/IndexScan.ts"
 import { Manifests } from "../../../../src/services/cache/Manifests.ts"
 import { Lookup } from "../../../../src/services/media/Lookup.ts"
 import { MediaStream } from "../../../../src/services/media/MediaStream.ts"
@@ -15,20 +16,12 @@ import { MemoryDisk } from "../../../../src/testing/MemoryFileSystem.ts"
 import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
 import { CHUNK, restartable, stack, view, World } from "../../../support/stack.ts"
 import { randomBytes, sha256 } from "../../../support/TestOrigin.ts"
+import { ticking } from "../../../support/ticking.ts"
 
 const url = "http://origin.test/film"
 const resource = makeResource(url)
 const film = randomBytes(2 * CHUNK)
 const other = randomBytes(2 * CHUNK, 2)
-
-/** Lets time pass for as long as `effect` runs, so that what waits for a clock goes on. */
-const ticking = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.gen(function*() {
-    const fiber = yield* Effect.forkChild(
-      Effect.forever(Effect.andThen(TestClock.adjust("100 millis"), Effect.promise(() => new Promise(setImmediate))))
-    )
-    return yield* Effect.ensuring(effect, Fiber.interrupt(fiber))
-  })
 
 const put = (bytes: Uint8Array, etag: string, headers: Record<string, string> = { "cache-control": "max-age=3600" }) =>
   Effect.map(MemoryOrigin, (origin) => void origin.files.set(url, { bytes, etag, headers }))
@@ -152,7 +145,7 @@ describe("a manifest on disk", () => {
     Effect.gen(function*() {
       yield* process(Effect.andThen(cached, Effect.andThen(Lookup.use((_) => _.invalidate(resource)), written)))
       yield* process(Effect.gen(function*() {
-        yield* ticking(CacheIndex.use((_) => _.loaded))
+        yield* ticking(IndexScan.use((_) => _.loaded))
         assert.isTrue((yield* look).asked)
         yield* written
       }))
@@ -186,7 +179,7 @@ describe("a manifest on disk", () => {
       }))
       yield* process(Effect.gen(function*() {
         const index = yield* CacheIndex
-        yield* ticking(index.loaded)
+        yield* ticking(IndexScan.use((_) => _.loaded))
         assert.isUndefined(index.oldest())
         assert.strictEqual((yield* ticking(Purger.use((_) => _.purge((other) => other === url)))).resources, 1)
         assert.isFalse(index.isPinned(resource.id))
@@ -204,7 +197,7 @@ describe("a manifest on disk", () => {
       disk.erase(fileOfManifest)
       yield* process(Effect.gen(function*() {
         const index = yield* CacheIndex
-        yield* ticking(index.loaded)
+        yield* ticking(IndexScan.use((_) => _.loaded))
         yield* ticking(Purger.use((_) => _.purge((other) => other === url)))
         assert.isFalse(index.isPinned(resource.id))
         assert.strictEqual(index.bytes(), 0)
@@ -218,7 +211,7 @@ describe("a manifest on disk", () => {
       const manifests = yield* Manifests
       yield* faults.add({ operation: "rename", fault: "EROFS" })
       yield* faults.add({ operation: "unlink", fault: "EROFS" })
-      yield* ticking(index.loaded)
+      yield* ticking(IndexScan.use((_) => _.loaded))
       for (let i = 0; i <= 10_000; i++) {
         const { id } = makeResource(`http://origin.test/${i}`)
         index.add({ resource: id, representation: id, index: 0 }, 4096)

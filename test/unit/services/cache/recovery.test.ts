@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { type CacheError, fromErrno } from "../../../../src/domain/CacheError.ts"
-import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
 import { Evictor } from "../../../../src/services/cache/Evictor.ts"
+import { IndexScan } from "../../../../src/services/cache/IndexScan.ts"
 import * as recovery from "../../../../src/services/cache/recovery.ts"
 import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
 
@@ -23,7 +23,7 @@ describe("probes of the cache's disk", () => {
       const keepProbing = (condition: () => CacheError | undefined) => Effect.sync(() => void (unmet = condition))
       yield* Layer.build(recovery.layer).pipe(Effect.provide(Layer.mergeAll(
         Layer.succeed(DiskBreaker, { keepProbing } as unknown as DiskBreaker["Service"]),
-        Layer.succeed(CacheIndex, { unreadable: () => unlisted } as CacheIndex["Service"]),
+        Layer.succeed(IndexScan, { unreadable: () => unlisted } as IndexScan["Service"]),
         Layer.succeed(Evictor, { shortage: () => shortage } as Evictor["Service"])
       )))
       assert.isDefined(unmet)

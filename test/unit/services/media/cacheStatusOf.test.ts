@@ -8,7 +8,7 @@ import type { Current } from "../../../../src/services/media/LookupResult.ts"
 const NOW = 1_000_000
 
 const freshness = {
-  born: NOW,
+  generatedAt: NOW,
   lifetime: 5000,
   staleWhileRevalidate: 0,
   staleIfError: undefined,
@@ -24,7 +24,7 @@ const representation = new Representation({
   chunkSize: 65536,
   etag: "\"1\"",
   headers: {},
-  born: NOW
+  generatedAt: NOW
 })
 
 const current = (some: Partial<Current>): Current => ({

@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, FileSystem, Option } from "effect"
-import { TestClock } from "effect/testing"
+import { Effect, FileSystem, Option } from "effect"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
 import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
+import { IndexScan } from "../../../../src/services/cache/IndexScan.ts"
 import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
 import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
 import { Inventory } from "../../../../src/services/operate/Inventory.ts"
@@ -12,19 +12,11 @@ import { Faults, type Operation } from "../../../../src/testing/FaultyFileSystem
 import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
 import { CHUNK, restartable, stack, view, World } from "../../../support/stack.ts"
 import { randomBytes, sha256 } from "../../../support/TestOrigin.ts"
+import { ticking } from "../../../support/ticking.ts"
 
 const url = "http://origin.test/film"
 const { id } = makeResource(url)
 const film = randomBytes(3 * CHUNK)
-
-/** Lets time pass for as long as `effect` runs, so that what waits for a clock goes on. */
-const ticking = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.gen(function*() {
-    const fiber = yield* Effect.forkChild(
-      Effect.forever(Effect.andThen(TestClock.adjust("100 millis"), Effect.promise(() => new Promise(setImmediate))))
-    )
-    return yield* Effect.ensuring(effect, Fiber.interrupt(fiber))
-  })
 
 /** Has the film cached. */
 const cached = Effect.gen(function*() {
@@ -57,7 +49,7 @@ describe("over files", () => {
       }).pipe(Effect.provide(restartable()))
       yield* Effect.gen(function*() {
         const index = yield* CacheIndex
-        yield* ticking(index.loaded)
+        yield* ticking(IndexScan.use((_) => _.loaded))
         assert.isUndefined(index.oldest())
         assert.strictEqual(index.unevictableBytes(), index.bytes())
         assert.isTrue(Option.getOrThrow(yield* (yield* Inventory).find(url)).pinned)
@@ -66,7 +58,7 @@ describe("over files", () => {
         assert.isDefined(index.oldest())
       }).pipe(Effect.provide(restartable()))
       yield* Effect.gen(function*() {
-        yield* ticking(CacheIndex.use((_) => _.loaded))
+        yield* ticking(IndexScan.use((_) => _.loaded))
         assert.isFalse(Option.getOrThrow(yield* (yield* Inventory).find(url)).pinned)
       }).pipe(Effect.provide(restartable()))
     }).pipe(Effect.provide(World)))

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { type Kept, Sieve } from "../../../../src/services/cache/Sieve.ts"
+import { type Kept, Sieve } from "../../../src/effects/Sieve.ts"
 
 const make = (capacity: number) => {
   const sieve = new Sieve<string>(capacity)

@@ -1,6 +1,7 @@
 import type { OriginHead } from "../../domain/Representation.ts"
 import type { Uncacheable } from "../../domain/rfc/Cacheability.ts"
 import { unsettledMillis } from "../../domain/rfc/lastModified.ts"
+import { LruMap } from "../../effects/LruMap.ts"
 
 /** How long an answer is remembered to be not for a shared cache, in milliseconds, so that it costs one request only. */
 const REMEMBERED_MILLIS = 60_000
@@ -24,23 +25,20 @@ interface Remembered {
 
 /** Which resources turned out to be not for a shared cache, and why; the last ones, for a while. */
 export const make = () => {
-  const known = new Map<string, Remembered>()
+  const known = new LruMap<string, Remembered>(CAPACITY)
   return {
     /** Why what `key` names is not storable, as far as that is known of a part or of the whole. */
     get: (key: string, now: number, isPart: boolean): Uncacheable | undefined => {
-      const found = known.get(key)
+      const found = known.peek(key)
       if (found?.ofParts === true && !isPart) return undefined
       // Not yet `since`: the clock has been set back, perhaps by far.
       return found !== undefined && now >= found.since && now < found.since + found.lasts ? found.reason : undefined
     },
     put: (key: string, reason: Uncacheable, head: OriginHead, now: number): void => {
-      known.delete(key)
       const ofParts = reason === "NO_VALIDATOR" && head.status === 206
       known.set(key, { reason, since: now, lasts: lasts(reason, head), ofParts })
-      const [oldest] = known.keys()
-      if (known.size > CAPACITY && oldest !== undefined) known.delete(oldest)
     },
-    remove: (key: string): void => void known.delete(key),
+    remove: (key: string): void => known.delete(key),
     clear: (): void => known.clear()
   }
 }

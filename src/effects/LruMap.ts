@@ -1,6 +1,10 @@
-/** A map that is bounded by the weight of what it has, in bytes, say: what was put in first goes first. */
-export class BoundedMap<K, V> {
+/**
+ * A map whose entries weigh at most `capacity` together. If there is no room for an entry, the least recently used ones are evicted.
+ * Adding an entry and `get` count as uses. By default each entry weighs 1, so that `capacity` bounds their number.
+ */
+export class LruMap<K, V> {
   readonly #capacity: number
+  /** In the order of use. */
   readonly #entries = new Map<K, { readonly value: V; readonly weight: number }>()
   #weight = 0
 
@@ -16,7 +20,17 @@ export class BoundedMap<K, V> {
     return this.#entries.size
   }
 
+  /** The value of a key, which counts as a use. */
   get(key: K): V | undefined {
+    const entry = this.#entries.get(key)
+    if (entry === undefined) return undefined
+    this.#entries.delete(key)
+    this.#entries.set(key, entry)
+    return entry.value
+  }
+
+  /** The value of a key; doesn't count as a use, and is cheaper. */
+  peek(key: K): V | undefined {
     return this.#entries.get(key)?.value
   }
 
@@ -24,12 +38,13 @@ export class BoundedMap<K, V> {
     return this.#entries.has(key)
   }
 
+  /** The keys, least recently used first. */
   keys(): IterableIterator<K> {
     return this.#entries.keys()
   }
 
-  /** Puts it in as the last one; something heavier than the capacity is not kept. */
-  set(key: K, value: V, weight: number): void {
+  /** Adds an entry, or replaces it. An entry heavier than the capacity is not kept, and evicts only the one that it replaces. */
+  set(key: K, value: V, weight = 1): void {
     this.delete(key)
     if (weight > this.#capacity) return
     this.#entries.set(key, { value, weight })
@@ -38,14 +53,6 @@ export class BoundedMap<K, V> {
       if (this.#weight <= this.#capacity) break
       this.delete(oldest)
     }
-  }
-
-  /** Makes it the last one to go. */
-  renew(key: K): void {
-    const entry = this.#entries.get(key)
-    if (entry === undefined) return
-    this.#entries.delete(key)
-    this.#entries.set(key, entry)
   }
 
   delete(key: K): void {

@@ -1,0 +1,148 @@
+import { Clock, Context, Effect, Latch, Layer, Schedule, Stream } from "effect"
+import type { CacheError } from "../../domain/CacheError.ts"
+import { count, keyText, span } from "../../domain/Chunk.ts"
+import type { Representation } from "../../domain/Representation.ts"
+import { bytesOnDisk, ChunkStore, type StoredManifest } from "../disk/ChunkStore.ts"
+import { DirectoryLock } from "../disk/DirectoryLock.ts"
+import { DiskBreaker } from "../disk/DiskBreaker.ts"
+import { scanStore } from "../disk/scanStore.ts"
+import { CacheIndex } from "./CacheIndex.ts"
+import { WriteLock } from "./WriteLock.ts"
+
+/**
+ * Fills `CacheIndex` from the store: in the background, at the start and whenever the directory lock is taken again, and at
+ * once for a single resource that a request needs.
+ */
+export class IndexScan extends Context.Service<IndexScan, {
+  /** Enters what the store has of a representation, unless that was done before. */
+  readonly load: (representation: Representation) => Effect.Effect<void, CacheError>
+  /** Forgets the chunks of a resource that are no longer in the store. */
+  readonly reconcile: (resource: string) => Effect.Effect<void, CacheError>
+  /** Waits until everything that the store had at the start is entered. */
+  readonly loaded: Effect.Effect<void>
+  /** Whether everything that the store had at the start is entered. */
+  readonly isLoaded: () => boolean
+  /** Why the store can't be read, so that nobody knows what is on disk; `undefined` if the last try didn't fail. */
+  readonly unreadable: () => CacheError | undefined
+  /** Whether the index alone can say that no chunk of a resource is on disk. */
+  readonly hasNothingOf: (resource: string) => boolean
+}>()("spillway/services/cache/IndexScan") {
+  static readonly layer: Layer.Layer<
+    IndexScan,
+    never,
+    CacheIndex | DiskBreaker | DirectoryLock | ChunkStore | WriteLock
+  > = Layer.effect(IndexScan, Effect.suspend(() => make))
+}
+
+/** The pause before a scan that failed is tried again. */
+const RETRY_INTERVAL = "2 seconds"
+
+/** How many chunks a scan enters before other fibers have their turn. */
+const ENTERED_AT_ONCE = 1000
+
+/** Scans the whole store. What was loaded in the meantime is entered already, and stays as it is. */
+const makeScan = Effect.gen(function*() {
+  const store = yield* ChunkStore
+  const breaker = yield* DiskBreaker
+  const index = yield* CacheIndex
+  const { withWriteLock } = yield* WriteLock
+  /** The representations of pinned resources: only their chunks are pinned. */
+  const pinnedAtStart = new Map<string, string>()
+  const manifests = new Map<string, StoredManifest>()
+
+  let unreadable: CacheError | undefined
+
+  const scan = scanStore(store, {
+    withWriteLock,
+    isAlone: index.isAlone,
+    manifest: (resource, found) => void manifests.set(resource, found),
+    pinned: (resource, representation) => {
+      index.pin(resource)
+      if (representation !== undefined) pinnedAtStart.set(resource, representation)
+    },
+    skipped: breaker.report
+  }).pipe(
+    Effect.flatMap(Effect.fnUntraced(function*(found) {
+      for (let at = 0; at < found.length; at += ENTERED_AT_ONCE) {
+        for (const { bytes, key, used } of found.slice(at, at + ENTERED_AT_ONCE)) {
+          const { representation, resource } = key
+          index.noteUse(resource, used)
+          index.enter(key, bytes, pinnedAtStart.get(resource) === representation ? "pinned" : "cold")
+        }
+        yield* Effect.yieldNow
+      }
+      for (const [resource, { bytes, isRevoked }] of manifests) index.setManifest(resource, bytes, isRevoked)
+      manifests.clear()
+      unreadable = undefined
+    })),
+    Effect.tapError((error) => {
+      unreadable = error
+      return breaker.open(error)
+    }),
+    Effect.retry(Schedule.spaced(RETRY_INTERVAL))
+  )
+
+  return { scan, unreadable: () => unreadable }
+})
+
+const make = Effect.gen(function*() {
+  const store = yield* ChunkStore
+  const breaker = yield* DiskBreaker
+  const lock = yield* DirectoryLock
+  const clock = yield* Clock.Clock
+  const index = yield* CacheIndex
+  const { withWriteLock } = yield* WriteLock
+  const loaded = yield* Latch.make(false)
+  const { scan, unreadable } = yield* makeScan
+  const known = new Set<string>()
+
+  // The manifest says how long the chunks are, so only a directory has to be read.
+  const load = Effect.fnUntraced(function*({ chunkSize, id, resource, size }: Representation) {
+    if (known.has(resource)) return
+    const { keys, manifest, pinned: isPinned } = yield* store.contents(resource)
+    if (known.has(resource)) return
+    known.add(resource)
+    if (isPinned) index.pin(resource)
+    for (const key of keys) {
+      if (key.representation !== id || key.index >= count(size, chunkSize)) continue
+      const { end, start } = span(key.index, chunkSize, size)
+      index.enter(key, bytesOnDisk(end - start), isPinned ? "pinned" : "warm")
+    }
+    index.setManifest(resource, manifest.bytes, manifest.isRevoked)
+    index.noteUse(resource, clock.currentTimeMillisUnsafe())
+  })
+
+  const reconcile = Effect.fnUntraced(function*(resource: string) {
+    const { keys, manifest, pinned: isPinned } = yield* store.contents(resource)
+    const there = new Set(keys.map(keyText))
+    for (const { key } of index.chunksOf(resource)) if (!there.has(keyText(key))) index.remove(key)
+    if (!isPinned) index.unpin(resource)
+    if (keys.length + manifest.bytes === 0 && !isPinned) index.forget(resource)
+    else index.setManifest(resource, manifest.bytes, manifest.isRevoked)
+  })
+
+  /** Nothing is written until it is known what is there. */
+  const reload = Effect.gen(function*() {
+    yield* loaded.close
+    known.clear()
+    const before = index.resources()
+    yield* scan
+    yield* Effect.forEach(before, (resource) => Effect.ignore(withWriteLock(reconcile(resource))), { discard: true })
+    yield* loaded.open
+  })
+
+  // Another process may have used the directory since the lock was last held, and may be doing so now.
+  yield* lock.takes.pipe(
+    Stream.runForEach((takes) => takes === 0 && breaker.unwritable()?.errno === "LOCKED" ? Effect.void : reload),
+    Effect.forkScoped
+  )
+
+  return IndexScan.of({
+    load: (representation) => loaded.isOpen() ? Effect.void : load(representation),
+    reconcile,
+    loaded: loaded.await,
+    isLoaded: () => loaded.isOpen(),
+    unreadable,
+    hasNothingOf: (resource) => loaded.isOpen() && !index.hasResource(resource)
+  })
+})

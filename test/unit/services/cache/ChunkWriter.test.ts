@@ -1,0 +1,204 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Metric } from "effect"
+import { ANONYMOUS } from "../../../../src/domain/Asker.ts"
+import { IoError } from "../../../../src/domain/CacheError.ts"
+import type { ChunkKey } from "../../../../src/domain/Chunk.ts"
+import { fromHead, type Representation } from "../../../../src/domain/Representation.ts"
+import { make as makeResource } from "../../../../src/domain/Resource.ts"
+import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
+import { Catalog } from "../../../../src/services/cache/Catalog.ts"
+import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
+import { IndexScan } from "../../../../src/services/cache/IndexScan.ts"
+import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
+import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
+import { Counters } from "../../../../src/services/observe/Counters.ts"
+import { Faults } from "../../../../src/testing/FaultyFileSystem.ts"
+import { CHUNK, stack } from "../../../support/stack.ts"
+import { ticking } from "../../../support/ticking.ts"
+
+const payload = new Uint8Array(CHUNK).fill(7)
+
+/** The current representation of a film that has 4000 chunks, by what the origin answered last. */
+const confirm = (etag = "\"1\"", name = "film") =>
+  Effect.map(Catalog, (catalog) => {
+    const headers = { "content-length": String(4000 * CHUNK), etag }
+    const resource = makeResource(`http://origin.test/${name}`)
+    const representation = fromHead(resource, { status: 200, headers }, CHUNK) as Representation
+    return catalog.confirm(representation, headers, { requested: 0, received: 0 }, ANONYMOUS).representation
+  })
+
+const keyOf = ({ id, resource }: Representation, index: number): ChunkKey => ({ resource, representation: id, index })
+
+const started = ticking(IndexScan.use((_) => _.loaded))
+const idle = ticking(ChunkWriter.use((_) => _.idle))
+
+const dropped = Effect.map(Counters, (counters) => counters.totals().droppedChunks)
+
+/** How many writes were tried again, by outcome. */
+const retries = Effect.map(
+  Metric.snapshot,
+  (all) =>
+    all.filter(({ id }) => id === "spillway_write_retries_total").map(({ attributes, state }) => [
+      attributes?.["outcome"],
+      (state as { readonly count: number | bigint }).count
+    ])
+)
+
+describe("ChunkWriter", () => {
+  it.effect("returns at once, and writes in the background", () =>
+    Effect.gen(function*() {
+      yield* started
+      const film = yield* confirm()
+      const index = yield* CacheIndex
+      const writer = yield* ChunkWriter
+      const key = keyOf(film, 0)
+      assert.isTrue(writer.offer(film, key, payload))
+      assert.strictEqual(writer.pending(key), payload)
+      assert.strictEqual(writer.firstMissing(key), 1)
+      assert.isFalse(index.has(key))
+      yield* idle
+      assert.isUndefined(writer.pending(key))
+      assert.isTrue(index.has(key))
+      assert.isTrue(index.hasManifest(film.resource))
+      const store = yield* ChunkStore
+      assert.deepStrictEqual(new Uint8Array(yield* ticking(store.read(key, CHUNK))), payload)
+      assert.strictEqual(writer.backlog().bytes, 0)
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("waits for the scan, and takes chunks meanwhile", () =>
+    Effect.gen(function*() {
+      const film = yield* confirm()
+      const writer = yield* ChunkWriter
+      assert.isFalse((yield* IndexScan).isLoaded())
+      assert.isTrue(writer.offer(film, keyOf(film, 0), payload))
+      yield* idle
+      assert.isTrue((yield* CacheIndex).has(keyOf(film, 0)))
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("writes a chunk that is offered twice once", () =>
+    Effect.gen(function*() {
+      yield* started
+      const film = yield* confirm()
+      const writer = yield* ChunkWriter
+      writer.offer(film, keyOf(film, 0), payload)
+      const { bytes } = writer.backlog()
+      assert.isTrue(writer.offer(film, keyOf(film, 0), payload))
+      assert.strictEqual(writer.backlog().bytes, bytes)
+      yield* idle
+      assert.strictEqual(yield* dropped, 0)
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("drops chunks beyond its bound", () =>
+    Effect.gen(function*() {
+      yield* started
+      const film = yield* confirm()
+      const writer = yield* ChunkWriter
+      const taken = Array.from({ length: 4000 }, (_, i) => writer.offer(film, keyOf(film, i), payload))
+      const { bytes, maxBytes } = writer.backlog()
+      assert.isAtMost(bytes, maxBytes)
+      assert.isAbove(bytes, maxBytes / 2)
+      assert.isTrue(writer.isBehind())
+      const refused = taken.filter((isTaken) => !isTaken).length
+      assert.isAbove(refused, 0)
+      assert.strictEqual(yield* dropped, refused)
+    }).pipe(Effect.provide(stack("memory"))))
+
+  it.effect("cleans up when the disk is full, and writes the chunk then", () =>
+    Effect.gen(function*() {
+      yield* started
+      const [film, other] = [yield* confirm(), yield* confirm("\"1\"", "other")]
+      const index = yield* CacheIndex
+      const writer = yield* ChunkWriter
+      writer.offer(other, keyOf(other, 0), payload)
+      yield* idle
+      const faults = yield* Faults
+      yield* faults.add({
+        operation: "write",
+        fault: "ENOSPC",
+        path: (path) => path.includes(`${film.resource}/${film.id}`),
+        times: 1
+      })
+      writer.offer(film, keyOf(film, 0), payload)
+      yield* idle
+      assert.deepStrictEqual(faults.strikes(), [1])
+      assert.deepStrictEqual([index.has(keyOf(other, 0)), index.has(keyOf(film, 0))], [false, true])
+      assert.strictEqual(yield* dropped, 0)
+      assert.deepInclude(yield* retries, ["won", 1])
+      assert.isUndefined((yield* DiskBreaker).unwritable())
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("drops the chunk, and opens the breaker, when the disk is full and there is nothing to evict", () =>
+    Effect.gen(function*() {
+      yield* started
+      const film = yield* confirm()
+      const writer = yield* ChunkWriter
+      const faults = yield* Faults
+      yield* faults.add({ operation: "write", fault: "ENOSPC" })
+      writer.offer(film, keyOf(film, 0), payload)
+      yield* idle
+      assert.strictEqual((yield* DiskBreaker).unwritable()?.errno, "ENOSPC")
+      assert.strictEqual(yield* dropped, 1)
+      // Nobody waits for a disk that cannot be written to.
+      assert.isFalse(writer.offer(film, keyOf(film, 1), payload))
+      assert.strictEqual(yield* dropped, 2)
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("drops what waits behind a write that hangs when the breaker opens", () =>
+    Effect.gen(function*() {
+      yield* started
+      const film = yield* confirm()
+      const breaker = yield* DiskBreaker
+      const writer = yield* ChunkWriter
+      const faults = yield* Faults
+      yield* faults.add({ operation: "write", fault: "hang" })
+      for (let i = 0; i < 3; i++) writer.offer(film, keyOf(film, i), payload)
+      yield* ticking(Effect.sleep("20 seconds"))
+      assert.strictEqual(breaker.unwritable()?.errno, "TIMEOUT")
+      assert.deepStrictEqual([0, 1, 2].map((i) => writer.pending(keyOf(film, i)) === undefined), [false, true, true])
+      assert.strictEqual(yield* dropped, 2)
+      yield* faults.clear
+      yield* idle
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("doesn't write a chunk whose representation was superseded while it waited", () =>
+    Effect.gen(function*() {
+      const film = yield* confirm()
+      const writer = yield* ChunkWriter
+      writer.offer(film, keyOf(film, 0), payload)
+      yield* confirm("\"2\"")
+      yield* idle
+      assert.isFalse((yield* CacheIndex).hasResource(film.resource))
+      assert.strictEqual(yield* dropped, 0)
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("reports an error that is not about room, and writes the next chunk", () =>
+    Effect.gen(function*() {
+      yield* started
+      const film = yield* confirm()
+      const index = yield* CacheIndex
+      const writer = yield* ChunkWriter
+      const faults = yield* Faults
+      yield* faults.add({
+        operation: "write",
+        fault: "EIO",
+        path: (path) => path.includes(`${film.resource}/${film.id}`),
+        times: 1
+      })
+      for (const i of [0, 1]) writer.offer(film, keyOf(film, i), payload)
+      yield* idle
+      assert.deepStrictEqual([0, 1].map((i) => index.has(keyOf(film, i))), [false, true])
+      assert.strictEqual(yield* dropped, 1)
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("takes nothing while the breaker is open", () =>
+    Effect.gen(function*() {
+      yield* started
+      const film = yield* confirm()
+      const breaker = yield* DiskBreaker
+      const writer = yield* ChunkWriter
+      yield* breaker.open(new IoError({ errno: "EIO", operation: "write", path: "/cache" }))
+      assert.isFalse(writer.offer(film, keyOf(film, 0), payload))
+      assert.isUndefined(writer.pending(keyOf(film, 0)))
+      assert.strictEqual(yield* dropped, 1)
+    }).pipe(Effect.provide(stack("memory"))))
+})
