@@ -16,8 +16,11 @@ export const RangeSupport = Schema.Literals(["conditional", "plain", "none"])
 export type RangeSupport = typeof RangeSupport.Type
 
 /**
- * One generation of a resource: its bytes are those that the origin sends under one validator and one size. Chunks belong
- * to a representation, so that bytes of two versions of a file never meet.
+ * One generation of a resource. Chunks belong to a representation, so that bytes of two versions of a file never meet. What makes bytes of
+ * one version is its identity:
+ *
+ * - *Validated*: a strong `ETag`, or else `Last-Modified`, together with the size. Bytes of several responses are combined.
+ * - *Single*: a response without a strong validator. All bytes are of one transfer, and are never combined with those of another.
  */
 export class Representation extends Schema.Class<Representation>("spillway/Representation")({
   /** Identifies resource, validator, size and chunk size, safe as a file name. */
@@ -28,9 +31,11 @@ export class Representation extends Schema.Class<Representation>("spillway/Repre
   size: Schema.Int,
   /** Bytes. */
   chunkSize: Schema.Int,
-  /** A strong `ETag`, or `Last-Modified` where there is none. */
+  /** A strong `ETag`. */
   etag: Schema.optionalKey(Schema.String),
   lastModified: Schema.optionalKey(Schema.String),
+  /** Names the one transfer that a `Single` representation is of. */
+  transfer: Schema.optionalKey(Schema.String),
   /** The origin's end-to-end fields, without those that Spillway computes for each response. */
   headers: Schema.Record(Schema.String, Schema.String),
   /** Absent until the origin has shown how it answers range requests, which counts as `conditional`. */
@@ -41,12 +46,21 @@ export class Representation extends Schema.Class<Representation>("spillway/Repre
   generatedAt: Schema.Number.pipe(Schema.withDecodingDefaultKey(Effect.succeed(0)))
 }) {}
 
+/** The largest `Single` representation, in bytes. A longer response is passed on without being stored. */
+export const MAX_SINGLE_BYTES = 64 * 1024 ** 2
+
+/** Whether all bytes of a representation are of one transfer, because it has no strong validator. */
+export const isSingle = ({ transfer }: Representation): boolean => transfer !== undefined
+
 /** Whether `found`, which was kept where others may have changed it, can be one of `resource` and be sent as it is. */
 export const isSound = (found: Representation, resource: string): boolean => {
-  const { chunkSize, etag = "", headers, id, lastModified = "", size } = found
+  const { chunkSize, etag = "", headers, id, lastModified = "", size, transfer } = found
+  const isIdentified = transfer === undefined
+    ? (found.etag === undefined ? found.lastModified !== undefined : isStrong(etag))
+    : /^[0-9a-f-]{32,36}$/.test(transfer)
   return found.resource === resource && /^[0-9a-f]{32}$/.test(id) && size >= 0 && chunkSize > 0 &&
     count(size, chunkSize) <= MAX_CHUNKS &&
-    (found.etag === undefined ? found.lastModified !== undefined : isStrong(etag)) &&
+    isIdentified &&
     [etag, lastModified].every(isFieldValue) && areFields(headers)
 }
 
@@ -78,10 +92,18 @@ const notKept = new Set([
   "warning"
 ])
 
+const notKeptOfWhole = new Set([...notKept].filter((name) => name !== "content-range"))
+
 /** Besides these, what tells which bytes they are is not for a 304 to change (RFC 9111 §3.2). */
 const notUpdated = new Set([...notKept, "content-encoding", "content-type", "etag", "last-modified"])
 
 const isStrong = (etag: string | undefined): etag is string => etag !== undefined && /^"[^"]*"$/.test(etag)
+
+/** Whether a value is an entity tag, strong or weak. */
+const isTag = (etag: string): boolean => /^(?:W\/)?"[^"]*"$/.test(etag)
+
+/** An entity tag without its mark of weakness (RFC 9110 §8.8.3.2). */
+const opaque = (etag: string): string => etag.replace(/^W\//, "")
 
 /** The size of the whole representation that `head` belongs to, where it tells. */
 const sizeOf = ({ headers, status }: OriginHead): number | undefined => {
@@ -99,14 +121,17 @@ export const carriedRange = ({ headers }: OriginHead): ContentRange | undefined 
 }
 
 /**
- * The representation that a 200 or 206 of `resource` is of, or why it cannot be kept. `isAuthorized`: the request had credentials
- * of one viewer's.
+ * The representation that a 200 or 206 of `resource` is of, or why it is uncacheable. `isAuthorized`: the request had credentials of one
+ * viewer. `transfer`: a name for the transfer of this response, which makes a 200 without a strong validator a `Single` representation;
+ * and if the length is not the origin's own word (`isMeasured`), every 200.
  */
 export const fromHead = (
   resource: Resource,
   head: OriginHead,
   chunkSize: number,
-  isAuthorized = false
+  isAuthorized = false,
+  transfer?: string,
+  isMeasured = false
 ): Representation | Uncacheable => {
   const { headers, status } = head
   if (status !== 200 && status !== 206) return "STATUS"
@@ -116,19 +141,23 @@ export const fromHead = (
   const size = sizeOf(head)
   if (size === undefined) return "NO_LENGTH"
   if (count(size, chunkSize) > MAX_CHUNKS) return "TOO_LARGE"
-  const etag = isStrong(headers["etag"]) ? headers["etag"] : undefined
+  // Another response without a length could not be compared with a measured one.
+  const etag = !isMeasured && isStrong(headers["etag"]) ? headers["etag"] : undefined
   const lastModified = headers["last-modified"]
-  if (etag === undefined && !hasStrongDate(headers)) return "NO_VALIDATOR"
+  const isSingle = isMeasured || (etag === undefined && !hasStrongDate(headers))
+  if (isSingle && (transfer === undefined || status !== 200 || size > MAX_SINGLE_BYTES)) return "NO_VALIDATOR"
+  const version = isSingle ? `transfer ${transfer}` : etag ?? `last-modified ${lastModified}`
   return new Representation({
-    id: identify(resource.id, etag ?? `last-modified ${lastModified}`, String(size), String(chunkSize)),
+    id: identify(resource.id, version, String(size), String(chunkSize)),
     resource: resource.id,
     url: resource.url,
     size,
     chunkSize,
     ...(etag !== undefined && { etag }),
     ...(lastModified !== undefined && { lastModified }),
-    headers: endToEnd(headers, notKept),
-    ...rangesShown(head),
+    // Outside of a 206 it means nothing, and is stored like any other field (RFC 9110 §14.4).
+    headers: endToEnd(headers, status === 200 ? notKeptOfWhole : notKept),
+    ...(isSingle ? { transfer: transfer!, ranges: "none" } : rangesShown(head)),
     generatedAt: 0
   })
 }
@@ -141,7 +170,7 @@ export const validatorsOf = (headers: HeaderFields): Pick<Representation, "etag"
 
 /** Whether two representations of a resource are of one version, so that they have the same bytes. */
 export const isSameVersion = (a: Representation, b: Representation): boolean =>
-  a.size === b.size && a.chunkSize === b.chunkSize && a.etag === b.etag &&
+  a.transfer === b.transfer && a.size === b.size && a.chunkSize === b.chunkSize && a.etag === b.etag &&
   (a.etag !== undefined || a.lastModified === b.lastModified)
 
 /** What a 200 or 206 shows of the origin's ranges: a 200 may be the answer to a request without `Range`. */
@@ -159,11 +188,11 @@ export const withRangesOf = (before: Representation, found: Representation): Rep
 }
 
 /**
- * Whether `head`, an answer of 200 or 206, is of the very bytes that `representation` is. `"Unknown"`: the validator that would tell
- * is absent, as it may be in a 206 to `If-Range` (RFC 9110 §15.3.7).
+ * Whether `head`, a response of 200 or 206, carries bytes of `representation`. `"Unknown"`: the validator to compare is absent, as it may
+ * be in a 206 to `If-Range` (RFC 9110 §15.3.7). No other response carries bytes of a `Single` representation.
  */
 export const compare = (representation: Representation, head: OriginHead): "Same" | "Other" | "Unknown" => {
-  if (sizeOf(head) !== representation.size) return "Other"
+  if (isSingle(representation) || sizeOf(head) !== representation.size) return "Other"
   const [name, validator] = representation.etag === undefined
     ? ["last-modified", representation.lastModified] as const
     : ["etag", representation.etag] as const
@@ -171,9 +200,27 @@ export const compare = (representation: Representation, head: OriginHead): "Same
   return found === undefined ? "Unknown" : found === validator ? "Same" : "Other"
 }
 
-/** Whether a 304 with `headers` is about `representation`: it names no other strong validator (RFC 9111 §4.3.4). */
-export const isConfirmedBy = (representation: Representation, headers: HeaderFields): boolean =>
-  !isStrong(headers["etag"]) || representation.etag === undefined || headers["etag"] === representation.etag
+/**
+ * Whether `head`, the response to another request, may be of the same version as a `Single` representation: nothing in it says otherwise.
+ * Only the bytes themselves can tell.
+ */
+export const looksLike = (representation: Representation, head: OriginHead): boolean => {
+  const { headers, size } = representation
+  const names = ["content-encoding", "content-type", "etag", "last-modified"]
+  return head.status === 200 && sizeOf(head) === size && names.every((name) => head.headers[name] === headers[name])
+}
+
+/**
+ * Whether a 304 with `headers` is about `representation` (RFC 9111 §4.3.4): it names no other validator. Entity tags are compared weakly.
+ */
+export const isConfirmedBy = (representation: Representation, headers: HeaderFields): boolean => {
+  const { etag, "last-modified": lastModified } = headers
+  const known = representation.etag ?? representation.headers["etag"]
+  if (etag !== undefined && known !== undefined) return opaque(etag) === opaque(known)
+  const isOther = lastModified !== undefined && representation.lastModified !== undefined &&
+    lastModified !== representation.lastModified
+  return !isOther
+}
 
 /**
  * `representation` with the fields that a 304 brought (RFC 9111 §3.2). A stored `CDN-Cache-Control` would hide a new `Cache-Control`:
@@ -188,11 +235,27 @@ export const updated = (representation: Representation, headers: HeaderFields): 
   })
 }
 
-/** The request fields that ask an origin to answer 304 when `representation` is still current (RFC 9110 §13.1). */
-export const validation = (representation: Representation): Record<string, string> =>
-  representation.etag !== undefined
-    ? { "if-none-match": representation.etag }
-    : { "if-modified-since": representation.lastModified! }
+/**
+ * The request fields that ask an origin to answer 304 if `representation` is still current (RFC 9110 §13.1). All validators of a `Single`
+ * one are sent, a weak `ETag` too. Empty without any validator.
+ */
+export const validation = (representation: Representation): Record<string, string> => {
+  const { etag, headers, lastModified } = representation
+  if (etag !== undefined) return { "if-none-match": etag }
+  const weak = isSingle(representation) ? headers["etag"] : undefined
+  return {
+    ...(weak !== undefined && isTag(weak) && { "if-none-match": weak }),
+    ...(lastModified !== undefined && { "if-modified-since": lastModified })
+  }
+}
+
+/** Whether a representation can be used again: it is fresh, or the origin can confirm it. A validated one always can. */
+export const isReusable = (representation: Representation, isFresh: boolean): boolean =>
+  !isSingle(representation) || isFresh || canRevalidate(representation)
+
+/** Whether the origin can confirm a representation by a 304. */
+export const canRevalidate = (representation: Representation): boolean =>
+  Object.keys(validation(representation)).length > 0
 
 /** The request field that asks for a range of these bytes only, and for everything else whole (RFC 9110 §13.1.5). */
 export const ifUnchanged = ({ etag, lastModified }: Representation): Record<string, string> => ({

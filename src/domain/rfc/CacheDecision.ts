@@ -24,10 +24,12 @@ type CacheDecision =
   | { readonly _tag: "AskOrigin"; readonly reason: ForwardReason }
 
 /** Why a request goes to the origin (RFC 9211 §2.2). */
-export type ForwardReason = "uri-miss" | "vary-miss" | "stale" | "request"
+export type ForwardReason = "uri-miss" | "vary-miss" | "partial" | "stale" | "request"
 
 /** What the cache knows of the representation that a request selects. */
 export interface KnownRepresentation {
+  /** Whether it can deliver the wanted bytes. If not, it counts as neither fresh nor stale. */
+  readonly canDeliver: boolean
   /** Its freshness by the last response of the origin, for any viewer. */
   readonly freshness: Freshness
   /** Its freshness for this viewer; `undefined` if the origin has not confirmed it for the viewer's cookies. */
@@ -63,11 +65,12 @@ export const decide = (facts: CacheFacts): CacheDecision => {
   if (representation?.isSharable === false && hasCredential) {
     return isCacheOnly ? { _tag: "NotCached" } : { _tag: "Uncacheable", reason: "AUTHORIZATION" }
   }
-  const freshness = representation?.freshnessForViewer
+  const usable = representation?.canDeliver === true ? representation : undefined
+  const freshness = usable?.freshnessForViewer
   if (freshness !== undefined && isFresh(freshness, now, directives)) return { _tag: "Fresh" }
   if (facts.hasStoredResponse) return { _tag: "Stored" }
   // Offline, nobody can be asked whether it differs by cookie, and what viewers without one get is public.
-  if (isOffline && (freshness ?? representation?.freshnessForAnonymous) !== undefined) return { _tag: "Offline" }
+  if (isOffline && (freshness ?? usable?.freshnessForAnonymous) !== undefined) return { _tag: "Offline" }
   if (isCacheOnly) return { _tag: "NotCached" }
   if (facts.uncacheable !== undefined) return { _tag: "Uncacheable", reason: facts.uncacheable }
   const reason = forwardReason(facts)
@@ -78,6 +81,7 @@ export const decide = (facts: CacheFacts): CacheDecision => {
 
 const forwardReason = ({ now, representation, varies }: CacheFacts): ForwardReason => {
   if (representation === undefined) return varies ? "vary-miss" : "uri-miss"
+  if (!representation.canDeliver) return "partial"
   // What is fresh for others is not for this request, by its directives or cookies.
   return isFresh(representation.freshness, now) ? "request" : "stale"
 }

@@ -49,13 +49,14 @@ export const makeParseRequest = Effect.gen(function*() {
     const isGet = method === "GET"
     const ranges = isGet ? parseRanges(headers["range"]) : undefined
     const directives = requestDirectives(headers)
+    const wanted = ranges === "TooMany" ? undefined : ranges?.[0]
     return {
       resource,
       // More ranges than are allowed count as unsatisfiable.
       ranges: ranges === "TooMany" ? [] : ranges,
       ifRange: headers["if-range"],
       directives,
-      fresh: isGet ? lookup.fresh(resource, headers, directives) : undefined
+      fresh: isGet ? lookup.fresh(resource, headers, directives, wanted) : undefined
     }
   }
 })

@@ -22,7 +22,9 @@ export interface Request {
   readonly source: Source
   readonly asker: Asker
   readonly directives: RequestDirectives | undefined
-  /** What is known of the resource. */
+  /** What is stored of the resource. */
+  readonly stored: Entry | undefined
+  /** The same, if it can deliver the wanted bytes. */
   readonly entry: Entry | undefined
   /** The same, as fresh as it is for the asker, if the origin has confirmed it for the asker. */
   readonly mine: Entry | undefined

@@ -7,10 +7,9 @@ import { isForAnyCookie } from "../../domain/rfc/Cacheability.ts"
 import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
 import { decide } from "../../domain/rfc/CacheDecision.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
-import { isIn, treeAt } from "../../domain/UrlTrees.ts"
 import { Catalog, type Entry, freshnessFor } from "../cache/Catalog.ts"
 import type { ChunkCache } from "../cache/ChunkCache.ts"
-import { Manifests } from "../cache/Manifests.ts"
+import type { Manifests } from "../cache/Manifests.ts"
 import type { CacheConfig } from "../config/CacheConfig.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
 import type { Source } from "../origin/askOrigin.ts"
@@ -19,9 +18,10 @@ import { retries } from "../origin/retry.ts"
 import type { Downloader } from "../transfer/Downloader.ts"
 import { makeCollapse, resultFor } from "./collapse.ts"
 import { makeFetch } from "./fetchRepresentation.ts"
+import { makeInvalidation } from "./invalidation.ts"
 import type { LookupResult } from "./LookupResult.ts"
 import * as ResponseCache from "./ResponseCache.ts"
-import { memoryKey } from "./storedUse.ts"
+import { makeStoredUse, memoryKey } from "./storedUse.ts"
 import * as UncacheableHints from "./UncacheableHints.ts"
 
 /** A request for the current representation of a resource. */
@@ -51,7 +51,8 @@ export class Lookup extends Context.Service<Lookup, {
   readonly fresh: (
     resource: Resource,
     fields: HeaderFields,
-    directives: RequestDirectives | undefined
+    directives: RequestDirectives | undefined,
+    wanted: RangeSpec | undefined
   ) => Entry | undefined
   /** Makes the origin be asked before anything stored of a resource is used again, and waits until the disk knows it. */
   readonly invalidate: (resource: Resource) => Effect.Effect<void>
@@ -81,10 +82,10 @@ const make = Effect.gen(function*() {
   const { credentialFields, offline } = yield* OriginConfig
   const catalog = yield* Catalog
   const clock = yield* Clock.Clock
-  const manifests = yield* Manifests
   const answers = ResponseCache.make()
   const hints = UncacheableHints.make()
-  const fetch = yield* makeFetch({ answers, hints })
+  const storedUse = yield* makeStoredUse(hints)
+  const fetch = yield* makeFetch({ answers, hints, storedUse })
   const collapse = makeCollapse()
   const inBackground = yield* FiberSet.makeRuntime<never, unknown, unknown>()
   yield* Metric.update(retries, 0)
@@ -97,18 +98,20 @@ const make = Effect.gen(function*() {
   }
 
   /** What the cache knows that bears on a request, and what it decides. */
-  const look = Effect.fnUntraced(function*(request: LookupRequest, asker: Asker) {
+  const look = Effect.fnUntraced(function*(method: "GET" | "HEAD", request: LookupRequest, asker: Asker) {
     const { directives, resource, source, wanted } = request
     const selected = catalog.select(resource, source.fields)
-    const entry = Option.getOrUndefined(yield* catalog.get(selected))
-    const mine = entryFor(entry, asker.cookie)
+    const known = Option.getOrUndefined(yield* catalog.get(selected))
+    const canDeliver = known !== undefined &&
+      (method === "HEAD" || storedUse.canDeliver(known.representation, wanted))
     const stored = storedFor(request, asker)
     const decision = decide({
-      representation: entry && {
-        freshness: entry.freshness,
-        freshnessForViewer: mine?.freshness,
-        freshnessForAnonymous: freshnessFor(entry, ANONYMOUS),
-        isSharable: entry.isSharable
+      representation: known && {
+        canDeliver,
+        freshness: known.freshness,
+        freshnessForViewer: freshnessFor(known, asker.cookie),
+        freshnessForAnonymous: freshnessFor(known, ANONYMOUS),
+        isSharable: known.isSharable
       },
       hasStoredResponse: stored !== undefined,
       uncacheable: hints.get(memoryKey(resource, asker), now(), wanted !== undefined),
@@ -118,7 +121,8 @@ const make = Effect.gen(function*() {
       isOffline: offline,
       now: now()
     })
-    return { decision, entry, mine, selected, stored }
+    const entry = canDeliver ? known : undefined
+    return { decision, known, entry, mine: entryFor(entry, asker.cookie), selected, stored }
   })
 
   const find = Effect.fnUntraced(function*(
@@ -131,7 +135,7 @@ const make = Effect.gen(function*() {
     const asker = askerOf(source.fields, credentialFields)
     let isAlone = false
     for (let selections = 0; selections < MAX_SELECTIONS; selections++) {
-      const { decision, entry, mine, selected, stored } = yield* look(request, asker)
+      const { decision, entry, known, mine, selected, stored } = yield* look(method, request, asker)
       switch (decision._tag) {
         case "Fresh":
           return { _tag: "Current", entry: mine!, means: "fresh", cacheOnly }
@@ -144,9 +148,21 @@ const make = Effect.gen(function*() {
           return decision
       }
       const { reason } = decision
-      const question = { method, resource, wanted, ifRange, source, asker, directives, entry, mine, reason } as const
+      const question = {
+        method,
+        resource,
+        wanted,
+        ifRange,
+        source,
+        asker,
+        directives,
+        stored: known,
+        entry,
+        mine,
+        reason
+      } as const
       // What is not for all viewers is confirmed for each. Nothing is known of what is new: it may be for all.
-      const isOwn = isAlone || (entry !== undefined && !entry.isShared)
+      const isOwn = isAlone || (known !== undefined && !known.isShared)
       const flight = `${method} ${selected.id} ${asker.credential}${isOwn ? ` ${asker.cookie}` : ""}`
       if (decision._tag === "RevalidateBehind") {
         inBackground(Effect.ignore(collapse(flight, asker.cookie, fetch({ ...question, background: true }))))
@@ -163,7 +179,9 @@ const make = Effect.gen(function*() {
         continue
       }
       const result = resultFor(found, isLeader, catalog.select(resource, source.fields))
-      if (result !== undefined) return result
+      const isDeliverable = method === "HEAD" || isLeader || result?._tag !== "Current" ||
+        storedUse.canDeliver(result.entry.representation, wanted)
+      if (result !== undefined && isDeliverable) return result
     }
     return { _tag: "Uncacheable", reason: "VARY" }
   })
@@ -171,26 +189,11 @@ const make = Effect.gen(function*() {
   return Lookup.of({
     find: (question) => find("GET", question),
     head: (question) => find("HEAD", question),
-    fresh: (resource, fields, directives) => {
+    fresh: (resource, fields, directives, wanted) => {
       const entry = catalog.fresh(resource, fields, directives)
-      return entry?.isSharable === false && hasCredential(fields, credentialFields) ? undefined : entry
+      if (entry === undefined || !storedUse.canDeliver(entry.representation, wanted)) return undefined
+      return entry.isSharable || !hasCredential(fields, credentialFields) ? entry : undefined
     },
-    forget: () => {
-      answers.clear()
-      hints.clear()
-    },
-    invalidate: (resource) =>
-      Effect.suspend(() => {
-        answers.remove(resource.id)
-        for (const cookie of [ANONYMOUS, "any"]) hints.remove(memoryKey(resource, { cookie, credential: "" }))
-        return Effect.andThen(catalog.invalidate(resource), manifests.settled)
-      }),
-    invalidateTree: ({ url }) =>
-      Effect.suspend(() => {
-        const tree = treeAt(url)
-        answers.removeAll((other) => isIn(tree, other))
-        hints.clear()
-        return catalog.invalidateTree(tree)
-      })
+    ...(yield* makeInvalidation({ answers, hints }))
   })
 })

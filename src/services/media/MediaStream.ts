@@ -14,6 +14,7 @@ import { ChunkCache } from "../cache/ChunkCache.ts"
 import type { ActiveStreams } from "../observe/ActiveStreams.ts"
 import { Counters } from "../observe/Counters.ts"
 import { plainSource, type Source } from "../origin/askOrigin.ts"
+import type { Origin } from "../origin/Origin.ts"
 import { Downloader } from "../transfer/Downloader.ts"
 import { cacheStatusOf } from "./cacheStatusOf.ts"
 import { Lookup } from "./Lookup.ts"
@@ -98,7 +99,7 @@ export class MediaStream extends Context.Service<MediaStream, {
   static readonly layer: Layer.Layer<
     MediaStream,
     never,
-    ActiveStreams | Catalog | ChunkCache | Downloader | Lookup | Counters
+    ActiveStreams | Catalog | ChunkCache | Downloader | Lookup | Counters | Origin
   > = Layer
     .effect(
       MediaStream,

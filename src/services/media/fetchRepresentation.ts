@@ -1,6 +1,6 @@
 import { Effect, Scope } from "effect"
 import { isTransient, loggable, type OriginError, OriginUnexpected } from "../../domain/OriginError.ts"
-import { carriedRange, fromHead, isSameVersion, type Representation } from "../../domain/Representation.ts"
+import { carriedRange, isSameVersion, isSingle, type Representation } from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import { resolve } from "../../domain/rfc/ByteRange.ts"
 import { Catalog } from "../cache/Catalog.ts"
@@ -10,14 +10,16 @@ import { Downloader } from "../transfer/Downloader.ts"
 import { type Exchange, passOn, type Request } from "./Exchange.ts"
 import type { LookupResult, OriginExchange } from "./LookupResult.ts"
 import { makeOtherResponse } from "./otherResponse.ts"
+import { makeRepresentationOf } from "./representationOf.ts"
 import type * as ResponseCache from "./ResponseCache.ts"
-import { makeStoredUse, memoryKey } from "./storedUse.ts"
+import { memoryKey, type StoredUse } from "./storedUse.ts"
 import type * as UncacheableHints from "./UncacheableHints.ts"
 
 /** What is remembered of answers that are not stored as representations. */
-interface Memories {
+export interface Memories {
   readonly answers: ReturnType<typeof ResponseCache.make>
   readonly hints: ReturnType<typeof UncacheableHints.make>
+  readonly storedUse: StoredUse
 }
 
 const unexpected = ({ url }: Resource, status: number, detail: string) =>
@@ -27,13 +29,13 @@ const unexpected = ({ url }: Resource, status: number, detail: string) =>
  * Asks the origin about a resource, and derives from its response what is known of the resource: one round trip, which also begins the
  * transfer of the wanted bytes. A response that is not stored is kept for the viewer whose request brought it.
  */
-export const makeFetch = Effect.fnUntraced(function*({ answers, hints }: Memories) {
+export const makeFetch = Effect.fnUntraced(function*({ answers, hints, storedUse }: Memories) {
   const config = yield* CacheConfig
   const catalog = yield* Catalog
   const downloader = yield* Downloader
   const firstResponse = yield* makeFirstResponse
-  const storedUse = yield* makeStoredUse(hints)
   const { confirm, isConditional, remember, staleFor } = storedUse
+  const representationOf = yield* makeRepresentationOf
   const other = yield* makeOtherResponse(answers, storedUse)
 
   /** The response to a HEAD describes `found`. */
@@ -63,7 +65,7 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, hints }: Memorie
     selected: Resource
   ): Effect.Effect<LookupResult> => {
     const { asked, request, scope } = exchange
-    const { asker, entry, ifRange, resource, source, wanted } = request
+    const { asker, background = false, entry, ifRange, resource, source, wanted } = request
     const { response, times } = answered
     const { headers, status } = response
     const standing = catalog.known(found.resource)?.representation
@@ -80,7 +82,9 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, hints }: Memorie
     if (bytes !== undefined && bytes.end > bytes.start) {
       const isTied = entry === undefined && ifRange !== undefined
       const how = wanted === undefined || (isTied && status === 200) ? "none" : isTied ? "conditional" : "plain"
-      const first = wanted === undefined ? bytes.start : resolve(wanted, found.size)?.start
+      const wantedFirst = wanted === undefined ? bytes.start : resolve(wanted, found.size)?.start
+      // Without a viewer, a transfer that nothing can continue goes on to the end.
+      const first = background && isSingle(found) ? found.size - 1 : wantedFirst
       const transfer = { response, scope, mode: how } as const
       exchange.isHandedOver = downloader.adopt(stored.representation, transfer, bytes, source, first)
     }
@@ -91,7 +95,7 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, hints }: Memorie
     exchange: Exchange
   ): Effect.fn.Return<LookupResult, OriginError, Scope.Scope> {
     const { asked, request } = exchange
-    const { asker, background = false, entry, ifRange, method, resource, source, wanted } = request
+    const { background = false, entry, ifRange, method, resource, source, wanted } = request
     const known = entry?.representation
     const chunkSize = known?.chunkSize ?? config.chunkSize
     const range = wanted && { spec: wanted, chunkSize, size: known?.size }
@@ -101,12 +105,11 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, hints }: Memorie
       staleFor(request, asked) === undefined
     )
     if (answered.confirmed !== undefined) return yield* confirm(exchange, answered, answered.confirmed, 304)
-    const { response } = answered
-    const { headers, status } = response
+    const { headers, status } = answered.response
     if (status === 304) return yield* unexpected(resource, status, "a 304 to an unconditional request")
     if (status !== 200 && (status !== 206 || method === "HEAD")) return yield* other(exchange, answered)
     const selected = catalog.vary(resource, headers, source.fields)
-    const found = fromHead(selected, response, chunkSize, asker.credential !== "")
+    const { found, response } = yield* representationOf(exchange, answered, selected, chunkSize)
     if (typeof found === "string") {
       const isUnreadable = status === 206 && carriedRange(response) === undefined
       if (isUnreadable) return yield* unexpected(resource, status, "another range than was asked for")
@@ -115,7 +118,7 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, hints }: Memorie
       return yield* passOn(exchange, found, response)
     }
     answers.remove(resource.id)
-    return yield* (method === "HEAD" ? described : fetched)(exchange, answered, found, selected)
+    return yield* (method === "HEAD" ? described : fetched)(exchange, { ...answered, response }, found, selected)
   })
 
   return (request: Request): Effect.Effect<LookupResult, OriginError> =>

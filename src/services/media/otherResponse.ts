@@ -73,14 +73,14 @@ export const makeOtherResponse = Effect.fnUntraced(function*(
     answered: FirstResponse
   ): Effect.fn.Return<LookupResult, OriginError, Scope.Scope> {
     const { asked, request } = exchange
-    const { asker, entry } = request
+    const { asker, stored } = request
     const { status } = answered.response
     // A response of 5xx is as good as none (RFC 9111 §4.3.3).
     const stale = isServerError(status) ? staleFor(request, { ...asked, status }) : undefined
     if (stale !== undefined) return stale
     // A 404 or 410 is final: don't serve the old copy even if the origin fails later. Nor to a viewer who was refused it.
-    if (entry !== undefined && (status === 404 || status === 410)) yield* withdraw(request)
-    else if (entry !== undefined && isRefusal(status)) catalog.exclude(entry.representation, asker.cookie)
+    if (stored !== undefined && (status === 404 || status === 410)) yield* withdraw(request)
+    else if (stored !== undefined && isRefusal(status)) catalog.exclude(stored.representation, asker.cookie)
     const found = yield* readShort(request, answered, asked)
     return "_tag" in found ? found : yield* passOn(exchange, "STATUS", found)
   })

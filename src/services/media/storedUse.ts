@@ -1,7 +1,7 @@
 import { Clock, Effect } from "effect"
 import { ANONYMOUS, type Asker } from "../../domain/Asker.ts"
 import { indexAt } from "../../domain/Chunk.ts"
-import { type OriginHead, type Representation, updated } from "../../domain/Representation.ts"
+import { canRevalidate, isSingle, type OriginHead, type Representation, updated } from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import { type RangeSpec, resolve } from "../../domain/rfc/ByteRange.ts"
 import { type Uncacheable, whyUncacheable } from "../../domain/rfc/Cacheability.ts"
@@ -26,9 +26,22 @@ export const makeStoredUse = Effect.fnUntraced(function*(hints: ReturnType<typeo
   const downloader = yield* Downloader
   const now = () => clock.currentTimeMillisUnsafe()
 
+  /**
+   * Whether a representation can deliver the wanted bytes. A `Single` one has to have all of them at hand, because no other response brings
+   * the rest.
+   */
+  const canDeliver = (representation: Representation, wanted: RangeSpec | undefined): boolean => {
+    if (!isSingle(representation)) return true
+    const { size } = representation
+    const range = wanted === undefined ? { start: 0, end: size } : resolve(wanted, size)
+    return range === undefined || cache.hasAll(representation, range) ||
+      downloader.canFollow(representation, range.start)
+  }
+
   /** Whether the first wanted byte is in the cache or on its way. */
   const hasFirst = (representation: Representation, wanted: RangeSpec | undefined): boolean => {
     const { chunkSize, id, resource, size } = representation
+    if (isSingle(representation)) return canDeliver(representation, wanted)
     const range = wanted === undefined ? { start: 0, end: size } : resolve(wanted, size)
     if (range === undefined || range.start === range.end) return true
     return cache.has({ resource, representation: id, index: indexAt(range.start, chunkSize) }) ||
@@ -43,7 +56,7 @@ export const makeStoredUse = Effect.fnUntraced(function*(hints: ReturnType<typeo
 
   /** Whether the request to the origin may be conditional: the first byte is at hand, so a 304 is enough. */
   const isConditional = ({ asker, entry, method, wanted }: Request): boolean => {
-    if (entry === undefined || entry.isContested === true) return false
+    if (entry === undefined || entry.isContested === true || !canRevalidate(entry.representation)) return false
     const { audience, isShared, representation } = entry
     // "Not modified since" may be said of another file, which others get; an `ETag` names this one.
     const isNamed = representation.etag !== undefined || isShared || audience.get(asker.cookie) !== undefined
@@ -51,17 +64,17 @@ export const makeStoredUse = Effect.fnUntraced(function*(hints: ReturnType<typeo
   }
 
   /** Takes what is stored from the viewer; from all viewers, unless others have it by a cookie of their own. */
-  const withdraw = ({ asker, entry, resource }: Request): Effect.Effect<void> => {
-    if (entry === undefined || entry.isShared || !entry.audience.hasOthers(asker.cookie)) {
+  const withdraw = ({ asker, stored, resource }: Request): Effect.Effect<void> => {
+    if (stored === undefined || stored.isShared || !stored.audience.hasOthers(asker.cookie)) {
       return catalog.invalidate(resource)
     }
-    return Effect.sync(() => catalog.exclude(entry.representation, asker.cookie))
+    return Effect.sync(() => catalog.exclude(stored.representation, asker.cookie))
   }
 
   /** Remembers that a response is uncacheable. If the origin takes back what is stored, that is not used again. */
   const remember = (request: Request, reason: Uncacheable, head: OriginHead): Effect.Effect<void> => {
     // What is stored may still be confirmed, or be needed when the origin fails.
-    const mayUseStored = request.entry !== undefined && (reason === "NO_VALIDATOR" || reason === "NO_LENGTH")
+    const mayUseStored = request.stored !== undefined && (reason === "NO_VALIDATOR" || reason === "NO_LENGTH")
     if (!mayUseStored) hints.put(memoryKey(request.resource, request.asker), reason, head, now())
     const isTakenBack = request.asker.credential === "" && (reason === "PRIVATE" || reason === "NO_STORE")
     return isTakenBack ? withdraw(request) : Effect.void
@@ -84,7 +97,7 @@ export const makeStoredUse = Effect.fnUntraced(function*(hints: ReturnType<typeo
     return { _tag: "Current", entry, means: "validated", asked: { ...asked, status } }
   })
 
-  return { confirm, isConditional, remember, staleFor, withdraw }
+  return { canDeliver, confirm, isConditional, remember, staleFor, withdraw }
 })
 
 /** What `makeStoredUse` makes. */

@@ -2,7 +2,7 @@ import { Cause, Effect, Stream } from "effect"
 import type { CacheError } from "../../domain/CacheError.ts"
 import { type ChunkKey, indexAt } from "../../domain/Chunk.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
-import type { Representation } from "../../domain/Representation.ts"
+import { isSingle, type Representation } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { apart, watchPieces } from "../../effects/pieces.ts"
 import { Catalog } from "../cache/Catalog.ts"
@@ -14,6 +14,7 @@ import type { ByteSource } from "../observe/Counters.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import { Downloader } from "../transfer/Downloader.ts"
+import { makeResumeByContent, ReceivedBytes } from "./contentResume.ts"
 
 /** The chunk that holds the byte at `offset`. */
 export const keyAt = ({ chunkSize, id, resource }: Representation, offset: number): ChunkKey => ({
@@ -50,6 +51,7 @@ export const makeViewerStream = Effect.gen(function*() {
   const catalog = yield* Catalog
   const cache = yield* ChunkCache
   const downloader = yield* Downloader
+  const resumeByContent = yield* makeResumeByContent
   const countUncached = yield* Metrics.counters(
     "spillway_uncached_bytes_total",
     "Bytes that were streamed past a cache that could not be used, by why not",
@@ -106,14 +108,21 @@ export const makeViewerStream = Effect.gen(function*() {
         ? unseen
         : yield* activeStreams.begin({ url, resource, ...range, size, viewer })
       const reader = yield* downloader.read(representation, range, source)
+      const received = isSingle(representation) ? new ReceivedBytes(range.start) : undefined
       const scratch = reuses ? ReadBuffer.make(representation.chunkSize) : undefined
       let cachedIn: ByteSource = "disk"
       // The count comes after everything that can fail, so that it is exactly what the viewer got.
       const fromCache = (bytes: Uint8Array) => {
+        received?.add(bytes)
         reader.advance(bytes.length)
         progress.advance(bytes.length, cachedIn)
       }
-      const originStream = watchPieces(reader.stream, (bytes) => {
+      // The only transfer of a `Single` representation may have ended, or its bytes be lost to the cache.
+      const missing = received === undefined
+        ? reader.stream
+        : Stream.catch(reader.stream, () => resumeByContent(representation, source, received, range.end))
+      const originStream = watchPieces(missing, (bytes) => {
+        received?.add(bytes)
         reader.advance(bytes.length)
         const failure = cache.failure()
         if (failure === undefined) progress.advance(bytes.length, "origin")

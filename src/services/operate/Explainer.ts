@@ -1,9 +1,9 @@
 import { Clock, Context, Effect, Layer, Option } from "effect"
 import { longestGuess } from "../../domain/Guess.ts"
 import { loggable, OriginTimeout } from "../../domain/OriginError.ts"
-import { fromHead } from "../../domain/Representation.ts"
+import { fromHead, isReusable } from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
-import { freshnessOf } from "../../domain/rfc/Freshness.ts"
+import { freshnessOf, isFresh } from "../../domain/rfc/Freshness.ts"
 import { ttlOf } from "../../domain/TtlRule.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
@@ -51,12 +51,14 @@ const make = Effect.gen(function*() {
   const explainOrigin = Effect.fnUntraced(function*(resource: Resource, source: Source) {
     const requested = now()
     const { headers, status } = yield* askOrigin(source, { method: "HEAD", headers: {} })
-    const found = fromHead(resource, { headers, status }, chunkSize)
+    const found = fromHead(resource, { headers, status }, chunkSize, false, "of the next request")
     if (typeof found === "string") return explainUncacheable(circumstances(), found, status)
     const times = { requested, received: now() }
     const guess = longestGuess(status, resource.url, headers)
     const freshness = freshnessOf(headers, times, ttlOf(ttl, resource.url), guess)
-    return explainStorable(circumstances(), found, freshness, headers)
+    return isReusable(found, isFresh(freshness, times.received))
+      ? explainStorable(circumstances(), found, freshness, headers)
+      : explainUncacheable(circumstances(), "NO_VALIDATOR", status)
   }, Effect.scoped)
 
   return Explainer.of({

@@ -1,5 +1,5 @@
 import { adviceOn, type OriginError } from "../../domain/OriginError.ts"
-import type { Representation } from "../../domain/Representation.ts"
+import { isSingle, type Representation } from "../../domain/Representation.ts"
 import type { Uncacheable } from "../../domain/rfc/Cacheability.ts"
 import { age, type Freshness, freshnessSource, isFresh, ttlSeconds } from "../../domain/rfc/Freshness.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
@@ -58,11 +58,25 @@ const storeReasons = ({ unwritable }: Circumstances): ReadonlyArray<Reason> =>
 const sizeReasons = ({ maxSize }: Circumstances, size: number): ReadonlyArray<Reason> =>
   size <= maxSize ? [] : [{ code: "TOO_LARGE", message: "The file is larger than the cache (--max-size)" }]
 
-const rangeReasons = (hasRanges: boolean): ReadonlyArray<Reason> =>
-  hasRanges ? [] : [{
+const rangeReasons = (representation: Representation): ReadonlyArray<Reason> => {
+  if (isSingle(representation)) {
+    return [{
+      code: "NO_STRONG_VALIDATOR",
+      message: "The origin sends no strong validator: only whole responses are stored, each from one transfer"
+    }]
+  }
+  return representation.ranges !== "none" ? [] : [{
     code: "NO_RANGES",
     message: "The origin does not support range requests: a seek waits for everything before it"
   }]
+}
+
+const validatorAdvice = (representation: Representation): ReadonlyArray<string> =>
+  isSingle(representation) ? ["Have the origin send a strong ETag, so that ranges are cached too"] : []
+
+/** `undefined` if nothing is known. */
+const hasRanges = (representation: Representation): boolean | undefined =>
+  isSingle(representation) ? undefined : representation.ranges !== "none"
 
 const uncached = (reasons: ReadonlyArray<Reason>, advice: ReadonlyArray<string>): Explanation => ({
   cached: undefined,
@@ -84,7 +98,6 @@ export const notServed: Explanation = uncached(
 export const explainCached = (circumstances: Circumstances, cached: Cached): Explanation => {
   const { entry: { freshness, representation } } = cached
   const { headers, size, url } = representation
-  const hasRanges = representation.ranges !== "none"
   const isWhole = cached.bytes === size
   const current = freshnessIn(circumstances, freshness, headers, url)
   return {
@@ -96,13 +109,14 @@ export const explainCached = (circumstances: Circumstances, cached: Cached): Exp
         ? []
         : [{ code: "NOT_ASKED_FOR", message: "The rest has not been requested yet, or has been evicted" }]),
       ...(current.fresh ? [] : [{ code: "STALE", message: "It is stale: the next request revalidates it" }]),
-      ...rangeReasons(hasRanges),
+      ...rangeReasons(representation),
       ...storeReasons(circumstances),
       ...(isWhole ? [] : sizeReasons(circumstances, size))
     ],
     freshness: current,
-    rangeSupport: hasRanges,
+    rangeSupport: hasRanges(representation),
     advice: [
+      ...validatorAdvice(representation),
       ...(isWhole ? [] : ["Fetch the rest ahead: spillway warm URL"]),
       ...(current.fresh || freshness.lifetime > 0
         ? []
@@ -114,22 +128,22 @@ export const explainCached = (circumstances: Circumstances, cached: Cached): Exp
 /** For a resource that the origin has, and that would be cached if it were requested. */
 export const explainStorable = (
   circumstances: Circumstances,
-  { ranges, size, url }: Representation,
+  representation: Representation,
   freshness: Freshness,
   headers: HeaderFields
 ): Explanation => ({
   cached: undefined,
-  size,
+  size: representation.size,
   storable: true,
   reasons: [
     { code: "NOT_ASKED_FOR", message: "It has not been requested yet, or has been evicted" },
-    ...rangeReasons(ranges !== "none"),
+    ...rangeReasons(representation),
     ...storeReasons(circumstances),
-    ...sizeReasons(circumstances, size)
+    ...sizeReasons(circumstances, representation.size)
   ],
-  freshness: freshnessIn(circumstances, freshness, headers, url),
-  rangeSupport: ranges !== "none",
-  advice: ["Fetch it ahead: spillway warm URL"]
+  freshness: freshnessIn(circumstances, freshness, headers, representation.url),
+  rangeSupport: hasRanges(representation),
+  advice: [...validatorAdvice(representation), "Fetch it ahead: spillway warm URL"]
 })
 
 /** For a resource whose response is uncacheable. */

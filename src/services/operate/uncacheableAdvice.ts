@@ -30,16 +30,17 @@ export const uncacheableAdvice: Record<Uncacheable, Advice> = {
     advice: "Have the origin send media without Content-Encoding"
   },
   NO_LENGTH: {
-    message: "The origin does not send the length of the file",
-    advice: "Have the origin send Content-Length"
+    message: "The origin does not send the length of the file, which is not fresh or larger than 64 KiB",
+    advice: "Have the origin send Content-Length, or for small files Cache-Control with max-age; or set --ttl"
   },
   TOO_LARGE: {
     message: "By the length that the origin sends, the file has more than 4,294,967,295 chunks",
     advice: "Correct the length at the origin, or set a larger --chunk-size"
   },
   NO_VALIDATOR: {
-    message: "The origin sends neither a strong ETag nor a Last-Modified that is older than a second",
-    advice: "Have the origin send a strong ETag: without one, two versions of the file cannot be distinguished"
+    message:
+      "The origin sends no strong validator, and the response is a part, larger than 64 MiB, or neither fresh nor confirmable",
+    advice: "Have the origin send a strong ETag, or for small files Cache-Control with max-age; or set --ttl"
   },
   COOKIE: {
     message: "The origin sends viewers with a cookie another file than it sends others",

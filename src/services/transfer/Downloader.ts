@@ -44,6 +44,11 @@ export class Downloader extends Context.Service<Downloader, {
   ) => boolean
   /** Whether a reader of the byte at `offset` would share a fetch, or find the byte in memory. */
   readonly isRunning: (representation: Representation, offset: number) => boolean
+  /**
+   * Whether the transfer of a `Single` representation is active, and a reader finds all bytes from `offset` on in the cache or in that
+   * transfer.
+   */
+  readonly canFollow: (representation: Representation, offset: number) => boolean
 }>()("spillway/services/transfer/Downloader") {
   static readonly layer: Layer.Layer<Downloader, never, Catalog | ChunkCache | Origin> = Layer.effect(
     Downloader,
@@ -96,6 +101,13 @@ const make = Effect.gen(function*() {
       start(downloadOf(representation), source, range, { keepUntil, open })
       return true
     },
-    isRunning
+    isRunning,
+    canFollow: (representation, offset) => {
+      const fetch = downloads.get(representation.id)?.fetches.activeSequential
+      if (fetch === undefined) return false
+      const { chunkSize } = representation
+      const chunk = indexAt(fetch.position, chunkSize) * chunkSize
+      return offset >= chunk || cache.hasAll(representation, { start: offset, end: chunk })
+    }
   })
 })

@@ -41,6 +41,12 @@ export class Fetches {
     fetch.sequential = sequential
   }
 
+  /** A sequential fetch that is active, if there is one. */
+  get activeSequential(): Fetch | undefined {
+    for (const fetch of this.#sequential) if (fetch.isActive) return fetch
+    return undefined
+  }
+
   /** The fetches that will deliver the byte at `offset`, and are at most `reach` bytes before it unless they are sequential. */
   approaching(offset: number, reach = JOIN_BYTES): ReadonlyArray<Fetch> {
     const found: Array<Fetch> = []

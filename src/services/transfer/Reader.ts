@@ -1,6 +1,7 @@
 import { Cause, Effect, Exit, Stream } from "effect"
 import { indexAt, roundUp } from "../../domain/Chunk.ts"
-import type { OriginError } from "../../domain/OriginError.ts"
+import { loggable, OriginBodyFailed, type OriginError } from "../../domain/OriginError.ts"
+import { isSingle } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import { noHold } from "./Assemblies.ts"
@@ -36,7 +37,8 @@ export class Reader {
   foreignFailures = 0
   /**
    * The bytes from `offset` on; call `advance` for each piece. Ends at `end`, or earlier if `ChunkCache` has the next byte. Transient
-   * failures of the origin are retried from the exact byte. Bytes of another representation are never emitted.
+   * failures of the origin are retried from the exact byte, except in a `Single` representation. Bytes of another representation are never
+   * emitted.
    */
   readonly stream: Stream.Stream<Uint8Array, OriginError>
   /** The chunk that couldn't be read from the cache. */
@@ -129,6 +131,10 @@ export class Reader {
     }
     const chosen = chooseFetch(this)
     if (chosen !== undefined && "failure" in chosen) return Exit.fail(chosen.failure)
+    if (chosen === undefined && isSingle(download.representation)) {
+      const url = loggable(download.representation.url)
+      return Exit.fail(new OriginBodyFailed({ url, offset, cause: "the only transfer of these bytes has ended" }))
+    }
     const fetch = chosen ?? this.#supply.startFetch(this)
     fetch.join(this)
     return undefined

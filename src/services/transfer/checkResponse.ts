@@ -8,6 +8,7 @@ import {
 import {
   carriedRange,
   compare,
+  isSingle,
   type OriginHead,
   type RangeSupport,
   type Representation
@@ -37,23 +38,29 @@ const announcesRanges = ({ headers }: OriginHead): boolean => headers["accept-ra
 export const ignoresRanges = (head: OriginHead, mode: RangeSupport): boolean =>
   mode === "plain" && head.status === 200 && !announcesRanges(head)
 
+/** The failure that the status of a response is, to a stream that has begun; `undefined` for 200 and 206. */
+export const failureOfStatus = ({ headers, status }: OriginHead, url: string, now: number): OriginError | undefined => {
+  if (status === 200 || status === 206) return undefined
+  if (status === 404 || status === 410 || status === 412 || status === 416) {
+    return new RepresentationChanged({ url, status })
+  }
+  const retryAfter = retryAfterMillis(headers, now)
+  const detail = "no body of the file"
+  return new OriginUnexpected({ url, status, detail, ...(retryAfter !== undefined && { retryAfter }) })
+}
+
 /** Checks that a response carries the requested bytes of the representation. `now` is in milliseconds since 1970. */
 export const checkResponse = (
   head: OriginHead,
   { mode, position, representation }: Expected,
   now: number
 ): Usable | OriginError => {
-  const { headers, status } = head
+  const { status } = head
   const url = loggable(representation.url)
-  if (status === 404 || status === 410 || status === 412 || status === 416) {
-    return new RepresentationChanged({ url, status })
-  }
-  if (status !== 200 && status !== 206) {
-    const retryAfter = retryAfterMillis(headers, now)
-    const detail = "no body of the file"
-    return new OriginUnexpected({ url, status, detail, ...(retryAfter !== undefined && { retryAfter }) })
-  }
-  const sameness = compare(representation, head)
+  const failure = failureOfStatus(head, url, now)
+  if (failure !== undefined) return failure
+  // A `Single` representation is requested once, and this is the response.
+  const sameness = isSingle(representation) ? "Same" : compare(representation, head)
   if (sameness === "Unknown" && status === 206 && mode !== "none") {
     // Without `If-Range`, a 206 has to have all header fields (RFC 9110 §15.3.7). The whole file has them in any case.
     return { range: undefined, ranges: mode === "conditional" ? "plain" : "none" }

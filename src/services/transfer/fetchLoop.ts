@@ -1,6 +1,6 @@
-import { Cause, Clock, Effect, Scope } from "effect"
+import { Cause, Clock, Effect, type Result, Scope } from "effect"
 import { loggable, OriginBodyFailed, type OriginError } from "../../domain/OriginError.ts"
-import { ifUnchanged, type RangeSupport, Representation } from "../../domain/Representation.ts"
+import { ifUnchanged, isSingle, type RangeSupport, Representation } from "../../domain/Representation.ts"
 import { formatRange } from "../../domain/rfc/ByteRange.ts"
 import { toPull } from "../../effects/pieces.ts"
 import { Catalog } from "../cache/Catalog.ts"
@@ -19,6 +19,17 @@ export interface OpenResponse {
   /** How the bytes were requested; `none` is a request for the whole file. */
   readonly mode: RangeSupport
   readonly scope: Scope.Closeable
+}
+
+/** The end of the one transfer of a `Single` representation, which no other response continues. */
+const onlyTransfer = (
+  { download, end, isWanted, position }: Fetch,
+  outcome: Result.Result<boolean, OriginError>
+): Effect.Effect<void, OriginError> => {
+  if (outcome._tag === "Failure") return Effect.fail(outcome.failure)
+  if (position >= end || !isWanted) return Effect.void
+  const url = loggable(download.representation.url)
+  return Effect.fail(new OriginBodyFailed({ url, offset: position, cause: "end of body" }))
 }
 
 /** How long a fetch waits at most when the origin postpones a request with `Retry-After`, in milliseconds. */
@@ -113,6 +124,7 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
     while (true) {
       const before = fetch.position
       const outcome = yield* Effect.result(attempt(fetch, open))
+      if (isSingle(fetch.download.representation)) return yield* onlyTransfer(fetch, outcome)
       open = undefined
       if (outcome._tag === "Success") {
         if (outcome.success || !fetch.isWanted) return

@@ -237,7 +237,7 @@ describe("the control API", () => {
         ["VARY", { vary: "cookie" }],
         ["SET_COOKIE", { "set-cookie": "a=b" }],
         ["ENCODED", { "content-encoding": "gzip" }],
-        ["NO_VALIDATOR", { etag: "W/\"1\"" }]
+        ["NO_VALIDATOR", { etag: "unquoted" }]
       ]
       for (const [code, headers] of answers) {
         site.answer("/b.mp4", () => ({ headers: { etag: "\"1\"", ...headers }, body: "x" }))
@@ -246,6 +246,10 @@ describe("the control API", () => {
         assert.deepStrictEqual(codes(told), [code])
         assert.lengthOf(told.advice, 1)
       }
+      site.answer("/b.mp4", () => ({ headers: { etag: "W/\"1\"" }, body: "x" }))
+      const single = yield* why("/b.mp4")
+      assert.deepInclude(single, { cached: "no", storable: true })
+      assert.deepStrictEqual(codes(single), ["NOT_ASKED_FOR", "NO_STRONG_VALIDATOR"])
       assert.deepStrictEqual(codes(yield* why("/none")), ["STATUS"])
       assert.deepStrictEqual(codes(yield* why("http://other.test/a")), ["NOT_SERVED"])
       site.file("/large.mp4", { bytes: Buffer.alloc(1e6 + 1), ranges: false, headers: { "accept-ranges": "none" } })

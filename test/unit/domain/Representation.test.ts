@@ -1,12 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
 import {
+  canRevalidate,
   carriedRange,
   compare,
   flawOf,
   fromHead,
   ifUnchanged,
   isConfirmedBy,
+  isSameVersion,
+  isSingle,
+  isSound,
+  looksLike,
+  MAX_SINGLE_BYTES,
   type OriginHead,
   Representation,
   updated,
@@ -247,6 +253,45 @@ describe("fromHead", () => {
     }
   })
 
+  describe("of a response without a strong validator", () => {
+    const weak = ok({ etag: "W/\"v1\"" })
+    const single = (head: OriginHead, transfer = "a".repeat(32)) => {
+      const found = fromHead(resource, head, CHUNK, false, transfer)
+      if (typeof found === "string") throw new Error(found)
+      return found
+    }
+
+    it("is of one transfer, and of the same version as no other", () => {
+      const found = single(weak)
+      assert.isTrue(isSingle(found))
+      assert.isTrue(isSound(found, resource.id))
+      assert.isFalse(isSameVersion(found, single(weak, "b".repeat(32))))
+      assert.notStrictEqual(found.id, single(weak, "b".repeat(32)).id)
+      assert.strictEqual(compare(found, weak), "Other")
+    })
+
+    it("is revalidated by all of its validators, if it has any", () => {
+      assert.deepStrictEqual(validation(single(weak)), { "if-none-match": "W/\"v1\"" })
+      assert.isTrue(isConfirmedBy(single(weak), { etag: "\"v1\"" }))
+      assert.isFalse(canRevalidate(single(without(ok(), "etag"))))
+    })
+
+    it("is made of a whole response only, up to a bound", () => {
+      const part = { ...weak, status: 206 }
+      assert.strictEqual(fromHead(resource, part, CHUNK, false, "a".repeat(32)), "NO_LENGTH")
+      const long = ok({ "etag": "W/\"v1\"", "content-length": String(MAX_SINGLE_BYTES + 1) })
+      assert.strictEqual(fromHead(resource, long, CHUNK, false, "a".repeat(32)), "NO_VALIDATOR")
+    })
+
+    it("may be resumed by a response that says nothing else", () => {
+      assert.isTrue(looksLike(single(weak), weak))
+      assert.isFalse(looksLike(single(weak), { ...weak, status: 206 }))
+      for (const [name, value] of [["etag", "W/\"v2\""], ["content-type", "text/html"], ["content-length", "9"]]) {
+        assert.isFalse(looksLike(single(weak), ok({ etag: "W/\"v1\"", [name!]: value! })), name)
+      }
+    })
+  })
+
   it("is written and read as JSON", () => {
     const codec = Schema.fromJsonString(Representation)
     for (const head of [ok(), ok({ "last-modified": MODIFIED }), without(ok({ "last-modified": MODIFIED }), "etag")]) {
@@ -333,11 +378,16 @@ describe("carriedRange", () => {
 describe("a 304", () => {
   const representation = stored(ok({ "last-modified": MODIFIED, "cache-control": "max-age=1", "x-own": "1" }))
 
-  it("is about the representation unless it names another strong validator", () => {
+  it("is about the representation unless it names another validator (RFC 9111 §4.3.4)", () => {
     assert.isTrue(isConfirmedBy(representation, {}))
     assert.isTrue(isConfirmedBy(representation, { etag: "\"v1\"" }))
-    assert.isTrue(isConfirmedBy(representation, { etag: "W/\"v2\"" }))
+    assert.isTrue(isConfirmedBy(representation, { etag: "W/\"v1\"" }))
+    assert.isFalse(isConfirmedBy(representation, { etag: "W/\"v2\"" }))
     assert.isFalse(isConfirmedBy(representation, { etag: "\"v2\"" }))
+    const dated = stored(without(ok({ "last-modified": MODIFIED }), "etag"))
+    assert.isTrue(isConfirmedBy(dated, { etag: "\"v1\"" }))
+    assert.isTrue(isConfirmedBy(dated, { "last-modified": MODIFIED }))
+    assert.isFalse(isConfirmedBy(dated, { "last-modified": "Wed, 02 Jan 2030 12:00:00 GMT" }))
   })
 
   it("changes the stored fields, but none that tells which bytes they are (RFC 9111 §3.2)", () => {

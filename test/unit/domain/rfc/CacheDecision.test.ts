@@ -19,6 +19,7 @@ const FRESH = aged(0)
 const STALE = aged(LIFETIME)
 
 const shared = (freshness: Freshness): KnownRepresentation => ({
+  canDeliver: true,
   freshness,
   freshnessForViewer: freshness,
   freshnessForAnonymous: freshness,
@@ -69,6 +70,20 @@ const cases: ReadonlyArray<readonly [string, Partial<CacheFacts>, string]> = [
   ["it is stale beyond stale-while-revalidate", {
     representation: shared(aged(LIFETIME + 10_000, 10_000))
   }, "AskOrigin stale"],
+  ["it is fresh, and lacks the wanted bytes", {
+    representation: { ...shared(FRESH), canDeliver: false }
+  }, "AskOrigin partial"],
+  ["it is stale within stale-while-revalidate, and lacks the wanted bytes", {
+    representation: { ...shared(aged(LIFETIME + 1, 10_000)), canDeliver: false }
+  }, "AskOrigin partial"],
+  ["it lacks the wanted bytes, offline", {
+    representation: { ...shared(FRESH), canDeliver: false },
+    isOffline: true
+  }, "NotCached"],
+  ["it lacks the wanted bytes, and the request must not have it", {
+    representation: { ...shared(FRESH), canDeliver: false, isSharable: false },
+    hasCredential: true
+  }, "Uncacheable AUTHORIZATION"],
   ["a response without a representation is stored", { hasStoredResponse: true }, "Stored"],
   ["such a response is stored, and the representation is stale", {
     hasStoredResponse: true,

@@ -1,0 +1,98 @@
+import { Clock, Effect, Stream } from "effect"
+import { createHash, type Hash } from "node:crypto"
+import { loggable, type OriginError, RepresentationChanged } from "../../domain/OriginError.ts"
+import { looksLike, type Representation } from "../../domain/Representation.ts"
+import { toPull } from "../../effects/pieces.ts"
+import { makeAskOrigin, type Source } from "../origin/askOrigin.ts"
+import { mayRetry, pause } from "../origin/retry.ts"
+import { failureOfStatus } from "../transfer/checkResponse.ts"
+
+/** What a viewer has received of a body: a stretch of bytes, and their SHA-256. */
+export class ReceivedBytes {
+  readonly start: number
+  #end: number
+  readonly #hash: Hash = createHash("sha256")
+
+  constructor(start: number) {
+    this.start = start
+    this.#end = start
+  }
+
+  /** The first byte that the viewer has not received. */
+  get end(): number {
+    return this.#end
+  }
+
+  add(bytes: Uint8Array): void {
+    this.#hash.update(bytes)
+    this.#end += bytes.length
+  }
+
+  digest(): Buffer {
+    return this.#hash.copy().digest()
+  }
+}
+
+/** Resumes the body of a `Single` representation for one viewer, up to `end`. */
+export type ResumeByContent = (
+  representation: Representation,
+  source: Source,
+  received: ReceivedBytes,
+  end: number
+) => Stream.Stream<Uint8Array, OriginError>
+
+/**
+ * Makes `ResumeByContent`, for a body without a validator that could not be completed. Spillway requests the whole body again. If
+ * that has the bytes that the viewer has received, the stream continues at the exact byte. If not, it fails with `RepresentationChanged`.
+ * It also fails with that if the viewer has received nothing: then the request can be repeated as a whole.
+ * Transient failures are retried. The bytes are for this viewer alone and are not cached.
+ */
+export const makeResumeByContent = Effect.map(makeAskOrigin, (askOrigin): ResumeByContent => {
+  const attempt = (
+    representation: Representation,
+    source: Source,
+    received: ReceivedBytes,
+    end: number
+  ): Stream.Stream<Uint8Array, OriginError> =>
+    Stream.unwrap(Effect.gen(function*() {
+      const url = loggable(representation.url)
+      // Nothing shows that another response is of the same version. The viewer has no byte yet, so it may get the other one.
+      if (received.end === received.start) return yield* new RepresentationChanged({ url, status: 200 })
+      const response = yield* askOrigin(source, { method: "GET", headers: {} })
+      const { status } = response
+      const changed = new RepresentationChanged({ url, status })
+      const failure = failureOfStatus(response, url, yield* Clock.currentTimeMillis)
+      if (failure !== undefined) return yield* failure
+      if (!looksLike(representation, response)) return yield* changed
+      const pull = yield* toPull(response.body)
+      const { end: resumeAt, start } = received
+      const expected = received.digest()
+      const repeated = new ReceivedBytes(start)
+      let offset = 0
+      /** The bytes of a piece that the viewer needs, once the repeated ones have turned out to be the same. */
+      const needed = (piece: Uint8Array): Effect.Effect<Uint8Array, RepresentationChanged> => {
+        const at = offset
+        offset += piece.length
+        if (at < resumeAt) {
+          repeated.add(piece.subarray(Math.max(0, start - at), Math.max(0, resumeAt - at)))
+          if (offset >= resumeAt && !repeated.digest().equals(expected)) return Effect.fail(changed)
+        }
+        return Effect.succeed(piece.subarray(Math.max(0, resumeAt - at), Math.max(0, end - at)))
+      }
+      const pieces = Stream.fromPull(Effect.succeed(pull))
+      return Stream.mapEffect(pieces, needed).pipe(
+        Stream.filter((piece) => piece.length > 0),
+        Stream.takeUntil(() => offset >= end)
+      )
+    }))
+
+  const resume = (failures: number): ResumeByContent => (representation, source, received, end) => {
+    const before = received.end
+    return Stream.catch(attempt(representation, source, received, end), (error) => {
+      const count = received.end > before ? 1 : failures + 1
+      if (!mayRetry(error, count)) return Stream.fail(error)
+      return Stream.unwrap(Effect.as(pause(count), resume(count)(representation, source, received, end)))
+    })
+  }
+  return resume(0)
+})
