@@ -79,6 +79,15 @@ describe("a hit", () => {
 })
 
 describe("a stored file", () => {
+  it.effect("has a Content-Range of a whole file as it came, and its own in a part (RFC 9110 §14.4)", () =>
+    Effect.gen(function*() {
+      const { ask, file } = yield* start()
+      file("/a", { headers: { ...maxAge(60), "content-range": "nonsense" } })
+      for (let i = 0; i < 2; i++) assert.strictEqual((yield* ask("/a")).headers["content-range"], "nonsense")
+      const part = yield* ask("/a", { headers: { range: "bytes=0-9" } })
+      assert.strictEqual(part.headers["content-range"], `bytes 0-9/${SIZE}`)
+    }))
+
   it.effect("has the same fields from the origin and from the cache", () =>
     Effect.gen(function*() {
       const { ask, at, file, seen } = yield* start()

@@ -96,6 +96,12 @@ const fieldsOf = (headers: HeaderFields): Array<string> => {
   return fields
 }
 
+/** The fields of a whole file may have a `Content-Range`, which means nothing there. */
+const withoutRange = (headers: HeaderFields): HeaderFields => {
+  const { "content-range": _, ...rest } = headers
+  return rest
+}
+
 const recordOf = (fields: Fields): Record<string, string> => {
   const record: Record<string, string> = {}
   for (let i = 0; i < fields.length; i += 2) record[fields[i]!] = fields[i + 1]!
@@ -142,7 +148,10 @@ const headOf = (
     : 200
   const hasBody = status < 300 && request.method === "GET"
   const seconds = Math.floor(age(freshness, clock.currentTimeMillisUnsafe()) / 1000)
-  const fields = status < 300
+  const hasOwnRange = status === 206 && headers["content-range"] !== undefined
+  const fields = hasOwnRange
+    ? fieldsOf(withoutRange(headers))
+    : status < 300
     ? commonFieldsOf(representation).slice()
     : fieldsOf(status === 304 ? notModifiedHeaders(headers) : failureHeaders(headers))
   const cacheStatus = toldStatus(opened, status, hasBody)
