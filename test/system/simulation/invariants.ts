@@ -4,7 +4,7 @@ import type { MemoryDisk } from "../../../src/testing/MemoryFileSystem.ts"
 import { judgeAudience, pageVersion } from "./audience.ts"
 import type { Period } from "./machine.ts"
 import type { OriginFile, Version } from "./origin.ts"
-import type { Schedule } from "./schedule.ts"
+import { type Schedule, versionField } from "./schedule.ts"
 import type { Identity } from "./site.ts"
 
 /** What a viewer saw of one request, and what it has a right to. */
@@ -71,7 +71,7 @@ const hasChanged = (view: View, now: number): boolean => allowed(view, now).leng
 /** Judges the head of an answer, and takes down in `view` what it promises. */
 export const onHead = (view: View, { headers, length, status }: Head, now: number): Violation => {
   const { file, spec } = view
-  const known = file.versionOf(headers[file.plan.validator])
+  const known = file.versionOf(headers[versionField(file.plan)])
   const verdict = judgeAudience(view, known !== undefined, { headers, status, length })
   if (verdict._tag === "Judged") return verdict.violation
   if (verdict._tag === "Page") return onVersion(view, pageVersion, { headers, status, length })
@@ -86,7 +86,7 @@ export const onHead = (view: View, { headers, length, status }: Head, now: numbe
       ? undefined
       : `${status} from an origin that was well`
   }
-  const validator = headers[file.plan.validator]
+  const validator = headers[versionField(file.plan)]
   if (status === 416 && validator === undefined) {
     // Passed on from the origin, whose answer names no version.
     const isOutside = allowed(view, now).some((version) =>
@@ -159,6 +159,8 @@ export const onBytes = (view: View, bytes: Uint8Array): Violation => {
 export const onEnd = (view: View, error: { readonly _tag: string } | undefined, now: number): Violation => {
   const { end, file, isPassedOn, opened, received, start } = view
   if (error === undefined) {
+    // The client of `Origin` and Node's server see to the length of what is passed on.
+    if (isPassedOn && struckSince(file, opened)) return undefined
     return received === end - start ? undefined : `ended well after ${received} of ${end - start} bytes`
   }
   if (error._tag === "RepresentationChanged") {

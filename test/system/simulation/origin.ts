@@ -2,12 +2,12 @@ import type { MemoryFile, MemoryOrigin, Misbehaviour } from "../../../src/testin
 import { randomBytes } from "../../support/TestOrigin.ts"
 import type { Period } from "./machine.ts"
 import type * as Random from "./random.ts"
-import type { FilePlan } from "./schedule.ts"
+import { type FilePlan, versionField } from "./schedule.ts"
 
 /** A file as it was for a time. */
 export interface Version {
   readonly file: MemoryFile
-  /** Its `ETag` or `Last-Modified`. */
+  /** Its `ETag` or `Last-Modified`, or another name that the judge knows. */
   readonly validator: string
 }
 
@@ -78,15 +78,24 @@ export const makeFile = (
 
   const create = (size: number): Version => {
     const number = versions.length + 1
-    const validator = plan.validator === "etag"
-      ? `"${plan.name}-${number}"`
-      : new Date(Date.UTC(2025, 0, number)).toUTCString()
+    const name = `"${plan.name}-${number}"`
+    const validator = {
+      "etag": name,
+      "weak": `W/${name}`,
+      "none": name,
+      "last-modified": new Date(Date.UTC(2025, 0, number)).toUTCString()
+    }[plan.validator]
+    const field = versionField(plan)
     const file: MemoryFile = {
       bytes: randomBytes(size, random.int(1, 2 ** 31)),
-      ...(plan.validator === "etag" ? { etag: validator } : { lastModified: validator }),
+      ...(field === "etag" && { etag: validator }),
+      ...(field === "last-modified" && { lastModified: validator }),
       acceptsRanges: plan.acceptsRanges,
       // Without it, a file would be fresh by its age.
-      headers: { "cache-control": `max-age=${plan.maxAge ?? 0}` }
+      headers: {
+        "cache-control": `max-age=${plan.maxAge ?? 0}`,
+        ...(plan.validator === "none" && { [field]: validator })
+      }
     }
     const version = { file, validator }
     versions.push(version)

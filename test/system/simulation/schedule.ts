@@ -9,7 +9,8 @@ import type { Identity, SitePlan } from "./site.ts"
 export interface FilePlan {
   readonly name: string
   readonly size: number
-  readonly validator: "etag" | "last-modified"
+  /** `weak`: a weak `ETag`. `none`: no validator; a field of no meaning names the version to the judge. */
+  readonly validator: "etag" | "last-modified" | "weak" | "none"
   /** Seconds, or `undefined`: every use asks the origin. */
   readonly maxAge: number | undefined
   readonly acceptsRanges: boolean
@@ -276,6 +277,21 @@ export const keepingOf = (random: Random, files: ReadonlyArray<FilePlan>): Step 
 /** Seeds beyond this one have people who purge and pin, besides. */
 export const LAST_WITHOUT_KEEPING = 10_000
 
+/** Seeds beyond this one have files without a strong validator, besides. */
+export const LAST_WITH_VALIDATORS = 60_000
+
+/** The field of a response that names the version of a file. */
+export const versionField = ({ validator }: FilePlan): string => {
+  switch (validator) {
+    case "last-modified":
+      return "last-modified"
+    case "none":
+      return "x-version"
+    default:
+      return "etag"
+  }
+}
+
 /** The schedule of `seed`. */
 export const make = (seed: number, random: Random): Schedule => {
   // Only large chunks make a run go as far ahead as it may, or further ahead than a chunk is long.
@@ -304,8 +320,13 @@ export const make = (seed: number, random: Random): Schedule => {
     }))
   }
   if (seed <= LAST_WITHOUT_KEEPING) return schedule
+  const withSingles = (plan: FilePlan): FilePlan => ({
+    ...plan,
+    validator: random.weighted([["weak", 4], ["none", 4], [plan.validator, 1]])
+  })
   return {
     ...schedule,
+    files: seed <= LAST_WITH_VALIDATORS ? files : files.map(withSingles),
     steps: schedule.steps.flatMap((step) => random.chance(0.3) ? [keepingOf(random, files), step] : [step])
   }
 }

@@ -52,7 +52,10 @@ interface OriginFault {
 /** Plays the schedule of `seed`, or another one with the seed's randomness. */
 export const simulate = (seed: number, given?: Schedule.Schedule): Report => {
   const root = Random.make(seed)
-  const schedule = (seed > LAST_WITHOUT_SITES ? makeWide : Schedule.make)(seed, root.fork())
+  const schedule = (seed > LAST_WITHOUT_SITES && seed <= Schedule.LAST_WITH_VALIDATORS ? makeWide : Schedule.make)(
+    seed,
+    root.fork()
+  )
   return play(seed, given ?? schedule, root)
 }
 

@@ -5,7 +5,7 @@ import { Proxy } from "../../../src/http/proxy/Proxy.ts"
 import * as Invariants from "./invariants.ts"
 import type { Period } from "./machine.ts"
 import { ORIGIN, type OriginFile } from "./origin.ts"
-import type { Leg } from "./schedule.ts"
+import { type Leg, versionField } from "./schedule.ts"
 import { fieldsOf, type Identity } from "./site.ts"
 
 /** Where a viewer tells what it sees. */
@@ -64,7 +64,7 @@ const watch = Effect.fnUntraced(function*(
   const { body, headers, status } = response
   const length = ("contentLength" in body ? body.contentLength : undefined) ??
     (headers["content-length"] === undefined ? undefined : Number(headers["content-length"]))
-  note(`${id} ${status} ${headers["cache-status"] ?? ""} ${headers[file.plan.validator] ?? ""} ${length}`)
+  note(`${id} ${status} ${headers["cache-status"] ?? ""} ${headers[versionField(file.plan)] ?? ""} ${length}`)
   judge(view, Invariants.onHead(view, { status, headers, length }, now()))
   if (view.version === undefined || view.isHead) return
 
