@@ -20,6 +20,7 @@ export type RangeSupport = typeof RangeSupport.Type
  * one version is its identity:
  *
  * - *Validated*: a strong `ETag`, or else `Last-Modified`, together with the size. Bytes of several responses are combined.
+ * - *Assumed*: the operator says that a file of this size and `Content-Type` never changes. Bytes of several responses are combined.
  * - *Single*: a response without a strong validator. All bytes are of one transfer, and are never combined with those of another.
  */
 export class Representation extends Schema.Class<Representation>("spillway/Representation")({
@@ -34,6 +35,8 @@ export class Representation extends Schema.Class<Representation>("spillway/Repre
   /** A strong `ETag`. */
   etag: Schema.optionalKey(Schema.String),
   lastModified: Schema.optionalKey(Schema.String),
+  /** The operator says that it never changes. */
+  assumed: Schema.optionalKey(Schema.Boolean),
   /** Names the one transfer that a `Single` representation is of. */
   transfer: Schema.optionalKey(Schema.String),
   /** The origin's end-to-end fields, without those that Spillway computes for each response. */
@@ -55,9 +58,8 @@ export const isSingle = ({ transfer }: Representation): boolean => transfer !== 
 /** Whether `found`, which was kept where others may have changed it, can be one of `resource` and be sent as it is. */
 export const isSound = (found: Representation, resource: string): boolean => {
   const { chunkSize, etag = "", headers, id, lastModified = "", size, transfer } = found
-  const isIdentified = transfer === undefined
-    ? (found.etag === undefined ? found.lastModified !== undefined : isStrong(etag))
-    : /^[0-9a-f-]{32,36}$/.test(transfer)
+  const isValidated = found.etag === undefined ? found.lastModified !== undefined : isStrong(etag)
+  const isIdentified = transfer === undefined ? isValidated || found.assumed === true : /^[0-9a-f-]{36}$/.test(transfer)
   return found.resource === resource && /^[0-9a-f]{32}$/.test(id) && size >= 0 && chunkSize > 0 &&
     count(size, chunkSize) <= MAX_CHUNKS &&
     isIdentified &&
@@ -120,18 +122,26 @@ export const carriedRange = ({ headers }: OriginHead): ContentRange | undefined 
   return isWrong ? undefined : found
 }
 
+/** How a response without a strong validator may be identified. */
+export interface Identification {
+  /** A name for the transfer of this response, which makes a 200 a `Single` representation: a UUID. */
+  readonly transfer?: string | undefined
+  /** The length is not the origin's own word, so another response could not be compared: the representation is `Single`. */
+  readonly isMeasured?: boolean
+  /** The operator says that the file never changes. */
+  readonly isAssumed?: boolean
+}
+
 /**
  * The representation that a 200 or 206 of `resource` is of, or why it is uncacheable. `isAuthorized`: the request had credentials of one
- * viewer. `transfer`: a name for the transfer of this response, which makes a 200 without a strong validator a `Single` representation;
- * and if the length is not the origin's own word (`isMeasured`), every 200.
+ * viewer.
  */
 export const fromHead = (
   resource: Resource,
   head: OriginHead,
   chunkSize: number,
   isAuthorized = false,
-  transfer?: string,
-  isMeasured = false
+  { isAssumed = false, isMeasured = false, transfer }: Identification = {}
 ): Representation | Uncacheable => {
   const { headers, status } = head
   if (status !== 200 && status !== 206) return "STATUS"
@@ -141,25 +151,33 @@ export const fromHead = (
   const size = sizeOf(head)
   if (size === undefined) return "NO_LENGTH"
   if (count(size, chunkSize) > MAX_CHUNKS) return "TOO_LARGE"
-  // Another response without a length could not be compared with a measured one.
   const etag = !isMeasured && isStrong(headers["etag"]) ? headers["etag"] : undefined
   const lastModified = headers["last-modified"]
-  const isSingle = isMeasured || (etag === undefined && !hasStrongDate(headers))
-  if (isSingle && (transfer === undefined || status !== 200 || size > MAX_SINGLE_BYTES)) return "NO_VALIDATOR"
-  const version = isSingle ? `transfer ${transfer}` : etag ?? `last-modified ${lastModified}`
-  return new Representation({
-    id: identify(resource.id, version, String(size), String(chunkSize)),
+  const isValidated = !isMeasured && (etag !== undefined || hasStrongDate(headers))
+  const described = {
     resource: resource.id,
     url: resource.url,
     size,
     chunkSize,
     ...(etag !== undefined && { etag }),
     ...(lastModified !== undefined && { lastModified }),
-    // Outside of a 206 it means nothing, and is stored like any other field (RFC 9110 §14.4).
+    // Outside of a 206, `Content-Range` means nothing, and is stored like any other field (RFC 9110 §14.4).
     headers: endToEnd(headers, status === 200 ? notKeptOfWhole : notKept),
-    ...(isSingle ? { transfer: transfer!, ranges: "none" } : rangesShown(head)),
     generatedAt: 0
-  })
+  }
+  const idOf = (version: string) => identify(resource.id, version, String(size), String(chunkSize))
+  if (isValidated) {
+    const id = idOf(etag ?? `last-modified ${lastModified}`)
+    return new Representation({ ...described, id, ...rangesShown(head) })
+  }
+  if (isAssumed && !isMeasured) {
+    const shown = rangesShown(head).ranges
+    // There is nothing to send as `If-Range`.
+    const ranges = shown === "none" ? "none" : "plain"
+    return new Representation({ ...described, id: idOf(`assumed ${headers["content-type"]}`), assumed: true, ranges })
+  }
+  if (transfer === undefined || status !== 200 || size > MAX_SINGLE_BYTES) return "NO_VALIDATOR"
+  return new Representation({ ...described, id: idOf(`transfer ${transfer}`), transfer, ranges: "none" })
 }
 
 /** What the fields of an answer say of its version. */
@@ -169,9 +187,12 @@ export const validatorsOf = (headers: HeaderFields): Pick<Representation, "etag"
 }
 
 /** Whether two representations of a resource are of one version, so that they have the same bytes. */
-export const isSameVersion = (a: Representation, b: Representation): boolean =>
-  a.transfer === b.transfer && a.size === b.size && a.chunkSize === b.chunkSize && a.etag === b.etag &&
-  (a.etag !== undefined || a.lastModified === b.lastModified)
+export const isSameVersion = (a: Representation, b: Representation): boolean => {
+  if (a.size !== b.size || a.chunkSize !== b.chunkSize || a.etag !== b.etag || a.assumed !== b.assumed) return false
+  if (isSingle(a) || isSingle(b)) return a.transfer === b.transfer
+  if (a.assumed === true) return a.headers["content-type"] === b.headers["content-type"]
+  return a.etag !== undefined || a.lastModified === b.lastModified
+}
 
 /** What a 200 or 206 shows of the origin's ranges: a 200 may be the answer to a request without `Range`. */
 const rangesShown = ({ headers, status }: OriginHead): { readonly ranges?: RangeSupport } => {
@@ -193,6 +214,9 @@ export const withRangesOf = (before: Representation, found: Representation): Rep
  */
 export const compare = (representation: Representation, head: OriginHead): "Same" | "Other" | "Unknown" => {
   if (isSingle(representation) || sizeOf(head) !== representation.size) return "Other"
+  if (representation.assumed === true) {
+    return head.headers["content-type"] === representation.headers["content-type"] ? "Same" : "Other"
+  }
   const [name, validator] = representation.etag === undefined
     ? ["last-modified", representation.lastModified] as const
     : ["etag", representation.etag] as const
@@ -237,12 +261,12 @@ export const updated = (representation: Representation, headers: HeaderFields): 
 
 /**
  * The request fields that ask an origin to answer 304 if `representation` is still current (RFC 9110 §13.1). All validators of a `Single`
- * one are sent, a weak `ETag` too. Empty without any validator.
+ * or `Assumed` one are sent, a weak `ETag` too. Empty without any validator.
  */
 export const validation = (representation: Representation): Record<string, string> => {
   const { etag, headers, lastModified } = representation
   if (etag !== undefined) return { "if-none-match": etag }
-  const weak = isSingle(representation) ? headers["etag"] : undefined
+  const weak = isSingle(representation) || representation.assumed === true ? headers["etag"] : undefined
   return {
     ...(weak !== undefined && isTag(weak) && { "if-none-match": weak }),
     ...(lastModified !== undefined && { "if-modified-since": lastModified })
@@ -257,7 +281,8 @@ export const isReusable = (representation: Representation, isFresh: boolean): bo
 export const canRevalidate = (representation: Representation): boolean =>
   Object.keys(validation(representation)).length > 0
 
-/** The request field that asks for a range of these bytes only, and for everything else whole (RFC 9110 §13.1.5). */
-export const ifUnchanged = ({ etag, lastModified }: Representation): Record<string, string> => ({
-  "if-range": etag ?? lastModified!
-})
+/** The request field that requests a range of these bytes only, else the whole file (RFC 9110 §13.1.5); none without a strong validator. */
+export const ifUnchanged = ({ assumed, etag, lastModified }: Representation): Record<string, string> => {
+  const validator = etag ?? (assumed === true ? undefined : lastModified)
+  return validator === undefined ? {} : { "if-range": validator }
+}

@@ -19,6 +19,7 @@ const wrong: ReadonlyArray<readonly [flag: string, value: string, says: RegExp]>
   ["url-host", "a.example/b", /a host such as/],
   ["ttl", "1", /--ttl \(SPILLWAY_TTL\): expected a duration such as 1h.*; got "1"/],
   ["ttl", "live/*=1s", /a duration such as 1h/],
+  ["assume-unchanged", "library/*", /\(SPILLWAY_ASSUME_UNCHANGED\): expected a path such as \/films\/\*/],
   ["ignore-cookies", "films/*", /\(SPILLWAY_IGNORE_COOKIES\): expected a path such as \/films\/\*/],
   ["credential-field", "a:", /\(SPILLWAY_CREDENTIAL_FIELD\): expected the name of a header field/],
   ["connect-timeout", "10", /\(SPILLWAY_CONNECT_TIMEOUT\): expected a duration such as 250ms.*"10"/],

@@ -20,6 +20,11 @@ export interface CacheOptions {
   readonly ttl: ReadonlyArray<TtlRule>
   /** Paths where responses don't depend on cookies; `*` stands for any characters. GET and HEAD requests go to the origin without them. */
   readonly ignoreCookies: ReadonlyArray<string>
+  /**
+   * Paths where a file without a validator never changes while its size and `Content-Type` stay the same; `*` stands for any characters.
+   * Parts of such files are cached and combined.
+   */
+  readonly assumeUnchanged: ReadonlyArray<string>
 }
 
 /** The options of the cache among all settings. */
@@ -32,7 +37,8 @@ export const fromSettings = (settings: ServiceSettings): CacheOptions =>
     "memory",
     "readDeadline",
     "ttl",
-    "ignoreCookies"
+    "ignoreCookies",
+    "assumeUnchanged"
   ])
 
 /** The defaults. */

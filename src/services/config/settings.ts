@@ -39,6 +39,11 @@ const settings = {
     Type.PATH_PATTERN,
     "Paths where responses don't depend on cookies, such as `/films/*`: GET and HEAD requests go to the origin without them"
   ),
+  assumeUnchanged: many(
+    "assume-unchanged",
+    Type.PATH_PATTERN,
+    "Paths where a file without a validator never changes while its size stays the same, such as `/library/*`"
+  ),
   credentialFields: many(
     "credential-field",
     Type.FIELD,

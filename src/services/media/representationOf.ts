@@ -6,7 +6,7 @@ import { fromHead, isReusable, type Representation } from "../../domain/Represen
 import type { Resource } from "../../domain/Resource.ts"
 import type { Uncacheable } from "../../domain/rfc/Cacheability.ts"
 import { freshnessOf, isFresh } from "../../domain/rfc/Freshness.ts"
-import { ttlOf } from "../../domain/TtlRule.ts"
+import { matchesAny, ttlOf } from "../../domain/TtlRule.ts"
 import { readShort } from "../../effects/readShort.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import type { FirstResponse } from "../origin/firstResponse.ts"
@@ -31,7 +31,7 @@ const measured = Effect.fnUntraced(function*(
  * without a length is measured first if the response is fresh, so that it can be stored. A stream without a length is passed on at once.
  */
 export const makeRepresentationOf = Effect.gen(function*() {
-  const { ttl } = yield* CacheConfig
+  const { assumeUnchanged, ttl } = yield* CacheConfig
 
   return Effect.fnUntraced(function*(
     { request: { asker, method, resource } }: Exchange,
@@ -43,9 +43,10 @@ export const makeRepresentationOf = Effect.gen(function*() {
     OriginError,
     Scope.Scope
   > {
+    const isAssumed = matchesAny(assumeUnchanged, resource.url)
     const transfer = method === "GET" ? randomUUID() : undefined
     const read = (response: OriginResponse, isMeasured = false) =>
-      fromHead(selected, response, chunkSize, asker.credential !== "", transfer, isMeasured)
+      fromHead(selected, response, chunkSize, asker.credential !== "", { transfer, isMeasured, isAssumed })
     const guess = longestGuess(response.status, resource.url, response.headers)
     const freshness = freshnessOf(response.headers, times, ttlOf(ttl, resource.url), guess)
     const isFreshNow = isFresh(freshness, times.received)

@@ -4,7 +4,7 @@ import { loggable, OriginTimeout } from "../../domain/OriginError.ts"
 import { fromHead, isReusable } from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import { freshnessOf, isFresh } from "../../domain/rfc/Freshness.ts"
-import { ttlOf } from "../../domain/TtlRule.ts"
+import { matchesAny, ttlOf } from "../../domain/TtlRule.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
@@ -40,7 +40,7 @@ const DEADLINE = "10 seconds"
 
 const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
-  const { chunkSize, maxSize, ttl } = yield* CacheConfig
+  const { assumeUnchanged, chunkSize, maxSize, ttl } = yield* CacheConfig
   const breaker = yield* DiskBreaker
   const askOrigin = yield* makeAskOrigin
   const { offline } = yield* OriginConfig
@@ -51,7 +51,10 @@ const make = Effect.gen(function*() {
   const explainOrigin = Effect.fnUntraced(function*(resource: Resource, source: Source) {
     const requested = now()
     const { headers, status } = yield* askOrigin(source, { method: "HEAD", headers: {} })
-    const found = fromHead(resource, { headers, status }, chunkSize, false, "of the next request")
+    const found = fromHead(resource, { headers, status }, chunkSize, false, {
+      transfer: "of the next request",
+      isAssumed: matchesAny(assumeUnchanged, resource.url)
+    })
     if (typeof found === "string") return explainUncacheable(circumstances(), found, status)
     const times = { requested, received: now() }
     const guess = longestGuess(status, resource.url, headers)

@@ -40,7 +40,8 @@ export const uncacheableAdvice: Record<Uncacheable, Advice> = {
   NO_VALIDATOR: {
     message:
       "The origin sends no strong validator, and the response is a part, larger than 64 MiB, or neither fresh nor confirmable",
-    advice: "Have the origin send a strong ETag, or for small files Cache-Control with max-age; or set --ttl"
+    advice:
+      "Have the origin send a strong ETag, or for small files Cache-Control with max-age; or set --ttl or --assume-unchanged"
   },
   COOKIE: {
     message: "The origin sends viewers with a cookie another file than it sends others",

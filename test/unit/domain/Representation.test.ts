@@ -254,9 +254,11 @@ describe("fromHead", () => {
   })
 
   describe("of a response without a strong validator", () => {
+    const UUID = "01234567-89ab-4def-8123-456789abcdef"
+    const OTHER_UUID = UUID.replace("0", "f")
     const weak = ok({ etag: "W/\"v1\"" })
-    const single = (head: OriginHead, transfer = "a".repeat(32)) => {
-      const found = fromHead(resource, head, CHUNK, false, transfer)
+    const single = (head: OriginHead, transfer = UUID) => {
+      const found = fromHead(resource, head, CHUNK, false, { transfer })
       if (typeof found === "string") throw new Error(found)
       return found
     }
@@ -265,8 +267,8 @@ describe("fromHead", () => {
       const found = single(weak)
       assert.isTrue(isSingle(found))
       assert.isTrue(isSound(found, resource.id))
-      assert.isFalse(isSameVersion(found, single(weak, "b".repeat(32))))
-      assert.notStrictEqual(found.id, single(weak, "b".repeat(32)).id)
+      assert.isFalse(isSameVersion(found, single(weak, OTHER_UUID)))
+      assert.notStrictEqual(found.id, single(weak, OTHER_UUID).id)
       assert.strictEqual(compare(found, weak), "Other")
     })
 
@@ -278,9 +280,38 @@ describe("fromHead", () => {
 
     it("is made of a whole response only, up to a bound", () => {
       const part = { ...weak, status: 206 }
-      assert.strictEqual(fromHead(resource, part, CHUNK, false, "a".repeat(32)), "NO_LENGTH")
+      assert.strictEqual(fromHead(resource, part, CHUNK, false, { transfer: UUID }), "NO_LENGTH")
       const long = ok({ "etag": "W/\"v1\"", "content-length": String(MAX_SINGLE_BYTES + 1) })
-      assert.strictEqual(fromHead(resource, long, CHUNK, false, "a".repeat(32)), "NO_VALIDATOR")
+      assert.strictEqual(fromHead(resource, long, CHUNK, false, { transfer: UUID }), "NO_VALIDATOR")
+    })
+
+    it("is of the same version as others of its size and type if the operator says so", () => {
+      const assumed = (headers: Record<string, string>, status = 200) => {
+        const head = without({ ...ok(headers), status }, "etag")
+        const found = fromHead(resource, head, CHUNK, false, { transfer: UUID, isAssumed: true })
+        assert.instanceOf(found, Representation)
+        return [found as Representation, head] as const
+      }
+      const [found, head] = assumed({ "content-type": "video/mp4" })
+      assert.isFalse(isSingle(found))
+      assert.isTrue(isSound(found, resource.id))
+      assert.strictEqual(compare(found, head), "Same")
+      const [part, partial] = assumed({ "content-type": "video/mp4", "content-range": "bytes 0-9/1000" }, 206)
+      assert.strictEqual(part.id, found.id)
+      assert.strictEqual(compare(found, partial), "Same")
+      assert.deepStrictEqual(ifUnchanged(found), {})
+      assert.isTrue(isSameVersion(found, assumed({ "content-type": "video/mp4", "last-modified": "now" })[0]))
+      for (
+        const other of [
+          assumed({ "content-type": "text/html" }),
+          assumed({ "content-type": "video/mp4", "content-length": "999" })
+        ]
+      ) {
+        assert.strictEqual(compare(found, other[1]), "Other")
+        assert.isFalse(isSameVersion(found, other[0]))
+      }
+      const validated = fromHead(resource, ok(), CHUNK, false, { isAssumed: true }) as Representation
+      assert.strictEqual(validated.etag, "\"v1\"")
     })
 
     it("may be resumed by a response that says nothing else", () => {
