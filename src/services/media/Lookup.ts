@@ -25,7 +25,7 @@ import { makeStoredUse, memoryKey } from "./storedUse.ts"
 import * as UncacheableHints from "./UncacheableHints.ts"
 
 /** A request for the current representation of a resource. */
-interface LookupRequest {
+export interface LookupRequest {
   readonly resource: Resource
   /** The range that the viewer asked for, or `undefined` for everything. */
   readonly wanted: RangeSpec | undefined
