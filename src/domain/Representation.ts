@@ -122,9 +122,16 @@ export const carriedRange = ({ headers }: OriginHead): ContentRange | undefined 
   return isWrong ? undefined : found
 }
 
+/** Whether a 200 or 206 carries all bytes: players request everything as `bytes=0-`. */
+const isWhole = (head: OriginHead, size: number): boolean => {
+  if (head.status === 200) return true
+  const range = carriedRange(head)?.range
+  return range?.start === 0 && range.end === size
+}
+
 /** How a response without a strong validator may be identified. */
 export interface Identification {
-  /** A name for the transfer of this response, which makes a 200 a `Single` representation: a UUID. */
+  /** A name for the transfer of this response, which makes a whole one a `Single` representation: a UUID. */
   readonly transfer?: string | undefined
   /** The length is not the origin's own word, so another response could not be compared: the representation is `Single`. */
   readonly isMeasured?: boolean
@@ -176,7 +183,7 @@ export const fromHead = (
     const ranges = shown === "none" ? "none" : "plain"
     return new Representation({ ...described, id: idOf(`assumed ${headers["content-type"]}`), assumed: true, ranges })
   }
-  if (transfer === undefined || status !== 200 || size > MAX_SINGLE_BYTES) return "NO_VALIDATOR"
+  if (transfer === undefined || !isWhole(head, size) || size > MAX_SINGLE_BYTES) return "NO_VALIDATOR"
   return new Representation({ ...described, id: idOf(`transfer ${transfer}`), transfer, ranges: "none" })
 }
 

@@ -43,6 +43,27 @@ describe("a response without a validator", () => {
       assert.lengthOf(seen("/a"), 1)
     }))
 
+  it.effect("is stored from a part that is the whole, as players request it", () =>
+    Effect.gen(function*() {
+      const { ask, file, seen } = yield* start()
+      file("/a", { etag: undefined!, lastModified: undefined!, headers: maxAge(60) })
+      const first = yield* ask("/a", { headers: { range: "bytes=0-" } })
+      assert.strictEqual(first.status, 206)
+      assert.strictEqual(story(first.headers), "spillway; fwd=uri-miss; stored")
+      assert.isTrue(first.body.equals(bytes))
+      assert.strictEqual(story((yield* ask("/a", { headers: { range: "bytes=100-" } })).headers), "spillway; hit")
+      assert.isTrue((yield* ask("/a")).body.equals(bytes))
+      assert.lengthOf(seen("/a"), 1)
+    }))
+
+  it.effect("is not stored from any other part", () =>
+    Effect.gen(function*() {
+      const { ask, file } = yield* start()
+      file("/a", { etag: undefined!, lastModified: undefined!, headers: maxAge(60) })
+      const { headers } = yield* ask("/a", { headers: { range: "bytes=1-" } })
+      assert.strictEqual(story(headers), "spillway; fwd=bypass; detail=NO_VALIDATOR")
+    }))
+
   it.effect("is not stored if nothing makes it fresh and nothing can confirm it", () =>
     Effect.gen(function*() {
       const { answer, ask, seen } = yield* start()
