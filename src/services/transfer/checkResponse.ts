@@ -57,6 +57,8 @@ export const checkResponse = (
 ): Usable | OriginError => {
   const { status } = head
   const url = loggable(representation.url)
+  // Some origins take `If-Range` for `If-Modified-Since`. The range is requested without it.
+  if (status === 304 && mode === "conditional") return { range: undefined, ranges: "plain" }
   const failure = failureOfStatus(head, url, now)
   if (failure !== undefined) return failure
   // A `Single` representation is requested once, and this is the response.

@@ -44,6 +44,8 @@ describe("checkResponse", () => {
       range: undefined,
       ranges: "none"
     }],
+    ["304 to If-Range", check(304, strong), { range: undefined, ranges: "plain" }],
+    ["304 without a condition", check(304, strong, "plain"), "OriginUnexpected"],
     ["the whole file", check(200, full), { range: whole, ranges: "plain" }],
     ["the whole file, though If-Range has worked", check(200, full, "conditional", "conditional"), {
       range: whole,
