@@ -1,6 +1,6 @@
 import { Clock, Effect, Stream } from "effect"
 import { createHash, type Hash } from "node:crypto"
-import { loggable, type OriginError, RepresentationChanged } from "../../domain/OriginError.ts"
+import { loggable, OriginBodyFailed, type OriginError, RepresentationChanged } from "../../domain/OriginError.ts"
 import { looksLike, type Representation } from "../../domain/Representation.ts"
 import { toPull } from "../../effects/pieces.ts"
 import { makeAskOrigin, type Source } from "../origin/askOrigin.ts"
@@ -80,10 +80,15 @@ export const makeResumeByContent = Effect.map(makeAskOrigin, (askOrigin): Resume
         return Effect.succeed(piece.subarray(Math.max(0, resumeAt - at), Math.max(0, end - at)))
       }
       const pieces = Stream.fromPull(Effect.succeed(pull))
-      return Stream.mapEffect(pieces, needed).pipe(
+      const rest = Stream.mapEffect(pieces, needed).pipe(
         Stream.filter((piece) => piece.length > 0),
         Stream.takeUntil(() => offset >= end)
       )
+      // What ends early counts as a failure, so that the retries are bounded.
+      const endedEarly = Effect.suspend(() =>
+        offset >= end ? Effect.void : Effect.fail(new OriginBodyFailed({ url, offset, cause: "end of body" }))
+      )
+      return Stream.concat(rest, Stream.fromEffectDrain(endedEarly))
     }))
 
   const resume = (failures: number): ResumeByContent => (representation, source, received, end) => {
