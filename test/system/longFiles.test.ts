@@ -18,7 +18,7 @@ const CHUNKS = 2000
 const film = randomBytes(CHUNKS * CHUNK)
 
 /** Returns the file's entry, which is fresh. */
-const knownFresh = Effect.map(Lookup, (lookup) => () => lookup.fresh(resource, {}, undefined, undefined)!)
+const knownFresh = Effect.map(Lookup, (lookup) => () => lookup.fresh(resource, {}, undefined, {})!)
 
 /** The file is cached; a few of its chunks are in memory as well. */
 const fill = Effect.gen(function*() {

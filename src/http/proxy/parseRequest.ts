@@ -47,16 +47,12 @@ export const makeParseRequest = Effect.gen(function*() {
     const resource = resolver.identify({ target: url, headers })
     if ("status" in resource) return resource
     const isGet = method === "GET"
-    const ranges = isGet ? parseRanges(headers["range"]) : undefined
+    const parsed = isGet ? parseRanges(headers["range"]) : undefined
+    // More ranges than are allowed count as unsatisfiable.
+    const ranges = parsed === "TooMany" ? [] : parsed
+    const ifRange = headers["if-range"]
     const directives = requestDirectives(headers)
-    const wanted = ranges === "TooMany" ? undefined : ranges?.[0]
-    return {
-      resource,
-      // More ranges than are allowed count as unsatisfiable.
-      ranges: ranges === "TooMany" ? [] : ranges,
-      ifRange: headers["if-range"],
-      directives,
-      fresh: isGet ? lookup.fresh(resource, headers, directives, wanted) : undefined
-    }
+    const fresh = isGet ? lookup.fresh(resource, headers, directives, { ranges, ifRange }) : undefined
+    return { resource, ranges, ifRange, directives, fresh }
   }
 })

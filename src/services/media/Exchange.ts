@@ -8,23 +8,22 @@ import type { Entry } from "../cache/Catalog.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import type { OriginResponse } from "../origin/Origin.ts"
 import type { LookupResult, OriginExchange } from "./LookupResult.ts"
+import type { RangeRequest } from "./requestedRanges.ts"
 import * as SpareResponse from "./SpareResponse.ts"
 import { trimmed } from "./trimmed.ts"
 
 /** A request to the origin, with the viewer it is for and what the cache knows already. */
-export interface Request {
+export interface Request extends RangeRequest {
   readonly method: "GET" | "HEAD"
   readonly resource: Resource
-  /** The range that the viewer asked for, or `undefined` for everything. */
+  /** The range to request from the origin; `undefined` for everything. */
   readonly wanted: RangeSpec | undefined
-  /** The validator to which the viewer ties its range. */
-  readonly ifRange: string | undefined
   readonly source: Source
   readonly asker: Asker
   readonly directives: RequestDirectives | undefined
   /** What is stored of the resource. */
   readonly stored: Entry | undefined
-  /** The same, if it can deliver the wanted bytes. */
+  /** The same, if it can deliver what the viewer requests. */
   readonly entry: Entry | undefined
   /** The same, as fresh as it is for the asker, if the origin has confirmed it for the asker. */
   readonly mine: Entry | undefined

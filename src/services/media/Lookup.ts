@@ -20,17 +20,16 @@ import { makeCollapse, resultFor } from "./collapse.ts"
 import { makeFetch } from "./fetchRepresentation.ts"
 import { makeInvalidation } from "./invalidation.ts"
 import type { LookupResult } from "./LookupResult.ts"
+import type { RangeRequest } from "./requestedRanges.ts"
 import * as ResponseCache from "./ResponseCache.ts"
 import { makeStoredUse, memoryKey } from "./storedUse.ts"
 import * as UncacheableHints from "./UncacheableHints.ts"
 
 /** A request for the current representation of a resource. */
-export interface LookupRequest {
+export interface LookupRequest extends RangeRequest {
   readonly resource: Resource
-  /** The range that the viewer asked for, or `undefined` for everything. */
+  /** The range to request from the origin; `undefined` for everything. */
   readonly wanted: RangeSpec | undefined
-  /** The validator to which the viewer ties its range. */
-  readonly ifRange?: string | undefined
   readonly source: Source
   readonly directives: RequestDirectives | undefined
   /** What `fresh` has returned for this request: it is not looked up again. */
@@ -52,7 +51,7 @@ export class Lookup extends Context.Service<Lookup, {
     resource: Resource,
     fields: HeaderFields,
     directives: RequestDirectives | undefined,
-    wanted: RangeSpec | undefined
+    request: RangeRequest
   ) => Entry | undefined
   /** Makes the origin be asked before anything stored of a resource is used again, and waits until the disk knows it. */
   readonly invalidate: (resource: Resource) => Effect.Effect<void>
@@ -103,7 +102,7 @@ const make = Effect.gen(function*() {
     const selected = catalog.select(resource, source.fields)
     const known = Option.getOrUndefined(yield* catalog.get(selected))
     const canDeliver = known !== undefined &&
-      (method === "HEAD" || storedUse.canDeliver(known.representation, wanted))
+      (method === "HEAD" || storedUse.canDeliver(known.representation, request))
     const stored = storedFor(request, asker)
     const decision = decide({
       representation: known && {
@@ -129,7 +128,7 @@ const make = Effect.gen(function*() {
     method: "GET" | "HEAD",
     request: LookupRequest
   ): Effect.fn.Return<LookupResult, OriginError> {
-    const { directives, fresh, ifRange, resource, source, wanted } = request
+    const { directives, fresh, ifRange, ranges, resource, source, wanted } = request
     const cacheOnly = offline || directives?.onlyIfCached === true
     if (fresh !== undefined) return { _tag: "Current", entry: fresh, means: "fresh", cacheOnly }
     const asker = askerOf(source.fields, credentialFields)
@@ -152,6 +151,7 @@ const make = Effect.gen(function*() {
         method,
         resource,
         wanted,
+        ranges,
         ifRange,
         source,
         asker,
@@ -180,7 +180,7 @@ const make = Effect.gen(function*() {
       }
       const result = resultFor(found, isLeader, catalog.select(resource, source.fields))
       const isDeliverable = method === "HEAD" || isLeader || result?._tag !== "Current" ||
-        storedUse.canDeliver(result.entry.representation, wanted)
+        storedUse.canDeliver(result.entry.representation, request)
       if (result !== undefined && isDeliverable) return result
     }
     return { _tag: "Uncacheable", reason: "VARY" }
@@ -189,9 +189,9 @@ const make = Effect.gen(function*() {
   return Lookup.of({
     find: (question) => find("GET", question),
     head: (question) => find("HEAD", question),
-    fresh: (resource, fields, directives, wanted) => {
+    fresh: (resource, fields, directives, request) => {
       const entry = catalog.fresh(resource, fields, directives)
-      if (entry === undefined || !storedUse.canDeliver(entry.representation, wanted)) return undefined
+      if (entry === undefined || !storedUse.canDeliver(entry.representation, request)) return undefined
       return entry.isSharable || !hasCredential(fields, credentialFields) ? entry : undefined
     },
     ...(yield* makeInvalidation({ answers, hints }))

@@ -3,11 +3,10 @@ import { span } from "../../domain/Chunk.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
-import { type ByteRange, type RangeSpec, resolveAll } from "../../domain/rfc/ByteRange.ts"
+import { type ByteRange, type RangeSpec } from "../../domain/rfc/ByteRange.ts"
 import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
 import type { CacheStatus } from "../../domain/rfc/CacheStatus.ts"
 import { ttlSeconds } from "../../domain/rfc/Freshness.ts"
-import { rangeApplies } from "../../domain/rfc/Preconditions.ts"
 import { toPull } from "../../effects/pieces.ts"
 import type { Catalog, Entry } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
@@ -19,15 +18,12 @@ import { Downloader } from "../transfer/Downloader.ts"
 import { cacheStatusOf } from "./cacheStatusOf.ts"
 import { Lookup } from "./Lookup.ts"
 import type { Current, LookupResult, Provenance } from "./LookupResult.ts"
+import { type RangeRequest, requestedRanges } from "./requestedRanges.ts"
 import { detailOf, keyAt, makeViewerStream, slice } from "./viewerStream.ts"
 
 /** What a viewer asks of a resource. */
-interface MediaRequest {
+interface MediaRequest extends RangeRequest {
   readonly resource: Resource
-  /** The parts that are wanted, or everything without it. */
-  readonly ranges?: ReadonlyArray<RangeSpec> | undefined
-  /** A validator: the ranges apply only to the representation that it names. */
-  readonly ifRange?: string | undefined
   /** What the viewer says about the use of the cache. */
   readonly directives?: RequestDirectives | undefined
   /** The representation that `Lookup.fresh` has returned for this request, if it was asked already. */
@@ -125,18 +121,6 @@ const begin = Effect.fnUntraced(function*(stream: Stream.Stream<Uint8Array, Orig
   })))
 })
 
-/**
- * The requested ranges of a representation, or all of it. No range of an empty file can be satisfied, so `Range` is
- * ignored there, as most origins do (RFC 9110 §14.2): clients that always send it get 200 without bytes.
- */
-const rangesOf = (
-  representation: Representation,
-  { ifRange, ranges }: MediaRequest
-): { readonly isPartial: boolean; readonly ranges: ReadonlyArray<ByteRange> } =>
-  ranges !== undefined && representation.size > 0 && rangeApplies(ifRange, representation)
-    ? { isPartial: true, ranges: resolveAll(ranges, representation.size) }
-    : { isPartial: false, ranges: [{ start: 0, end: representation.size }] }
-
 const make = Effect.gen(function*() {
   const cache = yield* ChunkCache
   const clock = yield* Clock.Clock
@@ -193,7 +177,7 @@ const make = Effect.gen(function*() {
     if (found._tag !== "Current") return found
     const { entry } = found
     const { representation } = entry
-    const { isPartial, ranges } = rangesOf(representation, request)
+    const { isPartial, ranges } = requestedRanges(representation, request)
     if (found.cacheOnly && !areCached(representation, ranges)) return { _tag: "NotCached" }
     const source = request.source ?? plainSource(request.resource)
     const status = cacheStatusOf(found, transferOf(representation, ranges), {
@@ -209,6 +193,7 @@ const make = Effect.gen(function*() {
   ) => ({
     resource,
     wanted: ranges?.[0],
+    ranges,
     ifRange,
     source,
     directives,
@@ -218,12 +203,12 @@ const make = Effect.gen(function*() {
   return MediaStream.of({
     isCached: (request) => {
       const { representation } = request.fresh
-      return areCached(representation, rangesOf(representation, request).ranges)
+      return areCached(representation, requestedRanges(representation, request).ranges)
     },
     tryMemoryHit: (request) => {
       const entry = request.fresh
       const { representation } = entry
-      const { isPartial, ranges } = rangesOf(representation, request)
+      const { isPartial, ranges } = requestedRanges(representation, request)
       const [range] = ranges
       if (ranges.length > 1) return undefined
       const pieces = range === undefined ? [] : inMemory(representation, range)

@@ -3,7 +3,7 @@ import { ANONYMOUS, type Asker } from "../../domain/Asker.ts"
 import { indexAt } from "../../domain/Chunk.ts"
 import { canRevalidate, isSingle, type OriginHead, type Representation, updated } from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
-import { type RangeSpec, resolve } from "../../domain/rfc/ByteRange.ts"
+import { resolve } from "../../domain/rfc/ByteRange.ts"
 import { type Uncacheable, whyUncacheable } from "../../domain/rfc/Cacheability.ts"
 import { mayServeStale } from "../../domain/rfc/Freshness.ts"
 import { Catalog } from "../cache/Catalog.ts"
@@ -12,6 +12,7 @@ import type { FirstResponse } from "../origin/firstResponse.ts"
 import { Downloader } from "../transfer/Downloader.ts"
 import type { Exchange, Request } from "./Exchange.ts"
 import type { Current, LookupResult, OriginExchange } from "./LookupResult.ts"
+import { type RangeRequest, requestedRanges } from "./requestedRanges.ts"
 import type * as UncacheableHints from "./UncacheableHints.ts"
 
 /** The key under which a response is remembered as uncacheable: viewers with a cookie may get another one. */
@@ -27,21 +28,20 @@ export const makeStoredUse = Effect.fnUntraced(function*(hints: ReturnType<typeo
   const now = () => clock.currentTimeMillisUnsafe()
 
   /**
-   * Whether a representation can deliver the wanted bytes. A `Single` one has to have all of them at hand, because no other response brings
+   * Whether a representation can deliver what is requested. A `Single` one has to have all of it at hand, because no other response brings
    * the rest.
    */
-  const canDeliver = (representation: Representation, wanted: RangeSpec | undefined): boolean => {
-    if (!isSingle(representation)) return true
-    const { size } = representation
-    const range = wanted === undefined ? { start: 0, end: size } : resolve(wanted, size)
-    return range === undefined || cache.hasAll(representation, range) ||
-      downloader.canFollow(representation, range.start)
-  }
+  const canDeliver = (representation: Representation, request: RangeRequest): boolean =>
+    !isSingle(representation) ||
+    requestedRanges(representation, request).ranges.every((range) =>
+      cache.hasAll(representation, range) || downloader.canFollow(representation, range.start)
+    )
 
   /** Whether the first wanted byte is in the cache or on its way. */
-  const hasFirst = (representation: Representation, wanted: RangeSpec | undefined): boolean => {
+  const hasFirst = (representation: Representation, request: Request): boolean => {
+    if (isSingle(representation)) return canDeliver(representation, request)
+    const { wanted } = request
     const { chunkSize, id, resource, size } = representation
-    if (isSingle(representation)) return canDeliver(representation, wanted)
     const range = wanted === undefined ? { start: 0, end: size } : resolve(wanted, size)
     if (range === undefined || range.start === range.end) return true
     return cache.has({ resource, representation: id, index: indexAt(range.start, chunkSize) }) ||
@@ -49,18 +49,20 @@ export const makeStoredUse = Effect.fnUntraced(function*(hints: ReturnType<typeo
   }
 
   /** What is stored for the viewer, if it may be used because the origin cannot be asked. */
-  const staleFor = ({ directives, mine, wanted }: Request, asked: OriginExchange): Current | undefined =>
-    mine !== undefined && mayServeStale(mine.freshness, now(), directives) && hasFirst(mine.representation, wanted)
-      ? { _tag: "Current", entry: mine, means: "stale", asked }
-      : undefined
+  const staleFor = (request: Request, asked: OriginExchange): Current | undefined => {
+    const { directives, mine } = request
+    if (mine === undefined || !mayServeStale(mine.freshness, now(), directives)) return undefined
+    return hasFirst(mine.representation, request) ? { _tag: "Current", entry: mine, means: "stale", asked } : undefined
+  }
 
   /** Whether the request to the origin may be conditional: the first byte is at hand, so a 304 is enough. */
-  const isConditional = ({ asker, entry, method, wanted }: Request): boolean => {
+  const isConditional = (request: Request): boolean => {
+    const { asker, entry, method } = request
     if (entry === undefined || entry.isContested === true || !canRevalidate(entry.representation)) return false
     const { audience, isShared, representation } = entry
     // "Not modified since" may be said of another file, which others get; an `ETag` names this one.
     const isNamed = representation.etag !== undefined || isShared || audience.get(asker.cookie) !== undefined
-    return isNamed && (method === "HEAD" || hasFirst(representation, wanted))
+    return isNamed && (method === "HEAD" || hasFirst(representation, request))
   }
 
   /** Takes what is stored from the viewer; from all viewers, unless others have it by a cookie of their own. */

@@ -105,7 +105,7 @@ describe("Lookup.find", () => {
       assert.lengthOf(origin.requests, 0)
     }).pipe(inMemory))
 
-  it.effect("uses an incomplete representation without a validator for no request", () =>
+  it.effect("uses an incomplete representation without a validator only for what it has", () =>
     Effect.gen(function*() {
       const origin = yield* fill({})
       assert.strictEqual(inShort(yield* find()), "Current fresh")
@@ -113,7 +113,12 @@ describe("Lookup.find", () => {
       const { key } = index.chunksOf(film.id).find(({ key }) => key.index === 1)!
       index.remove(key)
       const first = { _tag: "From", start: 0, last: 9 } as const
-      assert.strictEqual(inShort(yield* find({ wanted: first })), "Current fresh")
+      const last = { _tag: "From", start: CHUNK, last: CHUNK + 9 } as const
+      assert.strictEqual(inShort(yield* find({ wanted: first, ranges: [first] })), "Current fresh")
+      for (const request of [{ ranges: [first, last] }, { ranges: [first], ifRange: "\"other\"" }]) {
+        const fresh = (yield* Lookup).fresh(film, {}, undefined, request)
+        assert.isUndefined(fresh, JSON.stringify(request))
+      }
       assert.strictEqual(inShort(yield* find()), "Current fetched partial")
       assert.lengthOf(origin.requests, 2)
     }).pipe(inMemory))
