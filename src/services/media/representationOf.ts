@@ -2,7 +2,7 @@ import { Effect, type Scope, Stream } from "effect"
 import { randomUUID } from "node:crypto"
 import { longestGuess } from "../../domain/Guess.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
-import { fromHead, isReusable, type Representation } from "../../domain/Representation.ts"
+import { fromHead, isReusable, isSingle, type Representation } from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import type { Uncacheable } from "../../domain/rfc/Cacheability.ts"
 import { freshnessOf, isFresh } from "../../domain/rfc/Freshness.ts"
@@ -47,14 +47,14 @@ export const makeRepresentationOf = Effect.gen(function*() {
     const transfer = method === "GET" ? randomUUID() : undefined
     const read = (response: OriginResponse, isMeasured = false) =>
       fromHead(selected, response, chunkSize, asker.credential !== "", { transfer, isMeasured, isAssumed })
+    const stated = read(response)
+    if (stated !== "NO_LENGTH" && (typeof stated === "string" || !isSingle(stated))) return { found: stated, response }
     const guess = longestGuess(response.status, resource.url, response.headers)
     const freshness = freshnessOf(response.headers, times, ttlOf(ttl, resource.url), guess)
     const isFreshNow = isFresh(freshness, times.received)
-    const stated = read(response)
-    const isWorthMeasuring = stated === "NO_LENGTH" && method === "GET" && isFreshNow
-    const known = isWorthMeasuring ? yield* measured(response) : response
-    const found = isWorthMeasuring ? read(known, true) : stated
-    const isUseless = typeof found !== "string" && !isReusable(found, isFreshNow)
-    return { found: isUseless ? "NO_VALIDATOR" : found, response: known }
+    if (stated !== "NO_LENGTH") return { found: isReusable(stated, isFreshNow) ? stated : "NO_VALIDATOR", response }
+    if (method !== "GET" || !isFreshNow) return { found: stated, response }
+    const known = yield* measured(response)
+    return { found: read(known, true), response: known }
   })
 })

@@ -1,4 +1,5 @@
 import { Clock, Context, Effect, Layer, Option } from "effect"
+import { randomUUID } from "node:crypto"
 import { longestGuess } from "../../domain/Guess.ts"
 import { loggable, OriginTimeout } from "../../domain/OriginError.ts"
 import { fromHead, isReusable } from "../../domain/Representation.ts"
@@ -52,7 +53,7 @@ const make = Effect.gen(function*() {
     const requested = now()
     const { headers, status } = yield* askOrigin(source, { method: "HEAD", headers: {} })
     const found = fromHead(resource, { headers, status }, chunkSize, false, {
-      transfer: "of the next request",
+      transfer: randomUUID(),
       isAssumed: matchesAny(assumeUnchanged, resource.url)
     })
     if (typeof found === "string") return explainUncacheable(circumstances(), found, status)
