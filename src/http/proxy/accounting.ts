@@ -11,24 +11,19 @@ import type { OriginResponse } from "../../services/origin/Origin.ts"
 export const viewerOf = (request: HttpServerRequest.HttpServerRequest): string | undefined =>
   Option.getOrUndefined(request.peerAddress)
 
-/** Lists bodies that go past `MediaStream` in `ActiveStreams`. */
-export const makeAccounting = Effect.gen(function*() {
-  const activeStreams = yield* ActiveStreams
-  return {
-    /** `body` of a response with `headers`, listed while it runs. A size that the origin does not tell counts as 0. */
-    passing: Effect.fnUntraced(function*(
-      body: OriginResponse["body"],
-      { id, url }: Resource,
-      request: HttpServerRequest.HttpServerRequest,
-      headers: HeaderFields,
-      detail: string | undefined
-    ) {
-      const carried = parseContentRange(headers["content-range"])
-      const start = carried?.range.start ?? 0
-      const end = start + Number(headers["content-length"] ?? 0)
-      const viewer = viewerOf(request)
-      const progress = yield* activeStreams.begin({ url, resource: id, start, end, size: carried?.size ?? end, viewer })
-      return watchPieces(body, (bytes) => progress.advance(bytes.length, "passthrough", detail))
-    })
-  }
-})
+/** Makes the function that lists the body of an uncacheable response in `ActiveStreams` while it runs. An unknown size counts as 0. */
+export const makePassing = Effect.map(ActiveStreams, (activeStreams) =>
+  Effect.fnUntraced(function*(
+    body: OriginResponse["body"],
+    { id, url }: Resource,
+    request: HttpServerRequest.HttpServerRequest,
+    headers: HeaderFields,
+    detail: string | undefined
+  ) {
+    const carried = parseContentRange(headers["content-range"])
+    const start = carried?.range.start ?? 0
+    const end = start + Number(headers["content-length"] ?? 0)
+    const viewer = viewerOf(request)
+    const progress = yield* activeStreams.begin({ url, resource: id, start, end, size: carried?.size ?? end, viewer })
+    return watchPieces(body, (bytes) => progress.advance(bytes.length, "passthrough", detail))
+  }))

@@ -48,11 +48,9 @@ export const makeGet = Effect.fnUntraced(function*(
     const cacheStatus: CacheStatus = freshness === undefined
       ? { fwd: asked?.reason ?? "uri-miss", fwdStatus: status, stored, collapsed }
       : { hit: true, ttl: ttlSeconds(freshness, now) }
-    const { "cache-status": field, ...fields } = fieldsToViewer(received, resource, request, cacheStatus)
     const headers = {
-      ...fields,
-      ...(freshness !== undefined && { age: String(Math.floor(age(freshness, now) / 1000)) }),
-      "cache-status": field
+      ...fieldsToViewer(received, resource, request, cacheStatus),
+      ...(freshness !== undefined && { age: String(Math.floor(age(freshness, now) / 1000)) })
     }
     const isBodiless = request.method === "HEAD" || body.length === 0
     return { response: answer({ status, headers }, isBodiless ? undefined : body), cacheStatus }

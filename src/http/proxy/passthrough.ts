@@ -9,7 +9,7 @@ import { CacheConfig } from "../../services/config/CacheConfig.ts"
 import { makeAskOrigin, type Source } from "../../services/origin/askOrigin.ts"
 import type { OriginResponse } from "../../services/origin/Origin.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../../services/origin/OriginResolver.ts"
-import { makeAccounting } from "./accounting.ts"
+import { makePassing } from "./accounting.ts"
 import { beginBody } from "./beginBody.ts"
 import { type Names, ofTheHop } from "./forwardedFields.ts"
 import { makeLocations } from "./locations.ts"
@@ -27,7 +27,7 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
   const resolver = yield* OriginResolver
   const { ignoreCookies } = yield* CacheConfig
   const locations = yield* makeLocations
-  const { passing } = yield* makeAccounting
+  const passing = yield* makePassing
 
   const logCut = (url: string) => (body: Stream.Stream<Uint8Array, OriginError>) =>
     Stream.tapError(body, (error) => log.cut(url, error))
