@@ -51,6 +51,18 @@ describe("the documentation", () => {
     }
   })
 
+  it("quotes titles of tests in SECURITY.md that exist", () => {
+    let quoted = 0
+    for (const [, file, titles] of read("SECURITY.md").matchAll(/`([\w/]+\.test\.ts)`: ((?:\*[^*|]+\*(?:, )?)+)/g)) {
+      const tests = read(`test/${file!}`)
+      for (const title of all(/\*([^*|]+)\*/g, titles!)) {
+        assert.include(tests, title, file)
+        quoted += 1
+      }
+    }
+    assert.isAbove(quoted, 60)
+  })
+
   it("names a constant of the source for each limit", () => {
     const sources = new Map(
       execFileSync("git", ["ls-files", "src"], { cwd: root }).toString().trim().split("\n")

@@ -21,7 +21,7 @@ describe("docs/reference/http.md", () => {
     assert.isAbove(tests, 90)
   })
 
-  it("names limits that there are", () => {
+  it("names existing limits", () => {
     let limits = 0
     for (const row of rows) {
       const match = /((?:`[A-Z_]+`(?:, )?)+) in `(src\/\S+)` \|$/.exec(row)
