@@ -18,8 +18,8 @@ const SKEW_MILLIS = 60_000
 const MIN_DIGITS = 9
 
 /**
- * How long a `Last-Modified` will not be a strong validator because the file has just been written, in milliseconds; `undefined` if
- * there is none, or if that is not the reason.
+ * The time until `Last-Modified` of a file that has just been written becomes a strong validator, in milliseconds. `undefined` if the field
+ * is missing, or if it is strong or weak for another reason.
  */
 export const unsettledMillis = (headers: HeaderFields): number | undefined => {
   const modified = HttpDate.parseLeniently(headers["last-modified"])

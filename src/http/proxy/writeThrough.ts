@@ -14,8 +14,8 @@ import type { Passthrough } from "./passthrough.ts"
 type Request = HttpServerRequest.HttpServerRequest
 
 /**
- * Requests of other methods than GET and HEAD: body and answer are streamed through, and what they may have changed is requested anew
- * (RFC 9111 §4.4).
+ * Passes on requests with methods other than GET and HEAD. Bodies are streamed in both directions. Stored responses that a request may have
+ * changed are invalidated (RFC 9111 §4.4).
  */
 export const makeWriteThrough = Effect.fnUntraced(function*({ locations, passedOn, sourceOf }: Passthrough) {
   const lookup = yield* Lookup

@@ -148,7 +148,7 @@ const make = Effect.gen(function*() {
 
   const enter = (key: ChunkKey, bytes: number, to: Line): void => {
     const before = chunks.get(key)
-    // It has been written anew.
+    // Another write has replaced it.
     if (before?.isCondemned) remove(key)
     else if (before !== undefined) return
     folders.addChunk(key.resource)

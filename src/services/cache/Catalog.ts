@@ -165,7 +165,7 @@ const make = Effect.gen(function*() {
     fresh: (resource, fields, directives) => {
       const entry = use(variants.select(resource, fields).id)
       if (entry === undefined) return undefined
-      // The hash of a cookie is not worked out for what is for all.
+      // A shared entry needs no hash of the cookie.
       const freshness = entry.isShared ? entry.freshness : freshnessFor(entry, cookieOf(fields))
       if (freshness === undefined || !isFresh(freshness, now(), directives)) return undefined
       return freshness === entry.freshness ? entry : { ...entry, freshness }
