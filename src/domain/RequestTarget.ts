@@ -1,5 +1,3 @@
-import { make, type Resource } from "./Resource.ts"
-
 /** How long a request target may be, in bytes (RFC 9110 §4.1 recommends at least 8000). */
 const MAX_TARGET_BYTES = 8192
 
@@ -37,11 +35,11 @@ export const withoutDots = (target: string): string => {
 }
 
 /**
- * The resource that a target, a path with its query, names below `base`. What would name another host, or a place outside the path
+ * The URL that a target, a path with its query, names below `base`. What would name another host, or a place outside the path
  * of `base`, is refused rather than repaired.
  */
-export const resourceBelow = (base: URL, target: string): Resource | TargetError => {
+export const urlBelow = (base: URL, target: string): URL | TargetError => {
   if (DOT_SEGMENT.test(pathOf(target))) return { status: 400, reason: "the path has dot segments" }
   const url = URL.parse(base.href.replace(/\/$/, "") + target)
-  return url === null || url.origin !== base.origin ? MALFORMED : make(url.origin + url.pathname + url.search)
+  return url === null || url.origin !== base.origin ? MALFORMED : url
 }

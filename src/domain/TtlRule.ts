@@ -29,7 +29,7 @@ export const parse = (text: string): TtlRule | undefined => {
 }
 
 /** Whether `path` is `pattern`, in which `*` stands for any characters. Takes the first place that fits, so never long. */
-const matches = (pattern: string, path: string): boolean => {
+export const matches = (pattern: string, path: string): boolean => {
   const [first = "", ...rest] = pattern.split("*")
   if (rest.length === 0) return path === pattern
   const last = rest.pop()!

@@ -86,13 +86,13 @@ const makeFind = Effect.gen(function*() {
     if (!what.startsWith("/")) {
       return Effect.map(localUrls.name(what, options), ({ location, resource }) => ({
         resource,
-        source: { fields: {}, locate: () => Effect.succeed(location) }
+        source: { fields: {}, target: what, locate: () => Effect.succeed(location) }
       }))
     }
     const wanted = { target: what, headers: {} }
     const resource = resolver.identify(wanted)
     if ("status" in resource) return Effect.fail(new MediaRefused({ url: loggable(what), reason: resource.reason }))
-    const source: Source = { fields: {}, locate: (refusal) => resolver.locate(wanted, resource, refusal) }
+    const source: Source = { fields: {}, target: what, locate: (refusal) => resolver.locate(wanted, resource, refusal) }
     return Effect.succeed({ resource, source })
   }
 })

@@ -20,6 +20,11 @@ const wrong: ReadonlyArray<readonly [flag: string, value: string, says: RegExp]>
   ["ttl", "1", /--ttl \(SPILLWAY_TTL\): expected a duration such as 1h.*; got "1"/],
   ["ttl", "live/*=1s", /a duration such as 1h/],
   ["assume-unchanged", "library/*", /\(SPILLWAY_ASSUME_UNCHANGED\): expected a path such as \/films\/\*/],
+  [
+    "cache-key",
+    "/films/* drop=token",
+    /\(SPILLWAY_CACHE_KEY\): expected a path and what the query contributes, such as/
+  ],
   ["ignore-cookies", "films/*", /\(SPILLWAY_IGNORE_COOKIES\): expected a path such as \/films\/\*/],
   ["credential-field", "a:", /\(SPILLWAY_CREDENTIAL_FIELD\): expected the name of a header field/],
   ["connect-timeout", "10", /\(SPILLWAY_CONNECT_TIMEOUT\): expected a duration such as 250ms.*"10"/],
@@ -54,6 +59,7 @@ describe.concurrent("a wrong value", () => {
       ["origin", "/a=http://a.example ftp://b.example", /origin "ftp:\/\/b\.example": only http/],
       ["url-host", "a.example b/c", /SPILLWAY_URL_HOST.*"b\/c"/],
       ["ttl", "1h\t/x", /SPILLWAY_TTL.*"\/x"/],
+      ["cache-key", "/a ignore=b /c", /SPILLWAY_CACHE_KEY.*"\/c"/],
       ["silence-timeout", "soon", /SPILLWAY_SILENCE_TIMEOUT.*"soon"/],
       ["max-streams", "0", /SPILLWAY_MAX_STREAMS.*"0"/],
       ["offline", "perhaps", /SPILLWAY_OFFLINE.*"perhaps"/],

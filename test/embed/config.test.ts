@@ -28,6 +28,7 @@ describe("layerConfig", () => {
         SPILLWAY_MAX_SIZE: "200GiB",
         SPILLWAY_READ_DEADLINE: "1s",
         SPILLWAY_TTL: "1h /live/*=2s",
+        SPILLWAY_CACHE_KEY: " /films/* ignore=token,utm_*  /covers/* keep=v sort",
         SPILLWAY_IGNORE_COOKIES: "/films/* /posters/*",
         SPILLWAY_CREDENTIAL_FIELD: "X-Own-Token",
         SPILLWAY_OFFLINE: "true",
@@ -39,6 +40,10 @@ describe("layerConfig", () => {
       assert.strictEqual(cache.maxSize, 200 * 1024 ** 3)
       assert.strictEqual(cache.readDeadline, 1000)
       assert.strictEqual(cache.ttl.length, 2)
+      assert.deepEqual(cache.cacheKey, [
+        { pattern: "/films/*", ignore: ["token", "utm_*"] },
+        { pattern: "/covers/*", keep: ["v"], sort: true }
+      ])
       assert.deepStrictEqual(cache.ignoreCookies, ["/films/*", "/posters/*"])
       assert.includeMembers([...origin.credentialFields], ["x-own-token", "x-plex-token"])
       assert.isTrue(origin.offline)

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
 import type { OpenOptions } from "../../src/embed/openMedia.ts"
+import * as Resource from "../../src/embed/Resource.ts"
 import { type ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
 import { Spillway } from "../../src/spillway.ts"
 import { FaultyFileSystem, MemoryOrigin, TestSpillway } from "../../src/testing/index.ts"
@@ -30,6 +31,23 @@ const tests = <A, E>(
 ) => it.effect(name, () => Effect.provide(effect, TestSpillway.layer(options)))
 
 describe("open", () => {
+  tests(
+    "shares an entry among URLs whose keys are the same, and fetches each with its own parameters",
+    Effect.gen(function*() {
+      const { files, requests } = yield* origin
+      const url = (token: string) => `${FILM}?v=1&token=${token}`
+      for (const token of ["a", "b"]) files.set(url(token), film({}))
+      assert.deepStrictEqual((yield* take(url("a"), { range: { start: 0, end: 10 } })).bytes, bytes.slice(0, 10))
+      yield* TestSpillway.idle
+      assert.deepStrictEqual((yield* take(url("b"))).bytes, bytes)
+      assert.strictEqual(requests[0]!.url, url("a"))
+      assert.isTrue(requests.slice(1).every((request) => request.url === url("b")))
+      const { cacheStatus } = yield* take(url("b"), { range: { start: 5, end: 10 } })
+      assert.include(cacheStatus, `key="${Resource.make(`${FILM}?v=1`).id}"`)
+    }),
+    { cache: { cacheKey: [{ pattern: "/*", ignore: ["token"] }] } }
+  )
+
   tests(
     "gives a range and what is known of the file, from the origin once",
     Effect.gen(function*() {

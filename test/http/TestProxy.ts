@@ -128,7 +128,7 @@ export interface TestProxyOptions {
   /** `origins` are the test's own origin unless this says otherwise. */
   readonly origins?: Partial<OriginOptions>
   readonly limits?: Partial<ServerOptions>
-  readonly resolver?: (origin: TestOrigin) => Layer.Layer<OriginResolver, never, OriginConfig>
+  readonly resolver?: (origin: TestOrigin) => Layer.Layer<OriginResolver, never, CacheConfig | OriginConfig>
   /** What another proxy had, so as to go on where that ended: a store and an origin of its own without it. */
   readonly before?: { readonly origin: TestOrigin; readonly store: ChunkStore["Service"] }
 }

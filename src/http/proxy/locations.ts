@@ -1,8 +1,10 @@
 import { Effect } from "effect"
+import { cacheKey } from "../../domain/CacheKey.ts"
 import { pathOf, type TargetError } from "../../domain/RequestTarget.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { viewerTargets } from "../../domain/viewerTargets.ts"
+import { CacheConfig } from "../../services/config/CacheConfig.ts"
 import { OriginConfig } from "../../services/config/OriginConfig.ts"
 import { OriginResolver, URL_PATH } from "../../services/origin/OriginResolver.ts"
 import type { RequestHead } from "./parseRequest.ts"
@@ -20,17 +22,16 @@ const PLACES = ["location", "content-location"] as const
 /** A base for targets: what it is does not matter. */
 const HERE = "http://viewer.invalid"
 
-const keyOf = (url: URL): string => url.origin + url.pathname + url.search
-
 export const makeLocations = Effect.gen(function*() {
+  const { cacheKey: rules } = yield* CacheConfig
   const { origins } = yield* OriginConfig
   const resolver = yield* OriginResolver
 
   /** The target by which the viewer of a request finds `url` here. */
   const targetOf = (url: URL, { headers, url: asked }: AboutRequest): string | undefined => {
-    const key = keyOf(url)
+    const key = cacheKey(rules, url)
     const targets = pathOf(asked) === URL_PATH
-      ? [`${URL_PATH}?url=${encodeURIComponent(key)}`]
+      ? [`${URL_PATH}?url=${encodeURIComponent(url.origin + url.pathname + url.search)}`]
       : viewerTargets(origins, url, { host: headers["host"], path: pathOf(asked) })
     return targets.find((target) => {
       const found = resolver.identify({ target, headers })

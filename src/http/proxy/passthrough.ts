@@ -35,6 +35,7 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
   /** The origin as a source of a resource for a viewer whose `fields` are sent. */
   const sourceOf = (resource: Resource, request: Pick<Request, "headers" | "url">, fields: HeaderFields): Source => ({
     fields,
+    target: request.url,
     locate: (refusal) =>
       Effect.timeoutOrElse(resolver.locate({ target: request.url, headers: request.headers }, resource, refusal), {
         duration: LOCATE_MILLIS,

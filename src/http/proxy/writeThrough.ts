@@ -1,9 +1,11 @@
 import { Effect } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
+import { cacheKey } from "../../domain/CacheKey.ts"
 import { make as makeResource, makePublic, type Resource } from "../../domain/Resource.ts"
 import { endToEnd } from "../../domain/rfc/HeaderFields.ts"
 import { hasDestination, isSafe, reachesBelow } from "../../domain/rfc/Method.ts"
 import { Replicas } from "../../services/cache/Replicas.ts"
+import { CacheConfig } from "../../services/config/CacheConfig.ts"
 import { Lookup } from "../../services/media/Lookup.ts"
 import { Origin, type OriginResponse } from "../../services/origin/Origin.ts"
 import { page, refused } from "./errorResponses.ts"
@@ -18,6 +20,7 @@ type Request = HttpServerRequest.HttpServerRequest
  * changed are invalidated (RFC 9111 §4.4).
  */
 export const makeWriteThrough = Effect.fnUntraced(function*({ locations, passedOn, sourceOf }: Passthrough) {
+  const { cacheKey: rules } = yield* CacheConfig
   const lookup = yield* Lookup
   const origin = yield* Origin
   const { settled } = yield* Replicas
@@ -31,7 +34,7 @@ export const makeWriteThrough = Effect.fnUntraced(function*({ locations, passedO
     ["location", "content-location"].flatMap((field) => {
       const place = headers[field] === undefined ? null : URL.parse(headers[field], url)
       return place?.origin === new URL(url).origin
-        ? [makeResource(place.origin + place.pathname + place.search)]
+        ? [makeResource(cacheKey(rules, place))]
         : []
     })
 

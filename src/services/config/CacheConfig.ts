@@ -1,4 +1,5 @@
 import { Context, Layer, Struct } from "effect"
+import type { CacheKeyRule } from "../../domain/CacheKey.ts"
 import type { TtlRule } from "../../domain/TtlRule.ts"
 import { defaultSettings, type ServiceSettings } from "./settings.ts"
 
@@ -18,6 +19,8 @@ export interface CacheOptions {
   readonly readDeadline: number
   /** The freshness of files if the origin doesn't say, or regardless of the origin. */
   readonly ttl: ReadonlyArray<TtlRule>
+  /** Which query parameters identify a file. The first rule that matches the path of its URL at the origin counts. */
+  readonly cacheKey: ReadonlyArray<CacheKeyRule>
   /** Paths where responses don't depend on cookies; `*` stands for any characters. GET and HEAD requests go to the origin without them. */
   readonly ignoreCookies: ReadonlyArray<string>
   /**
@@ -37,6 +40,7 @@ export const fromSettings = (settings: ServiceSettings): CacheOptions =>
     "memory",
     "readDeadline",
     "ttl",
+    "cacheKey",
     "ignoreCookies",
     "assumeUnchanged"
   ])

@@ -112,10 +112,11 @@ export const optional = <A>(name: string, type: SettingType<A>, help: string): F
   }
 }
 
-/** An option that can be given several times. Its variable is a list, separated by spaces. */
+/** An option that can be given several times. Its variable is a list. */
 export const many = <A>(name: string, type: SettingType<A>, help: string): FlagSetting<ReadonlyArray<A>> => {
   const row = { name, help, isRepeatable: true, text: undefined, fallback: [] } as const
-  const texts = Config.map(textOf(name, ""), (text) => text.split(/\s+/).filter((word) => word !== ""))
+  const { separator = /\s+/ } = type
+  const texts = Config.map(textOf(name, ""), (text) => text.trim().split(separator).filter((part) => part !== ""))
   return {
     ...row,
     flag: Flag.String(name).pipe(

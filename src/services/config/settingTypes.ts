@@ -1,4 +1,5 @@
 import { ByteSize, LogLevel, Option } from "effect"
+import * as CacheKey from "../../domain/CacheKey.ts"
 import { isFieldName } from "../../domain/rfc/HeaderFields.ts"
 import * as TtlRule from "../../domain/TtlRule.ts"
 
@@ -11,6 +12,8 @@ export interface SettingType<A> {
   /** The valid texts, as error messages describe them. */
   readonly expected: string
   readonly parse: (text: string) => Option.Option<A>
+  /** What separates several of them in a variable; white space if omitted. */
+  readonly separator?: RegExp
   /** Error messages don't show the text. */
   readonly isSecret?: boolean
 }
@@ -108,6 +111,14 @@ export const PATH_PATTERN: SettingType<string> = {
   unit: "PATTERN",
   expected: "a path such as /films/*",
   parse: Option.liftPredicate((text) => text.startsWith("/"))
+}
+
+/** Its words have spaces between them, so the next rule begins where a path does. */
+export const CACHE_KEY: SettingType<CacheKey.CacheKeyRule> = {
+  unit: "RULE",
+  expected: "a path and what the query contributes, such as /films/* ignore=token,utm_* or /covers/* keep=v,id sort",
+  separator: /\s+(?=\/)/,
+  parse: (text) => Option.fromNullishOr(CacheKey.parse(text))
 }
 
 /** The name of a header field, in lower case. */

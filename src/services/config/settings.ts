@@ -34,6 +34,11 @@ const settings = {
     Type.TTL,
     "Freshness of files: `1h` if the origin doesn't say, `/live/*=2s` regardless of the origin"
   ),
+  cacheKey: many(
+    "cache-key",
+    Type.CACHE_KEY,
+    "Query parameters that identify a file, by path: all but some (`/films/* ignore=token,utm_*`), only some (`/covers/* keep=v,id`), in any order (`/api/* sort`)"
+  ),
   ignoreCookies: many(
     "ignore-cookies",
     Type.PATH_PATTERN,

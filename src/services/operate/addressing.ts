@@ -1,8 +1,10 @@
 import { Effect } from "effect"
+import { cacheKey } from "../../domain/CacheKey.ts"
 import { loggable, OriginTimeout } from "../../domain/OriginError.ts"
-import { type TargetError } from "../../domain/RequestTarget.ts"
+import { pathOf, type TargetError } from "../../domain/RequestTarget.ts"
 import { make as makeResource, makePublic, type Resource } from "../../domain/Resource.ts"
 import { accessTo } from "../../domain/Route.ts"
+import { CacheConfig } from "../config/CacheConfig.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../origin/OriginResolver.ts"
@@ -11,20 +13,30 @@ import { LOCATE_MILLIS, OriginResolver } from "../origin/OriginResolver.ts"
  * Turns an operator's text, which is a URL at the origin or a path at this server, into a resource and its source.
  */
 export const makeAddressing = Effect.gen(function*() {
+  const { cacheKey: rules } = yield* CacheConfig
   const { origins } = yield* OriginConfig
   const resolver = yield* OriginResolver
 
+  const resourceOf = (text: string): Resource | TargetError => {
+    if (text.startsWith("/")) return resolver.identify({ target: text, headers: {} })
+    const url = URL.parse(text)
+    if (url === null) {
+      return { status: 400, reason: "not a URL: give one at the origin, or a path at this server" }
+    }
+    // An application may have keys that are not HTTP URLs.
+    if (!/^https?:$/.test(url.protocol)) return makeResource(text)
+    const key = cacheKey(rules, url)
+    return accessTo(origins, url) === "public" ? makePublic(key) : makeResource(key)
+  }
+
   return {
-    resourceOf: (text: string): Resource | TargetError => {
-      if (text.startsWith("/")) return resolver.identify({ target: text, headers: {} })
-      const url = URL.parse(text)
-      if (url === null) {
-        return { status: 400, reason: "not a URL: give one at the origin, or a path at this server" }
-      }
-      // An application may have keys that are not HTTP URLs.
-      if (!/^https?:$/.test(url.protocol)) return makeResource(text)
-      const key = url.origin + url.pathname + url.search
-      return accessTo(origins, url) === "public" ? makePublic(key) : makeResource(key)
+    resourceOf,
+    /** The beginning of the URLs at the origin that `text` begins. A query in it may be incomplete, so it stays as it is. */
+    prefixOf: (text: string): string | TargetError => {
+      if (!text.startsWith("/")) return text
+      const path = pathOf(text)
+      const start = resourceOf(path)
+      return "status" in start ? start : start.url + text.slice(path.length)
     },
     /** Whether viewers can request a resource: an origin is configured for its URL, or none is configured at all. */
     isServed: ({ url }: Resource): boolean => {
@@ -34,10 +46,11 @@ export const makeAddressing = Effect.gen(function*() {
     },
     /** The source of a resource that was written as `text`. It has no header fields, because there is no viewer. */
     sourceOf: (text: string, resource: Resource, background: boolean): Source => {
-      const url = URL.parse(resource.url)
+      const url = URL.parse(text)
       const target = text.startsWith("/") || url === null ? text : url.pathname + url.search
       return {
         fields: {},
+        target,
         background,
         locate: (refusal) =>
           Effect.timeoutOrElse(resolver.locate({ target, headers: {} }, resource, refusal), {

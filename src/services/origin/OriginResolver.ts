@@ -1,9 +1,11 @@
 import { Context, Effect, Layer } from "effect"
+import { cacheKey, type CacheKeyRule, ignoredParameters } from "../../domain/CacheKey.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
-import { pathOf, refusalOf, resourceBelow, type TargetError, withoutDots } from "../../domain/RequestTarget.ts"
+import { pathOf, refusalOf, type TargetError, urlBelow, withoutDots } from "../../domain/RequestTarget.ts"
 import { make as makeResource, makePublic, type Resource } from "../../domain/Resource.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { accessTo, findRoute, type Origins } from "../../domain/Route.ts"
+import { CacheConfig } from "../config/CacheConfig.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
 import type { Location, Refusal } from "./askOrigin.ts"
 
@@ -28,10 +30,17 @@ export class OriginResolver extends Context.Service<OriginResolver, {
    */
   readonly locate: (wanted: Wanted, resource: Resource, refusal?: Refusal) => Effect.Effect<Location, OriginError>
 }>()("spillway/services/origin/OriginResolver") {
-  /** Uses the routes of `OriginConfig`. Path and query are appended to the URL of the route. */
-  static readonly layer: Layer.Layer<OriginResolver, never, OriginConfig> = Layer.effect(
+  /**
+   * Uses the routes of `OriginConfig`. Path and query are appended to the URL of the route. Keys are made by the rules of `CacheConfig`; the
+   * location has all parameters of the request.
+   */
+  static readonly layer: Layer.Layer<OriginResolver, never, CacheConfig | OriginConfig> = Layer.effect(
     OriginResolver,
-    Effect.map(OriginConfig, ({ origins }) => make(origins))
+    Effect.gen(function*() {
+      const { cacheKey } = yield* CacheConfig
+      const { origins } = yield* OriginConfig
+      return make(origins, cacheKey)
+    })
   )
 }
 
@@ -51,21 +60,35 @@ const NOT_ENABLED: TargetError = { status: 404, reason: "naming a URL is not ena
 
 const NOT_ALLOWED: TargetError = { status: 403, reason: "this URL is not among those allowed" }
 
-const make = (origins: OriginConfig["Service"]["origins"]) => {
+/** The URL in a request that contains one. */
+const urlIn = (target: string): URL | null => {
+  const text = new URLSearchParams(target.slice(URL_PATH.length)).get("url")
+  return text === null ? null : URL.parse(text)
+}
+
+/** The location of the file with the key `key` for a request for `target`, which has the same path and parameters of its own. */
+const locationOf = (rules: ReadonlyArray<CacheKeyRule>, target: string, key: string) => {
+  const plain = { url: key, ignored: [] }
+  if (rules.length === 0) return plain
+  const url = new URL(key)
+  url.search = pathOf(target) === URL_PATH ? urlIn(target)?.search ?? "" : target.slice(pathOf(target).length)
+  return cacheKey(rules, url) === key ? { url: url.href, ignored: ignoredParameters(rules, url) } : plain
+}
+
+const make = (origins: Origins, rules: ReadonlyArray<CacheKeyRule>) => {
   const known = new Map<string, Resource>()
   const byHost = origins.routes.some(({ match }) => match._tag === "Host")
   /** What viewers may name. An origin with a route may have a private address, but only for that route. */
   const named: Origins = { ...origins, routes: [] }
 
   const explicit = (target: string): Resource | TargetError => {
-    const text = new URLSearchParams(target.slice(URL_PATH.length)).get("url")
-    const url = text === null ? null : URL.parse(text)
+    const url = urlIn(target)
     if (url === null || !/^https?:$/.test(url.protocol) || url.username !== "" || url.password !== "") {
       return { status: 400, reason: "give the URL as ?url=, percent-encoded" }
     }
     const access = accessTo(named, url)
     if (access === undefined) return NOT_ALLOWED
-    const key = url.origin + url.pathname + url.search
+    const key = cacheKey(rules, url)
     // A hit makes no connection that could check the address, so its entry must be from a public one.
     return access === "public" ? makePublic(key) : makeResource(key)
   }
@@ -79,7 +102,8 @@ const make = (origins: OriginConfig["Service"]["origins"]) => {
     const route = findRoute(origins, headers["host"], pathOf(plain))
     if (route === undefined) return { status: 404, reason: "no origin is configured for this" }
     const below = route.match._tag === "Path" ? plain.slice(route.match.prefix.length) : plain
-    return resourceBelow(route.url, below.startsWith("/") ? below : `/${below}`)
+    const url = urlBelow(route.url, below.startsWith("/") ? below : `/${below}`)
+    return "status" in url ? url : makeResource(cacheKey(rules, url))
   }
 
   return OriginResolver.of({
@@ -96,7 +120,7 @@ const make = (origins: OriginConfig["Service"]["origins"]) => {
     },
     locate: ({ target }, { url }) =>
       Effect.succeed({
-        url,
+        ...locationOf(rules, target, url),
         headers: {},
         access: accessTo(pathOf(target) === URL_PATH ? named : origins, new URL(url)) ?? "public"
       })

@@ -10,6 +10,11 @@ export interface Location {
   readonly url: string
   /** Fields for the origin besides the viewer's, such as a token. */
   readonly headers: HeaderFields
+  /**
+   * The parameters of `url` that are not part of the cache key, as they are written. Only a success is for other viewers too, unless it
+   * repeats one of them: a refusal or a redirect may be about them.
+   */
+  readonly ignored?: ReadonlyArray<string>
   /** `public`: the connection may only be made to a public address. The default is `any`. */
   readonly access?: Access
 }
@@ -24,16 +29,18 @@ export interface Refusal {
 export interface Source {
   /** The viewer's fields that are sent to the origin, which `Vary` may name. */
   readonly fields: HeaderFields
+  /** What the viewer requested, if `locate` may depend on it. */
+  readonly target?: string
   /** Nobody waits for its responses, so requests that viewers wait for go first. */
   readonly background?: boolean
   /** Called before each request, and again with the `refusal` when the origin did not accept the location. */
   readonly locate: (refusal?: Refusal) => Effect.Effect<Location, OriginError>
 }
 
-/** Whether two sources look the same to the origin, because their requests have the same fields. */
+/** Whether two sources look the same to the origin, because their requests have the same target and fields. */
 export const isSameSource = (a: Source | undefined, b: Source | undefined): boolean => {
   if (a === b) return true
-  if (a === undefined || b === undefined) return false
+  if (a === undefined || b === undefined || a.target !== b.target) return false
   const names = Object.keys(a.fields)
   return names.length === Object.keys(b.fields).length && names.every((name) => a.fields[name] === b.fields[name])
 }
@@ -55,6 +62,19 @@ export interface Question {
 const isElsewhere = (a: Location, b: Location): boolean =>
   a.url !== b.url || JSON.stringify(a.headers) !== JSON.stringify(b.headers)
 
+/** Fields of a response that name a place, which may have the query of the request. */
+const PLACES = ["content-location", "link", "location", "refresh"]
+
+/** `response` as it is to the cache: `private` if it may be about parameters that other viewers don't share. */
+const forItsViewers = (response: OriginResponse, { ignored = [] }: Location): OriginResponse => {
+  const { headers, status } = response
+  const isAboutThem = ignored.length > 0 && (
+    (status !== 304 && (status < 200 || status >= 300)) ||
+    PLACES.some((name) => ignored.some((parameter) => headers[name]?.includes(parameter)))
+  )
+  return isAboutThem ? { ...response, headers: { ...headers, "cache-control": "private" } } : response
+}
+
 /** Sends one request at the location of a source. */
 export type AskOrigin = (
   source: Source,
@@ -69,8 +89,9 @@ export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin> = Effect.map
   const askAt = Effect.fnUntraced(function*(
     source: Source,
     { background = false, headers, method }: Question,
-    { access = "any", headers: ofLocation, url }: Location
+    location: Location
   ) {
+    const { access = "any", headers: ofLocation, url } = location
     const scope = yield* Scope.fork(yield* Effect.scope)
     const response = yield* Scope.provide(
       origin.request({
@@ -83,7 +104,7 @@ export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin> = Effect.map
       }),
       scope
     )
-    return { response, scope }
+    return { response: forItsViewers(response, location), scope }
   })
 
   return Effect.fnUntraced(function*(source, question) {

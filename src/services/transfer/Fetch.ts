@@ -97,8 +97,8 @@ export interface FetchOptions {
 /** One origin request for a contiguous stretch of missing chunks, and the readers that share it. */
 export class Fetch {
   readonly download: Download
-  /** The origin as seen by the reader that the fetch was started for. */
-  readonly source: Source
+  /** The origin as seen by the reader that the fetch was started for, or by one that remains. Set by `chooseSource`. */
+  source: Source
   /** The chunk that it starts in. It fetches this one even if it is cached. */
   readonly firstChunk: number
   /** The next byte to arrive. Set by `Fetches.move`. */
@@ -174,6 +174,19 @@ export class Fetch {
   /** Whether it should send another request. */
   get isWanted(): boolean {
     return this.isActive && this.demand !== "end"
+  }
+
+  /**
+   * Chooses the source of the next request. A viewer who has left may have taken a token along that expires, so it is a reader's own if
+   * there is one.
+   */
+  chooseSource(): Source {
+    let first: Source | undefined
+    for (const { source } of this.readers) {
+      if (isSameSource(source, this.source)) return this.source
+      first ??= source
+    }
+    return this.source = first ?? this.source
   }
 
   /** Adds a reader, which leaves the fetch that it waited for. */

@@ -49,7 +49,7 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
 
   const request = (fetch: Fetch, mode: RangeSupport) => {
     const { download: { representation }, end, position } = fetch
-    return askOrigin(fetch.source, {
+    return askOrigin(fetch.chooseSource(), {
       method: "GET",
       headers: mode === "none"
         ? {}

@@ -91,9 +91,9 @@ export const start = (
     Layer.provideMerge(Layer.mergeAll(
       DiskLimiter.layer,
       Path.layer,
-      CacheConfig.layer({ directory: DIRECTORY, chunkSize, maxSize, memory, minFree }),
       OriginResolver.layer
     )),
+    Layer.provideMerge(CacheConfig.layer({ directory: DIRECTORY, chunkSize, maxSize, memory, minFree })),
     Layer.provideMerge(OriginConfig.layer({
       origins: { routes: [{ match: { _tag: "All" }, url: new URL(ORIGIN) }], urlHosts: [], allowPrivate: false },
       ...(places !== undefined && { maxRequests: places }),

@@ -39,9 +39,9 @@ export const layer = HttpApiBuilder.group(
       status: () => report.status,
       streams: () => Effect.sync(() => ({ streams: activeStreams.streams().map(streamOf) })),
       resources: Effect.fnUntraced(function*({ query: { limit = RESOURCES_LISTED.default, prefix = "" } }) {
-        const start = prefix.startsWith("/") ? addressing.resourceOf(prefix) : { url: prefix }
-        if ("status" in start) return yield* refusalOf(start)
-        const listed = yield* Effect.catch(inventory.list({ prefix: start.url, limit }), diskFailed)
+        const start = addressing.prefixOf(prefix)
+        if (typeof start !== "string") return yield* refusalOf(start)
+        const listed = yield* Effect.catch(inventory.list({ prefix: start, limit }), diskFailed)
         return { ...listed, resources: listed.resources.map((cached) => summaryOf(cached, now())) }
       }),
       resource: Effect.fnUntraced(function*({ query: { url } }) {

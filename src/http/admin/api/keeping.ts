@@ -26,13 +26,14 @@ export const layer = HttpApiBuilder.group(
 
     return handlers.handleAll({
       purge: Effect.fnUntraced(function*({ payload }) {
-        const text = "url" in payload ? payload.url : "prefix" in payload ? payload.prefix : ""
-        const isPath = text.startsWith("/")
-        const resource = "url" in payload || isPath ? addressing.resourceOf(text) : { url: text }
-        if ("status" in resource) return yield* refusalOf(resource)
-        const { url } = resource
-        const matches = "url" in payload ? (other: string) => other === url : (other: string) => other.startsWith(url)
-        return yield* Effect.catch(purger.purge(matches), diskFailed)
+        if ("url" in payload) {
+          const resource = addressing.resourceOf(payload.url)
+          if ("status" in resource) return yield* refusalOf(resource)
+          return yield* Effect.catch(purger.purge((url) => url === resource.url), diskFailed)
+        }
+        const prefix = addressing.prefixOf("prefix" in payload ? payload.prefix : "")
+        if (typeof prefix !== "string") return yield* refusalOf(prefix)
+        return yield* Effect.catch(purger.purge((url) => url.startsWith(prefix)), diskFailed)
       }),
       pin: ({ payload: { url } }) => mark(url, true),
       unpin: ({ query: { url } }) => mark(url, false)

@@ -1,0 +1,74 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import * as Fs from "node:fs"
+import { join } from "node:path"
+import { story } from "../support/cacheStatus.ts"
+import { temporaryDirectory } from "../support/disks.ts"
+import { eventually, eventuallyHit, openView, runProgram, startProgram, view } from "../support/Program.ts"
+import { fileOf, makeGate, makeTestOrigin, MiB, sha256 } from "../support/TestOrigin.ts"
+
+/** All that is below a directory, as text. */
+const contentOf = (directory: string): string =>
+  Fs.readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() || entry.isSymbolicLink())
+    .map((entry) => entry.isFile() ? Fs.readFileSync(join(entry.parentPath, entry.name), "latin1") : entry.name)
+    .join("\n")
+
+describe("--cache-key", () => {
+  it.live.each([1, 2])(
+    "shares one entry and one transfer between two tokens, which nothing shows (%i workers)",
+    (workers) =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        const size = 8 * MiB
+        const gate = makeGate()
+        for (const token of ["alice-7f3", "bob-5c1", "carol-2d9"]) {
+          origin.files.set(
+            `/library/film?part=1&token=${token}`,
+            fileOf(size, 1, { hold: { after: MiB, until: gate.opened } })
+          )
+        }
+        const directory = yield* temporaryDirectory
+        const options = `--min-free 0 --workers ${workers} --cache-dir ${directory}`.split(" ")
+        const program = yield* startProgram([origin.url, ...options, "--cache-key", "/library/* ignore=token"], {
+          env: { SPILLWAY_LOG_LEVEL: "all" }
+        })
+        const film = (token: string) => `${program.url}/library/film?part=1&token=${token}`
+        const hash = sha256(fileOf(size, 1).bytes)
+        const viewers = [yield* openView(film("alice-7f3")), yield* openView(film("bob-5c1"))]
+        yield* Effect.forEach(viewers, ({ readTo }) => readTo(1))
+        yield* gate.open
+        for (const { rest } of viewers) assert.strictEqual((yield* rest).sha256, hash)
+        const gets = origin.requests.filter(({ method, url }) => method === "GET" && url !== "/")
+        assert.deepStrictEqual(gets.map(({ url }) => url), ["/library/film?part=1&token=alice-7f3"])
+        yield* eventuallyHit(film("carol-2d9"))
+        assert.strictEqual((yield* view(film("carol-2d9"))).sha256, hash)
+        assert.notInclude(story((yield* view(`${program.url}/library/film?part=2&token=alice-7f3`)).headers), "hit")
+
+        const run = (...args: ReadonlyArray<string>) =>
+          Effect.map(
+            runProgram([...args, "--server", program.url]),
+            ({ code, stderr, stdout }) => `${code} ${stdout}${stderr}`
+          )
+        yield* eventually(
+          "the whole file on disk",
+          Effect.map(run("why", film("carol-2d9")), (text) => text.includes("completely cached"))
+        )
+        const shown = [
+          yield* run("ls"),
+          yield* run("map", film("bob-5c1")),
+          yield* run("pin", film("bob-5c1")),
+          yield* run("status"),
+          yield* run("purge", film("alice-7f3")),
+          yield* Effect.promise(async () => (await fetch(`${program.url}/_spillway/metrics`)).text()),
+          contentOf(directory),
+          program.printed()
+        ]
+        for (const text of shown) assert.notMatch(text, /7f3|5c1|2d9/)
+        assert.match(shown[0]!, /library\/film\?part=1\s/)
+        assert.match(shown[1]!, /8 of 8 chunks/)
+        assert.match(shown[4]!, /^0 1 file removed/)
+      }),
+    60_000
+  )
+})
