@@ -74,7 +74,7 @@ const describeResources = (
     size(resource.size),
     percent(resource.cachedBytes, resource.size),
     resource.lastUsed ?? "-",
-    resource.pinned ? "pinned" : "",
+    [resource.status, resource.pinned ? "pinned" : undefined].filter((note) => note !== undefined).join(" "),
     resource.url
   ])
   const heading = ["size", "cached", "last used", "", "url"]

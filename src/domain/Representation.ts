@@ -28,6 +28,8 @@ export class Representation extends Schema.Class<Representation>("spillway/Repre
   id: Schema.String,
   resource: Schema.String,
   url: Schema.String,
+  /** The status of the response, if it is another than 200 or 206. */
+  status: Schema.optionalKey(Schema.Int),
   /** Bytes. */
   size: Schema.Int,
   /** Bytes. */
@@ -55,14 +57,20 @@ export const MAX_SINGLE_BYTES = 64 * 1024 ** 2
 /** Whether all bytes of a representation are of one transfer, because it has no strong validator. */
 export const isSingle = ({ transfer }: Representation): boolean => transfer !== undefined
 
+/** The status of a response with the whole of a representation. */
+export const statusOf = ({ status = 200 }: Representation): number => status
+
+/** Whether a response of this status has the file, or a range of it. Ranges and preconditions concern only that. */
+export const isFile = (status: number): boolean => status === 200 || status === 206
+
 /** Whether `found`, which was kept where others may have changed it, can be one of `resource` and be sent as it is. */
 export const isSound = (found: Representation, resource: string): boolean => {
-  const { chunkSize, etag = "", headers, id, lastModified = "", size, transfer } = found
+  const { chunkSize, etag = "", headers, id, lastModified = "", size, status = 200, transfer } = found
   const isValidated = found.etag === undefined ? found.lastModified !== undefined : isStrong(etag)
   const isIdentified = transfer === undefined ? isValidated || found.assumed === true : /^[0-9a-f-]{36}$/.test(transfer)
   return found.resource === resource && /^[0-9a-f]{32}$/.test(id) && size >= 0 && chunkSize > 0 &&
     count(size, chunkSize) <= MAX_CHUNKS &&
-    isIdentified &&
+    isIdentified && status >= 200 && status <= 599 && (isFile(status) || isSingle(found)) &&
     [etag, lastModified].every(isFieldValue) && areFields(headers)
 }
 
@@ -122,9 +130,9 @@ export const carriedRange = ({ headers }: OriginHead): ContentRange | undefined 
   return isWrong ? undefined : found
 }
 
-/** Whether a 200 or 206 carries all bytes: players request everything as `bytes=0-`. */
+/** Whether a response carries all bytes: players request everything as `bytes=0-`. */
 const isWhole = (head: OriginHead, size: number): boolean => {
-  if (head.status === 200) return true
+  if (head.status !== 206) return true
   const range = carriedRange(head)?.range
   return range?.start === 0 && range.end === size
 }
@@ -140,8 +148,8 @@ export interface Identification {
 }
 
 /**
- * The representation that a 200 or 206 of `resource` is of, or why it is uncacheable. `isAuthorized`: the request had credentials of one
- * viewer.
+ * The representation that a response for `resource` is of, or why it is uncacheable. A response other than 200 and 206 is `Single`. Whether
+ * its status is one to store is for the caller to decide. `isAuthorized`: the request had credentials of one viewer.
  */
 export const fromHead = (
   resource: Resource,
@@ -151,7 +159,7 @@ export const fromHead = (
   { isAssumed = false, isMeasured = false, transfer }: Identification = {}
 ): Representation | Uncacheable => {
   const { headers, status } = head
-  if (status !== 200 && status !== 206) return "STATUS"
+  if (!isFile(status) && transfer === undefined) return "STATUS"
   const why = whyUncacheable(status, headers, isAuthorized)
   if (why !== undefined) return why
   if ((headers["content-encoding"] ?? "identity").toLowerCase() !== "identity") return "ENCODED"
@@ -160,16 +168,17 @@ export const fromHead = (
   if (count(size, chunkSize) > MAX_CHUNKS) return "TOO_LARGE"
   const etag = !isMeasured && isStrong(headers["etag"]) ? headers["etag"] : undefined
   const lastModified = headers["last-modified"]
-  const isValidated = !isMeasured && (etag !== undefined || hasStrongDate(headers))
+  const isValidated = isFile(status) && !isMeasured && (etag !== undefined || hasStrongDate(headers))
   const described = {
     resource: resource.id,
     url: resource.url,
+    ...(!isFile(status) && { status }),
     size,
     chunkSize,
     ...(etag !== undefined && { etag }),
     ...(lastModified !== undefined && { lastModified }),
     // Outside of a 206, `Content-Range` means nothing, and is stored like any other field (RFC 9110 §14.4).
-    headers: endToEnd(headers, status === 200 ? notKeptOfWhole : notKept),
+    headers: endToEnd(headers, status === 206 ? notKept : notKeptOfWhole),
     generatedAt: 0
   }
   const idOf = (version: string) => identify(resource.id, version, String(size), String(chunkSize))
@@ -177,7 +186,7 @@ export const fromHead = (
     const id = idOf(etag ?? `last-modified ${lastModified}`)
     return new Representation({ ...described, id, ...rangesShown(head) })
   }
-  if (isAssumed && !isMeasured) {
+  if (isAssumed && isFile(status) && !isMeasured) {
     const shown = rangesShown(head).ranges
     // There is nothing to send as `If-Range`.
     const ranges = shown === "none" ? "none" : "plain"
@@ -238,7 +247,8 @@ export const compare = (representation: Representation, head: OriginHead): "Same
 export const looksLike = (representation: Representation, head: OriginHead): boolean => {
   const { headers, size } = representation
   const names = ["content-encoding", "content-type", "etag", "last-modified"]
-  return head.status === 200 && sizeOf(head) === size && names.every((name) => head.headers[name] === headers[name])
+  return head.status === statusOf(representation) && sizeOf(head) === size &&
+    names.every((name) => head.headers[name] === headers[name])
 }
 
 /**
@@ -268,10 +278,11 @@ export const updated = (representation: Representation, headers: HeaderFields): 
 
 /**
  * The request fields that ask an origin to answer 304 if `representation` is still current (RFC 9110 §13.1). All validators of a `Single`
- * or `Assumed` one are sent, a weak `ETag` too. Empty without any validator.
+ * or `Assumed` one are sent, a weak `ETag` too. Empty without any validator, and for a response that is not a file.
  */
 export const validation = (representation: Representation): Record<string, string> => {
-  const { etag, headers, lastModified } = representation
+  const { etag, headers, lastModified, status } = representation
+  if (status !== undefined) return {}
   if (etag !== undefined) return { "if-none-match": etag }
   const weak = isSingle(representation) || representation.assumed === true ? headers["etag"] : undefined
   return {

@@ -29,6 +29,15 @@ const FAMILY_DIGITS = 12
 /** What the identifiers of a resource and of its variants begin with, so that all of them are found by any of them. */
 export const familyOf = (id: string): string => id.slice(0, FAMILY_DIGITS)
 
+/**
+ * Where the responses for `resource` that are not the file are stored: redirects, errors and the like. They have an identifier of their own,
+ * so that a short-lived one does not supersede a large file.
+ */
+export const besideFile = (resource: Resource): Resource => ({
+  id: familyOf(resource.id) + identify(resource.id, "beside the file").slice(FAMILY_DIGITS),
+  url: resource.url
+})
+
 /** The name is the origin's choice, which may be that of something every object has. */
 const valueOf = (fields: HeaderFields, name: string): string => Object.hasOwn(fields, name) ? fields[name]! : ""
 

@@ -108,6 +108,8 @@ const makeAttempt = Effect.gen(function*() {
     switch (opened._tag) {
       case "Media": {
         const { representation } = opened.entry
+        const { status } = representation
+        if (status !== undefined) return yield* new OriginUnexpected({ url, status, detail: "not a file" })
         const [part] = opened.parts
         if (part === undefined) return yield* new RangeNotSatisfiable({ url, size: representation.size })
         const bytes = yield* part.bytes
@@ -121,9 +123,6 @@ const makeAttempt = Effect.gen(function*() {
       }
       case "NotCached":
         return yield* new NotInCache({ url })
-      case "Final":
-        if (opened.answer.status === 416) return yield* new RangeNotSatisfiable({ url })
-        return yield* new OriginUnexpected({ url, status: opened.answer.status, detail: "not a file" })
       case "Uncacheable": {
         const spare = opened.answer === undefined ? undefined : yield* opened.answer.take
         const headers: Record<string, string> = spec?._tag === "From"

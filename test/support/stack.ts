@@ -101,6 +101,8 @@ export const view = Effect.fnUntraced(function*(url: string, range?: RangeSpec) 
   const media = yield* MediaStream
   const opened = yield* media.open({ resource: makeResource(url), ranges: range && [range] })
   if (opened._tag !== "Media") return yield* Effect.die(`unexpected ${opened._tag}`)
+  const { status } = opened.entry.representation
+  if (status !== undefined) return yield* Effect.die(`unexpected status ${status}`)
   const [part] = opened.parts
   const body = part === undefined ? new Uint8Array() : yield* part.bytes
   const bytes = body instanceof Uint8Array ? body : yield* Stream.mkUint8Array(body)

@@ -7,7 +7,6 @@ import { type Freshness, isFresh, mayRevalidateBehind } from "./Freshness.ts"
  *
  * - `Uncacheable`: the request has credentials, and the representation is not for such requests. Without an origin: `NotCached`.
  * - `Fresh`: the representation is fresh for this request.
- * - `Stored`: a response without a representation is stored, such as a redirect or a 404.
  * - `Offline`: the representation is stale, and the cache works offline.
  * - `NotCached`: the origin must not be asked.
  * - `Uncacheable`: the last response was uncacheable.
@@ -16,7 +15,6 @@ import { type Freshness, isFresh, mayRevalidateBehind } from "./Freshness.ts"
  */
 type CacheDecision =
   | { readonly _tag: "Fresh" }
-  | { readonly _tag: "Stored" }
   | { readonly _tag: "Offline" }
   | { readonly _tag: "NotCached" }
   | { readonly _tag: "Uncacheable"; readonly reason: Uncacheable }
@@ -43,8 +41,6 @@ export interface KnownRepresentation {
 /** What a decision depends on. */
 export interface CacheFacts {
   readonly representation: KnownRepresentation | undefined
-  /** Whether a response without a representation is stored, fresh, and for this viewer. */
-  readonly hasStoredResponse: boolean
   /** Why the last response was uncacheable, for as long as that is remembered. */
   readonly uncacheable: Uncacheable | undefined
   /** Whether responses for the resource vary by fields of the request. */
@@ -68,7 +64,6 @@ export const decide = (facts: CacheFacts): CacheDecision => {
   const usable = representation?.canDeliver === true ? representation : undefined
   const freshness = usable?.freshnessForViewer
   if (freshness !== undefined && isFresh(freshness, now, directives)) return { _tag: "Fresh" }
-  if (facts.hasStoredResponse) return { _tag: "Stored" }
   // Offline, nobody can be asked whether it differs by cookie, and what viewers without one get is public.
   if (isOffline && (freshness ?? usable?.freshnessForAnonymous) !== undefined) return { _tag: "Offline" }
   if (isCacheOnly) return { _tag: "NotCached" }

@@ -1,19 +1,16 @@
 import { Clock, Effect, type Scope } from "effect"
-import type { HttpServerRequest } from "effect/http"
+import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { IncomingMessage } from "node:http"
 import type { OriginError } from "../../domain/OriginError.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import { noCache } from "../../domain/rfc/CacheControl.ts"
-import type { CacheStatus } from "../../domain/rfc/CacheStatus.ts"
-import { age, ttlSeconds } from "../../domain/rfc/Freshness.ts"
 import { SHORT_BYTES } from "../../effects/pieces.ts"
-import type { Final } from "../../services/media/LookupResult.ts"
 import { MediaStream, type Opened } from "../../services/media/MediaStream.ts"
 import { viewerOf } from "./accounting.ts"
 import { errorReply } from "./errorResponses.ts"
 import { ofTheViewer } from "./forwardedFields.ts"
 import { answering } from "./inHand.ts"
-import { answer, isOfNow, respond, type Verdict, verdictOf } from "./mediaResponse.ts"
+import { isOfNow, respond, type Verdict, verdictOf } from "./mediaResponse.ts"
 import type { ParsedRequest } from "./parseRequest.ts"
 import type { Passthrough } from "./passthrough.ts"
 import type { Reply } from "./Reply.ts"
@@ -32,28 +29,16 @@ const waitsForDrain = ({ source }: Request): boolean => {
 
 /** Replies to a GET or HEAD: from the cache, or past it. */
 export const makeGet = Effect.fnUntraced(function*(
-  { fieldsFor, fieldsToViewer, forward, logCut, passedOn, sourceOf }: Passthrough
+  { fieldsFor, forward, locations, logCut, passedOn, sourceOf }: Passthrough
 ) {
   const clock = yield* Clock.Clock
   const media = yield* MediaStream
 
-  /** A stored response without a representation. */
-  const finalOf = (
-    { answer: final, asked, collapsed = false, freshness, stored = false }: Final,
-    resource: Resource,
-    request: Request
-  ): Reply => {
-    const { body, headers: received, status } = final
-    const now = clock.currentTimeMillisUnsafe()
-    const cacheStatus: CacheStatus = freshness === undefined
-      ? { fwd: asked?.reason ?? "uri-miss", fwdStatus: status, stored, collapsed }
-      : { hit: true, ttl: ttlSeconds(freshness, now) }
-    const headers = {
-      ...fieldsToViewer(received, resource, request, cacheStatus),
-      ...(freshness !== undefined && { age: String(Math.floor(age(freshness, now) / 1000)) })
-    }
-    const isBodiless = request.method === "HEAD" || body.length === 0
-    return { response: answer({ status, headers }, isBodiless ? undefined : body), cacheStatus }
+  /** A reply whose fields name places as its viewer finds them. */
+  const localised = (reply: Reply, resource: Resource, request: Request): Reply => {
+    const { headers } = reply.response
+    const local = locations.toViewer(headers, resource.url, request)
+    return local === headers ? reply : { ...reply, response: HttpServerResponse.setHeaders(reply.response, local) }
   }
 
   /** The reply to a request for which `opened` was found. `verdict` is what the viewer's preconditions say of a representation. */
@@ -65,11 +50,13 @@ export const makeGet = Effect.fnUntraced(function*(
   ): Effect.fn.Return<Reply, OriginError, Scope.Scope> {
     switch (opened._tag) {
       case "Media":
-        return yield* respond(opened, verdict, request, clock, logCut(opened.entry.representation.url))
+        return localised(
+          yield* respond(opened, verdict, request, clock, logCut(opened.entry.representation.url)),
+          resource,
+          request
+        )
       case "NotCached":
         return errorReply(504, "Not in the cache", { detail: "NOT_CACHED" })
-      case "Final":
-        return finalOf(opened, resource, request)
       case "Uncacheable": {
         const { answer: spare, reason } = opened
         const taken = spare && (yield* spare.take)

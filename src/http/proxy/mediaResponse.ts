@@ -2,7 +2,7 @@ import { type Clock, Effect, type Scope, Stream } from "effect"
 import { HttpBody, HttpServerResponse } from "effect/http"
 import { randomBytes } from "node:crypto"
 import type { OriginError } from "../../domain/OriginError.ts"
-import type { Representation } from "../../domain/Representation.ts"
+import { type Representation, statusOf } from "../../domain/Representation.ts"
 import { type ByteRange, formatContentRange, formatUnsatisfied } from "../../domain/rfc/ByteRange.ts"
 import * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
 import { age } from "../../domain/rfc/Freshness.ts"
@@ -63,9 +63,11 @@ type Told = Pick<Media, "entry" | "isPartial" | "means" | "status">
 export const isOfNow = ({ means }: Told): boolean =>
   means === "fetched" || means === "validated" || means === "described"
 
-/** What a viewer's preconditions say of what was opened (RFC 9110 §13.2.2). */
-export const verdictOf = (opened: Opened, request: HeaderFields): Verdict =>
-  opened._tag === "Media" ? evaluate(request, opened.entry.representation) : "Proceed"
+/** What a viewer's preconditions say of what was opened (RFC 9110 §13.2.2). They are ignored if that is not the file (§13.2.1). */
+export const verdictOf = (opened: Opened | Hit, request: HeaderFields): Verdict =>
+  opened._tag === "Media" && opened.entry.representation.status === undefined
+    ? evaluate(request, opened.entry.representation)
+    : "Proceed"
 
 /** The fields of a 412 or 416: without those that would have another cache answer with it anyone who asks for the file. */
 export const failureHeaders = (headers: HeaderFields): Record<string, string> =>
@@ -90,8 +92,8 @@ const toldStatus = ({ status }: Told, code: number, hasBody: boolean): CacheStat
 /** Names and values in turn. */
 type Fields = ReadonlyArray<string>
 
-const fieldsOf = (headers: HeaderFields): Array<string> => {
-  const fields = ["accept-ranges", "bytes"]
+const fieldsOf = (headers: HeaderFields, isForFile = true): Array<string> => {
+  const fields = isForFile ? ["accept-ranges", "bytes"] : []
   for (const name in headers) if (name !== "cache-status") fields.push(name, headers[name]!)
   return fields
 }
@@ -114,7 +116,7 @@ const commonFields = new WeakMap<Representation, Fields>()
 const commonFieldsOf = (representation: Representation): Fields => {
   const known = commonFields.get(representation)
   if (known !== undefined) return known
-  const fields = fieldsOf(representation.headers)
+  const fields = fieldsOf(representation.headers, representation.status === undefined)
   commonFields.set(representation, fields)
   return fields
 }
@@ -145,13 +147,14 @@ const headOf = (
     ? 416
     : isPartial
     ? 206
-    : 200
-  const hasBody = status < 300 && request.method === "GET"
+    : statusOf(representation)
+  const isWhole = verdict === "Proceed" && range !== undefined
+  const hasBody = isWhole && status !== 204 && request.method === "GET"
   const seconds = Math.floor(age(freshness, clock.currentTimeMillisUnsafe()) / 1000)
   const hasOwnRange = status === 206 && headers["content-range"] !== undefined
   const fields = hasOwnRange
     ? fieldsOf(withoutRange(headers))
-    : status < 300
+    : isWhole
     ? commonFieldsOf(representation).slice()
     : fieldsOf(status === 304 ? notModifiedHeaders(headers) : failureHeaders(headers))
   const cacheStatus = toldStatus(opened, status, hasBody)
@@ -159,7 +162,7 @@ const headOf = (
   // By an `Age` it is seen that an answer is not the origin's own (RFC 9111 §5.1).
   if (seconds > 0 || !isOfNow(opened)) fields.push("age", String(seconds))
   if (status === 416) fields.push("content-range", formatUnsatisfied(size), "content-length", "0")
-  else if (status < 300 && range !== undefined) {
+  else if (isWhole && status !== 204) {
     fields.push("content-length", String(range.end - range.start))
     if (isPartial) fields.push("content-range", formatContentRange(range, size))
   }
@@ -176,7 +179,7 @@ export interface PromptResponse {
 
 /** The response to a hit. */
 export const promptly = (hit: Hit, request: RequestHead, clock: Clock.Clock): PromptResponse => {
-  const verdict = evaluate(request.headers, hit.entry.representation)
+  const verdict = verdictOf(hit, request.headers)
   const { cacheStatus, fields, hasBody, status } = headOf(hit, verdict, hit.range, request, clock)
   return { status, fields, pieces: hasBody ? hit.pieces : [], cacheStatus }
 }

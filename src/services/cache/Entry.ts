@@ -1,7 +1,7 @@
 import { ANONYMOUS } from "../../domain/Asker.ts"
 import { Audience } from "../../domain/Audience.ts"
 import { longestGuess } from "../../domain/Guess.ts"
-import { Representation } from "../../domain/Representation.ts"
+import { Representation, statusOf } from "../../domain/Representation.ts"
 import { isForAnyCookie, isSharable } from "../../domain/rfc/Cacheability.ts"
 import { endOf, type Freshness, freshnessOf, type Times } from "../../domain/rfc/Freshness.ts"
 import { type HeaderFields, lengthOf } from "../../domain/rfc/HeaderFields.ts"
@@ -44,6 +44,9 @@ export const weightOf = ({ audience, representation: { headers, url } }: Entry):
 
 /** Makes entries, by the rules of the people who run the cache. */
 export const entriesOf = (ttl: CacheOptions["ttl"], ignoreCookies: CacheOptions["ignoreCookies"]) => {
+  /** The operator's rule, which is for files. */
+  const ruleFor = ({ status, url }: Representation) => status === undefined ? ttlOf(ttl, url) : undefined
+
   const entryOf = (representation: Representation, freshness: Freshness, audience: Audience): Entry => ({
     representation,
     freshness,
@@ -61,8 +64,8 @@ export const entriesOf = (ttl: CacheOptions["ttl"], ignoreCookies: CacheOptions[
   ): Entry => {
     const headers = { ...found.headers, date: answer["date"] ?? HttpDate.format(times.received) }
     const age = answer["age"] === undefined ? {} : { age: answer["age"] }
-    const guess = longestGuess(200, found.url, headers)
-    const freshness = freshnessOf({ ...headers, ...age }, times, ttlOf(ttl, found.url), guess)
+    const guess = longestGuess(statusOf(found), found.url, headers)
+    const freshness = freshnessOf({ ...headers, ...age }, times, ruleFor(found), guess)
     const audience = before.with(cookie, freshness)
     const { withCookie: _, ...described } = found
     const representation = new Representation({
@@ -77,9 +80,9 @@ export const entriesOf = (ttl: CacheOptions["ttl"], ignoreCookies: CacheOptions[
   /** As far as its fields tell, and no fresher than when it was written. One from the future is stale. */
   const restored = (representation: Representation): Entry => {
     const { generatedAt, headers, url, withCookie = false } = representation
-    const guess = longestGuess(200, url, headers)
+    const guess = longestGuess(statusOf(representation), url, headers)
     const freshness = {
-      ...freshnessOf(headers, { requested: generatedAt, received: generatedAt }, ttlOf(ttl, url), guess),
+      ...freshnessOf(headers, { requested: generatedAt, received: generatedAt }, ruleFor(representation), guess),
       generatedAt
     }
     return entryOf(representation, freshness, withCookie ? Audience.nobody : Audience.nobody.with(ANONYMOUS, freshness))

@@ -1,11 +1,11 @@
 import { Clock, Context, Effect, FiberSet, Layer, Metric, Option } from "effect"
 import { ANONYMOUS, type Asker, askerOf, hasCredential } from "../../domain/Asker.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
-import type { Resource } from "../../domain/Resource.ts"
+import { besideFile, type Resource } from "../../domain/Resource.ts"
 import type { RangeSpec } from "../../domain/rfc/ByteRange.ts"
-import { isForAnyCookie } from "../../domain/rfc/Cacheability.ts"
 import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
 import { decide } from "../../domain/rfc/CacheDecision.ts"
+import { isFresh } from "../../domain/rfc/Freshness.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { Catalog, type Entry, freshnessFor } from "../cache/Catalog.ts"
 import type { ChunkCache } from "../cache/ChunkCache.ts"
@@ -21,7 +21,6 @@ import { makeFetch } from "./fetchRepresentation.ts"
 import { makeInvalidation } from "./invalidation.ts"
 import type { LookupResult } from "./LookupResult.ts"
 import type { RangeRequest } from "./requestedRanges.ts"
-import * as ResponseCache from "./ResponseCache.ts"
 import { makeStoredUse, memoryKey } from "./storedUse.ts"
 import * as UncacheableHints from "./UncacheableHints.ts"
 
@@ -57,7 +56,7 @@ export class Lookup extends Context.Service<Lookup, {
   readonly invalidate: (resource: Resource) => Effect.Effect<void>
   /** The same for a resource with any query, and for everything below it. */
   readonly invalidateTree: (resource: Resource) => Effect.Effect<void>
-  /** Forgets all stored responses without a representation, and which resources are uncacheable. */
+  /** Forgets which resources are uncacheable. */
   readonly forget: () => void
 }>()("spillway/services/media/Lookup") {
   static readonly layer: Layer.Layer<
@@ -81,29 +80,36 @@ const make = Effect.gen(function*() {
   const { credentialFields, offline } = yield* OriginConfig
   const catalog = yield* Catalog
   const clock = yield* Clock.Clock
-  const answers = ResponseCache.make()
   const hints = UncacheableHints.make()
   const storedUse = yield* makeStoredUse(hints)
-  const fetch = yield* makeFetch({ answers, hints, storedUse })
+  const fetch = yield* makeFetch({ hints, storedUse })
   const collapse = makeCollapse()
   const inBackground = yield* FiberSet.makeRuntime<never, unknown, unknown>()
   yield* Metric.update(retries, 0)
   const now = () => clock.currentTimeMillisUnsafe()
 
-  /** A stored response without a representation, if it is fresh and for the asker. */
-  const storedFor = ({ directives, resource }: LookupRequest, { cookie, credential }: Asker) => {
-    const kept = credential === "" ? answers.get(resource.id, now(), directives) : undefined
-    return kept !== undefined && (cookie === ANONYMOUS || isForAnyCookie(kept.answer.headers)) ? kept : undefined
+  const isFreshFor = (entry: Entry, { directives }: LookupRequest, { cookie }: Asker): boolean => {
+    const freshness = freshnessFor(entry, cookie)
+    return freshness !== undefined && isFresh(freshness, now(), directives)
   }
+
+  /** What is stored of a variant: its file, or the response beside the file if that is fresh and the file isn't, or there is no file. */
+  const storedOf = Effect.fnUntraced(function*(selected: Resource, request: LookupRequest, asker: Asker) {
+    const file = Option.getOrUndefined(yield* catalog.get(selected))
+    if (file !== undefined && isFreshFor(file, request, asker)) return { file, known: file }
+    const beside = Option.getOrUndefined(yield* catalog.get(besideFile(selected)))
+    const isBetter = beside !== undefined && (asker.credential === "" || beside.isSharable) &&
+      (file === undefined || isFreshFor(beside, request, asker))
+    return { file, known: isBetter ? beside : file }
+  })
 
   /** What the cache knows that bears on a request, and what it decides. */
   const look = Effect.fnUntraced(function*(method: "GET" | "HEAD", request: LookupRequest, asker: Asker) {
     const { directives, resource, source, wanted } = request
     const selected = catalog.select(resource, source.fields)
-    const known = Option.getOrUndefined(yield* catalog.get(selected))
+    const { file, known } = yield* storedOf(selected, request, asker)
     const canDeliver = known !== undefined &&
       (method === "HEAD" || storedUse.canDeliver(known.representation, request))
-    const stored = storedFor(request, asker)
     const decision = decide({
       representation: known && {
         canDeliver,
@@ -112,7 +118,6 @@ const make = Effect.gen(function*() {
         freshnessForAnonymous: freshnessFor(known, ANONYMOUS),
         isSharable: known.isSharable
       },
-      hasStoredResponse: stored !== undefined,
       uncacheable: hints.get(memoryKey(resource, asker), now(), wanted !== undefined),
       varies: catalog.varies(resource),
       hasCredential: asker.credential !== "",
@@ -121,7 +126,7 @@ const make = Effect.gen(function*() {
       now: now()
     })
     const entry = canDeliver ? known : undefined
-    return { decision, known, entry, mine: entryFor(entry, asker.cookie), selected, stored }
+    return { decision, file, known, entry, mine: entryFor(entry, asker.cookie), selected }
   })
 
   const find = Effect.fnUntraced(function*(
@@ -134,12 +139,10 @@ const make = Effect.gen(function*() {
     const asker = askerOf(source.fields, credentialFields)
     let isAlone = false
     for (let selections = 0; selections < MAX_SELECTIONS; selections++) {
-      const { decision, entry, known, mine, selected, stored } = yield* look(method, request, asker)
+      const { decision, entry, file, known, mine, selected } = yield* look(method, request, asker)
       switch (decision._tag) {
         case "Fresh":
           return { _tag: "Current", entry: mine!, means: "fresh", cacheOnly }
-        case "Stored":
-          return { _tag: "Final", ...stored! }
         case "Offline":
           return { _tag: "Current", entry: (mine ?? entryFor(entry, ANONYMOUS))!, means: "stale", cacheOnly }
         case "NotCached":
@@ -156,8 +159,8 @@ const make = Effect.gen(function*() {
         source,
         asker,
         directives,
-        stored: known,
-        entry,
+        stored: file,
+        entry: entry === file ? entry : undefined,
         mine,
         reason
       } as const
@@ -180,6 +183,7 @@ const make = Effect.gen(function*() {
       }
       const result = resultFor(found, isLeader, catalog.select(resource, source.fields))
       const isDeliverable = method === "HEAD" || isLeader || result?._tag !== "Current" ||
+        result.shared !== undefined ||
         storedUse.canDeliver(result.entry.representation, request)
       if (result !== undefined && isDeliverable) return result
     }
@@ -194,6 +198,6 @@ const make = Effect.gen(function*() {
       if (entry === undefined || !storedUse.canDeliver(entry.representation, request)) return undefined
       return entry.isSharable || !hasCredential(fields, credentialFields) ? entry : undefined
     },
-    ...(yield* makeInvalidation({ answers, hints }))
+    ...(yield* makeInvalidation({ hints }))
   })
 })

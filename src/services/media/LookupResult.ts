@@ -1,8 +1,6 @@
 import type { Uncacheable } from "../../domain/rfc/Cacheability.ts"
 import type { ForwardReason } from "../../domain/rfc/CacheDecision.ts"
-import type { Freshness } from "../../domain/rfc/Freshness.ts"
 import type { Entry } from "../cache/Catalog.ts"
-import type { StoredResponse } from "./ResponseCache.ts"
 import type { SpareResponse } from "./SpareResponse.ts"
 
 /**
@@ -21,7 +19,7 @@ export interface OriginExchange {
   readonly status: number | undefined
 }
 
-/** The current representation. */
+/** The current representation, which may be of an error or a redirect. */
 export interface Current {
   readonly _tag: "Current"
   readonly entry: Entry
@@ -29,27 +27,15 @@ export interface Current {
   readonly asked?: OriginExchange
   /** Somebody else's request brought the answer. */
   readonly collapsed?: boolean
+  /** The whole body of a response that is shared by those who waited for it, and not stored. */
+  readonly shared?: Uint8Array
   /** No request to the origin is allowed. */
   readonly cacheOnly?: boolean
-}
-
-/** An answer that is not file. */
-export interface Final {
-  readonly _tag: "Final"
-  readonly answer: StoredResponse
-  readonly freshness?: Freshness
-  readonly asked?: OriginExchange
-  /** Whether it is being kept. */
-  readonly stored?: boolean
-  /** Somebody else's request brought it. */
-  readonly collapsed?: boolean
 }
 
 /** What a resource turned out to be. */
 export type LookupResult =
   | Current
-  /** The origin's answer is to be passed on as it is: the one to what was asked, or one that was kept, with its `freshness`. */
-  | Final
   /** The origin's answer is not for a shared cache: each viewer needs one of its own. The `answer` is for who asks first. */
   | { readonly _tag: "Uncacheable"; readonly reason: Uncacheable; readonly answer?: SpareResponse }
   /** It is not in the cache, and the origin is not to be asked. */

@@ -180,11 +180,16 @@ const make = Effect.gen(function*() {
     const { isPartial, ranges } = requestedRanges(representation, request)
     if (found.cacheOnly && !areCached(representation, ranges)) return { _tag: "NotCached" }
     const source = request.source ?? plainSource(request.resource)
-    const status = cacheStatusOf(found, transferOf(representation, ranges), {
+    const { shared } = found
+    const transfer = shared === undefined ? transferOf(representation, ranges) : { fwd: "miss" } as const
+    const status = cacheStatusOf(found, transfer, {
       now: clock.currentTimeMillisUnsafe(),
       isStoring: cache.failure() === undefined
     })
-    const parts = ranges.map((range) => ({ range, bytes: bytesOf(representation, range, source, request) }))
+    const parts = ranges.map((range) => ({
+      range,
+      bytes: shared === undefined ? bytesOf(representation, range, source, request) : Effect.succeed(shared)
+    }))
     return { _tag: "Media", entry, parts, isPartial, means: found.means, status }
   }
 

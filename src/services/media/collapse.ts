@@ -1,7 +1,6 @@
 import { Effect, Option } from "effect"
 import type { OriginError } from "../../domain/OriginError.ts"
-import type { Resource } from "../../domain/Resource.ts"
-import { isForAnyCookie, varyNames } from "../../domain/rfc/Cacheability.ts"
+import { besideFile, type Resource } from "../../domain/Resource.ts"
 import * as SingleFlight from "../../effects/SingleFlight.ts"
 import { freshnessFor } from "../cache/Catalog.ts"
 import type { LookupResult } from "./LookupResult.ts"
@@ -14,16 +13,8 @@ import type { LookupResult } from "./LookupResult.ts"
 const JOIN_MILLIS = 1000
 
 /** Whether the result of a request with other cookies is for `cookie` too. */
-const isForBoth = (found: LookupResult, cookie: string): boolean => {
-  switch (found._tag) {
-    case "Current":
-      return freshnessFor(found.entry, cookie) !== undefined
-    case "Final":
-      return isForAnyCookie(found.answer.headers)
-    default:
-      return true
-  }
-}
+const isForBoth = (found: LookupResult, cookie: string): boolean =>
+  found._tag !== "Current" || freshnessFor(found.entry, cookie) !== undefined
 
 /**
  * Shares the request `flight`, made by `work` for `cookie`, with the viewer who makes it already. That viewer may have other cookies.
@@ -51,13 +42,8 @@ export const resultFor = (found: LookupResult, isLeader: boolean, variant: Resou
   switch (found._tag) {
     case "Uncacheable":
       return isLeader ? found : { _tag: "Uncacheable", reason: found.reason }
-    case "Final":
-      if (isLeader) return found
-      return varyNames(found.answer.headers).length === 0
-        ? { ...found, collapsed: true }
-        : { _tag: "Uncacheable", reason: "VARY" }
     case "Current":
-      if (variant.id !== found.entry.representation.resource) return undefined
+      if (![variant.id, besideFile(variant).id].includes(found.entry.representation.resource)) return undefined
       return isLeader ? found : { ...found, collapsed: true }
     case "NotCached":
       return found

@@ -1,7 +1,7 @@
 import { Clock, Effect, Stream } from "effect"
 import { createHash, type Hash } from "node:crypto"
 import { loggable, OriginBodyFailed, type OriginError, RepresentationChanged } from "../../domain/OriginError.ts"
-import { looksLike, type Representation } from "../../domain/Representation.ts"
+import { looksLike, type Representation, statusOf } from "../../domain/Representation.ts"
 import { toPull } from "../../effects/pieces.ts"
 import { makeAskOrigin, type Source } from "../origin/askOrigin.ts"
 import { mayRetry, pause } from "../origin/retry.ts"
@@ -61,7 +61,9 @@ export const makeResumeByContent = Effect.map(makeAskOrigin, (askOrigin): Resume
       const response = yield* askOrigin(source, { method: "GET", headers: {} })
       const { status } = response
       const changed = new RepresentationChanged({ url, status })
-      const failure = failureOfStatus(response, url, yield* Clock.currentTimeMillis)
+      const failure = status === statusOf(representation)
+        ? undefined
+        : failureOfStatus(response, url, yield* Clock.currentTimeMillis)
       if (failure !== undefined) return yield* failure
       if (!looksLike(representation, response)) return yield* changed
       const pull = yield* toPull(response.body)

@@ -1,7 +1,7 @@
 import { Effect, Scope } from "effect"
 import { isTransient, loggable, type OriginError, OriginUnexpected } from "../../domain/OriginError.ts"
-import { carriedRange, isSameVersion, isSingle, type Representation } from "../../domain/Representation.ts"
-import type { Resource } from "../../domain/Resource.ts"
+import { carriedRange, isFile, isSameVersion, isSingle, type Representation } from "../../domain/Representation.ts"
+import { besideFile, type Resource } from "../../domain/Resource.ts"
 import { resolve } from "../../domain/rfc/ByteRange.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
@@ -11,13 +11,11 @@ import { type Exchange, passOn, type Request } from "./Exchange.ts"
 import type { LookupResult, OriginExchange } from "./LookupResult.ts"
 import { makeOtherResponse } from "./otherResponse.ts"
 import { makeRepresentationOf } from "./representationOf.ts"
-import type * as ResponseCache from "./ResponseCache.ts"
 import { memoryKey, type StoredUse } from "./storedUse.ts"
 import type * as UncacheableHints from "./UncacheableHints.ts"
 
-/** What is remembered of answers that are not stored as representations. */
+/** What is remembered of a resource besides what is stored. */
 export interface Memories {
-  readonly answers: ReturnType<typeof ResponseCache.make>
   readonly hints: ReturnType<typeof UncacheableHints.make>
   readonly storedUse: StoredUse
 }
@@ -29,14 +27,20 @@ const unexpected = ({ url }: Resource, status: number, detail: string) =>
  * Asks the origin about a resource, and derives from its response what is known of the resource: one round trip, which also begins the
  * transfer of the wanted bytes. A response that is not stored is kept for the viewer whose request brought it.
  */
-export const makeFetch = Effect.fnUntraced(function*({ answers, hints, storedUse }: Memories) {
+export const makeFetch = Effect.fnUntraced(function*({ hints, storedUse }: Memories) {
   const config = yield* CacheConfig
   const catalog = yield* Catalog
   const downloader = yield* Downloader
   const firstResponse = yield* makeFirstResponse
   const { confirm, isConditional, remember, staleFor } = storedUse
   const representationOf = yield* makeRepresentationOf
-  const other = yield* makeOtherResponse(answers, storedUse)
+  const otherResponse = yield* makeOtherResponse(storedUse)
+
+  /** Ends the use of what was stored beside the file, which has come. */
+  const expireBeside = (variant: Resource): void => {
+    const beside = catalog.known(besideFile(variant).id)
+    if (beside !== undefined) catalog.expire(beside.representation)
+  }
 
   /** The response to a HEAD describes `found`. */
   const described = (
@@ -57,6 +61,22 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, hints, storedUse
     return Effect.succeed({ _tag: "Current", entry, means: "described", asked: { ...asked, status } })
   }
 
+  /** Begins the transfer of a response to a GET, which has bytes of `representation`. */
+  const adopt = (exchange: Exchange, { response }: FirstResponse, representation: Representation): void => {
+    const { request: { background = false, entry, ifRange, source, wanted }, scope } = exchange
+    const { status } = response
+    const bytes = carriedBytes(response, representation.size, wanted)
+    // After a response with other bytes, the transfer asks for the wanted ones itself.
+    if (bytes === undefined || bytes.end === bytes.start) return
+    const isTied = entry === undefined && ifRange !== undefined
+    const how = wanted === undefined || (isTied && status === 200) ? "none" : isTied ? "conditional" : "plain"
+    const isRange = wanted !== undefined && isFile(status)
+    const wantedFirst = isRange ? resolve(wanted, representation.size)?.start : bytes.start
+    // Without a viewer, a transfer that nothing can continue goes on to the end.
+    const first = background && isSingle(representation) ? representation.size - 1 : wantedFirst
+    exchange.isHandedOver = downloader.adopt(representation, { response, scope, mode: how }, bytes, source, first)
+  }
+
   /** The response to a GET carries `found`: its transfer begins. */
   const fetched = (
     exchange: Exchange,
@@ -64,31 +84,31 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, hints, storedUse
     found: Representation,
     selected: Resource
   ): Effect.Effect<LookupResult> => {
-    const { asked, request, scope } = exchange
-    const { asker, background = false, entry, ifRange, resource, source, wanted } = request
+    const { asked, request: { asker, resource } } = exchange
     const { response, times } = answered
     const { headers, status } = response
     const standing = catalog.known(found.resource)?.representation
     const isOther = standing !== undefined && !isSameVersion(standing, found)
     if (isOther && catalog.isProtected(resource, selected, asker.cookie)) {
       // Others keep what they were given: a login page never replaces what is behind it.
-      catalog.separateCookies(resource)
+      if (isFile(status)) catalog.separateCookies(resource)
       return passOn(exchange, "COOKIE", response)
     }
-    const bytes = carriedBytes(response, found.size, wanted)
-    hints.remove(memoryKey(resource, asker))
+    if (isFile(status)) hints.remove(memoryKey(resource, asker))
     const stored = catalog.confirm(found, headers, times, asker.cookie)
-    // After a response with other bytes, the transfer asks for the wanted ones itself.
-    if (bytes !== undefined && bytes.end > bytes.start) {
-      const isTied = entry === undefined && ifRange !== undefined
-      const how = wanted === undefined || (isTied && status === 200) ? "none" : isTied ? "conditional" : "plain"
-      const wantedFirst = wanted === undefined ? bytes.start : resolve(wanted, found.size)?.start
-      // Without a viewer, a transfer that nothing can continue goes on to the end.
-      const first = background && isSingle(found) ? found.size - 1 : wantedFirst
-      const transfer = { response, scope, mode: how } as const
-      exchange.isHandedOver = downloader.adopt(stored.representation, transfer, bytes, source, first)
-    }
+    adopt(exchange, answered, stored.representation)
     return Effect.succeed({ _tag: "Current", entry: stored, means: "fetched", asked: { ...asked, status } })
+  }
+
+  /** The response to a GET, with the body `shared`, is for those who wait for it. */
+  const unstored = (
+    { asked, request: { asker } }: Exchange,
+    { response: { headers, status }, times }: FirstResponse,
+    found: Representation,
+    shared: Uint8Array
+  ): LookupResult => {
+    const entry = catalog.assess(found, headers, times, asker.cookie)
+    return { _tag: "Current", entry, means: "fetched", asked: { ...asked, status }, shared }
   }
 
   const ask = Effect.fnUntraced(function*(
@@ -107,18 +127,23 @@ export const makeFetch = Effect.fnUntraced(function*({ answers, hints, storedUse
     if (answered.confirmed !== undefined) return yield* confirm(exchange, answered, answered.confirmed, 304)
     const { headers, status } = answered.response
     if (status === 304) return yield* unexpected(resource, status, "a 304 to an unconditional request")
-    if (status !== 200 && (status !== 206 || method === "HEAD")) return yield* other(exchange, answered)
-    const selected = catalog.vary(resource, headers, source.fields)
-    const { found, response } = yield* representationOf(exchange, answered, selected, chunkSize)
+    const isForFile = isFile(status)
+    const stale = isForFile ? undefined : yield* otherResponse(exchange, status)
+    if (stale !== undefined) return stale
+    const variant = catalog.vary(resource, headers, source.fields)
+    const selected = isForFile ? variant : besideFile(variant)
+    const { found, response, shared } = yield* representationOf(exchange, answered, selected, chunkSize)
     if (typeof found === "string") {
       const isUnreadable = status === 206 && carriedRange(response) === undefined
       if (isUnreadable) return yield* unexpected(resource, status, "another range than was asked for")
-      // A HEAD may leave out fields that the response to a GET has, so nothing is concluded from it.
-      if (method === "GET") yield* remember(request, found, response)
-      return yield* passOn(exchange, found, response)
+      // A HEAD may leave out fields that the response to a GET has, so nothing is concluded from it. An error may soon be over.
+      if (method === "GET" && isForFile) yield* remember(request, found, response)
+      return yield* passOn(exchange, isForFile ? found : "STATUS", response)
     }
-    answers.remove(resource.id)
-    return yield* (method === "HEAD" ? described : fetched)(exchange, { ...answered, response }, found, selected)
+    const next = { ...answered, response }
+    if (shared !== undefined) return unstored(exchange, next, found, shared)
+    if (isForFile) expireBeside(variant)
+    return yield* (method === "HEAD" ? described : fetched)(exchange, next, found, selected)
   })
 
   return (request: Request): Effect.Effect<LookupResult, OriginError> =>

@@ -1,33 +1,29 @@
 import { Effect } from "effect"
 import { ANONYMOUS } from "../../domain/Asker.ts"
 import type { Resource } from "../../domain/Resource.ts"
-import { isIn, treeAt } from "../../domain/UrlTrees.ts"
+import { treeAt } from "../../domain/UrlTrees.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { Manifests } from "../cache/Manifests.ts"
 import type { Memories } from "./fetchRepresentation.ts"
 import { memoryKey } from "./storedUse.ts"
 
 /** Ends the use of what is stored: `forget`, `invalidate` and `invalidateTree` of `Lookup`. */
-export const makeInvalidation = Effect.fnUntraced(function*({ answers, hints }: Pick<Memories, "answers" | "hints">) {
+export const makeInvalidation = Effect.fnUntraced(function*({ hints }: Pick<Memories, "hints">) {
   const catalog = yield* Catalog
   const manifests = yield* Manifests
   return {
     forget: (): void => {
-      answers.clear()
       hints.clear()
     },
     invalidate: (resource: Resource): Effect.Effect<void> =>
       Effect.suspend(() => {
-        answers.remove(resource.id)
         for (const cookie of [ANONYMOUS, "any"]) hints.remove(memoryKey(resource, { cookie, credential: "" }))
         return Effect.andThen(catalog.invalidate(resource), manifests.settled)
       }),
     invalidateTree: ({ url }: Resource): Effect.Effect<void> =>
       Effect.suspend(() => {
-        const tree = treeAt(url)
-        answers.removeAll((other) => isIn(tree, other))
         hints.clear()
-        return catalog.invalidateTree(tree)
+        return catalog.invalidateTree(treeAt(url))
       })
   }
 })

@@ -2,9 +2,9 @@ import { Effect, type Scope, Stream } from "effect"
 import { randomUUID } from "node:crypto"
 import { longestGuess } from "../../domain/Guess.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
-import { fromHead, isReusable, isSingle, type Representation } from "../../domain/Representation.ts"
+import { fromHead, isFile, isReusable, isSingle, type Representation } from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
-import type { Uncacheable } from "../../domain/rfc/Cacheability.ts"
+import { isStorableStatus, type Uncacheable } from "../../domain/rfc/Cacheability.ts"
 import { freshnessOf, isFresh } from "../../domain/rfc/Freshness.ts"
 import { matchesAny, ttlOf } from "../../domain/TtlRule.ts"
 import { readShort } from "../../effects/readShort.ts"
@@ -15,6 +15,17 @@ import type { Exchange } from "./Exchange.ts"
 
 /** The longest body without a length that is read before it is sent on, in bytes. */
 const MAX_MEASURED_BYTES = 64 * 1024
+
+/** The longest body that viewers who wait for it share although it is not stored, in bytes. */
+const MAX_SHARED_BYTES = 64 * 1024
+
+/** What a response is of, or why it is uncacheable; with the response to use. */
+interface Described {
+  readonly found: Representation | Uncacheable
+  readonly response: OriginResponse
+  /** The body of a response that is shared by those who wait for it, and not stored. */
+  readonly shared?: Uint8Array
+}
 
 /** A response without a length, with the length of its body if that has come to its end within `MAX_MEASURED_BYTES`. */
 const measured = Effect.fnUntraced(function*(
@@ -27,8 +38,9 @@ const measured = Effect.fnUntraced(function*(
 })
 
 /**
- * Makes the function that finds the representation that a response is of, or why it is uncacheable; with the response to use. A short body
- * without a length is measured first if the response is fresh, so that it can be stored. A stream without a length is passed on at once.
+ * Makes the function that finds the representation that a response is of. A short body without a length is measured first if the response
+ * is fresh, so that it can be stored. A stream without a length is passed on at once. A short redirect or error that is not to be
+ * stored is shared by those who wait for it, so that an origin in trouble is not asked once for each viewer.
  */
 export const makeRepresentationOf = Effect.gen(function*() {
   const { assumeUnchanged, ttl } = yield* CacheConfig
@@ -38,23 +50,31 @@ export const makeRepresentationOf = Effect.gen(function*() {
     { response, times }: FirstResponse,
     selected: Resource,
     chunkSize: number
-  ): Effect.fn.Return<
-    { readonly found: Representation | Uncacheable; readonly response: OriginResponse },
-    OriginError,
-    Scope.Scope
-  > {
+  ): Effect.fn.Return<Described, OriginError, Scope.Scope> {
+    const { headers, status } = response
+    const isForFile = isFile(status)
+    // A 416 is about the range of one request, and a redirect that sets a cookie may be the end of a login.
+    const isForOne = method === "HEAD" || status === 416 || headers["set-cookie"] !== undefined
+    if (!isForFile && isForOne) return { found: "STATUS", response }
     const isAssumed = matchesAny(assumeUnchanged, resource.url)
     const transfer = method === "GET" ? randomUUID() : undefined
     const read = (response: OriginResponse, isMeasured = false) =>
       fromHead(selected, response, chunkSize, asker.credential !== "", { transfer, isMeasured, isAssumed })
     const stated = read(response)
     if (stated !== "NO_LENGTH" && (typeof stated === "string" || !isSingle(stated))) return { found: stated, response }
-    const guess = longestGuess(response.status, resource.url, response.headers)
-    const freshness = freshnessOf(response.headers, times, ttlOf(ttl, resource.url), guess)
-    const isFreshNow = isFresh(freshness, times.received)
-    if (stated !== "NO_LENGTH") return { found: isReusable(stated, isFreshNow) ? stated : "NO_VALIDATOR", response }
-    if (method !== "GET" || !isFreshNow) return { found: stated, response }
-    const known = yield* measured(response)
-    return { found: read(known, true), response: known }
+    const rule = isForFile ? ttlOf(ttl, resource.url) : undefined
+    const freshness = freshnessOf(headers, times, rule, longestGuess(status, resource.url, headers))
+    const isStorable = isFresh(freshness, times.received) && (isForFile || isStorableStatus(status, freshness.explicit))
+    if (stated !== "NO_LENGTH" && isReusable(stated, isStorable)) return { found: stated, response }
+    if (isForFile && (stated !== "NO_LENGTH" || method !== "GET" || !isStorable)) {
+      return { found: stated === "NO_LENGTH" ? stated : "NO_VALIDATOR", response }
+    }
+    const known = stated === "NO_LENGTH" ? yield* measured(response) : response
+    const found = read(known, stated === "NO_LENGTH")
+    if (isStorable || typeof found === "string") return { found, response: known }
+    const shared = yield* readShort(known.body, MAX_SHARED_BYTES)
+    return shared instanceof Uint8Array
+      ? { found, response: known, shared }
+      : { found: "STATUS", response: { ...known, body: shared } }
   })
 })

@@ -11,13 +11,14 @@ export interface RangeRequest {
 }
 
 /**
- * The requested ranges of a representation, or all of it. No range of an empty file can be satisfied, so `Range` is
- * ignored there, as most origins do (RFC 9110 §14.2): clients that always send it get 200 without bytes.
+ * The requested ranges of a representation, or all of it. `Range` is ignored if the response would not be a 200 (RFC 9110 §14.2). No range
+ * of an empty file can be satisfied, so it is ignored there too, as by most origins: clients that always send it get 200 without bytes.
  */
 export const requestedRanges = (
   representation: Representation,
   { ifRange, ranges }: RangeRequest
 ): { readonly isPartial: boolean; readonly ranges: ReadonlyArray<ByteRange> } =>
-  ranges !== undefined && representation.size > 0 && rangeApplies(ifRange, representation)
+  ranges !== undefined && representation.status === undefined && representation.size > 0 &&
+    rangeApplies(ifRange, representation)
     ? { isPartial: true, ranges: resolveAll(ranges, representation.size) }
     : { isPartial: false, ranges: [{ start: 0, end: representation.size }] }

@@ -2,8 +2,9 @@ import { Clock, Context, Effect, Layer, Option } from "effect"
 import { randomUUID } from "node:crypto"
 import { longestGuess } from "../../domain/Guess.ts"
 import { loggable, OriginTimeout } from "../../domain/OriginError.ts"
-import { fromHead, isReusable } from "../../domain/Representation.ts"
+import { fromHead, isFile, isReusable } from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
+import { isStorableStatus } from "../../domain/rfc/Cacheability.ts"
 import { freshnessOf, isFresh } from "../../domain/rfc/Freshness.ts"
 import { matchesAny, ttlOf } from "../../domain/TtlRule.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
@@ -56,13 +57,15 @@ const make = Effect.gen(function*() {
       transfer: randomUUID(),
       isAssumed: matchesAny(assumeUnchanged, resource.url)
     })
-    if (typeof found === "string") return explainUncacheable(circumstances(), found, status)
+    const isForFile = isFile(status)
+    if (typeof found === "string") return explainUncacheable(circumstances(), isForFile ? found : "STATUS", status)
     const times = { requested, received: now() }
     const guess = longestGuess(status, resource.url, headers)
-    const freshness = freshnessOf(headers, times, ttlOf(ttl, resource.url), guess)
-    return isReusable(found, isFresh(freshness, times.received))
+    const freshness = freshnessOf(headers, times, isForFile ? ttlOf(ttl, resource.url) : undefined, guess)
+    const isStorable = isFresh(freshness, times.received) && (isForFile || isStorableStatus(status, freshness.explicit))
+    return isReusable(found, isStorable)
       ? explainStorable(circumstances(), found, freshness, headers)
-      : explainUncacheable(circumstances(), "NO_VALIDATOR", status)
+      : explainUncacheable(circumstances(), isForFile ? "NO_VALIDATOR" : "STATUS", status)
   }, Effect.scoped)
 
   return Explainer.of({

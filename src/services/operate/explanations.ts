@@ -58,7 +58,11 @@ const storeReasons = ({ unwritable }: Circumstances): ReadonlyArray<Reason> =>
 const sizeReasons = ({ maxSize }: Circumstances, size: number): ReadonlyArray<Reason> =>
   size <= maxSize ? [] : [{ code: "TOO_LARGE", message: "The file is larger than the cache (--max-size)" }]
 
-const rangeReasons = (representation: Representation): ReadonlyArray<Reason> => {
+const identityReasons = (representation: Representation): ReadonlyArray<Reason> => {
+  const { status } = representation
+  if (status !== undefined) {
+    return [{ code: "STATUS", message: `The origin responds with status ${status}, which is stored while it is fresh` }]
+  }
   if (isSingle(representation)) {
     return [{
       code: "NO_STRONG_VALIDATOR",
@@ -72,7 +76,9 @@ const rangeReasons = (representation: Representation): ReadonlyArray<Reason> => 
 }
 
 const validatorAdvice = (representation: Representation): ReadonlyArray<string> =>
-  isSingle(representation) ? ["Have the origin send a strong ETag, so that ranges are cached too"] : []
+  isSingle(representation) && representation.status === undefined
+    ? ["Have the origin send a strong ETag, so that ranges are cached too"]
+    : []
 
 /** `undefined` if nothing is known. */
 const hasRanges = (representation: Representation): boolean | undefined =>
@@ -109,7 +115,7 @@ export const explainCached = (circumstances: Circumstances, cached: Cached): Exp
         ? []
         : [{ code: "NOT_ASKED_FOR", message: "The rest has not been requested yet, or has been evicted" }]),
       ...(current.fresh ? [] : [{ code: "STALE", message: "It is stale: the next request revalidates it" }]),
-      ...rangeReasons(representation),
+      ...identityReasons(representation),
       ...storeReasons(circumstances),
       ...(isWhole ? [] : sizeReasons(circumstances, size))
     ],
@@ -137,7 +143,7 @@ export const explainStorable = (
   storable: true,
   reasons: [
     { code: "NOT_ASKED_FOR", message: "It has not been requested yet, or has been evicted" },
-    ...rangeReasons(representation),
+    ...identityReasons(representation),
     ...storeReasons(circumstances),
     ...sizeReasons(circumstances, representation.size)
   ],

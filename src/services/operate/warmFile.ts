@@ -60,8 +60,6 @@ const refusal = (opened: Exclude<Opened, { readonly _tag: "Media" }>): NotWarmed
       return new NotWarmed({ message: "the server is offline and sends no requests to the origin (--offline)" })
     case "Uncacheable":
       return new NotWarmed({ message: `the origin's response is uncacheable: ${opened.reason}` })
-    case "Final":
-      return new NotWarmed({ message: `the origin responded with status ${opened.answer.status}` })
   }
 }
 
@@ -98,6 +96,8 @@ export const makeWarmFile = Effect.gen(function*() {
   ) {
     const opened = yield* media.open({ resource, source, ranges: [{ _tag: "From", start, last: end - 1 }] })
     if (opened._tag !== "Media") return yield* refusal(opened)
+    const { status } = opened.entry.representation
+    if (status !== undefined) return yield* new NotWarmed({ message: `the origin responded with status ${status}` })
     for (const part of opened.parts) {
       const bytes = yield* part.bytes
       if (bytes instanceof Uint8Array) {

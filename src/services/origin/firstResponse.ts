@@ -137,7 +137,7 @@ export const makeFirstResponse = Effect.map(makeAskOrigin, (askOrigin) => {
 })
 
 /**
- * The bytes of a representation of `size` bytes that a 200 or 206 carries. `undefined` if it does not say, or if they are not the requested
+ * The bytes of a representation of `size` bytes that a response carries. `undefined` if it does not say, or if they are not the requested
  * ones.
  */
 export const carriedBytes = (
@@ -145,7 +145,7 @@ export const carriedBytes = (
   size: number,
   wanted: RangeSpec | undefined
 ): ByteRange | undefined => {
-  if (head.status === 200) return { start: 0, end: size }
+  if (head.status !== 206) return { start: 0, end: size }
   const range = carriedRange(head)?.range
   return range?.start === (wanted === undefined ? 0 : startOf(wanted, size)) ? range : undefined
 }

@@ -57,12 +57,13 @@ export const checkResponse = (
 ): Usable | OriginError => {
   const { status } = head
   const url = loggable(representation.url)
+  // A `Single` representation is requested once, and this is the response.
+  if (isSingle(representation)) return { range: { start: 0, end: representation.size } }
   // Some origins take `If-Range` for `If-Modified-Since`. The range is requested without it.
   if (status === 304 && mode === "conditional") return { range: undefined, ranges: "plain" }
   const failure = failureOfStatus(head, url, now)
   if (failure !== undefined) return failure
-  // A `Single` representation is requested once, and this is the response.
-  const sameness = isSingle(representation) ? "Same" : compare(representation, head)
+  const sameness = compare(representation, head)
   if (sameness === "Unknown" && status === 206 && mode !== "none") {
     // Without `If-Range`, a 206 has to have all header fields (RFC 9110 §15.3.7). The whole file has them in any case.
     return { range: undefined, ranges: mode === "conditional" ? "plain" : "none" }

@@ -111,6 +111,8 @@ export type RunningStream = typeof RunningStream.Type
 export const ResourceSummary = Schema.Struct({
   url: Schema.String,
   resource: Schema.String,
+  /** The status of a stored response that is not the file: a redirect or an error. */
+  status: Schema.optionalKey(count),
   size: bytes,
   cachedBytes: bytes,
   chunks: Schema.Struct({ cached: count, total: count }),

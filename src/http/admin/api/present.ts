@@ -27,10 +27,11 @@ export const streamOf = ({ detail, startedAt, viewer, ...stream }: Running): Run
 })
 
 export const summaryOf = ({ bytes, chunks, entry, lastUsed, pinned }: Cached, now: number): ResourceSummary => {
-  const { freshness, representation: { chunkSize, etag, headers, resource, size, url } } = entry
+  const { freshness, representation: { chunkSize, etag, headers, resource, size, status, url } } = entry
   return {
     url,
     resource,
+    ...optional("status", status),
     size,
     cachedBytes: bytes,
     chunks: { cached: chunks, total: count(size, chunkSize) },

@@ -28,7 +28,6 @@ const shared = (freshness: Freshness): KnownRepresentation => ({
 
 const facts = (some: Partial<CacheFacts>): CacheFacts => ({
   representation: undefined,
-  hasStoredResponse: false,
   uncacheable: undefined,
   varies: false,
   hasCredential: false,
@@ -84,11 +83,6 @@ const cases: ReadonlyArray<readonly [string, Partial<CacheFacts>, string]> = [
     representation: { ...shared(FRESH), canDeliver: false, isSharable: false },
     hasCredential: true
   }, "Uncacheable AUTHORIZATION"],
-  ["a response without a representation is stored", { hasStoredResponse: true }, "Stored"],
-  ["such a response is stored, and the representation is stale", {
-    hasStoredResponse: true,
-    representation: shared(STALE)
-  }, "Stored"],
   ["it is stale, offline", { representation: shared(STALE), isOffline: true }, "Offline"],
   ["it is of others, offline", { representation: ofOthers(FRESH), isOffline: true }, "NotCached"],
   ["only viewers without cookies have it, offline", {

@@ -30,9 +30,8 @@ const find = (some?: Partial<LookupRequest>) => Effect.flatMap(Lookup, (lookup) 
 const inShort = (found: LookupResult): string => {
   switch (found._tag) {
     case "Current":
-      return `Current ${found.means} ${found.asked?.reason ?? ""}`.trim()
-    case "Final":
-      return `Final ${found.answer.status}`
+      return `Current ${found.entry.representation.status ?? ""} ${found.means} ${found.asked?.reason ?? ""}`
+        .replaceAll("  ", " ").trim()
     case "Uncacheable":
       return `Uncacheable ${found.reason}`
     case "NotCached":
@@ -82,7 +81,7 @@ describe("Lookup.find", () => {
       const origin = yield* fill()
       yield* TestClock.adjust("61 seconds")
       origin.files.delete(film.url)
-      assert.strictEqual(inShort(yield* find()), "Final 404")
+      assert.strictEqual(inShort(yield* find()), "Current 404 fetched stale")
       origin.behaviour = () => ({ _tag: "Refuse" })
       assert.strictEqual((yield* Effect.flip(ticking(find())))._tag, "OriginUnreachable")
     }).pipe(inMemory))
