@@ -6,6 +6,9 @@ export const FILE_BYTES = 64 * MEBIBYTE
 
 export const RANGE_BYTES = 64 * 1024
 
+/** The length of a range that is not much more than its head, in bytes. */
+export const SHORT_RANGE_BYTES = 4 * 1024
+
 /** How fast the origin sends all `/rated/` files together, in bytes per second. */
 export const ORIGIN_RATE = 40_000_000
 
@@ -51,6 +54,9 @@ export const freshPath = (kind: "cold" | "rated" | keyof typeof PACES, bytes: nu
 
 /** The file that is served from caches. */
 export const WARM_PATH = `/cold/${FILE_BYTES}/warm`
+
+/** The file that is served from disk. It comes at a rate at which every cache can write all of it. */
+export const LARGE_PATH = `/brisk/${4 * FILE_BYTES}/large`
 
 /** How many bytes the file at `path` has, or `undefined` when there is none. */
 export const bytesOf = (path: string): number | undefined => {

@@ -14,7 +14,7 @@ import { missLatency } from "./scenarios/missLatency.ts"
 import type { Scenario } from "./scenarios/Scenario.ts"
 import { slowViewers } from "./scenarios/slowViewers.ts"
 import { start } from "./scenarios/start.ts"
-import { warmDisk, warmFile, warmRanges } from "./scenarios/warm.ts"
+import { diskRanges, diskShortRanges, warmDisk, warmFile, warmRanges } from "./scenarios/warm.ts"
 import { workers } from "./scenarios/workers.ts"
 import { startOrigin } from "./servers.ts"
 
@@ -24,6 +24,8 @@ const scenarios: ReadonlyArray<Scenario> = [
   warmFile,
   warmDisk,
   warmRanges,
+  diskRanges,
+  diskShortRanges,
   workers,
   missLatency,
   coldSeek,

@@ -96,8 +96,10 @@ export const startSpillway = async (
 export const startSaboteur = (how: "fill" | "delete" | "corrupt", directory: string): Promise<Running> =>
   run([process.execPath, pathOf("peers/saboteur.ts"), how, directory], /ready/)
 
-export const startBare = async (): Promise<Server> => {
-  const running = await run(onServerCpu([process.execPath, pathOf("peers/bare.ts")]), LISTENING)
+/** A server that does the least that Node can do: from memory, or from disk. */
+export const startBare = async (from: "memory" | "disk" = "memory"): Promise<Server> => {
+  const command = from === "memory" ? [pathOf("peers/bare.ts")] : [pathOf("peers/bareDisk.ts"), temporaryDirectory()]
+  const running = await run(onServerCpu([process.execPath, ...command]), LISTENING)
   return { name: "bare", ...running, port: portOf(running), rangePort: portOf(running) }
 }
 

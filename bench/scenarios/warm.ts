@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises"
-import { FILE_BYTES, randomWords, RANGE_BYTES, WARM_PATH } from "../content.ts"
+import { bytesOf, FILE_BYTES, LARGE_PATH, randomWords, RANGE_BYTES, SHORT_RANGE_BYTES, WARM_PATH } from "../content.ts"
 import { cpuSeconds } from "../cpuTime.ts"
 import { type Load, load, type Target } from "../load.ts"
 import { nginxVersion } from "../machine.ts"
@@ -22,6 +22,8 @@ const SETTLE_MILLIS = 1500
 const CLIENT_LIMIT = 0.9
 
 interface Shape {
+  /** The file, which is verified and warmed before. */
+  readonly path: string
   readonly connections: number
   readonly next: () => Target
   readonly port: (server: Server) => number
@@ -39,20 +41,26 @@ const all = async (context: Context): Promise<Array<Server>> => [
   ...await startCaches(context.origin, context)
 ]
 
-const withoutMemory = async ({ against, origin, profile }: Context): Promise<Array<Server>> => {
-  const args = ["--memory=1MiB"]
+/** Caches of which Spillway keeps only so much in memory. */
+const fromDisk = async ({ against, origin, profile }: Context, memory: string): Promise<Array<Server>> => {
+  const args = [`--memory=${memory}`]
   const servers = [await startSpillway(origin, { profile, args })]
   if (against !== undefined) servers.push(await startBefore(origin, against, args))
   else if (nginxVersion !== undefined) servers.push(await startNginx(origin))
   return servers
 }
 
+const besideBareDisk = async (context: Context): Promise<Array<Server>> => [
+  ...context.against === undefined ? [await startBare("disk")] : [],
+  ...await fromDisk(context, "16MiB")
+]
+
 const measure = async (scenario: string, shape: Shape, context: Context): Promise<ReadonlyArray<Metric>> => {
   const servers = await shape.servers(context)
   const rates = new Samples()
   const cpu = new Samples()
   const clientBusy = new Samples()
-  for (const server of servers) await verify(shape.port(server), WARM_PATH)
+  for (const server of servers) await verify(shape.port(server), shape.path)
   await sleep(SETTLE_MILLIS)
   for (const server of servers) await load(shape.port(server), { ...shape, seconds: WARM_UP_SECONDS })
   for (let round = 0; round < context.rounds; round++) {
@@ -85,6 +93,7 @@ const measure = async (scenario: string, shape: Shape, context: Context): Promis
 }
 
 const wholeFile = {
+  path: WARM_PATH,
   connections: 4,
   next: () => ({ path: WARM_PATH, bytes: FILE_BYTES }),
   port: ({ port }: Server) => port,
@@ -108,23 +117,46 @@ export const warmDisk: Scenario = {
   run: (context) =>
     measure("warm-disk", {
       ...wholeFile,
-      servers: withoutMemory,
+      servers: (context) => fromDisk(context, "1MiB"),
       metric: { name: "throughput", unit: "MB/s", targets: { nginx: 1 } }
     }, context)
+}
+
+/** Random ranges of `length` bytes of the file at `path`, 32 connections. */
+const randomRanges = (path: string, length: number) => {
+  const random = randomWords(3)
+  const size = bytesOf(path)!
+  return {
+    path,
+    connections: 32,
+    next: () => ({ path, range: randomRange(random, length, size).field, bytes: length }),
+    port: ({ rangePort }: Server) => rangePort,
+    rate: ({ requests, seconds }: Load) => requests / seconds
+  }
 }
 
 export const warmRanges: Scenario = {
   name: "warm-ranges",
   about: "random ranges of 64 KiB from the cache, 32 connections",
-  run: (context) => {
-    const random = randomWords(3)
-    return measure("warm-ranges", {
-      connections: 32,
-      next: () => ({ path: WARM_PATH, range: randomRange(random).field, bytes: RANGE_BYTES }),
-      port: ({ rangePort }) => rangePort,
+  run: (context) =>
+    measure("warm-ranges", {
+      ...randomRanges(WARM_PATH, RANGE_BYTES),
       servers: all,
-      metric: { name: "requests", unit: "1/s", targets: { nginx: 0.8, varnish: 1 } },
-      rate: ({ requests, seconds }) => requests / seconds
+      metric: { name: "requests", unit: "1/s", targets: { nginx: 0.8, varnish: 1 } }
     }, context)
-  }
 }
+
+const diskRangesOf = (name: string, length: number): Scenario => ({
+  name,
+  about: `random ranges of ${length / 1024} KiB from the page cache: the file is 16 times as large as Spillway's memory`,
+  run: (context) =>
+    measure(name, {
+      ...randomRanges(LARGE_PATH, length),
+      servers: besideBareDisk,
+      metric: { name: "requests", unit: "1/s", targets: { bare: 0.8, nginx: 0.35 } }
+    }, context)
+})
+
+export const diskRanges = diskRangesOf("disk-ranges", RANGE_BYTES)
+
+export const diskShortRanges = diskRangesOf("disk-short-ranges", SHORT_RANGE_BYTES)
