@@ -5,7 +5,8 @@ import { setImmediate as breathe } from "node:timers/promises"
 
 /** The files of a cache, as Spillway names them: `v1/ab/RESOURCE/REPRESENTATION.INDEX`. */
 
-const HEADER_BYTES = 64
+/** The header of a chunk's file: 64 bytes, and a checksum of 4 bytes for each part of 16 KiB. */
+const headerBytes = (payload: number): number => 64 + 4 * Math.ceil(payload / (16 * 1024))
 
 const BLOCK_BYTES = 4096
 
@@ -26,7 +27,7 @@ export const addSparseChunks = async (
   directory: string,
   { bytes, each, resources }: { readonly resources: number; readonly each: number; readonly bytes: number }
 ): Promise<number> => {
-  const size = HEADER_BYTES + bytes
+  const size = headerBytes(bytes) + bytes
   const representation = identifier("representation")
   for (let number = 0; number < resources; number++) {
     const resource = identifier(`resource ${number}`)

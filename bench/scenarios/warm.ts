@@ -148,7 +148,9 @@ export const warmRanges: Scenario = {
 
 const diskRangesOf = (name: string, length: number): Scenario => ({
   name,
-  about: `random ranges of ${length / 1024} KiB from the page cache: the file is 16 times as large as Spillway's memory`,
+  about: `random ranges of ${
+    length / 1024
+  } KiB from the page cache: the file is 16 times as large as Spillway's memory`,
   run: (context) =>
     measure(name, {
       ...randomRanges(LARGE_PATH, length),

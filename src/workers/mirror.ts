@@ -8,7 +8,7 @@ import { isFresh } from "../domain/rfc/Freshness.ts"
 import { CacheIndex } from "../services/cache/CacheIndex.ts"
 import { Catalog } from "../services/cache/Catalog.ts"
 import { MemoryTier } from "../services/cache/MemoryTier.ts"
-import { bytesOnDisk } from "../services/disk/ChunkStore.ts"
+import { bytesOnDisk, ChunkStore } from "../services/disk/ChunkStore.ts"
 import { heeding } from "./heeding.ts"
 import type { Known, ToOwner, ToWorker } from "./messages.ts"
 
@@ -34,12 +34,14 @@ export const tellIfRoom = (message: ToOwner): boolean => {
 export const make: Effect.Effect<
   (resource: Resource) => void,
   never,
-  CacheIndex | Catalog | MemoryTier | Scope.Scope
+  CacheIndex | Catalog | ChunkStore | MemoryTier | Scope.Scope
 > = Effect.gen(function*() {
   const catalog = yield* Catalog
   const clock = yield* Clock.Clock
   const index = yield* CacheIndex
   const memory = yield* MemoryTier
+  const store = yield* ChunkStore
+  const context = yield* Effect.context()
   const asked = new Set<string>()
 
   const adopt = ({ chunks, representation: fields, ...known }: Known): void => {
@@ -74,7 +76,9 @@ export const make: Effect.Effect<
       case "Added":
         return index.add(message.key, message.bytes)
       case "Removed":
-        return index.remove(message.key)
+        index.remove(message.key)
+        // While the file is open here, the owner gets none of its space.
+        return void Effect.runForkWith(context)(store.release(message.key))
       case "Alive":
         // `OwnerLink` handles it.
         return

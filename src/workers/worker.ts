@@ -85,7 +85,7 @@ const stepAside = (): void => void Atomics.wait(nothing, 0, 0, ASIDE_MILLIS)
 /** A proxy that serves fresh cached content, and passes other requests to the owner. */
 const layerProxy = (
   { socket }: Orders
-): Layer.Layer<Proxy, never, CacheIndex | Catalog | MemoryTier | OriginResolver | OwnerLink | Proxy> =>
+): Layer.Layer<Proxy, never, CacheIndex | Catalog | ChunkStore | MemoryTier | OriginResolver | OwnerLink | Proxy> =>
   Layer.effect(
     Proxy,
     Effect.gen(function*() {

@@ -3,7 +3,7 @@ import { Context, Effect, Layer, Result, type Scope } from "effect"
 import { readFileSync } from "node:fs"
 import type { IncomingHttpHeaders } from "node:http"
 import { make as makeResource } from "../../src/domain/Resource.ts"
-import { HEADER_BYTES } from "../../src/services/disk/chunkFormat.ts"
+import { headerBytes, payloadBytes } from "../../src/services/disk/chunkFormat.ts"
 import { chunkFiles, temporaryDirectory } from "./disks.ts"
 import { openView, type Program, type ProgramFailed, startProgram, view, type ViewFailed } from "./Program.ts"
 import {
@@ -252,7 +252,7 @@ const readIfThere = (path: string): ReadonlyArray<Buffer> => {
 const chunksOf = (directory: string, url: string) => {
   const { id } = makeResource(url)
   return chunkFiles(`${directory}/v1/${id.slice(0, 2)}/${id}`).flatMap(({ index, path }) =>
-    readIfThere(path).map((file) => ({ index, bytes: file.subarray(HEADER_BYTES) }))
+    readIfThere(path).map((file) => ({ index, bytes: file.subarray(headerBytes(payloadBytes(file.length, file))) }))
   )
 }
 

@@ -144,7 +144,7 @@ const make = Effect.gen(function*() {
   }
 
   const read = (key: ChunkKey, length: number, scratch?: Buffer) =>
-    store.read(key, length, scratch).pipe(
+    store.read(key, length, { start: 0, end: length }, scratch).pipe(
       Effect.tap(() => Effect.sync(() => breaker.succeeded("read"))),
       Effect.tapError((error) => failed(key, error))
     )

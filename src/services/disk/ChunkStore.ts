@@ -2,6 +2,7 @@ import { Context, type Effect, type FileSystem, Layer, type Option, type Path, t
 import type { CacheError } from "../../domain/CacheError.ts"
 import type { ChunkKey } from "../../domain/Chunk.ts"
 import type { Representation } from "../../domain/Representation.ts"
+import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import type { CacheConfig } from "../config/CacheConfig.ts"
 import { BLOCK_BYTES } from "./blocks.ts"
 import type { DiskLimiter } from "./DiskLimiter.ts"
@@ -43,13 +44,23 @@ export const MANIFEST_BYTES = 3 * BLOCK_BYTES
  */
 export class ChunkStore extends Context.Service<ChunkStore, {
   /**
-   * The `length` bytes of a chunk, with a verified checksum. If the file is missing, too short or not what was written, this fails
-   * with `IoError` and the errno `ENOENT`, `SHORT_READ` or `CORRUPT`. If `scratch` is given, the bytes are in it. It needs room for
-   * the file's header too. The read may write to it until it has succeeded; after a failure, don't use `scratch` again. A read that
-   * takes longer than `readDeadline` fails with `DiskBusy`, at once if that is foreseeable, or with the errno `TIMEOUT` if the disk
-   * makes no progress at all.
+   * The bytes of `range`, which isn't empty, of a chunk of `length` bytes, with verified checksums. If the file is missing, too short or
+   * not what was written, this fails with `IoError` and the errno `ENOENT`, `SHORT_READ` or `CORRUPT`. If `scratch` is
+   * given, the bytes are in it. It needs room for all parts that the range touches. The read may write to it until it has succeeded;
+   * after a failure, don't use `scratch` again. A read that takes longer than `readDeadline` fails with `DiskBusy`, at once if that is
+   * foreseeable, or with the errno `TIMEOUT` if the disk makes no progress at all.
    */
-  readonly read: (key: ChunkKey, length: number, scratch?: Buffer) => Effect.Effect<Uint8Array, CacheError>
+  readonly read: (
+    key: ChunkKey,
+    length: number,
+    range: ByteRange,
+    scratch?: Buffer
+  ) => Effect.Effect<Uint8Array, CacheError>
+  /**
+   * Closes the files that are kept open for further reads, or that of one chunk. `remove` and `write` do that too: only what others do to
+   * the files needs it.
+   */
+  readonly release: (key?: ChunkKey) => Effect.Effect<void>
   /** Reads a chunk of any length and verifies it. Returns its length in bytes, or fails as `read` does. */
   readonly verify: (key: ChunkKey) => Effect.Effect<number, CacheError>
   /** Writes a chunk. A write that fails leaves nothing behind. */

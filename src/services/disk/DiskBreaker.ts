@@ -6,7 +6,7 @@ import { rateLimited } from "../../effects/rateLimited.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import * as BreakerMetrics from "./breakerMetrics.ts"
 import { type Direction, type DiskState, type Event, initial, PROBE_INTERVAL, transition } from "./breakerStates.ts"
-import type { ChunkStore } from "./ChunkStore.ts"
+import { ChunkStore } from "./ChunkStore.ts"
 import { DirectoryLock } from "./DirectoryLock.ts"
 import type { DiskMonitor } from "./DiskMonitor.ts"
 import * as DiskProbe from "./diskProbe.ts"
@@ -58,6 +58,7 @@ const detailsOf = ({ errno, operation, path }: CacheError) => ({ errno, operatio
 const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const lock = yield* DirectoryLock
+  const store = yield* ChunkStore
   const { directory } = yield* CacheConfig
   let breaker = initial
   const observed = yield* ObservedValue.make(breaker.state)
@@ -76,7 +77,8 @@ const make = Effect.gen(function*() {
     return output
   }
 
-  const publish = Effect.suspend(() => observed.set(breaker.state))
+  // Files that were opened before are closed in the background: that may take long on a failing disk.
+  const publish = Effect.suspend(() => Effect.andThen(Effect.forkDetach(store.release()), observed.set(breaker.state)))
 
   const onOpened = (error: CacheError) => {
     metrics.countFailure(error.errno)

@@ -1,5 +1,4 @@
 import { Effect } from "effect"
-import { HEADER_BYTES } from "./chunkFormat.ts"
 
 /**
  * A read buffer that one viewer reuses for every chunk when nothing else keeps the bytes. Every 64 MiB of new buffers would trigger a
@@ -13,7 +12,7 @@ export const make = (chunkSize: number): ReadBuffer => {
   let free: Buffer | undefined
   return (read) =>
     Effect.suspend(() => {
-      const buffer = free ?? Buffer.allocUnsafeSlow(chunkSize + HEADER_BYTES)
+      const buffer = free ?? Buffer.allocUnsafeSlow(chunkSize)
       // A read that failed may continue in the background, and write to the buffer at any time.
       free = undefined
       return Effect.tap(read(buffer), () => Effect.sync(() => free = buffer))

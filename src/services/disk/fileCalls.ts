@@ -19,8 +19,15 @@ export interface FileCalls {
   readonly open: (at: string, flag: "r" | "wx") => Effect.Effect<FileSystem.File, CacheError, Scope.Scope>
   /** Fails with `IoError` if a file that `effect` has opened at `at` can't be closed. */
   readonly closing: <A, R>(at: string, effect: Effect.Effect<A, CacheError, R>) => Effect.Effect<A, CacheError, R>
-  /** The first `size` bytes of a file, in `scratch` if given. Fails with `SHORT_READ` if the file has fewer. */
-  readonly readFile: (at: string, size: number, scratch?: Buffer) => Effect.Effect<Buffer, CacheError>
+  /** Fills `buffer` with the bytes of the open file at `at` from `position` on. Fails with `SHORT_READ` if there are fewer. */
+  readonly fill: (
+    at: string,
+    file: FileSystem.File,
+    buffer: Buffer,
+    position: number
+  ) => Effect.Effect<void, CacheError>
+  /** The first `size` bytes of a file. Fails with `SHORT_READ` if the file has fewer. */
+  readonly readFile: (at: string, size: number) => Effect.Effect<Buffer, CacheError>
   /** The names in a directory; none if it is missing. */
   readonly readDirectory: (at: string) => Effect.Effect<Array<string>, CacheError>
   /** Removes a file, or a directory in its place. A missing file does not fail. */
@@ -45,15 +52,17 @@ export const make = Effect.fnUntraced(function*(progressed: () => void): Effect.
   const closing: FileCalls["closing"] = (at, effect) =>
     Effect.catchDefect(effect, () => Effect.fail(new IoError({ errno: "EIO", operation: "close", path: at })))
 
-  const readFile = Effect.fnUntraced(function*(at: string, size: number, scratch?: Buffer) {
+  const fill: FileCalls["fill"] = (at, file, buffer, position) =>
+    Effect.flatMap(io("read", at, file.read(buffer, { position: BigInt(position) })), (count) => {
+      if (count === buffer.length) return Effect.void
+      if (count > 0) return fill(at, file, buffer.subarray(count), position + count)
+      return Effect.fail(new IoError({ errno: "SHORT_READ", operation: "read", path: at }))
+    })
+
+  const readFile = Effect.fnUntraced(function*(at: string, size: number) {
     const file = yield* open(at, "r")
-    const buffer = scratch?.subarray(0, size) ?? Buffer.allocUnsafeSlow(size)
-    let filled = 0
-    while (filled < size) {
-      const count = yield* io("read", at, file.read(buffer.subarray(filled), { position: BigInt(filled) }))
-      if (count === 0) return yield* new IoError({ errno: "SHORT_READ", operation: "read", path: at })
-      filled += count
-    }
+    const buffer = Buffer.allocUnsafeSlow(size)
+    yield* fill(at, file, buffer, 0)
     return buffer
   }, Effect.scoped)
 
@@ -67,7 +76,8 @@ export const make = Effect.fnUntraced(function*(progressed: () => void): Effect.
     io,
     open,
     closing,
-    readFile: (at, size, scratch) => closing(at, readFile(at, size, scratch)),
+    fill,
+    readFile: (at, size) => closing(at, readFile(at, size)),
     readDirectory: (at) =>
       io("readdir", at, fs.readDirectory(at)).pipe(
         Effect.catchIf(isMissing, () => Effect.succeed<Array<string>>([]))

@@ -24,13 +24,13 @@ export const makeInMemory = (): ChunkStore["Service"] => {
   return {
     readRevokedTrees: Effect.sync(() => Option.fromUndefinedOr(revokedTrees)),
     writeRevokedTrees: (file) => Effect.sync(() => void (revokedTrees = Buffer.from(file).toString())),
-    read: (key, length) =>
+    read: (key, length, { end, start }) =>
       Effect.suspend(() => {
         const found = chunks.get(keyText(key))
         const path = keyText(key)
         if (found === undefined) return Effect.fail(new IoError({ errno: "ENOENT", operation: "open", path }))
         return found.payload.length === length
-          ? Effect.succeed(found.payload)
+          ? Effect.succeed(found.payload.subarray(start, end))
           : Effect.fail(new IoError({ errno: "SHORT_READ", operation: "read", path }))
       }),
     verify: (key) =>
@@ -81,6 +81,7 @@ export const makeInMemory = (): ChunkStore["Service"] => {
         )
       ),
     touch: () => Effect.void,
+    release: () => Effect.void,
     resources: () => Stream.suspend(() => Stream.fromIterable(resources())),
     isBusy: () => false,
     stalled: () => Effect.never,

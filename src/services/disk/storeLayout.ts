@@ -32,14 +32,15 @@ export const parseFileName = (resource: string, name: string): ChunkKey | undefi
 /** The paths of the store in the cache directory `directory`. */
 export const make = (path: Path.Path, directory: string) => {
   const root = path.join(directory, "v1")
-  const directoryOf = (resource: string) => path.join(root, resource.slice(0, 2), resource)
+  // Joined by hand: each read needs one.
+  const directoryOf = (resource: string) => root + path.sep + resource.slice(0, 2) + path.sep + resource
   return {
     root,
     directoryOf,
     prefixOf: (resource: string) => path.dirname(directoryOf(resource)),
     /** The directory for resources that begin with `prefix`. */
     prefixAt: (prefix: string) => path.join(root, prefix),
-    pathOf: (key: ChunkKey) => path.join(directoryOf(key.resource), `${key.representation}.${key.index}`),
+    pathOf: (key: ChunkKey) => `${directoryOf(key.resource)}${path.sep}${key.representation}.${key.index}`,
     /** A file of the resource that is not a chunk. */
     fileOf: (resource: string, name: string) => path.join(directoryOf(resource), name),
     revokedTrees: path.join(root, REVOKED_TREES)

@@ -61,7 +61,7 @@ describe("ChunkWriter", () => {
       assert.isTrue(index.has(key))
       assert.isTrue(index.hasManifest(film.resource))
       const store = yield* ChunkStore
-      assert.deepStrictEqual(new Uint8Array(yield* ticking(store.read(key, CHUNK))), payload)
+      assert.deepStrictEqual(new Uint8Array(yield* ticking(store.read(key, CHUNK, { start: 0, end: CHUNK }))), payload)
       assert.strictEqual(writer.backlog().bytes, 0)
     }).pipe(Effect.provide(stack("faulty"))))
 

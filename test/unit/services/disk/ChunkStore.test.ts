@@ -1,14 +1,21 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FileSystem, Option, Path, Stream } from "effect"
+import { Effect, FileSystem, Layer, Option, Path, Stream } from "effect"
+import { crc32 } from "node:zlib"
+import { IoError } from "../../../../src/domain/CacheError.ts"
 import type { ChunkKey } from "../../../../src/domain/Chunk.ts"
 import { fromHead, type Representation } from "../../../../src/domain/Representation.ts"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import { CacheConfig } from "../../../../src/services/config/CacheConfig.ts"
+import { headerBytes, PART_BYTES } from "../../../../src/services/disk/chunkFormat.ts"
 import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
+import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
 import * as ManifestFormat from "../../../../src/services/disk/manifestFormat.ts"
+import { IDLE_MILLIS } from "../../../../src/services/disk/OpenChunks.ts"
 import { Faults, type Operation } from "../../../../src/testing/FaultyFileSystem.ts"
-import { stack } from "../../../support/stack.ts"
+import { MemoryDisk } from "../../../../src/testing/MemoryFileSystem.ts"
+import { restartable, stack, World } from "../../../support/stack.ts"
 import { randomBytes } from "../../../support/TestOrigin.ts"
+import { ticking } from "../../../support/ticking.ts"
 
 const resource = makeResource("http://origin.test/film.mp4")
 const representation = fromHead(
@@ -18,6 +25,13 @@ const representation = fromHead(
 ) as Representation
 const key: ChunkKey = { resource: resource.id, representation: representation.id, index: 3 }
 const payload = randomBytes(1000)
+
+/** A chunk of several parts, of which the last is shorter. */
+const PART = PART_BYTES
+const LONG = 3 * PART + 100
+const long = randomBytes(LONG)
+
+const whole = (length: number) => ({ start: 0, end: length })
 
 const files = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
@@ -30,17 +44,17 @@ describe.each(["memory", "real"] as const)("the contract, %s", (kind) => {
     Effect.gen(function*() {
       const store = yield* ChunkStore
       yield* store.write(key, payload)
-      assert.deepStrictEqual(Buffer.from(yield* store.read(key, 1000)), payload)
+      assert.deepStrictEqual(Buffer.from(yield* store.read(key, 1000, whole(1000))), payload)
     }).pipe(Effect.provide(stack(kind))))
 
   it.effect("fails with ENOENT for a chunk that is not there, and removes one without complaint", () =>
     Effect.gen(function*() {
       const store = yield* ChunkStore
-      assert.strictEqual((yield* Effect.flip(store.read(key, 1000))).errno, "ENOENT")
+      assert.strictEqual((yield* Effect.flip(store.read(key, 1000, whole(1000)))).errno, "ENOENT")
       yield* store.remove(key)
       yield* store.write(key, payload)
       yield* store.remove(key)
-      assert.strictEqual((yield* Effect.flip(store.read(key, 1000))).errno, "ENOENT")
+      assert.strictEqual((yield* Effect.flip(store.read(key, 1000, whole(1000)))).errno, "ENOENT")
     }).pipe(Effect.provide(stack(kind))))
 
   it.effect("replaces a chunk as a whole", () =>
@@ -48,8 +62,32 @@ describe.each(["memory", "real"] as const)("the contract, %s", (kind) => {
       const store = yield* ChunkStore
       yield* store.write(key, payload)
       yield* store.write(key, randomBytes(500, 2))
-      assert.deepStrictEqual(Buffer.from(yield* store.read(key, 500)), randomBytes(500, 2))
-      assert.include(["SHORT_READ", "CORRUPT"], (yield* Effect.flip(store.read(key, 1000))).errno)
+      assert.deepStrictEqual(Buffer.from(yield* store.read(key, 500, whole(500))), randomBytes(500, 2))
+      assert.include(["SHORT_READ", "CORRUPT"], (yield* Effect.flip(store.read(key, 1000, whole(1000)))).errno)
+    }).pipe(Effect.provide(stack(kind))))
+
+  it.effect("returns any range of a chunk", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      yield* store.write(key, long)
+      const ranges = [[0, 1], [PART - 1, PART + 1], [PART, 2 * PART], [LONG - 1, LONG], [3, LONG - 3]]
+      for (const [start = 0, end = 0] of ranges) {
+        const scratch = Buffer.alloc(LONG)
+        assert.deepStrictEqual(Buffer.from(yield* store.read(key, LONG, { start, end })), long.subarray(start, end))
+        const bytes = yield* store.read(key, LONG, { start, end }, scratch)
+        assert.deepStrictEqual(Buffer.from(bytes), long.subarray(start, end))
+      }
+      assert.strictEqual(yield* store.verify(key), LONG)
+    }).pipe(Effect.provide(stack(kind))))
+
+  it.effect("returns the new bytes of a chunk that is replaced while its file is open", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      for (const seed of [1, 2, 3]) {
+        yield* store.write(key, randomBytes(LONG, seed))
+        const bytes = yield* store.read(key, LONG, whole(LONG))
+        assert.deepStrictEqual(Buffer.from(bytes), randomBytes(LONG, seed))
+      }
     }).pipe(Effect.provide(stack(kind))))
 
   it.effect("keeps the manifest of a resource, and lists its chunks", () =>
@@ -84,6 +122,18 @@ describe.each(["memory", "real"] as const)("the contract, %s", (kind) => {
     }).pipe(Effect.provide(stack(kind))))
 })
 
+/** The file of a chunk as versions before 0.2 wrote it: one checksum of the header from byte 12 on and of all bytes. */
+const firstFormat = ({ index, representation, resource }: ChunkKey, payload: Buffer): Buffer => {
+  const header = Buffer.alloc(64)
+  header.write("SPLWAY01", "latin1")
+  header.writeUInt32LE(payload.length, 12)
+  header.writeUInt32LE(index, 16)
+  header.write(resource, 32, 16, "hex")
+  header.write(representation, 48, 16, "hex")
+  header.writeUInt32LE(crc32(payload, crc32(header.subarray(12))), 8)
+  return Buffer.concat([header, payload])
+}
+
 describe("on disk", () => {
   const fileOf = Effect.gen(function*() {
     const path = yield* Path.Path
@@ -107,7 +157,7 @@ describe("on disk", () => {
       const at = yield* fileOf
       yield* store.write(key, payload)
       yield* fs.writeFile(at, damage(yield* fs.readFile(at)))
-      const error = yield* Effect.flip(store.read(key, 1000))
+      const error = yield* Effect.flip(store.read(key, 1000, whole(1000)))
       assert.deepStrictEqual([error._tag, error.errno, error.path], ["IoError", errno, at])
     }).pipe(Effect.provide(stack("real"))))
 
@@ -119,7 +169,7 @@ describe("on disk", () => {
       yield* store.write(key, payload)
       yield* store.write({ ...key, index: 4 }, randomBytes(1000, 2))
       yield* fs.rename(at.replace(/3$/, "4"), at)
-      assert.strictEqual((yield* Effect.flip(store.read(key, 1000))).errno, "CORRUPT")
+      assert.strictEqual((yield* Effect.flip(store.read(key, 1000, whole(1000)))).errno, "CORRUPT")
     }).pipe(Effect.provide(stack("real"))))
 
   it.effect("a file whose index no chunk can have is no chunk", () =>
@@ -153,7 +203,58 @@ describe("on disk", () => {
       yield* fs.writeFile(`${at}.earlier-1.tmp`, payload)
       yield* Stream.runDrain(store.resources(Effect.fail))
       assert.deepStrictEqual((yield* files).filter((name) => name.endsWith(".tmp")), [])
-      assert.strictEqual((yield* store.read(key, 1000)).length, 1000)
+      assert.strictEqual((yield* store.read(key, 1000, whole(1000))).length, 1000)
+    }).pipe(Effect.provide(stack("real"))))
+
+  it.effect("damage in one part is found by those who read it, and by nobody else", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const fs = yield* FileSystem.FileSystem
+      const at = yield* fileOf
+      const partAt = (part: number) => ({ start: part * PART + 10, end: part * PART + 20 })
+      yield* store.write(key, long)
+      for (const isOpen of [false, true]) {
+        if (isOpen) yield* store.read(key, LONG, partAt(0))
+        const file = yield* fs.open(at, { flag: "r+" })
+        yield* file.seek(BigInt(headerBytes(LONG) + PART), "start")
+        yield* file.writeAll(Buffer.from(isOpen ? "damaged" : "spoiled"))
+        assert.strictEqual((yield* Effect.flip(store.read(key, LONG, partAt(1)))).errno, "CORRUPT")
+        assert.strictEqual((yield* Effect.flip(store.verify(key))).errno, "CORRUPT")
+        for (const part of [0, 2, 3]) {
+          const { end, start } = partAt(part)
+          assert.deepStrictEqual(Buffer.from(yield* store.read(key, LONG, { start, end })), long.subarray(start, end))
+        }
+      }
+    }).pipe(Effect.scoped, Effect.provide(stack("real"))))
+
+  it.effect("a file that was cut off while it is open is too short", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const fs = yield* FileSystem.FileSystem
+      yield* store.write(key, long)
+      yield* store.read(key, LONG, whole(LONG))
+      yield* fs.truncate(yield* fileOf, headerBytes(LONG) + PART)
+      assert.strictEqual((yield* Effect.flip(store.read(key, LONG, whole(LONG)))).errno, "SHORT_READ")
+      assert.strictEqual((yield* store.read(key, LONG, whole(PART))).length, PART)
+    }).pipe(Effect.provide(stack("real"))))
+
+  it.effect("a file of the first format is read, and verified as a whole", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const fs = yield* FileSystem.FileSystem
+      const at = yield* fileOf
+      const file = firstFormat(key, long)
+      yield* store.write(key, long)
+      yield* fs.writeFile(at, file)
+      for (const [start, end] of [[0, 1], [PART - 1, 2 * PART], [LONG - 1, LONG]] as const) {
+        assert.deepStrictEqual(Buffer.from(yield* store.read(key, LONG, { start, end })), long.subarray(start, end))
+      }
+      assert.strictEqual(yield* store.verify(key), LONG)
+      yield* fs.writeFile(at, file.with(LONG, file[LONG]! ^ 1))
+      // It is open: the checksums of its parts are known.
+      assert.strictEqual((yield* Effect.flip(store.read(key, LONG, whole(LONG)))).errno, "CORRUPT")
+      assert.strictEqual((yield* Effect.flip(store.read(key, LONG, whole(1)))).errno, "CORRUPT")
+      assert.strictEqual((yield* Effect.flip(store.verify(key))).errno, "CORRUPT")
     }).pipe(Effect.provide(stack("real"))))
 
   const writes: ReadonlyArray<Operation> = ["mkdir", "open", "write", "sync", "rename"]
@@ -177,6 +278,53 @@ describe("on disk", () => {
       yield* store.write(key, payload)
       yield* faults.add({ operation: "write", fault: "short", after: 1 })
       assert.strictEqual((yield* Effect.flip(store.write(key, randomBytes(1000, 2))))._tag, "DiskFull")
-      assert.deepStrictEqual(Buffer.from(yield* store.read(key, 1000)), payload)
+      assert.deepStrictEqual(Buffer.from(yield* store.read(key, 1000, whole(1000))), payload)
     }).pipe(Effect.provide(stack("faulty"))))
+})
+
+describe("open files", () => {
+  const OpenDisk = Layer.provideMerge(restartable(), World)
+
+  const read = Effect.gen(function*() {
+    const store = yield* ChunkStore
+    return yield* ticking(store.read(key, 1000, whole(1000)))
+  })
+
+  const closings: ReadonlyArray<readonly [string, Effect.Effect<unknown, unknown, ChunkStore | DiskBreaker>]> = [
+    ["the chunk is removed", ChunkStore.use((store) => store.remove(key))],
+    ["the chunk is replaced", ChunkStore.use((store) => store.write(key, payload))],
+    ["the resource is removed", ChunkStore.use((store) => store.removeResource(resource.id, true))],
+    ["another process has removed the chunk", ChunkStore.use((store) => store.release(key))],
+    ["nobody reads it for a while", Effect.sleep(2 * IDLE_MILLIS)],
+    [
+      "the breaker opens",
+      DiskBreaker.use((breaker) => breaker.open(new IoError({ errno: "EIO", operation: "read", path: "/cache" })))
+    ]
+  ]
+
+  it.effect.each(closings)("are closed when %s", ([, closing]) =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const disk = yield* MemoryDisk
+      const before = disk.handles()
+      yield* ticking(store.write(key, payload))
+      yield* read
+      yield* read
+      assert.strictEqual(disk.handles(), before + 1)
+      yield* ticking(Effect.andThen(closing, Effect.sleep("1 second")))
+      assert.strictEqual(disk.handles(), before)
+    }).pipe(Effect.provide(OpenDisk)))
+
+  it.effect("are closed after a read that fails", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const faults = yield* Faults
+      const disk = yield* MemoryDisk
+      yield* ticking(store.write(key, payload))
+      yield* read
+      yield* faults.add({ operation: "read", fault: "EIO", times: 1 })
+      assert.strictEqual((yield* Effect.flip(read)).errno, "EIO")
+      assert.strictEqual(disk.handles(), 0)
+      assert.deepStrictEqual(Buffer.from(yield* read), payload)
+    }).pipe(Effect.provide(OpenDisk)))
 })
