@@ -51,7 +51,7 @@ const QUIET = 0.8
 
 const make = Effect.fnUntraced(function*(permits: number) {
   const calls = yield* DiskCalls.make(permits)
-  const { now } = calls
+  const { now, patience } = calls
   const latency = new ReadLatency()
   const lateReads = new LateReads()
   /** Viewers' calls that aren't late: all of them, and those that run. */
@@ -75,51 +75,60 @@ const make = Effect.fnUntraced(function*(permits: number) {
     return new DiskBusy({ errno: reason === "late" ? "TIMEOUT" : "BUSY", operation: "read", path: file })
   }
 
-  /** Runs a viewer's call, and waits for it as long as the viewer does. */
+  /** Runs a viewer's call, and waits for it as long as the viewer does. No fiber and no timer is started for the wait. */
   const attempt = <A>(millis: number, file: string, call: Effect.Effect<A, CacheError>): Effect.Effect<A, CacheError> =>
-    Effect.suspend(() => {
-      let heldUp = 0
-      /** The time of this call, which stands still while the process is held up. */
-      const time = () => now() - heldUp
-      const asked = time()
+    Effect.callback((resume) => {
+      const asked = patience.time()
+      let began = 0
+      let isUnderWay = false
       let isLate = false
       let isHung = false
-      let isUnderWay = false
       const watched = Effect.suspend(() => {
-        const began = time()
+        began = patience.time()
         // It has waited too long, and would only make others wait.
         if (running > 0 && latency.isTooLong(1, millis - (began - asked), now())) {
           return Effect.fail(busy("refused", file))
         }
         isUnderWay = true
         running += 1
-        return Effect.onExit(call, (exit) =>
-          Effect.sync(() => {
-            isUnderWay = false
-            if (!isLate) running -= 1
-            if (isHung) latency.recovered(now())
-            else latency.ended(Math.min(time() - began, millis), now())
-            if (isLate) lateReads.ended(file, Option.getOrUndefined(Exit.findErrorOption(exit)))
-          }))
+        return call
       })
-      const patience = calls.follow(millis, (passed) => passed >= millis, (more) => void (heldUp += more))
-      const giveUp = Effect.flatMap(patience, (quiet) => {
-        isHung = quiet >= millis * QUIET
+      const onEnd = (exit: Exit.Exit<A, CacheError>): void => {
         if (isUnderWay) {
+          isUnderWay = false
+          if (isHung) latency.recovered(now())
+          else latency.ended(Math.min(patience.time() - began, millis), now())
+          if (!isLate) running -= 1
+        }
+        if (isLate) return lateReads.ended(file, Option.getOrUndefined(Exit.findErrorOption(exit)))
+        viewers -= 1
+        stopWaiting()
+        resume(exit)
+      }
+      const giveUp = (quiet: number): void => {
+        isHung = quiet >= millis * QUIET
+        viewers -= 1
+        if (!leave()) {
           isLate = true
-          viewers -= 1
           running -= 1
           lateReads.add(file)
           latency.late(millis, now())
         }
-        const hung = () => new IoError({ errno: "TIMEOUT", operation: "read", path: file })
-        return Effect.fail(isHung ? hung() : busy("late", file))
-      })
-      viewers += 1
-      const end = () => {
-        if (!isLate) viewers -= 1
+        resume(Effect.fail(
+          isHung ? new IoError({ errno: "TIMEOUT", operation: "read", path: file }) : busy("late", file)
+        ))
       }
-      return Effect.flatMap(calls.start(watched, end), (fiber) => Effect.raceFirst(calls.join(fiber), giveUp))
+      viewers += 1
+      const stopWaiting = patience.wait(millis, (passed, quiet) => {
+        if (passed < millis) return false
+        giveUp(quiet)
+        return true
+      })
+      const leave = calls.start(watched, onEnd)
+      return Effect.sync(() => {
+        stopWaiting()
+        if (leave()) viewers -= 1
+      })
     })
 
   /** Runs a call in the background, to find out how the disk is while all viewers are refused. */
@@ -150,11 +159,23 @@ const make = Effect.fnUntraced(function*(permits: number) {
     })
 
   return DiskLimiter.of({
-    pass: (call) => Effect.flatMap(calls.start(call), calls.join),
+    pass: (call) =>
+      Effect.callback((resume) => {
+        const leave = calls.start(call, resume)
+        return Effect.sync(() => void leave())
+      }),
     passWithin,
     isBusy,
     progressed: calls.progressed,
-    stalled: (millis) => Effect.asVoid(calls.follow(millis, (_, quiet) => quiet >= millis)),
+    stalled: (millis) =>
+      Effect.callback((resume) => {
+        const stop = patience.wait(millis, (_, quiet) => {
+          if (quiet < millis) return false
+          resume(Effect.void)
+          return true
+        })
+        return Effect.sync(stop)
+      }),
     inFlight: calls.inFlight
   })
 })

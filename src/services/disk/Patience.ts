@@ -1,0 +1,94 @@
+/** How many steps a wait is divided into, to see whether the disk makes progress in between. */
+const STEPS = 10
+
+/** The part of a step that counts if the step takes too long because the process was held up. */
+const LONGEST_STEP = 1.1
+
+/** Something that waits for the disk. All times are in milliseconds. */
+interface Wait {
+  /** How long it waits, unless `isOver` says something else. It is checked every tenth of that time, and at its end. */
+  readonly millis: number
+  readonly since: number
+  readonly isOver: (passed: number, quiet: number) => boolean
+}
+
+/** What the waits need to know. */
+interface Watched {
+  readonly now: () => number
+  /** Grows with each step of the disk. */
+  readonly steps: () => number
+  readonly inFlight: () => number
+  /** Calls `then` after `millis` unless the function returned is called before. */
+  readonly after: (millis: number, then: () => void) => () => void
+}
+
+/**
+ * All who wait for the disk, watched by one timer. It runs only while there are any. Time in which the process was held up doesn't count.
+ */
+export class Patience {
+  readonly #watched: Watched
+  readonly #waits = new Set<Wait>()
+  #heldUp = 0
+  /** The last look at the disk. */
+  #looked = 0
+  #seen = 0
+  /** For how long calls have been running without a step of the disk. */
+  #quiet = 0
+  #alarm: { readonly at: number; readonly stop: () => void } | undefined
+
+  constructor(watched: Watched) {
+    this.#watched = watched
+  }
+
+  /** A clock that stands still while the process is held up, as far as that has been noticed. */
+  time(): number {
+    return this.#watched.now() - this.#heldUp
+  }
+
+  /**
+   * Waits until `isOver`, which gets the time that has passed, and for how long of that calls were running without a step of the disk.
+   * The function returned ends the wait.
+   */
+  wait(millis: number, isOver: Wait["isOver"]): () => void {
+    if (this.#waits.size === 0) this.#look()
+    const wait = { millis, since: this.time(), isOver }
+    this.#waits.add(wait)
+    const sooner = this.#watched.now() + millis / STEPS
+    if (this.#alarm === undefined || this.#alarm.at > sooner) this.#set(sooner)
+    return () => void this.#waits.delete(wait)
+  }
+
+  #set(at: number): void {
+    this.#alarm?.stop()
+    this.#alarm = { at, stop: this.#watched.after(at - this.#watched.now(), () => this.#ring(at)) }
+  }
+
+  #look(): void {
+    this.#looked = this.#watched.now()
+    this.#seen = this.#watched.steps()
+    this.#quiet = 0
+  }
+
+  #ring(at: number): void {
+    this.#alarm = undefined
+    const { inFlight, now, steps } = this.#watched
+    const elapsed = now() - this.#looked
+    const spent = Math.min(elapsed, LONGEST_STEP * (at - this.#looked))
+    this.#heldUp += elapsed - spent
+    const quiet = inFlight() > 0 && this.#seen === steps() ? this.#quiet + spent : 0
+    this.#look()
+    this.#quiet = quiet
+    let next = Infinity
+    for (const wait of this.#waits) {
+      const passed = this.time() - wait.since
+      if (wait.isOver(passed, Math.min(passed, quiet))) this.#waits.delete(wait)
+      else {next = Math.min(
+          next,
+          wait.millis / STEPS,
+          passed < wait.millis ? Math.max(1, wait.millis - passed) : Infinity
+        )}
+    }
+    // Those who began to wait meanwhile may have set it.
+    if (next < Infinity && this.#alarm === undefined) this.#set(now() + next)
+  }
+}
