@@ -29,15 +29,22 @@ export const get = async (connection: Connection, target: Target, onBody?: (piec
   return exchange
 }
 
-/** Asks over `connections` connections, one request after the other on each, until `seconds` have passed; once at least. */
-export const load = async (
-  port: number,
-  options: { readonly connections: number; readonly seconds: number; readonly next: () => Target }
-): Promise<Load> => {
+interface LoadOptions {
+  readonly connections: number
+  readonly next: () => Target
+  /** How long each connection goes on. */
+  readonly seconds?: number
+  /** Whether each connection ends instead. */
+  readonly until?: () => boolean
+}
+
+/** Asks over `connections` connections, one request after the other on each, until it is over; once at least. */
+export const load = async (port: number, options: LoadOptions): Promise<Load> => {
   const connections = Array.from({ length: options.connections }, () => new Connection(port))
   const cpuBefore = process.cpuUsage()
   const started = performance.now()
-  const deadline = started + options.seconds * 1000
+  const deadline = started + (options.seconds ?? 0) * 1000
+  const isOver = options.until ?? (() => performance.now() >= deadline)
   let requests = 0
   let bytes = 0
   try {
@@ -47,7 +54,7 @@ export const load = async (
         // Not in one expression with the wait: `+=` would add to what the sum was before it.
         bytes += exchange.bytes
         requests += 1
-      } while (performance.now() < deadline)
+      } while (!isOver())
     }))
   } finally {
     for (const connection of connections) connection.close()

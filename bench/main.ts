@@ -13,6 +13,7 @@ import { growth } from "./scenarios/growth.ts"
 import { missLatency } from "./scenarios/missLatency.ts"
 import type { Scenario } from "./scenarios/Scenario.ts"
 import { slowViewers } from "./scenarios/slowViewers.ts"
+import { smallObjects } from "./scenarios/smallObjects.ts"
 import { start } from "./scenarios/start.ts"
 import { diskRanges, diskShortRanges, warmDisk, warmFile, warmRanges } from "./scenarios/warm.ts"
 import { workers } from "./scenarios/workers.ts"
@@ -34,7 +35,8 @@ const scenarios: ReadonlyArray<Scenario> = [
   slowViewers,
   gap,
   start,
-  growth
+  growth,
+  smallObjects
 ]
 
 const names = scenarios.map(({ name }) => name)

@@ -14,6 +14,8 @@ export interface Server {
   readonly port: number
   /** Where small ranges are, which a server may be tuned for. */
   readonly rangePort: number
+  /** Where small files are. */
+  readonly objectPort: number
   readonly stop: () => Promise<void>
 }
 
@@ -26,6 +28,8 @@ export interface Origin {
 const LISTENING = /listening on http:\/\/127\.0\.0\.1:(\d+)/
 
 const pathOf = (file: string): string => fileURLToPath(new URL(file, import.meta.url))
+
+const onePort = (port: number) => ({ port, rangePort: port, objectPort: port })
 
 const portOf = ({ ready }: Running): number => Number(ready[1])
 
@@ -89,7 +93,7 @@ export const startSpillway = async (
     ...args
   ]
   const running = await run((onBoth ? onBothCpus : onServerCpu)(command), LISTENING)
-  return { name: "spillway", ...running, port: portOf(running), rangePort: portOf(running) }
+  return { name: "spillway", ...running, ...onePort(portOf(running)) }
 }
 
 /** Somebody who harms a cache's directory as soon as SIGUSR2 comes, see `peers/saboteur.ts`. */
@@ -100,19 +104,25 @@ export const startSaboteur = (how: "fill" | "delete" | "corrupt", directory: str
 export const startBare = async (from: "memory" | "disk" = "memory"): Promise<Server> => {
   const command = from === "memory" ? [pathOf("peers/bare.ts")] : [pathOf("peers/bareDisk.ts"), temporaryDirectory()]
   const running = await run(onServerCpu([process.execPath, ...command]), LISTENING)
-  return { name: "bare", ...running, port: portOf(running), rangePort: portOf(running) }
+  return { name: "bare", ...running, ...onePort(portOf(running)) }
 }
 
-export const startNginx = async (origin: Origin): Promise<Server> => {
-  const directory = temporaryDirectory()
-  const [port, rangePort] = [await freePort(), await freePort()]
+export const startNginx = async (origin: Origin, directory = temporaryDirectory()): Promise<Server> => {
+  const [port, rangePort, objectPort] = [await freePort(), await freePort(), await freePort()]
   const file = join(directory, "nginx.conf")
   // Workers of another user could not write to the directory.
   const user = process.getuid?.() === 0 ? "user root;" : ""
-  const values = { USER: user, DIRECTORY: directory, ORIGIN_PORT: origin.port, BULK_PORT: port, RANGE_PORT: rangePort }
+  const values = {
+    USER: user,
+    DIRECTORY: directory,
+    ORIGIN_PORT: origin.port,
+    BULK_PORT: port,
+    RANGE_PORT: rangePort,
+    OBJECT_PORT: objectPort
+  }
   writeFileSync(file, fill("peers/nginx.conf", values))
   const running = await run(onServerCpu(["nginx", "-p", directory, "-c", file]), answers(port))
-  return { name: "nginx", ...running, port, rangePort }
+  return { name: "nginx", ...running, port, rangePort, objectPort }
 }
 
 const startVarnish = async (origin: Origin): Promise<Server> => {
@@ -132,15 +142,19 @@ const startVarnish = async (origin: Origin): Promise<Server> => {
     "malloc,2g"
   ]
   const running = await run(onServerCpu(command), answers(port))
-  return { name: "varnish", ...running, port, rangePort: port }
+  return { name: "varnish", ...running, ...onePort(port) }
 }
 
 /** Starts the other version of Spillway that `checkout` is built of. */
 export const startBefore = async (
   origin: Origin,
   checkout: string,
-  args: ReadonlyArray<string> = []
-): Promise<Server> => ({ ...await startSpillway(origin, { checkout: resolve(checkout), args }), name: "before" })
+  args: ReadonlyArray<string> = [],
+  directory = temporaryDirectory()
+): Promise<Server> => ({
+  ...await startSpillway(origin, { checkout: resolve(checkout), args, directory }),
+  name: "before"
+})
 
 /** The caches that are compared, Spillway first: the other version that is asked for, or else what is installed. */
 export const startCaches = async (

@@ -1,9 +1,9 @@
-import { readFileSync } from "node:fs"
 import { connect, type Socket } from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
 import { FILE_BYTES, MEBIBYTE, randomWords, WARM_PATH } from "../content.ts"
 import { cpuSeconds } from "../cpuTime.ts"
 import { Samples } from "../Metric.ts"
+import { residentBytes } from "../residentBytes.ts"
 import { startSpillway } from "../servers.ts"
 import { verify } from "../verify.ts"
 import type { Scenario } from "./Scenario.ts"
@@ -27,9 +27,6 @@ const MEMORY_TIER_BYTES = 64 * MEBIBYTE
 const MEMORY_TARGET = 150
 
 const CPU_TARGET = 0.5
-
-const residentBytes = (pid: number): number =>
-  Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]) * 1024
 
 /** A viewer somewhere in the file, who takes nothing by itself. */
 const watch = (port: number, offset: number): Promise<Socket> =>
