@@ -16,7 +16,7 @@ export class MemoryDisk extends Context.Service<MemoryDisk, {
   readonly overwrite: (path: string, bytes: Uint8Array) => void
   /** Removes everything at or below `path`. */
   readonly erase: (path: string) => void
-  /** Power fails. Of each file that was not synced, only a part remains: `keep` returns which (0 to 1). */
+  /** Power fails. Of each file that was not synced, only a part remains: `keep` returns which (0 to 1). The rest is zeros or gone. */
   readonly crash: (keep: () => number) => void
   /** Closes all files, as the end of a process does. */
   readonly closeAll: () => void
@@ -82,7 +82,12 @@ class Disk {
     for (const other of this.directories) if (isBelow(path, other)) this.directories.delete(other)
   }
   readonly crash = (keep: () => number): void => {
-    for (const node of this.nodes.values()) if (!node.synced) node.length = Math.floor(node.length * keep())
+    for (const node of this.nodes.values()) {
+      if (node.synced) continue
+      const kept = Math.floor(node.length * keep())
+      if (keep() < 0.5) node.length = kept
+      else node.bytes.fill(0, kept, node.length)
+    }
     this.changed()
     this.closeAll()
   }

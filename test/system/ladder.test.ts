@@ -158,7 +158,7 @@ describe("what is logged", () => {
       const states = yield* Effect.forkChild(Stream.runCollect(Stream.take(breaker.changes, 3)))
       const [a, b] = [yield* put("a", 6), yield* put("bb", 6)]
       yield* until(() => true)
-      yield* faults.add({ operation: "sync", fault: "EIO" })
+      yield* faults.add({ operation: "write", fault: "EIO" })
       yield* watch("a", a)
       yield* watch("bb", b)
       yield* until(() => lines.length > 0)
@@ -257,7 +257,7 @@ describe("on a dead disk", () => {
       const index = yield* CacheIndex
       const media = yield* MediaStream
       const hash = yield* put("film", 60)
-      yield* faults.add({ operation: "sync", fault: "EROFS" })
+      yield* faults.add({ operation: "write", fault: "EROFS" })
       const opened = yield* media.open({ resource: makeResource(urlOf("film")) })
       assert.strictEqual(opened._tag, "Media")
       const [part] = (opened as Media).parts

@@ -164,7 +164,7 @@ describe("a chunk that cannot be written", () => {
       { errno: "EISDIR", operation: "rename" },
       { errno: "EPERM", operation: "rename" },
       { errno: "EIO", operation: "write" },
-      { errno: "EUCLEAN", operation: "sync" },
+      { errno: "EUCLEAN", operation: "write" },
       { errno: "EACCES", operation: "open" },
       { errno: "ENOTDIR", operation: "mkdir" }
     ] as const

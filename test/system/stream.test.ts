@@ -88,7 +88,7 @@ const errnos = {
   PermissionDenied: ["EACCES", "EPERM", "EROFS"],
   IoError: ["EIO"]
 } as const
-const writing: ReadonlyArray<Operation> = ["mkdir", "open", "write", "sync", "rename"]
+const writing: ReadonlyArray<Operation> = ["mkdir", "open", "write", "rename"]
 const cells = Object.entries(errnos).flatMap(([tag, codes]) =>
   codes.flatMap((errno) => writing.flatMap((operation) => [0, 2, 5].map((after) => ({ tag, errno, operation, after }))))
 )
@@ -173,7 +173,7 @@ describe("any ranges, in any order, with any failures", () => {
     views: Schema.Array(Schema.Struct({
       start: intBetween(0, film.length - 1),
       length: intBetween(1, 3 * CHUNK),
-      operation: Schema.Literals(["mkdir", "open", "write", "sync", "rename", "read", "unlink"]),
+      operation: Schema.Literals(["mkdir", "open", "write", "rename", "read", "unlink"]),
       fault: Schema.Literals(["none", "ENOSPC", "EROFS", "EIO", "ENOENT", "short"]),
       after: intBetween(0, 4),
       origin: Schema.Literals(["well", "Reset", "Truncate"]),

@@ -182,7 +182,7 @@ export const make = Effect.gen(function*() {
 
   const store: ChunkStore["Service"] = {
     readRevokedTrees: limiter.passWithin(readDeadline, revokedTrees, manifests.readText(revokedTrees)),
-    writeRevokedTrees: (file) => limiter.pass(writeFile(revokedTrees, [file])),
+    writeRevokedTrees: (file) => limiter.pass(writeFile(revokedTrees, [file], true)),
     read: (key, length, range, scratch) =>
       limiter.passWithin(readDeadline, pathOf(key), files.read(key, length, range, scratch)),
     verify: (key) => limiter.pass(files.verify(key)),

@@ -44,21 +44,31 @@ export const make = Effect.fnUntraced(function*({ closing, io, open, readFile, r
     )
   }
 
-  const writeTo = (temporary: string, parts: ReadonlyArray<Uint8Array>): Effect.Effect<void, CacheError> =>
+  const writeTo = (
+    temporary: string,
+    parts: ReadonlyArray<Uint8Array>,
+    isSynced: boolean
+  ): Effect.Effect<void, CacheError> =>
     closing(
       temporary,
       Effect.scoped(Effect.gen(function*() {
         const file = yield* open(temporary, "wx")
         for (const part of parts) yield* io("write", temporary, file.writeAll(part))
-        yield* io("sync", temporary, file.sync)
+        if (isSynced) yield* io("sync", temporary, file.sync)
       }))
     )
 
-  /** Uninterruptible, because an interrupted call continues in the thread pool: nothing is closed or renamed under it. */
-  const writeFile = Effect.fnUntraced(function*(target: string, parts: ReadonlyArray<Uint8Array>) {
+  /**
+   * Uninterruptible, because an interrupted call continues in the thread pool: nothing is closed or renamed under it. After a power
+   * failure, a file that isn't synced may have its name and other bytes, such as zeros. So it needs a checksum.
+   */
+  const writeFile = Effect.fnUntraced(function*(target: string, parts: ReadonlyArray<Uint8Array>, isSynced = false) {
     yield* discardLeftovers
     const temporary = `${target}.${session}-${temporaries++}${TEMPORARY}`
-    const whole = Effect.andThen(writeTo(temporary, parts), io("rename", target, fs.rename(temporary, target)))
+    const whole = Effect.andThen(
+      writeTo(temporary, parts, isSynced),
+      io("rename", target, fs.rename(temporary, target))
+    )
     yield* whole.pipe(
       Effect.catchIf(
         ({ errno }) => errno === "EISDIR" || errno === "ENOTDIR",
@@ -83,10 +93,10 @@ export const make = Effect.fnUntraced(function*({ closing, io, open, readFile, r
       { discard: true }
     )
 
-  /** Writes, reads and removes a file of `bytes` bytes. */
+  /** Writes, syncs, reads and removes a file of `bytes` bytes. */
   const probe = Effect.fnUntraced(function*(bytes: number) {
     const at = path.join(root, `probe-${session}-${temporaries++}${TEMPORARY}`)
-    yield* writeFile(at, [Buffer.alloc(bytes)])
+    yield* writeFile(at, [Buffer.alloc(bytes)], true)
     yield* Effect.onError(Effect.andThen(readFile(at, bytes), remove(at)), () => discard(at))
   })
 

@@ -257,7 +257,7 @@ describe("on disk", () => {
       assert.strictEqual((yield* Effect.flip(store.verify(key))).errno, "CORRUPT")
     }).pipe(Effect.provide(stack("real"))))
 
-  const writes: ReadonlyArray<Operation> = ["mkdir", "open", "write", "sync", "rename"]
+  const writes: ReadonlyArray<Operation> = ["mkdir", "open", "write", "rename"]
   it.effect.each(writes)(
     "a write that fails at %s names it, and leaves nothing",
     (operation) =>

@@ -24,11 +24,11 @@ describe("failures", () => {
       const breaker = yield* DiskBreaker
       yield* putFilm
       yield* ticking(Effect.yieldNow)
-      yield* faults.add({ operation: "sync", fault: "EROFS" })
+      yield* faults.add({ operation: "write", fault: "EROFS" })
       yield* view(url)
       yield* ticking(Effect.repeat(Effect.yieldNow, { until: () => failures.recent().length > 0, times: 100_000 }))
       const [failure] = failures.recent()
-      assert.deepInclude(failure, { kind: "PermissionDenied", errno: "EROFS", operation: "sync" })
+      assert.deepInclude(failure, { kind: "PermissionDenied", errno: "EROFS", operation: "write" })
       assert.isUndefined(failure!.recoveredAt)
       yield* faults.clear
       yield* ticking(
