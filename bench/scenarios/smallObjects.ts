@@ -51,8 +51,7 @@ const startAll = async ({ against, origin, profile }: Context): Promise<Array<Ca
   return servers.map((server, index) => ({ server, directory: directories[index]!, paths: [] }))
 }
 
-const entriesOf = (directory: string): Array<Dirent> =>
-  readdirSync(directory, { recursive: true, withFileTypes: true })
+const entriesOf = (directory: string): Array<Dirent> => readdirSync(directory, { recursive: true, withFileTypes: true })
 
 /** How many files of a cache hold a body, and are complete. */
 const stored = (directory: string): number =>

@@ -5,7 +5,7 @@ import type { ChunkStore, StoredChunk } from "../disk/ChunkStore.ts"
 import type { DiskBreaker } from "../disk/DiskBreaker.ts"
 import { ChunkMap } from "./ChunkMap.ts"
 import { type Evictable, EvictionOrder } from "./EvictionOrder.ts"
-import { Folders } from "./Folders.ts"
+import { type Addition, Folders } from "./Folders.ts"
 import * as Touches from "./touches.ts"
 
 /** A line of `EvictionOrder` that a chunk can enter. */
@@ -45,8 +45,8 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly setManifest: (resource: string, bytes: number, isRevoked?: boolean) => void
   /** Records that the manifest of a resource is no longer valid. */
   readonly revokeManifest: (resource: string) => void
-  /** How much another chunk of a resource takes of the disk besides its own file, with a new manifest of this size. Both in bytes. */
-  readonly growth: (resource: string, manifest: number) => number
+  /** How much all of this takes of the disk besides the files of the chunks, in bytes. Name each resource once. */
+  readonly growth: (additions: Iterable<Addition>) => number
   /** What a resource takes of the disk, in bytes. */
   readonly bytesOf: (resource: string) => number
   /** Whether the directory that contains a resource's directory contains no other. */
@@ -194,7 +194,7 @@ const make = Effect.gen(function*() {
     hasManifest: (resource) => folders.hasManifest(resource),
     setManifest: (resource, bytes, isRevoked = false) => folders.setManifest(resource, { bytes, isRevoked }),
     revokeManifest: (resource) => folders.revokeManifest(resource),
-    growth: (resource, manifest) => folders.growth(resource, manifest),
+    growth: (additions) => folders.growth(additions),
     bytesOf: (resource) =>
       Array.from(chunks.of(resource), ({ bytes }) => bytes)
         .reduce((sum, bytes) => sum + bytes, folders.bytesOf(resource)),

@@ -21,10 +21,10 @@ import { WriteLock } from "./WriteLock.ts"
  */
 export class Evictor extends Context.Service<Evictor, {
   /**
-   * Makes room for `need` bytes, and reserves it until the scope closes. `need` is called again after each eviction. Fails with
-   * `DiskFull` if nothing is left to evict.
+   * Makes room for `need` bytes in `writes` writes, and reserves it until the scope closes. `need` is called again after each eviction.
+   * Fails with `DiskFull` if nothing is left to evict.
    */
-  readonly reserve: (need: () => number) => Effect.Effect<void, CacheError, Scope.Scope>
+  readonly reserve: (need: () => number, writes?: number) => Effect.Effect<void, CacheError, Scope.Scope>
   /** Frees 1 GiB, or an eighth of a small disk or cache, after a write found the disk full anyway. Returns the bytes freed. */
   readonly cleanUp: Effect.Effect<number, CacheError>
   /** `DiskFull` with the errno `MAX_SIZE` if nothing that can be evicted makes room for a chunk, else `undefined`. */
@@ -144,12 +144,12 @@ const make = Effect.gen(function*() {
   const shortage = () =>
     index.unevictableBytes() + bytesOnDisk(config.chunkSize) + MANIFEST_BYTES > maxSize ? full() : undefined
 
-  const reserve = Effect.fnUntraced(function*(need: () => number) {
+  const reserve = Effect.fnUntraced(function*(need: () => number, writes = 1) {
     while (index.bytes() + need() > maxSize) {
       if ((yield* evictOne()) > 0) continue
       return yield* full()
     }
-    const tryReserve = Effect.suspend(() => monitor.reserve(need()))
+    const tryReserve = Effect.suspend(() => monitor.reserve(need(), writes))
     const orEvict: typeof tryReserve = Effect.catchTag(
       tryReserve,
       "DiskFull",

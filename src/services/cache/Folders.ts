@@ -10,6 +10,15 @@ interface Folder {
   chunks: number
 }
 
+/** What a write adds to a resource. */
+export interface Addition {
+  readonly resource: string
+  /** How many chunks. */
+  readonly chunks: number
+  /** The size on disk of a new manifest, in bytes; 0 without one. */
+  readonly manifest: number
+}
+
 /** What a name takes of its directory, in bytes, at most: those of chunks have up to 43 characters. */
 const NAME_BYTES = 64
 
@@ -99,14 +108,25 @@ export class Folders {
     if (folder !== undefined) folder.isRevoked = true
   }
 
-  /** How much more they take when a chunk is written, in bytes, and a manifest of so many beside the one that there is. */
-  growth(resource: string, manifest: number): number {
-    const folder = this.#folders.get(resource)
-    if (folder !== undefined) {
-      return bytesOf({ chunks: folder.chunks + 1, manifest: folder.manifest + manifest }) - bytesOf(folder)
+  /** How much more they take when all of this is written, in bytes; each manifest is counted beside the one that there is. */
+  growth(additions: Iterable<Addition>): number {
+    let sum = 0
+    /** How many directories each prefix gets. */
+    const added = new Map<string, number>()
+    for (const { chunks, manifest, resource } of additions) {
+      const folder = this.#folders.get(resource)
+      if (folder === undefined) {
+        sum += bytesOf({ chunks, manifest })
+        added.set(prefixOf(resource), (added.get(prefixOf(resource)) ?? 0) + 1)
+      } else {
+        sum += bytesOf({ chunks: folder.chunks + chunks, manifest: folder.manifest + manifest }) - bytesOf(folder)
+      }
     }
-    const neighbours = this.#prefixes.get(prefixOf(resource))?.size ?? 0
-    return bytesOf({ chunks: 1, manifest }) + prefixBytes(neighbours + 1) - prefixBytes(neighbours)
+    for (const [prefix, count] of added) {
+      const before = this.#prefixes.get(prefix)?.size ?? 0
+      sum += prefixBytes(before + count) - prefixBytes(before)
+    }
+    return sum
   }
 
   setManifest(resource: string, { bytes, isRevoked }: StoredManifest): void {

@@ -18,10 +18,10 @@ import { WriteLock } from "./WriteLock.ts"
  * and representation the chunks belong to, and the origin is asked before they are used.
  */
 export class Manifests extends Context.Service<Manifests, {
-  /** What the next chunk of a representation takes of the disk besides its own file, in bytes. */
-  readonly growth: (representation: Representation) => number
-  /** Writes the manifest of a representation unless it is there; inside `WriteLock.withWriteLock`, with room reserved. */
-  readonly ensure: (representation: Representation) => Effect.Effect<void, CacheError>
+  /** The file of the manifest that a representation still needs on disk, or `undefined`. */
+  readonly missing: (representation: Representation) => Uint8Array | undefined
+  /** Writes such a file; inside `WriteLock.withWriteLock`, with room reserved. */
+  readonly write: (representation: Representation, file: Uint8Array) => Effect.Effect<void, CacheError>
   /** Makes the manifest of a resource invalid. */
   readonly revoke: (resource: string) => void
   /** The same for a resource and all of its variants. */
@@ -61,22 +61,6 @@ interface Change {
   readonly next: Representation | undefined
 }
 
-/** Encodes manifests. It keeps the last one, which is needed twice: for its length, and to be written. */
-class EncodedManifest {
-  #last: { readonly representation: Representation; readonly file: Uint8Array } | undefined
-
-  of(representation: Representation): Uint8Array {
-    if (this.#last?.representation !== representation) {
-      this.#last = { representation, file: ManifestFormat.encode(representation) }
-    }
-    return this.#last.file
-  }
-
-  bytesOnDisk(representation: Representation): number {
-    return inBlocks(this.of(representation).length)
-  }
-}
-
 const make = Effect.gen(function*() {
   const evictor = yield* Evictor
   const breaker = yield* DiskBreaker
@@ -96,18 +80,17 @@ const make = Effect.gen(function*() {
   const isThere = (representation: Representation): boolean =>
     written.has(representation) && index.hasManifest(representation.resource)
 
-  const files = new EncodedManifest()
+  const missing = (representation: Representation): Uint8Array | undefined =>
+    isThere(representation) ? undefined : ManifestFormat.encode(representation)
 
-  const ensure = (representation: Representation): Effect.Effect<void, CacheError> =>
-    Effect.suspend(() => {
-      if (isThere(representation)) return Effect.void
-      const { resource } = representation
-      return Effect.map(store.writeManifest(resource, files.of(representation)), () => {
-        index.setManifest(resource, files.bytesOnDisk(representation))
-        written.add(representation)
-        pending.delete(resource)
-      })
+  const write = (representation: Representation, file: Uint8Array): Effect.Effect<void, CacheError> => {
+    const { resource } = representation
+    return Effect.map(store.writeManifest(resource, file), () => {
+      index.setManifest(resource, inBlocks(file.length))
+      written.add(representation)
+      pending.delete(resource)
     })
+  }
 
   const disown = (resource: string) => Effect.map(store.revokeManifest(resource), () => index.revokeManifest(resource))
 
@@ -123,9 +106,10 @@ const make = Effect.gen(function*() {
         return Effect.flatMap(familyOnDisk(resource), (all) => Effect.forEach(all, disown, { discard: true }))
       }
       if (next === undefined || !hasChunkOf(next)) return disown(resource)
-      return Effect.scoped(
-        Effect.andThen(evictor.reserve(() => index.growth(resource, files.bytesOnDisk(next))), ensure(next))
-      )
+      const file = missing(next)
+      if (file === undefined) return Effect.void
+      const need = () => index.growth([{ resource, chunks: 0, manifest: inBlocks(file.length) }])
+      return Effect.scoped(Effect.andThen(evictor.reserve(need), write(next, file)))
     })
 
   /** Makes the changes that wait, and says whether all of them could be made. */
@@ -171,9 +155,8 @@ const make = Effect.gen(function*() {
   }
 
   return Manifests.of({
-    growth: (representation) =>
-      index.growth(representation.resource, isThere(representation) ? 0 : files.bytesOnDisk(representation)),
-    ensure,
+    missing,
+    write,
     revoke,
     revokeFamily: (resource) => {
       revocations += 1

@@ -23,10 +23,10 @@ export class DiskMonitor extends Context.Service<DiskMonitor, {
   /** The current status, then each change. */
   readonly changes: Stream.Stream<DiskStatus>
   /**
-   * Reserves `bytes`, and the file nodes of a write, until the scope closes. Fails with `DiskFull` if less than `minFree`, or fewer
+   * Reserves `bytes`, and the file nodes of one write or of so many, until the scope closes. Fails with `DiskFull` if less than `minFree`, or fewer
    * nodes than `minFreeNodes`, would be left.
    */
-  readonly reserve: (bytes: number) => Effect.Effect<void, CacheError, Scope.Scope>
+  readonly reserve: (bytes: number, writes?: number) => Effect.Effect<void, CacheError, Scope.Scope>
 }>()("spillway/services/disk/DiskMonitor") {
   /** The file system that holds the directory of `CacheConfig`. */
   static readonly layer: Layer.Layer<DiskMonitor, never, CacheConfig | DiskLimiter> = Layer.effect(
@@ -79,7 +79,7 @@ const make = Effect.fnUntraced(function*(
 ) {
   const observed = yield* ObservedValue.make<DiskStatus>("Healthy")
   let reservedBytes = 0
-  let reservations = 0
+  let reservedWrites = 0
   let latest: DiskUsage | undefined
 
   yield* Metrics.gauge(
@@ -102,24 +102,26 @@ const make = Effect.fnUntraced(function*(
     )
   })
 
-  const release = (bytes: number) => {
+  const release = (bytes: number, writes: number) => {
     reservedBytes -= bytes
-    reservations -= 1
+    reservedWrites -= writes
   }
 
   // Counted before the disk is read, so that concurrent reservations see each other.
-  const promise = Effect.fnUntraced(function*(bytes: number) {
+  const promise = Effect.fnUntraced(function*(bytes: number, writes: number) {
     reservedBytes += bytes
-    reservations += 1
+    reservedWrites += writes
     const { free, freeNodes, totalNodes } = yield* usage
-    const nodesLeft = freeNodes - reservations * NODES_PER_WRITE >= minFreeNodes(totalNodes)
+    const nodesLeft = freeNodes - reservedWrites * NODES_PER_WRITE >= minFreeNodes(totalNodes)
     if (free - reservedBytes < minFree || (totalNodes > 0 && !nodesLeft)) {
       return yield* new DiskFull({ errno: "ENOSPC", operation: "reserve", path: directory })
     }
-  }, (effect, bytes) => Effect.onError(effect, () => Effect.sync(() => release(bytes))))
+  }, (effect, bytes, writes) => Effect.onError(effect, () => Effect.sync(() => release(bytes, writes))))
 
-  const reserve = (bytes: number) =>
-    Effect.acquireRelease(promise(bytes), () => Effect.sync(() => release(bytes)), { interruptible: true })
+  const reserve = (bytes: number, writes = 1) =>
+    Effect.acquireRelease(promise(bytes, writes), () => Effect.sync(() => release(bytes, writes)), {
+      interruptible: true
+    })
 
   // A failed reading is reported by the write that needs it.
   yield* look.pipe(

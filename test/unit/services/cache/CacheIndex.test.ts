@@ -189,7 +189,7 @@ describe("CacheIndex", () => {
 
   it.effect("counts manifests and directories, and grows by what it foretells", () =>
     withIndex((index) => {
-      const growth = index.growth(film1, 4096)
+      const growth = index.growth([{ resource: film1, chunks: 1, manifest: 4096 }])
       index.setManifest(film1, 4096)
       index.add(keyAt(0), 100)
       assert.strictEqual(index.bytes(), 100 + growth)

@@ -11,7 +11,7 @@ describe("what the cache takes besides chunks", () => {
   it("is a directory for each prefix and resource, and each manifest in blocks", () => {
     const folders = new Folders()
     for (const [resource, blocks] of [[a, 1], [b, 7], [c, 0]] as const) {
-      const growth = folders.growth(resource, blocks * BLOCK_BYTES)
+      const growth = folders.growth([{ resource, chunks: 1, manifest: blocks * BLOCK_BYTES }])
       const before = folders.bytes
       folders.setManifest(resource, manifest(blocks * BLOCK_BYTES))
       folders.addChunk(resource)
@@ -29,7 +29,7 @@ describe("what the cache takes besides chunks", () => {
   it("grows with the names in a directory", () => {
     const folders = new Folders()
     for (let i = 0; i < 10_000; i++) {
-      const growth = folders.growth(a, 0)
+      const growth = folders.growth([{ resource: a, chunks: 1, manifest: 0 }])
       const before = folders.bytes
       folders.addChunk(a)
       assert.strictEqual(folders.bytes - before, growth)
@@ -43,7 +43,7 @@ describe("what the cache takes besides chunks", () => {
     const folders = new Folders()
     folders.setManifest(a, manifest(5 * BLOCK_BYTES))
     folders.addChunk(a)
-    assert.strictEqual(folders.growth(a, 6 * BLOCK_BYTES), 6 * BLOCK_BYTES)
+    assert.strictEqual(folders.growth([{ resource: a, chunks: 1, manifest: 6 * BLOCK_BYTES }]), 6 * BLOCK_BYTES)
     folders.setManifest(a, manifest(6 * BLOCK_BYTES))
     assert.strictEqual(folders.bytesOf(a), 8 * BLOCK_BYTES)
   })

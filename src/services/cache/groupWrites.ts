@@ -1,0 +1,192 @@
+import { Effect, Exit } from "effect"
+import { type CacheError, IoError } from "../../domain/CacheError.ts"
+import type { Representation } from "../../domain/Representation.ts"
+import { CacheConfig } from "../config/CacheConfig.ts"
+import { inBlocks } from "../disk/blocks.ts"
+import { bytesOnDisk, ChunkStore } from "../disk/ChunkStore.ts"
+import { DiskBreaker } from "../disk/DiskBreaker.ts"
+import { Counters } from "../observe/Counters.ts"
+import * as Metrics from "../observe/pullMetrics.ts"
+import type { Job } from "./Backlog.ts"
+import { CacheIndex } from "./CacheIndex.ts"
+import { Catalog } from "./Catalog.ts"
+import { Evictor } from "./Evictor.ts"
+import type { Addition } from "./Folders.ts"
+import { Manifests } from "./Manifests.ts"
+import { WriteLock } from "./WriteLock.ts"
+
+/** How many files are written at a time. The rest of the calls to the disk are left to viewers. */
+const CONCURRENCY = 4
+
+/** How long a group may go without a chunk that is done before the disk counts as hanging, in milliseconds: reads of a frozen disk go on. */
+const WRITE_DEADLINE = 5000
+
+/** What the resources of a group get, and the manifests that have to be written for it. */
+const gather = (group: ReadonlyArray<Job>, missing: (representation: Representation) => Uint8Array | undefined) => {
+  const additions: Array<Addition> = []
+  const manifests: Array<readonly [Representation, Uint8Array]> = []
+  for (const [resource, jobs] of Map.groupBy(group, ({ key }) => key.resource)) {
+    const { representation } = jobs.at(-1)!
+    const file = missing(representation)
+    if (file !== undefined) manifests.push([representation, file])
+    additions.push({ resource, chunks: jobs.length, manifest: inBlocks(file?.length ?? 0) })
+  }
+  return { additions, manifests }
+}
+
+/** The chunks of a group that aren't done. */
+class Progress {
+  readonly #waiting: Set<Job>
+  readonly #begun = new Set<Job>()
+  readonly #done: (job: Job) => void
+
+  constructor(group: ReadonlyArray<Job>, done: (job: Job) => void) {
+    this.#waiting = new Set(group)
+    this.#done = done
+  }
+
+  get left(): number {
+    return this.#waiting.size + this.#begun.size
+  }
+
+  /** Whether the chunk still has to be written. */
+  begin = (job: Job): boolean => {
+    if (this.#waiting.delete(job)) this.#begun.add(job)
+    return this.#begun.has(job)
+  }
+
+  end = (job: Job): void => {
+    if (this.#begun.delete(job)) this.#done(job)
+  }
+
+  /** Ends those that no write has begun for. Returns how many. */
+  endWaiting(): number {
+    const count = this.#waiting.size
+    for (const job of this.#waiting) this.#done(job)
+    this.#waiting.clear()
+    return count
+  }
+
+  endAll(): void {
+    this.endWaiting()
+    for (const job of this.#begun) this.end(job)
+  }
+}
+
+/**
+ * Writes groups of chunks, several files at a time. Room is made and reserved for a group at once. If that fails, or a write finds the
+ * disk full, the chunks are written one by one, each after a clean-up if it finds the disk full again. Failures are reported to
+ * `DiskBreaker`.
+ *
+ * The function returned writes those chunks of a group that are current and not on disk, and calls `done` with each chunk of the group
+ * when it has been written or dropped.
+ */
+export const make = Effect.gen(function*() {
+  const { directory } = yield* CacheConfig
+  const catalog = yield* Catalog
+  const evictor = yield* Evictor
+  const breaker = yield* DiskBreaker
+  const index = yield* CacheIndex
+  const { withWriteLock } = yield* WriteLock
+  const manifests = yield* Manifests
+  const store = yield* ChunkStore
+  const counters = yield* Counters
+
+  const countRetry = yield* Metrics.counters(
+    "spillway_write_retries_total",
+    "Chunks written once more after an emergency clean-up, by whether that helped",
+    "outcome",
+    ["won", "lost"]
+  )
+
+  /** Reserves room for chunks and the manifests that they need, and writes those. */
+  const prepare = Effect.fnUntraced(function*(group: ReadonlyArray<Job>) {
+    const { additions, manifests: missing } = gather(group, manifests.missing)
+    const bytes = group.reduce((sum, { payload }) => sum + bytesOnDisk(payload.length), 0)
+    yield* evictor.reserve(() => bytes + index.growth(additions), group.length)
+    yield* Effect.forEach(missing, ([representation, file]) => manifests.write(representation, file), {
+      concurrency: CONCURRENCY,
+      discard: true
+    })
+  })
+
+  const write = Effect.fnUntraced(function*({ key, payload, representation }: Job) {
+    yield* store.write(key, payload)
+    index.add(key, bytesOnDisk(payload.length))
+    breaker.succeeded("write")
+    // It may have been invalidated while nothing of it was on disk.
+    if (!catalog.isCurrent(representation)) manifests.revoke(key.resource)
+  })
+
+  const writeAlone = (job: Job) => Effect.scoped(Effect.andThen(prepare([job]), write(job)))
+
+  const writeAgain = (job: Job) =>
+    Effect.onExit(writeAlone(job), (exit) => Effect.sync(() => countRetry(Exit.isSuccess(exit) ? "won" : "lost")))
+
+  /** The representation may have been superseded or invalidated while its chunk waited. */
+  const isWanted = ({ key, representation }: Job): boolean => catalog.isCurrent(representation) && !index.has(key)
+
+  const drop = (error: CacheError) => {
+    counters.dropped()
+    return breaker.report(error)
+  }
+
+  const recordAlone = (job: Job) =>
+    Effect.suspend(() => {
+      // The disk may have failed while the chunk waited.
+      if (breaker.unwritable() !== undefined) return Effect.sync(counters.dropped)
+      if (!isWanted(job)) return Effect.void
+      return Effect.catchTag(writeAlone(job), "DiskFull", (full) =>
+        Effect.flatMap(evictor.cleanUp, (freed) =>
+          freed > 0 ? writeAgain(job) : Effect.fail(full)))
+    }).pipe(Effect.catch(drop))
+
+  /** Returns the chunks that have to be written one by one. */
+  const recordTogether = (group: ReadonlyArray<Job>, { begin, end }: Progress) =>
+    Effect.scoped(Effect.gen(function*() {
+      const prepared = yield* Effect.exit(prepare(group))
+      if (Exit.isFailure(prepared)) return group
+      const left: Array<Job> = []
+      const writeOne = (job: Job) =>
+        Effect.suspend(() => begin(job) ? write(job) : Effect.void).pipe(
+          Effect.matchEffect({
+            onSuccess: () => Effect.sync(() => end(job)),
+            onFailure: (error) => {
+              if (error._tag !== "DiskFull") return Effect.ensuring(drop(error), Effect.sync(() => end(job)))
+              left.push(job)
+              return Effect.void
+            }
+          })
+        )
+      yield* Effect.forEach(group, writeOne, { concurrency: CONCURRENCY, discard: true })
+      return left
+    }))
+
+  const record = (group: ReadonlyArray<Job>, progress: Progress) =>
+    Effect.gen(function*() {
+      const isTogether = group.length > 1 && breaker.unwritable() === undefined
+      const alone = isTogether ? yield* recordTogether(group.filter(isWanted), progress) : group
+      for (const job of alone) {
+        if (progress.begin(job)) yield* Effect.ensuring(recordAlone(job), Effect.sync(() => progress.end(job)))
+      }
+    })
+
+  return (group: ReadonlyArray<Job>, done: (job: Job) => void): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const progress = new Progress(group, done)
+      /** A write that does not end is not interrupted, since nobody could tell what it did; but it is noticed. */
+      const watch: Effect.Effect<never> = Effect.suspend(() => {
+        const before = progress.left
+        const report = breaker.report(new IoError({ errno: "TIMEOUT", operation: "write", path: directory }))
+        return Effect.flatMap(Effect.sleep(WRITE_DEADLINE), () => {
+          if (progress.left < before) return watch
+          for (let count = progress.endWaiting(); count > 0; count--) counters.dropped()
+          return Effect.andThen(report, Effect.never)
+        })
+      })
+      return Effect.ensuring(
+        Effect.raceFirst(withWriteLock(record(group, progress)), watch),
+        Effect.sync(() => progress.endAll())
+      )
+    })
+})
