@@ -252,12 +252,15 @@ export const looksLike = (representation: Representation, head: OriginHead): boo
 }
 
 /**
- * Whether a 304 with `headers` is about `representation` (RFC 9111 §4.3.4): it names no other validator. Entity tags are compared weakly.
+ * Whether a 304 with `headers` is about `representation` (RFC 9111 §4.3.4): it names no other validator. Entity tags are compared weakly,
+ * so chunks that are combined by their date need the same date too.
  */
 export const isConfirmedBy = (representation: Representation, headers: HeaderFields): boolean => {
   const { etag, "last-modified": lastModified } = headers
   const known = representation.etag ?? representation.headers["etag"]
-  if (etag !== undefined && known !== undefined) return opaque(etag) === opaque(known)
+  const isTagged = etag !== undefined && known !== undefined
+  if (isTagged && opaque(etag) !== opaque(known)) return false
+  if (isTagged && (representation.etag !== undefined || isSingle(representation))) return true
   const isOther = lastModified !== undefined && representation.lastModified !== undefined &&
     lastModified !== representation.lastModified
   return !isOther
@@ -277,14 +280,15 @@ export const updated = (representation: Representation, headers: HeaderFields): 
 }
 
 /**
- * The request fields that ask an origin to answer 304 if `representation` is still current (RFC 9110 §13.1). All validators of a `Single`
- * or `Assumed` one are sent, a weak `ETag` too. Empty without any validator, and for a response that is not a file.
+ * The request fields that ask an origin to answer 304 if `representation` is still current (RFC 9110 §13.1): the strong `ETag`, or
+ * else a weak one and the date, because some origins look at only one of them. Empty without any validator, and for a response that is not a
+ * file.
  */
 export const validation = (representation: Representation): Record<string, string> => {
   const { etag, headers, lastModified, status } = representation
   if (status !== undefined) return {}
   if (etag !== undefined) return { "if-none-match": etag }
-  const weak = isSingle(representation) || representation.assumed === true ? headers["etag"] : undefined
+  const weak = headers["etag"]
   return {
     ...(weak !== undefined && isTag(weak) && { "if-none-match": weak }),
     ...(lastModified !== undefined && { "if-modified-since": lastModified })

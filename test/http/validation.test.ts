@@ -30,9 +30,23 @@ describe("validation", () => {
         yield* TestClock.adjust("61 seconds")
         yield* ask(path)
         assert.strictEqual(seen(path)[1]!.headers["if-modified-since"], at(-1000))
-        assert.notProperty(seen(path)[1]!.headers, "if-none-match")
+        assert.strictEqual(seen(path)[1]!.headers["if-none-match"], etag)
       }
       assert.strictEqual(origin.bodyBytes(), 2 * SIZE)
+    }))
+
+  it.effect("sends a weak ETag too, because some origins look at nothing else (§4.3.1)", () =>
+    Effect.gen(function*() {
+      const { answer, ask, at } = yield* start()
+      const headers = { ...maxAge(0), etag: "W/\"v1\"", "last-modified": at(-1000) }
+      let confirmed = 0
+      answer("/a", (request) => {
+        const isConfirmed = request.headers["if-none-match"] === "W/\"v1\""
+        confirmed += Number(isConfirmed)
+        return isConfirmed ? { status: 304 } : { headers, body: bytes }
+      })
+      for (let i = 0; i < 3; i++) assert.isTrue((yield* ask("/a")).body.equals(bytes))
+      assert.strictEqual(confirmed, 2)
     }))
 
   it.effect("one 304 refreshes every chunk of a file (§4.3.4)", () =>
