@@ -3,6 +3,7 @@ import { count, MAX_CHUNKS } from "./Chunk.ts"
 import { identify, type Resource } from "./Resource.ts"
 import { type ContentRange, parseContentRange } from "./rfc/ByteRange.ts"
 import { type Uncacheable, whyUncacheable } from "./rfc/Cacheability.ts"
+import { type AcceptedCodings, codingOf, isCoded, only, UNCODED, withCodingInVary } from "./rfc/ContentCoding.ts"
 import { areFields, endToEnd, type HeaderFields, isFieldValue } from "./rfc/HeaderFields.ts"
 import { hasStrongDate } from "./rfc/lastModified.ts"
 
@@ -45,6 +46,10 @@ export class Representation extends Schema.Class<Representation>("spillway/Repre
   headers: Schema.Record(Schema.String, Schema.String),
   /** Absent until the origin has shown how it answers range requests, which counts as `conditional`. */
   ranges: Schema.optionalKey(RangeSupport),
+  /** The request fields that responses of the URL depend on, as far as is known: in lower case, sorted. */
+  varyNames: Schema.optionalKey(Schema.Array(Schema.String)),
+  /** The content codings that the request accepted, as a field, if responses of the URL depend on that. */
+  accepted: Schema.optionalKey(Schema.String),
   /** Only viewers with a cookie have been given it so far. */
   withCookie: Schema.optionalKey(Schema.Boolean),
   /** When its age was 0, by the origin's last word, in milliseconds since 1970; 0 where that is not known. */
@@ -66,7 +71,9 @@ export const isFile = (status: number): boolean => status === 200 || status === 
 /** Whether `found`, which was kept where others may have changed it, can be one of `resource` and be sent as it is. */
 export const isSound = (found: Representation, resource: string): boolean => {
   const { chunkSize, etag = "", headers, id, lastModified = "", size, status = 200, transfer } = found
-  const isValidated = found.etag === undefined ? found.lastModified !== undefined : isStrong(etag)
+  const isValidated = found.etag === undefined
+    ? found.lastModified !== undefined && !isCoded(headers)
+    : isStrong(etag)
   const isIdentified = transfer === undefined ? isValidated || found.assumed === true : /^[0-9a-f-]{36}$/.test(transfer)
   return found.resource === resource && /^[0-9a-f]{32}$/.test(id) && size >= 0 && chunkSize > 0 &&
     count(size, chunkSize) <= MAX_CHUNKS &&
@@ -145,6 +152,10 @@ export interface Identification {
   readonly isMeasured?: boolean
   /** The operator says that the file never changes. */
   readonly isAssumed?: boolean
+  /** The content codings that the request accepted: none by default. */
+  readonly accepted?: AcceptedCodings
+  /** What selects the response among those of the URL. */
+  readonly selectedBy?: Pick<Representation, "accepted" | "varyNames">
 }
 
 /**
@@ -156,13 +167,14 @@ export const fromHead = (
   head: OriginHead,
   chunkSize: number,
   isAuthorized = false,
-  { isAssumed = false, isMeasured = false, transfer }: Identification = {}
+  { accepted = UNCODED, isAssumed = false, isMeasured = false, selectedBy, transfer }: Identification = {}
 ): Representation | Uncacheable => {
   const { headers, status } = head
   if (!isFile(status) && transfer === undefined) return "STATUS"
   const why = whyUncacheable(status, headers, isAuthorized)
   if (why !== undefined) return why
-  if ((headers["content-encoding"] ?? "identity").toLowerCase() !== "identity") return "ENCODED"
+  const coding = codingOf(headers)
+  if (coding === undefined || (coding !== "identity" && !accepted.codings.has(coding))) return "ENCODED"
   const size = sizeOf(head)
   if (size === undefined) return "NO_LENGTH"
   if (count(size, chunkSize) > MAX_CHUNKS) return "TOO_LARGE"
@@ -175,10 +187,11 @@ export const fromHead = (
     ...(!isFile(status) && { status }),
     size,
     chunkSize,
+    ...selectedBy,
     ...(etag !== undefined && { etag }),
     ...(lastModified !== undefined && { lastModified }),
     // Outside of a 206, `Content-Range` means nothing, and is stored like any other field (RFC 9110 §14.4).
-    headers: endToEnd(headers, status === 206 ? notKept : notKeptOfWhole),
+    headers: withCodingInVary(endToEnd(headers, status === 206 ? notKept : notKeptOfWhole)),
     generatedAt: 0
   }
   const idOf = (version: string) => identify(resource.id, version, String(size), String(chunkSize))
@@ -186,7 +199,8 @@ export const fromHead = (
     const id = idOf(etag ?? `last-modified ${lastModified}`)
     return new Representation({ ...described, id, ...rangesShown(head) })
   }
-  if (isAssumed && isFile(status) && !isMeasured) {
+  // Only the file is assumed not to change. The same file may be coded in another way next time, in as many bytes.
+  if (isAssumed && isFile(status) && !isMeasured && coding === "identity") {
     const shown = rangesShown(head).ranges
     // There is nothing to send as `If-Range`.
     const ranges = shown === "none" ? "none" : "plain"
@@ -226,10 +240,12 @@ export const withRangesOf = (before: Representation, found: Representation): Rep
 
 /**
  * Whether `head`, a response of 200 or 206, carries bytes of `representation`. `"Unknown"`: the validator to compare is absent, as it may
- * be in a 206 to `If-Range` (RFC 9110 §15.3.7). No other response carries bytes of a `Single` representation.
+ * be in a 206 to `If-Range` (RFC 9110 §15.3.7). No other response carries bytes of a `Single` representation, and none with another
+ * content coding carries bytes of any.
  */
 export const compare = (representation: Representation, head: OriginHead): "Same" | "Other" | "Unknown" => {
   if (isSingle(representation) || sizeOf(head) !== representation.size) return "Other"
+  if (codingOf(head.headers) !== codingOf(representation.headers)) return "Other"
   if (representation.assumed === true) {
     return head.headers["content-type"] === representation.headers["content-type"] ? "Same" : "Other"
   }
@@ -275,7 +291,7 @@ export const updated = (representation: Representation, headers: HeaderFields): 
   const kept = targeted !== undefined && headers["cache-control"] === undefined ? { "cdn-cache-control": targeted } : {}
   return new Representation({
     ...representation,
-    headers: { ...stored, ...kept, ...endToEnd(headers, notUpdated) }
+    headers: withCodingInVary({ ...stored, ...kept, ...endToEnd(headers, notUpdated) })
   })
 }
 
@@ -294,6 +310,11 @@ export const validation = (representation: Representation): Record<string, strin
     ...(lastModified !== undefined && { "if-modified-since": lastModified })
   }
 }
+
+/** The request field that requests a representation in its own content coding, and in no other. */
+export const acceptSame = ({ headers }: Representation): Record<string, string> => ({
+  "accept-encoding": only(codingOf(headers) ?? "identity").field
+})
 
 /** Whether a representation can be used again: it is fresh, or the origin can confirm it. A validated one always can. */
 export const isReusable = (representation: Representation, isFresh: boolean): boolean =>

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto"
+import type { Coding } from "./rfc/ContentCoding.ts"
 import type { HeaderFields } from "./rfc/HeaderFields.ts"
 
 /**
@@ -31,12 +32,20 @@ export const familyOf = (id: string): string => id.slice(0, FAMILY_DIGITS)
 
 /**
  * Where the responses for `resource` that are not the file are stored: redirects, errors and the like. They have an identifier of their own,
- * so that a short-lived one does not supersede a large file.
+ * so that a short-lived one does not supersede a large file. A response that depends on `Accept-Encoding` is for one value of that:
+ * `accepted`.
  */
-export const besideFile = (resource: Resource): Resource => ({
-  id: familyOf(resource.id) + identify(resource.id, "beside the file").slice(FAMILY_DIGITS),
+export const besideFile = (resource: Resource, accepted?: string): Resource => ({
+  id: familyOf(resource.id) +
+    identify(resource.id, "beside the file", ...(accepted === undefined ? [] : [accepted])).slice(FAMILY_DIGITS),
   url: resource.url
 })
+
+/** Where a response that is not the file may be stored for requests whose `Accept-Encoding` is `accepted`. */
+export const besideFileFor = (resource: Resource, accepted: string): ReadonlyArray<Resource> => [
+  besideFile(resource),
+  besideFile(resource, accepted)
+]
 
 /** The name is the origin's choice, which may be that of something every object has. */
 const valueOf = (fields: HeaderFields, name: string): string => Object.hasOwn(fields, name) ? fields[name]! : ""
@@ -44,16 +53,18 @@ const valueOf = (fields: HeaderFields, name: string): string => Object.hasOwn(fi
 /**
  * The variant of `resource` that a request with `fields` selects where the origin's answers vary on the fields `names` (RFC 9111
  * §4.1): a resource of its own, with bytes of its own. So is what is for requests with a cookie, where `hasCookie` tells them from
- * others.
+ * others, and what has a content coding.
  */
 export const variant = (
   resource: Resource,
   names: ReadonlyArray<string>,
   fields: HeaderFields,
-  hasCookie = false
+  hasCookie = false,
+  coding: Coding = "identity"
 ): Resource => {
-  if (names.length === 0 && !hasCookie) return resource
+  if (names.length === 0 && !hasCookie && coding === "identity") return resource
   const values = names.map((name) => `${name}: ${valueOf(fields, name).trim()}`)
-  const id = identify(resource.url, ...values, ...(hasCookie ? ["cookie"] : []))
+  const codings = coding === "identity" ? [] : [`coding ${coding}`]
+  const id = identify(resource.url, ...values, ...(hasCookie ? ["cookie"] : []), ...codings)
   return { id: familyOf(resource.id) + id.slice(FAMILY_DIGITS), url: resource.url }
 }

@@ -1,5 +1,6 @@
 import type { ChunkKey } from "../domain/Chunk.ts"
 import type { Resource } from "../domain/Resource.ts"
+import type { Coding } from "../domain/rfc/ContentCoding.ts"
 import type { Entry } from "../services/cache/Catalog.ts"
 import type { Totals } from "../services/observe/Counters.ts"
 import type { Usage } from "../services/observe/WorkerUsage.ts"
@@ -26,6 +27,8 @@ export const VIEWER_FIELD = "spillway-viewer"
  * exclusive. The representation arrives as a plain object.
  */
 export interface Known extends Omit<Entry, "audience"> {
+  /** Which content codings the origin has chosen for which `Accept-Encoding`. */
+  readonly choices: ReadonlyArray<readonly [accepted: string, coding: Coding]>
   readonly chunks: ReadonlyArray<readonly [first: number, end: number]>
 }
 

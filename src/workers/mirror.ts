@@ -4,6 +4,7 @@ import { Audience } from "../domain/Audience.ts"
 import { span } from "../domain/Chunk.ts"
 import { Representation } from "../domain/Representation.ts"
 import type { Resource } from "../domain/Resource.ts"
+import { acceptedBy } from "../domain/rfc/ContentCoding.ts"
 import { isFresh } from "../domain/rfc/Freshness.ts"
 import { CacheIndex } from "../services/cache/CacheIndex.ts"
 import { Catalog } from "../services/cache/Catalog.ts"
@@ -44,7 +45,7 @@ export const make: Effect.Effect<
   const context = yield* Effect.context()
   const asked = new Set<string>()
 
-  const adopt = ({ chunks, representation: fields, ...known }: Known): void => {
+  const adopt = ({ choices, chunks, representation: fields, ...known }: Known): void => {
     const representation = new Representation(fields)
     const { chunkSize, id, resource, size } = representation
     for (const [first, end] of chunks) {
@@ -54,7 +55,8 @@ export const make: Effect.Effect<
       }
     }
     const audience = Audience.nobody.with(ANONYMOUS, known.freshness)
-    catalog.adopt({ ...known, audience, representation })
+    const chosen = new Map(choices.map(([accepted, coding]) => [acceptedBy(accepted), coding]))
+    catalog.adopt({ ...known, audience, representation }, chosen)
   }
 
   const forget = (resource: string): void => {

@@ -24,13 +24,19 @@ export const make = Effect.fnUntraced(function*({ onFailed, onListening, onRepor
   const context = yield* Effect.context()
 
   const known = (resource: { readonly id: string; readonly url: string }): Known | undefined => {
-    const entry = catalog.varies(resource) ? undefined : catalog.known(resource.id)
-    if (entry === undefined) return undefined
+    const choices = catalog.choices(resource)
+    const entry = catalog.known(resource.id)
+    if (choices === undefined || entry === undefined) return undefined
     const freshness = freshnessFor(entry, ANONYMOUS)
     if (freshness === undefined || !isFresh(freshness, clock.currentTimeMillisUnsafe())) return undefined
     // Only the owner knows which viewers with cookies may get it.
     const { audience: _, ...shared } = entry
-    return { ...shared, freshness, chunks: index.stretches(resource.id, entry.representation.id) }
+    return {
+      ...shared,
+      freshness,
+      chunks: index.stretches(resource.id, entry.representation.id),
+      choices: Array.from(choices, ([{ field }, coding]) => [field, coding])
+    }
   }
 
   return (member: Member, message: ToOwner): void => {

@@ -7,6 +7,7 @@ import { connect } from "node:net"
 import { openRaw } from "../http/RawConnection.ts"
 import { ask, exchange } from "../http/TestProxy.ts"
 import { story } from "../support/cacheStatus.ts"
+import { decode, encode } from "../support/codings.ts"
 import { chunkFiles, insideOf, makeDisk, noDisks, takeAllRoom, temporaryDirectory } from "../support/disks.ts"
 import { eventually, occurrences, openView, type Program, runProgram, startProgram, view } from "../support/Program.ts"
 import { valueOf } from "../support/scrape.ts"
@@ -224,6 +225,17 @@ describe("workers", () => {
         const fields = { etag: `"${language}"`, vary: "accept-language", "cache-control": "max-age=3600" }
         response.writeHead(200, { ...fields, "content-length": language.length }).end(language)
       })
+      origin.handlers.set("/text", (request, response) => {
+        const coding = request.headers["accept-encoding"] === "gzip" ? "gzip" : undefined
+        const coded = encode(coding, Buffer.from("text"))
+        const fields = { etag: `"${coding}"`, vary: "accept-encoding", "cache-control": "max-age=3600" }
+        response.writeHead(200, {
+          ...fields,
+          ...(coding && { "content-encoding": coding }),
+          "content-length": coded.length
+        })
+        response.end(coded)
+      })
       origin.handlers.set("/mine", (request, response) => {
         const who = String(request.headers.authorization)
         response.writeHead(200, { etag: `"${who}"`, "content-length": who.length, "cache-control": "max-age=60" })
@@ -234,6 +246,13 @@ describe("workers", () => {
         const asked = ask(program.url, "/page", { headers: { "accept-language": language } })
         for (const { body } of yield* inTurn(program, asked)) {
           assert.strictEqual(body.toString(), language)
+        }
+      }
+      for (const accepted of ["gzip", "identity", "gzip", "identity", "br"]) {
+        const asked = ask(program.url, "/text", { headers: { "accept-encoding": accepted } })
+        for (const { body, headers } of yield* inTurn(program, asked)) {
+          assert.strictEqual(headers["content-encoding"], accepted === "gzip" ? "gzip" : undefined)
+          assert.strictEqual(decode(headers, body, accepted).toString(), "text")
         }
       }
       for (const who of ["Basic ann", "Basic bob"]) {

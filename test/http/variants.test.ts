@@ -1,7 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
+import { crc32 } from "node:zlib"
+import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
 import { story } from "../support/cacheStatus.ts"
+import { makeTestOrigin } from "../support/TestOrigin.ts"
 import { makeGate, maxAge, type Site, start, until } from "./Site.ts"
 
 const language = (name: string) => ({ headers: { "accept-language": name } })
@@ -192,26 +195,127 @@ describe("Vary", () => {
       }
     }))
 
-  it.effect("Accept-Encoding is sent as identity, and makes no variants (RFC 9110 §12.5.3)", () =>
-    Effect.gen(function*() {
-      const { ask, file, seen } = yield* start()
-      file("/a", { headers: { ...maxAge(60), "vary": "Accept-Encoding" } })
-      for (const encoding of ["gzip", "br", "identity"]) {
-        const { headers } = yield* ask("/a", { headers: { "accept-encoding": encoding } })
-        assert.strictEqual(headers["vary"], "Accept-Encoding")
-      }
-      assert.strictEqual(seen("/a").length, 1)
-      assert.strictEqual(seen("/a")[0]!.headers["accept-encoding"], "identity")
+  /** A proxy that goes on where another has ended, which `first` has used. */
+  const restarted = Effect.fnUntraced(
+    function*(set: (site: Site) => void, first: (site: Site) => Effect.Effect<unknown, Error>) {
+      const store = yield* Effect.provide(ChunkStore, ChunkStore.layerMemory)
+      const origin = yield* makeTestOrigin
+      const before = { origin, store }
+      // The end of the first one writes what it has stored.
+      yield* Effect.scoped(Effect.gen(function*() {
+        const site = yield* start({ before })
+        set(site)
+        yield* first(site)
+      }))
+      return yield* start({ before })
+    }
+  )
+
+  /** As object stores do: CORS fields and `Vary` only if the request has `Origin`. */
+  const serveBrowsers = ({ answer }: Site): void =>
+    answer("/a", ({ headers }) => ({
+      headers: {
+        ...maxAge(3600),
+        etag: "\"v1\"",
+        ...(headers["origin"] !== undefined && { "vary": "Origin", "access-control-allow-origin": headers["origin"] })
+      },
+      body: "abc"
     }))
 
-  it.effect("an encoded answer is passed on, but not stored (RFC 9110 §8.4)", () =>
+  const page = { headers: { origin: "https://page.test" } }
+
+  const newest = { headers: { ...page.headers, "cache-control": "no-cache" } }
+
+  it.effect("is remembered after a restart, also for the response without it (§4.1)", () =>
     Effect.gen(function*() {
-      const { ask, file } = yield* start()
-      file("/a", { headers: { ...maxAge(60), "content-encoding": "gzip" } })
+      const site = yield* restarted(serveBrowsers, ({ ask }) => Effect.andThen(ask("/a"), ask("/a", newest)))
+      const requests = site.seen("/a").length
       for (let i = 0; i < 2; i++) {
-        const { headers } = yield* ask("/a", { headers: { "accept-encoding": "gzip" } })
-        assert.strictEqual(headers["content-encoding"], "gzip")
-        assert.strictEqual(story(headers), "spillway; fwd=bypass; detail=ENCODED")
+        const { headers } = yield* site.ask("/a", page)
+        assert.strictEqual(headers["access-control-allow-origin"], "https://page.test")
+        assert.strictEqual(story(headers), "spillway; hit")
       }
+      assert.strictEqual(site.seen("/a").length, requests)
+      // The plain response is one variant of several now, which is not stored yet.
+      assert.strictEqual(story((yield* site.ask("/a")).headers), "spillway; fwd=vary-miss; stored")
+      assert.strictEqual(story((yield* site.ask("/a")).headers), "spillway; hit")
+    }))
+
+  it.effect("is remembered after a restart with all names of all responses (§4.1)", () =>
+    Effect.gen(function*() {
+      const serve = ({ answer }: Site): void =>
+        answer("/a", ({ headers }) => {
+          const names = ["x-a", "x-b"].filter((name) => headers[name] !== undefined)
+          return {
+            headers: { ...maxAge(3600), etag: "\"v1\"", ...(names.length > 0 && { vary: names.join() }) },
+            body: names.map((name) => `${name} ${headers[name]}`).join() || "plain"
+          }
+        })
+      const asked: ReadonlyArray<readonly [Record<string, string>, string]> = [
+        [{ "x-a": "1" }, "x-a 1"],
+        [{ "x-b": "1" }, "x-b 1"],
+        [{ "x-a": "1", "x-b": "1" }, "x-a 1,x-b 1"],
+        [{}, "plain"]
+      ]
+      const askAll = ({ ask }: Site) =>
+        Effect.forEach(asked, ([headers, body]) =>
+          Effect.map(ask("/a", { headers }), (answer) =>
+            assert.strictEqual(answer.body.toString(), body)))
+      const site = yield* restarted(serve, (site) =>
+        Effect.andThen(askAll(site), askAll(site)))
+      const requests = site.seen("/a").length
+      yield* askAll(site)
+      assert.strictEqual(site.seen("/a").length, requests)
+    }))
+
+  it.effect("is remembered when the disk has a variant of an earlier version of Spillway (§4.1)", () =>
+    Effect.gen(function*() {
+      const store = yield* Effect.provide(ChunkStore, ChunkStore.layerMemory)
+      const origin = yield* makeTestOrigin
+      // Without the names.
+      const writeManifest = (resource: string, file: Uint8Array) => {
+        const [line = ""] = Buffer.from(file).toString().split("\n")
+        const { varyNames: _, ...manifest } = JSON.parse(line)
+        const text = JSON.stringify(manifest)
+        return store.writeManifest(resource, Buffer.from(`${text}\n${crc32(text)}`))
+      }
+      yield* Effect.scoped(Effect.gen(function*() {
+        const site = yield* start({ before: { origin, store: { ...store, writeManifest } } })
+        serveLanguages(site, maxAge(3600))
+        yield* site.ask("/a", language("de"))
+      }))
+      const site = yield* start({ before: { origin, store } })
+      assert.strictEqual(story((yield* site.ask("/a", language("de"))).headers), "spillway; hit")
+      assert.strictEqual(story((yield* site.ask("/a", language("fr"))).headers), "spillway; fwd=vary-miss; stored")
+    }))
+
+  it.effect("costs no reads of other resources' manifests, and one for each variant", () =>
+    Effect.gen(function*() {
+      const store = yield* Effect.provide(ChunkStore, ChunkStore.layerMemory)
+      const origin = yield* makeTestOrigin
+      const reads: Array<string> = []
+      const readManifest = (resource: string, forViewer?: boolean) => {
+        reads.push(resource)
+        return store.readManifest(resource, forViewer)
+      }
+      const before = { origin, store: { ...store, readManifest } }
+      yield* Effect.scoped(Effect.gen(function*() {
+        const site = yield* start({ before })
+        serveLanguages(site, maxAge(3600))
+        for (const path of ["/b", "/c", "/d"]) {
+          site.file(path)
+          yield* site.ask(path)
+        }
+        yield* site.ask("/a", language("de"))
+        yield* site.ask("/a", language("fr"))
+      }))
+      const site = yield* start({ before })
+      reads.length = 0
+      yield* site.ask("/a", language("de"))
+      yield* site.ask("/a", language("fr"))
+      assert.strictEqual(new Set(reads).size, 2)
+      const soFar = reads.length
+      yield* site.ask("/b")
+      assert.strictEqual(reads.length, soFar + 1)
     }))
 })

@@ -2,6 +2,7 @@ import { afterEach, assert, describe, it, vi } from "@effect/vitest"
 import { Effect } from "effect"
 import { make } from "../../src/domain/Resource.ts"
 import { noCache } from "../../src/domain/rfc/CacheControl.ts"
+import { UNCODED } from "../../src/domain/rfc/ContentCoding.ts"
 import { CacheIndex } from "../../src/services/cache/CacheIndex.ts"
 import { ChunkMap } from "../../src/services/cache/ChunkMap.ts"
 import { ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
@@ -18,7 +19,10 @@ const CHUNKS = 2000
 const film = randomBytes(CHUNKS * CHUNK)
 
 /** Returns the file's entry, which is fresh. */
-const knownFresh = Effect.map(Lookup, (lookup) => () => lookup.fresh(resource, {}, undefined, {})!)
+const knownFresh = Effect.map(
+  Lookup,
+  (lookup) => () => lookup.fresh({ resource, accepted: UNCODED, directives: undefined }, {})!
+)
 
 /** The file is cached; a few of its chunks are in memory as well. */
 const fill = Effect.gen(function*() {

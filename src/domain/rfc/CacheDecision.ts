@@ -36,6 +36,11 @@ export interface KnownRepresentation {
   readonly freshnessForAnonymous: Freshness | undefined
   /** Whether it may answer requests with credentials (RFC 9111 §3.5). */
   readonly isSharable: boolean
+  /**
+   * Whether the origin has chosen it for the content codings that the request accepts. If not, it is used only if the origin can't be asked
+   * (RFC 9111 §4.1).
+   */
+  readonly isChosen: boolean
 }
 
 /** What a decision depends on. */
@@ -63,19 +68,20 @@ export const decide = (facts: CacheFacts): CacheDecision => {
   }
   const usable = representation?.canDeliver === true ? representation : undefined
   const freshness = usable?.freshnessForViewer
-  if (freshness !== undefined && isFresh(freshness, now, directives)) return { _tag: "Fresh" }
+  const isChosen = usable?.isChosen === true
+  if (isChosen && freshness !== undefined && isFresh(freshness, now, directives)) return { _tag: "Fresh" }
   // Offline, nobody can be asked whether it differs by cookie, and what viewers without one get is public.
   if (isOffline && (freshness ?? usable?.freshnessForAnonymous) !== undefined) return { _tag: "Offline" }
   if (isCacheOnly) return { _tag: "NotCached" }
   if (facts.uncacheable !== undefined) return { _tag: "Uncacheable", reason: facts.uncacheable }
   const reason = forwardReason(facts)
-  return freshness !== undefined && mayRevalidateBehind(freshness, now, directives)
+  return isChosen && freshness !== undefined && mayRevalidateBehind(freshness, now, directives)
     ? { _tag: "RevalidateBehind", reason }
     : { _tag: "AskOrigin", reason }
 }
 
 const forwardReason = ({ now, representation, varies }: CacheFacts): ForwardReason => {
-  if (representation === undefined) return varies ? "vary-miss" : "uri-miss"
+  if (representation?.isChosen !== true) return varies ? "vary-miss" : "uri-miss"
   if (!representation.canDeliver) return "partial"
   // What is fresh for others is not for this request, by its directives or cookies.
   return isFresh(representation.freshness, now) ? "request" : "stale"

@@ -60,8 +60,8 @@ export const isForAnyCookie = (headers: HeaderFields): boolean => {
 export const isSharable = (headers: HeaderFields): boolean => allowsSharing(responseDirectives(headers))
 
 /**
- * The request fields that the response depends on: in lower case, sorted, each once (RFC 9110 §12.5.5). Without
- * `accept-encoding`: Spillway requests no coding, even if its viewers accept one, and keeps no answer that has one.
+ * The request fields that the response depends on: in lower case, sorted, each once (RFC 9110 §12.5.5). Without `accept-encoding`, of
+ * which `ContentCoding` takes care.
  */
 export const varyNames = (headers: HeaderFields): ReadonlyArray<string> => {
   const field = headers["vary"]

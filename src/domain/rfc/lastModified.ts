@@ -1,3 +1,4 @@
+import { isCoded } from "./ContentCoding.ts"
 import type { HeaderFields } from "./HeaderFields.ts"
 import * as HttpDate from "./HttpDate.ts"
 
@@ -31,9 +32,10 @@ export const unsettledMillis = (headers: HeaderFields): number | undefined => {
 
 /**
  * Whether `Last-Modified` is a strong validator, as far as the `Date` that came with it shows. A text that is not a date can still be
- * compared, if it can name a time at all.
+ * compared, if it can name a time at all. Of a coded response, it dates the file that was coded, which may be coded otherwise next time.
  */
 export const hasStrongDate = (headers: HeaderFields): boolean => {
   const lastModified = headers["last-modified"] ?? ""
-  return lastModified.replace(/\D/g, "").length >= MIN_DIGITS && unsettledMillis(headers) === undefined
+  return lastModified.replace(/\D/g, "").length >= MIN_DIGITS && unsettledMillis(headers) === undefined &&
+    !isCoded(headers)
 }

@@ -3,16 +3,15 @@
  */
 
 /** Fields of a request that are Spillway's own business on the way to the origin. */
-export const ofTheHop = new Set(["host", "expect", "accept-encoding"])
-
-/** The same where the answer is for this viewer alone, who may have it compressed. */
-export const ofTheHopPassing = new Set(["host", "expect"])
+export const ofTheHop = new Set(["host", "expect"])
 
 /** Names of fields. */
 export type Names = Pick<ReadonlySet<string>, "has">
 
 const ofOneRequest = new Set([
   ...ofTheHop,
+  // Sent with the codings that are stored only.
+  "accept-encoding",
   "content-length",
   "content-type",
   "if-match",

@@ -5,6 +5,7 @@ import type { OriginError } from "../../domain/OriginError.ts"
 import { type Representation, statusOf } from "../../domain/Representation.ts"
 import { type ByteRange, formatContentRange, formatUnsatisfied } from "../../domain/rfc/ByteRange.ts"
 import * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
+import { isCoded } from "../../domain/rfc/ContentCoding.ts"
 import { age } from "../../domain/rfc/Freshness.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import * as Multipart from "../../domain/rfc/Multipart.ts"
@@ -92,8 +93,9 @@ const toldStatus = ({ status }: Told, code: number, hasBody: boolean): CacheStat
 /** Names and values in turn. */
 type Fields = ReadonlyArray<string>
 
+/** Without `Accept-Ranges` if coded: a client that resumes by a range without `If-Range` would get one of the file itself. */
 const fieldsOf = (headers: HeaderFields, isForFile = true): Array<string> => {
-  const fields = isForFile ? ["accept-ranges", "bytes"] : []
+  const fields = isForFile && !isCoded(headers) ? ["accept-ranges", "bytes"] : []
   for (const name in headers) if (name !== "cache-status") fields.push(name, headers[name]!)
   return fields
 }

@@ -3,6 +3,7 @@ import type { TargetError } from "../../domain/RequestTarget.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import { parseRanges, type RangeSpec } from "../../domain/rfc/ByteRange.ts"
 import { type RequestDirectives, requestDirectives } from "../../domain/rfc/CacheControl.ts"
+import { acceptedBy, type AcceptedCodings } from "../../domain/rfc/ContentCoding.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import type { Entry } from "../../services/cache/Catalog.ts"
 import { Lookup } from "../../services/media/Lookup.ts"
@@ -22,6 +23,7 @@ export interface ParsedRequest {
   readonly ranges: ReadonlyArray<RangeSpec> | undefined
   readonly ifRange: string | undefined
   readonly directives: RequestDirectives | undefined
+  readonly accepted: AcceptedCodings
   /** For a GET: the representation if it is fresh for this request, by what is in memory. */
   readonly fresh: Entry | undefined
 }
@@ -52,7 +54,8 @@ export const makeParseRequest = Effect.gen(function*() {
     const ranges = parsed === "TooMany" ? [] : parsed
     const ifRange = headers["if-range"]
     const directives = requestDirectives(headers)
-    const fresh = isGet ? lookup.fresh(resource, headers, directives, { ranges, ifRange }) : undefined
-    return { resource, ranges, ifRange, directives, fresh }
+    const accepted = acceptedBy(headers["accept-encoding"])
+    const asked = { resource, ranges, ifRange, directives, accepted }
+    return { ...asked, fresh: isGet ? lookup.fresh(asked, headers) : undefined }
   }
 })

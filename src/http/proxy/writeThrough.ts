@@ -9,7 +9,7 @@ import { CacheConfig } from "../../services/config/CacheConfig.ts"
 import { Lookup } from "../../services/media/Lookup.ts"
 import { Origin, type OriginResponse } from "../../services/origin/Origin.ts"
 import { page, refused } from "./errorResponses.ts"
-import { ofTheHopPassing } from "./forwardedFields.ts"
+import { ofTheHop } from "./forwardedFields.ts"
 import { ALLOW, maxForwards } from "./methods.ts"
 import type { Passthrough } from "./passthrough.ts"
 
@@ -55,7 +55,7 @@ export const makeWriteThrough = Effect.fnUntraced(function*({ locations, passedO
       url: location.url,
       access: location.access ?? "any",
       headers: {
-        ...endToEnd(headers, ofTheHopPassing),
+        ...endToEnd(headers, ofTheHop),
         ...(forwards !== undefined && { "max-forwards": String(forwards - 1) }),
         ...(destinationUrl !== undefined && { destination: destinationUrl }),
         ...location.headers

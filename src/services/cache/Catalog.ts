@@ -4,9 +4,11 @@ import type { CacheError } from "../../domain/CacheError.ts"
 import { isSameVersion, type RangeSupport, Representation, withRangesOf } from "../../domain/Representation.ts"
 import { identify, type Resource } from "../../domain/Resource.ts"
 import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
+import { type AcceptedCodings, type Coding, codingOf } from "../../domain/rfc/ContentCoding.ts"
 import { isFresh, type Times } from "../../domain/rfc/Freshness.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { isIn, type Tree } from "../../domain/UrlTrees.ts"
+import * as SingleFlight from "../../effects/SingleFlight.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { ChunkStore } from "../disk/ChunkStore.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
@@ -16,7 +18,7 @@ import { entriesOf, type Entry, freshnessFor, freshUntil } from "./Entry.ts"
 import { IndexScan } from "./IndexScan.ts"
 import { Manifests } from "./Manifests.ts"
 import { RevokedTrees } from "./RevokedTrees.ts"
-import { Variants } from "./Variants.ts"
+import { type Choices, type Selection, Variants } from "./Variants.ts"
 
 export { type Entry, freshnessFor } from "./Entry.ts"
 
@@ -25,21 +27,40 @@ export { type Entry, freshnessFor } from "./Entry.ts"
  * others it is on disk, beside the chunks. A resource whose responses vary has an entry for each variant.
  */
 export class Catalog extends Context.Service<Catalog, {
-  /** The variant of a resource that a request with `fields` selects, as far as is known. */
-  readonly select: (resource: Resource, fields: HeaderFields) => Resource
+  /** The variant of a resource that a request with `fields` selects that accepts these content codings, as far as is known. */
+  readonly select: (resource: Resource, fields: HeaderFields, accepted: AcceptedCodings) => Selection
+  /** The same with its entry. What the disk has of other variants is learned first, unless any of them is in memory. */
+  readonly find: (
+    resource: Resource,
+    fields: HeaderFields,
+    accepted: AcceptedCodings
+  ) => Effect.Effect<Selection & { readonly entry: Option.Option<Entry> }>
   /** Whether the responses for `resource` are known to vary. */
   readonly varies: (resource: Resource) => boolean
   /**
-   * Records the fields that a response for `resource` varies on, in addition to those of earlier responses. Returns the variant that
-   * `fields` select.
+   * Records the fields that a response for `resource` varies on, in addition to those of earlier responses. Returns the variant of the
+   * response to a request with `fields`.
    */
   readonly vary: (resource: Resource, answer: HeaderFields, fields: HeaderFields) => Resource
+  /** The variant of a resource in one content coding that a request with `fields` selects. */
+  readonly variant: (resource: Resource, fields: HeaderFields, coding: Coding) => Resource
+  /** Which content codings the origin has chosen for which requests; `undefined` if the responses depend on anything else. */
+  readonly choices: (resource: Resource) => Choices | undefined
+  /** Records that the origin has chosen the content coding of a response for requests that accept `accepted`. */
+  readonly choose: (resource: Resource, answer: HeaderFields, accepted: AcceptedCodings) => void
+  /** What selects a response with the fields `answer` among those for `resource`, to be stored with it. */
+  readonly selectedBy: (
+    resource: Resource,
+    answer: HeaderFields,
+    accepted: AcceptedCodings
+  ) => Pick<Representation, "accepted" | "varyNames">
   /** What is known of a variant, from memory or disk. Returns none if the disk can't be read. */
   readonly get: (variant: Resource) => Effect.Effect<Option.Option<Entry>>
   /** The entry in memory that `fields` select, if it is fresh for them. Asks neither the disk nor the origin. */
   readonly fresh: (
     resource: Resource,
     fields: HeaderFields,
+    accepted: AcceptedCodings,
     directives: RequestDirectives | undefined
   ) => Entry | undefined
   /** Records that the responses for `resource` depend on whether a request has a cookie. */
@@ -55,8 +76,8 @@ export class Catalog extends Context.Service<Catalog, {
   readonly exclude: (representation: Representation, cookie: string) => void
   /** Whether the response to viewers with `cookie` must not supersede what is known of the variant `selected` of `resource`. */
   readonly isProtected: (resource: Resource, selected: Resource, cookie: string) => boolean
-  /** Adds an entry that another process knows. */
-  readonly adopt: (entry: Entry) => void
+  /** Adds the entry of a resource that another process knows, whose responses depend only on `choices`. */
+  readonly adopt: (entry: Entry, choices: Choices) => void
   /** The entry of a resource in memory, by its identifier. */
   readonly known: (resource: string) => Entry | undefined
   /** What `get` would return for the resource with this identifier. Doesn't count as a use. */
@@ -83,15 +104,23 @@ export class Catalog extends Context.Service<Catalog, {
   > = Layer.effect(Catalog, Effect.suspend(() => make))
 }
 
-/** Reads what the disk knows of resources, as entries made by `restored`. */
-const makeDiskCatalog = Effect.fnUntraced(function*(restored: (representation: Representation) => Entry) {
+/** The number of variants whose manifests are read to learn what the responses for a resource depend on. */
+const MAX_LEARNED = 8
+
+/** Reads what the disk knows of resources: as entries made by `restored`, and how they vary into `variants`. */
+const makeDiskCatalog = Effect.fnUntraced(function*(
+  restored: (representation: Representation) => Entry,
+  variants: Variants
+) {
   const breaker = yield* DiskBreaker
   const store = yield* ChunkStore
+  const index = yield* CacheIndex
   const scan = yield* IndexScan
   const memory = yield* CatalogMemory
   const manifests = yield* Manifests
   const trees = yield* RevokedTrees
   const { readDeadline } = yield* CacheConfig
+  const { share: shared } = SingleFlight.make<string, void, never>()
 
   /** The manifest of a resource, and whether it is no longer valid. `forViewer` as in `ChunkStore.readManifest`. */
   const recall = Effect.fnUntraced(function*(resource: string, forViewer = false) {
@@ -127,7 +156,50 @@ const makeDiskCatalog = Effect.fnUntraced(function*(restored: (representation: R
   /** The entry of a resource, without reading it into memory. */
   const peek = (resource: string) => Effect.map(recall(resource), ({ manifest }) => Option.map(manifest, restored))
 
-  return { get: fromDisk, peek }
+  const family = ({ id }: Resource): Effect.Effect<ReadonlyArray<string>, CacheError> => {
+    if (scan.isLoaded()) return Effect.succeed(index.family(id))
+    return Effect.map(Effect.timeoutOption(store.family(id), readDeadline), Option.getOrElse(() => []))
+  }
+
+  /** The representations of other variants of a resource that are only on disk: those used last, in the order of their age. */
+  const others = (resource: Resource): Effect.Effect<ReadonlyArray<Representation>> =>
+    Effect.gen(function*() {
+      if (!breaker.readable()) return []
+      const ids = (yield* family(resource)).filter((id) => id !== resource.id && memory.known(id) === undefined)
+      const last = ids.toSorted((a, b) => index.lastUsed(b) - index.lastUsed(a)).slice(0, MAX_LEARNED)
+      const found = yield* Effect.forEach(last, (id) => recall(id, true))
+      return found.flatMap(({ manifest }) => Option.toArray(manifest))
+        .filter(({ url }) => url === resource.url)
+        .toSorted((a, b) => a.generatedAt - b.generatedAt)
+    }).pipe(
+      Effect.catch((error) => Effect.as(breaker.report(error), []))
+    )
+
+  /** Learns how a resource varies. Nothing is read if that or the resource is in memory. */
+  const learn = (resource: Resource): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      if (variants.has(resource) || memory.known(resource.id) !== undefined) return Effect.void
+      return shared(resource.id, Effect.map(others(resource), (found) => void variants.learn(resource, found)))
+    })
+
+  const get = (resource: Resource) =>
+    Effect.suspend(() => {
+      const entry = memory.use(resource.id)
+      return entry === undefined ? fromDisk(resource) : Effect.succeedSome(entry)
+    })
+
+  const find = Effect.fnUntraced(function*(resource: Resource, fields: HeaderFields, accepted: AcceptedCodings) {
+    yield* learn(resource)
+    const first = variants.select(resource, fields, accepted)
+    const entry = yield* get(first.variant)
+    // It may be of the time before this process, and be one of several.
+    const isNew = Option.isSome(entry) && variants.learn(resource, [entry.value.representation])
+    if (!isNew) return { ...first, entry }
+    const selection = variants.select(resource, fields, accepted)
+    return { ...selection, entry: yield* get(selection.variant) }
+  })
+
+  return { find, get, learn, peek }
 })
 
 /** `found`, named so that it follows `before`: by the same identifier of its chunks if they may be used with it. */
@@ -145,25 +217,28 @@ const make = Effect.gen(function*() {
   const trees = yield* RevokedTrees
   const { ignoreCookies, ttl } = yield* CacheConfig
   const { assess, restored } = entriesOf(ttl, ignoreCookies)
-  const disk = yield* makeDiskCatalog(restored)
   const variants = new Variants()
+  const disk = yield* makeDiskCatalog(restored, variants)
   const now = () => clock.currentTimeMillisUnsafe()
 
-  const get = (resource: Resource) =>
-    Effect.suspend(() => {
-      const entry = use(resource.id)
-      return entry === undefined ? disk.get(resource) : Effect.succeedSome(entry)
-    })
-
   return Catalog.of({
-    select: (resource, fields) => variants.select(resource, fields),
+    find: disk.find,
+    selectedBy: (resource, answer, accepted) => variants.selectedBy(resource, answer, accepted),
+    select: (resource, fields, accepted) => variants.select(resource, fields, accepted),
     varies: (resource) => variants.has(resource),
-    vary: (resource, answer, fields) => variants.vary(resource, answer, fields),
+    vary: (resource, answer, fields) => {
+      variants.vary(resource, answer)
+      return variants.variant(resource, fields, codingOf(answer) ?? "identity")
+    },
+    variant: (resource, fields, coding) => variants.variant(resource, fields, coding),
+    choices: (resource) => variants.choices(resource),
+    choose: (resource, answer, accepted) => variants.choose(resource, answer, accepted),
     separateCookies: (resource) => variants.separateCookies(resource),
-    get,
+    get: disk.get,
     assess,
-    fresh: (resource, fields, directives) => {
-      const entry = use(variants.select(resource, fields).id)
+    fresh: (resource, fields, accepted, directives) => {
+      const { isChosen, variant } = variants.select(resource, fields, accepted)
+      const entry = isChosen ? use(variant.id) : undefined
       if (entry === undefined) return undefined
       // A shared entry needs no hash of the cookie.
       const freshness = entry.isShared ? entry.freshness : freshnessFor(entry, cookieOf(fields))
@@ -200,7 +275,11 @@ const make = Effect.gen(function*() {
       if (cookie === ANONYMOUS && variants.areCookiesSeparate(resource)) return false
       return entry.audience.isProtectedFrom(cookie, now())
     },
-    adopt: (entry) => void memory.put(entry),
+    adopt: (entry, choices) => {
+      const { resource, url } = entry.representation
+      variants.adopt({ id: resource, url }, choices)
+      memory.put(entry)
+    },
     known,
     peek: (resource) =>
       Effect.suspend(() => {
@@ -227,7 +306,8 @@ const make = Effect.gen(function*() {
           manifests.revokeFamily(resource.id)
         })
         // What is on disk only is taken into memory first, so that the origin can be asked whether it is the same still.
-        return known(resource.id) === undefined ? Effect.ensuring(Effect.asVoid(get(resource)), all) : all
+        const read = Effect.andThen(disk.learn(resource), disk.get(resource))
+        return known(resource.id) === undefined ? Effect.ensuring(Effect.asVoid(read), all) : all
       }),
     invalidateTree: (tree) =>
       Effect.suspend(() => {

@@ -24,6 +24,8 @@ export class Families {
   /** The identifiers that were added of a resource and its variants. */
   of(id: string): ReadonlyArray<string> {
     const family = familyOf(id)
-    return [...this.#sets.get(id.slice(0, DIGITS)) ?? []].filter((other) => familyOf(other) === family)
+    const found: Array<string> = []
+    for (const other of this.#sets.get(id.slice(0, DIGITS)) ?? []) if (other.startsWith(family)) found.push(other)
+    return found
   }
 }

@@ -1,6 +1,6 @@
-import { familyOf } from "../../domain/Resource.ts"
 import { inBlocks } from "../disk/blocks.ts"
 import type { StoredManifest } from "../disk/ChunkStore.ts"
+import { Families } from "./Families.ts"
 
 /** What the directory of a resource has, as far as it counts. */
 interface Folder {
@@ -44,7 +44,9 @@ const prefixOf = (resource: string): string => resource.slice(0, 2)
  */
 export class Folders {
   readonly #folders = new Map<string, Folder>()
-  readonly #prefixes = new Map<string, Set<string>>()
+  readonly #families = new Families()
+  /** How many resources there are by prefix. */
+  readonly #prefixes = new Map<string, number>()
   readonly #pins = new Set<string>()
   /** Those without a chunk that are not pinned. */
   readonly #hollow = new Set<string>()
@@ -123,7 +125,7 @@ export class Folders {
       }
     }
     for (const [prefix, count] of added) {
-      const before = this.#prefixes.get(prefix)?.size ?? 0
+      const before = this.#prefixes.get(prefix) ?? 0
       sum += prefixBytes(before + count) - prefixBytes(before)
     }
     return sum
@@ -159,25 +161,28 @@ export class Folders {
     this.#pins.delete(resource)
     this.#hollow.delete(resource)
     const folder = this.#folders.get(resource)
-    const prefix = this.#prefixes.get(prefixOf(resource))
-    if (folder === undefined || prefix === undefined) return
+    if (folder === undefined) return
     this.#folders.delete(resource)
-    this.#bytes -= bytesOf(folder) + prefixBytes(prefix.size)
-    prefix.delete(resource)
-    this.#bytes += prefixBytes(prefix.size)
-    if (prefix.size === 0) this.#prefixes.delete(prefixOf(resource))
+    this.#families.delete(resource)
+    const neighbours = this.#neighbours(resource)
+    this.#bytes -= bytesOf(folder) + prefixBytes(neighbours) - prefixBytes(neighbours - 1)
+    if (neighbours === 1) this.#prefixes.delete(prefixOf(resource))
+    else this.#prefixes.set(prefixOf(resource), neighbours - 1)
   }
 
   /** Whether there is no other resource in the directory of its prefix. */
   isAlone(resource: string): boolean {
-    const prefix = this.#prefixes.get(prefixOf(resource))
-    return prefix === undefined || prefix.size === (prefix.has(resource) ? 1 : 0)
+    return this.#neighbours(resource) === (this.#folders.has(resource) ? 1 : 0)
   }
 
   /** The resource and its variants, as far as they are there. */
   family(resource: string): ReadonlyArray<string> {
-    const family = familyOf(resource)
-    return [...this.#prefixes.get(prefixOf(resource)) ?? []].filter((other) => familyOf(other) === family)
+    return this.#families.of(resource)
+  }
+
+  /** How many resources are in the directory of a resource's prefix, itself included. */
+  #neighbours(resource: string): number {
+    return this.#prefixes.get(prefixOf(resource)) ?? 0
   }
 
   #noteHollow(resource: string): void {
@@ -189,10 +194,10 @@ export class Folders {
     const known = this.#folders.get(resource)
     if (known !== undefined) return known
     const folder: Folder = { chunks: 0, isRevoked: false, manifest: 0 }
-    let prefix = this.#prefixes.get(prefixOf(resource))
-    if (prefix === undefined) this.#prefixes.set(prefixOf(resource), prefix = new Set())
-    this.#bytes += bytesOf(folder) + prefixBytes(prefix.size + 1) - prefixBytes(prefix.size)
-    prefix.add(resource)
+    const neighbours = this.#neighbours(resource)
+    this.#bytes += bytesOf(folder) + prefixBytes(neighbours + 1) - prefixBytes(neighbours)
+    this.#prefixes.set(prefixOf(resource), neighbours + 1)
+    this.#families.add(resource)
     this.#folders.set(resource, folder)
     return folder
   }

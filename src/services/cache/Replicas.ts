@@ -98,14 +98,19 @@ export const layerCatalogMemory = replicated(CatalogMemory, (memory, { forgotten
   }
 }))
 
-/** `Catalog`, with notifications of resources that have got variants, or are no longer for everybody. */
+/** `Catalog`, with notifications of resources that have got variants or other choices of codings, or are no longer for everybody. */
 export const layerCatalog = replicated(Catalog, (catalog, { forgotten }) => ({
   vary: (resource, answer, fields) => {
-    const hasVaried = catalog.varies(resource)
+    const before = catalog.choices(resource)
     const selected = catalog.vary(resource, answer, fields)
     // Until now they may have been known not to vary.
-    if (!hasVaried && catalog.varies(resource)) forgotten(resource.id)
+    if (before !== catalog.choices(resource)) forgotten(resource.id)
     return selected
+  },
+  choose: (resource, answer, accepted) => {
+    const before = catalog.choices(resource)
+    catalog.choose(resource, answer, accepted)
+    if (before !== catalog.choices(resource)) forgotten(resource.id)
   },
   separateCookies: (resource) => {
     catalog.separateCookies(resource)

@@ -4,6 +4,7 @@ import type { Resource } from "../../domain/Resource.ts"
 import type { RangeSpec } from "../../domain/rfc/ByteRange.ts"
 import type { Uncacheable } from "../../domain/rfc/Cacheability.ts"
 import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
+import type { AcceptedCodings } from "../../domain/rfc/ContentCoding.ts"
 import type { Entry } from "../cache/Catalog.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import type { OriginResponse } from "../origin/Origin.ts"
@@ -20,10 +21,14 @@ export interface Request extends RangeRequest {
   readonly wanted: RangeSpec | undefined
   readonly source: Source
   readonly asker: Asker
+  /** The content codings that the viewer accepts. */
+  readonly accepted: AcceptedCodings
+  /** Whether the origin has chosen what is stored for these codings, as far as is known. */
+  readonly isChosen: boolean
   readonly directives: RequestDirectives | undefined
   /** What is stored of the resource. */
   readonly stored: Entry | undefined
-  /** The same, if it can deliver what the viewer requests. */
+  /** The same, if it can deliver what the viewer requests, and is chosen. */
   readonly entry: Entry | undefined
   /** The same, as fresh as it is for the asker, if the origin has confirmed it for the asker. */
   readonly mine: Entry | undefined

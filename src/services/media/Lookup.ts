@@ -1,11 +1,11 @@
-import { Clock, Context, Effect, FiberSet, Layer, Metric, Option } from "effect"
+import { Clock, Context, Effect, FiberSet, Layer, Metric } from "effect"
 import { ANONYMOUS, type Asker, askerOf, hasCredential } from "../../domain/Asker.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
-import { besideFile, type Resource } from "../../domain/Resource.ts"
+import type { Resource } from "../../domain/Resource.ts"
 import type { RangeSpec } from "../../domain/rfc/ByteRange.ts"
 import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
 import { decide } from "../../domain/rfc/CacheDecision.ts"
-import { isFresh } from "../../domain/rfc/Freshness.ts"
+import { type AcceptedCodings, isAcceptable } from "../../domain/rfc/ContentCoding.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { Catalog, type Entry, freshnessFor } from "../cache/Catalog.ts"
 import type { ChunkCache } from "../cache/ChunkCache.ts"
@@ -16,11 +16,13 @@ import type { Source } from "../origin/askOrigin.ts"
 import type { Origin } from "../origin/Origin.ts"
 import { retries } from "../origin/retry.ts"
 import type { Downloader } from "../transfer/Downloader.ts"
+import { makeAcceptedFor } from "./acceptedFor.ts"
 import { makeCollapse, resultFor } from "./collapse.ts"
 import { makeFetch } from "./fetchRepresentation.ts"
 import { makeInvalidation } from "./invalidation.ts"
 import type { LookupResult } from "./LookupResult.ts"
 import type { RangeRequest } from "./requestedRanges.ts"
+import { makeStoredResponse } from "./storedResponse.ts"
 import { makeStoredUse, memoryKey } from "./storedUse.ts"
 import * as UncacheableHints from "./UncacheableHints.ts"
 
@@ -31,9 +33,14 @@ export interface LookupRequest extends RangeRequest {
   readonly wanted: RangeSpec | undefined
   readonly source: Source
   readonly directives: RequestDirectives | undefined
+  /** The content codings that the viewer accepts. */
+  readonly accepted: AcceptedCodings
   /** What `fresh` has returned for this request: it is not looked up again. */
   readonly fresh?: Entry | undefined
 }
+
+/** What `fresh` has to know of a request. */
+type FreshRequest = Pick<LookupRequest, "accepted" | "directives" | "ifRange" | "ranges" | "resource">
 
 /**
  * Finds the current representation of a resource. It comes from the `Catalog` while it is fresh for the viewer. Otherwise the origin is
@@ -46,12 +53,7 @@ export class Lookup extends Context.Service<Lookup, {
   /** Finds the representation for a HEAD: nothing is transferred. */
   readonly head: (question: LookupRequest) => Effect.Effect<LookupResult, OriginError>
   /** The representation if memory knows it and it is fresh for a request with `fields`; neither disk nor origin is asked. */
-  readonly fresh: (
-    resource: Resource,
-    fields: HeaderFields,
-    directives: RequestDirectives | undefined,
-    request: RangeRequest
-  ) => Entry | undefined
+  readonly fresh: (request: FreshRequest, fields: HeaderFields) => Entry | undefined
   /** Makes the origin be asked before anything stored of a resource is used again, and waits until the disk knows it. */
   readonly invalidate: (resource: Resource) => Effect.Effect<void>
   /** The same for a resource with any query, and for everything below it. */
@@ -82,33 +84,23 @@ const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const hints = UncacheableHints.make()
   const storedUse = yield* makeStoredUse(hints)
+  const acceptedFor = yield* makeAcceptedFor(hints)
+  const { storedOf, variantsOf } = yield* makeStoredResponse
   const fetch = yield* makeFetch({ hints, storedUse })
   const collapse = makeCollapse()
   const inBackground = yield* FiberSet.makeRuntime<never, unknown, unknown>()
   yield* Metric.update(retries, 0)
   const now = () => clock.currentTimeMillisUnsafe()
 
-  const isFreshFor = (entry: Entry, { directives }: LookupRequest, { cookie }: Asker): boolean => {
-    const freshness = freshnessFor(entry, cookie)
-    return freshness !== undefined && isFresh(freshness, now(), directives)
-  }
-
-  /** What is stored of a variant: its file, or the response beside the file if that is fresh and the file isn't, or there is no file. */
-  const storedOf = Effect.fnUntraced(function*(selected: Resource, request: LookupRequest, asker: Asker) {
-    const file = Option.getOrUndefined(yield* catalog.get(selected))
-    if (file !== undefined && isFreshFor(file, request, asker)) return { file, known: file }
-    const beside = Option.getOrUndefined(yield* catalog.get(besideFile(selected)))
-    const isBetter = beside !== undefined && (asker.credential === "" || beside.isSharable) &&
-      (file === undefined || isFreshFor(beside, request, asker))
-    return { file, known: isBetter ? beside : file }
-  })
-
   /** What the cache knows that bears on a request, and what it decides. */
   const look = Effect.fnUntraced(function*(method: "GET" | "HEAD", request: LookupRequest, asker: Asker) {
-    const { directives, resource, source, wanted } = request
-    const selected = catalog.select(resource, source.fields)
-    const { file, known } = yield* storedOf(selected, request, asker)
-    const canDeliver = known !== undefined &&
+    const { directives, resource, wanted } = request
+    const accepted = acceptedFor.forLookup(request, asker)
+    const { file, isChosen, known, variant } = yield* storedOf(request, asker, accepted)
+    const isBeside = known !== file
+    const isUsable = isChosen || isBeside ||
+      (known !== undefined && isAcceptable(known.representation.headers, accepted))
+    const canDeliver = known !== undefined && isUsable &&
       (method === "HEAD" || storedUse.canDeliver(known.representation, request))
     const decision = decide({
       representation: known && {
@@ -116,57 +108,46 @@ const make = Effect.gen(function*() {
         freshness: known.freshness,
         freshnessForViewer: freshnessFor(known, asker.cookie),
         freshnessForAnonymous: freshnessFor(known, ANONYMOUS),
-        isSharable: known.isSharable
+        isSharable: known.isSharable,
+        isChosen: isChosen || isBeside
       },
-      uncacheable: hints.get(memoryKey(resource, asker), now(), wanted !== undefined),
+      uncacheable: hints.get(memoryKey(resource, asker, accepted), now(), wanted !== undefined),
       varies: catalog.varies(resource),
       hasCredential: asker.credential !== "",
       directives,
       isOffline: offline,
       now: now()
     })
-    const entry = canDeliver ? known : undefined
-    return { decision, file, known, entry, mine: entryFor(entry, asker.cookie), selected }
+    const usable = canDeliver ? known : undefined
+    const entry = isChosen && !isBeside ? usable : undefined
+    return { accepted, decision, entry, file, isChosen, known, mine: entryFor(usable, asker.cookie), variant }
   })
 
   const find = Effect.fnUntraced(function*(
     method: "GET" | "HEAD",
     request: LookupRequest
   ): Effect.fn.Return<LookupResult, OriginError> {
-    const { directives, fresh, ifRange, ranges, resource, source, wanted } = request
+    const { directives, fresh, source } = request
     const cacheOnly = offline || directives?.onlyIfCached === true
     if (fresh !== undefined) return { _tag: "Current", entry: fresh, means: "fresh", cacheOnly }
     const asker = askerOf(source.fields, credentialFields)
     let isAlone = false
     for (let selections = 0; selections < MAX_SELECTIONS; selections++) {
-      const { decision, entry, file, known, mine, selected } = yield* look(method, request, asker)
+      const { accepted, decision, entry, file, isChosen, known, mine, variant } = yield* look(method, request, asker)
       switch (decision._tag) {
         case "Fresh":
           return { _tag: "Current", entry: mine!, means: "fresh", cacheOnly }
         case "Offline":
-          return { _tag: "Current", entry: (mine ?? entryFor(entry, ANONYMOUS))!, means: "stale", cacheOnly }
+          return { _tag: "Current", entry: (mine ?? entryFor(known, ANONYMOUS))!, means: "stale", cacheOnly }
         case "NotCached":
         case "Uncacheable":
           return decision
       }
       const { reason } = decision
-      const question = {
-        method,
-        resource,
-        wanted,
-        ranges,
-        ifRange,
-        source,
-        asker,
-        directives,
-        stored: file,
-        entry: entry === file ? entry : undefined,
-        mine,
-        reason
-      } as const
+      const question = { ...request, method, asker, accepted, isChosen, stored: file, entry, mine, reason }
       // What is not for all viewers is confirmed for each. Nothing is known of what is new: it may be for all.
       const isOwn = isAlone || (known !== undefined && !known.isShared)
-      const flight = `${method} ${selected.id} ${asker.credential}${isOwn ? ` ${asker.cookie}` : ""}`
+      const flight = `${method} ${variant.id} ${accepted.field} ${asker.credential}${isOwn ? ` ${asker.cookie}` : ""}`
       if (decision._tag === "RevalidateBehind") {
         inBackground(Effect.ignore(collapse(flight, asker.cookie, fetch({ ...question, background: true }))))
         return { _tag: "Current", entry: mine!, means: "revalidating" }
@@ -181,7 +162,11 @@ const make = Effect.gen(function*() {
         isAlone = true
         continue
       }
-      const result = resultFor(found, isLeader, catalog.select(resource, source.fields))
+      const result = resultFor(
+        found,
+        isLeader,
+        ({ representation: { headers } }) => variantsOf(request, accepted, headers)
+      )
       const isDeliverable = method === "HEAD" || isLeader || result?._tag !== "Current" ||
         result.shared !== undefined ||
         storedUse.canDeliver(result.entry.representation, request)
@@ -193,8 +178,9 @@ const make = Effect.gen(function*() {
   return Lookup.of({
     find: (question) => find("GET", question),
     head: (question) => find("HEAD", question),
-    fresh: (resource, fields, directives, request) => {
-      const entry = catalog.fresh(resource, fields, directives)
+    fresh: (request, fields) => {
+      const accepted = acceptedFor.forRanges(request, fields)
+      const entry = catalog.fresh(request.resource, fields, accepted, request.directives)
       if (entry === undefined || !storedUse.canDeliver(entry.representation, request)) return undefined
       return entry.isSharable || !hasCredential(fields, credentialFields) ? entry : undefined
     },

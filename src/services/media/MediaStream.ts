@@ -6,6 +6,7 @@ import type { Resource } from "../../domain/Resource.ts"
 import { type ByteRange, type RangeSpec } from "../../domain/rfc/ByteRange.ts"
 import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
 import type { CacheStatus } from "../../domain/rfc/CacheStatus.ts"
+import { type AcceptedCodings, UNCODED } from "../../domain/rfc/ContentCoding.ts"
 import { ttlSeconds } from "../../domain/rfc/Freshness.ts"
 import { toPull } from "../../effects/pieces.ts"
 import type { Catalog, Entry } from "../cache/Catalog.ts"
@@ -26,6 +27,8 @@ interface MediaRequest extends RangeRequest {
   readonly resource: Resource
   /** What the viewer says about the use of the cache. */
   readonly directives?: RequestDirectives | undefined
+  /** The content codings that the viewer accepts; none by default. */
+  readonly accepted?: AcceptedCodings
   /** The representation that `Lookup.fresh` has returned for this request, if it was asked already. */
   readonly fresh?: Entry | undefined
   /** The source of the bytes, with the viewer's fields. By default, the URL of the resource. */
@@ -194,7 +197,7 @@ const make = Effect.gen(function*() {
   }
 
   const questionOf = (
-    { directives, fresh, ifRange, ranges, resource, source = plainSource(resource) }: MediaRequest
+    { accepted = UNCODED, directives, fresh, ifRange, ranges, resource, source = plainSource(resource) }: MediaRequest
   ) => ({
     resource,
     wanted: ranges?.[0],
@@ -202,6 +205,7 @@ const make = Effect.gen(function*() {
     ifRange,
     source,
     directives,
+    accepted,
     fresh
   })
 

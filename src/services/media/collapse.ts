@@ -1,8 +1,8 @@
 import { Effect, Option } from "effect"
 import type { OriginError } from "../../domain/OriginError.ts"
-import { besideFile, type Resource } from "../../domain/Resource.ts"
+import type { Resource } from "../../domain/Resource.ts"
 import * as SingleFlight from "../../effects/SingleFlight.ts"
-import { freshnessFor } from "../cache/Catalog.ts"
+import { type Entry, freshnessFor } from "../cache/Catalog.ts"
 import type { LookupResult } from "./LookupResult.ts"
 
 /**
@@ -35,16 +35,22 @@ export const makeCollapse = () => {
 }
 
 /**
- * The result of a shared request for a viewer whose request selects `variant`. The leader is the viewer who made the request: the response
+ * The result of a shared request for a viewer whose request selects one of `variants`, by the coding of the response. The leader is the viewer who made the request: the response
  * itself is for the leader alone unless it is the same for all. `undefined` if the result is of another variant.
  */
-export const resultFor = (found: LookupResult, isLeader: boolean, variant: Resource): LookupResult | undefined => {
+export const resultFor = (
+  found: LookupResult,
+  isLeader: boolean,
+  variants: (found: Entry) => ReadonlyArray<Resource>
+): LookupResult | undefined => {
   switch (found._tag) {
     case "Uncacheable":
       return isLeader ? found : { _tag: "Uncacheable", reason: found.reason }
     case "Current":
-      if (![variant.id, besideFile(variant).id].includes(found.entry.representation.resource)) return undefined
-      return isLeader ? found : { ...found, collapsed: true }
+      if (isLeader) return found
+      return variants(found.entry).some(({ id }) => id === found.entry.representation.resource)
+        ? { ...found, collapsed: true }
+        : undefined
     case "NotCached":
       return found
   }

@@ -1,7 +1,7 @@
 import { Clock, Effect, Stream } from "effect"
 import { createHash, type Hash } from "node:crypto"
 import { loggable, OriginBodyFailed, type OriginError, RepresentationChanged } from "../../domain/OriginError.ts"
-import { looksLike, type Representation, statusOf } from "../../domain/Representation.ts"
+import { acceptSame, looksLike, type Representation, statusOf } from "../../domain/Representation.ts"
 import { toPull } from "../../effects/pieces.ts"
 import { makeAskOrigin, type Source } from "../origin/askOrigin.ts"
 import { mayRetry, pause } from "../origin/retry.ts"
@@ -58,7 +58,7 @@ export const makeResumeByContent = Effect.map(makeAskOrigin, (askOrigin): Resume
       const url = loggable(representation.url)
       // Nothing shows that another response is of the same version. The viewer has no byte yet, so it may get the other one.
       if (received.end === received.start) return yield* new RepresentationChanged({ url, status: 200 })
-      const response = yield* askOrigin(source, { method: "GET", headers: {} })
+      const response = yield* askOrigin(source, { method: "GET", headers: acceptSame(representation) })
       const { status } = response
       const changed = new RepresentationChanged({ url, status })
       const failure = status === statusOf(representation)

@@ -1,7 +1,7 @@
 import { Effect, Scope } from "effect"
 import { isTransient, loggable, type OriginError, OriginUnexpected } from "../../domain/OriginError.ts"
 import { carriedRange, isFile, isSameVersion, isSingle, type Representation } from "../../domain/Representation.ts"
-import { besideFile, type Resource } from "../../domain/Resource.ts"
+import type { Resource } from "../../domain/Resource.ts"
 import { resolve } from "../../domain/rfc/ByteRange.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
@@ -11,6 +11,7 @@ import { type Exchange, passOn, type Request } from "./Exchange.ts"
 import type { LookupResult, OriginExchange } from "./LookupResult.ts"
 import { makeOtherResponse } from "./otherResponse.ts"
 import { makeRepresentationOf } from "./representationOf.ts"
+import { makeStoredResponse } from "./storedResponse.ts"
 import { memoryKey, type StoredUse } from "./storedUse.ts"
 import type * as UncacheableHints from "./UncacheableHints.ts"
 
@@ -34,13 +35,8 @@ export const makeFetch = Effect.fnUntraced(function*({ hints, storedUse }: Memor
   const firstResponse = yield* makeFirstResponse
   const { confirm, isConditional, remember, staleFor } = storedUse
   const representationOf = yield* makeRepresentationOf
+  const { besideFor, expireBeside } = yield* makeStoredResponse
   const otherResponse = yield* makeOtherResponse(storedUse)
-
-  /** Ends the use of what was stored beside the file, which has come. */
-  const expireBeside = (variant: Resource): void => {
-    const beside = catalog.known(besideFile(variant).id)
-    if (beside !== undefined) catalog.expire(beside.representation)
-  }
 
   /** The response to a HEAD describes `found`. */
   const described = (
@@ -84,7 +80,7 @@ export const makeFetch = Effect.fnUntraced(function*({ hints, storedUse }: Memor
     found: Representation,
     selected: Resource
   ): Effect.Effect<LookupResult> => {
-    const { asked, request: { asker, resource } } = exchange
+    const { asked, request: { accepted, asker, resource } } = exchange
     const { response, times } = answered
     const { headers, status } = response
     const standing = catalog.known(found.resource)?.representation
@@ -94,7 +90,10 @@ export const makeFetch = Effect.fnUntraced(function*({ hints, storedUse }: Memor
       if (isFile(status)) catalog.separateCookies(resource)
       return passOn(exchange, "COOKIE", response)
     }
-    if (isFile(status)) hints.remove(memoryKey(resource, asker))
+    if (isFile(status)) {
+      hints.remove(memoryKey(resource, asker, accepted))
+      catalog.choose(resource, headers, accepted)
+    }
     const stored = catalog.confirm(found, headers, times, asker.cookie)
     adopt(exchange, answered, stored.representation)
     return Effect.succeed({ _tag: "Current", entry: stored, means: "fetched", asked: { ...asked, status } })
@@ -115,13 +114,13 @@ export const makeFetch = Effect.fnUntraced(function*({ hints, storedUse }: Memor
     exchange: Exchange
   ): Effect.fn.Return<LookupResult, OriginError, Scope.Scope> {
     const { asked, request } = exchange
-    const { background = false, entry, ifRange, method, resource, source, wanted } = request
+    const { accepted, background = false, entry, ifRange, method, resource, source, wanted } = request
     const known = entry?.representation
     const chunkSize = known?.chunkSize ?? config.chunkSize
     const range = wanted && { spec: wanted, chunkSize, size: known?.size }
     const answered = yield* firstResponse(
       source,
-      { method, wanted: range, ifRange, known, conditional: isConditional(request), background },
+      { method, accepted, wanted: range, ifRange, known, conditional: isConditional(request), background },
       staleFor(request, asked) === undefined
     )
     if (answered.confirmed !== undefined) return yield* confirm(exchange, answered, answered.confirmed, 304)
@@ -131,7 +130,7 @@ export const makeFetch = Effect.fnUntraced(function*({ hints, storedUse }: Memor
     const stale = isForFile ? undefined : yield* otherResponse(exchange, status)
     if (stale !== undefined) return stale
     const variant = catalog.vary(resource, headers, source.fields)
-    const selected = isForFile ? variant : besideFile(variant)
+    const selected = isForFile ? variant : besideFor(request, headers)
     const { found, response, shared } = yield* representationOf(exchange, answered, selected, chunkSize)
     if (typeof found === "string") {
       const isUnreadable = status === 206 && carriedRange(response) === undefined
@@ -142,7 +141,7 @@ export const makeFetch = Effect.fnUntraced(function*({ hints, storedUse }: Memor
     }
     const next = { ...answered, response }
     if (shared !== undefined) return unstored(exchange, next, found, shared)
-    if (isForFile) expireBeside(variant)
+    if (isForFile) expireBeside(request)
     return yield* (method === "HEAD" ? described : fetched)(exchange, next, found, selected)
   })
 

@@ -1,6 +1,7 @@
 import { Effect } from "effect"
 import { ANONYMOUS } from "../../domain/Asker.ts"
 import type { Resource } from "../../domain/Resource.ts"
+import { everyAccepted } from "../../domain/rfc/ContentCoding.ts"
 import { treeAt } from "../../domain/UrlTrees.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { Manifests } from "../cache/Manifests.ts"
@@ -17,7 +18,9 @@ export const makeInvalidation = Effect.fnUntraced(function*({ hints }: Pick<Memo
     },
     invalidate: (resource: Resource): Effect.Effect<void> =>
       Effect.suspend(() => {
-        for (const cookie of [ANONYMOUS, "any"]) hints.remove(memoryKey(resource, { cookie, credential: "" }))
+        for (const cookie of [ANONYMOUS, "any"]) {
+          for (const accepted of everyAccepted) hints.remove(memoryKey(resource, { cookie, credential: "" }, accepted))
+        }
         return Effect.andThen(catalog.invalidate(resource), manifests.settled)
       }),
     invalidateTree: ({ url }: Resource): Effect.Effect<void> =>

@@ -8,6 +8,7 @@ import { isStorableStatus, type Uncacheable } from "../../domain/rfc/Cacheabilit
 import { freshnessOf, isFresh } from "../../domain/rfc/Freshness.ts"
 import { matchesAny, ttlOf } from "../../domain/TtlRule.ts"
 import { readShort } from "../../effects/readShort.ts"
+import { Catalog } from "../cache/Catalog.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import type { FirstResponse } from "../origin/firstResponse.ts"
 import type { OriginResponse } from "../origin/Origin.ts"
@@ -44,9 +45,10 @@ const measured = Effect.fnUntraced(function*(
  */
 export const makeRepresentationOf = Effect.gen(function*() {
   const { assumeUnchanged, ttl } = yield* CacheConfig
+  const catalog = yield* Catalog
 
   return Effect.fnUntraced(function*(
-    { request: { asker, method, resource } }: Exchange,
+    { request: { accepted, asker, method, resource } }: Exchange,
     { response, times }: FirstResponse,
     selected: Resource,
     chunkSize: number
@@ -57,9 +59,16 @@ export const makeRepresentationOf = Effect.gen(function*() {
     const isForOne = method === "HEAD" || status === 416 || headers["set-cookie"] !== undefined
     if (!isForFile && isForOne) return { found: "STATUS", response }
     const isAssumed = matchesAny(assumeUnchanged, resource.url)
+    const selectedBy = catalog.selectedBy(resource, response.headers, accepted)
     const transfer = method === "GET" ? randomUUID() : undefined
     const read = (response: OriginResponse, isMeasured = false) =>
-      fromHead(selected, response, chunkSize, asker.credential !== "", { transfer, isMeasured, isAssumed })
+      fromHead(selected, response, chunkSize, asker.credential !== "", {
+        accepted,
+        selectedBy,
+        transfer,
+        isMeasured,
+        isAssumed
+      })
     const stated = read(response)
     if (stated !== "NO_LENGTH" && (typeof stated === "string" || !isSingle(stated))) return { found: stated, response }
     const rule = isForFile ? ttlOf(ttl, resource.url) : undefined

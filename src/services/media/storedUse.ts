@@ -5,6 +5,7 @@ import { canRevalidate, isSingle, type OriginHead, type Representation, updated 
 import type { Resource } from "../../domain/Resource.ts"
 import { resolve } from "../../domain/rfc/ByteRange.ts"
 import { type Uncacheable, whyUncacheable } from "../../domain/rfc/Cacheability.ts"
+import type { AcceptedCodings } from "../../domain/rfc/ContentCoding.ts"
 import { mayServeStale } from "../../domain/rfc/Freshness.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
@@ -15,9 +16,12 @@ import type { Current, LookupResult, OriginExchange } from "./LookupResult.ts"
 import { type RangeRequest, requestedRanges } from "./requestedRanges.ts"
 import type * as UncacheableHints from "./UncacheableHints.ts"
 
-/** The key under which a response is remembered as uncacheable: viewers with a cookie may get another one. */
-export const memoryKey = ({ id }: Resource, { cookie, credential }: Asker): string =>
-  `${id} ${credential} ${cookie === ANONYMOUS ? "" : "cookie"}`
+/**
+ * The key under which a response is remembered as uncacheable: viewers with a cookie, or who accept other content codings, may get another
+ * one.
+ */
+export const memoryKey = ({ id }: Resource, { cookie, credential }: Asker, { field }: AcceptedCodings): string =>
+  `${id} ${credential} ${cookie === ANONYMOUS ? "" : "cookie"} ${field}`
 
 /** When a stored representation is used although the origin is asked, and when it is not used again. */
 export const makeStoredUse = Effect.fnUntraced(function*(hints: ReturnType<typeof UncacheableHints.make>) {
@@ -76,8 +80,9 @@ export const makeStoredUse = Effect.fnUntraced(function*(hints: ReturnType<typeo
   /** Remembers that a response is uncacheable. If the origin takes back what is stored, that is not used again. */
   const remember = (request: Request, reason: Uncacheable, head: OriginHead): Effect.Effect<void> => {
     // What is stored may still be confirmed, or be needed when the origin fails.
-    const mayUseStored = request.stored !== undefined && (reason === "NO_VALIDATOR" || reason === "NO_LENGTH")
-    if (!mayUseStored) hints.put(memoryKey(request.resource, request.asker), reason, head, now())
+    const mayUseStored = request.stored !== undefined && request.isChosen &&
+      (reason === "NO_VALIDATOR" || reason === "NO_LENGTH")
+    if (!mayUseStored) hints.put(memoryKey(request.resource, request.asker, request.accepted), reason, head, now())
     const isTakenBack = request.asker.credential === "" && (reason === "PRIVATE" || reason === "NO_STORE")
     return isTakenBack ? withdraw(request) : Effect.void
   }

@@ -1,6 +1,7 @@
 import { adviceOn, type OriginError } from "../../domain/OriginError.ts"
 import { isSingle, type Representation } from "../../domain/Representation.ts"
 import type { Uncacheable } from "../../domain/rfc/Cacheability.ts"
+import { codingOf, isCoded } from "../../domain/rfc/ContentCoding.ts"
 import { age, type Freshness, freshnessSource, isFresh, ttlSeconds } from "../../domain/rfc/Freshness.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { ttlOf, type TtlRule } from "../../domain/TtlRule.ts"
@@ -63,6 +64,8 @@ const identityReasons = (representation: Representation): ReadonlyArray<Reason> 
   if (status !== undefined) {
     return [{ code: "STATUS", message: `The origin responds with status ${status}, which is stored while it is fresh` }]
   }
+  // Ranges are those of the uncoded file.
+  if (isCoded(representation.headers)) return []
   if (isSingle(representation)) {
     return [{
       code: "NO_STRONG_VALIDATOR",
@@ -75,8 +78,14 @@ const identityReasons = (representation: Representation): ReadonlyArray<Reason> 
   }]
 }
 
+const codingReasons = ({ headers }: Representation): ReadonlyArray<Reason> => {
+  const coding = codingOf(headers)
+  if (coding === undefined || coding === "identity") return []
+  return [{ code: "CODED", message: `It is stored in the content coding ${coding}, for viewers who accept that` }]
+}
+
 const validatorAdvice = (representation: Representation): ReadonlyArray<string> =>
-  isSingle(representation) && representation.status === undefined
+  isSingle(representation) && representation.status === undefined && !isCoded(representation.headers)
     ? ["Have the origin send a strong ETag, so that ranges are cached too"]
     : []
 
@@ -115,6 +124,7 @@ export const explainCached = (circumstances: Circumstances, cached: Cached): Exp
         ? []
         : [{ code: "NOT_ASKED_FOR", message: "The rest has not been requested yet, or has been evicted" }]),
       ...(current.fresh ? [] : [{ code: "STALE", message: "It is stale: the next request revalidates it" }]),
+      ...codingReasons(representation),
       ...identityReasons(representation),
       ...storeReasons(circumstances),
       ...(isWhole ? [] : sizeReasons(circumstances, size))

@@ -26,8 +26,8 @@ export const uncacheableAdvice: Record<Uncacheable, Advice> = {
     advice: "Have the origin set no cookies with files, or send Cache-Control: public"
   },
   ENCODED: {
-    message: "The response is compressed, so its byte ranges are not those of the file",
-    advice: "Have the origin send media without Content-Encoding"
+    message: "The response has a content coding other than zstd, br and gzip, or one that the request did not accept",
+    advice: "Have the origin send zstd, br or gzip, only to requests whose Accept-Encoding has it"
   },
   NO_LENGTH: {
     message: "The origin does not send the length of the file, which is not fresh or larger than 64 KiB",

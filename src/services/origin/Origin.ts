@@ -76,10 +76,10 @@ export const VIA = "1.1 spillway"
 
 /** The header fields of `request` with Spillway's own. */
 const fieldsOf = ({ headers, method }: OriginRequest): HeaderFields => {
-  const fields: Record<string, string> = { "user-agent": "spillway", ...headers }
+  // Nobody else may be able to decode what a coding makes of a file.
+  const plain = isRead(method) ? { "accept-encoding": "identity" } : {}
+  const fields: Record<string, string> = { "user-agent": "spillway", ...plain, ...headers }
   fields["via"] = headers["via"] === undefined ? VIA : `${headers["via"]}, ${VIA}`
-  // Ranges of a compressed file would be useless to other viewers.
-  if (isRead(method)) fields["accept-encoding"] = "identity"
   // The server or client that passes the request on responds to it.
   delete fields["expect"]
   return fields

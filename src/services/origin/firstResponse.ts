@@ -2,6 +2,7 @@ import { Clock, Effect, Exit, Scope } from "effect"
 import { otherRange, rangeField, startOf, type Wanted } from "../../domain/FirstRange.ts"
 import { type OriginError, retryAfterMillis } from "../../domain/OriginError.ts"
 import {
+  acceptSame,
   carriedRange,
   compare,
   isConfirmedBy,
@@ -10,6 +11,7 @@ import {
   validation
 } from "../../domain/Representation.ts"
 import { type ByteRange, formatSpec, type RangeSpec } from "../../domain/rfc/ByteRange.ts"
+import { type AcceptedCodings, isCoded } from "../../domain/rfc/ContentCoding.ts"
 import type { Times } from "../../domain/rfc/Freshness.ts"
 import { type AskOrigin, makeAskOrigin, type Question, type Source } from "./askOrigin.ts"
 import type { OriginResponse } from "./Origin.ts"
@@ -93,6 +95,8 @@ const makePatient = (askOrigin: AskOrigin) =>
 /** What the first request is for. */
 interface About {
   readonly method: "GET" | "HEAD"
+  /** The content codings that the viewer accepts. A coded representation that is known is requested in its own. */
+  readonly accepted: AcceptedCodings
   /** The range; the whole file if omitted. */
   readonly wanted?: Wanted | undefined
   /** The viewer's `If-Range`. */
@@ -111,15 +115,17 @@ export const makeFirstResponse = Effect.map(makeAskOrigin, (askOrigin) => {
   const ask = makePatient(askOrigin)
   return Effect.fnUntraced(function*(
     source: Source,
-    { background = false, conditional, ifRange, known, method, wanted }: About,
+    { accepted, background = false, conditional, ifRange, known, method, wanted }: About,
     isPatient: boolean
   ) {
     // Only files are requested in ranges.
     const how = { isPatient, isKnown: known !== undefined || wanted !== undefined }
     // Once a version is known, the viewer's validator is compared with it.
     const isTied = known === undefined && wanted !== undefined && ifRange !== undefined
-    const plain = { method, headers: isTied ? { "if-range": ifRange } : {}, background }
-    const question = known === undefined ? plain : { ...plain, headers: validation(known) }
+    const isOfCoding = known !== undefined && isCoded(known.headers)
+    const coding = isOfCoding ? acceptSame(known) : { "accept-encoding": accepted.field }
+    const plain = { method, headers: { ...coding, ...(isTied && { "if-range": ifRange }) }, background }
+    const question = known === undefined ? plain : { ...plain, headers: { ...coding, ...validation(known) } }
     const first = yield* ask(source, conditional ? question : plain, how, wanted)
     if (known === undefined) return first
     const { response } = first

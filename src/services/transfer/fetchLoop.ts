@@ -1,6 +1,6 @@
 import { Cause, Clock, Effect, type Result, Scope } from "effect"
 import { loggable, OriginBodyFailed, type OriginError } from "../../domain/OriginError.ts"
-import { ifUnchanged, isSingle, type RangeSupport, Representation } from "../../domain/Representation.ts"
+import { acceptSame, ifUnchanged, isSingle, type RangeSupport, Representation } from "../../domain/Representation.ts"
 import { formatRange } from "../../domain/rfc/ByteRange.ts"
 import { toPull } from "../../effects/pieces.ts"
 import { Catalog } from "../cache/Catalog.ts"
@@ -51,9 +51,11 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
     const { download: { representation }, end, position } = fetch
     return askOrigin(fetch.chooseSource(), {
       method: "GET",
-      headers: mode === "none"
-        ? {}
-        : { range: formatRange(position, end), ...(mode === "conditional" && ifUnchanged(representation)) },
+      headers: {
+        ...acceptSame(representation),
+        ...(mode !== "none" && { range: formatRange(position, end) }),
+        ...(mode === "conditional" && ifUnchanged(representation))
+      },
       background: fetch.isFill
     })
   }

@@ -231,6 +231,13 @@ describe("the control API", () => {
       yield* TestClock.adjust("61 seconds")
       assert.deepStrictEqual(codes(yield* why("/a.mp4")), ["STALE"])
 
+      site.file("/c.txt", { headers: { ...maxAge(60), "content-encoding": "gzip" } })
+      yield* site.ask("/c.txt", { headers: { "accept-encoding": "gzip" } })
+      yield* written(api, 8)
+      const coded = yield* why("/c.txt")
+      assert.deepInclude(coded, { cached: "whole", advice: [] })
+      assert.deepStrictEqual(codes(coded), ["CODED"])
+
       const answers: ReadonlyArray<readonly [string, Record<string, string>]> = [
         ["NO_STORE", { "cache-control": "no-store" }],
         ["PRIVATE", { "cache-control": "private" }],

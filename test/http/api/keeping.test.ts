@@ -50,6 +50,25 @@ const isCached = (site: Site, path: string) =>
   Effect.map(site.ask(path, { headers: { "cache-control": "only-if-cached" } }), ({ status }) => status === 200)
 
 describe("purging", () => {
+  it.effect("removes a URL in all content codings", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      const api = control(site)
+      site.answer("/a.txt", ({ headers }) => {
+        const coding = headers["accept-encoding"]!
+        const coded = coding === "identity" ? {} : { "content-encoding": coding }
+        return { headers: { ...maxAge(60), ...coded, etag: `"${coding}"`, vary: "accept-encoding" }, body: "coded" }
+      })
+      const codings = ["gzip", "br", "identity"]
+      for (const coding of codings) yield* site.ask("/a.txt", { headers: { "accept-encoding": coding } })
+      yield* chunks(api, codings.length)
+      assert.strictEqual((yield* purge(api, { url: "/a.txt" })).resources, codings.length)
+      for (const coding of codings) {
+        const fields = { "accept-encoding": coding, "cache-control": "only-if-cached" }
+        assert.strictEqual((yield* site.ask("/a.txt", { headers: fields })).status, 504, coding)
+      }
+    }))
+
   it.effect("removes one URL, a prefix or everything, from disk, index and memory", () =>
     Effect.gen(function*() {
       const { api, site } = yield* setUp

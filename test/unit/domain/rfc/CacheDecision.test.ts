@@ -23,7 +23,8 @@ const shared = (freshness: Freshness): KnownRepresentation => ({
   freshness,
   freshnessForViewer: freshness,
   freshnessForAnonymous: freshness,
-  isSharable: true
+  isSharable: true,
+  isChosen: true
 })
 
 const facts = (some: Partial<CacheFacts>): CacheFacts => ({

@@ -3,6 +3,7 @@ import { Effect, Option } from "effect"
 import { ANONYMOUS } from "../../../../src/domain/Asker.ts"
 import { fromHead, type Representation } from "../../../../src/domain/Representation.ts"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
+import { UNCODED } from "../../../../src/domain/rfc/ContentCoding.ts"
 import { Catalog } from "../../../../src/services/cache/Catalog.ts"
 import { CHUNK, stack } from "../../../support/stack.ts"
 
@@ -66,14 +67,14 @@ const withCatalog = <A, E, R>(test: (catalog: Catalog["Service"]) => Effect.Effe
     return Effect.isEffect(result) ? result : Effect.succeed(result)
   }).pipe(Effect.provide(stack("memory")))
 
-const isFreshFor = (catalog: Catalog["Service"]) => catalog.fresh(film, {}, undefined) !== undefined
+const isFreshFor = (catalog: Catalog["Service"]) => catalog.fresh(film, {}, UNCODED, undefined) !== undefined
 
 describe("Catalog", () => {
   it.effect("has a representation fresh for as long as the origin said", () =>
     withCatalog((catalog) => {
       assert.isFalse(isFreshFor(catalog))
       const { representation } = answer(catalog, "\"1\"")
-      assert.strictEqual(catalog.fresh(film, {}, undefined)?.representation, representation)
+      assert.strictEqual(catalog.fresh(film, {}, UNCODED, undefined)?.representation, representation)
       answer(catalog, "\"1\"", { "cache-control": "max-age=0" })
       assert.isFalse(isFreshFor(catalog))
       assert.isTrue(catalog.isCurrent(representation))
@@ -117,16 +118,21 @@ describe("Catalog", () => {
       assert.isFalse(catalog.varies(film))
       const selected = catalog.vary(film, { vary: "accept-language" }, { "accept-language": "de" })
       assert.isTrue(catalog.varies(film))
-      const others = ["de", "en"].map((language) => catalog.select(film, { "accept-language": language }).id)
+      const others = ["de", "en"].map((language) =>
+        catalog.select(film, { "accept-language": language }, UNCODED).variant.id
+      )
       assert.strictEqual(others[0], selected.id)
       assert.notStrictEqual(others[1], selected.id)
     }))
 
   it.effect("separates requests with a cookie from those without", () =>
     withCatalog((catalog) => {
-      assert.strictEqual(catalog.select(film, { cookie: "a=1" }).id, film.id)
+      assert.strictEqual(catalog.select(film, { cookie: "a=1" }, UNCODED).variant.id, film.id)
       catalog.separateCookies(film)
-      assert.notStrictEqual(catalog.select(film, { cookie: "a=1" }).id, catalog.select(film, {}).id)
+      assert.notStrictEqual(
+        catalog.select(film, { cookie: "a=1" }, UNCODED).variant.id,
+        catalog.select(film, {}, UNCODED).variant.id
+      )
     }))
 
   it.effect("excludes viewers, and has them ask the origin", () =>
@@ -170,7 +176,7 @@ describe("Catalog", () => {
     withCatalog((catalog) => {
       const entry = answer(catalog, "\"1\"")
       catalog.forget(film.id)
-      catalog.adopt(entry)
-      assert.strictEqual(catalog.fresh(film, {}, undefined), entry)
+      catalog.adopt(entry, new Map())
+      assert.strictEqual(catalog.fresh(film, {}, UNCODED, undefined), entry)
     }))
 })

@@ -4,6 +4,7 @@ import { ANONYMOUS } from "../../../../src/domain/Asker.ts"
 import type { ChunkKey } from "../../../../src/domain/Chunk.ts"
 import { fromHead, type Representation } from "../../../../src/domain/Representation.ts"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
+import { UNCODED } from "../../../../src/domain/rfc/ContentCoding.ts"
 import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
 import { Catalog } from "../../../../src/services/cache/Catalog.ts"
 import { IndexScan } from "../../../../src/services/cache/IndexScan.ts"
@@ -100,6 +101,14 @@ describe("Replicas", () => {
       for (const vary of ["accept", "accept", "origin"]) catalog.vary(film, headers("\"1\"", { vary }), {})
     }, 1],
     ["has no variants", (catalog) => void catalog.vary(film, headers("\"1\""), {}), 0],
+    ["gets a coding chosen, once", (catalog) => {
+      for (let i = 0; i < 2; i++) catalog.choose(film, headers("\"1\"", { vary: "accept-encoding" }), UNCODED)
+    }, 1],
+    ["gets a coding chosen, and then variants", (catalog) => {
+      catalog.choose(film, headers("\"1\"", { vary: "accept-encoding" }), UNCODED)
+      catalog.vary(film, headers("\"1\"", { vary: "accept" }), {})
+    }, 2],
+    ["has no codings", (catalog) => catalog.choose(film, headers("\"1\""), UNCODED), 0],
     ["differs by cookie", (catalog) => catalog.separateCookies(film), 1]
   ])("are notified if a resource %s", ([, act, count]) =>
     Effect.gen(function*() {

@@ -3,6 +3,7 @@ import { Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { make } from "../../../../src/domain/Resource.ts"
 import { requestDirectives } from "../../../../src/domain/rfc/CacheControl.ts"
+import { UNCODED } from "../../../../src/domain/rfc/ContentCoding.ts"
 import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
 import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
 import { Lookup, type LookupRequest } from "../../../../src/services/media/Lookup.ts"
@@ -21,6 +22,7 @@ const request = (some: Partial<LookupRequest> = {}): LookupRequest => ({
   wanted: undefined,
   source: plainSource(film),
   directives: undefined,
+  accepted: UNCODED,
   ...some
 })
 
@@ -115,7 +117,10 @@ describe("Lookup.find", () => {
       const last = { _tag: "From", start: CHUNK, last: CHUNK + 9 } as const
       assert.strictEqual(inShort(yield* find({ wanted: first, ranges: [first] })), "Current fresh")
       for (const request of [{ ranges: [first, last] }, { ranges: [first], ifRange: "\"other\"" }]) {
-        const fresh = (yield* Lookup).fresh(film, {}, undefined, request)
+        const fresh = (yield* Lookup).fresh(
+          { resource: film, accepted: UNCODED, directives: undefined, ...request },
+          {}
+        )
         assert.isUndefined(fresh, JSON.stringify(request))
       }
       assert.strictEqual(inShort(yield* find()), "Current fetched partial")
