@@ -275,7 +275,7 @@ describe("a defect in a listener", () => {
   it.live("in an immediate answer makes the listeners answer instead", () =>
     Effect.gen(function*() {
       const watcher = { onConnections: () => {}, onSurplus: () => {}, onDefect: () => {}, onAnswered: undefined }
-      const odd = { status: 200, fields: ["x-odd", "\u0100"], pieces: [], cacheStatus: { hit: true } }
+      const odd = { status: 200, fields: ["x-odd", "\u0100"], body: [], cacheStatus: { hit: true } }
       const node = new GuardedServer(defaults, watcher, () => odd)
       node.on("request", (_, response) => response.writeHead(502).end())
       yield* Effect.acquireRelease(

@@ -14,7 +14,7 @@ import { errorReply, originFailed, page, refused } from "./errorResponses.ts"
 import { makeFastHit } from "./fastHit.ts"
 import { makeGet } from "./get.ts"
 import { isLoop } from "./loopDetection.ts"
-import { type PromptResponse, toResponse } from "./mediaResponse.ts"
+import type { PromptResponse } from "./mediaResponse.ts"
 import { ALLOW } from "./methods.ts"
 import { anonymous, foreign, isNamed } from "./namedUrl.ts"
 import { makeOriginLog } from "./originLog.ts"
@@ -99,7 +99,7 @@ const make = Effect.gen(function*() {
     const response = nodeResponse(request)
     const inLine = response !== undefined && isInLine(response)
     const hit = inLine || before !== undefined ? undefined : fast.memoryHit(request, parsed)
-    if (hit !== undefined) return Effect.succeed({ response: toResponse(hit), cacheStatus: hit.cacheStatus })
+    if (hit !== undefined) return Effect.succeed(hit)
     // The platform runs handlers to their end otherwise, though the viewer may have gone.
     return Effect.interruptible(
       inLine && isFreshRequest(parsed, request) && media.isCached(parsed)

@@ -1,14 +1,17 @@
 import { Clock, Effect } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { MediaStream } from "../../services/media/MediaStream.ts"
-import { Counters } from "../../services/observe/Counters.ts"
+import type { ShortRead } from "../../services/media/shortReads.ts"
+import { type ByteSource, Counters } from "../../services/observe/Counters.ts"
 import { PREFIX } from "../admin/AdminPages.ts"
 import { isLoop } from "./loopDetection.ts"
-import { promptly, type PromptResponse } from "./mediaResponse.ts"
+import { isToBeRead, promptly, type PromptResponse, toResponse } from "./mediaResponse.ts"
 import { isFreshRequest, makeParseRequest, type ParsedRequest, type RequestHead } from "./parseRequest.ts"
+import type { Reply } from "./Reply.ts"
 
 /**
- * The fast path: hits in memory, sent from Node's `request` event. A fiber of the platform would cost more than the hit. A request that
+ * The fast path: hits in memory, sent from Node's `request` event, and short ranges from disk, sent when they are read. A fiber of the
+ * platform would cost more than the hit. A request that
  * turns out to need more goes to the handler together with what has been parsed of it.
  */
 export const makeFastHit = Effect.gen(function*() {
@@ -19,25 +22,49 @@ export const makeFastHit = Effect.gen(function*() {
   /** Requests that the fast path has handed to the handler, by Node's request. */
   const handedOn = new WeakMap<object, ParsedRequest>()
 
-  /** The response if memory has all of it. */
-  const memoryHit = (request: RequestHead, parsed: ParsedRequest): PromptResponse | undefined => {
-    const hit = isFreshRequest(parsed, request) ? media.tryMemoryHit(parsed) : undefined
-    if (hit === undefined) return undefined
-    const response = promptly(hit, request, clock)
+  const count = (source: ByteSource, pieces: ReadonlyArray<Uint8Array>): void => {
     counters.request("hit")
-    for (const piece of response.pieces) counters.bytes("memory", piece.length)
+    for (const piece of pieces) counters.bytes(source, piece.length)
+  }
+
+  /** The response to a hit of few bytes. Those that are in memory are counted. */
+  const hit = (request: RequestHead, parsed: ParsedRequest): PromptResponse | undefined => {
+    const found = isFreshRequest(parsed, request) ? media.tryHit(parsed) : undefined
+    if (found === undefined) return undefined
+    const response = promptly(found, request, clock)
+    if (!isToBeRead(response.body)) count("memory", response.body)
     return response
   }
 
-  /** Replies to a request if that takes no waiting, as for most requests. */
+  /** `body`, counted when it is read. If it can't be read, the handler replies to the request. */
+  const watched = (body: ShortRead, request: RequestHead, parsed: ParsedRequest): ShortRead => ({
+    begin: (done) =>
+      body.begin((pieces) => {
+        if (pieces === undefined) handedOn.set(request, parsed)
+        else count("disk", pieces)
+        done(pieces)
+      }),
+    release: body.release
+  })
+
+  /** The reply from memory, if memory has all of it. */
+  const memoryHit = (request: RequestHead, parsed: ParsedRequest): Reply | undefined => {
+    const response = hit(request, parsed)
+    if (response === undefined || isToBeRead(response.body)) return undefined
+    return { response: toResponse(response, response.body), cacheStatus: response.cacheStatus }
+  }
+
+  /** Replies to a request if that takes no waiting, or one read from disk, as for most requests. */
   const tryReply = (request: RequestHead): PromptResponse | undefined => {
     const { headers, method, url } = request
     if (method !== "GET" || isLoop(headers["via"]) || url.startsWith(PREFIX)) return undefined
     const parsed = parse(request)
     if ("status" in parsed) return undefined
-    const response = memoryHit(request, parsed)
+    const response = hit(request, parsed)
     if (response === undefined) handedOn.set(request, parsed)
-    return response
+    return response !== undefined && isToBeRead(response.body)
+      ? { ...response, body: watched(response.body, request, parsed) }
+      : response
   }
 
   /** What `tryReply` has parsed of a request that it handed on. */

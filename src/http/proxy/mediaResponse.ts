@@ -12,6 +12,7 @@ import * as Multipart from "../../domain/rfc/Multipart.ts"
 import { evaluate, notModifiedHeaders } from "../../domain/rfc/Preconditions.ts"
 import { apart } from "../../effects/pieces.ts"
 import type { Bytes, Hit, Media, Opened } from "../../services/media/MediaStream.ts"
+import type { ShortRead } from "../../services/media/shortReads.ts"
 import type { RequestHead } from "./parseRequest.ts"
 import type { Reply, Response } from "./Reply.ts"
 
@@ -171,23 +172,26 @@ const headOf = (
   return { status, fields, hasBody, cacheStatus }
 }
 
-/** A response all of which is at hand: its body is in pieces, none where it has none. */
+/** A response whose body is at hand, in pieces, none where it has none, or is read from disk in one piece. */
 export interface PromptResponse {
   readonly status: number
   readonly fields: Fields
-  readonly pieces: ReadonlyArray<Uint8Array>
+  readonly body: ReadonlyArray<Uint8Array> | ShortRead
   readonly cacheStatus: CacheStatus.CacheStatus
 }
+
+/** Whether a body is yet to be read. */
+export const isToBeRead = (body: PromptResponse["body"]): body is ShortRead => "begin" in body
 
 /** The response to a hit. */
 export const promptly = (hit: Hit, request: RequestHead, clock: Clock.Clock): PromptResponse => {
   const verdict = verdictOf(hit, request.headers)
   const { cacheStatus, fields, hasBody, status } = headOf(hit, verdict, hit.range, request, clock)
-  return { status, fields, pieces: hasBody ? hit.pieces : [], cacheStatus }
+  return { status, fields, body: hasBody ? hit.body : [], cacheStatus }
 }
 
-/** The same for the platform. */
-export const toResponse = ({ fields, pieces, status }: PromptResponse): Response => {
+/** The same for the platform, with a body that is at hand. */
+export const toResponse = ({ fields, status }: PromptResponse, pieces: ReadonlyArray<Uint8Array>): Response => {
   const head = { status, headers: recordOf(fields) }
   return answer(head, pieces.length < 2 ? pieces[0] : Buffer.concat(pieces))
 }

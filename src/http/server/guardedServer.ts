@@ -2,7 +2,8 @@ import { IncomingMessage, Server, type ServerResponse } from "node:http"
 import { Socket } from "node:net"
 import * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
 import type { ServerOptions } from "../../services/config/ServerConfig.ts"
-import type { PromptResponse } from "../proxy/mediaResponse.ts"
+import type { ShortRead } from "../../services/media/shortReads.ts"
+import { isToBeRead, type PromptResponse } from "../proxy/mediaResponse.ts"
 import type { RequestHead } from "../proxy/parseRequest.ts"
 import { OVERLOADED, overloadedHeaders } from "../proxy/StreamLimit.ts"
 import { isInLine } from "../proxy/turn.ts"
@@ -73,6 +74,22 @@ const socketOf = (argument: unknown): Socket | undefined =>
 
 /** The events by which Node reports a request, according to its expectation. */
 const isRequest = new Set(["request", "checkContinue", "checkExpectation"])
+
+/** Hands the head of a response to Node. Returns whether Node accepts it. If not, the listeners meet that too, and can report it. */
+const begins = (response: ServerResponse, { fields, status }: PromptResponse): boolean => {
+  try {
+    response.writeHead(status, fields as Array<string>)
+    return true
+  } catch {
+    return false
+  }
+}
+
+const send = (response: ServerResponse, { cacheStatus }: PromptResponse, pieces: ReadonlyArray<Uint8Array>): void => {
+  setCacheStatus(response, cacheStatus)
+  for (let i = 0; i < pieces.length - 1; i++) response.write(pieces[i])
+  response.end(pieces.at(-1))
+}
 
 /** What a guarded server says of itself. */
 interface Watcher {
@@ -286,17 +303,35 @@ export class GuardedServer extends Server {
     let prompt: PromptResponse | undefined
     try {
       prompt = this.#tryReply(request as IncomingMessage & RequestHead)
-      if (prompt === undefined) return false
-      response.writeHead(prompt.status, prompt.fields as Array<string>)
     } catch {
-      // A defect, or a head that Node refuses, which the listeners meet too, and can report.
-      return false
+      // A defect, which the listeners meet too, and can report.
     }
-    const { cacheStatus, pieces } = prompt
-    setCacheStatus(response, cacheStatus)
-    for (let i = 0; i < pieces.length - 1; i++) response.write(pieces[i])
-    response.end(pieces.at(-1))
+    if (prompt === undefined) return false
+    const { body } = prompt
+    if (isToBeRead(body)) {
+      this.#answerSoon(request, response, prompt, body)
+      return true
+    }
+    if (!begins(response, prompt)) return false
+    send(response, prompt, body)
     return true
+  }
+
+  /** Answers when the body was read. If it can't be read, the listeners answer. */
+  #answerSoon(request: IncomingMessage, response: ServerResponse, prompt: PromptResponse, body: ShortRead): void {
+    body.begin((pieces) => {
+      try {
+        if (response.destroyed) body.release()
+        else if (pieces === undefined || !begins(response, prompt)) super.emit("request", request, response)
+        else {
+          response.once("finish", body.release)
+          send(response, prompt, pieces)
+        }
+      } catch (defect) {
+        this.#watcher.onDefect("request", defect)
+        request.socket.destroy()
+      }
+    })
   }
 
   /** Whether a request goes no further: it has been answered here, or will never be. */

@@ -34,6 +34,18 @@ export class ChunkCache extends Context.Service<ChunkCache, {
     key: ChunkKey,
     scratch?: Buffer
   ) => Effect.Effect<Uint8Array, CacheError>
+  /**
+   * Reads a range of a chunk from disk into `scratch`, as `ChunkStore.read` does, and doesn't keep it in memory. Otherwise this is like
+   * `read`.
+   */
+  readonly readRange: (
+    representation: Representation,
+    key: ChunkKey,
+    range: ByteRange,
+    scratch: Buffer
+  ) => Effect.Effect<Uint8Array, CacheError>
+  /** Whether a chunk is on a disk that can be read, and isn't worth to be kept in memory. */
+  readonly prefersRanges: (representation: Representation, key: ChunkKey) => boolean
   /** Keeps a complete chunk: in memory now, and on disk soon, each if there is room. */
   readonly keep: (representation: Representation, key: ChunkKey, payload: Uint8Array) => void
   /**
@@ -143,8 +155,8 @@ const make = Effect.gen(function*() {
     return true
   }
 
-  const read = (key: ChunkKey, length: number, scratch?: Buffer) =>
-    store.read(key, length, { start: 0, end: length }, scratch).pipe(
+  const read = (key: ChunkKey, length: number, range: ByteRange, scratch?: Buffer) =>
+    store.read(key, length, range, scratch).pipe(
       Effect.tap(() => Effect.sync(() => breaker.succeeded("read"))),
       Effect.tapError((error) => failed(key, error))
     )
@@ -167,12 +179,19 @@ const make = Effect.gen(function*() {
     read: (representation, key, scratch) => {
       index.touch(key)
       const length = lengthOf(representation, key)
+      const whole = { start: 0, end: length }
       if (isWorthMemory(key, length)) {
-        const kept = Effect.tap(read(key, length), (payload) => Effect.sync(() => memory.put(key, payload)))
+        const kept = Effect.tap(read(key, length, whole), (payload) => Effect.sync(() => memory.put(key, payload)))
         return shared(keyText(key), kept)
       }
-      return scratch === undefined ? shared(keyText(key), read(key, length)) : read(key, length, scratch)
+      return scratch === undefined ? shared(keyText(key), read(key, length, whole)) : read(key, length, whole, scratch)
     },
+    readRange: (representation, key, range, scratch) => {
+      index.touch(key)
+      return read(key, lengthOf(representation, key), range, scratch)
+    },
+    prefersRanges: (representation, key) =>
+      breaker.readable() && index.has(key) && !memory.hasRoom(lengthOf(representation, key)),
     keep: (representation, key, payload) => {
       memory.put(key, payload)
       if (!index.has(key)) writer.offer(representation, key, payload)

@@ -20,6 +20,7 @@ import { cacheStatusOf } from "./cacheStatusOf.ts"
 import { Lookup } from "./Lookup.ts"
 import type { Current, LookupResult, Provenance } from "./LookupResult.ts"
 import { type RangeRequest, requestedRanges } from "./requestedRanges.ts"
+import { makeShortReads, type ShortRead } from "./shortReads.ts"
 import { detailOf, keyAt, makeViewerStream, slice } from "./viewerStream.ts"
 
 /** What a viewer asks of a resource. */
@@ -72,10 +73,10 @@ export interface Media {
   readonly status: CacheStatus
 }
 
-/** What is at hand: at most one range, as pieces of chunks that nobody writes to. */
+/** What is at hand: at most one range, as pieces of chunks that nobody writes to, or to be read from disk in one piece. */
 export interface Hit extends Omit<Media, "parts"> {
   readonly range: ByteRange | undefined
-  readonly pieces: ReadonlyArray<Uint8Array>
+  readonly body: ReadonlyArray<Uint8Array> | ShortRead
 }
 
 /** A `Media`, or an answer that goes past the cache. */
@@ -88,8 +89,8 @@ export type Opened = Media | Exclude<LookupResult, Current>
 export class MediaStream extends Context.Service<MediaStream, {
   /** The head and the bytes of the ranges. An uncacheable resource is returned as such, and the caller asks the origin itself. */
   readonly open: (request: MediaRequest) => Effect.Effect<Opened, OriginError>
-  /** What `open` returns for a fresh representation, if it needs no waiting: the bytes are in memory, and few. */
-  readonly tryMemoryHit: (request: FreshRequest) => Hit | undefined
+  /** What `open` returns for a fresh representation, if the bytes are few, and in memory or on disk. */
+  readonly tryHit: (request: FreshRequest) => Hit | undefined
   /** Whether the cache has all the bytes that a request for a fresh representation wants, in memory or on disk. */
   readonly isCached: (request: FreshRequest) => boolean
   /** The head alone: nothing is transferred for it. */
@@ -131,6 +132,7 @@ const make = Effect.gen(function*() {
   const lookup = yield* Lookup
   const counters = yield* Counters
   const viewerStream = yield* makeViewerStream
+  const shortRead = yield* makeShortReads
 
   /** The bytes of `range` where memory has them all: a part of a chunk, or a few bytes across two. */
   const inMemory = (representation: Representation, range: ByteRange): ReadonlyArray<Uint8Array> | undefined => {
@@ -214,20 +216,20 @@ const make = Effect.gen(function*() {
       const { representation } = request.fresh
       return areCached(representation, requestedRanges(representation, request).ranges)
     },
-    tryMemoryHit: (request) => {
+    tryHit: (request) => {
       const entry = request.fresh
       const { representation } = entry
       const { isPartial, ranges } = requestedRanges(representation, request)
       const [range] = ranges
       if (ranges.length > 1) return undefined
-      const pieces = range === undefined ? [] : inMemory(representation, range)
-      if (pieces === undefined) return undefined
+      const body = range === undefined ? [] : inMemory(representation, range) ?? shortRead(representation, range)
+      if (body === undefined) return undefined
       const status = {
         hit: true,
         ttl: ttlSeconds(entry.freshness, clock.currentTimeMillisUnsafe()),
         key: representation.resource
       }
-      return { _tag: "Media", entry, range, pieces, isPartial, means: "fresh", status }
+      return { _tag: "Media", entry, range, body, isPartial, means: "fresh", status }
     },
     open: Effect.fnUntraced(function*(request) {
       const question = questionOf(request)
