@@ -57,7 +57,10 @@ for (const [name, server] of coding) {
           }
           const { url } = yield* startProgram([
             origin.url,
-            ...["--cache-dir", join(yield* temporaryDirectory, "cache"), "--min-free", "0"]
+            "--cache-dir",
+            join(yield* temporaryDirectory, "cache"),
+            "--min-free",
+            "0"
           ])
           /** The coding of the response and what the cache did. Checks the text. */
           const view = (accepted: string | undefined, version: number, headers: Record<string, string> = {}) =>
