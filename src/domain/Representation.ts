@@ -258,12 +258,12 @@ export const compare = (representation: Representation, head: OriginHead): "Same
 
 /**
  * Whether `head`, the response to another request, may be of the same version as a `Single` representation: nothing in it says otherwise.
- * Only the bytes themselves can tell.
+ * Only the bytes themselves can tell. `isMeasured`: the size of the representation is known.
  */
-export const looksLike = (representation: Representation, head: OriginHead): boolean => {
+export const looksLike = (representation: Representation, head: OriginHead, isMeasured = true): boolean => {
   const { headers, size } = representation
   const names = ["content-encoding", "content-type", "etag", "last-modified"]
-  return head.status === statusOf(representation) && sizeOf(head) === size &&
+  return head.status === statusOf(representation) && (!isMeasured || sizeOf(head) === size) &&
     names.every((name) => head.headers[name] === headers[name])
 }
 

@@ -43,12 +43,12 @@ const isRange = ({ end, start }: { readonly start: number; readonly end?: number
 
 const described = new Set(["content-length", "content-range", "set-cookie"])
 
-/** Opens a response that bypasses the cache. */
+/** Opens a response whose bytes are not in the cache. */
 const openUncached = (
   resource: Resource,
-  { body, headers, status }: OriginResponse,
+  { body, headers, status }: Pick<OriginResponse, "body" | "headers" | "status">,
   spec: RangeSpec | undefined,
-  reason: string
+  cacheStatus: CacheStatus.CacheStatus
 ): Effect.Effect<OpenedMedia, OriginUnexpected | RangeNotSatisfiable> => {
   const url = loggable(resource.url)
   const unexpected = (detail: string) => Effect.fail(new OriginUnexpected({ url, status, detail }))
@@ -57,7 +57,7 @@ const openUncached = (
       range,
       size,
       headers: endToEnd(headers, described),
-      cacheStatus: CacheStatus.append(headers["cache-status"], { fwd: "bypass", detail: reason }),
+      cacheStatus: CacheStatus.append(headers["cache-status"], cacheStatus),
       stream
     })
   if (status === 206) {
@@ -113,12 +113,17 @@ const makeAttempt = Effect.gen(function*() {
         const [part] = opened.parts
         if (part === undefined) return yield* new RangeNotSatisfiable({ url, size: representation.size })
         const bytes = yield* part.bytes
+        const stream = bytes instanceof Uint8Array ? Stream.succeed(bytes) : bytes
+        if (opened.isUnmeasured) {
+          const response = { status: 200, headers: representation.headers, body: stream }
+          return yield* openUncached(resource, response, spec, opened.status)
+        }
         return {
           range: part.range,
           size: representation.size,
           headers: endToEnd(representation.headers, described),
           cacheStatus: CacheStatus.append(representation.headers["cache-status"], opened.status),
-          stream: bytes instanceof Uint8Array ? Stream.succeed(bytes) : bytes
+          stream
         }
       }
       case "NotCached":
@@ -129,7 +134,7 @@ const makeAttempt = Effect.gen(function*() {
           ? { range: formatRange(spec.start, spec.last === undefined ? undefined : spec.last + 1) }
           : {}
         const answer = spare ?? (yield* askOrigin(source, { method: "GET", headers }))
-        return yield* openUncached(resource, answer, spec, opened.reason)
+        return yield* openUncached(resource, answer, spec, { fwd: "bypass", detail: opened.reason })
       }
     }
   })

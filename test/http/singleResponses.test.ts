@@ -130,15 +130,6 @@ describe("a response without a length", () => {
       assert.strictEqual(body.toString(), "body")
     }))
 
-  it.effect("is passed on whole if it is long", () =>
-    Effect.gen(function*() {
-      const { answer, ask } = yield* start()
-      answer("/a", () => ({ headers: { ...maxAge(60), ...chunked }, body: bytes }))
-      const { body, headers } = yield* ask("/a")
-      assert.strictEqual(story(headers), "spillway; fwd=bypass; detail=NO_LENGTH")
-      assert.isTrue(body.equals(bytes))
-    }))
-
   it.effect("is passed on at once if it is not fresh", () =>
     Effect.gen(function*() {
       const { origin, port } = yield* start()

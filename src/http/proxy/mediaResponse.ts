@@ -59,7 +59,7 @@ export const withCookies = (response: Response, lines: ReadonlyArray<string>): R
 export type Verdict = ReturnType<typeof evaluate>
 
 /** What a head is made from. */
-type Told = Pick<Media, "entry" | "isPartial" | "means" | "status">
+type Told = Pick<Media, "entry" | "isPartial" | "isUnmeasured" | "means" | "status">
 
 /** Whether the origin has just sent or confirmed what is opened, for this viewer or for one at the same time. */
 export const isOfNow = ({ means }: Told): boolean =>
@@ -165,7 +165,7 @@ const headOf = (
   // By an `Age` it is seen that an answer is not the origin's own (RFC 9111 §5.1).
   if (seconds > 0 || !isOfNow(opened)) fields.push("age", String(seconds))
   if (status === 416) fields.push("content-range", formatUnsatisfied(size), "content-length", "0")
-  else if (isWhole && status !== 204) {
+  else if (isWhole && status !== 204 && opened.isUnmeasured !== true) {
     fields.push("content-length", String(range.end - range.start))
     if (isPartial) fields.push("content-range", formatContentRange(range, size))
   }

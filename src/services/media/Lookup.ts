@@ -25,6 +25,7 @@ import type { RangeRequest } from "./requestedRanges.ts"
 import { makeStoredResponse } from "./storedResponse.ts"
 import { makeStoredUse, memoryKey } from "./storedUse.ts"
 import * as UncacheableHints from "./UncacheableHints.ts"
+import { makeUnmeasuredResponses } from "./unmeasuredResponses.ts"
 
 /** A request for the current representation of a resource. */
 export interface LookupRequest extends RangeRequest {
@@ -86,7 +87,8 @@ const make = Effect.gen(function*() {
   const storedUse = yield* makeStoredUse(hints)
   const acceptedFor = yield* makeAcceptedFor(hints)
   const { storedOf, variantsOf } = yield* makeStoredResponse
-  const fetch = yield* makeFetch({ hints, storedUse })
+  const unmeasured = yield* makeUnmeasuredResponses
+  const fetch = yield* makeFetch({ hints, storedUse, unmeasured })
   const collapse = makeCollapse()
   const inBackground = yield* FiberSet.makeRuntime<never, unknown, unknown>()
   yield* Metric.update(retries, 0)
@@ -144,6 +146,10 @@ const make = Effect.gen(function*() {
           return decision
       }
       const { reason } = decision
+      const arriving = method === "GET" ? unmeasured.joinable(request, asker, accepted) : undefined
+      if (arriving !== undefined) {
+        return { _tag: "Current", ...arriving, means: "fetched", asked: { reason, status: undefined }, collapsed: true }
+      }
       const question = { ...request, method, asker, accepted, isChosen, stored: file, entry, mine, reason }
       // What is not for all viewers is confirmed for each. Nothing is known of what is new: it may be for all.
       const isOwn = isAlone || (known !== undefined && !known.isShared)
@@ -168,7 +174,7 @@ const make = Effect.gen(function*() {
         ({ representation: { headers } }) => variantsOf(request, accepted, headers)
       )
       const isDeliverable = method === "HEAD" || isLeader || result?._tag !== "Current" ||
-        result.shared !== undefined ||
+        result.body !== undefined ||
         storedUse.canDeliver(result.entry.representation, request)
       if (result !== undefined && isDeliverable) return result
     }
@@ -184,6 +190,6 @@ const make = Effect.gen(function*() {
       if (entry === undefined || !storedUse.canDeliver(entry.representation, request)) return undefined
       return entry.isSharable || !hasCredential(fields, credentialFields) ? entry : undefined
     },
-    ...(yield* makeInvalidation({ hints }))
+    ...(yield* makeInvalidation({ hints, unmeasured }))
   })
 })

@@ -1,6 +1,7 @@
 import type { Uncacheable } from "../../domain/rfc/Cacheability.ts"
 import type { ForwardReason } from "../../domain/rfc/CacheDecision.ts"
 import type { Entry } from "../cache/Catalog.ts"
+import type { UnmeasuredBody } from "../transfer/UnmeasuredBody.ts"
 import type { SpareResponse } from "./SpareResponse.ts"
 
 /**
@@ -27,8 +28,8 @@ export interface Current {
   readonly asked?: OriginExchange
   /** Somebody else's request brought the answer. */
   readonly collapsed?: boolean
-  /** The whole body of a response that is shared by those who waited for it, and not stored. */
-  readonly shared?: Uint8Array
+  /** The body, if it isn't in the cache: all of it, for those who waited for it, or one without a length that arrives. */
+  readonly body?: Uint8Array | UnmeasuredBody
   /** No request to the origin is allowed. */
   readonly cacheOnly?: boolean
 }

@@ -16,11 +16,13 @@ import { Counters } from "../observe/Counters.ts"
 import { plainSource, type Source } from "../origin/askOrigin.ts"
 import type { Origin } from "../origin/Origin.ts"
 import { Downloader } from "../transfer/Downloader.ts"
+import { UnmeasuredBody } from "../transfer/UnmeasuredBody.ts"
 import { cacheStatusOf } from "./cacheStatusOf.ts"
 import { Lookup } from "./Lookup.ts"
 import type { Current, LookupResult, Provenance } from "./LookupResult.ts"
 import { type RangeRequest, requestedRanges } from "./requestedRanges.ts"
 import { makeShortReads, type ShortRead } from "./shortReads.ts"
+import { makeUnmeasuredStream } from "./unmeasuredStream.ts"
 import { detailOf, keyAt, makeViewerStream, slice } from "./viewerStream.ts"
 
 /** What a viewer asks of a resource. */
@@ -71,6 +73,8 @@ export interface Media {
   readonly isPartial: boolean
   readonly means: Provenance
   readonly status: CacheStatus
+  /** The body has no length: its one part goes on to its end, and its range says nothing. */
+  readonly isUnmeasured?: boolean
 }
 
 /** What is at hand: at most one range, as pieces of chunks that nobody writes to, or to be read from disk in one piece. */
@@ -133,6 +137,7 @@ const make = Effect.gen(function*() {
   const counters = yield* Counters
   const viewerStream = yield* makeViewerStream
   const shortRead = yield* makeShortReads
+  const unmeasuredStream = yield* makeUnmeasuredStream(viewerStream)
 
   /** The bytes of `range` where memory has them all: a part of a chunk, or a few bytes across two. */
   const inMemory = (representation: Representation, range: ByteRange): ReadonlyArray<Uint8Array> | undefined => {
@@ -185,17 +190,20 @@ const make = Effect.gen(function*() {
     const { isPartial, ranges } = requestedRanges(representation, request)
     if (found.cacheOnly && !areCached(representation, ranges)) return { _tag: "NotCached" }
     const source = request.source ?? plainSource(request.resource)
-    const { shared } = found
-    const transfer = shared === undefined ? transferOf(representation, ranges) : { fwd: "miss" } as const
+    const { body } = found
+    const transfer = body === undefined ? transferOf(representation, ranges) : { fwd: "miss" } as const
     const status = cacheStatusOf(found, transfer, {
       now: clock.currentTimeMillisUnsafe(),
       isStoring: cache.failure() === undefined
     })
-    const parts = ranges.map((range) => ({
-      range,
-      bytes: shared === undefined ? bytesOf(representation, range, source, request) : Effect.succeed(shared)
-    }))
-    return { _tag: "Media", entry, parts, isPartial, means: found.means, status }
+    const bytes = (range: ByteRange): Bytes => {
+      if (body === undefined) return bytesOf(representation, range, source, request)
+      if (body instanceof UnmeasuredBody) return begin(unmeasuredStream(body, representation, source, request))
+      return Effect.succeed(body)
+    }
+    const parts = ranges.map((range) => ({ range, bytes: bytes(range) }))
+    const isUnmeasured = body instanceof UnmeasuredBody
+    return { _tag: "Media", entry, parts, isPartial, means: found.means, status, ...(isUnmeasured && { isUnmeasured }) }
   }
 
   const questionOf = (

@@ -15,7 +15,7 @@ interface Circumstances {
  * If the origin had to be asked about the representation, that comes first.
  */
 export const cacheStatusOf = (
-  { asked, collapsed, entry, means, shared }: Current,
+  { asked, collapsed, body, entry, means }: Current,
   transfer: CacheStatus,
   { isStoring, now }: Circumstances
 ): CacheStatus => {
@@ -23,7 +23,7 @@ export const cacheStatusOf = (
   const common = { ttl: ttlSeconds(freshness, now), key: representation.resource }
   const reason = asked?.reason ?? "miss"
   const fwdStatus = asked?.status === undefined ? {} : { fwdStatus: asked.status }
-  if (shared !== undefined) return { fwd: reason, ...fwdStatus, ...(collapsed && { collapsed }) }
+  if (body !== undefined) return { fwd: reason, ...fwdStatus, ...(collapsed && { collapsed }) }
   switch (means) {
     case "fresh":
       return { ...transfer, ...common }

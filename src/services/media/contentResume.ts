@@ -33,7 +33,10 @@ export class ReceivedBytes {
   }
 }
 
-/** Resumes the body of a `Single` representation for one viewer, up to `end`. */
+/**
+ * Resumes the body of a `Single` representation for one viewer, up to `end`. That is `Infinity` if the size is unknown: the body goes on to
+ * its own end.
+ */
 export type ResumeByContent = (
   representation: Representation,
   source: Source,
@@ -65,7 +68,7 @@ export const makeResumeByContent = Effect.map(makeAskOrigin, (askOrigin): Resume
         ? undefined
         : failureOfStatus(response, url, yield* Clock.currentTimeMillis)
       if (failure !== undefined) return yield* failure
-      if (!looksLike(representation, response)) return yield* changed
+      if (!looksLike(representation, response, end !== Infinity)) return yield* changed
       const pull = yield* toPull(response.body)
       const { end: resumeAt, start } = received
       const expected = received.digest()
@@ -88,7 +91,9 @@ export const makeResumeByContent = Effect.map(makeAskOrigin, (askOrigin): Resume
       )
       // What ends early counts as a failure, so that the retries are bounded.
       const endedEarly = Effect.suspend(() =>
-        offset >= end ? Effect.void : Effect.fail(new OriginBodyFailed({ url, offset, cause: "end of body" }))
+        offset >= end || end === Infinity
+          ? Effect.void
+          : Effect.fail(new OriginBodyFailed({ url, offset, cause: "end of body" }))
       )
       return Stream.concat(rest, Stream.fromEffectDrain(endedEarly))
     }))

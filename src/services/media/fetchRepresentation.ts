@@ -14,10 +14,12 @@ import { makeRepresentationOf } from "./representationOf.ts"
 import { makeStoredResponse } from "./storedResponse.ts"
 import { memoryKey, type StoredUse } from "./storedUse.ts"
 import type * as UncacheableHints from "./UncacheableHints.ts"
+import type { Measure, UnmeasuredResponses } from "./unmeasuredResponses.ts"
 
 /** What is remembered of a resource besides what is stored. */
 export interface Memories {
   readonly hints: ReturnType<typeof UncacheableHints.make>
+  readonly unmeasured: UnmeasuredResponses
   readonly storedUse: StoredUse
 }
 
@@ -28,7 +30,7 @@ const unexpected = ({ url }: Resource, status: number, detail: string) =>
  * Asks the origin about a resource, and derives from its response what is known of the resource: one round trip, which also begins the
  * transfer of the wanted bytes. A response that is not stored is kept for the viewer whose request brought it.
  */
-export const makeFetch = Effect.fnUntraced(function*({ hints, storedUse }: Memories) {
+export const makeFetch = Effect.fnUntraced(function*({ hints, storedUse, unmeasured }: Memories) {
   const config = yield* CacheConfig
   const catalog = yield* Catalog
   const downloader = yield* Downloader
@@ -94,6 +96,7 @@ export const makeFetch = Effect.fnUntraced(function*({ hints, storedUse }: Memor
       hints.remove(memoryKey(resource, asker, accepted))
       catalog.choose(resource, headers, accepted)
     }
+    unmeasured.release(selected.id)
     const stored = catalog.confirm(found, headers, times, asker.cookie)
     adopt(exchange, answered, stored.representation)
     return Effect.succeed({ _tag: "Current", entry: stored, means: "fetched", asked: { ...asked, status } })
@@ -107,7 +110,25 @@ export const makeFetch = Effect.fnUntraced(function*({ hints, storedUse }: Memor
     shared: Uint8Array
   ): LookupResult => {
     const entry = catalog.assess(found, headers, times, asker.cookie)
-    return { _tag: "Current", entry, means: "fetched", asked: { ...asked, status }, shared }
+    return { _tag: "Current", entry, means: "fetched", asked: { ...asked, status }, body: shared }
+  }
+
+  /** The response to a GET has no length: its body is shared while it arrives. */
+  const arriving = (
+    exchange: Exchange,
+    answered: FirstResponse,
+    measure: Measure,
+    selected: Resource
+  ): Effect.Effect<LookupResult> => {
+    const { asked, request } = exchange
+    const { response } = answered
+    const { status } = response
+    if (catalog.isProtected(request.resource, selected, request.asker.cookie)) {
+      return passOn(exchange, "COOKIE", response)
+    }
+    const tooLong = Effect.suspend(() => remember(request, "NO_LENGTH", response))
+    const begun = unmeasured.begin(exchange, answered, measure, selected, tooLong)
+    return Effect.succeed({ _tag: "Current", ...begun, means: "fetched", asked: { ...asked, status } })
   }
 
   const ask = Effect.fnUntraced(function*(
@@ -131,7 +152,7 @@ export const makeFetch = Effect.fnUntraced(function*({ hints, storedUse }: Memor
     if (stale !== undefined) return stale
     const variant = catalog.vary(resource, headers, source.fields)
     const selected = isForFile ? variant : besideFor(request, headers)
-    const { found, response, shared } = yield* representationOf(exchange, answered, selected, chunkSize)
+    const { found, measure, response, shared } = yield* representationOf(exchange, answered, selected, chunkSize)
     if (typeof found === "string") {
       const isUnreadable = status === 206 && carriedRange(response) === undefined
       if (isUnreadable) return yield* unexpected(resource, status, "another range than was asked for")
@@ -142,6 +163,7 @@ export const makeFetch = Effect.fnUntraced(function*({ hints, storedUse }: Memor
     const next = { ...answered, response }
     if (shared !== undefined) return unstored(exchange, next, found, shared)
     if (isForFile) expireBeside(request)
+    if (measure !== undefined) return yield* arriving(exchange, next, measure, selected)
     return yield* (method === "HEAD" ? described : fetched)(exchange, next, found, selected)
   })
 

@@ -9,24 +9,31 @@ import type { Memories } from "./fetchRepresentation.ts"
 import { memoryKey } from "./storedUse.ts"
 
 /** Ends the use of what is stored: `forget`, `invalidate` and `invalidateTree` of `Lookup`. */
-export const makeInvalidation = Effect.fnUntraced(function*({ hints }: Pick<Memories, "hints">) {
-  const catalog = yield* Catalog
-  const manifests = yield* Manifests
-  return {
-    forget: (): void => {
-      hints.clear()
-    },
-    invalidate: (resource: Resource): Effect.Effect<void> =>
-      Effect.suspend(() => {
-        for (const cookie of [ANONYMOUS, "any"]) {
-          for (const accepted of everyAccepted) hints.remove(memoryKey(resource, { cookie, credential: "" }, accepted))
-        }
-        return Effect.andThen(catalog.invalidate(resource), manifests.settled)
-      }),
-    invalidateTree: ({ url }: Resource): Effect.Effect<void> =>
-      Effect.suspend(() => {
+export const makeInvalidation = Effect.fnUntraced(
+  function*({ hints, unmeasured }: Pick<Memories, "hints" | "unmeasured">) {
+    const catalog = yield* Catalog
+    const manifests = yield* Manifests
+    return {
+      forget: (): void => {
         hints.clear()
-        return catalog.invalidateTree(treeAt(url))
-      })
+        unmeasured.releaseAll()
+      },
+      invalidate: (resource: Resource): Effect.Effect<void> =>
+        Effect.suspend(() => {
+          unmeasured.releaseFamily(resource)
+          for (const cookie of [ANONYMOUS, "any"]) {
+            for (const accepted of everyAccepted) {
+              hints.remove(memoryKey(resource, { cookie, credential: "" }, accepted))
+            }
+          }
+          return Effect.andThen(catalog.invalidate(resource), manifests.settled)
+        }),
+      invalidateTree: ({ url }: Resource): Effect.Effect<void> =>
+        Effect.suspend(() => {
+          hints.clear()
+          unmeasured.releaseAll()
+          return catalog.invalidateTree(treeAt(url))
+        })
+    }
   }
-})
+)

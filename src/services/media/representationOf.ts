@@ -13,6 +13,7 @@ import { CacheConfig } from "../config/CacheConfig.ts"
 import type { FirstResponse } from "../origin/firstResponse.ts"
 import type { OriginResponse } from "../origin/Origin.ts"
 import type { Exchange } from "./Exchange.ts"
+import type { Measure } from "./unmeasuredResponses.ts"
 
 /** The longest body without a length that is read before it is sent on, in bytes. */
 const MAX_MEASURED_BYTES = 64 * 1024
@@ -26,6 +27,8 @@ interface Described {
   readonly response: OriginResponse
   /** The body of a response that is shared by those who wait for it, and not stored. */
   readonly shared?: Uint8Array
+  /** Only the end of the body tells its length, and then it is this representation. */
+  readonly measure?: Measure
 }
 
 /** A response without a length, with the length of its body if that has come to its end within `MAX_MEASURED_BYTES`. */
@@ -79,7 +82,13 @@ export const makeRepresentationOf = Effect.gen(function*() {
       return { found: stated === "NO_LENGTH" ? stated : "NO_VALIDATOR", response }
     }
     const known = stated === "NO_LENGTH" ? yield* measured(response) : response
-    const found = read(known, stated === "NO_LENGTH")
+    const isMeasured = stated === "NO_LENGTH"
+    if (isStorable && isMeasured && known.headers["content-length"] === undefined) {
+      const measure = (length: number) =>
+        read({ ...known, headers: { ...known.headers, "content-length": String(length) } }, true) as Representation
+      return { found: measure(0), response: known, measure }
+    }
+    const found = read(known, isMeasured)
     if (isStorable || typeof found === "string") return { found, response: known }
     const shared = yield* readShort(known.body, MAX_SHARED_BYTES)
     return shared instanceof Uint8Array

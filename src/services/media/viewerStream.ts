@@ -36,10 +36,18 @@ export const detailOf = (error: CacheError): string => error._tag.replace(/(?<=[
 const unseen: Progress = { advance: () => {} }
 
 /** Who gets the bytes: `reuses` and `viewer` are those of `MediaRequest`. */
-interface Receiver {
+export interface Receiver {
   readonly reuses?: boolean
   readonly viewer?: string | undefined
 }
+
+/** The bytes of a range of a representation, to one viewer. */
+export type ViewerStream = (
+  representation: Representation,
+  range: ByteRange,
+  source: Source,
+  receiver: Receiver
+) => Stream.Stream<Uint8Array, OriginError>
 
 /**
  * The bytes of `range` to one viewer. It goes through the cached chunks, through a run where they are missing, and back.
@@ -96,12 +104,7 @@ export const makeViewerStream = Effect.gen(function*() {
       })
     }))
 
-  return (
-    representation: Representation,
-    range: ByteRange,
-    source: Source,
-    { reuses = false, viewer }: Receiver
-  ): Stream.Stream<Uint8Array, OriginError> =>
+  const viewerStream: ViewerStream = (representation, range, source, { reuses = false, viewer }) =>
     Stream.unwrap(Effect.gen(function*() {
       const { resource, size, url } = representation
       const progress = source.background
@@ -163,4 +166,5 @@ export const makeViewerStream = Effect.gen(function*() {
         })
       )
     )
+  return viewerStream
 })

@@ -19,6 +19,7 @@ import {
   explainOffline,
   explainStorable,
   explainUncacheable,
+  explainUnmeasured,
   type Explanation,
   notServed
 } from "./explanations.ts"
@@ -58,11 +59,14 @@ const make = Effect.gen(function*() {
       isAssumed: matchesAny(assumeUnchanged, resource.url)
     })
     const isForFile = isFile(status)
-    if (typeof found === "string") return explainUncacheable(circumstances(), isForFile ? found : "STATUS", status)
     const times = { requested, received: now() }
     const guess = longestGuess(status, resource.url, headers)
     const freshness = freshnessOf(headers, times, isForFile ? ttlOf(ttl, resource.url) : undefined, guess)
     const isStorable = isFresh(freshness, times.received) && (isForFile || isStorableStatus(status, freshness.explicit))
+    if (found === "NO_LENGTH" && isStorable) {
+      return explainUnmeasured(circumstances(), freshness, headers, resource.url)
+    }
+    if (typeof found === "string") return explainUncacheable(circumstances(), isForFile ? found : "STATUS", status)
     return isReusable(found, isStorable)
       ? explainStorable(circumstances(), found, freshness, headers)
       : explainUncacheable(circumstances(), isForFile ? "NO_VALIDATOR" : "STATUS", status)

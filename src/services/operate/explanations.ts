@@ -159,7 +159,24 @@ export const explainStorable = (
   ],
   freshness: freshnessIn(circumstances, freshness, headers, representation.url),
   rangeSupport: hasRanges(representation),
-  advice: [...validatorAdvice(representation), "Fetch it ahead: spillway warm URL"]
+  advice: representation.status === undefined
+    ? [...validatorAdvice(representation), "Fetch it ahead: spillway warm URL"]
+    : []
+})
+
+/** For a resource whose response is fresh, and has no length. */
+export const explainUnmeasured = (
+  circumstances: Circumstances,
+  freshness: Freshness,
+  headers: HeaderFields,
+  url: string
+): Explanation => ({
+  ...uncached([
+    { code: "NO_LENGTH", message: "The origin does not send the length: it is stored when it has ended, up to 16 MiB" },
+    ...storeReasons(circumstances)
+  ], ["Have the origin send Content-Length, so that ranges are served and longer files are stored"]),
+  storable: true,
+  freshness: freshnessIn(circumstances, freshness, headers, url)
 })
 
 /** For a resource whose response is uncacheable. */

@@ -30,7 +30,7 @@ export const uncacheableAdvice: Record<Uncacheable, Advice> = {
     advice: "Have the origin send zstd, br or gzip, only to requests whose Accept-Encoding has it"
   },
   NO_LENGTH: {
-    message: "The origin does not send the length of the file, which is not fresh or larger than 64 KiB",
+    message: "The origin does not send the length of the file, which is not fresh or longer than 16 MiB",
     advice: "Have the origin send Content-Length, or for small files Cache-Control with max-age; or set --ttl"
   },
   TOO_LARGE: {

@@ -132,7 +132,10 @@ export const makeWarmFile = Effect.gen(function*() {
     yield* writable
     let before: string | undefined
     for (let passes = 0; passes < MAX_PASSES; passes++) {
-      const { entry: { representation }, means, status } = yield* fetch(progress, { start: 0, end: 1 }, () => {})
+      const found = yield* fetch(progress, { start: 0, end: 1 }, () => {})
+      // Its size is known now that all of it has come.
+      if (found.isUnmeasured) continue
+      const { entry: { representation }, means, status } = found
       if (bytesOnDisk(representation.size) > maxSize) {
         return yield* new NotWarmed({ message: "the file is larger than the cache: increase --max-size" })
       }

@@ -60,7 +60,7 @@ describe("streams", () => {
       assert.deepStrictEqual([...sources], ["disk"])
 
       sources.clear()
-      yield* faults.add({ operation: "open", fault: "EMFILE" })
+      yield* faults.add({ operation: "read", fault: "EMFILE" })
       yield* ticking(watch(look))
       assert.deepStrictEqual([...sources], ["passthrough IO_ERROR"])
       assert.deepStrictEqual((yield* Counters).totals().bytes, {

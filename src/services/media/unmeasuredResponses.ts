@@ -1,0 +1,177 @@
+import { Cause, Clock, Effect, Exit, FiberSet, Scope, type Stream } from "effect"
+import type { Asker } from "../../domain/Asker.ts"
+import { span } from "../../domain/Chunk.ts"
+import { loggable, OriginBodyFailed, type OriginError } from "../../domain/OriginError.ts"
+import { isFile, type Representation } from "../../domain/Representation.ts"
+import { familyOf, type Resource } from "../../domain/Resource.ts"
+import { type AcceptedCodings, codingOf, dependsOnAccepted } from "../../domain/rfc/ContentCoding.ts"
+import { isFresh } from "../../domain/rfc/Freshness.ts"
+import { toPull } from "../../effects/pieces.ts"
+import { withoutServices } from "../../effects/withoutServices.ts"
+import { Catalog, type Entry, freshnessFor } from "../cache/Catalog.ts"
+import { ChunkCache } from "../cache/ChunkCache.ts"
+import type { FirstResponse } from "../origin/firstResponse.ts"
+import { MAX_UNMEASURED_BYTES, UnmeasuredBody } from "../transfer/UnmeasuredBody.ts"
+import type { Exchange } from "./Exchange.ts"
+import type { LookupRequest } from "./Lookup.ts"
+import { makeStoredResponse } from "./storedResponse.ts"
+import { keyAt } from "./viewerStream.ts"
+
+/** How much of all bodies without a length may be held, in bytes. */
+const MAX_HELD_BYTES = 64 * 1024 ** 2
+
+/** How long a body waits for its first viewer, in milliseconds. */
+const JOIN_MILLIS = 1000
+
+/** The representation of a response whose body turned out to have so many bytes. */
+export type Measure = (length: number) => Representation
+
+/** A response without a length whose body arrives. */
+interface Arriving {
+  /** Its representation has no size yet. */
+  readonly entry: Entry
+  readonly body: UnmeasuredBody
+  /** The codings that its request accepted. */
+  readonly accepted: AcceptedCodings
+}
+
+/**
+ * The responses without a length whose bodies arrive. Viewers who ask meanwhile share them from the first byte. A body that has come to its
+ * end is stored, unless it was too long, or the resource has been changed, purged or fetched again meanwhile.
+ */
+export const makeUnmeasuredResponses = Effect.gen(function*() {
+  const catalog = yield* Catalog
+  const cache = yield* ChunkCache
+  const clock = yield* Clock.Clock
+  const { variantsOf } = yield* makeStoredResponse
+  const fork = yield* withoutServices(FiberSet.makeRuntime<never, void, never>())
+  /** Those that viewers may join, by the identifier of the resource. */
+  const arriving = new Map<string, Arriving>()
+
+  const release = (id: string): void => {
+    arriving.get(id)?.body.pass()
+    arriving.delete(id)
+  }
+
+  /** How much `body` may hold, in bytes. */
+  const limitOf = (body: UnmeasuredBody): number => {
+    let others = -body.held
+    for (const { body } of arriving.values()) others += body.held
+    return Math.min(MAX_UNMEASURED_BYTES, MAX_HELD_BYTES - others)
+  }
+
+  /** Adds what arrives to `body`. `true` at its end, `false` when nobody wants it. */
+  const receive = Effect.fnUntraced(function*(
+    body: UnmeasuredBody,
+    from: Stream.Stream<Uint8Array, OriginError>,
+    onTooLong: Effect.Effect<void>
+  ) {
+    const pull = yield* toPull(from)
+    const firstDemand = Effect.timeoutOrElse(body.awaitDemand, {
+      duration: JOIN_MILLIS,
+      orElse: () => Effect.succeed(body.hadReader)
+    })
+    while (yield* (body.hadReader ? body.awaitDemand : firstDemand)) {
+      const pieces = yield* Effect.catchIf(pull, Cause.isDone, () => Effect.succeed([]))
+      if (pieces.length === 0) return true
+      const wasJoinable = body.isJoinable
+      body.add(pieces, limitOf(body))
+      if (wasJoinable && !body.isJoinable) yield* onTooLong
+    }
+    return false
+  }, Effect.scoped)
+
+  const store = (bytes: Uint8Array, representation: Representation): void => {
+    const { chunkSize, size } = representation
+    for (let start = 0; start < size; start += chunkSize) {
+      const key = keyAt(representation, start)
+      const { end } = span(key.index, chunkSize, size)
+      // Of a `Buffer`, `slice` would keep all of it in memory.
+      cache.keep(representation, key, new Uint8Array(bytes.subarray(start, end)))
+    }
+  }
+
+  const failureOf = (exit: Exit.Exit<boolean, OriginError>, url: string): OriginError | undefined => {
+    if (Exit.isSuccess(exit)) {
+      return exit.value
+        ? undefined
+        : new OriginBodyFailed({ url: loggable(url), offset: 0, cause: "no viewer is left" })
+    }
+    const error = Cause.findErrorOption(exit.cause)
+    return error._tag === "Some"
+      ? error.value
+      : new OriginBodyFailed({ url: loggable(url), offset: 0, cause: Cause.squash(exit.cause) })
+  }
+
+  /** Whether a viewer may get a response of which the bytes so far are held. */
+  const isFor = (
+    { accepted: leaders, body, entry }: Arriving,
+    { directives }: LookupRequest,
+    { cookie, credential }: Asker,
+    accepted: AcceptedCodings
+  ): boolean => {
+    if (!body.isJoinable || (credential !== "" && !entry.isSharable)) return false
+    const { headers } = entry.representation
+    // The origin might choose another coding for this viewer.
+    if (accepted !== leaders && (dependsOnAccepted(headers) || codingOf(headers) !== "identity")) return false
+    const freshness = freshnessFor(entry, cookie)
+    return freshness !== undefined && isFresh(freshness, clock.currentTimeMillisUnsafe(), directives)
+  }
+
+  return {
+    /** Begins to receive the response of `exchange`, and takes over its connection. */
+    begin: (
+      exchange: Exchange,
+      { response, times }: FirstResponse,
+      measure: Measure,
+      selected: Resource,
+      onTooLong: Effect.Effect<void>
+    ): Arriving => {
+      const { accepted, asker, background = false, resource } = exchange.request
+      const body = new UnmeasuredBody(selected.url, background)
+      const entry = catalog.assess(measure(0), response.headers, times, asker.cookie)
+      release(selected.id)
+      const found: Arriving = { entry, body, accepted }
+      arriving.set(selected.id, found)
+      exchange.isHandedOver = true
+      const finish = (exit: Exit.Exit<boolean, OriginError>) =>
+        Effect.suspend(() => {
+          const failure = failureOf(exit, selected.url)
+          const whole = failure === undefined && arriving.get(selected.id) === found ? body.whole : undefined
+          if (arriving.get(selected.id) === found) arriving.delete(selected.id)
+          if (whole !== undefined) {
+            if (isFile(response.status)) catalog.choose(resource, response.headers, accepted)
+            body.stored = catalog.confirm(measure(whole.length), response.headers, times, asker.cookie).representation
+            store(whole, body.stored)
+          }
+          body.end(failure)
+          return Scope.close(exchange.scope, Exit.void)
+        })
+      const fiber = fork(Effect.ignoreCause(Effect.onExit(receive(body, response.body, onTooLong), finish)))
+      body.onAbandoned = () => fiber.interruptUnsafe()
+      return found
+    },
+    /** The one that a viewer may join. */
+    joinable: (request: LookupRequest, asker: Asker, accepted: AcceptedCodings): Arriving | undefined => {
+      const family = familyOf(request.resource.id)
+      for (const [id, found] of arriving) {
+        if (familyOf(id) !== family || !isFor(found, request, asker, accepted)) continue
+        const variants = variantsOf(request, accepted, found.entry.representation.headers)
+        if (variants.some((variant) => variant.id === id)) return found
+      }
+      return undefined
+    },
+    /** Stops storing and sharing the response for a variant: another one has come. */
+    release,
+    /** The same for a resource and its variants. */
+    releaseFamily: (resource: Resource): void => {
+      for (const id of arriving.keys()) if (familyOf(id) === familyOf(resource.id)) release(id)
+    },
+    releaseAll: (): void => {
+      for (const id of arriving.keys()) release(id)
+    }
+  }
+})
+
+/** What `makeUnmeasuredResponses` makes. */
+export type UnmeasuredResponses = Effect.Success<typeof makeUnmeasuredResponses>
