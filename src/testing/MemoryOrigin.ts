@@ -12,6 +12,8 @@ export interface MemoryFile {
   readonly headers?: Record<string, string>
   /** `false`: every answer is the whole file. */
   readonly acceptsRanges?: boolean
+  /** What it is in content codings, for requests that accept them. The first one that is accepted is used. */
+  readonly coded?: Readonly<Record<string, MemoryFile>>
 }
 
 /** What the origin does to one answer instead of sending it whole. */
@@ -61,6 +63,14 @@ const head = (status: number, headers: Record<string, string>): OriginResponse =
   setCookie: [],
   body: Stream.empty
 })
+
+/** The file in the content coding that the origin chooses for `request`. */
+const chosen = (file: MemoryFile, request: OriginRequest): MemoryFile => {
+  const accepted = (request.headers["accept-encoding"] ?? "").split(/[\s,]+/)
+  const [coding, coded] = Object.entries(file.coded ?? {}).find(([coding]) => accepted.includes(coding)) ?? []
+  if (coded === undefined) return file
+  return { ...coded, headers: { ...coded.headers, "content-encoding": coding! } }
+}
 
 const answer = (file: MemoryFile, request: OriginRequest): { response: OriginResponse; start: number; end: number } => {
   const size = file.bytes.length
@@ -140,8 +150,9 @@ const make = () => {
         yield* strike
         return head(fault.status, { "content-length": "0", ...fault.headers })
     }
-    const file = knobs.files.get(url)
-    if (file === undefined) return head(404, { "content-length": "0" })
+    const known = knobs.files.get(url)
+    if (known === undefined) return head(404, { "content-length": "0" })
+    const file = chosen(known, origin)
     const { end, response, start } = answer(file, fault?._tag === "Displace" ? displaced(origin, fault.by) : origin)
     if (fault?._tag === "Displace") yield* strike
     const limit = fault !== undefined && "after" in fault ? Math.min(end, start + fault.after) : end

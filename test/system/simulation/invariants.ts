@@ -13,6 +13,8 @@ export interface View {
   readonly file: OriginFile
   readonly spec: RangeSpec | undefined
   readonly opened: number
+  /** The content codings that the viewer can decode. */
+  readonly decodes: ReadonlyArray<string>
   /** Who asks, where the origin wants to know. */
   readonly identity: Identity | undefined
   readonly isHead: boolean
@@ -102,7 +104,12 @@ export const onHead = (view: View, { headers, length, status }: Head, now: numbe
   )
   if (view.isStale && !struckSince(file, view.opened)) return "a stale answer though the origin was well"
   if (!allowed(view, now).includes(version)) return `version ${version.validator} which was not current`
-  return onVersion(view, version, { headers, status, length })
+  const coding = headers["content-encoding"]
+  if (coding === undefined) return onVersion(view, version, { headers, status, length })
+  if (!view.decodes.includes(coding)) return `${coding} to a viewer who can't decode it`
+  const coded = version.file.coded?.[coding]
+  if (coded === undefined) return `${coding}, which the file was never coded in`
+  return onVersion(view, { ...version, file: coded }, { headers, status, length })
 }
 
 /** Judges an answer that is of `version`. */

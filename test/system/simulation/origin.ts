@@ -61,6 +61,16 @@ const isTransient = (misbehaviour: Misbehaviour): boolean =>
     ? [429, 500, 502, 503, 504].includes(misbehaviour.status)
     : misbehaviour._tag !== "Displace"
 
+/** A strong `ETag` is of one coding. */
+const codedValidator = (validator: string, coding: string): string =>
+  validator.startsWith("\"") ? validator.replace(/"$/, `-${coding}"`) : validator
+
+const CODED = /-(?:br|gzip)"$/
+
+/** What stands for `bytes` in a content coding: other bytes, of another length. */
+const encode = (coding: string, bytes: Uint8Array): Uint8Array =>
+  Buffer.concat([Buffer.from(coding), bytes.map((byte) => byte ^ coding.length)])
+
 export const makeFile = (
   plan: FilePlan,
   origin: MemoryOrigin["Service"],
@@ -86,16 +96,28 @@ export const makeFile = (
       "last-modified": new Date(Date.UTC(2025, 0, number)).toUTCString()
     }[plan.validator]
     const field = versionField(plan)
-    const file: MemoryFile = {
-      bytes: randomBytes(size, random.int(1, 2 ** 31)),
+    const inCoding = (bytes: Uint8Array, validator: string): MemoryFile => ({
+      bytes,
       ...(field === "etag" && { etag: validator }),
       ...(field === "last-modified" && { lastModified: validator }),
       acceptsRanges: plan.acceptsRanges,
       // Without it, a file would be fresh by its age.
       headers: {
         "cache-control": `max-age=${plan.maxAge ?? 0}`,
+        ...(plan.codings?.vary && { vary: "Accept-Encoding" }),
         ...(plan.validator === "none" && { [field]: validator })
       }
+    })
+    const bytes = randomBytes(size, random.int(1, 2 ** 31))
+    const file: MemoryFile = {
+      ...inCoding(bytes, validator),
+      ...(plan.codings && {
+        coded: Object.fromEntries(
+          plan.codings.names.map((
+            coding
+          ) => [coding, inCoding(encode(coding, bytes), codedValidator(validator, coding))])
+        )
+      })
     }
     const version = { file, validator }
     versions.push(version)
@@ -117,7 +139,10 @@ export const makeFile = (
       put(how === "back" ? versions[random.int(0, versions.length - 1)] : create(size), now)
     },
     strike: (misbehaviour, now) => void strikes.push({ time: now, isTransient: isTransient(misbehaviour) }),
-    versionOf: (validator) => versions.find((version) => version.validator === validator),
+    versionOf: (validator) => {
+      const plain = validator?.replace(CODED, "\"")
+      return versions.find((version) => version.validator === plain)
+    },
     during: (periods) =>
       eras.filter((era, i) => periods.some(([from, to]) => era.from <= to && (eras[i + 1]?.from ?? Infinity) >= from))
         .map(({ version }) => version),

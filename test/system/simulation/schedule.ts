@@ -14,8 +14,16 @@ export interface FilePlan {
   /** Seconds, or `undefined`: every use asks the origin. */
   readonly maxAge: number | undefined
   readonly acceptsRanges: boolean
+  /** How the origin codes it, the best first, and whether it says in `Vary` that it does. */
+  readonly codings?: { readonly names: ReadonlyArray<string>; readonly vary: boolean }
   /** Without it, the origin sends the bytes to everybody, and is asked without a client. */
   readonly site?: SitePlan
+}
+
+/** The content codings that a viewer can decode, and how its `Accept-Encoding` says that. */
+interface Accepts {
+  readonly field: string
+  readonly codings: ReadonlyArray<string>
 }
 
 /** One request of a viewer, and how it goes about reading the answer. */
@@ -29,6 +37,8 @@ export interface Leg {
   readonly leaveAfter: number | undefined
   /** The request is a HEAD. */
   readonly isHead?: boolean
+  /** The content codings that the viewer can decode: none without it. */
+  readonly accepts?: Accepts
 }
 
 export type Action =
@@ -280,6 +290,36 @@ export const LAST_WITHOUT_KEEPING = 10_000
 /** Seeds beyond this one have files without a strong validator, besides. */
 export const LAST_WITH_VALIDATORS = 60_000
 
+/** Seeds beyond this one have origins that code, and viewers who can decode that or not, besides. */
+export const LAST_UNCODED = 90_000
+
+const withCodings = (random: Random) => (plan: FilePlan): FilePlan => ({
+  ...plan,
+  codings: {
+    names: random.pick([[], ["gzip"], ["br", "gzip"], ["gzip", "br"]]),
+    vary: random.chance(0.7)
+  }
+})
+
+const decoders: ReadonlyArray<Accepts | undefined> = [
+  undefined,
+  { field: "identity", codings: [] },
+  { field: "gzip", codings: ["gzip"] },
+  { field: "br", codings: ["br"] },
+  { field: "gzip, br", codings: ["gzip", "br"] },
+  { field: "br, x-gzip;q=0.5", codings: ["gzip", "br"] },
+  { field: "gzip;q=0, *", codings: ["br"] }
+]
+
+const withDecoders = (random: Random) => (step: Step): Step => {
+  if (step.action._tag !== "View") return step
+  const legs = step.action.legs.map((leg): Leg => {
+    const accepts = random.pick(decoders)
+    return accepts === undefined ? leg : { ...leg, accepts }
+  })
+  return { ...step, action: { ...step.action, legs } }
+}
+
 /** The field of a response that names the version of a file. */
 export const versionField = ({ validator }: FilePlan): string => {
   switch (validator) {
@@ -324,11 +364,14 @@ export const make = (seed: number, random: Random): Schedule => {
     ...plan,
     validator: random.weighted([["weak", 4], ["none", 4], [plan.validator, 1]])
   })
-  return {
+  const kept = {
     ...schedule,
     files: seed <= LAST_WITH_VALIDATORS ? files : files.map(withSingles),
     steps: schedule.steps.flatMap((step) => random.chance(0.3) ? [keepingOf(random, files), step] : [step])
   }
+  if (seed <= LAST_UNCODED) return kept
+  const uncoded = random.chance(0.5) ? files : kept.files
+  return { ...kept, files: uncoded.map(withCodings(random)), steps: kept.steps.map(withDecoders(random)) }
 }
 
 /** A line for people. */

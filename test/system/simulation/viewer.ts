@@ -42,6 +42,7 @@ const watch = Effect.fnUntraced(function*(
     spec: leg.range,
     opened,
     identity,
+    decodes: leg.accepts?.codings ?? [],
     isHead: leg.isHead === true,
     // The clock may be set between the question and the answer.
     keptWithin: (millis) => [...shownWithin(opened, millis), ...shownWithin(now(), millis)],
@@ -59,12 +60,20 @@ const watch = Effect.fnUntraced(function*(
   const proxy = yield* Proxy
   const { site } = file.plan
   const known = site === undefined || identity === undefined ? {} : fieldsOf(site, identity)
-  const request = requestOf(file, leg.isHead === true ? "HEAD" : "GET", { ...field(leg.range), ...known })
+  const request = requestOf(file, leg.isHead === true ? "HEAD" : "GET", {
+    ...field(leg.range),
+    ...(leg.accepts && { "accept-encoding": leg.accepts.field }),
+    ...known
+  })
   const { response } = yield* Effect.provideService(proxy.handler, HttpServerRequest.HttpServerRequest, request)
   const { body, headers, status } = response
   const length = ("contentLength" in body ? body.contentLength : undefined) ??
     (headers["content-length"] === undefined ? undefined : Number(headers["content-length"]))
-  note(`${id} ${status} ${headers["cache-status"] ?? ""} ${headers[versionField(file.plan)] ?? ""} ${length}`)
+  note(
+    `${id} ${status} ${headers["cache-status"] ?? ""} ${headers[versionField(file.plan)] ?? ""} ${
+      headers["content-encoding"] ?? ""
+    } ${length}`
+  )
   judge(view, Invariants.onHead(view, { status, headers, length }, now()))
   if (view.version === undefined || view.isHead) return
 
