@@ -30,6 +30,7 @@ const isWriting = process.env["SPILLWAY_TEST_WRITE_DOCS"] === "1"
 const cellsOf = (row: string): ReadonlyArray<string> => row.split("|").slice(1, -1).map((cell) => cell.trim())
 const isRow = (name: string) => (line: string) => line.startsWith("|") && cellsOf(line)[0] === name
 const measured = new Map<string, string>()
+const skipped = servers.filter((server) => obstacle(server) !== undefined).map(({ name }) => name)
 
 afterAll(() => {
   if (!isWriting) return
@@ -38,6 +39,10 @@ afterAll(() => {
     const index = lines.findIndex(isRow(name))
     if (index >= 0) lines[index] = row
     else lines.splice(lines.findLastIndex((line) => line.startsWith("|")) + 1, 0, row)
+  }
+  for (const name of skipped) {
+    if (lines.some(isRow(name))) continue
+    lines.splice(lines.findLastIndex((line) => line.startsWith("|")) + 1, 0, `| ${name} | skipped | | | | | | | |`)
   }
   Fs.writeFileSync(page, lines.join("\n"))
 })
@@ -137,7 +142,9 @@ for (const server of servers) {
               isResumed ? "is resumed" : "is cut",
               isCached ? "" : `\`${/detail=\w+/.exec(story(second.headers))?.[0] ?? story(second.headers)}\``
             ]
-            measured.set(server.name, `| ${row.join(" | ")} |`.replaceAll("|  |", "| |"))
+            const text = `| ${row.join(" | ")} |`.replaceAll("|  |", "| |")
+            process.stderr.write(`${text}\n`)
+            measured.set(server.name, text)
             if (isWriting) return
             const written = Fs.readFileSync(page, "utf8").split("\n").find(isRow(server.name))
             assert.isDefined(written, `no row of ${server.name}`)
@@ -151,12 +158,19 @@ for (const server of servers) {
           const { origin } = yield* Running
           // Files from an archive have whole seconds.
           origin.put("parts.mp4", film, Math.floor(YESTERDAY))
+          const range = { range: "bytes=1000000-1999999" }
           for (let i = 0; i < 2; i++) {
-            const part = yield* look("parts.mp4", { range: "bytes=1000000-1999999" })
-            // A server without ranges sends the whole file, and Spillway has to pass it on if it can't store it.
-            const isWhole = part.status === 200 && story(part.headers).endsWith("detail=NO_VALIDATOR")
-            if (!isWhole) assert.strictEqual(part.status, 206)
-            assert.strictEqual(part.sha256, sha256(isWhole ? film : film.subarray(1_000_000, 2_000_000)))
+            const part = yield* look("parts.mp4", range)
+            const exact = sha256(film.subarray(1_000_000, 2_000_000))
+            if (story(part.headers).includes("fwd=bypass")) {
+              // A server may send the whole file or more than the range, and Spillway may pass it on if it can't store it.
+              const direct = yield* view(`${origin.direct}/parts.mp4`, range)
+              assert.strictEqual(part.status, direct.status)
+              assert.oneOf(part.sha256, [exact, direct.sha256])
+            } else {
+              assert.strictEqual(part.status, 206)
+              assert.strictEqual(part.sha256, exact)
+            }
           }
           const whole = yield* look("parts.mp4")
           assert.strictEqual(whole.status, 200)
@@ -164,10 +178,10 @@ for (const server of servers) {
           const again = yield* look("parts.mp4")
           assert.strictEqual(again.sha256, sha256(film))
           if (story(again.headers) !== "spillway; hit") return
-          const range = yield* look("parts.mp4", { range: "bytes=-500000" })
-          assert.strictEqual(range.status, 206)
-          assert.strictEqual(range.sha256, sha256(film.subarray(-500_000)))
-          assert.strictEqual(range.cost, 0)
+          const end = yield* look("parts.mp4", { range: "bytes=-500000" })
+          assert.strictEqual(end.status, 206)
+          assert.strictEqual(end.sha256, sha256(film.subarray(-500_000)))
+          assert.strictEqual(end.cost, 0)
         }), TIMEOUT)
 
       it.effect("decides the answers to HEAD and to conditional requests", () =>
@@ -175,11 +189,16 @@ for (const server of servers) {
           const { origin, url } = yield* Running
           origin.put("conditions.mp4", film, YESTERDAY)
           const { headers } = yield* look("conditions.mp4")
-          const head = yield* Effect.promise(() => fetch(`${url}/conditions.mp4`, { method: "HEAD" }))
-          assert.strictEqual(head.status, 200)
-          assert.strictEqual(head.headers.get("content-length"), String(film.length))
-          for (const name of ["content-type", "etag", "last-modified"]) {
-            assert.strictEqual(head.headers.get(name) ?? undefined, headers[name], name)
+          const plain = { method: "HEAD", headers: { "accept-encoding": "identity" } }
+          const headOf = (url: string) => Effect.promise(() => fetch(`${url}/conditions.mp4`, plain))
+          const head = yield* headOf(url)
+          // Icecast knows no HEAD.
+          if (head.status !== 200) assert.strictEqual(head.status, (yield* headOf(origin.direct)).status)
+          else {
+            assert.strictEqual(head.headers.get("content-length"), String(film.length))
+            for (const name of ["content-type", "etag", "last-modified"]) {
+              assert.strictEqual(head.headers.get(name) ?? undefined, headers[name], name)
+            }
           }
           const { etag, "last-modified": date } = headers
           const condition = etag !== undefined && etag.endsWith("\"")
@@ -249,10 +268,12 @@ for (const server of servers) {
           const after = yield* look("down.mp4", REVALIDATE)
           assert.strictEqual(after.sha256, sha256(film))
           assert.strictEqual(nameCost(after.cost), nameCost(before.cost))
-          const isCached = story((yield* look("down.mp4")).headers) === "spillway; hit"
+          const { headers } = yield* look("down.mp4")
+          const mayBeStale = !/no-cache/.test(headers["cache-control"] ?? "")
+          const isStored = mayBeStale && !story(headers).includes("fwd=bypass")
           yield* origin.stop
           const seen = yield* look("down.mp4")
-          if (isCached) {
+          if (isStored) {
             assert.strictEqual(seen.status, 200)
             assert.strictEqual(seen.sha256, sha256(film))
           } else assert.oneOf(seen.status, [502, 503, 504])

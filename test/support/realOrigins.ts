@@ -2,11 +2,12 @@ import { Effect, Option, type Scope } from "effect"
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import * as Fs from "node:fs"
 import { type AddressInfo, connect, createServer, type Socket } from "node:net"
-import { join } from "node:path"
+import { join, resolve } from "node:path"
 import { find } from "./command.ts"
 import { ordinaryUser, temporaryDirectory } from "./disks.ts"
 import { freePort } from "./freePort.ts"
 import { eventually, view } from "./Program.ts"
+import { root } from "./Project.ts"
 
 /** The values for a server's command line and configuration. */
 export interface Place {
@@ -23,6 +24,10 @@ export interface OriginServer {
   readonly command: string
   /** Arguments that make it print its version. Without them, the version is that of its `Server` field. */
   readonly version?: ReadonlyArray<string>
+  /** The npm package that it is part of, which has its version. */
+  readonly npmPackage?: string
+  /** Arguments that make the command compile a program, whose path is the first of `args`. */
+  readonly build?: (place: Place) => ReadonlyArray<string>
   /** The contents of its configuration file, if it has one. */
   readonly configuration?: (place: Place) => string
   /** Arguments that keep it in the foreground, as one process. */
@@ -38,12 +43,11 @@ const php: OriginServer = {
   args: ({ files, port }) => ["-n", "-S", `127.0.0.1:${port}`, "-t", files]
 }
 
-export const servers: ReadonlyArray<OriginServer> = [
-  {
-    name: "nginx",
-    command: "nginx",
-    version: ["-v"],
-    configuration: ({ files, port, state }) => `
+const nginx = (name: string, options = ""): OriginServer => ({
+  name,
+  command: "nginx",
+  version: ["-v"],
+  configuration: ({ files, port, state }) => `
 daemon off;
 master_process off;
 pid ${state}/pid;
@@ -56,31 +60,67 @@ http {
   fastcgi_temp_path ${state}/fastcgi;
   uwsgi_temp_path ${state}/uwsgi;
   scgi_temp_path ${state}/scgi;
+  ${options}
   server { listen 127.0.0.1:${port}; root ${files}; }
 }`,
-    args: ({ state }, configuration) => ["-e", join(state, "log"), "-c", configuration]
-  },
-  {
-    name: "Apache",
-    command: "apache2",
-    version: ["-v"],
-    configuration: ({ files, port, state }) => `
+  args: ({ state }, configuration) => ["-e", join(state, "log"), "-c", configuration]
+})
+
+const apache = (
+  name: string,
+  modules: ReadonlyArray<string>,
+  options: (place: Place) => string = () => ""
+): OriginServer => ({
+  name,
+  command: "apache2",
+  version: ["-v"],
+  configuration: (place) => `
 ServerRoot /usr/lib/apache2
 ServerName localhost
-Listen 127.0.0.1:${port}
-LoadModule mpm_event_module modules/mod_mpm_event.so
-LoadModule authz_core_module modules/mod_authz_core.so
-LoadModule mime_module modules/mod_mime.so
+Listen 127.0.0.1:${place.port}
+${
+    ["mpm_event", "authz_core", "mime", ...modules].map((module) =>
+      `LoadModule ${module}_module modules/mod_${module}.so`
+    ).join("\n")
+  }
 TypesConfig /dev/null
 AddType video/mp4 .mp4
 AddType text/plain .txt
 AddType application/vnd.apple.mpegurl .m3u8
-PidFile ${state}/pid
-DefaultRuntimeDir ${state}
-ErrorLog ${state}/log
-DocumentRoot ${files}`,
-    args: (_, configuration) => ["-X", "-f", configuration]
-  },
+PidFile ${place.state}/pid
+DefaultRuntimeDir ${place.state}
+ErrorLog ${place.state}/log
+DocumentRoot ${place.files}
+${options(place)}`,
+  args: (_, configuration) => ["-X", "-f", configuration]
+})
+
+const rclone = (protocol: "http" | "webdav"): OriginServer => ({
+  name: `rclone serve ${protocol}`,
+  command: "rclone",
+  version: ["version"],
+  // By default, a new file is not found for five minutes.
+  args: ({ files, port }) => ["serve", protocol, files, "--addr", `127.0.0.1:${port}`, "--dir-cache-time", "0s"]
+})
+
+/** A server of an npm package, which `nodeServers.js` runs as `server`. */
+const ofPackage = (name: string, npmPackage: string, server: string): OriginServer => ({
+  name,
+  command: process.execPath,
+  npmPackage,
+  args: ({ files, port }) => [join(root, "test/support/nodeServers.js"), server, files, String(port)]
+})
+
+export const servers: ReadonlyArray<OriginServer> = [
+  nginx("nginx"),
+  nginx("nginx, `gzip on`", "gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any;"),
+  apache("Apache", []),
+  apache("Apache with mod_deflate", ["deflate", "filter"], () => "SetOutputFilter DEFLATE"),
+  apache(
+    "Apache with mod_dav",
+    ["dav", "dav_fs"],
+    ({ files, state }) => `DavLockDB ${state}/locks\n<Directory ${files}>\nDav On\n</Directory>`
+  ),
   {
     name: "lighttpd",
     command: "lighttpd",
@@ -132,19 +172,66 @@ hosts: { "*": { paths: { "/": { file.dir: ${files} } } } }`,
     version: ["-rwebrick", "-e", "puts WEBrick::VERSION"],
     args: ({ files, port }) => ["-run", "-e", "httpd", files, "-b", "127.0.0.1", "-p", String(port)]
   },
+  {
+    name: "Go's http.FileServer",
+    command: "go",
+    version: ["version"],
+    build: ({ state }) => ["build", "-o", join(state, "server"), join(root, "test/support/fileServer.go")],
+    args: ({ files, port, state }) => [join(state, "server"), files, `127.0.0.1:${port}`]
+  },
+  rclone("http"),
+  rclone("webdav"),
+  {
+    name: "Icecast",
+    command: "icecast2",
+    version: ["-v"],
+    configuration: ({ files, port, state }) =>
+      `<icecast>
+<authentication><admin-user>admin</admin-user><admin-password>secret</admin-password></authentication>
+<listen-socket><bind-address>127.0.0.1</bind-address><port>${port}</port></listen-socket>
+<fileserve>1</fileserve>
+<paths><webroot>${files}</webroot><adminroot>${state}</adminroot><logdir>${state}</logdir></paths>
+</icecast>`,
+    args: (_, configuration) => ["-c", configuration]
+  },
+  ofPackage("Express, `express.static`", "express", "express"),
+  ofPackage("Express, `res.send`", "express", "express-send"),
+  ofPackage("Fastify, `@fastify/static`", "@fastify/static", "fastify"),
+  ofPackage("koa-send", "koa-send", "koa"),
+  ofPackage("hono, `serveStatic`", "@hono/node-server", "hono"),
+  ofPackage("sirv", "sirv", "sirv"),
+  ofPackage("serve", "serve-handler", "serve"),
+  {
+    ...ofPackage("http-server", "http-server", ""),
+    args: ({ files, port }) => [
+      join(root, "node_modules/http-server/bin/http-server"),
+      files,
+      "-a",
+      "127.0.0.1",
+      "-p",
+      String(port)
+    ]
+  },
+  ofPackage("Vite preview", "vite", "vite"),
   php,
   { ...php, name: "PHP's built-in server, `--ttl 1h`", flags: ["--ttl", "1h"] }
 ]
 
 /** Where a command is. The system's own come first: another may be a wrapper that only its owner can run. */
 const locate = (command: string): string | undefined =>
-  ["/usr/sbin", "/usr/bin"].map((directory) => join(directory, command)).find((path) => Fs.existsSync(path)) ??
+  ["/usr/sbin", "/usr/bin"].map((directory) => resolve(directory, command)).find((path) => Fs.existsSync(path)) ??
     find(command)
 
 const findVersion = (text: string): string | undefined => /\d+(?:\.\d+)+/.exec(text)?.[0]
 
 /** The version that a server's command prints, or else that of its `Server` field. */
-export const versionOf = ({ command, version }: OriginServer, field = ""): string | undefined => {
+export const versionOf = ({ command, npmPackage, version }: OriginServer, field = ""): string | undefined => {
+  if (npmPackage !== undefined) {
+    const path = join(root, "node_modules", npmPackage, "package.json")
+    return Fs.existsSync(path)
+      ? findVersion(Fs.readFileSync(path, "utf8").match(/"version": *"([^"]+)"/)![1]!)
+      : undefined
+  }
   const path = locate(command)
   if (path === undefined) return undefined
   if (version === undefined) return findVersion(field)
@@ -155,7 +242,8 @@ export const versionOf = ({ command, version }: OriginServer, field = ""): strin
 /** Why tests with a server can't run here, or `undefined`. */
 export const obstacle = (server: OriginServer): string | undefined => {
   if (typeof ordinaryUser === "string") return ordinaryUser
-  return versionOf(server, "0.0") === undefined ? `${server.command} is not installed` : undefined
+  const { command, npmPackage } = server
+  return versionOf(server, "0.0") === undefined ? `${npmPackage ?? command} is not installed` : undefined
 }
 
 /** A TCP server that forwards connections to a port, and counts the bytes that come back. */
@@ -218,11 +306,11 @@ export interface RealOrigin {
 export const makeRealOrigin = (server: OriginServer): Effect.Effect<RealOrigin, never, Scope.Scope> =>
   Effect.gen(function*() {
     if (typeof ordinaryUser === "string") return yield* Effect.die(ordinaryUser)
-    const { own, prefix } = ordinaryUser
+    const { own: give, prefix } = ordinaryUser
     const directory = yield* temporaryDirectory
     const place: Place = { files: join(directory, "files"), state: join(directory, "state"), port: yield* freePort }
     for (const path of [place.files, place.state]) Fs.mkdirSync(path)
-    for (const path of [directory, place.files, place.state]) own(path)
+    for (const path of [directory, place.files, place.state]) give(path)
     const configuration = join(directory, "configuration")
     Fs.writeFileSync(configuration, server.configuration?.(place) ?? "")
     const direct = `http://127.0.0.1:${place.port}`
@@ -241,11 +329,17 @@ export const makeRealOrigin = (server: OriginServer): Effect.Effect<RealOrigin, 
       child.once("close", () => resume(Effect.void))
       child.kill("SIGKILL")
     })
+    const env = { ...process.env, HOME: place.state }
+    const own = server.build === undefined ? [locate(server.command)!] : []
+    if (server.build !== undefined) {
+      const [command, ...args] = [...prefix, locate(server.command)!, ...server.build(place)]
+      const { status, stderr } = spawnSync(command!, args, { cwd: place.state, env, encoding: "utf8" })
+      if (status !== 0) return yield* Effect.die(`${server.name}: ${stderr}`)
+    }
     const start = Effect.gen(function*() {
-      const [command, ...args] = [...prefix, locate(server.command)!, ...server.args(place, configuration)]
+      const [command, ...args] = [...prefix, ...own, ...server.args(place, configuration)]
       // A file, because nobody reads a pipe.
       const log = Fs.openSync(join(directory, "output"), "a")
-      const env = { ...process.env, HOME: place.state }
       const child = spawn(command!, args, { cwd: place.state, env, stdio: ["ignore", log, log] })
       Fs.closeSync(log)
       running = child
