@@ -314,14 +314,33 @@ describe("a transfer without a validator that breaks off", () => {
       assert.isTrue(body.equals(otherBytes))
     }))
 
-  it.effect("leaves nothing that serves as the whole file", () =>
+  it.effect("is stored once it is resumed: all its bytes are those of the second response", () =>
     Effect.gen(function*() {
       const { ask, seen } = yield* breaking(CHUNK_BYTES + 10, bytes)
       yield* withTime(ask("/a"))
       const { body, headers } = yield* ask("/a")
-      assert.include(story(headers), "stored")
+      assert.strictEqual(story(headers), "spillway; hit")
       assert.isTrue(body.equals(bytes))
-      assert.lengthOf(seen("/a"), 3)
-      assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
+      assert.lengthOf(seen("/a"), 2)
+    }))
+
+  it.effect("is resumed once for all its viewers", () =>
+    Effect.gen(function*() {
+      const { ask, seen } = yield* breaking(CHUNK_BYTES + 10, bytes)
+      const viewers = Array.from({ length: 20 }, () => ask("/a"))
+      const answers = yield* withTime(Effect.all(viewers, { concurrency: "unbounded" }))
+      for (const { body } of answers) assert.isTrue(body.equals(bytes))
+      assert.lengthOf(seen("/a"), 2)
+    }))
+
+  it.effect("stores nothing if the body is another", () =>
+    Effect.gen(function*() {
+      const changed = Buffer.from(bytes)
+      changed[5] = changed[5]! ^ 1
+      const { ask } = yield* breaking(CHUNK_BYTES + 10, changed)
+      yield* Effect.exit(withTime(ask("/a")))
+      const { body, headers } = yield* ask("/a")
+      assert.include(story(headers), "stored")
+      assert.isTrue(body.equals(changed))
     }))
 })

@@ -1,37 +1,11 @@
 import { Clock, Effect, Stream } from "effect"
-import { createHash, type Hash } from "node:crypto"
 import { loggable, OriginBodyFailed, type OriginError, RepresentationChanged } from "../../domain/OriginError.ts"
 import { acceptSame, looksLike, type Representation, statusOf } from "../../domain/Representation.ts"
 import { toPull } from "../../effects/pieces.ts"
 import { makeAskOrigin, type Source } from "../origin/askOrigin.ts"
 import { mayRetry, pause } from "../origin/retry.ts"
 import { failureOfStatus } from "../transfer/checkResponse.ts"
-
-/** What a viewer has received of a body: a stretch of bytes, and their SHA-256. */
-export class ReceivedBytes {
-  readonly start: number
-  #end: number
-  readonly #hash: Hash = createHash("sha256")
-
-  constructor(start: number) {
-    this.start = start
-    this.#end = start
-  }
-
-  /** The first byte that the viewer has not received. */
-  get end(): number {
-    return this.#end
-  }
-
-  add(bytes: Uint8Array): void {
-    this.#hash.update(bytes)
-    this.#end += bytes.length
-  }
-
-  digest(): Buffer {
-    return this.#hash.copy().digest()
-  }
-}
+import { ReceivedBytes } from "../transfer/ReceivedBytes.ts"
 
 /**
  * Resumes the body of a `Single` representation for one viewer, up to `end`. That is `Infinity` if the size is unknown: the body goes on to
@@ -71,7 +45,6 @@ export const makeResumeByContent = Effect.map(makeAskOrigin, (askOrigin): Resume
       if (!looksLike(representation, response, end !== Infinity)) return yield* changed
       const pull = yield* toPull(response.body)
       const { end: resumeAt, start } = received
-      const expected = received.digest()
       const repeated = new ReceivedBytes(start)
       let offset = 0
       /** The bytes of a piece that the viewer needs, once the repeated ones have turned out to be the same. */
@@ -80,7 +53,7 @@ export const makeResumeByContent = Effect.map(makeAskOrigin, (askOrigin): Resume
         offset += piece.length
         if (at < resumeAt) {
           repeated.add(piece.subarray(Math.max(0, start - at), Math.max(0, resumeAt - at)))
-          if (offset >= resumeAt && !repeated.digest().equals(expected)) return Effect.fail(changed)
+          if (offset >= resumeAt && !repeated.isSame(received)) return Effect.fail(changed)
         }
         return Effect.succeed(piece.subarray(Math.max(0, resumeAt - at), Math.max(0, end - at)))
       }

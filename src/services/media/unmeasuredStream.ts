@@ -4,8 +4,9 @@ import type { Representation } from "../../domain/Representation.ts"
 import { watchPieces } from "../../effects/pieces.ts"
 import { ActiveStreams } from "../observe/ActiveStreams.ts"
 import type { Source } from "../origin/askOrigin.ts"
+import { ReceivedBytes } from "../transfer/ReceivedBytes.ts"
 import type { UnmeasuredBody } from "../transfer/UnmeasuredBody.ts"
-import { makeResumeByContent, ReceivedBytes } from "./contentResume.ts"
+import { makeResumeByContent } from "./contentResume.ts"
 import type { Receiver, ViewerStream } from "./viewerStream.ts"
 
 /**

@@ -14,7 +14,8 @@ import type { ByteSource } from "../observe/Counters.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import { Downloader } from "../transfer/Downloader.ts"
-import { makeResumeByContent, ReceivedBytes } from "./contentResume.ts"
+import { ReceivedBytes } from "../transfer/ReceivedBytes.ts"
+import { makeResumeByContent } from "./contentResume.ts"
 
 /** The chunk that holds the byte at `offset`. */
 export const keyAt = ({ chunkSize, id, resource }: Representation, offset: number): ChunkKey => ({
@@ -120,10 +121,14 @@ export const makeViewerStream = Effect.gen(function*() {
         reader.advance(bytes.length)
         progress.advance(bytes.length, cachedIn)
       }
-      // The only transfer of a `Single` representation may have ended, or its bytes be lost to the cache.
+      // The only transfer of a `Single` representation may have ended, and its bytes be lost to the cache.
       const missing = received === undefined
         ? reader.stream
-        : Stream.catch(reader.stream, () => resumeByContent(representation, source, received, range.end))
+        : Stream.catchIf(
+          reader.stream,
+          () => reader.isWithoutTransfer,
+          () => resumeByContent(representation, source, received, range.end)
+        )
       const originStream = watchPieces(missing, (bytes) => {
         received?.add(bytes)
         reader.advance(bytes.length)

@@ -1,11 +1,13 @@
 import type { Fiber } from "effect"
 import { indexAt } from "../../domain/Chunk.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
+import { isSingle } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { isSameSource, type Source } from "../origin/askOrigin.ts"
 import { noHold } from "./Assemblies.ts"
 import type { Download } from "./Download.ts"
 import type { Reader } from "./Reader.ts"
+import { ReceivedBytes } from "./ReceivedBytes.ts"
 
 /** How far a fetch goes ahead of its fastest reader, in bytes. */
 export const READ_AHEAD_BYTES = 1024 ** 2
@@ -106,6 +108,8 @@ export class Fetch {
   readonly end: number
   /** The origin sends the whole file from the first byte, so readers at any later byte can wait for it. Set by `Fetches.move`. */
   sequential: boolean
+  /** What has arrived of a `Single` representation, to compare it with another response if its transfer breaks off. */
+  readonly received: ReceivedBytes | undefined
   readonly readers = new Set<Reader>()
   /** It goes on to here even without readers. */
   keepUntil: number
@@ -123,6 +127,7 @@ export class Fetch {
     this.firstChunk = indexAt(start, download.representation.chunkSize)
     this.sequential = options.sequential ?? false
     this.position = this.sequential ? 0 : start
+    this.received = isSingle(download.representation) ? new ReceivedBytes(this.position) : undefined
     this.end = end
     this.keepUntil = options.keepUntil ?? 0
     this.isFill = options.isFill ?? false

@@ -37,10 +37,11 @@ export class Reader {
   foreignFailures = 0
   /**
    * The bytes from `offset` on; call `advance` for each piece. Ends at `end`, or earlier if `ChunkCache` has the next byte. Transient
-   * failures of the origin are retried from the exact byte, except in a `Single` representation. Bytes of another representation are never
-   * emitted.
+   * failures of the origin are retried from the exact byte. Bytes of another representation are never emitted.
    */
   readonly stream: Stream.Stream<Uint8Array, OriginError>
+  /** It failed because the only transfer of a `Single` representation has ended. */
+  isWithoutTransfer = false
   /** The chunk that couldn't be read from the cache. */
   #bypassed: number | undefined
   /** The chunks that it needs next. */
@@ -132,6 +133,7 @@ export class Reader {
     const chosen = chooseFetch(this)
     if (chosen !== undefined && "failure" in chosen) return Exit.fail(chosen.failure)
     if (chosen === undefined && isSingle(download.representation)) {
+      this.isWithoutTransfer = true
       const url = loggable(download.representation.url)
       return Exit.fail(new OriginBodyFailed({ url, offset, cause: "the only transfer of these bytes has ended" }))
     }

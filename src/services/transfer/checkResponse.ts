@@ -9,9 +9,11 @@ import {
   carriedRange,
   compare,
   isSingle,
+  looksLike,
   type OriginHead,
   type RangeSupport,
-  type Representation
+  type Representation,
+  statusOf
 } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 
@@ -57,8 +59,13 @@ export const checkResponse = (
 ): Usable | OriginError => {
   const { status } = head
   const url = loggable(representation.url)
-  // A `Single` representation is requested once, and this is the response.
-  if (isSingle(representation)) return { range: { start: 0, end: representation.size } }
+  if (isSingle(representation)) {
+    // It is this response itself, unless its transfer broke off. Then the bytes have to show that the next response is the same.
+    const failure = status === statusOf(representation) ? undefined : failureOfStatus(head, url, now)
+    if (position > 0 && failure !== undefined) return failure
+    if (position > 0 && !looksLike(representation, head)) return new RepresentationChanged({ url, status })
+    return { range: { start: 0, end: representation.size } }
+  }
   // Some origins take `If-Range` for `If-Modified-Since`. The range is requested without it.
   if (status === 304 && mode === "conditional") return { range: undefined, ranges: "plain" }
   const failure = failureOfStatus(head, url, now)

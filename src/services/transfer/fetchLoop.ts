@@ -1,5 +1,5 @@
-import { Cause, Clock, Effect, type Result, Scope } from "effect"
-import { loggable, OriginBodyFailed, type OriginError } from "../../domain/OriginError.ts"
+import { Cause, Clock, Effect, Scope } from "effect"
+import { loggable, OriginBodyFailed, type OriginError, RepresentationChanged } from "../../domain/OriginError.ts"
 import { acceptSame, ifUnchanged, isSingle, type RangeSupport, Representation } from "../../domain/Representation.ts"
 import { formatRange } from "../../domain/rfc/ByteRange.ts"
 import { toPull } from "../../effects/pieces.ts"
@@ -11,6 +11,7 @@ import { mayRetry, pause } from "../origin/retry.ts"
 import type { AssembleChunks } from "./assembleChunks.ts"
 import { checkResponse } from "./checkResponse.ts"
 import type { Fetch } from "./Fetch.ts"
+import { ReceivedBytes } from "./ReceivedBytes.ts"
 import type { AwaitDemand } from "./throttling.ts"
 
 /** A response whose body is about to be read, with the scope that holds its connection. */
@@ -21,15 +22,19 @@ export interface OpenResponse {
   readonly scope: Scope.Closeable
 }
 
-/** The end of the one transfer of a `Single` representation, which no other response continues. */
-const onlyTransfer = (
-  { download, end, isWanted, position }: Fetch,
-  outcome: Result.Result<boolean, OriginError>
-): Effect.Effect<void, OriginError> => {
-  if (outcome._tag === "Failure") return Effect.fail(outcome.failure)
-  if (position >= end || !isWanted) return Effect.void
-  const url = loggable(download.representation.url)
-  return Effect.fail(new OriginBodyFailed({ url, offset: position, cause: "end of body" }))
+const endedEarly = ({ download, position }: Fetch): OriginBodyFailed =>
+  new OriginBodyFailed({ url: loggable(download.representation.url), offset: position, cause: "end of body" })
+
+/**
+ * Compares the beginning of another response with what has arrived of a `Single` representation. Returns a function that takes the bytes
+ * before the fetch's position, and says whether they are the same once all of them are there.
+ */
+const comparison = (received: ReceivedBytes) => {
+  const repeated = new ReceivedBytes(received.start)
+  return (bytes: Uint8Array): boolean => {
+    repeated.add(bytes)
+    return repeated.end < received.end || repeated.isSame(received)
+  }
 }
 
 /** How long a fetch waits at most when the origin postpones a request with `Retry-After`, in milliseconds. */
@@ -40,8 +45,9 @@ const modeOf = ({ download, sequential }: Fetch): RangeSupport =>
 
 /**
  * Makes the loop that a fetch runs: it requests the missing bytes, checks that the response has them, and passes them to
- * `assembleChunks` for as long as they are wanted. Transient failures are retried from the exact byte. The first response may be open
- * already.
+ * `assembleChunks` for as long as they are wanted. Transient failures are retried from the exact byte. Of a `Single` representation, the whole
+ * is requested again, and its transfer continues if that begins with the bytes that have arrived: then all bytes are those of the new
+ * response. The first response may be open already.
  */
 export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: AssembleChunks, awaitDemand: AwaitDemand) {
   const askOrigin = yield* makeAskOrigin
@@ -85,6 +91,8 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
       response.slot.grace = fetch.sequential ? GRACE_MILLIS : 0
       response.slot.release = Effect.sync(() => fetch.preempt())
     }
+    const { received } = fetch
+    const isRepeated = received === undefined || received.end === 0 ? undefined : comparison(received)
     const pull = yield* toPull(response.body)
     let isWanted = true
     while (isWanted && fetch.position < fetch.end && offset < end) {
@@ -92,8 +100,14 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
         // Bytes after the announced end belong nowhere.
         const announced = bytes.subarray(0, end - offset)
         // After a retry without range support, the bytes before the position have been read.
-        const missing = offset < fetch.position ? announced.subarray(fetch.position - offset) : announced
+        const known = announced.subarray(0, Math.max(0, fetch.position - offset))
+        const missing = announced.subarray(known.length)
+        if (isRepeated !== undefined && known.length > 0 && !isRepeated(known)) {
+          const url = loggable(representation.url)
+          return yield* new RepresentationChanged({ url, status: response.status })
+        }
         offset += announced.length
+        received?.add(missing)
         isWanted = missing.length === 0 || assembleChunks(fetch, missing)
         if (!isWanted) break
       }
@@ -114,10 +128,7 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
         Scope.provide(readResponse(fetch, open.response, open.mode), open.scope),
         (exit) => Scope.close(open.scope, exit)
       )
-    return Effect.catchIf(read, Cause.isDone, () => {
-      const url = loggable(fetch.download.representation.url)
-      return Effect.fail(new OriginBodyFailed({ url, offset: fetch.position, cause: "end of body" }))
-    })
+    return Effect.catchIf(read, Cause.isDone, () => Effect.fail(endedEarly(fetch)))
   }
 
   return Effect.fnUntraced(function*(fetch: Fetch, first: OpenResponse | undefined) {
@@ -126,16 +137,23 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
     while (true) {
       const before = fetch.position
       const outcome = yield* Effect.result(attempt(fetch, open))
-      if (isSingle(fetch.download.representation)) return yield* onlyTransfer(fetch, outcome)
       open = undefined
+      const isOfOneResponse = isSingle(fetch.download.representation)
       if (outcome._tag === "Success") {
         if (outcome.success || !fetch.isWanted) return
-        failures = 0
-        continue
+        if (!isOfOneResponse) {
+          failures = 0
+          continue
+        }
       }
-      const error = outcome.failure
-      failures = fetch.position > before ? 1 : failures + 1
+      const error = outcome._tag === "Failure" ? outcome.failure : endedEarly(fetch)
+      // Each retry of a `Single` representation costs the whole, so progress allows no more of them.
+      failures = fetch.position > before && !isOfOneResponse ? 1 : failures + 1
       if (!mayRetry(error, failures)) return yield* error
+      if (isOfOneResponse && fetch.position === 0) {
+        // Without a byte, nothing shows that the next response is of the same version. Viewers may get the other one.
+        return yield* new RepresentationChanged({ url: loggable(fetch.download.representation.url), status: 200 })
+      }
       const retryAfter = error._tag === "OriginUnexpected" ? error.retryAfter : undefined
       if (retryAfter !== undefined || error._tag === "OriginTimeout") fetch.retry(error)
       yield* pause(failures, Math.min(retryAfter ?? 0, MAX_RETRY_AFTER_MILLIS))

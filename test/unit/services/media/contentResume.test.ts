@@ -31,6 +31,6 @@ describe("a body without a validator that ends early", () => {
       const origin = yield* startTruncating(CHUNK + 10)
       const error = yield* Effect.flip(ticking(view(url)))
       assert.strictEqual((error as { readonly _tag: string })._tag, "OriginBodyFailed")
-      assert.lengthOf(origin.requests, 5)
+      assert.lengthOf(origin.requests, 4)
     }).pipe(inMemory))
 })
