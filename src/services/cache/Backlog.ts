@@ -1,7 +1,7 @@
 import type { ChunkKey } from "../../domain/Chunk.ts"
+import { ChunkMap } from "../../domain/ChunkMap.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import { lengthOf } from "../../domain/rfc/HeaderFields.ts"
-import { ChunkMap } from "./ChunkMap.ts"
 
 /** A chunk to be written. */
 export interface Job {

@@ -1,9 +1,8 @@
 import { Clock, Context, Effect, Layer } from "effect"
 import type { ChunkKey } from "../../domain/Chunk.ts"
-import * as RecentUses from "../../effects/recentUses.ts"
+import { ChunkMap } from "../../domain/ChunkMap.ts"
 import type { ChunkStore, StoredChunk } from "../disk/ChunkStore.ts"
 import type { DiskBreaker } from "../disk/DiskBreaker.ts"
-import { ChunkMap } from "./ChunkMap.ts"
 import { type Evictable, EvictionOrder } from "./EvictionOrder.ts"
 import { type Addition, Folders } from "./Folders.ts"
 import * as Touches from "./touches.ts"
@@ -29,8 +28,6 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly hasResource: (resource: string) => boolean
   /** Counts a use of a chunk. */
   readonly touch: (key: ChunkKey) => void
-  /** How often a chunk was used recently. Older uses count for half, and for half again, with every era (`recentUses`). */
-  readonly uses: (key: ChunkKey) => number
   /** Adds a chunk that was written just now. */
   readonly add: (key: ChunkKey, bytes: number) => void
   /** Adds a chunk that was found on disk to a line of `EvictionOrder`. A chunk that is there already stays as it is. */
@@ -102,7 +99,7 @@ export class CacheIndex extends Context.Service<CacheIndex, {
 }
 
 /** A chunk that is on disk, in one of the lines of `EvictionOrder`. */
-interface Indexed extends Evictable<Indexed>, RecentUses.Counted, Touches.Touched {
+interface Indexed extends Evictable<Indexed>, Touches.Touched {
   readonly bytes: number
   /** Whether it is still counted, but must not be read. */
   isCondemned: boolean
@@ -114,8 +111,6 @@ const indexed = (key: ChunkKey, bytes: number, line: Indexed["line"]): Indexed =
   line,
   isCondemned: false,
   isUsed: false,
-  uses: 0,
-  era: 0,
   before: undefined,
   behind: undefined
 })
@@ -124,7 +119,6 @@ const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const order = new EvictionOrder<Indexed>()
   const chunks = new ChunkMap<Indexed>()
-  const recent = RecentUses.make()
   const folders = new Folders()
   const lastUsed = new Map<string, number>()
   let chunkBytes = 0
@@ -172,11 +166,6 @@ const make = Effect.gen(function*() {
       if (chunk === undefined || !order.isInUse(chunk)) return
       touched(chunk)
       order.move(chunk, chunk.line === order.pinned ? order.pinned : order.warm)
-      recent.count(chunk)
-    },
-    uses: (key) => {
-      const chunk = chunks.get(key)
-      return chunk === undefined ? 0 : recent.of(chunk)
     },
     add: (key, bytes) => {
       enter(key, bytes, folders.isPinned(key.resource) ? "pinned" : "warm")

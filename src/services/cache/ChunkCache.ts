@@ -1,17 +1,18 @@
-import { Clock, Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer } from "effect"
 import { type CacheError, type CacheFailure, isDamage, isOfOneFile } from "../../domain/CacheError.ts"
 import { type ChunkKey, indexAt, keyText, span } from "../../domain/Chunk.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import * as SingleFlight from "../../effects/SingleFlight.ts"
 import type { CacheConfig } from "../config/CacheConfig.ts"
-import { ChunkStore } from "../disk/ChunkStore.ts"
+import { ChunkStore, PART_BYTES, partAt } from "../disk/ChunkStore.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
-import * as Metrics from "../observe/pullMetrics.ts"
+import * as DamageReport from "../observe/damageReport.ts"
+import { PartUses } from "../observe/PartUses.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkWriter } from "./ChunkWriter.ts"
 import { IndexScan } from "./IndexScan.ts"
-import { MemoryTier } from "./MemoryTier.ts"
+import { type Held, MemoryTier } from "./MemoryTier.ts"
 import { WriteLock } from "./WriteLock.ts"
 
 /**
@@ -20,32 +21,31 @@ import { WriteLock } from "./WriteLock.ts"
 export class ChunkCache extends Context.Service<ChunkCache, {
   /** A chunk that is in memory, or waits to be written. Counts as a use. */
   readonly inMemory: (key: ChunkKey) => Uint8Array | undefined
+  /** A range of a chunk if all of it is in memory, in pieces. Counts as a use. */
+  readonly rangeInMemory: (key: ChunkKey, range: ByteRange) => ReadonlyArray<Uint8Array> | undefined
   /** Whether a chunk is in memory, or on a disk that can be read. */
   readonly has: (key: ChunkKey) => boolean
   /** Whether `has` is true of all chunks of a range. The cost doesn't grow with their number. */
   readonly hasAll: (representation: Representation, range: ByteRange) => boolean
+  /** Whether a chunk from disk should be in memory: there is room, or it was used more often than what would be evicted for it. */
+  readonly isWorthMemory: (representation: Representation, key: ChunkKey) => boolean
   /**
-   * Reads a chunk from disk. If its file is missing, damaged or unreadable, the chunk is dropped; if the disk fails or hangs, that is
-   * reported. Both fail the effect. A chunk that isn't used often enough to be kept in memory may be read into `scratch`, as by
-   * `ChunkStore.read`.
+   * Reads a chunk from disk, and keeps it in memory. If its file is missing, damaged or unreadable, the chunk is dropped; if the disk fails
+   * or hangs, that is reported. Both fail the effect.
    */
-  readonly read: (
-    representation: Representation,
-    key: ChunkKey,
-    scratch?: Buffer
-  ) => Effect.Effect<Uint8Array, CacheError>
+  readonly read: (representation: Representation, key: ChunkKey) => Effect.Effect<Uint8Array, CacheError>
   /**
-   * Reads a range of a chunk from disk into `scratch`, as `ChunkStore.read` does, and doesn't keep it in memory. Otherwise this is like
-   * `read`.
+   * Reads a range of a chunk from disk, into `scratch` if given, as `ChunkStore.read` does. Fails as `read` does. Of a short range, it keeps
+   * copies of those parts in memory that are used often enough.
    */
   readonly readRange: (
     representation: Representation,
     key: ChunkKey,
     range: ByteRange,
-    scratch: Buffer
+    scratch?: Buffer
   ) => Effect.Effect<Uint8Array, CacheError>
-  /** Whether a chunk is on a disk that can be read, and isn't worth to be kept in memory. */
-  readonly prefersRanges: (representation: Representation, key: ChunkKey) => boolean
+  /** Whether a chunk is on a disk that can be read. */
+  readonly isOnDisk: (key: ChunkKey) => boolean
   /** Keeps a complete chunk: in memory now, and on disk soon, each if there is room. */
   readonly keep: (representation: Representation, key: ChunkKey, payload: Uint8Array) => void
   /**
@@ -65,36 +65,8 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   > = Layer.effect(ChunkCache, Effect.suspend(() => make))
 }
 
-/** How often dropped chunks are logged, at most, in milliseconds. */
-const SAY_MILLIS = 10_000
-
-/** Counts dropped chunks, and logs them. Many files may be damaged at once, so not each of them is logged. */
-const makeReportDamage = Effect.gen(function*() {
-  const clock = yield* Clock.Clock
-  const countDamaged = yield* Metrics.counters(
-    "spillway_damaged_chunks_total",
-    "Cached chunks that were dropped: missing, not what was written, or unreadable, by what was found",
-    "errno",
-    ["CORRUPT", "SHORT_READ", "ENOENT", "EIO"]
-  )
-  let dropped = 0
-  let said = -Infinity
-
-  return (error: CacheError) =>
-    Effect.suspend(() => {
-      countDamaged(error.errno)
-      if (!isDamage(error)) return Effect.void
-      dropped += 1
-      const now = clock.currentTimeMillisUnsafe()
-      if (Math.abs(now - said) < SAY_MILLIS) return Effect.void
-      said = now
-      const line = Effect.logWarning("Dropped a damaged chunk").pipe(
-        Effect.annotateLogs({ errno: error.errno, operation: error.operation, path: error.path, dropped })
-      )
-      dropped = 0
-      return line
-    })
-})
+/** The longest range whose parts are kept in memory alone, in bytes. */
+export const SHORT_RANGE_BYTES = 128 * 1024
 
 const make = Effect.gen(function*() {
   const breaker = yield* DiskBreaker
@@ -106,7 +78,9 @@ const make = Effect.gen(function*() {
   const store = yield* ChunkStore
   const { share: shared } = SingleFlight.make<string, Uint8Array, CacheError>()
 
-  const reportDamage = yield* makeReportDamage
+  const uses = new PartUses()
+
+  const reportDamage = yield* DamageReport.make
 
   // Beside the viewer's path: the removal waits for a write that is under way, after which the chunk may be new and good.
   const drop = (key: ChunkKey, error: CacheError) =>
@@ -156,42 +130,93 @@ const make = Effect.gen(function*() {
   }
 
   const read = (key: ChunkKey, length: number, range: ByteRange, scratch?: Buffer) =>
-    store.read(key, length, range, scratch).pipe(
-      Effect.tap(() => Effect.sync(() => breaker.succeeded("read"))),
-      Effect.tapError((error) => failed(key, error))
-    )
+    Effect.matchEffect(store.read(key, length, range, scratch), {
+      onFailure: (error) => Effect.andThen(failed(key, error), Effect.fail(error)),
+      onSuccess: (bytes) => {
+        breaker.succeeded("read")
+        return Effect.succeed(bytes)
+      }
+    })
 
-  /** Whether a chunk from disk should be in memory: there is room, or it was used more often than the one that would go. */
-  const isWorthMemory = (key: ChunkKey, length: number): boolean => {
+  const usesOf = ({ bytes, key, part }: Held): number =>
+    part === undefined ? uses.ofChunk(key, partAt(bytes.length - 1)) : uses.ofPart(key, part)
+
+  const isWorthMemory = (representation: Representation, key: ChunkKey): boolean => {
+    const length = lengthOf(representation, key)
     if (memory.hasRoom(length)) return true
     const rival = memory.next()
-    return rival !== undefined && index.uses(key) > index.uses(rival)
+    // The use that this is about counts too.
+    return rival !== undefined && uses.ofChunk(key, partAt(length - 1)) + 1 > usesOf(rival)
+  }
+
+  /** Keeps copies of `parts`, the bytes of a chunk from part `first` on, as far as they should be in memory. */
+  const keepParts = (key: ChunkKey, first: number, parts: Uint8Array): void => {
+    for (let at = 0; at < parts.length; at += PART_BYTES) {
+      const part = first + at / PART_BYTES
+      const bytes = parts.subarray(at, at + PART_BYTES)
+      if (memory.hasPart(key, part)) continue
+      const rival = memory.hasRoom(bytes.length) ? undefined : memory.next()
+      if (rival !== undefined && uses.ofPart(key, part) <= usesOf(rival)) continue
+      memory.putPart(key, part, new Uint8Array(bytes))
+    }
+  }
+
+  const rangeInMemory = (key: ChunkKey, { end, start }: ByteRange): ReadonlyArray<Uint8Array> | undefined => {
+    // The disk brings back what is used of a chunk, part for part. So the chunk needn't stay whole for short ranges.
+    const isEnough = end - start <= SHORT_RANGE_BYTES && index.has(key)
+    const whole = (isEnough ? memory.peek(key) : memory.get(key)) ?? writer.pending(key)
+    if (whole !== undefined) return [whole.subarray(start, end)]
+    const pieces: Array<Uint8Array> = []
+    for (let part = partAt(start); part <= partAt(end - 1); part++) {
+      const bytes = memory.getPart(key, part)
+      if (bytes === undefined) return undefined
+      const from = part * PART_BYTES
+      pieces.push(bytes.subarray(Math.max(start - from, 0), end - from))
+    }
+    return pieces
   }
 
   return ChunkCache.of({
     inMemory: (key) => {
       const payload = memory.get(key) ?? writer.pending(key)
-      if (payload !== undefined) index.touch(key)
+      if (payload === undefined) return undefined
+      index.touch(key)
+      uses.count(key, 0, partAt(payload.length - 1))
       return payload
+    },
+    rangeInMemory: (key, range) => {
+      const pieces = rangeInMemory(key, range)
+      if (pieces === undefined) return undefined
+      index.touch(key)
+      uses.count(key, partAt(range.start), partAt(range.end - 1))
+      return pieces
     },
     has: (key) => memory.has(key) || writer.pending(key) !== undefined || (breaker.readable() && index.has(key)),
     hasAll,
-    read: (representation, key, scratch) => {
-      index.touch(key)
+    isWorthMemory,
+    read: (representation, key) => {
       const length = lengthOf(representation, key)
-      const whole = { start: 0, end: length }
-      if (isWorthMemory(key, length)) {
-        const kept = Effect.tap(read(key, length, whole), (payload) => Effect.sync(() => memory.put(key, payload)))
-        return shared(keyText(key), kept)
-      }
-      return scratch === undefined ? shared(keyText(key), read(key, length, whole)) : read(key, length, whole, scratch)
-    },
-    readRange: (representation, key, range, scratch) => {
       index.touch(key)
-      return read(key, lengthOf(representation, key), range, scratch)
+      uses.count(key, 0, partAt(length - 1))
+      const whole = Effect.tap(
+        read(key, length, { start: 0, end: length }),
+        (payload) => Effect.sync(() => memory.put(key, payload))
+      )
+      return shared(keyText(key), whole)
     },
-    prefersRanges: (representation, key) =>
-      breaker.readable() && index.has(key) && !memory.hasRoom(lengthOf(representation, key)),
+    readRange: (representation, key, { end, start }, scratch) => {
+      const length = lengthOf(representation, key)
+      const first = partAt(start)
+      const from = first * PART_BYTES
+      const whole = { start: from, end: Math.min(length, (partAt(end - 1) + 1) * PART_BYTES) }
+      index.touch(key)
+      uses.count(key, first, partAt(end - 1))
+      return Effect.map(read(key, length, whole, scratch), (parts) => {
+        if (end - start <= SHORT_RANGE_BYTES) keepParts(key, first, parts)
+        return parts.subarray(start - from, end - from)
+      })
+    },
+    isOnDisk: (key) => breaker.readable() && index.has(key),
     keep: (representation, key, payload) => {
       memory.put(key, payload)
       if (!index.has(key)) writer.offer(representation, key, payload)

@@ -32,7 +32,7 @@ export interface Contents {
   readonly pinned: boolean
 }
 
-export { bytesOnDisk, PART_BYTES } from "./chunkFormat.ts"
+export { bytesOnDisk, PART_BYTES, partAt } from "./chunkFormat.ts"
 
 /** The size of a new resource besides its chunks, in bytes: a manifest of at most one block, and two directories. */
 export const MANIFEST_BYTES = 3 * BLOCK_BYTES

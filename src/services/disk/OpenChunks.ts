@@ -73,9 +73,12 @@ export class OpenChunks {
       kept.visited = true
       entry.isUsed = true
       entry.readers += 1
-      return Effect.onExit(read(entry), (exit) => {
-        if (Exit.isFailure(exit)) this.#drop(kept)
-        return this.#leave(entry)
+      return Effect.matchCauseEffect(read(entry), {
+        onFailure: (cause) => {
+          this.#drop(kept)
+          return this.#leave(entry, Effect.failCause(cause))
+        },
+        onSuccess: (value) => this.#leave(entry, Effect.succeed(value))
       })
     })
   }
@@ -138,9 +141,10 @@ export class OpenChunks {
     return this.#closeIdle(evicted)
   }
 
-  #leave(entry: Entry): Effect.Effect<void> {
+  /** A reader has ended with `outcome`. */
+  #leave<A, E>(entry: Entry, outcome: Effect.Effect<A, E>): Effect.Effect<A, E> {
     entry.readers -= 1
-    return entry.isDropped ? this.#closeIdle([entry]) : Effect.void
+    return entry.isDropped ? Effect.andThen(this.#closeIdle([entry]), outcome) : outcome
   }
 
   #drop(kept: Kept<Entry>): void {

@@ -1,18 +1,22 @@
 import { Effect } from "effect"
 
 /**
- * A read buffer that one viewer reuses for every chunk when nothing else keeps the bytes. Every 64 MiB of new buffers would trigger a
+ * A read buffer that one viewer reuses for every piece when nothing else keeps the bytes. Every 64 MiB of new buffers would trigger a
  * full mark of V8's heap, which costs more than the reads.
  */
 
-export type ReadBuffer = <E>(read: (buffer: Buffer) => Effect.Effect<Uint8Array, E>) => Effect.Effect<Uint8Array, E>
+/** Runs `read` with a buffer of at least so many bytes. */
+export type ReadBuffer = <E>(
+  bytes: number,
+  read: (buffer: Buffer) => Effect.Effect<Uint8Array, E>
+) => Effect.Effect<Uint8Array, E>
 
-/** A buffer for chunks of up to `chunkSize` bytes, allocated at the first read. */
-export const make = (chunkSize: number): ReadBuffer => {
+/** A buffer that is allocated at the first read, and replaced when a larger one is needed. */
+export const make = (): ReadBuffer => {
   let free: Buffer | undefined
-  return (read) =>
+  return (bytes, read) =>
     Effect.suspend(() => {
-      const buffer = free ?? Buffer.allocUnsafeSlow(chunkSize)
+      const buffer = free === undefined || free.length < bytes ? Buffer.allocUnsafeSlow(bytes) : free
       // A read that failed may continue in the background, and write to the buffer at any time.
       free = undefined
       return Effect.tap(read(buffer), () => Effect.sync(() => free = buffer))

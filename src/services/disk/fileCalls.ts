@@ -52,11 +52,19 @@ export const make = Effect.fnUntraced(function*(progressed: () => void): Effect.
   const closing: FileCalls["closing"] = (at, effect) =>
     Effect.catchDefect(effect, () => Effect.fail(new IoError({ errno: "EIO", operation: "close", path: at })))
 
+  // In one step, without `io`: each short range takes it.
   const fill: FileCalls["fill"] = (at, file, buffer, position) =>
-    Effect.flatMap(io("read", at, file.read(buffer, { position: BigInt(position) })), (count) => {
-      if (count === buffer.length) return Effect.void
-      if (count > 0) return fill(at, file, buffer.subarray(count), position + count)
-      return Effect.fail(new IoError({ errno: "SHORT_READ", operation: "read", path: at }))
+    Effect.matchEffect(file.read(buffer, { position: BigInt(position) }), {
+      onFailure: (error) => {
+        progressed()
+        return Effect.fail(fromPlatformError("read", at)(error))
+      },
+      onSuccess: (count) => {
+        progressed()
+        if (count === buffer.length) return Effect.void
+        if (count > 0) return fill(at, file, buffer.subarray(count), position + count)
+        return Effect.fail(new IoError({ errno: "SHORT_READ", operation: "read", path: at }))
+      }
     })
 
   const readFile = Effect.fnUntraced(function*(at: string, size: number) {

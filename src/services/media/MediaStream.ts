@@ -23,7 +23,7 @@ import type { Current, LookupResult, Provenance } from "./LookupResult.ts"
 import { type RangeRequest, requestedRanges } from "./requestedRanges.ts"
 import { makeShortReads, type ShortRead } from "./shortReads.ts"
 import { makeUnmeasuredStream } from "./unmeasuredStream.ts"
-import { detailOf, keyAt, makeViewerStream, slice } from "./viewerStream.ts"
+import { detailOf, keyAt, makeViewerStream } from "./viewerStream.ts"
 
 /** What a viewer asks of a resource. */
 interface MediaRequest extends RangeRequest {
@@ -139,21 +139,19 @@ const make = Effect.gen(function*() {
   const shortRead = yield* makeShortReads
   const unmeasuredStream = yield* makeUnmeasuredStream(viewerStream)
 
-  /** The bytes of `range` where memory has them all: a part of a chunk, or a few bytes across two. */
+  /** The bytes of `range` where memory has them all: of one chunk, or a few across two. */
   const inMemory = (representation: Representation, range: ByteRange): ReadonlyArray<Uint8Array> | undefined => {
     if (range.start === range.end) return []
     const key = keyAt(representation, range.start)
-    const { end } = span(key.index, representation.chunkSize, representation.size)
+    const { end, start } = span(key.index, representation.chunkSize, representation.size)
     const spansTwo = range.end > end
     if (spansTwo && (range.end - range.start > AT_ONCE_BYTES || range.end > end + representation.chunkSize)) {
       return undefined
     }
-    const chunk = cache.inMemory(key)
-    if (chunk === undefined) return undefined
-    const first = slice(representation, chunk, range.start, Math.min(range.end, end))
-    if (!spansTwo) return [first]
-    const next = cache.inMemory(keyAt(representation, end))
-    return next === undefined ? undefined : [first, next.subarray(0, range.end - end)]
+    const first = cache.rangeInMemory(key, { start: range.start - start, end: Math.min(range.end, end) - start })
+    if (first === undefined || !spansTwo) return first
+    const next = cache.rangeInMemory(keyAt(representation, end), { start: 0, end: range.end - end })
+    return next === undefined ? undefined : [...first, ...next]
   }
 
   const bytesOf = (representation: Representation, range: ByteRange, source: Source, request: MediaRequest): Bytes =>

@@ -4,12 +4,9 @@ import type { Representation } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { BufferPool } from "../../effects/BufferPool.ts"
 import { withoutServices } from "../../effects/withoutServices.ts"
-import { ChunkCache } from "../cache/ChunkCache.ts"
+import { ChunkCache, SHORT_RANGE_BYTES } from "../cache/ChunkCache.ts"
 import { PART_BYTES } from "../disk/ChunkStore.ts"
 import { keyAt } from "./viewerStream.ts"
-
-/** The longest range that is read from disk in one piece, in bytes. */
-export const SHORT_READ_BYTES = 128 * 1024
 
 /** How many buffers for such ranges are kept for reuse. */
 const POOLED = 64
@@ -44,7 +41,7 @@ export const makeShortReads = Effect.gen(function*() {
   const cache = yield* ChunkCache
   const run = Effect.runForkWith(yield* withoutServices(Effect.context()))
   // Each end of a range may lie within a part, and so may the border of two chunks.
-  const buffers = new BufferPool(SHORT_READ_BYTES + 4 * PART_BYTES, POOLED)
+  const buffers = new BufferPool(SHORT_RANGE_BYTES + 4 * PART_BYTES, POOLED)
 
   const readAll = (representation: Representation, [first, second]: ReadonlyArray<Piece>, buffer: Buffer) =>
     Effect.flatMap(cache.readRange(representation, first!.key, first!.range, buffer), (bytes) => {
@@ -56,9 +53,9 @@ export const makeShortReads = Effect.gen(function*() {
   /** The read of a range that the disk can be expected to have, or `undefined` if the range or the disk isn't fit for that. */
   return (representation: Representation, range: ByteRange): ShortRead | undefined => {
     const length = range.end - range.start
-    if (length > Math.min(SHORT_READ_BYTES, representation.chunkSize) || cache.isBusy()) return undefined
+    if (length > Math.min(SHORT_RANGE_BYTES, representation.chunkSize) || cache.isBusy()) return undefined
     const pieces = piecesOf(representation, range)
-    if (!pieces.every(({ key }) => cache.prefersRanges(representation, key))) return undefined
+    if (!pieces.every(({ key }) => cache.isOnDisk(key))) return undefined
     let buffer: Buffer | undefined
     return {
       begin: (done) => {

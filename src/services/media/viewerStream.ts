@@ -1,6 +1,6 @@
 import { Cause, Effect, Stream } from "effect"
 import type { CacheError } from "../../domain/CacheError.ts"
-import { type ChunkKey, indexAt } from "../../domain/Chunk.ts"
+import { type ChunkKey, indexAt, span } from "../../domain/Chunk.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
 import { isSingle, type Representation } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
@@ -8,6 +8,7 @@ import { apart, watchPieces } from "../../effects/pieces.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
 import { COMMON_ERRNOS } from "../disk/breakerMetrics.ts"
+import { PART_BYTES, partAt } from "../disk/ChunkStore.ts"
 import * as ReadBuffer from "../disk/ReadBuffer.ts"
 import { ActiveStreams, type Progress } from "../observe/ActiveStreams.ts"
 import type { ByteSource } from "../observe/Counters.ts"
@@ -25,9 +26,23 @@ export const keyAt = ({ chunkSize, id, resource }: Representation, offset: numbe
 })
 
 /** The part of a chunk that starts at `offset`, up to `end` at most. */
-export const slice = ({ chunkSize }: Representation, chunk: Uint8Array, offset: number, end: number): Uint8Array => {
+const slice = ({ chunkSize }: Representation, chunk: Uint8Array, offset: number, end: number): Uint8Array => {
   const start = indexAt(offset, chunkSize) * chunkSize
   return start === offset && end >= start + chunk.length ? chunk : chunk.subarray(offset - start, end - start)
+}
+
+/**
+ * How much of a chunk is read from disk at a time, in bytes: little at first, for viewers who take little or are slow, then twice as much each
+ * time, because each read costs some turns of the event loop.
+ */
+const FIRST_PIECE_BYTES = 128 * 1024
+const PIECE_BYTES = 1024 ** 2
+
+/** The piece at `offset` of at most `most` bytes, up to `end`, of the chunk with the bytes of `chunk`, as offsets in the chunk. */
+const pieceOf = (chunk: ByteRange, offset: number, end: number, most: number): ByteRange => {
+  const start = offset - chunk.start
+  // To the end of a part, so that no part is read twice.
+  return { start, end: Math.min(end - chunk.start, chunk.end - chunk.start, (partAt(start) * PART_BYTES) + most) }
 }
 
 /** `DISK_FULL` for `DiskFull`, and so on. */
@@ -81,24 +96,33 @@ export const makeViewerStream = Effect.gen(function*() {
   ) =>
     Stream.fromPull(Effect.sync(() => {
       let offset = start
-      const take = (chunk: Uint8Array, source: ByteSource, isReused = false) => {
+      const take = (bytes: Uint8Array, source: ByteSource, isShared: boolean) => {
         from(source)
-        const bytes = slice(representation, chunk, offset, end)
         offset += bytes.length
-        return [isReused || bytes.length < chunk.length ? apart(bytes) : bytes] as const
+        return [isShared ? apart(bytes) : bytes] as const
+      }
+      let most = FIRST_PIECE_BYTES
+      const readPiece = (key: ChunkKey, chunk: ByteRange) => {
+        const piece = pieceOf(chunk, offset, end, most)
+        const read = (buffer?: Buffer) => cache.readRange(representation, key, piece, buffer)
+        const bytes = scratch === undefined ? read() : scratch(most, read)
+        most = Math.min(2 * most, PIECE_BYTES)
+        return Effect.map(bytes, (bytes) => take(bytes, "disk", scratch !== undefined))
       }
       return Effect.suspend((): Effect.Effect<readonly [Uint8Array], CacheError | Cause.Done> => {
         if (offset >= end) return Cause.done()
         const key = keyAt(representation, offset)
         const inMemory = cache.inMemory(key)
-        if (inMemory !== undefined) return Effect.succeed(take(inMemory, "memory"))
+        if (inMemory !== undefined) {
+          const bytes = slice(representation, inMemory, offset, end)
+          return Effect.succeed(take(bytes, "memory", bytes.length < inMemory.length))
+        }
         if (cache.has(key)) {
-          return scratch === undefined
-            ? Effect.map(cache.read(representation, key), (chunk) => take(chunk, "disk"))
-            : Effect.map(
-              scratch((buffer) => cache.read(representation, key, buffer)),
-              (chunk) => take(chunk, "disk", true)
-            )
+          const chunk = span(key.index, representation.chunkSize, representation.size)
+          if (offset === chunk.start && end >= chunk.end && cache.isWorthMemory(representation, key)) {
+            return Effect.map(cache.read(representation, key), (bytes) => take(bytes, "disk", false))
+          }
+          return readPiece(key, chunk)
         }
         const failure = cache.failure()
         return failure === undefined ? Cause.done() : Effect.fail(failure)
@@ -113,7 +137,7 @@ export const makeViewerStream = Effect.gen(function*() {
         : yield* activeStreams.begin({ url, resource, ...range, size, viewer })
       const reader = yield* downloader.read(representation, range, source)
       const received = isSingle(representation) ? new ReceivedBytes(range.start) : undefined
-      const scratch = reuses ? ReadBuffer.make(representation.chunkSize) : undefined
+      const scratch = reuses ? ReadBuffer.make() : undefined
       let cachedIn: ByteSource = "disk"
       // The count comes after everything that can fail, so that it is exactly what the viewer got.
       const fromCache = (bytes: Uint8Array) => {

@@ -133,13 +133,6 @@ describe("CacheIndex", () => {
       assert.deepStrictEqual(evicted(index), [4, 1, 2, 0, 3])
     }))
 
-  it.effect("counts uses", () =>
-    withIndex((index) => {
-      index.add(keyAt(0), 100)
-      for (let i = 0; i < 3; i++) index.touch(keyAt(0))
-      assert.deepStrictEqual([index.uses(keyAt(0)), index.uses(keyAt(1))], [3, 0])
-    }))
-
   it.effect("evicts superseded representations before the current one", () =>
     withIndex((index) => {
       index.add(keyAt(0, "new"), 100)

@@ -8,7 +8,7 @@ import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
 import { ChunkCache } from "../../../../src/services/cache/ChunkCache.ts"
 import { IndexScan } from "../../../../src/services/cache/IndexScan.ts"
 import { MemoryTier } from "../../../../src/services/cache/MemoryTier.ts"
-import { bytesOnDisk, ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
+import { bytesOnDisk, ChunkStore, PART_BYTES } from "../../../../src/services/disk/ChunkStore.ts"
 import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
 import { MemoryDisk } from "../../../../src/testing/MemoryFileSystem.ts"
 import { CHUNK, restartable, stack, World } from "../../../support/stack.ts"
@@ -31,8 +31,13 @@ const onDisk = Effect.fnUntraced(function*(...indices: ReadonlyArray<number>) {
   }
 })
 
-const read = (index: number, scratch?: Buffer) =>
-  ticking(ChunkCache.use((cache) => cache.read(film, keyAt(index), scratch)))
+/** Reads a chunk as a viewer of the whole file does. */
+const read = (index: number) =>
+  ticking(ChunkCache.use((cache) =>
+    cache.isWorthMemory(film, keyAt(index))
+      ? cache.read(film, keyAt(index))
+      : cache.readRange(film, keyAt(index), { start: 0, end: CHUNK })
+  ))
 
 const settle = ticking(Effect.sleep("1 second"))
 
@@ -126,7 +131,9 @@ describe("ChunkCache.read", () => {
     Effect.gen(function*() {
       yield* onDisk(0)
       const scratch = Buffer.alloc(2 * CHUNK)
-      const bytes = yield* read(0, scratch)
+      const bytes = yield* ticking(
+        ChunkCache.use((cache) => cache.readRange(film, keyAt(0), { start: 0, end: CHUNK }, scratch))
+      )
       assert.strictEqual(bytes.buffer, scratch.buffer)
       assert.deepStrictEqual(new Uint8Array(bytes), payloadOf(0))
     }).pipe(Effect.provide(stack("faulty"))))
@@ -155,6 +162,55 @@ describe("ChunkCache.read", () => {
       yield* settle
       assert.isFalse((yield* CacheIndex).hasResource(film.resource))
     }).pipe(Effect.provide(stack("faulty"))))
+})
+
+describe("ChunkCache.readRange", () => {
+  const PARTS = CHUNK / PART_BYTES
+  const part = (index: number) => ({ start: index * PART_BYTES + 10, end: index * PART_BYTES + 20 })
+  const readPart = (chunk: number, index: number) =>
+    ticking(ChunkCache.use((cache) => cache.readRange(film, keyAt(chunk), part(index))))
+  const isInMemory = Effect.fnUntraced(function*(chunk: number) {
+    const cache = yield* ChunkCache
+    return Array.from({ length: PARTS }, (_, i) => cache.rangeInMemory(keyAt(chunk), part(i)) !== undefined)
+  })
+
+  it.effect("keeps the parts that were read, and no others", () =>
+    Effect.gen(function*() {
+      yield* onDisk(0)
+      const cache = yield* ChunkCache
+      const bytes = yield* readPart(0, 1)
+      assert.deepStrictEqual(new Uint8Array(bytes), payloadOf(0).subarray(0, 10))
+      assert.deepStrictEqual(yield* isInMemory(0), [false, true, false, false])
+      const pieces = cache.rangeInMemory(keyAt(0), { start: PART_BYTES, end: 2 * PART_BYTES })
+      assert.deepStrictEqual(Buffer.concat(pieces!), Buffer.from(payloadOf(0).subarray(0, PART_BYTES)))
+      assert.isUndefined(cache.rangeInMemory(keyAt(0), { start: PART_BYTES, end: 2 * PART_BYTES + 1 }))
+      assert.isUndefined(cache.inMemory(keyAt(0)))
+    }).pipe(Effect.provide(stack("faulty", ofChunks(1)))))
+
+  it.effect("replaces a part in memory only by one that is used more often", () =>
+    Effect.gen(function*() {
+      yield* onDisk(0, 1)
+      for (const index of [0, 1, 2, 3, 0, 1, 2, 3]) yield* readPart(0, index)
+      yield* readPart(1, 0)
+      assert.deepStrictEqual(yield* isInMemory(1), [false, false, false, false])
+      for (let count = 0; count < 4; count++) yield* readPart(1, 0)
+      assert.isTrue((yield* isInMemory(1))[0])
+      assert.strictEqual((yield* isInMemory(0)).filter((is) => is).length, PARTS - 1)
+    }).pipe(Effect.provide(stack("faulty", ofChunks(1)))))
+
+  it.effect("replaces a whole chunk of which little is used", () =>
+    Effect.gen(function*() {
+      yield* onDisk(0, 1)
+      const cache = yield* ChunkCache
+      yield* read(0)
+      for (let count = 0; count < 3; count++) cache.rangeInMemory(keyAt(0), part(2))
+      for (let count = 0; count < 4; count++) yield* readPart(1, 0)
+      assert.isFalse((yield* MemoryTier).has(keyAt(0)))
+      assert.isTrue((yield* isInMemory(1))[0])
+      // What is used of the other comes back alone.
+      yield* readPart(0, 2)
+      assert.deepStrictEqual(yield* isInMemory(0), [false, false, true, false])
+    }).pipe(Effect.provide(stack("faulty", ofChunks(1)))))
 })
 
 describe("ChunkCache.failed", () => {

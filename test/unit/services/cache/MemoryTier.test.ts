@@ -36,7 +36,7 @@ describe("MemoryTier", () => {
     withTier(3000, (tier) => {
       for (const i of [0, 1, 2]) tier.put(keyAt(i), payload(1000))
       tier.get(keyAt(0))
-      assert.deepStrictEqual(tier.next(), keyAt(1))
+      assert.deepStrictEqual(tier.next()?.key, keyAt(1))
       tier.put(keyAt(3), payload(1000))
       assert.deepStrictEqual([0, 1, 2, 3].map((i) => tier.has(keyAt(i))), [true, false, true, true])
       assert.strictEqual(tier.usage().bytes, 3000)
@@ -82,8 +82,40 @@ describe("MemoryTier", () => {
       assert.strictEqual(tier.usage().bytes, 2000)
     }))
 
+  it.effect("keeps parts of chunks alone, and evicts each alone", () =>
+    withTier(3000, (tier) => {
+      for (const part of [0, 1, 2]) tier.putPart(keyAt(0), part, payload(1000))
+      assert.deepStrictEqual([tier.has(keyAt(0)), tier.hasPart(keyAt(0), 1), tier.hasPart(keyAt(1), 1)], [
+        false,
+        true,
+        false
+      ])
+      assert.strictEqual(tier.getPart(keyAt(0), 0)?.length, 1000)
+      assert.deepStrictEqual([tier.next()?.key, tier.next()?.part], [keyAt(0), 1])
+      tier.putPart(keyAt(1), 7, payload(1000))
+      assert.deepStrictEqual([0, 1, 2].map((part) => tier.hasPart(keyAt(0), part)), [true, false, true])
+      tier.remove(keyAt(0))
+      assert.deepStrictEqual(tier.usage(), { bytes: 1000, chunks: 1, hits: 1 })
+    }))
+
+  it.effect("replaces the parts of a chunk by the whole chunk", () =>
+    withTier(3000, (tier) => {
+      tier.putPart(keyAt(0), 0, payload(1000))
+      tier.put(keyAt(0), payload(2000))
+      assert.deepStrictEqual([tier.has(keyAt(0)), tier.hasPart(keyAt(0), 0)], [true, false])
+      assert.strictEqual(tier.usage().bytes, 2000)
+    }))
+
+  it.effect("doesn't protect a chunk by a look that is no use", () =>
+    withTier(2000, (tier) => {
+      for (const i of [0, 1]) tier.put(keyAt(i), payload(1000))
+      tier.peek(keyAt(0))
+      assert.deepStrictEqual(tier.next()?.key, keyAt(0))
+    }))
+
   it.effect("drops all chunks of a resource, and of no other", () =>
     withTier(10_000, (tier) => {
+      tier.putPart(keyAt(5), 3, payload(1000))
       for (const i of [0, 1]) tier.put(keyAt(i), payload(1000))
       tier.put(keyAt(0, "other"), payload(1000))
       tier.removeResource("film")

@@ -1,5 +1,5 @@
-import type { ChunkKey } from "../../domain/Chunk.ts"
-import { Intervals } from "../../effects/Intervals.ts"
+import { Intervals } from "../effects/Intervals.ts"
+import type { ChunkKey } from "./Chunk.ts"
 
 /** The chunks of one representation. */
 interface Chunks<A> {
