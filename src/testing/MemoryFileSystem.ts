@@ -222,6 +222,7 @@ const namesOn = (disk: Disk): Calls => ({
     disk.call(() => {
       if (options?.recursive === true) disk.erase(path)
       else if (disk.nodes.delete(path)) disk.changed()
+      else if (options?.force !== true) return Effect.fail(failure("ENOENT", "remove", path))
       return Effect.void
     })
 })

@@ -26,6 +26,7 @@ export const layerStore = (
       return ChunkStore.of({
         ...store,
         write: refuse("write"),
+        writeCompact: refuse("write"),
         remove: refuse("unlink"),
         // The owner writes manifests.
         writeManifest: () => Effect.void,

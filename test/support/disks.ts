@@ -131,12 +131,12 @@ export const setWritable = (root: string, writable: boolean): void => {
   }
 }
 
-/** The files of chunks below a cache's directory, by index, of however many resources. */
+/** The files of chunks below a cache's directory, by index, of however many resources; a compact one has chunk 0. */
 export const chunkFiles = (directory: string): Array<{ readonly index: number; readonly path: string }> =>
   (Fs.existsSync(directory) ? tree(directory) : [])
     .flatMap((path) => {
-      const match = /\/[0-9a-f]{32}\/[0-9a-f]{32}\.(\d+)$/.exec(path)
-      return match === null ? [] : [{ index: Number(match[1]), path }]
+      const match = /\/[0-9a-f]{32}(?:\/[0-9a-f]{32}\.(\d+)|\.compact)$/.exec(path)
+      return match === null ? [] : [{ index: Number(match[1] ?? 0), path }]
     })
     .toSorted((a, b) => a.index - b.index)
 

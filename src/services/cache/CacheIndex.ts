@@ -1,7 +1,7 @@
 import { Clock, Context, Effect, Layer } from "effect"
 import type { ChunkKey } from "../../domain/Chunk.ts"
 import { ChunkMap } from "../../domain/ChunkMap.ts"
-import type { ChunkStore, StoredChunk } from "../disk/ChunkStore.ts"
+import type { ChunkStore, CompactResource, StoredChunk } from "../disk/ChunkStore.ts"
 import type { DiskBreaker } from "../disk/DiskBreaker.ts"
 import { type Evictable, EvictionOrder } from "./EvictionOrder.ts"
 import { type Addition, Folders } from "./Folders.ts"
@@ -28,14 +28,20 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly hasResource: (resource: string) => boolean
   /** Counts a use of a chunk. */
   readonly touch: (key: ChunkKey) => void
-  /** Adds a chunk that was written just now. */
-  readonly add: (key: ChunkKey, bytes: number) => void
+  /** Adds a chunk that was written just now, `isCompact` if its resource is. */
+  readonly add: (key: ChunkKey, bytes: number, isCompact?: boolean) => void
   /** Adds a chunk that was found on disk to a line of `EvictionOrder`. A chunk that is there already stays as it is. */
-  readonly enter: (key: ChunkKey, bytes: number, line: Line) => void
+  readonly enter: (key: ChunkKey, bytes: number, line: Line, compact?: Pick<CompactResource, "isRevoked">) => void
   /** Removes a chunk that is no longer on disk. Does nothing for an unknown chunk. */
   readonly remove: (key: ChunkKey) => void
   /** Hides a chunk, as if it were missing, and evicts it before all others. It is counted until it is removed. */
   readonly condemn: (key: ChunkKey) => void
+  /** Whether a chunk is counted, even if it must not be read. */
+  readonly holds: (key: ChunkKey) => boolean
+  /** The chunk of a resource that is compact: the only one, in a file with the manifest. */
+  readonly compactChunk: (resource: string) => ChunkKey | undefined
+  /** Whether a resource has chunks or a manifest in files of their own. */
+  readonly hasFolder: (resource: string) => boolean
   /** Whether a valid manifest of a resource is known to be on disk. */
   readonly hasManifest: (resource: string) => boolean
   /** Records the manifest of a resource, and how much of the disk it takes, in bytes. */
@@ -101,13 +107,15 @@ export class CacheIndex extends Context.Service<CacheIndex, {
 /** A chunk that is on disk, in one of the lines of `EvictionOrder`. */
 interface Indexed extends Evictable<Indexed>, Touches.Touched {
   readonly bytes: number
+  readonly isCompact: boolean
   /** Whether it is still counted, but must not be read. */
   isCondemned: boolean
 }
 
-const indexed = (key: ChunkKey, bytes: number, line: Indexed["line"]): Indexed => ({
+const indexed = (key: ChunkKey, bytes: number, isCompact: boolean, line: Indexed["line"]): Indexed => ({
   key,
   bytes,
+  isCompact,
   line,
   isCondemned: false,
   isUsed: false,
@@ -136,19 +144,21 @@ const make = Effect.gen(function*() {
     chunks.delete(key)
     chunkBytes -= chunk.bytes
     chunkCount -= 1
-    folders.removeChunk(key.resource)
+    if (chunk.isCompact) folders.removeCompact(key.resource)
+    else folders.removeChunk(key.resource)
     if (!chunks.hasResource(key.resource)) lastUsed.delete(key.resource)
   }
 
-  const enter = (key: ChunkKey, bytes: number, to: Line): void => {
+  const enter = (key: ChunkKey, bytes: number, to: Line, compact?: Pick<CompactResource, "isRevoked">): void => {
     const before = chunks.get(key)
     // Another write has replaced it.
     if (before?.isCondemned) remove(key)
     else if (before !== undefined) return
-    folders.addChunk(key.resource)
+    if (compact === undefined) folders.addChunk(key.resource)
+    else folders.addCompact(key.resource, compact.isRevoked)
     chunkBytes += bytes
     chunkCount += 1
-    const chunk = indexed(key, bytes, order[to])
+    const chunk = indexed(key, bytes, compact !== undefined, order[to])
     chunk.line.push(chunk)
     chunks.set(key, chunk)
   }
@@ -167,8 +177,9 @@ const make = Effect.gen(function*() {
       touched(chunk)
       order.move(chunk, chunk.line === order.pinned ? order.pinned : order.warm)
     },
-    add: (key, bytes) => {
-      enter(key, bytes, folders.isPinned(key.resource) ? "pinned" : "warm")
+    add: (key, bytes, isCompact = false) => {
+      const line = folders.isPinned(key.resource) ? "pinned" : "warm"
+      enter(key, bytes, line, isCompact ? { isRevoked: false } : undefined)
       noteUse(key.resource, clock.currentTimeMillisUnsafe())
     },
     enter,
@@ -180,6 +191,13 @@ const make = Effect.gen(function*() {
       order.condemn(chunk)
       chunks.hide(key)
     },
+    holds: (key) => chunks.get(key) !== undefined,
+    compactChunk: (resource) => {
+      if (!folders.isCompact(resource)) return undefined
+      for (const chunk of chunks.of(resource)) if (chunk.isCompact) return chunk.key
+      return undefined
+    },
+    hasFolder: (resource) => folders.hasFolder(resource),
     hasManifest: (resource) => folders.hasManifest(resource),
     setManifest: (resource, bytes, isRevoked = false) => folders.setManifest(resource, { bytes, isRevoked }),
     revokeManifest: (resource) => folders.revokeManifest(resource),

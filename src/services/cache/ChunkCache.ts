@@ -87,7 +87,9 @@ const make = Effect.gen(function*() {
     Effect.suspend(() => {
       index.condemn(key)
       return Effect.suspend(() =>
-        index.has(key) ? Effect.void : Effect.andThen(store.remove(key), Effect.sync(() => index.remove(key)))
+        index.has(key) || !index.holds(key)
+          ? Effect.void
+          : Effect.andThen(store.remove(key, index.isAlone(key.resource)), Effect.sync(() => index.remove(key)))
       ).pipe(
         // Where one file has gone, others may have too: a directory was deleted.
         Effect.andThen(error.errno === "ENOENT" ? scan.reconcile(key.resource) : Effect.void),

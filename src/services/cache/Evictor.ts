@@ -90,7 +90,7 @@ const makeEvict = Effect.gen(function*() {
       const victim = index.oldest()
       if (victim === undefined) return Effect.succeed(0)
       const before = index.bytes()
-      return Effect.matchEffect(store.remove(victim), {
+      return Effect.matchEffect(store.remove(victim, index.isAlone(victim.resource)), {
         onFailure: (error) => Effect.andThen(skip(victim, error), evictChunk(reason)),
         onSuccess: () => {
           index.remove(victim)

@@ -17,6 +17,8 @@ export interface Addition {
   readonly chunks: number
   /** The size on disk of a new manifest, in bytes; 0 without one. */
   readonly manifest: number
+  /** Whether chunk and manifest share a file, whose bytes are not counted here. */
+  readonly isCompact?: boolean
 }
 
 /** What a name takes of its directory, in bytes, at most: those of chunks have up to 43 characters. */
@@ -48,6 +50,8 @@ export class Folders {
   /** How many resources there are by prefix. */
   readonly #prefixes = new Map<string, number>()
   readonly #pins = new Set<string>()
+  /** Whether each compact resource was revoked. They have a name in the directory of their prefix, and no directory. */
+  readonly #compact = new Map<string, boolean>()
   /** Those without a chunk that are not pinned. */
   readonly #hollow = new Set<string>()
   #bytes = 0
@@ -70,9 +74,13 @@ export class Folders {
   pin(resource: string): void {
     this.#pins.add(resource)
     this.#hollow.delete(resource)
+    // The pin is in a directory.
+    if (this.#compact.has(resource)) this.#at(resource)
   }
 
   unpin(resource: string): void {
+    const folder = this.#folders.get(resource)
+    if (this.#compact.has(resource) && folder?.chunks === 0 && folder.manifest === 0) return this.remove(resource)
     this.#pins.delete(resource)
     this.#noteHollow(resource)
   }
@@ -100,6 +108,7 @@ export class Folders {
 
   /** Whether there is a manifest that holds. */
   hasManifest(resource: string): boolean {
+    if (this.#compact.get(resource) === false) return true
     const folder = this.#folders.get(resource)
     return folder !== undefined && folder.manifest > 0 && !folder.isRevoked
   }
@@ -108,6 +117,26 @@ export class Folders {
   revokeManifest(resource: string): void {
     const folder = this.#folders.get(resource)
     if (folder !== undefined) folder.isRevoked = true
+    if (this.#compact.has(resource)) this.#compact.set(resource, true)
+  }
+
+  /** Whether a resource has chunks or a manifest in files of their own. */
+  hasFolder(resource: string): boolean {
+    return this.#folders.has(resource)
+  }
+
+  isCompact(resource: string): boolean {
+    return this.#compact.has(resource)
+  }
+
+  addCompact(resource: string, isRevoked: boolean): void {
+    if (!this.#compact.has(resource) && !this.#folders.has(resource)) this.#addName(resource)
+    this.#compact.set(resource, isRevoked)
+    if (this.#pins.has(resource)) this.#at(resource)
+  }
+
+  removeCompact(resource: string): void {
+    if (this.#compact.delete(resource) && !this.#folders.has(resource)) this.#removeName(resource)
   }
 
   /** How much more they take when all of this is written, in bytes; each manifest is counted beside the one that there is. */
@@ -115,11 +144,12 @@ export class Folders {
     let sum = 0
     /** How many directories each prefix gets. */
     const added = new Map<string, number>()
-    for (const { chunks, manifest, resource } of additions) {
+    for (const { chunks, isCompact = false, manifest, resource } of additions) {
       const folder = this.#folders.get(resource)
       if (folder === undefined) {
-        sum += bytesOf({ chunks, manifest })
-        added.set(prefixOf(resource), (added.get(prefixOf(resource)) ?? 0) + 1)
+        if (!isCompact) sum += bytesOf({ chunks, manifest })
+        const names = this.#compact.has(resource) ? 0 : 1
+        added.set(prefixOf(resource), (added.get(prefixOf(resource)) ?? 0) + names)
       } else {
         sum += bytesOf({ chunks: folder.chunks + chunks, manifest: folder.manifest + manifest }) - bytesOf(folder)
       }
@@ -163,16 +193,13 @@ export class Folders {
     const folder = this.#folders.get(resource)
     if (folder === undefined) return
     this.#folders.delete(resource)
-    this.#families.delete(resource)
-    const neighbours = this.#neighbours(resource)
-    this.#bytes -= bytesOf(folder) + prefixBytes(neighbours) - prefixBytes(neighbours - 1)
-    if (neighbours === 1) this.#prefixes.delete(prefixOf(resource))
-    else this.#prefixes.set(prefixOf(resource), neighbours - 1)
+    this.#bytes -= bytesOf(folder)
+    if (!this.#compact.has(resource)) this.#removeName(resource)
   }
 
   /** Whether there is no other resource in the directory of its prefix. */
   isAlone(resource: string): boolean {
-    return this.#neighbours(resource) === (this.#folders.has(resource) ? 1 : 0)
+    return this.#neighbours(resource) === (this.#folders.has(resource) || this.#compact.has(resource) ? 1 : 0)
   }
 
   /** The resource and its variants, as far as they are there. */
@@ -185,6 +212,22 @@ export class Folders {
     return this.#prefixes.get(prefixOf(resource)) ?? 0
   }
 
+  /** Counts a name in the directory of the resource's prefix. */
+  #addName(resource: string): void {
+    const neighbours = this.#neighbours(resource)
+    this.#bytes += prefixBytes(neighbours + 1) - prefixBytes(neighbours)
+    this.#prefixes.set(prefixOf(resource), neighbours + 1)
+    this.#families.add(resource)
+  }
+
+  #removeName(resource: string): void {
+    const neighbours = this.#neighbours(resource)
+    this.#bytes -= prefixBytes(neighbours) - prefixBytes(neighbours - 1)
+    if (neighbours === 1) this.#prefixes.delete(prefixOf(resource))
+    else this.#prefixes.set(prefixOf(resource), neighbours - 1)
+    this.#families.delete(resource)
+  }
+
   #noteHollow(resource: string): void {
     if (this.#folders.get(resource)?.chunks === 0 && !this.#pins.has(resource)) this.#hollow.add(resource)
     else this.#hollow.delete(resource)
@@ -194,10 +237,8 @@ export class Folders {
     const known = this.#folders.get(resource)
     if (known !== undefined) return known
     const folder: Folder = { chunks: 0, isRevoked: false, manifest: 0 }
-    const neighbours = this.#neighbours(resource)
-    this.#bytes += bytesOf(folder) + prefixBytes(neighbours + 1) - prefixBytes(neighbours)
-    this.#prefixes.set(prefixOf(resource), neighbours + 1)
-    this.#families.add(resource)
+    this.#bytes += bytesOf(folder)
+    if (!this.#compact.has(resource)) this.#addName(resource)
     this.#folders.set(resource, folder)
     return folder
   }

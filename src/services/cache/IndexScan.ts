@@ -64,10 +64,11 @@ const makeScan = Effect.gen(function*() {
   }).pipe(
     Effect.flatMap(Effect.fnUntraced(function*(found) {
       for (let at = 0; at < found.length; at += ENTERED_AT_ONCE) {
-        for (const { bytes, key, used } of found.slice(at, at + ENTERED_AT_ONCE)) {
+        for (const { bytes, isRevoked, key, used } of found.slice(at, at + ENTERED_AT_ONCE)) {
           const { representation, resource } = key
           index.noteUse(resource, used)
-          index.enter(key, bytes, pinnedAtStart.get(resource) === representation ? "pinned" : "cold")
+          const line = pinnedAtStart.get(resource) === representation ? "pinned" : "cold"
+          index.enter(key, bytes, line, isRevoked === undefined ? undefined : { isRevoked })
         }
         yield* Effect.yieldNow
       }
@@ -99,7 +100,7 @@ const make = Effect.gen(function*() {
   // The manifest says how long the chunks are, so only a directory has to be read.
   const load = Effect.fnUntraced(function*({ chunkSize, id, resource, size }: Representation) {
     if (known.has(resource)) return
-    const { keys, manifest, pinned: isPinned } = yield* store.contents(resource)
+    const { compact, keys, manifest, pinned: isPinned } = yield* store.contents(resource)
     if (known.has(resource)) return
     known.add(resource)
     if (isPinned) index.pin(resource)
@@ -108,17 +109,19 @@ const make = Effect.gen(function*() {
       const { end, start } = span(key.index, chunkSize, size)
       index.enter(key, bytesOnDisk(end - start), isPinned ? "pinned" : "warm")
     }
-    index.setManifest(resource, manifest.bytes, manifest.isRevoked)
+    if (compact !== undefined) index.enter(compact.key, compact.bytes, isPinned ? "pinned" : "warm", compact)
+    if (keys.length + manifest.bytes > 0) index.setManifest(resource, manifest.bytes, manifest.isRevoked)
     index.noteUse(resource, clock.currentTimeMillisUnsafe())
   })
 
   const reconcile = Effect.fnUntraced(function*(resource: string) {
-    const { keys, manifest, pinned: isPinned } = yield* store.contents(resource)
+    const { compact, keys, manifest, pinned: isPinned } = yield* store.contents(resource)
     const there = new Set(keys.map(keyText))
+    if (compact !== undefined) there.add(keyText(compact.key))
     for (const { key } of index.chunksOf(resource)) if (!there.has(keyText(key))) index.remove(key)
     if (!isPinned) index.unpin(resource)
-    if (keys.length + manifest.bytes === 0 && !isPinned) index.forget(resource)
-    else index.setManifest(resource, manifest.bytes, manifest.isRevoked)
+    if (there.size + manifest.bytes === 0 && !isPinned) index.forget(resource)
+    else if (keys.length + manifest.bytes > 0) index.setManifest(resource, manifest.bytes, manifest.isRevoked)
   })
 
   /** Nothing is written until it is known what is there. */

@@ -1,10 +1,10 @@
-import { Context, Effect, Latch, Layer } from "effect"
+import { Context, Effect, Latch, Layer, type Scope } from "effect"
 import type { CacheError } from "../../domain/CacheError.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import { familyOf } from "../../domain/Resource.ts"
 import { keepRunning } from "../../effects/keepRunning.ts"
 import { inBlocks } from "../disk/blocks.ts"
-import { ChunkStore } from "../disk/ChunkStore.ts"
+import { ChunkStore, compactBytesOnDisk } from "../disk/ChunkStore.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import * as ManifestFormat from "../disk/manifestFormat.ts"
 import { CacheIndex } from "./CacheIndex.ts"
@@ -20,8 +20,14 @@ import { WriteLock } from "./WriteLock.ts"
 export class Manifests extends Context.Service<Manifests, {
   /** The file of the manifest that a representation still needs on disk, or `undefined`. */
   readonly missing: (representation: Representation) => Uint8Array | undefined
-  /** Writes such a file; inside `WriteLock.withWriteLock`, with room reserved. */
+  /** Writes such a file; inside `WriteLock.withWriteLock`, with room reserved. Removes a compact file of the resource. */
   readonly write: (representation: Representation, file: Uint8Array) => Effect.Effect<void, CacheError>
+  /** Writes it in one file with the only chunk of the representation, in place of another compact file of the resource. */
+  readonly writeCompact: (
+    representation: Representation,
+    file: Uint8Array,
+    payload: Uint8Array
+  ) => Effect.Effect<void, CacheError>
   /** Makes the manifest of a resource invalid. */
   readonly revoke: (resource: string) => void
   /** The same for a resource and all of its variants. */
@@ -83,14 +89,57 @@ const make = Effect.gen(function*() {
   const missing = (representation: Representation): Uint8Array | undefined =>
     isThere(representation) ? undefined : ManifestFormat.encode(representation)
 
+  const noteWritten = (representation: Representation): void => {
+    written.add(representation)
+    pending.delete(representation.resource)
+  }
+
+  const removeCompact = (resource: string) =>
+    Effect.suspend(() => {
+      const key = index.compactChunk(resource)
+      return key === undefined ? Effect.void : Effect.map(store.remove(key), () => index.remove(key))
+    })
+
   const write = (representation: Representation, file: Uint8Array): Effect.Effect<void, CacheError> => {
     const { resource } = representation
-    return Effect.map(store.writeManifest(resource, file), () => {
-      index.setManifest(resource, inBlocks(file.length))
-      written.add(representation)
-      pending.delete(resource)
-    })
+    return removeCompact(resource).pipe(
+      Effect.andThen(store.writeManifest(resource, file)),
+      Effect.map(() => {
+        index.setManifest(resource, inBlocks(file.length))
+        noteWritten(representation)
+      })
+    )
   }
+
+  const writeCompact = (representation: Representation, file: Uint8Array, payload: Uint8Array) => {
+    const { id, resource } = representation
+    const key = { resource, representation: id, index: 0 }
+    return removeCompact(resource).pipe(
+      Effect.andThen(store.writeCompact(key, payload, file)),
+      Effect.map(() => {
+        index.add(key, compactBytesOnDisk(payload.length, file.length), true)
+        noteWritten(representation)
+      })
+    )
+  }
+
+  /** Replaces a manifest of which there are chunks. */
+  const replace = (representation: Representation, file: Uint8Array) =>
+    Effect.suspend((): Effect.Effect<void, CacheError, Scope.Scope> => {
+      const { resource, size } = representation
+      const key = index.compactChunk(resource)
+      if (key === undefined) {
+        const need = () => index.growth([{ resource, chunks: 0, manifest: inBlocks(file.length) }])
+        return Effect.andThen(evictor.reserve(need), write(representation, file))
+      }
+      // It may be evicted itself.
+      const addition = { resource, chunks: 1, manifest: 0, isCompact: true }
+      const need = () => compactBytesOnDisk(size, file.length) + index.growth([addition])
+      return store.read(key, size, { start: 0, end: size }).pipe(
+        Effect.tap(evictor.reserve(need)),
+        Effect.flatMap((payload) => writeCompact(representation, file, payload))
+      )
+    })
 
   const disown = (resource: string) => Effect.map(store.revokeManifest(resource), () => index.revokeManifest(resource))
 
@@ -108,8 +157,7 @@ const make = Effect.gen(function*() {
       if (next === undefined || !hasChunkOf(next)) return disown(resource)
       const file = missing(next)
       if (file === undefined) return Effect.void
-      const need = () => index.growth([{ resource, chunks: 0, manifest: inBlocks(file.length) }])
-      return Effect.scoped(Effect.andThen(evictor.reserve(need), write(next, file)))
+      return Effect.scoped(replace(next, file))
     })
 
   /** Makes the changes that wait, and says whether all of them could be made. */
@@ -157,6 +205,7 @@ const make = Effect.gen(function*() {
   return Manifests.of({
     missing,
     write,
+    writeCompact,
     revoke,
     revokeFamily: (resource) => {
       revocations += 1

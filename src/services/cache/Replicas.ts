@@ -52,8 +52,8 @@ const replicated = <I, S extends object>(
 
 /** `CacheIndex`, with notifications of which chunks may be read. */
 export const layerCacheIndex = replicated(CacheIndex, (index, { added, removed }) => ({
-  add: (key, bytes) => {
-    index.add(key, bytes)
+  add: (key, bytes, isCompact) => {
+    index.add(key, bytes, isCompact)
     added(key, bytes)
   },
   remove: (key) => {

@@ -3,8 +3,9 @@ import { type CacheError, IoError } from "../../domain/CacheError.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { inBlocks } from "../disk/blocks.ts"
-import { bytesOnDisk, ChunkStore } from "../disk/ChunkStore.ts"
+import { bytesOnDisk, ChunkStore, compactBytesOnDisk, isShort } from "../disk/ChunkStore.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
+import * as ManifestFormat from "../disk/manifestFormat.ts"
 import { Counters } from "../observe/Counters.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
 import type { Job } from "./Backlog.ts"
@@ -16,22 +17,48 @@ import { Manifests } from "./Manifests.ts"
 import { WriteLock } from "./WriteLock.ts"
 
 /** How many files are written at a time. The rest of the calls to the disk are left to viewers. */
-const CONCURRENCY = 4
+const CONCURRENCY = 8
 
 /** How long a group may go without a chunk that is done before the disk counts as hanging, in milliseconds: reads of a frozen disk go on. */
 const WRITE_DEADLINE = 5000
 
-/** What the resources of a group get, and the manifests that have to be written for it. */
-const gather = (group: ReadonlyArray<Job>, missing: (representation: Representation) => Uint8Array | undefined) => {
+/** What is written for a group. */
+interface Plan {
+  /** What the resources of the group get. */
+  readonly additions: ReadonlyArray<Addition>
+  /** What the files of chunks take of the disk, in bytes. */
+  readonly bytes: number
+  /** The manifests that have to be written before the chunks. */
+  readonly manifests: ReadonlyArray<readonly [Representation, Uint8Array]>
+  /** The manifests that share a file with their only chunk. */
+  readonly compact: ReadonlyMap<Job, Uint8Array>
+}
+
+const planOf = (
+  group: ReadonlyArray<Job>,
+  missing: (representation: Representation) => Uint8Array | undefined,
+  hasFolder: (resource: string) => boolean
+): Plan => {
   const additions: Array<Addition> = []
   const manifests: Array<readonly [Representation, Uint8Array]> = []
+  const compact = new Map<Job, Uint8Array>()
+  let bytes = 0
   for (const [resource, jobs] of Map.groupBy(group, ({ key }) => key.resource)) {
-    const { representation } = jobs.at(-1)!
+    const job = jobs.at(-1)!
+    const { payload, representation } = job
+    if (isShort(representation) && jobs.length === 1 && !hasFolder(resource)) {
+      const file = ManifestFormat.encode(representation)
+      compact.set(job, file)
+      bytes += compactBytesOnDisk(payload.length, file.length)
+      additions.push({ resource, chunks: 1, manifest: 0, isCompact: true })
+      continue
+    }
     const file = missing(representation)
     if (file !== undefined) manifests.push([representation, file])
+    bytes += jobs.reduce((sum, { payload }) => sum + bytesOnDisk(payload.length), 0)
     additions.push({ resource, chunks: jobs.length, manifest: inBlocks(file?.length ?? 0) })
   }
-  return { additions, manifests }
+  return { additions, bytes, compact, manifests }
 }
 
 /** The chunks of a group that aren't done. */
@@ -101,24 +128,28 @@ export const make = Effect.gen(function*() {
 
   /** Reserves room for chunks and the manifests that they need, and writes those. */
   const prepare = Effect.fnUntraced(function*(group: ReadonlyArray<Job>) {
-    const { additions, manifests: missing } = gather(group, manifests.missing)
-    const bytes = group.reduce((sum, { payload }) => sum + bytesOnDisk(payload.length), 0)
+    const { additions, bytes, compact, manifests: missing } = planOf(group, manifests.missing, index.hasFolder)
     yield* evictor.reserve(() => bytes + index.growth(additions), group.length)
     yield* Effect.forEach(missing, ([representation, file]) => manifests.write(representation, file), {
       concurrency: CONCURRENCY,
       discard: true
     })
+    return compact
   })
 
-  const write = Effect.fnUntraced(function*({ key, payload, representation }: Job) {
-    yield* store.write(key, payload)
-    index.add(key, bytesOnDisk(payload.length))
+  const write = Effect.fnUntraced(function*(job: Job, compact: ReadonlyMap<Job, Uint8Array>) {
+    const { key, payload, representation } = job
+    const file = compact.get(job)
+    if (file === undefined) {
+      yield* store.write(key, payload)
+      index.add(key, bytesOnDisk(payload.length))
+    } else yield* manifests.writeCompact(representation, file, payload)
     breaker.succeeded("write")
     // It may have been invalidated while nothing of it was on disk.
     if (!catalog.isCurrent(representation)) manifests.revoke(key.resource)
   })
 
-  const writeAlone = (job: Job) => Effect.scoped(Effect.andThen(prepare([job]), write(job)))
+  const writeAlone = (job: Job) => Effect.scoped(Effect.flatMap(prepare([job]), (compact) => write(job, compact)))
 
   const writeAgain = (job: Job) =>
     Effect.onExit(writeAlone(job), (exit) => Effect.sync(() => countRetry(Exit.isSuccess(exit) ? "won" : "lost")))
@@ -148,7 +179,7 @@ export const make = Effect.gen(function*() {
       if (Exit.isFailure(prepared)) return group
       const left: Array<Job> = []
       const writeOne = (job: Job) =>
-        Effect.suspend(() => begin(job) ? write(job) : Effect.void).pipe(
+        Effect.suspend(() => begin(job) ? write(job, prepared.value) : Effect.void).pipe(
           Effect.matchEffect({
             onSuccess: () => Effect.sync(() => end(job)),
             onFailure: (error) => {

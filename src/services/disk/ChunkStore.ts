@@ -25,14 +25,22 @@ export interface StoredManifest {
   readonly isRevoked: boolean
 }
 
+/** A resource whose manifest and only chunk share a file. */
+export interface CompactResource extends StoredChunk {
+  readonly isRevoked: boolean
+}
+
 /** What the store has of a resource. */
 export interface Contents {
+  /** Chunks that have files of their own. */
   readonly keys: ReadonlyArray<ChunkKey>
+  readonly compact: CompactResource | undefined
   readonly manifest: StoredManifest
   readonly pinned: boolean
 }
 
 export { bytesOnDisk, PART_BYTES, partAt } from "./chunkFormat.ts"
+export { compactBytesOnDisk, isShort } from "./compactFormat.ts"
 
 /** The size of a new resource besides its chunks, in bytes: a manifest of at most one block, and two directories. */
 export const MANIFEST_BYTES = 3 * BLOCK_BYTES
@@ -65,8 +73,13 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   readonly verify: (key: ChunkKey) => Effect.Effect<number, CacheError>
   /** Writes a chunk. A write that fails leaves nothing behind. */
   readonly write: (key: ChunkKey, payload: Uint8Array) => Effect.Effect<void, CacheError>
-  /** Removes a chunk. A missing chunk does not fail. */
-  readonly remove: (key: ChunkKey) => Effect.Effect<void, CacheError>
+  /**
+   * Writes a chunk that is a whole body of at most `COMPACT_BYTES`, and the manifest, as one file. Remove another compact file of the
+   * resource first, and don't call this for a resource that has chunks or a manifest in files of their own.
+   */
+  readonly writeCompact: (key: ChunkKey, payload: Uint8Array, manifest: Uint8Array) => Effect.Effect<void, CacheError>
+  /** Removes a chunk, with the manifest of a compact resource. A missing chunk does not fail. `isAlone` as for `removeResource`. */
+  readonly remove: (key: ChunkKey, isAlone?: boolean) => Effect.Effect<void, CacheError>
   /**
    * The current representation of a resource, or none if there is no manifest or it can't be understood. For a viewer this takes at
    * most `readDeadline`, as `read` does.
@@ -75,7 +88,10 @@ export class ChunkStore extends Context.Service<ChunkStore, {
     resource: string,
     forViewer?: boolean
   ) => Effect.Effect<Option.Option<Representation>, CacheError>
-  /** Writes `file`, which `manifestFormat` has encoded, as the manifest of a resource. Replaces the old one, whole or not at all. */
+  /**
+   * Writes `file`, which `manifestFormat` has encoded, as the manifest of a resource. Replaces the old one, whole or not at all. Removes a
+   * compact file first.
+   */
   readonly writeManifest: (resource: string, file: Uint8Array) => Effect.Effect<void, CacheError>
   /** Revokes a manifest: from then on `readRevoked` finds it, and `readManifest` doesn't. Does nothing if there is none. */
   readonly revokeManifest: (resource: string) => Effect.Effect<void, CacheError>

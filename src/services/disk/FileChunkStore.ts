@@ -19,6 +19,9 @@ import {
   payloadBytes
 } from "./chunkFormat.ts"
 import type { ChunkStore, Contents, StoredChunk } from "./ChunkStore.ts"
+import * as CompactFiles from "./compactFiles.ts"
+import * as CompactFormat from "./compactFormat.ts"
+import { COMPACT_BYTES } from "./compactFormat.ts"
 import { DiskLimiter } from "./DiskLimiter.ts"
 import * as FileCalls from "./fileCalls.ts"
 import * as ManifestFiles from "./manifestFiles.ts"
@@ -30,23 +33,45 @@ const CLOSE_TIMEOUT = "1 second"
 
 /** The files of chunks. `make` passes each call through `DiskLimiter`. */
 const makeFiles = Effect.fnUntraced(
-  function*(calls: FileCalls.FileCalls, { pathOf }: ReturnType<typeof StoreLayout.make>, opened: OpenChunks) {
+  function*(
+    calls: FileCalls.FileCalls,
+    { pathOf }: ReturnType<typeof StoreLayout.make>,
+    compact: Effect.Success<ReturnType<typeof CompactFiles.make>>,
+    opened: OpenChunks
+  ) {
     const fs = yield* FileSystem.FileSystem
+
+    /** Calls `use` with the path of a chunk's own file. If it is missing, `orCompact` is called for a chunk that may be a whole body. */
+    const withFile = <A, R>(
+      key: ChunkKey,
+      use: (at: string) => Effect.Effect<A, CacheError, R>,
+      orCompact: () => Effect.Effect<A, CacheError, R>
+    ): Effect.Effect<A, CacheError, R> =>
+      key.index === 0 ? Effect.catchIf(use(pathOf(key)), FileCalls.isMissing, orCompact) : use(pathOf(key))
+
+    const openAt = (at: string) => Effect.map(calls.open(at, "r"), (file) => ({ at, file }))
+
+    const findFile = (key: ChunkKey, length: number) =>
+      key.index === 0 && length <= COMPACT_BYTES
+        ? Effect.catchIf(
+          compact.withFile(key.resource, openAt),
+          FileCalls.isMissing,
+          () => openAt(pathOf(key))
+        )
+        : openAt(pathOf(key))
 
     /** Opens a chunk of `length` bytes, and verifies its header. */
     const open = Effect.fnUntraced(function*(key: ChunkKey, length: number) {
-      const at = pathOf(key)
-      const file = yield* calls.open(at, "r")
+      const { at, file } = yield* findFile(key, length)
       let bytes = Buffer.allocUnsafeSlow(headerBytes(length))
       yield* calls.fill(at, file, bytes, 0)
       const needed = bytesToVerify(length, bytes)
       if (needed !== bytes.length) yield* calls.fill(at, file, bytes = Buffer.allocUnsafeSlow(needed), 0)
       const layout = decodeHeader(key, length, bytes)
-      return layout === undefined ? yield* damaged(at) : { file, ...layout }
+      return layout === undefined ? yield* damaged(at) : { at, file, ...layout }
     })
 
     const read = (key: ChunkKey, length: number, { end, start }: ByteRange, scratch?: Buffer) => {
-      const at = pathOf(key)
       const first = partAt(start)
       const from = first * PART_BYTES
       const bytes = Math.min(length, (partAt(end - 1) + 1) * PART_BYTES) - from
@@ -54,7 +79,7 @@ const makeFiles = Effect.fnUntraced(
       return opened.use(
         key,
         (scope) => Scope.provide(open(key, length), scope),
-        ({ checksums, file, offset }) =>
+        ({ at, checksums, file, offset }) =>
           Effect.flatMap(
             calls.fill(at, file, buffer, offset + from),
             () =>
@@ -65,42 +90,65 @@ const makeFiles = Effect.fnUntraced(
       )
     }
 
-    const verify = Effect.fnUntraced(function*(key: ChunkKey) {
-      const at = pathOf(key)
+    const load = Effect.fnUntraced(function*(at: string) {
       const { size, type } = yield* calls.io("stat", at, fs.stat(at))
       if (type !== "File" || Number(size) > headerBytes(CHUNK_SIZE.maximum) + CHUNK_SIZE.maximum) {
         return yield* new IoError({ errno: "CORRUPT", operation: "stat", path: at })
       }
-      const file = yield* calls.readFile(at, Number(size))
+      return { at, file: yield* calls.readFile(at, Number(size)) }
+    })
+
+    const loadCompact = (at: string) =>
+      Effect.map(compact.load(at), (file) => ({ at, file: CompactFormat.split(file).chunk }))
+
+    const verify = Effect.fnUntraced(function*(key: ChunkKey) {
+      const { at, file } = yield* withFile(key, load, () => compact.withFile(key.resource, loadCompact))
       const length = payloadBytes(file.length, file)
       const layout = decodeHeader(key, length, file.subarray(0, bytesToVerify(length, file)))
       if (layout === undefined) return yield* damaged(at)
       return isIntact(layout.checksums, 0, file.subarray(layout.offset)) ? length : yield* damaged(at)
     })
 
-    const stat = (key: ChunkKey) =>
-      calls.io("stat", pathOf(key), fs.stat(pathOf(key))).pipe(
-        Effect.map(({ mtime, size }) =>
-          Option.some<StoredChunk>({
-            key,
-            bytes: inBlocks(Number(size)),
-            used: Option.match(mtime, { onNone: () => 0, onSome: (date) => date.getTime() })
-          })
-        ),
+    const statAt = (key: ChunkKey) => (at: string) =>
+      Effect.map(calls.io("stat", at, fs.stat(at)), ({ mtime, size }): StoredChunk => ({
+        key,
+        bytes: inBlocks(Number(size)),
+        used: Option.match(mtime, { onNone: () => 0, onSome: (date) => date.getTime() })
+      }))
+
+    const stat = (key: ChunkKey): Effect.Effect<Option.Option<StoredChunk>, CacheError> =>
+      Effect.asSome(withFile(key, statAt(key), () => compact.withFile(key.resource, statAt(key)))).pipe(
         Effect.catchIf(FileCalls.isMissing, () => Effect.succeedNone)
       )
 
     const touch = (key: ChunkKey) =>
       Effect.clockWith((clock) => {
         const now = clock.currentTimeMillisUnsafe() / 1000
-        return calls.io("stat", pathOf(key), fs.utimes(pathOf(key), now, now))
+        const touchAt = (at: string) => calls.io("stat", at, fs.utimes(at, now, now))
+        return withFile(key, touchAt, () => compact.withFile(key.resource, touchAt))
       })
 
-    return { read, stat, touch, verify }
+    const remove = (key: ChunkKey, removeCompact: Effect.Effect<void, CacheError>) => {
+      const removeOwn = key.index === 0
+        ? withFile(key, (at) => calls.io("unlink", at, fs.remove(at)), () => removeCompact)
+        : calls.remove(pathOf(key))
+      const orDirectory = Effect.catchIf(
+        removeOwn,
+        ({ errno }) => errno === "EISDIR",
+        () => calls.remove(pathOf(key), true)
+      )
+      return Effect.ensuring(orDirectory, opened.drop(key))
+    }
+
+    return { read, remove, stat, touch, verify }
   }
 )
 
 const damaged = (path: string) => Effect.fail(new IoError({ errno: "CORRUPT", operation: "read", path }))
+
+const resourcesIn = (names: ReadonlyArray<string>): ReadonlyArray<string> => [
+  ...new Set(names.flatMap((name) => StoreLayout.parseResource(name) ?? []))
+]
 
 /** The store on disk. All calls pass `DiskLimiter`, and viewers wait at most `readDeadline`. */
 export const make = Effect.gen(function*() {
@@ -108,13 +156,14 @@ export const make = Effect.gen(function*() {
   const { directory, readDeadline } = yield* CacheConfig
   const limiter = yield* DiskLimiter
   const layout = StoreLayout.make(path, directory)
-  const { directoryOf, fileOf, pathOf, prefixAt, prefixOf, revokedTrees, root } = layout
+  const { compactOf, directoryOf, fileOf, pathOf, prefixAt, prefixOf, revokedTrees, root } = layout
   const calls = yield* FileCalls.make(limiter.progressed)
   const { readDirectory, remove } = calls
   const { probe, removeTemporaries, writeFile } = yield* AtomicFiles.make(calls, root)
   const manifests = yield* ManifestFiles.make(calls, fileOf, writeFile)
+  const compact = yield* CompactFiles.make(calls, compactOf, writeFile)
   const opened = new OpenChunks()
-  const files = yield* makeFiles(calls, layout, opened)
+  const files = yield* makeFiles(calls, layout, compact, opened)
   const release = (key?: ChunkKey) => limiter.pass(key === undefined ? opened.dropAll("all") : opened.drop(key))
   yield* Effect.addFinalizer(() => Effect.ignore(Effect.timeout(Effect.interruptible(release()), CLOSE_TIMEOUT)))
   yield* Effect.sleep(IDLE_MILLIS).pipe(
@@ -126,6 +175,7 @@ export const make = Effect.gen(function*() {
     const names = yield* readDirectory(directoryOf(resource))
     return {
       keys: names.flatMap((name) => StoreLayout.parseFileName(resource, name) ?? []),
+      compact: yield* compact.find(resource),
       manifest: yield* manifests.stored(resource, names),
       pinned: names.includes(StoreLayout.PINNED)
     }
@@ -138,45 +188,62 @@ export const make = Effect.gen(function*() {
       (names) => names.length === 0 ? Effect.ignore(remove(directory, true)) : Effect.void
     )
 
+  // An empty directory does no harm.
+  const tidyPrefix = (resource: string, isAlone: boolean) =>
+    isAlone ? Effect.ignore(tidied(prefixOf(resource))) : Effect.void
+
+  const removeCompact = (resource: string, isAlone: boolean) =>
+    Effect.andThen(compact.remove(resource), tidyPrefix(resource, isAlone))
+
   const removeResource = Effect.fnUntraced(function*(resource: string, isAlone: boolean) {
-    yield* Effect.ensuring(remove(directoryOf(resource), true), opened.dropResource(resource))
-    // An empty directory does no harm.
-    if (isAlone) yield* Effect.ignore(tidied(prefixOf(resource)))
+    const both = Effect.andThen(compact.remove(resource), remove(directoryOf(resource), true))
+    yield* Effect.ensuring(both, opened.dropResource(resource))
+    yield* tidyPrefix(resource, isAlone)
   })
 
   const family = (resource: string) =>
     Effect.map(
       readDirectory(prefixOf(resource)),
-      (names) => names.filter((name) => StoreLayout.isResource(name) && familyOf(name) === familyOf(resource))
+      (names) => resourcesIn(names).filter((other) => familyOf(other) === familyOf(resource))
     )
 
   const pin = (resource: string, pinned: boolean) => {
     const at = fileOf(resource, StoreLayout.PINNED)
-    return pinned ? writeFile(at, []) : remove(at)
+    return pinned ? writeFile(at, []) : Effect.andThen(remove(at), Effect.ignore(tidied(directoryOf(resource))))
   }
 
   const listed = (directory: string) =>
     limiter.pass(Effect.tap(readDirectory(directory), (names) => removeTemporaries(directory, names)))
 
-  const resources = (skip: (error: CacheError) => Effect.Effect<void, CacheError>) =>
-    Stream.fromIterableEffect(listed(root)).pipe(
-      Stream.filter(StoreLayout.isPrefix),
-      Stream.mapEffect((prefix) =>
-        Effect.catch(limiter.pass(tidied(prefixAt(prefix))), (error) => Effect.as(skip(error), []))
-      ),
-      Stream.flattenIterable,
-      Stream.filter(StoreLayout.isResource),
-      Stream.filterEffect((resource) =>
-        Effect.matchEffect(listed(directoryOf(resource)), {
-          onSuccess: () => Effect.succeed(true),
-          onFailure: (error) => Effect.as(skip(error), false)
-        })
+  const resources = (skip: (error: CacheError) => Effect.Effect<void, CacheError>) => {
+    const orSkip = <A>(read: Effect.Effect<A, CacheError>, instead: A) =>
+      Effect.catch(read, (error) => Effect.as(skip(error), instead))
+    const inPrefix = (prefix: string) =>
+      listed(prefixAt(prefix)).pipe(
+        Effect.andThen(limiter.pass(tidied(prefixAt(prefix)))),
+        Effect.map((names) => {
+          const directories = new Set(names.filter(StoreLayout.isResource))
+          return resourcesIn(names).map((resource) => ({ resource, hasDirectory: directories.has(resource) }))
+        }),
+        (found) => orSkip(found, [])
       )
+    return Stream.fromIterableEffect(listed(root)).pipe(
+      Stream.filter(StoreLayout.isPrefix),
+      Stream.mapEffect(inPrefix),
+      Stream.flattenIterable,
+      Stream.filterEffect(({ hasDirectory, resource }) =>
+        hasDirectory ? orSkip(Effect.as(listed(directoryOf(resource)), true), false) : Effect.succeed(true)
+      ),
+      Stream.map(({ resource }) => resource)
     )
+  }
 
-  const readManifest = (name: string) => (resource: string, forViewer = false) => {
+  const readManifest = (name: string, isRevoked: boolean) => (resource: string, forViewer = false) => {
     const at = fileOf(resource, name)
-    const manifest = manifests.read(resource, at)
+    const manifest = Effect.flatMap(
+      compact.readManifest(resource, isRevoked),
+      (found) => Option.isSome(found) ? Effect.succeed(found) : manifests.read(resource, at)
+    )
     return forViewer ? limiter.passWithin(readDeadline, at, manifest) : limiter.pass(manifest)
   }
 
@@ -190,15 +257,24 @@ export const make = Effect.gen(function*() {
       limiter.pass(
         Effect.ensuring(writeFile(pathOf(key), [encodeHeader(key, payload), payload]), opened.drop(key))
       ),
-    remove: (key) => limiter.pass(Effect.ensuring(remove(pathOf(key)), opened.drop(key))),
+    writeCompact: (key, payload, manifest) =>
+      limiter.pass(Effect.ensuring(compact.write(key, payload, manifest), opened.drop(key))),
+    remove: (key, isAlone = false) => limiter.pass(files.remove(key, removeCompact(key.resource, isAlone))),
     release,
-    readManifest: readManifest(StoreLayout.MANIFEST),
-    readRevoked: readManifest(StoreLayout.REVOKED),
-    writeManifest: (resource, file) => limiter.pass(manifests.write(resource, file)),
-    revokeManifest: (resource) => limiter.pass(manifests.revoke(resource)),
+    readManifest: readManifest(StoreLayout.MANIFEST, false),
+    readRevoked: readManifest(StoreLayout.REVOKED, true),
+    writeManifest: (resource, file) =>
+      limiter.pass(Effect.andThen(compact.remove(resource), manifests.write(resource, file))),
+    revokeManifest: (resource) =>
+      limiter.pass(
+        Effect.catchIf(compact.revoke(resource), FileCalls.isMissing, () => manifests.revoke(resource))
+      ),
     removeResource: (resource, isAlone) => limiter.pass(removeResource(resource, isAlone)),
     family: (resource) => limiter.pass(family(resource)),
-    list: (resource) => limiter.pass(Effect.map(contents(resource), ({ keys }) => keys)),
+    list: (resource) =>
+      limiter.pass(
+        Effect.map(contents(resource), ({ compact, keys }) => compact === undefined ? keys : [...keys, compact.key])
+      ),
     contents: (resource) => limiter.pass(contents(resource)),
     pin: (resource, pinned) => limiter.pass(pin(resource, pinned)),
     stat: (key) => limiter.pass(files.stat(key)),

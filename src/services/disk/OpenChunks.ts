@@ -16,6 +16,7 @@ export const IDLE_MILLIS = 20_000
 
 /** The open file of a chunk whose header was verified. */
 export interface OpenChunk extends Layout {
+  readonly at: string
   readonly file: FileSystem.File
 }
 

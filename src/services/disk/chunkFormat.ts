@@ -75,6 +75,9 @@ export const encodeHeader = (key: ChunkKey, payload: Uint8Array): Buffer => {
   return header
 }
 
+/** The identifier of the representation in a header, which isn't verified. */
+export const representationIn = (header: Buffer): string => header.toString("hex", 48, FIXED_BYTES)
+
 /** The checksums of a chunk's parts, by part. */
 export type Checksums = Uint32Array
 

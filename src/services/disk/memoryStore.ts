@@ -4,17 +4,36 @@ import { type ChunkKey, keyText } from "../../domain/Chunk.ts"
 import { familyOf } from "../../domain/Resource.ts"
 import { inBlocks } from "./blocks.ts"
 import { bytesOnDisk } from "./chunkFormat.ts"
-import type { ChunkStore } from "./ChunkStore.ts"
+import type { ChunkStore, CompactResource } from "./ChunkStore.ts"
+import { compactBytesOnDisk } from "./compactFormat.ts"
 import * as ManifestFormat from "./manifestFormat.ts"
 
 /** Chunks in a map, with the same contract as the store on disk. */
 export const makeInMemory = (): ChunkStore["Service"] => {
-  const chunks = new Map<string, { readonly key: ChunkKey; readonly payload: Uint8Array; readonly used: number }>()
+  const chunks = new Map<
+    string,
+    { readonly key: ChunkKey; readonly payload: Uint8Array; readonly used: number; readonly isCompact?: boolean }
+  >()
   const manifests = new Map<string, { readonly file: Uint8Array; readonly isRevoked: boolean }>()
   const pins = new Set<string>()
   let revokedTrees: string | undefined
   const of = (resource: string) => [...chunks.values()].filter(({ key }) => key.resource === resource)
   const resources = () => [...new Set([...manifests.keys(), ...Array.from(chunks.values(), ({ key }) => key.resource)])]
+  const bytesOf = ({ isCompact, key, payload }: NonNullable<ReturnType<typeof chunks.get>>) =>
+    isCompact === true
+      ? compactBytesOnDisk(payload.length, manifests.get(key.resource)?.file.length ?? 0)
+      : bytesOnDisk(payload.length)
+  const compactOf = (resource: string): CompactResource | undefined => {
+    const found = of(resource).find(({ isCompact }) => isCompact)
+    return found === undefined
+      ? undefined
+      : {
+        key: found.key,
+        bytes: bytesOf(found),
+        used: found.used,
+        isRevoked: manifests.get(resource)?.isRevoked ?? false
+      }
+  }
   const manifestOf = (resource: string, isRevoked: boolean) => {
     const manifest = manifests.get(resource)
     return manifest?.isRevoked === isRevoked
@@ -46,10 +65,26 @@ export const makeInMemory = (): ChunkStore["Service"] => {
           void chunks.set(keyText(key), { key, payload: payload.slice(), used: clock.currentTimeMillisUnsafe() })
         )
       ),
-    remove: (key) => Effect.sync(() => void chunks.delete(keyText(key))),
+    remove: (key) =>
+      Effect.sync(() => {
+        if (chunks.get(keyText(key))?.isCompact === true) manifests.delete(key.resource)
+        chunks.delete(keyText(key))
+      }),
     readManifest: (resource) => Effect.sync(() => manifestOf(resource, false)),
     readRevoked: (resource) => Effect.sync(() => manifestOf(resource, true)),
-    writeManifest: (resource, file) => Effect.sync(() => void manifests.set(resource, { file, isRevoked: false })),
+    writeCompact: (key, payload, file) =>
+      Effect.clockWith((clock) =>
+        Effect.sync(() => {
+          const used = clock.currentTimeMillisUnsafe()
+          chunks.set(keyText(key), { key, payload: payload.slice(), used, isCompact: true })
+          manifests.set(key.resource, { file, isRevoked: false })
+        })
+      ),
+    writeManifest: (resource, file) =>
+      Effect.sync(() => {
+        for (const { isCompact, key } of of(resource)) if (isCompact === true) chunks.delete(keyText(key))
+        manifests.set(resource, { file, isRevoked: false })
+      }),
     revokeManifest: (resource) =>
       Effect.sync(() => {
         const manifest = manifests.get(resource)
@@ -65,9 +100,10 @@ export const makeInMemory = (): ChunkStore["Service"] => {
     list: (resource) => Effect.sync(() => of(resource).map(({ key }) => key)),
     contents: (resource) =>
       Effect.sync(() => ({
-        keys: of(resource).map(({ key }) => key),
+        keys: of(resource).filter(({ isCompact }) => isCompact !== true).map(({ key }) => key),
+        compact: compactOf(resource),
         manifest: {
-          bytes: inBlocks(manifests.get(resource)?.file.length ?? 0),
+          bytes: compactOf(resource) === undefined ? inBlocks(manifests.get(resource)?.file.length ?? 0) : 0,
           isRevoked: manifests.get(resource)?.isRevoked ?? false
         },
         pinned: pins.has(resource)
@@ -77,7 +113,7 @@ export const makeInMemory = (): ChunkStore["Service"] => {
       Effect.sync(() =>
         Option.map(
           Option.fromNullishOr(chunks.get(keyText(key))),
-          ({ payload, used }) => ({ key, bytes: bytesOnDisk(payload.length), used })
+          (found) => ({ key, bytes: bytesOf(found), used: found.used })
         )
       ),
     touch: () => Effect.void,

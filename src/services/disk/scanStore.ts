@@ -1,7 +1,7 @@
 import { Effect, Option, Stream } from "effect"
 import { type CacheError, isOfOneFile } from "../../domain/CacheError.ts"
 import type { Representation } from "../../domain/Representation.ts"
-import type { ChunkStore, StoredChunk, StoredManifest } from "./ChunkStore.ts"
+import type { ChunkStore, CompactResource, StoredChunk, StoredManifest } from "./ChunkStore.ts"
 
 /** How many files are examined at a time. */
 const CONCURRENCY = 4
@@ -23,11 +23,14 @@ interface Reader {
   readonly skipped: (error: CacheError) => Effect.Effect<void>
 }
 
+/** A chunk that a scan has found; of a compact resource, with whether that was revoked. */
+export type FoundChunk = StoredChunk & Partial<CompactResource>
+
 /** Lists all chunks of a store, the least recently used first. */
 export const scanStore = (
   store: ChunkStore["Service"],
   { withWriteLock, isAlone, manifest, pinned, skipped }: Reader
-): Effect.Effect<ReadonlyArray<StoredChunk>, CacheError> =>
+): Effect.Effect<ReadonlyArray<FoundChunk>, CacheError> =>
   Effect.suspend(() => {
     let unreadable = 0
     const orSkip = <A>(read: Effect.Effect<A, CacheError>, instead: A): Effect.Effect<A, CacheError> =>
@@ -46,21 +49,27 @@ export const scanStore = (
         (manifest) => pinned(resource, Option.getOrUndefined(manifest)?.id)
       )
 
-    const readResource = (resource: string): Effect.Effect<ReadonlyArray<StoredChunk>, CacheError> =>
-      Effect.flatMap(store.contents(resource), ({ keys, manifest: found, pinned }) => {
-        // A manifest without chunks is left by a process that ended before it wrote the first one.
-        if (keys.length === 0) {
-          return Effect.as(Effect.ignore(store.removeResource(resource, isAlone(resource))), [])
+    const readResource = (resource: string): Effect.Effect<ReadonlyArray<FoundChunk>, CacheError> =>
+      Effect.flatMap(
+        store.contents(resource),
+        ({ compact, keys, manifest: found, pinned }): ReturnType<typeof readResource> => {
+          const pin = pinned ? readPin(resource) : Effect.void
+          const whole: ReadonlyArray<FoundChunk> = compact === undefined ? [] : [compact]
+          if (compact !== undefined && keys.length === 0) return Effect.as(pin, whole)
+          // A manifest without chunks is left by a process that ended before it wrote the first one.
+          if (keys.length === 0) {
+            return Effect.as(Effect.ignore(store.removeResource(resource, isAlone(resource))), [])
+          }
+          manifest(resource, found)
+          const stats = Effect.forEach(keys, (key) => orSkip(store.stat(key), Option.none()), {
+            concurrency: CONCURRENCY
+          })
+          return Effect.andThen(
+            pin,
+            Effect.map(stats, (found) => [...whole, ...found.flatMap(Option.toArray)])
+          )
         }
-        manifest(resource, found)
-        const stats = Effect.forEach(keys, (key) => orSkip(store.stat(key), Option.none()), {
-          concurrency: CONCURRENCY
-        })
-        return Effect.andThen(
-          pinned ? readPin(resource) : Effect.void,
-          Effect.map(stats, (found) => found.flatMap(Option.toArray))
-        )
-      })
+      )
 
     return store.resources((error) => orSkip(Effect.fail(error), undefined)).pipe(
       Stream.mapEffect((resource) => withWriteLock(orSkip(readResource(resource), []))),

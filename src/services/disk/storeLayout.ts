@@ -9,6 +9,11 @@ import { type ChunkKey, MAX_CHUNKS } from "../../domain/Chunk.ts"
  *     v1/3f/3f0a…/revoked.json         the same, if it was revoked
  *     v1/3f/3f0a…/pinned               present if the resource is pinned
  *     v1/3f/3f0a…/9c41….0              a chunk: the representation, and the index
+ *
+ * A compact resource has a file instead, and a directory only if it is pinned:
+ *
+ *     v1/3f/3f0a….compact              its representation and its only chunk
+ *     v1/3f/3f0a….revoked              the same, if it was revoked
  */
 
 export const MANIFEST = "manifest.json"
@@ -21,6 +26,10 @@ export const isPrefix = (name: string): boolean => /^[0-9a-f]{2}$/.test(name)
 
 /** Whether `name` is that of a resource's directory. */
 export const isResource = (name: string): boolean => /^[0-9a-f]{32}$/.test(name)
+
+/** The resource of a directory, or of a compact file, called `name`, if it is one. */
+export const parseResource = (name: string): string | undefined =>
+  /^([0-9a-f]{32})(?:\.compact|\.revoked)?$/.exec(name)?.[1]
 
 /** The chunk of a file called `name` in the directory of `resource`, if it is one. */
 export const parseFileName = (resource: string, name: string): ChunkKey | undefined => {
@@ -41,6 +50,8 @@ export const make = (path: Path.Path, directory: string) => {
     /** The directory for resources that begin with `prefix`. */
     prefixAt: (prefix: string) => path.join(root, prefix),
     pathOf: (key: ChunkKey) => `${directoryOf(key.resource)}${path.sep}${key.representation}.${key.index}`,
+    compactOf: (resource: string, isRevoked: boolean) =>
+      `${directoryOf(resource)}.${isRevoked ? "revoked" : "compact"}`,
     /** A file of the resource that is not a chunk. */
     fileOf: (resource: string, name: string) => path.join(directoryOf(resource), name),
     revokedTrees: path.join(root, REVOKED_TREES)

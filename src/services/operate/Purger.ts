@@ -65,7 +65,9 @@ const make = Effect.gen(function*() {
   const removeChunk = (key: ChunkKey) =>
     Effect.suspend(() =>
       // It may have been written again meanwhile.
-      index.has(key) ? Effect.void : Effect.andThen(store.remove(key), Effect.sync(() => index.remove(key)))
+      index.has(key) || !index.holds(key)
+        ? Effect.void
+        : Effect.andThen(store.remove(key), Effect.sync(() => index.remove(key)))
     )
 
   const removeChunks = (keys: ReadonlyArray<ChunkKey>) =>

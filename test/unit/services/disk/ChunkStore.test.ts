@@ -3,7 +3,7 @@ import { Effect, FileSystem, Layer, Option, Path, Stream } from "effect"
 import { crc32 } from "node:zlib"
 import { IoError } from "../../../../src/domain/CacheError.ts"
 import type { ChunkKey } from "../../../../src/domain/Chunk.ts"
-import { fromHead, type Representation } from "../../../../src/domain/Representation.ts"
+import { fromHead, Representation } from "../../../../src/domain/Representation.ts"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import { CacheConfig } from "../../../../src/services/config/CacheConfig.ts"
 import { headerBytes, PART_BYTES } from "../../../../src/services/disk/chunkFormat.ts"
@@ -25,6 +25,8 @@ const representation = fromHead(
 ) as Representation
 const key: ChunkKey = { resource: resource.id, representation: representation.id, index: 3 }
 const payload = randomBytes(1000)
+/** The only chunk of a body that is as long as it. */
+const first: ChunkKey = { ...key, index: 0 }
 
 /** A chunk of several parts, of which the last is shorter. */
 const PART = PART_BYTES
@@ -111,6 +113,55 @@ describe.each(["memory", "real"] as const)("the contract, %s", (kind) => {
       assert.deepStrictEqual(yield* store.list(resource.id), [key])
       assert.strictEqual(Option.getOrThrow(yield* store.stat(key)).bytes, 4096)
       assert.deepStrictEqual(yield* Stream.runCollect(store.resources(Effect.fail)), [resource.id])
+      yield* store.removeResource(resource.id, true)
+      assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
+      assert.deepStrictEqual(yield* store.list(resource.id), [])
+    }).pipe(Effect.provide(stack(kind))))
+
+  it.effect("keeps a short body and its manifest as one", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const all = { start: 0, end: payload.length }
+      yield* store.writeCompact(first, payload, ManifestFormat.encode(representation))
+      assert.deepStrictEqual(Buffer.from(yield* store.read(first, payload.length, all)), payload)
+      assert.strictEqual(yield* store.verify(first), payload.length)
+      assert.deepStrictEqual(yield* store.readManifest(resource.id), Option.some(representation))
+      assert.deepStrictEqual(yield* store.list(resource.id), [first])
+      assert.deepStrictEqual(yield* store.family(resource.id), [resource.id])
+      assert.deepStrictEqual(yield* Stream.runCollect(store.resources(Effect.fail)), [resource.id])
+      const { compact, keys, manifest } = yield* store.contents(resource.id)
+      assert.deepStrictEqual([keys, manifest.bytes], [[], 0])
+      assert.deepInclude(compact, { key: first, bytes: 4096, isRevoked: false })
+      assert.strictEqual(Option.getOrThrow(yield* store.stat(first)).bytes, 4096)
+      yield* store.touch(first)
+
+      yield* store.revokeManifest(resource.id)
+      yield* store.revokeManifest(resource.id)
+      assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
+      assert.deepStrictEqual(yield* store.readRevoked(resource.id), Option.some(representation))
+      assert.deepInclude((yield* store.contents(resource.id)).compact, { isRevoked: true })
+      assert.deepStrictEqual(Buffer.from(yield* store.read(first, payload.length, all)), payload)
+      yield* store.pin(resource.id, true)
+      assert.isTrue((yield* store.contents(resource.id)).pinned)
+      yield* store.pin(resource.id, false)
+
+      yield* store.remove(first, true)
+      assert.isTrue(Option.isNone(yield* store.readRevoked(resource.id)))
+      assert.deepStrictEqual(yield* Stream.runCollect(store.resources(Effect.fail)), [])
+      assert.strictEqual((yield* Effect.flip(store.read(first, payload.length, all))).errno, "ENOENT")
+    }).pipe(Effect.provide(stack(kind))))
+
+  it.effect("replaces a short body by a longer one, and removes both with their resource", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const longer = new Representation({ ...representation, id: "1".repeat(32), size: 100_000, etag: "\"2\"" })
+      yield* store.writeCompact(first, payload, ManifestFormat.encode(representation))
+      yield* store.writeManifest(resource.id, ManifestFormat.encode(longer))
+      assert.deepStrictEqual(yield* store.readManifest(resource.id), Option.some(longer))
+      assert.isUndefined((yield* store.contents(resource.id)).compact)
+      assert.strictEqual((yield* Effect.flip(store.verify(first))).errno, "ENOENT")
+      yield* store.removeResource(resource.id, true)
+      yield* store.writeCompact(first, payload, ManifestFormat.encode(representation))
       yield* store.removeResource(resource.id, true)
       assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
       assert.deepStrictEqual(yield* store.list(resource.id), [])
@@ -255,6 +306,53 @@ describe("on disk", () => {
       assert.strictEqual((yield* Effect.flip(store.read(key, LONG, whole(LONG)))).errno, "CORRUPT")
       assert.strictEqual((yield* Effect.flip(store.read(key, LONG, whole(1)))).errno, "CORRUPT")
       assert.strictEqual((yield* Effect.flip(store.verify(key))).errno, "CORRUPT")
+    }).pipe(Effect.provide(stack("real"))))
+
+  const compactFile = Effect.map(fileOf, (at) => `${at.slice(0, at.lastIndexOf("/"))}.compact`)
+
+  it.effect("a short body takes one file node, in the directory of its prefix", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const fs = yield* FileSystem.FileSystem
+      const path = yield* Path.Path
+      const at = yield* compactFile
+      yield* store.writeCompact(first, payload, ManifestFormat.encode(representation))
+      assert.deepStrictEqual(yield* fs.readDirectory(path.dirname(at)), [path.basename(at)])
+    }).pipe(Effect.provide(stack("real"))))
+
+  it.effect.each(damages.filter(([name]) => !name.includes("end")))(
+    "a short body with %s is not what was written, and is found and removed nevertheless",
+    ([, damage]) =>
+      Effect.gen(function*() {
+        const store = yield* ChunkStore
+        const fs = yield* FileSystem.FileSystem
+        const at = yield* compactFile
+        yield* store.writeCompact(first, payload, ManifestFormat.encode(representation))
+        yield* fs.writeFile(at, damage(yield* fs.readFile(at)))
+        const error = yield* Effect.flip(store.read(first, 1000, { start: 0, end: 1000 }))
+        assert.deepStrictEqual([error._tag, error.path], ["IoError", at])
+        assert.include(["CORRUPT", "SHORT_READ"], error.errno)
+        const { key } = (yield* store.contents(resource.id)).compact!
+        assert.include(["CORRUPT", "SHORT_READ"], (yield* Effect.flip(store.verify(key))).errno)
+        yield* store.remove(key)
+        assert.deepStrictEqual(yield* store.list(resource.id), [])
+      }).pipe(Effect.provide(stack("real")))
+  )
+
+  it.effect("a short body whose manifest is damaged has none", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const fs = yield* FileSystem.FileSystem
+      const at = yield* compactFile
+      yield* store.writeCompact(first, payload, ManifestFormat.encode(representation))
+      const file = yield* fs.readFile(at)
+      const [inManifest, inLength] = [file.length - 20, file.length - 1]
+      const flipped = file.with(inManifest, file[inManifest]! ^ 1)
+      for (const damaged of [flipped, file.with(inLength, 255), file.subarray(0, -100)]) {
+        yield* fs.writeFile(at, damaged)
+        assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
+        assert.strictEqual((yield* store.read(first, 1000, { start: 0, end: 1000 })).length, 1000)
+      }
     }).pipe(Effect.provide(stack("real"))))
 
   const writes: ReadonlyArray<Operation> = ["mkdir", "open", "write", "rename"]
