@@ -65,6 +65,12 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   > = Layer.effect(ChunkCache, Effect.suspend(() => make))
 }
 
+/**
+ * How many times as often a part must be used as what is evicted for it. Parts that are used about equally often would replace one another all
+ * the time, each by a copy.
+ */
+const COPY_GAIN = 2
+
 /** The longest range whose parts are kept in memory alone, in bytes. */
 export const SHORT_RANGE_BYTES = 128 * 1024
 
@@ -151,15 +157,20 @@ const make = Effect.gen(function*() {
     return rival !== undefined && uses.ofChunk(key, partAt(length - 1)) + 1 > usesOf(rival)
   }
 
+  /** Whether a part of so many bytes that was used so often should be in memory. */
+  const isWorthCopy = (used: number, bytes: number): boolean => {
+    if (memory.hasRoom(bytes)) return true
+    const rival = memory.next()
+    return rival !== undefined && used > COPY_GAIN * usesOf(rival)
+  }
+
   /** Keeps copies of `parts`, the bytes of a chunk from part `first` on, as far as they should be in memory. */
   const keepParts = (key: ChunkKey, first: number, parts: Uint8Array): void => {
     for (let at = 0; at < parts.length; at += PART_BYTES) {
       const part = first + at / PART_BYTES
       const bytes = parts.subarray(at, at + PART_BYTES)
       if (memory.hasPart(key, part)) continue
-      const rival = memory.hasRoom(bytes.length) ? undefined : memory.next()
-      if (rival !== undefined && uses.ofPart(key, part) <= usesOf(rival)) continue
-      memory.putPart(key, part, new Uint8Array(bytes))
+      if (isWorthCopy(uses.ofPart(key, part), bytes.length)) memory.putPart(key, part, new Uint8Array(bytes))
     }
   }
 
