@@ -42,8 +42,8 @@ const measured = Effect.fnUntraced(function*(
 })
 
 /**
- * Makes the function that finds the representation that a response is of. A short body without a length is measured first if the response
- * is fresh, so that it can be stored. A stream without a length is passed on at once. A short redirect or error that is not to be
+ * Makes the function that finds the representation that a response is of. If a fresh response has no length, its body is measured first, in
+ * case it is short. A stream without a length that is not fresh is passed on at once. A short redirect or error that is not to be
  * stored is shared by those who wait for it, so that an origin in trouble is not asked once for each viewer.
  */
 export const makeRepresentationOf = Effect.gen(function*() {
@@ -73,22 +73,21 @@ export const makeRepresentationOf = Effect.gen(function*() {
         isAssumed
       })
     const stated = read(response)
-    if (stated !== "NO_LENGTH" && (typeof stated === "string" || !isSingle(stated))) return { found: stated, response }
+    const hasLength = stated !== "NO_LENGTH"
+    if (hasLength && (typeof stated === "string" || !isSingle(stated))) return { found: stated, response }
     const rule = isForFile ? ttlOf(ttl, resource.url) : undefined
     const freshness = freshnessOf(headers, times, rule, longestGuess(status, resource.url, headers))
     const isStorable = isFresh(freshness, times.received) && (isForFile || isStorableStatus(status, freshness.explicit))
-    if (stated !== "NO_LENGTH" && isReusable(stated, isStorable)) return { found: stated, response }
-    if (isForFile && (stated !== "NO_LENGTH" || method !== "GET" || !isStorable)) {
-      return { found: stated === "NO_LENGTH" ? stated : "NO_VALIDATOR", response }
-    }
-    const known = stated === "NO_LENGTH" ? yield* measured(response) : response
-    const isMeasured = stated === "NO_LENGTH"
-    if (isStorable && isMeasured && known.headers["content-length"] === undefined) {
+    if (hasLength && isReusable(stated, isStorable)) return { found: stated, response }
+    if (isForFile && hasLength) return { found: "NO_VALIDATOR", response }
+    if (isForFile && (method === "HEAD" || !isStorable)) return { found: stated, response }
+    const known = hasLength ? response : yield* measured(response)
+    if (isStorable && !hasLength && known.headers["content-length"] === undefined) {
       const measure = (length: number) =>
         read({ ...known, headers: { ...known.headers, "content-length": String(length) } }, true) as Representation
       return { found: measure(0), response: known, measure }
     }
-    const found = read(known, isMeasured)
+    const found = read(known, !hasLength)
     if (isStorable || typeof found === "string") return { found, response: known }
     const shared = yield* readShort(known.body, MAX_SHARED_BYTES)
     return shared instanceof Uint8Array
