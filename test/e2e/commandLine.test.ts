@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Fs from "node:fs"
 import { join } from "node:path"
+import { payloadBytes } from "../../src/services/disk/chunkFormat.ts"
 import { story } from "../support/cacheStatus.ts"
 import { chunkFiles, temporaryDirectory } from "../support/disks.ts"
 import { freePort } from "../support/freePort.ts"
@@ -88,7 +89,7 @@ const chunkSizes = Effect.fnUntraced(function*(
   const program = yield* startProgram([origin.url, "--cache-dir", directory, "--min-free", "0", ...args], { env })
   yield* view(`${program.url}/film`)
   yield* program.stop("SIGTERM")
-  return chunkFiles(directory).map(({ path }) => Fs.statSync(path).size - 64)
+  return chunkFiles(directory).map(({ path }) => payloadBytes(Fs.statSync(path).size, Fs.readFileSync(path)))
 })
 
 describe("options", () => {
