@@ -162,6 +162,13 @@ export const make = Effect.gen(function*() {
     return breaker.report(error)
   }
 
+  /** A defect in the write of one chunk is logged, and costs only that chunk. */
+  const contained = <A>(write: Effect.Effect<A>): Effect.Effect<A | void> =>
+    Effect.catchDefect(write, (defect) => {
+      counters.dropped()
+      return Effect.logError("A chunk was dropped: its write ended in a defect", defect)
+    })
+
   const recordAlone = (job: Job) =>
     Effect.suspend(() => {
       // The disk may have failed while the chunk waited.
@@ -181,13 +188,17 @@ export const make = Effect.gen(function*() {
       const writeOne = (job: Job) =>
         Effect.suspend(() => begin(job) ? write(job, prepared.value) : Effect.void).pipe(
           Effect.matchEffect({
-            onSuccess: () => Effect.sync(() => end(job)),
+            onSuccess: () => Effect.void,
             onFailure: (error) => {
-              if (error._tag !== "DiskFull") return Effect.ensuring(drop(error), Effect.sync(() => end(job)))
+              if (error._tag !== "DiskFull") return drop(error)
               left.push(job)
               return Effect.void
             }
-          })
+          }),
+          contained,
+          Effect.ensuring(Effect.sync(() => {
+            if (!left.includes(job)) end(job)
+          }))
         )
       yield* Effect.forEach(group, writeOne, { concurrency: CONCURRENCY, discard: true })
       return left
@@ -198,7 +209,12 @@ export const make = Effect.gen(function*() {
       const isTogether = group.length > 1 && breaker.unwritable() === undefined
       const alone = isTogether ? yield* recordTogether(group.filter(isWanted), progress) : group
       for (const job of alone) {
-        if (progress.begin(job)) yield* Effect.ensuring(recordAlone(job), Effect.sync(() => progress.end(job)))
+        if (progress.begin(job)) {
+          yield* Effect.ensuring(
+            contained(recordAlone(job)),
+            Effect.sync(() => progress.end(job))
+          )
+        }
       }
     })
 
