@@ -17,7 +17,7 @@ import { Manifests } from "./Manifests.ts"
 import { WriteLock } from "./WriteLock.ts"
 
 /** How many files are written at a time. The rest of the calls to the disk are left to viewers. */
-const CONCURRENCY = 8
+const CONCURRENCY = 10
 
 /** How long a group may go without a chunk that is done before the disk counts as hanging, in milliseconds: reads of a frozen disk go on. */
 const WRITE_DEADLINE = 5000

@@ -6,6 +6,14 @@ import { makeDirectories } from "./makeDirectories.ts"
 /** How many temporary files that can't be removed are left in place. With more, writes fail. */
 const MAX_LEFTOVERS = 16
 
+/** Parts of a file up to this size are copied together, in bytes: a copy costs less than a second call to the disk. */
+const MAX_JOINED_BYTES = 1280 * 1024
+
+const joined = (parts: ReadonlyArray<Uint8Array>): ReadonlyArray<Uint8Array> =>
+  parts.length > 1 && parts.reduce((sum, { length }) => sum + length, 0) <= MAX_JOINED_BYTES
+    ? [Buffer.concat(parts)]
+    : parts
+
 /**
  * Files below `root` that are written whole or not at all. If something is in the way of a file, such as a directory of its name,
  * it is removed.
@@ -53,7 +61,7 @@ export const make = Effect.fnUntraced(function*({ closing, io, open, readFile, r
       temporary,
       Effect.scoped(Effect.gen(function*() {
         const file = yield* open(temporary, "wx")
-        for (const part of parts) yield* io("write", temporary, file.writeAll(part))
+        for (const part of joined(parts)) yield* io("write", temporary, file.writeAll(part))
         if (isSynced) yield* io("sync", temporary, file.sync)
       }))
     )

@@ -374,7 +374,7 @@ describe("on disk", () => {
       const store = yield* ChunkStore
       const faults = yield* Faults
       yield* store.write(key, payload)
-      yield* faults.add({ operation: "write", fault: "short", after: 1 })
+      yield* faults.add({ operation: "write", fault: "short" })
       assert.strictEqual((yield* Effect.flip(store.write(key, randomBytes(1000, 2))))._tag, "DiskFull")
       assert.deepStrictEqual(Buffer.from(yield* store.read(key, 1000, whole(1000))), payload)
     }).pipe(Effect.provide(stack("faulty"))))
