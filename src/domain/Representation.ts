@@ -258,12 +258,14 @@ export const compare = (representation: Representation, head: OriginHead): "Same
 
 /**
  * Whether `head`, the response to another request, may be of the same version as a `Single` representation: nothing in it says otherwise.
- * Only the bytes themselves can tell. `isMeasured`: the size of the representation is known.
+ * A response without a length doesn't. Only the bytes themselves can tell. `isMeasured`: the size of the representation is known.
  */
 export const looksLike = (representation: Representation, head: OriginHead, isMeasured = true): boolean => {
-  const { headers, size } = representation
+  const { headers } = representation
+  const size = sizeOf(head)
   const names = ["content-encoding", "content-type", "etag", "last-modified"]
-  return head.status === statusOf(representation) && (!isMeasured || sizeOf(head) === size) &&
+  return head.status === statusOf(representation) &&
+    (!isMeasured || size === undefined || size === representation.size) &&
     names.every((name) => head.headers[name] === headers[name])
 }
 

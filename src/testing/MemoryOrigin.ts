@@ -12,6 +12,8 @@ export interface MemoryFile {
   readonly headers?: Record<string, string>
   /** `false`: every answer is the whole file. */
   readonly acceptsRanges?: boolean
+  /** `true`: answers have no `Content-Length`. */
+  readonly isChunked?: boolean
   /** What it is in content codings, for requests that accept them. The first one that is accepted is used. */
   readonly coded?: Readonly<Record<string, MemoryFile>>
 }
@@ -95,7 +97,7 @@ const answer = (file: MemoryFile, request: OriginRequest): { response: OriginRes
     }
   }
   if (spec !== undefined) headers["content-range"] = formatContentRange(range, size)
-  headers["content-length"] = String(range.end - range.start)
+  if (file.isChunked !== true) headers["content-length"] = String(range.end - range.start)
   const { end, start } = range
   return {
     response: head(spec === undefined ? 200 : 206, headers),

@@ -113,6 +113,17 @@ describe("a long response without a length", () => {
       assert.isTrue((yield* ask("/a")).body.equals(otherBytes))
     }))
 
+  it.effect("is cut visibly when it breaks off and the next one is shorter than what was sent", () =>
+    Effect.gen(function*() {
+      const { answer, ask, gate } = yield* gated((response) => {
+        answer("/a", () => ({ headers: chunked, body: bytes.subarray(0, BEGINNING / 2) }))
+        response.destroy()
+      })
+      gate.open()
+      const exit = yield* Effect.exit(withTime(ask("/a")))
+      assert.strictEqual(exit._tag, "Failure")
+    }))
+
   it.effect("is passed on, and remembered as uncacheable, if it is too long", () =>
     Effect.gen(function*() {
       const { answer, ask, seen } = yield* start()
@@ -142,6 +153,28 @@ describe("a long response without a length", () => {
         viewer.isClosed())
       assert.strictEqual(story((yield* ask("/a")).headers), "spillway; fwd=uri-miss")
       assert.lengthOf(seen("/a"), 3)
+    }))
+
+  it.effect("is not used again if the resource is changed before its head is sent on (RFC 9111 §4.4)", () =>
+    Effect.gen(function*() {
+      const { ask, file, gate, origin, seen } = yield* start().pipe(
+        Effect.map((site) => ({ ...site, gate: makeGate() }))
+      )
+      file("/ping")
+      const short = bytes.subarray(0, 1000)
+      origin.handlers.set("/a", (request, response: ServerResponse) => {
+        if (request.method === "PUT") return void response.writeHead(204).end()
+        response.writeHead(200, chunked)
+        response.write(short)
+        void gate.opened.then(() => response.end())
+      })
+      const viewer = yield* Effect.forkChild(ask("/a"))
+      yield* until("the request", () => seen("/a").length === 1)
+      yield* withTime(ask("/a", { method: "PUT", body: "new" }))
+      const later = yield* Effect.forkChild(ask("/a"))
+      yield* until("a request of its own", () => seen("/a").length === 3)
+      gate.open()
+      for (const fiber of [viewer, later]) assert.isTrue((yield* Fiber.join(fiber)).body.equals(short))
     }))
 
   it.effect("is aborted at the origin when its last viewer leaves", () =>

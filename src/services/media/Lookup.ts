@@ -19,6 +19,7 @@ import type { Downloader } from "../transfer/Downloader.ts"
 import { makeAcceptedFor } from "./acceptedFor.ts"
 import { makeCollapse, resultFor } from "./collapse.ts"
 import { makeFetch } from "./fetchRepresentation.ts"
+import { makeGenerations } from "./Generations.ts"
 import { makeInvalidation } from "./invalidation.ts"
 import type { LookupResult } from "./LookupResult.ts"
 import type { RangeRequest } from "./requestedRanges.ts"
@@ -88,7 +89,8 @@ const make = Effect.gen(function*() {
   const acceptedFor = yield* makeAcceptedFor(hints)
   const { storedOf, variantsOf } = yield* makeStoredResponse
   const unmeasured = yield* makeUnmeasuredResponses
-  const fetch = yield* makeFetch({ hints, storedUse, unmeasured })
+  const generations = makeGenerations()
+  const fetch = yield* makeFetch({ generations, hints, storedUse, unmeasured })
   const collapse = makeCollapse()
   const inBackground = yield* FiberSet.makeRuntime<never, unknown, unknown>()
   yield* Metric.update(retries, 0)
@@ -153,7 +155,8 @@ const make = Effect.gen(function*() {
       const question = { ...request, method, asker, accepted, isChosen, stored: file, entry, mine, reason }
       // What is not for all viewers is confirmed for each. Nothing is known of what is new: it may be for all.
       const isOwn = isAlone || (known !== undefined && !known.isShared)
-      const flight = `${method} ${variant.id} ${accepted.field} ${asker.credential}${isOwn ? ` ${asker.cookie}` : ""}`
+      const who = `${accepted.field} ${asker.credential}${isOwn ? ` ${asker.cookie}` : ""}`
+      const flight = `${method} ${variant.id} ${generations.current(request.resource)} ${who}`
       if (decision._tag === "RevalidateBehind") {
         inBackground(Effect.ignore(collapse(flight, asker.cookie, fetch({ ...question, background: true }))))
         return { _tag: "Current", entry: mine!, means: "revalidating" }
@@ -190,6 +193,6 @@ const make = Effect.gen(function*() {
       if (entry === undefined || !storedUse.canDeliver(entry.representation, request)) return undefined
       return entry.isSharable || !hasCredential(fields, credentialFields) ? entry : undefined
     },
-    ...(yield* makeInvalidation({ hints, unmeasured }))
+    ...(yield* makeInvalidation({ generations, hints, unmeasured }))
   })
 })

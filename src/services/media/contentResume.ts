@@ -62,12 +62,12 @@ export const makeResumeByContent = Effect.map(makeAskOrigin, (askOrigin): Resume
         Stream.filter((piece) => piece.length > 0),
         Stream.takeUntil(() => offset >= end)
       )
-      // What ends early counts as a failure, so that the retries are bounded.
-      const endedEarly = Effect.suspend(() =>
-        offset >= end || end === Infinity
-          ? Effect.void
-          : Effect.fail(new OriginBodyFailed({ url, offset, cause: "end of body" }))
-      )
+      // Without a length, the end is that of a shorter file. Otherwise it counts as a failure, so that the retries are bounded.
+      const endedEarly = Effect.suspend(() => {
+        if (offset >= (end === Infinity ? resumeAt : end)) return Effect.void
+        const hasLength = response.headers["content-length"] !== undefined
+        return Effect.fail(hasLength ? new OriginBodyFailed({ url, offset, cause: "end of body" }) : changed)
+      })
       return Stream.concat(rest, Stream.fromEffectDrain(endedEarly))
     }))
 

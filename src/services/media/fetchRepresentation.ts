@@ -8,6 +8,7 @@ import { CacheConfig } from "../config/CacheConfig.ts"
 import { carriedBytes, type FirstResponse, makeFirstResponse } from "../origin/firstResponse.ts"
 import { Downloader } from "../transfer/Downloader.ts"
 import { type Exchange, passOn, type Request } from "./Exchange.ts"
+import type { Generations } from "./Generations.ts"
 import type { LookupResult, OriginExchange } from "./LookupResult.ts"
 import { makeOtherResponse } from "./otherResponse.ts"
 import { makeRepresentationOf } from "./representationOf.ts"
@@ -21,6 +22,7 @@ export interface Memories {
   readonly hints: ReturnType<typeof UncacheableHints.make>
   readonly unmeasured: UnmeasuredResponses
   readonly storedUse: StoredUse
+  readonly generations: Generations
 }
 
 const unexpected = ({ url }: Resource, status: number, detail: string) =>
@@ -30,7 +32,7 @@ const unexpected = ({ url }: Resource, status: number, detail: string) =>
  * Asks the origin about a resource, and derives from its response what is known of the resource: one round trip, which also begins the
  * transfer of the wanted bytes. A response that is not stored is kept for the viewer whose request brought it.
  */
-export const makeFetch = Effect.fnUntraced(function*({ hints, storedUse, unmeasured }: Memories) {
+export const makeFetch = Effect.fnUntraced(function*({ generations, hints, storedUse, unmeasured }: Memories) {
   const config = yield* CacheConfig
   const catalog = yield* Catalog
   const downloader = yield* Downloader
@@ -180,7 +182,12 @@ export const makeFetch = Effect.fnUntraced(function*({ hints, storedUse, unmeasu
             return stale === undefined ? Effect.fail(error) : Effect.succeed(stale)
           })
         )
-        return yield* restore(found).pipe(
+        const { resource } = request
+        const onOutdated = Effect.suspend(() => {
+          unmeasured.releaseFamily(resource)
+          return catalog.invalidate(resource)
+        })
+        return yield* restore(generations.during(resource, found, onOutdated)).pipe(
           Effect.onExit((exit) => exchange.isHandedOver ? Effect.void : Scope.close(scope, exit))
         )
       })

@@ -10,16 +10,18 @@ import { memoryKey } from "./storedUse.ts"
 
 /** Ends the use of what is stored: `forget`, `invalidate` and `invalidateTree` of `Lookup`. */
 export const makeInvalidation = Effect.fnUntraced(
-  function*({ hints, unmeasured }: Pick<Memories, "hints" | "unmeasured">) {
+  function*({ generations, hints, unmeasured }: Pick<Memories, "generations" | "hints" | "unmeasured">) {
     const catalog = yield* Catalog
     const manifests = yield* Manifests
     return {
       forget: (): void => {
         hints.clear()
+        generations.endAll()
         unmeasured.releaseAll()
       },
       invalidate: (resource: Resource): Effect.Effect<void> =>
         Effect.suspend(() => {
+          generations.end(resource)
           unmeasured.releaseFamily(resource)
           for (const cookie of [ANONYMOUS, "any"]) {
             for (const accepted of everyAccepted) {
@@ -31,6 +33,7 @@ export const makeInvalidation = Effect.fnUntraced(
       invalidateTree: ({ url }: Resource): Effect.Effect<void> =>
         Effect.suspend(() => {
           hints.clear()
+          generations.endAll()
           unmeasured.releaseAll()
           return catalog.invalidateTree(treeAt(url))
         })

@@ -37,7 +37,7 @@ export const makeUnmeasuredStream = Effect.fnUntraced(function*(viewerStream: Vi
         const { stored } = body
         return stored === undefined
           ? fromOrigin(resumeByContent(representation, source, received, Infinity))
-          : viewerStream(stored, { start: received.end, end: stored.size }, source, receiver)
+          : viewerStream(stored, { start: received.end, end: stored.size }, source, { ...receiver, received })
       })
     }))
 })

@@ -55,6 +55,8 @@ const unseen: Progress = { advance: () => {} }
 export interface Receiver {
   readonly reuses?: boolean
   readonly viewer?: string | undefined
+  /** What the viewer has of a `Single` representation already, up to the range that it gets now. */
+  readonly received?: ReceivedBytes
 }
 
 /** The bytes of a range of a representation, to one viewer. */
@@ -129,14 +131,14 @@ export const makeViewerStream = Effect.gen(function*() {
       })
     }))
 
-  const viewerStream: ViewerStream = (representation, range, source, { reuses = false, viewer }) =>
+  const viewerStream: ViewerStream = (representation, range, source, { received: before, reuses = false, viewer }) =>
     Stream.unwrap(Effect.gen(function*() {
       const { resource, size, url } = representation
       const progress = source.background
         ? unseen
         : yield* activeStreams.begin({ url, resource, ...range, size, viewer })
       const reader = yield* downloader.read(representation, range, source)
-      const received = isSingle(representation) ? new ReceivedBytes(range.start) : undefined
+      const received = isSingle(representation) ? before ?? new ReceivedBytes(range.start) : undefined
       const scratch = reuses ? ReadBuffer.make() : undefined
       let cachedIn: ByteSource = "disk"
       // The count comes after everything that can fail, so that it is exactly what the viewer got.

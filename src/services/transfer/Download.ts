@@ -11,6 +11,8 @@ export class Download {
   readonly assemblies = new Assemblies()
   readonly fetches: Fetches
   readonly readers = new Set<Reader>()
+  /** Called when a reader is added. */
+  onReader: (() => void) | undefined
 
   constructor(representation: Representation) {
     this.representation = representation

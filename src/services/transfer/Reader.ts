@@ -57,6 +57,7 @@ export class Reader {
     this.stream = Stream.fromPull(Effect.succeed(this.#next()))
     download.readers.add(this)
     this.#holdAhead()
+    download.onReader?.()
   }
 
   /** Moves on by bytes that have been sent to the viewer, whether they came from `stream` or the cache. */

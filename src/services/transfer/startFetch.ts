@@ -1,6 +1,7 @@
 import { Cause, Effect, Exit, FiberSet } from "effect"
 import { indexAt, roundUp } from "../../domain/Chunk.ts"
 import { loggable, OriginBodyFailed, type OriginError } from "../../domain/OriginError.ts"
+import { isSingle } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { withoutServices } from "../../effects/withoutServices.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
@@ -19,6 +20,9 @@ const LOOK_AHEAD_CHUNKS = 256
 /** How many fronts of chunks are filled in behind seeking viewers at a time. */
 const MAX_FILLS = 8
 
+/** How long the bytes of a `Single` representation that arrived before its first reader wait for it, in milliseconds. */
+const FIRST_READER_MILLIS = 1000
+
 /** The failure that the readers of a fetch get when its fiber has ended with `exit`. */
 const failureOf = ({ download, position }: Fetch, exit: Exit.Exit<void, OriginError>): OriginError | undefined => {
   if (Exit.isSuccess(exit)) return undefined
@@ -27,6 +31,17 @@ const failureOf = ({ download, position }: Fetch, exit: Exit.Exit<void, OriginEr
   const url = loggable(download.representation.url)
   return new OriginBodyFailed({ url, offset: position, cause: Cause.squash(exit.cause) })
 }
+
+/**
+ * Waits for the first reader of a transfer that has ended before it. The cache may be unable to keep the bytes, and nothing brings those of a
+ * `Single` representation again.
+ */
+const awaitReader = ({ download }: Fetch): Effect.Effect<void> =>
+  Effect.callback<void>((resume) => {
+    if (download.readers.size > 0) return resume(Effect.void)
+    download.onReader = () => resume(Effect.void)
+    return Effect.sync(() => download.onReader = undefined)
+  }).pipe(Effect.timeoutOption(FIRST_READER_MILLIS), Effect.asVoid)
 
 /** Makes the functions that start a fetch, each in a fiber of its own. `forget` is called with the download when a fetch has ended. */
 export const makeStartFetch = Effect.fnUntraced(function*(forget: (download: Download) => void) {
@@ -65,6 +80,7 @@ export const makeStartFetch = Effect.fnUntraced(function*(forget: (download: Dow
     if (fetch.isFill) fills += 1
     fetch.fiber = fork(
       fetchLoop(fetch, open).pipe(
+        Effect.andThen(open !== undefined && isSingle(download.representation) ? awaitReader(fetch) : Effect.void),
         Effect.onExit((exit) => Effect.sync(() => end(fetch, exit))),
         Effect.ignoreCause
       )
