@@ -66,7 +66,7 @@ const allowed = ({ file, isStale, keptWithin, opened }: View, now: number): Read
   )
 }
 
-const struckSince = (file: OriginFile, time: number): boolean => file.lastStrike() >= time
+const struckSince = (file: OriginFile, time: number): boolean => file.struckUntil() >= time
 
 const hasChanged = (view: View, now: number): boolean => allowed(view, now).length > 1
 
@@ -99,9 +99,10 @@ export const onHead = (view: View, { headers, length, status }: Head, now: numbe
   const version = file.versionOf(validator)
   if (version === undefined) return `${status} without a validator that the file ever had`
   view.isStale = /detail=ORIGIN_(?:ERROR|UNREACHABLE)/.test(headers["cache-status"] ?? "")
-  view.isPassedOn = /detail=(?:STATUS|NO_STORE|PRIVATE|VARY|SET_COOKIE|NO_VALIDATOR|AUTHORIZATION|COOKIE)/.test(
-    headers["cache-status"] ?? ""
-  )
+  view.isPassedOn = /detail=(?:STATUS|NO_LENGTH|NO_STORE|PRIVATE|VARY|SET_COOKIE|NO_VALIDATOR|AUTHORIZATION|COOKIE)/
+    .test(
+      headers["cache-status"] ?? ""
+    )
   if (view.isStale && !struckSince(file, view.opened)) return "a stale answer though the origin was well"
   if (!allowed(view, now).includes(version)) return `version ${version.validator} which was not current`
   const coding = headers["content-encoding"]
@@ -111,6 +112,10 @@ export const onHead = (view: View, { headers, length, status }: Head, now: numbe
   if (coded === undefined) return `${coding}, which the file was never coded in`
   return onVersion(view, { ...version, file: coded }, { headers, status, length })
 }
+
+/** Whether an answer is of the whole file, and only its end tells how long that is. */
+const isChunked = ({ plan }: OriginFile, { length, status }: Head): boolean =>
+  plan.isChunked === true && status === 200 && length === undefined
 
 /** Judges an answer that is of `version`. */
 const onVersion = (view: View, version: Version, { headers, length, status }: Head): Violation => {
@@ -125,14 +130,16 @@ const onVersion = (view: View, version: Version, { headers, length, status }: He
   const size = version.file.bytes.length
   if (view.isPassedOn) return onPassedOn(view, size, { status, headers, length })
   // A range of an empty file is ignored.
-  const asked = size === 0 ? undefined : spec
+  const asked = size === 0 || isChunked(file, { status, length, headers }) ? undefined : spec
   const range = asked === undefined ? { start: 0, end: size } : resolve(asked, size)
   if ((range === undefined) !== (status === 416)) return `${status} for ${JSON.stringify(spec)} of ${size} bytes`
   if (range === undefined) return undefined
   if ((status === 206) !== (asked !== undefined)) return `${status} for ${JSON.stringify(spec)}`
   const expected = asked === undefined ? undefined : `bytes ${range.start}-${range.end - 1}/${size}`
   if (headers["content-range"] !== expected) return `Content-Range ${headers["content-range"]}, not ${expected}`
-  if (length !== range.end - range.start) return `Content-Length ${length}, not ${range.end - range.start}`
+  if (length !== range.end - range.start && !isChunked(file, { status, length, headers })) {
+    return `Content-Length ${length}, not ${range.end - range.start}`
+  }
   Object.assign(view, range)
   return undefined
 }
@@ -146,7 +153,9 @@ const onPassedOn = (view: View, size: number, { headers, length, status }: Head)
   if (status === 206 && range.start !== asked?.start && !struckSince(view.file, view.opened)) {
     return `Content-Range ${headers["content-range"]} for another`
   }
-  if (length !== range.end - range.start) return `Content-Length ${length}, not ${range.end - range.start}`
+  if (length !== range.end - range.start && !(length === undefined && view.file.plan.isChunked === true)) {
+    return `Content-Length ${length}, not ${range.end - range.start}`
+  }
   Object.assign(view, range)
   return undefined
 }
@@ -166,8 +175,8 @@ export const onBytes = (view: View, bytes: Uint8Array): Violation => {
 export const onEnd = (view: View, error: { readonly _tag: string } | undefined, now: number): Violation => {
   const { end, file, isPassedOn, opened, received, start } = view
   if (error === undefined) {
-    // The client of `Origin` and Node's server see to the length of what is passed on.
-    if (isPassedOn && struckSince(file, opened)) return undefined
+    // The client of `Origin` and Node's server see to the length of what is passed on, if it has one.
+    if (isPassedOn && struckSince(file, opened) && file.plan.isChunked !== true) return undefined
     return received === end - start ? undefined : `ended well after ${received} of ${end - start} bytes`
   }
   if (error._tag === "RepresentationChanged") {

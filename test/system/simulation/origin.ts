@@ -36,6 +36,8 @@ export interface OriginFile {
   readonly purged: (begun: number, now: number) => void
   /** Since when what was kept is of no use to those who come at `time`: it has been purged or invalidated. */
   readonly voidBefore: (time: number) => number
+  /** A viewer's request replaced it at `time`, and Spillway was told so by `now`. */
+  readonly foundReplaced: (time: number, now: number) => void
   /** It was not there, and Spillway was told so by `now`. */
   readonly foundGone: (now: number) => void
   /** From `now` on, answers say that it is not for caches. */
@@ -51,6 +53,8 @@ export interface OriginFile {
   readonly strikes: () => ReadonlyArray<Strike>
   /** When it misbehaved last. */
   readonly lastStrike: () => number
+  /** Until when: the end of a stall is a failure for all who have come meanwhile. */
+  readonly struckUntil: () => number
 }
 
 export const ORIGIN = "http://origin.test"
@@ -85,6 +89,7 @@ export const makeFile = (
   let voids: Array<{ readonly from: number; readonly ended: number; readonly isOnDisk: boolean }> = []
   let refusal = -Infinity
   let takenBack: number | undefined
+  let struckUntil = -Infinity
 
   const create = (size: number): Version => {
     const number = versions.length + 1
@@ -101,6 +106,7 @@ export const makeFile = (
       ...(field === "etag" && { etag: validator }),
       ...(field === "last-modified" && { lastModified: validator }),
       acceptsRanges: plan.acceptsRanges,
+      ...(plan.isChunked && { isChunked: true }),
       // Without it, a file would be fresh by its age.
       headers: {
         "cache-control": `max-age=${plan.maxAge ?? 0}`,
@@ -138,7 +144,10 @@ export const makeFile = (
       if (how === "gone") return put(undefined, now)
       put(how === "back" ? versions[random.int(0, versions.length - 1)] : create(size), now)
     },
-    strike: (misbehaviour, now) => void strikes.push({ time: now, isTransient: isTransient(misbehaviour) }),
+    strike: (misbehaviour, now) => {
+      strikes.push({ time: now, isTransient: isTransient(misbehaviour) })
+      struckUntil = Math.max(struckUntil, now + (misbehaviour._tag === "Stall" ? misbehaviour.millis ?? 0 : 0))
+    },
     versionOf: (validator) => {
       const plain = validator?.replace(CODED, "\"")
       return versions.find((version) => version.validator === plain)
@@ -149,6 +158,8 @@ export const makeFile = (
     wasBefore: (version, time) => eras.some((era) => era.version === version && era.from <= time),
     purged: (from, ended) => void voids.push({ from, ended, isOnDisk: true }),
     voidBefore: (time) => Math.max(...voids.filter(({ ended }) => ended < time).map(({ from }) => from), -Infinity),
+    // What was there until then has ended before.
+    foundReplaced: (time, now) => void voids.push({ from: time + 1, ended: now, isOnDisk: false }),
     foundGone: (now) => {
       const gone = eras.findLast(({ version }) => version === undefined)
       // What was there until then has ended before.
@@ -165,6 +176,7 @@ export const makeFile = (
     refused: (now) => void (refusal = now),
     lastRefusal: () => refusal,
     strikes: () => strikes,
-    lastStrike: () => strikes.at(-1)?.time ?? -Infinity
+    lastStrike: () => strikes.at(-1)?.time ?? -Infinity,
+    struckUntil: () => struckUntil
   }
 }

@@ -14,6 +14,8 @@ export interface FilePlan {
   /** Seconds, or `undefined`: every use asks the origin. */
   readonly maxAge: number | undefined
   readonly acceptsRanges: boolean
+  /** Its responses have no `Content-Length`. */
+  readonly isChunked?: boolean
   /** How the origin codes it, the best first, and whether it says in `Vary` that it does. */
   readonly codings?: { readonly names: ReadonlyArray<string>; readonly vary: boolean }
   /** Without it, the origin sends the bytes to everybody, and is asked without a client. */
@@ -83,6 +85,8 @@ export type Action =
   | { readonly _tag: "Change"; readonly file: number; readonly how: "new" | "back" | "gone"; readonly size: number }
   /** A viewer has the origin delete a file. */
   | { readonly _tag: "Delete"; readonly file: number }
+  /** A viewer replaces a file by another one of its planned size. */
+  | { readonly _tag: "Put"; readonly file: number }
   /** From now on, the origin says that a file is not for caches. */
   | { readonly _tag: "TakeBack"; readonly file: number }
   /** The clock is set. */
@@ -293,6 +297,9 @@ export const LAST_WITH_VALIDATORS = 60_000
 /** Seeds beyond this one have origins that code, and viewers who can decode that or not, besides. */
 export const LAST_UNCODED = 90_000
 
+/** Seeds beyond this one have responses without a length, besides, and so their files are longer. */
+export const LAST_WITH_LENGTHS = 120_000
+
 const withCodings = (random: Random) => (plan: FilePlan): FilePlan => ({
   ...plan,
   codings: {
@@ -335,7 +342,11 @@ export const versionField = ({ validator }: FilePlan): string => {
 /** The schedule of `seed`. */
 export const make = (seed: number, random: Random): Schedule => {
   // Only large chunks make a run go as far ahead as it may, or further ahead than a chunk is long.
-  const chunkSize = random.weighted([[1024, 6], [4096, 2], [5000, 1], [160 * 1024, 0.2], [1536 * 1024, 0.15]])
+  const chunkSize = random.weighted(
+    seed > LAST_WITH_LENGTHS
+      ? [[5000, 1], [16 * 1024, 4], [50_000, 2], [160 * 1024, 1]]
+      : [[1024, 6], [4096, 2], [5000, 1], [160 * 1024, 0.2], [1536 * 1024, 0.15]]
+  )
   const files = Array.from({ length: random.int(1, 3) }, (_, i): FilePlan => ({
     name: `file${i}`,
     size: sizeOf(random, chunkSize),

@@ -15,7 +15,8 @@ import * as Random from "./random.ts"
 import * as Schedule from "./schedule.ts"
 import { type Identity, makeClient } from "./site.ts"
 import { makeSurroundings, type Spillway, start } from "./spillway.ts"
-import { remove, visit } from "./viewer.ts"
+import { makeUnmeasured } from "./unmeasured.ts"
+import { alter, visit } from "./viewer.ts"
 import { LAST_WITHOUT_SITES, makeWide } from "./wide.ts"
 
 /** What came of one run. */
@@ -49,14 +50,16 @@ interface OriginFault {
   readonly until: number
 }
 
+/** What makes the schedule of `seed`. */
+const scheduleOf = (seed: number): typeof makeWide => {
+  if (seed > Schedule.LAST_WITH_LENGTHS) return makeUnmeasured
+  return seed > LAST_WITHOUT_SITES && seed <= Schedule.LAST_WITH_VALIDATORS ? makeWide : Schedule.make
+}
+
 /** Plays the schedule of `seed`, or another one with the seed's randomness. */
 export const simulate = (seed: number, given?: Schedule.Schedule): Report => {
   const root = Random.make(seed)
-  const schedule = (seed > LAST_WITHOUT_SITES && seed <= Schedule.LAST_WITH_VALIDATORS ? makeWide : Schedule.make)(
-    seed,
-    root.fork()
-  )
-  return play(seed, given ?? schedule, root)
+  return play(seed, given ?? scheduleOf(seed)(seed, root.fork()), root)
 }
 
 const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): Report => {
@@ -240,7 +243,9 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
       case "Change":
         return files[action.file]!.change(action.how, action.size, machine.now())
       case "Delete":
-        return addFiber(spillway!.fork(remove(files[action.file]!, observer)))
+        return addFiber(spillway!.fork(alter("DELETE", files[action.file]!, observer)))
+      case "Put":
+        return addFiber(spillway!.fork(alter("PUT", files[action.file]!, observer)))
       case "TakeBack":
         return files[action.file]!.takeBack(machine.now())
       case "Clock":

@@ -14,6 +14,19 @@ import { randomBytes } from "../../support/TestOrigin.ts"
 import { ORIGIN, type OriginFile } from "./origin.ts"
 import type * as Random from "./random.ts"
 
+/** The response field that says when a PUT replaced a file. */
+export const REPLACED_AT = "x-replaced-at"
+
+/** The origin sends its bytes to everybody. */
+export const plain: SitePlan = {
+  gate: undefined,
+  refuses: false,
+  hop: undefined,
+  control: undefined,
+  head: "true",
+  ranges: "announced"
+}
+
 /** The request field that tells who may have a file. */
 export type GateField = "accept-language" | "authorization" | "cookie" | "x-api-key"
 
@@ -193,6 +206,11 @@ export const makeClient = ({ fileOf, memory, now, note, origin }: SiteOptions): 
       yield* turn
       file.change("gone", 0, now())
       return answer(204, {})
+    }
+    if (asked.method === "PUT") {
+      yield* turn
+      file.change("new", file.plan.size, now())
+      return answer(204, { [REPLACED_AT]: String(now()) })
     }
     if (refuses && asked.headers["x-evil"] !== undefined) {
       yield* turn

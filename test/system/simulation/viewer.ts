@@ -6,7 +6,7 @@ import * as Invariants from "./invariants.ts"
 import type { Period } from "./machine.ts"
 import { ORIGIN, type OriginFile } from "./origin.ts"
 import { type Leg, versionField } from "./schedule.ts"
-import { fieldsOf, type Identity } from "./site.ts"
+import { fieldsOf, type Identity, REPLACED_AT } from "./site.ts"
 
 /** Where a viewer tells what it sees. */
 export interface Observer {
@@ -128,15 +128,17 @@ export const visit = Effect.fnUntraced(
   }
 )
 
-/** A viewer who has the origin delete a file. */
-export const remove = Effect.fnUntraced(function*(file: OriginFile, { note, now }: Observer) {
+/** A viewer who has the origin delete a file, or replaces it. */
+export const alter = Effect.fnUntraced(function*(method: "DELETE" | "PUT", file: OriginFile, { note, now }: Observer) {
   const proxy = yield* Proxy
-  const request = requestOf(file, "DELETE", {})
-  const { response: { status } } = yield* Effect.provideService(
+  const request = requestOf(file, method, {})
+  const { response: { headers, status } } = yield* Effect.provideService(
     proxy.handler,
     HttpServerRequest.HttpServerRequest,
     request
   )
-  note(`DELETE ${file.url} ${status}`)
-  if (status === 204) file.foundGone(now())
+  note(`${method} ${file.url} ${status}`)
+  if (status !== 204) return
+  if (method === "DELETE") file.foundGone(now())
+  else file.foundReplaced(Number(headers[REPLACED_AT]), now())
 }, Effect.scoped)

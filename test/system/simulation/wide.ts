@@ -1,6 +1,6 @@
 import type { Random } from "./random.ts"
 import * as Schedule from "./schedule.ts"
-import { type Identity, planOf, type SitePlan } from "./site.ts"
+import { type Identity, plain, planOf, type SitePlan } from "./site.ts"
 
 /**
  * Schedules in which the origin is asked through a client, and treats its viewers differently: refusals, cookies, credentials,
@@ -17,15 +17,6 @@ const BUSY_MILLIS = 150
 const MAX_OBJECT_FAULTS = 2
 
 const HOUR_MILLIS = 3_600_000
-
-const plain: SitePlan = {
-  gate: undefined,
-  refuses: false,
-  hop: undefined,
-  control: undefined,
-  head: "true",
-  ranges: "announced"
-}
 
 const identityOf = (random: Random, site: SitePlan): Identity => ({
   isMember: random.chance(0.55),
