@@ -6,7 +6,7 @@ import { chunkFiles, temporaryDirectory } from "../support/disks.ts"
 import { eventually, type Program, startProgram, view } from "../support/Program.ts"
 import { fileOf, makeTestOrigin, MiB, randomBytes, sha256, type TestOrigin } from "../support/TestOrigin.ts"
 
-/** How often the program is killed, and what the random instants come from. */
+/** How often the program is killed in all, and what the random instants come from. */
 const TIMES = Number(process.env["SPILLWAY_TEST_KILLS"] ?? 10)
 const SEED = Number(process.env["SPILLWAY_TEST_SEED"] ?? 1)
 
@@ -28,8 +28,17 @@ const makeRandom = (seed: number) => {
 
 const OPTIONS = ["--chunk-size", "256KiB", "--max-size", String(MAX_SIZE), "--min-free", "0", "--memory", "0"]
 
-const start = (origin: TestOrigin, directory: string) =>
-  startProgram([origin.url, "--cache-dir", directory, ...OPTIONS])
+/** What shows that bytes are of one version, the field of a manifest that says so, and a fraction of the kills. */
+const identities = [
+  { identity: "a strong validator", kills: Math.ceil(TIMES / 2), field: "etag", options: [] },
+  {
+    identity: "--assume-unchanged",
+    kills: Math.ceil(TIMES / 4),
+    field: "assumed",
+    options: ["--assume-unchanged", "/*"]
+  },
+  { identity: "a single transfer", kills: Math.ceil(TIMES / 4), field: "transfer", options: [] }
+]
 
 /** What is seen is right as far as it came, which is all the way unless the program was killed. */
 const look = Effect.fnUntraced(function*(program: Program, origin: TestOrigin, path: string, from: number) {
@@ -68,56 +77,68 @@ const countedBytes = ({ url }: Program) =>
   })
 
 describe("a process that is killed", () => {
-  it.live(`${TIMES} times under load leaves a cache that is right (seed ${SEED})`, () =>
-    Effect.gen(function*() {
-      const random = makeRandom(SEED)
-      const origin = yield* makeTestOrigin
-      for (let index = 0; index < FILES; index++) {
-        origin.files.set(`/${index}`, fileOf(FILE_BYTES, index + 1, { rate: 8 * MiB }))
-      }
-      const paths = [...origin.files.keys()]
-      const directory = yield* temporaryDirectory
+  it.live.each(identities)(
+    `$kills times under load leaves a cache that is right, with $identity (seed ${SEED})`,
+    ({ field, identity, kills, options }) =>
+      Effect.gen(function*() {
+        const random = makeRandom(SEED)
+        const origin = yield* makeTestOrigin
+        for (let index = 0; index < FILES; index++) {
+          const { etag, ...file } = fileOf(FILE_BYTES, index + 1, { rate: 8 * MiB })
+          origin.files.set(`/${index}`, field === "etag" ? { ...file, etag: etag! } : file)
+        }
+        const paths = [...origin.files.keys()]
+        const directory = yield* temporaryDirectory
+        const start = startProgram([origin.url, "--cache-dir", directory, ...OPTIONS, ...options])
 
-      // Once the index is complete.
-      const isRight = Effect.fnUntraced(function*(program: Program) {
-        const accounting = Effect.map(countedBytes(program), (counted) => ({ counted, taken: bytesOnDisk(directory) }))
-        yield* Effect.map(accounting, ({ counted, taken }) => counted === taken).pipe(
-          (same) => eventually("the accounting to be what is on disk", same),
-          Effect.tapDefect(() => Effect.flatMap(accounting, Console.log))
-        )
-        yield* eventually("no temporary files", Effect.sync(() => temporaries(directory).length === 0))
-        assert.isAtMost(yield* countedBytes(program), MAX_SIZE)
-      })
+        // Once the index is complete.
+        const isRight = Effect.fnUntraced(function*(program: Program) {
+          const accounting = Effect.map(
+            countedBytes(program),
+            (counted) => ({ counted, taken: bytesOnDisk(directory) })
+          )
+          yield* Effect.map(accounting, ({ counted, taken }) => counted === taken).pipe(
+            (same) => eventually("the accounting to be what is on disk", same),
+            Effect.tapDefect(() => Effect.flatMap(accounting, Console.log))
+          )
+          yield* eventually("no temporary files", Effect.sync(() => temporaries(directory).length === 0))
+          assert.isAtMost(yield* countedBytes(program), MAX_SIZE)
+        })
 
-      let leftBehind = 0
-      for (let time = 0; time < TIMES; time++) {
-        const program = yield* start(origin, directory)
-        // Each second time the load begins while the store is still being read.
-        if (time > 0 && time % 2 === 0) yield* isRight(program)
-        const load = yield* Effect.forkChild(Effect.forEach(
-          Array.from({ length: VIEWERS }, () => random()),
-          Effect.fnUntraced(function*(first) {
-            let path = Math.floor(first * FILES)
-            let from = 0
-            while (yield* look(program, origin, paths[path % FILES]!, from)) {
-              path += 1
-              from = Math.floor(random() * FILE_BYTES)
-            }
-          }),
-          { concurrency: "unbounded", discard: true }
-        ))
-        yield* Effect.sleep(random() * LATEST_KILL)
-        assert.strictEqual(yield* program.stop("SIGKILL"), "SIGKILL")
-        yield* Fiber.join(load)
-        leftBehind += temporaries(directory).length
-      }
+        let leftBehind = 0
+        for (let time = 0; time < kills; time++) {
+          const program = yield* start
+          // Each second time the load begins while the store is still being read.
+          if (time > 0 && time % 2 === 0) yield* isRight(program)
+          const load = yield* Effect.forkChild(Effect.forEach(
+            Array.from({ length: VIEWERS }, () => random()),
+            Effect.fnUntraced(function*(first) {
+              let path = Math.floor(first * FILES)
+              let from = 0
+              while (yield* look(program, origin, paths[path % FILES]!, from)) {
+                path += 1
+                from = Math.floor(random() * FILE_BYTES)
+              }
+            }),
+            { concurrency: "unbounded", discard: true }
+          ))
+          yield* Effect.sleep(random() * LATEST_KILL)
+          assert.strictEqual(yield* program.stop("SIGKILL"), "SIGKILL")
+          yield* Fiber.join(load)
+          leftBehind += temporaries(directory).length
+        }
 
-      const program = yield* start(origin, directory)
-      yield* isRight(program)
-      for (const path of paths) assert.isTrue(yield* look(program, origin, path, 0))
-      yield* eventually("a cache in use", Effect.sync(() => bytesOnDisk(directory) > MAX_SIZE / 2))
-      yield* isRight(program)
-      yield* Console.log(`${TIMES} kills, seed ${SEED}: ${leftBehind} writes were under way`)
-      assert.strictEqual(yield* program.stop("SIGTERM"), 0)
-    }), 20_000 + TIMES * 5000)
+        const program = yield* start
+        yield* isRight(program)
+        for (const path of paths) assert.isTrue(yield* look(program, origin, path, 0))
+        yield* eventually("a cache in use", Effect.sync(() => bytesOnDisk(directory) > MAX_SIZE / 2))
+        const manifests = filesIn(directory).filter((path) => path.endsWith("manifest.json"))
+        assert.isNotEmpty(manifests)
+        for (const path of manifests) assert.include(Fs.readFileSync(path, "latin1"), `"${field}":`)
+        yield* isRight(program)
+        yield* Console.log(`${kills} kills with ${identity}, seed ${SEED}: ${leftBehind} writes were under way`)
+        assert.strictEqual(yield* program.stop("SIGTERM"), 0)
+      }),
+    20_000 + TIMES * 5000
+  )
 })
