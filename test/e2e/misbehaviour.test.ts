@@ -244,7 +244,7 @@ const withoutValidator: ReadonlyArray<Case> = [
     file: gzipFile,
     uncached: true
   }),
-  when("chunks instead of a length", [], "all", [1, 2], { ...whole, file: inChunksOnly, uncached: true }),
+  when("chunks instead of a length", [], "all", [1, 2], { ...whole, file: inChunksOnly }),
   when("chunks instead of a length, and a reset", breaksInChunks("reset"), "cut", [1, 2], {
     ...forever,
     ...whole,

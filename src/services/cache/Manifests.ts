@@ -1,5 +1,5 @@
 import { Context, Effect, Latch, Layer, type Scope } from "effect"
-import type { CacheError } from "../../domain/CacheError.ts"
+import { type CacheError, isDamage } from "../../domain/CacheError.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import { familyOf } from "../../domain/Resource.ts"
 import { keepRunning } from "../../effects/keepRunning.ts"
@@ -136,8 +136,11 @@ const make = Effect.gen(function*() {
       const addition = { resource, chunks: 1, manifest: 0, isCompact: true }
       const need = () => compactBytesOnDisk(size, file.length) + index.growth([addition])
       return store.read(key, size, { start: 0, end: size }).pipe(
-        Effect.tap(evictor.reserve(need)),
-        Effect.flatMap((payload) => writeCompact(representation, file, payload))
+        Effect.matchEffect({
+          onSuccess: (payload) => Effect.andThen(evictor.reserve(need), writeCompact(representation, file, payload)),
+          // Without the body, there is nothing for a manifest to describe.
+          onFailure: (error) => isDamage(error) ? removeCompact(resource) : Effect.fail(error)
+        })
       )
     })
 

@@ -155,14 +155,14 @@ describe("ChunkWriter", () => {
         fault: "hang",
         path: (path) => path.includes(`${film.resource}/${film.id}`)
       })
-      for (let i = 0; i < 10; i++) writer.offer(film, keyOf(film, i), payload)
+      for (let i = 0; i < 12; i++) writer.offer(film, keyOf(film, i), payload)
       yield* ticking(Effect.sleep("20 seconds"))
       assert.strictEqual(breaker.unwritable()?.errno, "TIMEOUT")
-      // Eight are written at a time.
-      const pending = Array.from({ length: 10 }, (_, i) => i).filter((i) =>
+      // Ten are written at a time.
+      const pending = Array.from({ length: 12 }, (_, i) => i).filter((i) =>
         writer.pending(keyOf(film, i)) !== undefined
       )
-      assert.deepStrictEqual(pending, [0, 1, 2, 3, 4, 5, 6, 7])
+      assert.deepStrictEqual(pending, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
       assert.strictEqual(yield* dropped, 2)
       yield* faults.clear
       yield* idle
