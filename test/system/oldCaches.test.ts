@@ -17,7 +17,7 @@ import { temporaryDirectory } from "../support/disks.ts"
 import { stack } from "../support/stack.ts"
 
 /**
- * Cache directories of earlier versions. They are read or begun anew, and nothing in them is served wrongly.
+ * Cache directories of earlier versions. Each is read, or replaced by an empty one. No damaged byte is served.
  *
  * An archive in `test/fixtures/caches` has the directory that `write` made with an earlier version of the program. Add one before the
  * format on disk changes: `SPILLWAY_TEST_WRITE_CACHE=NAME npx vitest run test/system/oldCaches.test.ts` writes `NAME.tar.gz`.
@@ -138,7 +138,7 @@ interface Version {
   readonly name: string
   /** Whether it stores responses without a strong validator, and what was invalidated. */
   readonly hasTransfers: boolean
-  /** Whether this version uses what that one has written, rather than begin anew. */
+  /** Whether this version can read what that one has written. */
   readonly isRead: boolean
 }
 

@@ -23,8 +23,8 @@ export class DiskMonitor extends Context.Service<DiskMonitor, {
   /** The current status, then each change. */
   readonly changes: Stream.Stream<DiskStatus>
   /**
-   * Reserves `bytes`, and the file nodes of one write or of so many, until the scope closes. Fails with `DiskFull` if less than `minFree`, or fewer
-   * nodes than `minFreeNodes`, would be left.
+   * Reserves `bytes`, and the file nodes of `writes` writes (one by default), until the scope closes. Fails with `DiskFull` if less than
+   * `minFree`, or fewer nodes than `minFreeNodes`, would be left.
    */
   readonly reserve: (bytes: number, writes?: number) => Effect.Effect<void, CacheError, Scope.Scope>
 }>()("spillway/services/disk/DiskMonitor") {

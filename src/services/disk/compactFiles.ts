@@ -76,7 +76,7 @@ export const make = Effect.fnUntraced(function*(
   const write = (key: ChunkKey, payload: Uint8Array, manifest: Uint8Array) =>
     writeFile(pathOf(key.resource, false), [CompactFormat.encode(key, payload, manifest)])
 
-  /** Fails if there is none. */
+  /** Revokes the file of a resource. Fails with `ENOENT` if it is missing. */
   const revoke = (resource: string): Effect.Effect<void, CacheError> => {
     const at = pathOf(resource, false)
     return Effect.catchIf(

@@ -35,8 +35,9 @@ export const makeCollapse = () => {
 }
 
 /**
- * The result of a shared request for a viewer whose request selects one of `variants`, by the coding of the response. The leader is the viewer who made the request: the response
- * itself is for the leader alone unless it is the same for all. `undefined` if the result is of another variant.
+ * The result of a shared request for a viewer. `variants` returns the variants that the viewer's request selects, by the coding of the
+ * response. The leader is the viewer who made the request: the response itself is for the leader alone unless it is the same for all.
+ * `undefined` if the result is of another variant.
  */
 export const resultFor = (
   found: LookupResult,

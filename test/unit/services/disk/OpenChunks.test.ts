@@ -48,7 +48,7 @@ describe("OpenChunks", () => {
       assert.deepStrictEqual(closed, [0, 1])
     }))
 
-  it.effect("closes a dropped file behind its last reader, and opens it anew for the next", () =>
+  it.effect("closes a dropped file behind its last reader, and opens it again for the next", () =>
     Effect.gen(function*() {
       const { chunks, closed, opened, use } = make(2)
       yield* use(0, Effect.void)
