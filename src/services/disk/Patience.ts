@@ -81,12 +81,12 @@ export class Patience {
     let next = Infinity
     for (const wait of this.#waits) {
       const passed = this.time() - wait.since
-      if (wait.isOver(passed, Math.min(passed, quiet))) this.#waits.delete(wait)
-      else {next = Math.min(
-          next,
-          wait.millis / STEPS,
-          passed < wait.millis ? Math.max(1, wait.millis - passed) : Infinity
-        )}
+      if (wait.isOver(passed, Math.min(passed, quiet))) {
+        this.#waits.delete(wait)
+        continue
+      }
+      const untilEnd = passed < wait.millis ? Math.max(1, wait.millis - passed) : Infinity
+      next = Math.min(next, wait.millis / STEPS, untilEnd)
     }
     // Those who began to wait meanwhile may have set it.
     if (next < Infinity && this.#alarm === undefined) this.#set(now() + next)
