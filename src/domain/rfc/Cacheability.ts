@@ -35,11 +35,13 @@ const ofTheRequest = new Set([400, 406, 408, 411, 412, 413, 415, 417, 421, 426, 
  */
 export const isOfTheRequest = (status: number): boolean => ofTheRequest.has(status)
 
-const isServerError = (status: number): boolean => status >= 500 && status !== 501
+/** Whether a response of `status` is an error of the server that may be over at any moment. */
+export const isServerError = (status: number): boolean =>
+  status === 500 || status === 502 || status === 503 || status === 504
 
 /**
  * Whether a response of `status` may be stored. `isExplicit`: the origin states how long it is fresh. Even then, an error of the server is
- * not stored, since it may be over at any moment.
+ * not stored.
  */
 export const isStorableStatus = (status: number, isExplicit: boolean): boolean =>
   isHeuristicallyCacheable(status) || (isExplicit && !isServerError(status) && !isOfTheRequest(status))

@@ -1,12 +1,9 @@
 import { Effect } from "effect"
-import { isOfTheRequest } from "../../domain/rfc/Cacheability.ts"
+import { isOfTheRequest, isServerError } from "../../domain/rfc/Cacheability.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import type { Exchange } from "./Exchange.ts"
 import type { Current } from "./LookupResult.ts"
 import type { StoredUse } from "./storedUse.ts"
-
-/** Errors that may be over soon. */
-const isServerError = (status: number): boolean => status === 500 || status === 502 || status === 503 || status === 504
 
 /** Whether a status refuses a file to the viewer, or sends the viewer elsewhere. */
 const isRefusal = (status: number): boolean =>
