@@ -90,6 +90,23 @@ describe("a long response without a length", () => {
       assert.lengthOf(seen("/a"), 2)
     }))
 
+  it.effect("is stored apart for viewers with a cookie, if they get another one (RFC 9111 §7)", () =>
+    Effect.gen(function*() {
+      const { answer, ask, seen } = yield* start()
+      answer("/a", ({ headers }) => ({ headers: chunked, body: headers.cookie === undefined ? bytes : otherBytes }))
+      const member = { headers: { cookie: "a" } }
+      assert.isTrue((yield* ask("/a")).body.equals(bytes))
+      const first = yield* ask("/a", member)
+      assert.strictEqual(story(first.headers), "spillway; fwd=bypass; detail=COOKIE")
+      for (const expected of ["spillway; fwd=vary-miss", "spillway; hit"]) {
+        const { body, headers } = yield* ask("/a", member)
+        assert.strictEqual(story(headers), expected)
+        assert.isTrue(body.equals(otherBytes))
+      }
+      assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
+      assert.lengthOf(seen("/a"), 3)
+    }))
+
   it.effect("continues by content when its transfer breaks off, and is then not stored", () =>
     Effect.gen(function*() {
       const { ask, gate, seen } = yield* gated((response, nth) => nth === 0 ? response.destroy() : response.end(rest))

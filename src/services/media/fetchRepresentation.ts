@@ -6,6 +6,7 @@ import { resolve } from "../../domain/rfc/ByteRange.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { carriedBytes, type FirstResponse, makeFirstResponse } from "../origin/firstResponse.ts"
+import type { OriginResponse } from "../origin/Origin.ts"
 import { Downloader } from "../transfer/Downloader.ts"
 import { type Exchange, passOn, type Request } from "./Exchange.ts"
 import type { Generations } from "./Generations.ts"
@@ -77,6 +78,18 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
     exchange.isHandedOver = downloader.adopt(representation, { response, scope, mode: how }, bytes, source, first)
   }
 
+  /** Passes a response on if it must not supersede what others were given: a login page never replaces what is behind it. */
+  const passOnProtected = (
+    exchange: Exchange,
+    response: OriginResponse,
+    selected: Resource
+  ): Effect.Effect<LookupResult> | undefined => {
+    const { asker, resource } = exchange.request
+    if (!catalog.isProtected(resource, selected, asker.cookie)) return undefined
+    if (isFile(response.status)) catalog.separateCookies(resource)
+    return passOn(exchange, "COOKIE", response)
+  }
+
   /** The response to a GET carries `found`: its transfer begins. */
   const fetched = (
     exchange: Exchange,
@@ -89,11 +102,8 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
     const { headers, status } = response
     const standing = catalog.known(found.resource)?.representation
     const isOther = standing !== undefined && !isSameVersion(standing, found)
-    if (isOther && catalog.isProtected(resource, selected, asker.cookie)) {
-      // Others keep what they were given: a login page never replaces what is behind it.
-      if (isFile(status)) catalog.separateCookies(resource)
-      return passOn(exchange, "COOKIE", response)
-    }
+    const passed = isOther ? passOnProtected(exchange, response, selected) : undefined
+    if (passed !== undefined) return passed
     if (isFile(status)) {
       hints.remove(memoryKey(resource, asker, accepted))
       catalog.choose(resource, headers, accepted)
@@ -125,9 +135,8 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
     const { asked, request } = exchange
     const { response } = answered
     const { status } = response
-    if (catalog.isProtected(request.resource, selected, request.asker.cookie)) {
-      return passOn(exchange, "COOKIE", response)
-    }
+    const passed = passOnProtected(exchange, response, selected)
+    if (passed !== undefined) return passed
     const tooLong = Effect.suspend(() => remember(request, "NO_LENGTH", response))
     const begun = unmeasured.begin(exchange, answered, measure, selected, tooLong)
     return Effect.succeed({ _tag: "Current", ...begun, means: "fetched", asked: { ...asked, status } })
