@@ -11,6 +11,7 @@ import { withoutServices } from "../../effects/withoutServices.ts"
 import { Catalog, type Entry, freshnessFor } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
 import type { FirstResponse } from "../origin/firstResponse.ts"
+import { transferFailure } from "../transfer/transferFailure.ts"
 import { MAX_UNMEASURED_BYTES, UnmeasuredBody } from "../transfer/UnmeasuredBody.ts"
 import type { Exchange } from "./Exchange.ts"
 import type { LookupRequest } from "./Lookup.ts"
@@ -60,12 +61,13 @@ export const makeUnmeasuredResponses = Effect.gen(function*() {
     return Math.min(MAX_UNMEASURED_BYTES, MAX_HELD_BYTES - others)
   }
 
-  /** Adds what arrives to `body`. `true` at its end, `false` when nobody wants it. */
+  /** Adds what arrives to `body`. Fails if nobody wants the rest. */
   const receive = Effect.fnUntraced(function*(
     body: UnmeasuredBody,
     from: Stream.Stream<Uint8Array, OriginError>,
+    url: string,
     onTooLong: Effect.Effect<void>
-  ) {
+  ): Effect.fn.Return<void, OriginError, Scope.Scope> {
     const pull = yield* toPull(from)
     const firstDemand = Effect.timeoutOrElse(body.awaitDemand, {
       duration: JOIN_MILLIS,
@@ -73,12 +75,12 @@ export const makeUnmeasuredResponses = Effect.gen(function*() {
     })
     while (yield* (body.hadReader ? body.awaitDemand : firstDemand)) {
       const pieces = yield* Effect.catchIf(pull, Cause.isDone, () => Effect.succeed([]))
-      if (pieces.length === 0) return true
+      if (pieces.length === 0) return
       const wasJoinable = body.isJoinable
       body.add(pieces, limitOf(body))
       if (wasJoinable && !body.isJoinable) yield* onTooLong
     }
-    return false
+    return yield* new OriginBodyFailed({ url: loggable(url), offset: body.position, cause: "no viewer is left" })
   }, Effect.scoped)
 
   const store = (bytes: Uint8Array, representation: Representation): void => {
@@ -89,18 +91,6 @@ export const makeUnmeasuredResponses = Effect.gen(function*() {
       // Of a `Buffer`, `slice` would keep all of it in memory.
       cache.keep(representation, key, new Uint8Array(bytes.subarray(start, end)))
     }
-  }
-
-  const failureOf = (exit: Exit.Exit<boolean, OriginError>, url: string): OriginError | undefined => {
-    if (Exit.isSuccess(exit)) {
-      return exit.value
-        ? undefined
-        : new OriginBodyFailed({ url: loggable(url), offset: 0, cause: "no viewer is left" })
-    }
-    const error = Cause.findErrorOption(exit.cause)
-    return error._tag === "Some"
-      ? error.value
-      : new OriginBodyFailed({ url: loggable(url), offset: 0, cause: Cause.squash(exit.cause) })
   }
 
   /** Whether a viewer may get a response of which the bytes so far are held. */
@@ -134,9 +124,9 @@ export const makeUnmeasuredResponses = Effect.gen(function*() {
       const found: Arriving = { entry, body, accepted }
       arriving.set(selected.id, found)
       exchange.isHandedOver = true
-      const finish = (exit: Exit.Exit<boolean, OriginError>) =>
+      const finish = (exit: Exit.Exit<void, OriginError>) =>
         Effect.suspend(() => {
-          const failure = failureOf(exit, selected.url)
+          const failure = transferFailure(exit, selected.url, body.position)
           const whole = failure === undefined && arriving.get(selected.id) === found ? body.whole : undefined
           if (arriving.get(selected.id) === found) arriving.delete(selected.id)
           if (whole !== undefined) {
@@ -147,7 +137,9 @@ export const makeUnmeasuredResponses = Effect.gen(function*() {
           body.end(failure)
           return Scope.close(exchange.scope, Exit.void)
         })
-      const fiber = fork(Effect.ignoreCause(Effect.onExit(receive(body, response.body, onTooLong), finish)))
+      const fiber = fork(
+        Effect.ignoreCause(Effect.onExit(receive(body, response.body, selected.url, onTooLong), finish))
+      )
       body.onAbandoned = () => fiber.interruptUnsafe()
       return found
     },

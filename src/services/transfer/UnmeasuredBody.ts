@@ -62,6 +62,11 @@ export class UnmeasuredBody {
     return this.#held
   }
 
+  /** How much of it has arrived, in bytes. */
+  get position(): number {
+    return this.#position
+  }
+
   /** Whether a viewer may join: all bytes so far are held, and it has not failed. */
   get isJoinable(): boolean {
     return this.#state._tag === "Kept"

@@ -1,6 +1,6 @@
-import { Cause, Effect, Exit, FiberSet } from "effect"
+import { Effect, type Exit, FiberSet } from "effect"
 import { indexAt, roundUp } from "../../domain/Chunk.ts"
-import { loggable, OriginBodyFailed, type OriginError } from "../../domain/OriginError.ts"
+import type { OriginError } from "../../domain/OriginError.ts"
 import { isSingle } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { withoutServices } from "../../effects/withoutServices.ts"
@@ -13,6 +13,7 @@ import { Fetch, type FetchOptions } from "./Fetch.ts"
 import { makeFetchLoop, type OpenResponse } from "./fetchLoop.ts"
 import type { Reader } from "./Reader.ts"
 import { makeAwaitDemand } from "./throttling.ts"
+import { transferFailure } from "./transferFailure.ts"
 
 /** How many chunks ahead a new fetch looks for one that is cached, so that it requests no more than is missing. */
 const LOOK_AHEAD_CHUNKS = 256
@@ -22,15 +23,6 @@ const MAX_FILLS = 8
 
 /** How long the bytes of a `Single` representation that arrived before its first reader wait for it, in milliseconds. */
 const FIRST_READER_MILLIS = 1000
-
-/** The failure that the readers of a fetch get when its fiber has ended with `exit`. */
-const failureOf = ({ download, position }: Fetch, exit: Exit.Exit<void, OriginError>): OriginError | undefined => {
-  if (Exit.isSuccess(exit)) return undefined
-  const error = Cause.findErrorOption(exit.cause)
-  if (error._tag === "Some") return error.value
-  const url = loggable(download.representation.url)
-  return new OriginBodyFailed({ url, offset: position, cause: Cause.squash(exit.cause) })
-}
 
 /**
  * Waits for the first reader of a transfer that has ended before it. The cache may be unable to keep the bytes, and nothing brings those of a
@@ -56,10 +48,10 @@ export const makeStartFetch = Effect.fnUntraced(function*(forget: (download: Dow
   const fetchLoop = yield* makeFetchLoop(yield* makeAssembleChunks(startFill), makeAwaitDemand(fork))
 
   const end = (fetch: Fetch, exit: Exit.Exit<void, OriginError>): void => {
-    const { download, isStopping, readers } = fetch
+    const { download, isStopping, position, readers } = fetch
     if (fetch.isFill) fills -= 1
     download.fetches.remove(fetch)
-    fetch.finish(failureOf(fetch, exit))
+    fetch.finish(transferFailure(exit, download.representation.url, position))
     if (isStopping) { for (const reader of readers) reader.releaseCached() }
     for (const reader of readers) reader.wake?.()
     forget(download)
