@@ -20,7 +20,8 @@ describe("an answer without a file", () => {
     [501, {}],
     // Not by a guess, but by the origin's word.
     [302, { location: "https://elsewhere.example/" }],
-    [403, {}]
+    [403, {}],
+    [505, {}]
   ]
 
   it.effect.each(kept)(
