@@ -8,6 +8,7 @@ import { type AcceptedCodings, type Coding, codingOf } from "../../domain/rfc/Co
 import { isFresh, type Times } from "../../domain/rfc/Freshness.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { isIn, type Tree } from "../../domain/UrlTrees.ts"
+import { type Choices, type Selection, Variants } from "../../domain/Variants.ts"
 import * as SingleFlight from "../../effects/SingleFlight.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { ChunkStore } from "../disk/ChunkStore.ts"
@@ -18,7 +19,6 @@ import { entriesOf, type Entry, freshnessFor, freshUntil } from "./Entry.ts"
 import { IndexScan } from "./IndexScan.ts"
 import { Manifests } from "./Manifests.ts"
 import { RevokedTrees } from "./RevokedTrees.ts"
-import { type Choices, type Selection, Variants } from "./Variants.ts"
 
 export { type Entry, freshnessFor } from "./Entry.ts"
 

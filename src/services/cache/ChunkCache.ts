@@ -8,11 +8,11 @@ import type { CacheConfig } from "../config/CacheConfig.ts"
 import { ChunkStore, PART_BYTES, partAt } from "../disk/ChunkStore.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import * as DamageReport from "../observe/damageReport.ts"
-import { PartUses } from "../observe/PartUses.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkWriter } from "./ChunkWriter.ts"
 import { IndexScan } from "./IndexScan.ts"
 import { type Held, MemoryTier } from "./MemoryTier.ts"
+import { PartUses } from "./PartUses.ts"
 import { WriteLock } from "./WriteLock.ts"
 
 /**

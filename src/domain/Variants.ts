@@ -1,6 +1,7 @@
-import type { Representation } from "../../domain/Representation.ts"
-import { type Resource, variant } from "../../domain/Resource.ts"
-import { MAX_VARY_NAMES, variesTooMuch, varyNames } from "../../domain/rfc/Cacheability.ts"
+import { LruMap } from "../effects/LruMap.ts"
+import type { Representation } from "./Representation.ts"
+import { type Resource, variant } from "./Resource.ts"
+import { MAX_VARY_NAMES, variesTooMuch, varyNames } from "./rfc/Cacheability.ts"
 import {
   acceptedBy,
   type AcceptedCodings,
@@ -8,9 +9,8 @@ import {
   codingOf,
   dependsOnAccepted,
   isSubset
-} from "../../domain/rfc/ContentCoding.ts"
-import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
-import { LruMap } from "../../effects/LruMap.ts"
+} from "./rfc/ContentCoding.ts"
+import type { HeaderFields } from "./rfc/HeaderFields.ts"
 
 /** How much is kept of this in memory, in bytes. */
 const CAPACITY_BYTES = 8 * 1024 ** 2
