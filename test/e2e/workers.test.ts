@@ -475,9 +475,15 @@ describe("workers", () => {
       origin.files.set("/film", fileOf(MiB, 1))
       const program = yield* startFresh(origin)
       const [hanging] = workersOf(program)
-      const waiting = yield* askedOf(program, hanging!, openRaw(Number(new URL(program.url).port)))
+      const request = "GET /film HTTP/1.1\r\nHost: a\r\n\r\n"
+      // A response shows that the worker has accepted the connection; until then, it may go to another one.
+      const answered = Effect.tap(openRaw(Number(new URL(program.url).port)), ({ send, until }) => {
+        send(request)
+        return until("a response", (received) => received.startsWith("HTTP/1.1 200"))
+      })
+      const waiting = yield* askedOf(program, hanging!, answered)
       yield* signal([hanging!], "SIGSTOP")
-      waiting.send("GET /film HTTP/1.1\r\nHost: a\r\n\r\n")
+      waiting.send(request)
       const asked = Effect.timeout(ask(program.url, "/film"), "5 seconds")
       for (let i = 0; i < 2 * TURNS; i++) assert.strictEqual((yield* asked).status, 200)
       yield* eventually(
