@@ -32,8 +32,8 @@ export interface ProgramOptions {
   readonly prefix?: ReadonlyArray<string>
 }
 
-/** How long the program may take to listen, or to say why it does not. */
-const START_TIMEOUT = "20 seconds"
+/** How long a test waits for what has to happen, in milliseconds: shorter than a test may take, and long enough for a busy machine. */
+const PATIENCE_MILLIS = 45_000
 
 const launch = (args: ReadonlyArray<string>, { env, prefix = [] }: ProgramOptions) =>
   Effect.gen(function*() {
@@ -74,7 +74,7 @@ export const startProgram = (
       look()
       void child.ended.then((code) => resume(Effect.fail(failed(`spillway ended with ${code}`))))
     }).pipe(
-      Effect.timeoutOrElse({ duration: START_TIMEOUT, orElse: () => Effect.fail(failed("spillway does not listen")) })
+      Effect.timeoutOrElse({ duration: PATIENCE_MILLIS, orElse: () => Effect.fail(failed("spillway does not listen")) })
     )
     return {
       url,
@@ -93,15 +93,12 @@ export const runProgram = (args: ReadonlyArray<string>, options: ProgramOptions 
     const child = yield* launch(args, options)
     const code = yield* Effect.promise(() => child.ended).pipe(
       Effect.timeoutOrElse({
-        duration: START_TIMEOUT,
+        duration: PATIENCE_MILLIS,
         orElse: () => Effect.die(`spillway does not end\n${child.stdout()}${child.stderr()}`)
       })
     )
     return { code, stdout: child.stdout(), stderr: child.stderr() }
   }))
-
-/** How long `eventually` waits. */
-const PATIENCE_MILLIS = 15_000
 
 /** Waits until `check` is true, and dies when that takes too long. */
 export const eventually = <E, R>(what: string, check: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
