@@ -16,7 +16,7 @@ export const MIN_SECRET_LENGTH = 32
 /** How far the clocks of two nodes may differ, in milliseconds. */
 export const CLOCK_MILLIS = 60_000
 
-/** No part has a line feed, so no two lists of parts make the same text. */
+/** Parts are single lines, so different lists of parts make different texts. */
 const macOf = (secret: string, parts: ReadonlyArray<string>): string =>
   createHmac("sha256", secret).update(parts.join("\n")).digest("base64url")
 

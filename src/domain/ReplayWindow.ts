@@ -17,7 +17,7 @@ export class ReplayWindow {
     return this.#times.size
   }
 
-  /** Whether a valid signature is seen for the first time at `now`. Times are in milliseconds. */
+  /** Whether a valid signature, seen at `now`, is new. Times are in milliseconds. */
   isFirst(nonce: string, time: number, now: number): boolean {
     for (const [old, at] of this.#times) {
       if (at >= now - CLOCK_MILLIS) break

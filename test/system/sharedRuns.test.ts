@@ -133,3 +133,56 @@ describe("a viewer who shares another viewer's transfer", () => {
       assert.isAtMost(atOnce, 8)
     }).pipe(Effect.provide(stack("memory"))))
 })
+
+describe("a source that is kept apart", () => {
+  const apart: Source = { ...honest(1), isApart: true }
+
+  /** The origin answers the first request after a minute only. */
+  const beginSlowly = Effect.map(begin, (origin) => {
+    origin.behaviour = (_, index) => index === 0 ? { _tag: "Silent", millis: 60_000 } : undefined
+    return origin
+  })
+
+  it.effect.each([["the viewer came first", honest(1), apart], ["the viewer came later", apart, honest(1)]] as const)(
+    "doesn't wait for a viewer, nor a viewer for it: %s",
+    ([, first, second]) =>
+      Effect.gen(function*() {
+        const origin = yield* beginSlowly
+        const waiting = yield* start(first)
+        yield* TestClock.adjust(LATENCY / 2)
+        const other = yield* start(second)
+        yield* TestClock.adjust(10 * LATENCY)
+        assertSecond(yield* Fiber.await(other))
+        assert.lengthOf(origin.requests, 2)
+        yield* Fiber.interrupt(waiting)
+      }).pipe(Effect.provide(stack("memory")))
+  )
+
+  it.effect("doesn't wait for what viewers ask the origin about a file", () =>
+    Effect.gen(function*() {
+      const origin = yield* beginSlowly
+      const unknown = "http://origin.test/unknown.mp4"
+      origin.files.set(unknown, origin.files.get(url)!)
+      const ask = Effect.fnUntraced(function*(source: Source) {
+        const opened = yield* (yield* MediaStream).open({ resource: makeResource(unknown), source })
+        return opened._tag
+      })
+      const at: Location = { url: unknown, headers: {} }
+      const waiting = yield* Effect.forkChild(ask(sourceOf({}, Effect.succeed(at))), { startImmediately: true })
+      yield* TestClock.adjust(LATENCY / 2)
+      const other = yield* Effect.forkChild(ask({ ...sourceOf({}, Effect.succeed(at)), isApart: true }))
+      yield* TestClock.adjust(10 * LATENCY)
+      assert.strictEqual(yield* Fiber.join(other), "Media")
+      assert.lengthOf(origin.requests, 2)
+      yield* Fiber.interrupt(waiting)
+    }).pipe(Effect.provide(stack("memory"))))
+
+  it.effect("shares the transfer of another one", () =>
+    Effect.gen(function*() {
+      const origin = yield* begin
+      const both = yield* Effect.forEach([apart, apart], start)
+      yield* TestClock.adjust(10 * LATENCY)
+      for (const one of both) assertSecond(yield* Fiber.await(one))
+      assert.lengthOf(origin.requests, 1)
+    }).pipe(Effect.provide(stack("memory"))))
+})

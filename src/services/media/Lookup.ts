@@ -148,14 +148,18 @@ const make = Effect.gen(function*() {
           return decision
       }
       const { reason } = decision
-      const arriving = method === "GET" ? unmeasured.joinable(request, asker, accepted) : undefined
+      const arriving = method === "GET" && source.isApart !== true
+        ? unmeasured.joinable(request, asker, accepted)
+        : undefined
       if (arriving !== undefined) {
         return { _tag: "Current", ...arriving, means: "fetched", asked: { reason, status: undefined }, collapsed: true }
       }
       const question = { ...request, method, asker, accepted, isChosen, stored: file, entry, mine, reason }
       // What is not for all viewers is confirmed for each. Nothing is known of what is new: it may be for all.
       const isOwn = isAlone || (known !== undefined && !known.isShared)
-      const who = `${accepted.field} ${asker.credential}${isOwn ? ` ${asker.cookie}` : ""}`
+      const who = `${accepted.field} ${asker.credential}${isOwn ? ` ${asker.cookie}` : ""}${
+        source.isApart ? " apart" : ""
+      }`
       const flight = `${method} ${variant.id} ${generations.current(request.resource)} ${who}`
       if (decision._tag === "RevalidateBehind") {
         inBackground(Effect.ignore(collapse(flight, asker.cookie, fetch({ ...question, background: true }))))

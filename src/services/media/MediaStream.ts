@@ -167,7 +167,11 @@ const make = Effect.gen(function*() {
     ranges.every((range) => cache.hasAll(representation, range))
 
   /** What the cache is about to do for the bytes of a representation that needs no asking. */
-  const transferOf = (representation: Representation, ranges: ReadonlyArray<ByteRange>): CacheStatus => {
+  const transferOf = (
+    representation: Representation,
+    ranges: ReadonlyArray<ByteRange>,
+    source: Source
+  ): CacheStatus => {
     const start = ranges[0]?.start ?? 0
     const first = keyAt(representation, start)
     if (areCached(representation, ranges)) {
@@ -178,7 +182,7 @@ const make = Effect.gen(function*() {
     const failure = cache.failure()
     if (failure !== undefined) return { fwd: "bypass", detail: detailOf(failure) }
     const fwd = cache.has(first) ? "partial" : "miss"
-    return { fwd, stored: true, collapsed: downloader.isRunning(representation, start) }
+    return { fwd, stored: true, collapsed: downloader.isRunning(representation, start, source) }
   }
 
   const openedOf = (found: LookupResult, request: MediaRequest): Opened => {
@@ -189,7 +193,7 @@ const make = Effect.gen(function*() {
     if (found.cacheOnly && !areCached(representation, ranges)) return { _tag: "NotCached" }
     const source = request.source ?? plainSource(request.resource)
     const { body } = found
-    const transfer = body === undefined ? transferOf(representation, ranges) : { fwd: "miss" } as const
+    const transfer = body === undefined ? transferOf(representation, ranges, source) : { fwd: "miss" } as const
     const status = cacheStatusOf(found, transfer, {
       now: clock.currentTimeMillisUnsafe(),
       isStoring: cache.failure() === undefined

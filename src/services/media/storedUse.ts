@@ -9,6 +9,7 @@ import type { AcceptedCodings } from "../../domain/rfc/ContentCoding.ts"
 import { mayServeStale } from "../../domain/rfc/Freshness.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
+import type { Source } from "../origin/askOrigin.ts"
 import type { FirstResponse } from "../origin/firstResponse.ts"
 import { Downloader } from "../transfer/Downloader.ts"
 import type { Exchange, Request } from "./Exchange.ts"
@@ -35,21 +36,21 @@ export const makeStoredUse = Effect.fnUntraced(function*(hints: ReturnType<typeo
    * Whether a representation can deliver what is requested. A `Single` one has to have all of it at hand, because no other response brings
    * the rest.
    */
-  const canDeliver = (representation: Representation, request: RangeRequest): boolean =>
+  const canDeliver = (representation: Representation, request: RangeRequest & { readonly source?: Source }): boolean =>
     !isSingle(representation) ||
     requestedRanges(representation, request).ranges.every((range) =>
-      cache.hasAll(representation, range) || downloader.canFollow(representation, range.start)
+      cache.hasAll(representation, range) || downloader.canFollow(representation, range.start, request.source)
     )
 
   /** Whether the first wanted byte is in the cache or on its way. */
   const hasFirst = (representation: Representation, request: Request): boolean => {
     if (isSingle(representation)) return canDeliver(representation, request)
-    const { wanted } = request
+    const { source, wanted } = request
     const { chunkSize, id, resource, size } = representation
     const range = wanted === undefined ? { start: 0, end: size } : resolve(wanted, size)
     if (range === undefined || range.start === range.end) return true
     return cache.has({ resource, representation: id, index: indexAt(range.start, chunkSize) }) ||
-      downloader.isRunning(representation, range.start)
+      downloader.isRunning(representation, range.start, source)
   }
 
   /** What is stored for the viewer, if it may be used because the origin cannot be asked. */

@@ -13,6 +13,20 @@ import { isRead, makeFollowRedirects } from "./followRedirects.ts"
 import { makeConnections } from "./originConnections.ts"
 import type { Slot } from "./OriginLimiter.ts"
 
+/** A viewer's request, as other nodes of a fleet can be asked it. */
+export interface PeerQuestion {
+  /** The URL of the resource. */
+  readonly url: string
+  /** The request target. */
+  readonly target: string
+  /** The `Host` field. */
+  readonly host: string
+  /** The name of the node that asks, if it isn't a viewer. Its request is only handed on to nodes that answer from what they have. */
+  readonly from?: string
+  /** The validator of the requested version, if it is known. */
+  readonly validator?: string
+}
+
 /** A request as it goes to the origin. */
 export interface OriginRequest {
   readonly method: string
@@ -27,6 +41,8 @@ export interface OriginRequest {
   readonly access?: Access | undefined
   /** Nobody waits for it, so requests that viewers wait for go first. */
   readonly background?: boolean | undefined
+  /** What nodes of a fleet that own the bytes are asked instead. Without it, only the origin is asked. */
+  readonly peers?: PeerQuestion | undefined
 }
 
 /** A response whose body has yet to be read. Its scope holds its connection. */

@@ -3,7 +3,7 @@ import type { OriginError } from "../../domain/OriginError.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import type { Access } from "../../domain/Route.ts"
-import { Origin, type OriginResponse } from "./Origin.ts"
+import { Origin, type OriginResponse, type PeerQuestion } from "./Origin.ts"
 
 /** Where the bytes of a resource are at the moment. */
 export interface Location {
@@ -33,6 +33,13 @@ export interface Source {
   readonly target?: string
   /** Nobody waits for its responses, so requests that viewers wait for go first. */
   readonly background?: boolean
+  /** What other nodes of a fleet are asked; nothing if only the origin is asked. */
+  readonly peers?: PeerQuestion
+  /**
+   * Another node of a fleet asks that orders nodes differently. It may itself be waiting for transfers of this node's viewers, so it shares
+   * none of them.
+   */
+  readonly isApart?: boolean
   /** Called before each request, and again with the `refusal` when the origin did not accept the location. */
   readonly locate: (refusal?: Refusal) => Effect.Effect<Location, OriginError>
 }
@@ -57,6 +64,8 @@ export interface Question {
   readonly headers: HeaderFields
   /** Nobody waits for it, so requests that viewers wait for go first. */
   readonly background?: boolean
+  /** The validator of the requested version, if it is known. */
+  readonly validator?: string | undefined
 }
 
 const isElsewhere = (a: Location, b: Location): boolean =>
@@ -88,10 +97,11 @@ export type AskOrigin = (
 export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin> = Effect.map(Origin, (origin) => {
   const askAt = Effect.fnUntraced(function*(
     source: Source,
-    { background = false, headers, method }: Question,
+    { background = false, headers, method, validator }: Question,
     location: Location
   ) {
     const { access = "any", headers: ofLocation, url } = location
+    const { peers } = source
     const scope = yield* Scope.fork(yield* Effect.scope)
     const response = yield* Scope.provide(
       origin.request({
@@ -100,7 +110,8 @@ export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin> = Effect.map
         access,
         background: background || source.background === true,
         headers: { ...source.fields, ...ofLocation, ...headers },
-        secrets: Object.keys(ofLocation)
+        secrets: Object.keys(ofLocation),
+        ...(peers !== undefined && { peers: validator === undefined ? peers : { ...peers, validator } })
       }),
       scope
     )

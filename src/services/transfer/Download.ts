@@ -6,6 +6,7 @@ import type { Reader } from "./Reader.ts"
 
 /** The fetches and readers of one representation, and the chunks that they have in memory. */
 export class Download {
+  readonly key: string
   /** The same representation throughout; what is learned about its origin's range support is added. */
   representation: Representation
   readonly assemblies = new Assemblies()
@@ -14,7 +15,8 @@ export class Download {
   /** Called when a reader is added. */
   onReader: (() => void) | undefined
 
-  constructor(representation: Representation) {
+  constructor(representation: Representation, key: string = representation.id) {
+    this.key = key
     this.representation = representation
     this.fetches = new Fetches(representation.chunkSize)
   }

@@ -42,13 +42,13 @@ export class Downloader extends Context.Service<Downloader, {
     source: Source,
     wanted?: number
   ) => boolean
-  /** Whether a reader of the byte at `offset` would share a fetch, or find the byte in memory. */
-  readonly isRunning: (representation: Representation, offset: number) => boolean
+  /** Whether a reader of the byte at `offset` with this source would share a fetch, or find the byte in memory. */
+  readonly isRunning: (representation: Representation, offset: number, source?: Source) => boolean
   /**
    * Whether the transfer of a `Single` representation is active, and a reader finds all bytes from `offset` on in the cache or in that
    * transfer.
    */
-  readonly canFollow: (representation: Representation, offset: number) => boolean
+  readonly canFollow: (representation: Representation, offset: number, source?: Source) => boolean
 }>()("spillway/services/transfer/Downloader") {
   static readonly layer: Layer.Layer<Downloader, never, Catalog | ChunkCache | Origin> = Layer.effect(
     Downloader,
@@ -60,16 +60,21 @@ const make = Effect.gen(function*() {
   const cache = yield* ChunkCache
   const downloads = new Map<string, Download>()
 
-  const downloadOf = (representation: Representation): Download => {
-    const known = downloads.get(representation.id)
+  /** Sources that are apart share nothing with the others. */
+  const keyOf = ({ id }: Representation, source: Source | undefined): string =>
+    source?.isApart === true ? `${id} apart` : id
+
+  const downloadOf = (representation: Representation, source: Source): Download => {
+    const key = keyOf(representation, source)
+    const known = downloads.get(key)
     if (known !== undefined) return known
-    const created = new Download(representation)
-    downloads.set(representation.id, created)
+    const created = new Download(representation, key)
+    downloads.set(key, created)
     return created
   }
 
   const forget = (download: Download): void => {
-    if (download.isIdle) downloads.delete(download.representation.id)
+    if (download.isIdle) downloads.delete(download.key)
   }
 
   const { start, startAt } = yield* makeStartFetch(forget)
@@ -78,8 +83,8 @@ const make = Effect.gen(function*() {
     startFetch: startAt
   }
 
-  const isRunning = (representation: Representation, offset: number): boolean => {
-    const download = downloads.get(representation.id)
+  const isRunning = (representation: Representation, offset: number, source?: Source): boolean => {
+    const download = downloads.get(keyOf(representation, source))
     if (download === undefined) return false
     if (download.fetches.approaching(offset).some((fetch) => fetch.isOpenTo(undefined))) return true
     const assembly = download.assemblies.get(indexAt(offset, representation.chunkSize))
@@ -88,7 +93,7 @@ const make = Effect.gen(function*() {
 
   return Downloader.of({
     read: Effect.fnUntraced(function*(representation, range, source) {
-      const reader = new Reader(downloadOf(representation), source, range, supply)
+      const reader = new Reader(downloadOf(representation, source), source, range, supply)
       yield* atEnd((exit) => {
         reader.close(Exit.isSuccess(exit))
         forget(reader.download)
@@ -96,14 +101,14 @@ const make = Effect.gen(function*() {
       return reader
     }),
     adopt: (representation, open, range, source, wanted = range.start) => {
-      if (isRunning(representation, range.start)) return false
+      if (isRunning(representation, range.start, source)) return false
       const keepUntil = roundUp(Math.max(range.start, wanted) + 1, representation.chunkSize, range.end)
-      start(downloadOf(representation), source, range, { keepUntil, open })
+      start(downloadOf(representation, source), source, range, { keepUntil, open })
       return true
     },
     isRunning,
-    canFollow: (representation, offset) => {
-      const fetch = downloads.get(representation.id)?.fetches.activeSequential
+    canFollow: (representation, offset, source) => {
+      const fetch = downloads.get(keyOf(representation, source))?.fetches.activeSequential
       if (fetch === undefined) return false
       const { chunkSize } = representation
       const chunk = indexAt(fetch.position, chunkSize) * chunkSize

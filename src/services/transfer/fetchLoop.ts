@@ -55,14 +55,16 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
 
   const request = (fetch: Fetch, mode: RangeSupport) => {
     const { download: { representation }, end, position } = fetch
+    const unchanged = ifUnchanged(representation)
     return askOrigin(fetch.chooseSource(), {
       method: "GET",
       headers: {
         ...acceptSame(representation),
         ...(mode !== "none" && { range: formatRange(position, end) }),
-        ...(mode === "conditional" && ifUnchanged(representation))
+        ...(mode === "conditional" && unchanged)
       },
-      background: fetch.isFill
+      background: fetch.isFill,
+      validator: unchanged["if-range"]
     })
   }
 
