@@ -499,14 +499,19 @@ describe("workers", () => {
       const program = yield* startFresh(origin)
       const count = 64
       const before = workersOf(program).map(openFiles)
-      yield* Effect.forEach(
-        Array.from({ length: count }),
-        () => openRaw(Number(new URL(program.url).port)),
-        { concurrency: "unbounded" }
-      )
       const taken = () => workersOf(program).map((pid, i) => openFiles(pid) - before[i]!)
-      yield* eventually("the connections", Effect.sync(() => taken().reduce((sum, n) => sum + n, 0) >= count))
-      for (const connections of taken()) assert.isAtLeast(connections, count / 8)
+      const isShared = Effect.scoped(Effect.gen(function*() {
+        yield* Effect.forEach(
+          Array.from({ length: count }),
+          () => openRaw(Number(new URL(program.url).port)),
+          { concurrency: "unbounded" }
+        )
+        yield* eventually("the connections", Effect.sync(() => taken().reduce((sum, n) => sum + n, 0) >= count))
+        return taken().every((connections) => connections >= count / 8)
+      }))
+      const ended = eventually("their end", Effect.sync(() => taken().every((connections) => connections < count / 8)))
+      // On a busy machine, one worker may run alone for as long as a crowd takes to come.
+      yield* eventually("a crowd that is shared", Effect.tap(isShared, ended))
     }), 60_000)
 
   it.live.each(["the program", "the program, and each of them,"])(
