@@ -1,9 +1,11 @@
 import { NodeFileSystem, NodePath } from "@effect/platform-node"
 import { Context, Effect, Fiber, FileSystem, Layer, Ref, Stream } from "effect"
+import { HttpServerRequest } from "effect/http"
 import { TestClock } from "effect/testing"
 import type { DiskUsage } from "../../src/domain/DiskStatus.ts"
 import { make as makeResource } from "../../src/domain/Resource.ts"
 import type { ByteRange, RangeSpec } from "../../src/domain/rfc/ByteRange.ts"
+import { Proxy } from "../../src/http/proxy/Proxy.ts"
 import { CacheConfig, type CacheOptions, defaults } from "../../src/services/config/CacheConfig.ts"
 import { OriginConfig } from "../../src/services/config/OriginConfig.ts"
 import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
@@ -56,7 +58,15 @@ const directories = {
   faulty: Effect.succeed("/cache")
 }
 
-const Edges = Layer.provideMerge(OriginResolver.layer, OriginConfig.layer())
+/** The origin that paths of requests to `Proxy` lead to. */
+export const ORIGIN = "http://origin.test"
+
+const Edges = Layer.provideMerge(
+  OriginResolver.layer,
+  OriginConfig.layer({
+    origins: { routes: [{ match: { _tag: "All" }, url: new URL(ORIGIN) }], urlHosts: [], allowPrivate: false }
+  })
+)
 
 const config = (store: keyof typeof stores, options: Partial<CacheOptions>) =>
   Layer.effect(
@@ -107,6 +117,17 @@ export const view = Effect.fnUntraced(function*(url: string, range?: RangeSpec) 
   const body = part === undefined ? new Uint8Array() : yield* part.bytes
   const bytes = body instanceof Uint8Array ? body : yield* Stream.mkUint8Array(body)
   return { bytes, status: opened.status, range: part?.range }
+}, Effect.scoped)
+
+/** What a viewer gets who requests `path` from `Proxy`: the status, and all bytes of the body. */
+export const get = Effect.fnUntraced(function*(path: string, headers: Record<string, string> = {}) {
+  const proxy = yield* Proxy
+  const request = HttpServerRequest.fromWeb(new Request(`http://spillway${path}`, { headers }))
+  const { response } = yield* Effect.provideService(proxy.handler, HttpServerRequest.HttpServerRequest, request)
+  const { body, status } = response
+  if (body._tag === "Stream") return { status, bytes: yield* Stream.mkUint8Array(body.stream) }
+  const isWhole = body._tag === "Uint8Array" || body._tag === "Raw"
+  return { status, bytes: isWhole ? body.body as Uint8Array : new Uint8Array() }
 }, Effect.scoped)
 
 /** A range as a viewer asks for it. */
