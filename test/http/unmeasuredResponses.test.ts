@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
 import type { ServerResponse } from "node:http"
 import { gzipSync } from "node:zlib"
 import { MAX_UNMEASURED_BYTES } from "../../src/services/transfer/UnmeasuredBody.ts"
@@ -170,6 +171,48 @@ describe("a long response without a length", () => {
         viewer.isClosed())
       assert.strictEqual(story((yield* ask("/a")).headers), "spillway; fwd=uri-miss")
       assert.lengthOf(seen("/a"), 3)
+    }))
+
+  it.effect.each(
+    [
+      [{ status: 404 }, "spillway; fwd=uri-miss"],
+      [{ headers: maxAge(60, "private") }, "spillway; fwd=bypass; detail=PRIVATE"]
+    ] as const
+  )(
+    "is not stored if the origin has answered %j meanwhile (RFC 9111 §4)",
+    ([reply, expected]) =>
+      Effect.gen(function*() {
+        const { answer, ask, gate, port } = yield* gated((response) => response.end(rest))
+        const viewer = yield* openRaw(port)
+        viewer.send("GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        yield* until("the beginning", () => viewer.received().length > BEGINNING)
+        answer("/a", () => reply)
+        yield* ask("/a", { headers: { "cache-control": "no-cache" } })
+        gate.open()
+        yield* until("the end", () => viewer.isClosed())
+        assert.isAbove(viewer.received().length, SIZE)
+        assert.strictEqual(story((yield* ask("/a")).headers), expected)
+      })
+  )
+
+  it.effect("does not replace what the origin has confirmed for others meanwhile (RFC 9111 §7)", () =>
+    Effect.gen(function*() {
+      const { ask, file, gate, origin, port } = yield* gated((response) => response.end(rest))
+      const forMembers = origin.handlers.get("/a")!
+      file("/a", { bytes: otherBytes })
+      yield* ask("/a")
+      yield* TestClock.adjust("10 minutes")
+      origin.handlers.set("/a", forMembers)
+      const viewer = yield* openRaw(port)
+      viewer.send("GET /a HTTP/1.1\r\nHost: a\r\nCookie: a\r\nConnection: close\r\n\r\n")
+      yield* until("the beginning", () => viewer.received().length > BEGINNING)
+      file("/a", { bytes: otherBytes })
+      assert.strictEqual(story((yield* ask("/a")).headers), "spillway; fwd=stale; fwd-status=304")
+      gate.open()
+      yield* until("the end", () => viewer.isClosed())
+      const { body, headers } = yield* ask("/a")
+      assert.strictEqual(story(headers), "spillway; hit")
+      assert.isTrue(body.equals(otherBytes))
     }))
 
   it.effect("is not used again if the resource is changed before its head is sent on (RFC 9111 §4.4)", () =>

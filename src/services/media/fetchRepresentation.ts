@@ -40,8 +40,8 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
   const firstResponse = yield* makeFirstResponse
   const { confirm, isConditional, remember, staleFor } = storedUse
   const representationOf = yield* makeRepresentationOf
-  const { besideFor, expireBeside } = yield* makeStoredResponse
-  const otherResponse = yield* makeOtherResponse(storedUse)
+  const { besideFor, expireBeside, isProtected } = yield* makeStoredResponse
+  const otherResponse = yield* makeOtherResponse({ storedUse, unmeasured })
 
   /** The response to a HEAD describes `found`. */
   const described = (
@@ -78,17 +78,13 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
     exchange.isHandedOver = downloader.adopt(representation, { response, scope, mode: how }, bytes, source, first)
   }
 
-  /** Passes a response on if it must not supersede what others were given: a login page never replaces what is behind it. */
+  /** Passes a response on if it must not supersede what others were given. */
   const passOnProtected = (
     exchange: Exchange,
     response: OriginResponse,
     selected: Resource
-  ): Effect.Effect<LookupResult> | undefined => {
-    const { asker, resource } = exchange.request
-    if (!catalog.isProtected(resource, selected, asker.cookie)) return undefined
-    if (isFile(response.status)) catalog.separateCookies(resource)
-    return passOn(exchange, "COOKIE", response)
-  }
+  ): Effect.Effect<LookupResult> | undefined =>
+    isProtected(exchange.request, response.status, selected) ? passOn(exchange, "COOKIE", response) : undefined
 
   /** The response to a GET carries `found`: its transfer begins. */
   const fetched = (

@@ -2,8 +2,8 @@ import { Effect } from "effect"
 import { isOfTheRequest, isServerError } from "../../domain/rfc/Cacheability.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import type { Exchange } from "./Exchange.ts"
+import type { Memories } from "./fetchRepresentation.ts"
 import type { Current } from "./LookupResult.ts"
-import type { StoredUse } from "./storedUse.ts"
 
 /** Whether a status refuses a file to the viewer, or sends the viewer elsewhere. */
 const isRefusal = (status: number): boolean =>
@@ -13,17 +13,21 @@ const isRefusal = (status: number): boolean =>
  * Makes the function that decides what a response that is not the file means for what is stored. It returns what is stored if that is better
  * than an error.
  */
-export const makeOtherResponse = Effect.fnUntraced(function*({ staleFor, withdraw }: StoredUse) {
+export const makeOtherResponse = Effect.fnUntraced(function*(
+  { storedUse: { staleFor, withdraw }, unmeasured }: Pick<Memories, "storedUse" | "unmeasured">
+) {
   const catalog = yield* Catalog
 
   return Effect.fnUntraced(
     function*({ asked, request }: Exchange, status: number): Effect.fn.Return<Current | undefined> {
-      const { asker, stored } = request
+      const { asker, resource, stored } = request
       // A response of 5xx is as good as none (RFC 9111 §4.3.3).
       const stale = isServerError(status) ? staleFor(request, { ...asked, status }) : undefined
       if (stale !== undefined) return stale
       // A 404 or 410 is final: don't serve the old copy even if the origin fails later. Nor to a viewer who was refused it.
-      if (stored !== undefined && (status === 404 || status === 410)) yield* withdraw(request)
+      const isFinal = status === 404 || status === 410
+      if (isFinal) unmeasured.releaseFamily(resource)
+      if (stored !== undefined && isFinal) yield* withdraw(request)
       else if (stored !== undefined && isRefusal(status)) catalog.exclude(stored.representation, asker.cookie)
       return undefined
     }

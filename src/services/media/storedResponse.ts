@@ -1,5 +1,6 @@
 import { Clock, Effect, Option } from "effect"
 import type { Asker } from "../../domain/Asker.ts"
+import { isFile } from "../../domain/Representation.ts"
 import { besideFile, besideFileFor, type Resource } from "../../domain/Resource.ts"
 import { type AcceptedCodings, codingOf, dependsOnAccepted } from "../../domain/rfc/ContentCoding.ts"
 import { isFresh } from "../../domain/rfc/Freshness.ts"
@@ -55,6 +56,16 @@ export const makeStoredResponse = Effect.gen(function*() {
     return besideFile(variant, dependsOnAccepted(answer) ? accepted.field : undefined)
   }
 
+  /**
+   * Whether a response of `status` must not supersede what others were given: a login page never replaces what is behind it. Then viewers
+   * with a cookie get a file of their own from now on.
+   */
+  const isProtected = ({ asker, resource }: Request, status: number, selected: Resource): boolean => {
+    if (!catalog.isProtected(resource, selected, asker.cookie)) return false
+    if (isFile(status)) catalog.separateCookies(resource)
+    return true
+  }
+
   /** Ends the use of what is stored beside the file, which has come. */
   const expireBeside = (request: Request): void => {
     for (const { id } of besideOf(request, request.accepted)) {
@@ -63,5 +74,5 @@ export const makeStoredResponse = Effect.gen(function*() {
     }
   }
 
-  return { besideFor, expireBeside, storedOf, variantsOf }
+  return { besideFor, expireBeside, isProtected, storedOf, variantsOf }
 })

@@ -13,9 +13,9 @@ import type { Source } from "../origin/askOrigin.ts"
 import type { FirstResponse } from "../origin/firstResponse.ts"
 import { Downloader } from "../transfer/Downloader.ts"
 import type { Exchange, Request } from "./Exchange.ts"
+import type { Memories } from "./fetchRepresentation.ts"
 import type { Current, LookupResult, OriginExchange } from "./LookupResult.ts"
 import { type RangeRequest, requestedRanges } from "./requestedRanges.ts"
-import type * as UncacheableHints from "./UncacheableHints.ts"
 
 /**
  * The key under which a response is remembered as uncacheable: viewers with a cookie, or who accept other content codings, may get another
@@ -25,7 +25,9 @@ export const memoryKey = ({ id }: Resource, { cookie, credential }: Asker, { fie
   `${id} ${credential} ${cookie === ANONYMOUS ? "" : "cookie"} ${field}`
 
 /** When a stored representation is used although the origin is asked, and when it is not used again. */
-export const makeStoredUse = Effect.fnUntraced(function*(hints: ReturnType<typeof UncacheableHints.make>) {
+export const makeStoredUse = Effect.fnUntraced(function*(
+  { hints, unmeasured }: Pick<Memories, "hints" | "unmeasured">
+) {
   const catalog = yield* Catalog
   const cache = yield* ChunkCache
   const clock = yield* Clock.Clock
@@ -84,8 +86,9 @@ export const makeStoredUse = Effect.fnUntraced(function*(hints: ReturnType<typeo
     const mayUseStored = request.stored !== undefined && request.isChosen &&
       (reason === "NO_VALIDATOR" || reason === "NO_LENGTH")
     if (!mayUseStored) hints.put(memoryKey(request.resource, request.asker, request.accepted), reason, head, now())
-    const isTakenBack = request.asker.credential === "" && (reason === "PRIVATE" || reason === "NO_STORE")
-    return isTakenBack ? withdraw(request) : Effect.void
+    if (request.asker.credential !== "" || (reason !== "PRIVATE" && reason !== "NO_STORE")) return Effect.void
+    unmeasured.releaseFamily(request.resource)
+    return withdraw(request)
   }
 
   /** Takes a response of the origin that confirms a stored representation. */
@@ -109,4 +112,4 @@ export const makeStoredUse = Effect.fnUntraced(function*(hints: ReturnType<typeo
 })
 
 /** What `makeStoredUse` makes. */
-export type StoredUse = Effect.Success<ReturnType<typeof makeStoredUse>>
+export interface StoredUse extends Effect.Success<ReturnType<typeof makeStoredUse>> {}

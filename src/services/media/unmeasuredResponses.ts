@@ -44,7 +44,7 @@ export const makeUnmeasuredResponses = Effect.gen(function*() {
   const catalog = yield* Catalog
   const cache = yield* ChunkCache
   const clock = yield* Clock.Clock
-  const { variantsOf } = yield* makeStoredResponse
+  const { isProtected, variantsOf } = yield* makeStoredResponse
   const fork = yield* withoutServices(FiberSet.makeRuntime<never, void, never>())
   /** Those that viewers may join, by the identifier of the resource. */
   const arriving = new Map<string, Arriving>()
@@ -127,9 +127,11 @@ export const makeUnmeasuredResponses = Effect.gen(function*() {
       const finish = (exit: Exit.Exit<void, OriginError>) =>
         Effect.suspend(() => {
           const failure = transferFailure(exit, selected.url, body.position)
-          const whole = failure === undefined && arriving.get(selected.id) === found ? body.whole : undefined
-          if (arriving.get(selected.id) === found) arriving.delete(selected.id)
-          if (whole !== undefined) {
+          const isCurrent = arriving.get(selected.id) === found
+          if (isCurrent) arriving.delete(selected.id)
+          const whole = failure === undefined && isCurrent ? body.whole : undefined
+          // The origin may have confirmed what others have since this one began.
+          if (whole !== undefined && !isProtected(exchange.request, response.status, selected)) {
             if (isFile(response.status)) catalog.choose(resource, response.headers, accepted)
             body.stored = catalog.confirm(measure(whole.length), response.headers, times, asker.cookie).representation
             store(whole, body.stored)
