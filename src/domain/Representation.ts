@@ -85,6 +85,8 @@ export const isSound = (found: Representation, resource: string): boolean => {
 export interface OriginHead {
   readonly status: number
   readonly headers: HeaderFields
+  /** It may be about credentials or parameters that only this viewer has sent, so that it says nothing of what others get. */
+  readonly isAboutViewer?: boolean
 }
 
 /** What keeps an origin's answer from being passed on to viewers, or `undefined`. */

@@ -87,16 +87,48 @@ describe("--cache-key", () => {
       })
   )
 
-  it.effect("keeps a stored file when a token is refused", () =>
+  it.effect.each(
+    [
+      { status: 401, headers: maxAge(60) },
+      { status: 403 },
+      { status: 404, headers: maxAge(60, "public") },
+      { status: 410 },
+      { status: 302, headers: { location: "https://login.example/" } },
+      { headers: { "cache-control": "no-store" }, body: "log in" }
+    ] as const
+  )("keeps a stored file when a token is refused with %j", (refusal) =>
     Effect.gen(function*() {
-      const { ask } = yield* startFilms(maxAge(60))
+      const { answer, ask, origin } = yield* startFilms()
+      answer("/films/a?token=bad", () => refusal)
       yield* ask("/films/a?token=a")
+      for (const range of [{}, { range: "bytes=5-" }]) {
+        const headers = { ...range, "cache-control": "no-cache" }
+        assert.strictEqual(
+          (yield* ask("/films/a?token=bad", { headers })).status,
+          "status" in refusal ? refusal.status : 200
+        )
+        assert.strictEqual(story((yield* ask("/films/a?token=b")).headers), "spillway; hit")
+      }
       yield* TestClock.adjust("61 seconds")
-      assert.strictEqual((yield* ask("/films/a?token=bad")).status, 403)
-      const { headers } = yield* ask("/films/a?token=b")
-      assert.match(story(headers), /fwd-status=304/)
-      assert.strictEqual(story((yield* ask("/films/a?token=c")).headers), "spillway; hit")
+      yield* ask("/films/a?token=bad")
+      yield* origin.close
+      const { headers } = yield* withTime(ask("/films/a?token=c"))
+      assert.strictEqual(story(headers), "spillway; hit; detail=ORIGIN_UNREACHABLE")
     }))
+
+  it.effect.each([401, 403, 404])(
+    "keeps a part of a file when a token is refused another part with %i",
+    (status) =>
+      Effect.gen(function*() {
+        const { answer, ask } = yield* startFilms()
+        answer("/films/a?token=bad", () => ({ status, body: "no!" }))
+        const first = { headers: { range: "bytes=0-9" } }
+        yield* ask("/films/a?token=a", first)
+        const refused = yield* ask("/films/a?token=bad", { headers: { range: `bytes=${2 * CHUNK_BYTES}-` } })
+        assert.deepStrictEqual([refused.status, refused.body.toString()], [status, "no!"])
+        assert.strictEqual(story((yield* ask("/films/a?token=b", first)).headers), "spillway; hit")
+      })
+  )
 
   it.effect.each(
     [

@@ -2,7 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import { story } from "../support/cacheStatus.ts"
-import { makeGate, maxAge, type Site, start, until } from "./Site.ts"
+import { makeGate, maxAge, type Site, start, until, withTime } from "./Site.ts"
+import { CHUNK_BYTES } from "./TestProxy.ts"
 
 const as = (authorization: string) => ({ headers: { authorization } })
 
@@ -101,6 +102,41 @@ describe("Authorization", () => {
       assert.strictEqual(same.status, 304)
       assert.strictEqual(seen("/a").at(-1)!.headers.authorization, "a")
       assert.strictEqual(story((yield* ask("/a")).headers), "spillway; hit")
+    }))
+})
+
+describe("credentials that the origin refuses", () => {
+  it.effect.each([401, 403, 404, 410, 302])(
+    "leave a stored file to the others: %i",
+    (status) =>
+      Effect.gen(function*() {
+        const site = yield* start()
+        site.answer("/a", ({ headers: { authorization } }) =>
+          authorization === "bad"
+            ? { status, body: "no" }
+            : { headers: { "cache-control": "public, max-age=60", "etag": "\"v1\"" }, body: "a" })
+        yield* site.ask("/a", { headers: { authorization: "good" } })
+        const bad = { headers: { "authorization": "bad", "cache-control": "no-cache" } }
+        assert.strictEqual((yield* site.ask("/a", bad)).status, status)
+        assert.strictEqual(story((yield* site.ask("/a")).headers), "spillway; hit")
+        yield* TestClock.adjust("61 seconds")
+        assert.strictEqual((yield* site.ask("/a", bad)).status, status)
+        yield* site.origin.close
+        const { headers } = yield* withTime(site.ask("/a", { headers: { authorization: "good" } }))
+        assert.strictEqual(story(headers), "spillway; hit; detail=ORIGIN_UNREACHABLE")
+      })
+  )
+
+  it.effect("are needed for each part that is not stored", () =>
+    Effect.gen(function*() {
+      const { ask, file, origin } = yield* start()
+      file("/a", { headers: maxAge(60, "public") })
+      const first = { headers: { range: "bytes=0-9" } }
+      yield* ask("/a", { headers: { ...first.headers, authorization: "good" } })
+      origin.handlers.set("/a", (_, response) => void response.writeHead(404, { "content-length": "2" }).end("no"))
+      const rest = { headers: { range: `bytes=${2 * CHUNK_BYTES}-`, authorization: "bad" } }
+      assert.strictEqual((yield* ask("/a", rest)).status, 404)
+      assert.strictEqual(story((yield* ask("/a", first)).headers), "spillway; hit")
     }))
 })
 

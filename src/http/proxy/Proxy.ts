@@ -1,5 +1,7 @@
 import { Context, Effect, Layer } from "effect"
 import { HttpServerRequest, HttpServerResponse } from "effect/http"
+import type { OriginError } from "../../domain/OriginError.ts"
+import { noCache } from "../../domain/rfc/CacheControl.ts"
 import { outcomeOf } from "../../domain/rfc/CacheStatus.ts"
 import type { CacheConfig } from "../../services/config/CacheConfig.ts"
 import { OriginConfig } from "../../services/config/OriginConfig.ts"
@@ -26,6 +28,10 @@ import { awaitTurn, isInLine, nodeResponse } from "./turn.ts"
 import { makeWriteThrough } from "./writeThrough.ts"
 
 type Request = HttpServerRequest.HttpServerRequest
+
+/** Whether the origin has refused a part of a stored file to the viewer who requested it. */
+const isRefusal = (error: OriginError): boolean =>
+  error._tag === "OriginUnexpected" && [401, 403, 404, 410].includes(error.status)
 
 /**
  * The reverse proxy as an HTTP handler: it sends requests to `MediaStream`, and makes responses of what that opens. It knows HTTP, and
@@ -76,11 +82,14 @@ const make = Effect.gen(function*() {
   const fetch = (parsed: ParsedRequest, request: Request) => {
     const { resource } = parsed
     const reply = request.method === "GET" || request.method === "HEAD"
-      // The file has changed, and no byte was sent. The second request gets the new file.
-      ? Effect.catchTag(
+      // No byte was sent. The second request gets the new file if it has changed, or the origin's refusal.
+      ? Effect.catchIf(
         get(parsed, request),
-        "RepresentationChanged",
-        () => get({ ...parsed, fresh: undefined }, request)
+        (error) => error._tag === "RepresentationChanged" || isRefusal(error),
+        (error) => {
+          const directives = isRefusal(error) ? { ...noCache, ...parsed.directives, noCache: true } : parsed.directives
+          return get({ ...parsed, fresh: undefined, directives }, request)
+        }
       )
       : Effect.andThen(awaitTurn(request), writeThrough(resource, request))
     return reply.pipe(

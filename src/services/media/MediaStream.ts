@@ -11,6 +11,7 @@ import { ttlSeconds } from "../../domain/rfc/Freshness.ts"
 import { toPull } from "../../effects/pieces.ts"
 import type { Catalog, Entry } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
+import type { OriginConfig } from "../config/OriginConfig.ts"
 import type { ActiveStreams } from "../observe/ActiveStreams.ts"
 import { Counters } from "../observe/Counters.ts"
 import { plainSource, type Source } from "../origin/askOrigin.ts"
@@ -103,7 +104,7 @@ export class MediaStream extends Context.Service<MediaStream, {
   static readonly layer: Layer.Layer<
     MediaStream,
     never,
-    ActiveStreams | Catalog | ChunkCache | Downloader | Lookup | Counters | Origin
+    ActiveStreams | Catalog | ChunkCache | Downloader | Lookup | Counters | Origin | OriginConfig
   > = Layer
     .effect(
       MediaStream,

@@ -155,7 +155,7 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
     const { headers, status } = answered.response
     if (status === 304) return yield* unexpected(resource, status, "a 304 to an unconditional request")
     const isForFile = isFile(status)
-    const stale = isForFile ? undefined : yield* otherResponse(exchange, status)
+    const stale = isForFile ? undefined : yield* otherResponse(exchange, answered.response)
     if (stale !== undefined) return stale
     const variant = catalog.vary(resource, headers, source.fields)
     const selected = isForFile ? variant : besideFor(request, headers)

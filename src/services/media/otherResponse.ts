@@ -1,4 +1,6 @@
 import { Effect } from "effect"
+import { ANONYMOUS } from "../../domain/Asker.ts"
+import type { OriginHead } from "../../domain/Representation.ts"
 import { isOfTheRequest, isServerError } from "../../domain/rfc/Cacheability.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import type { Exchange } from "./Exchange.ts"
@@ -18,18 +20,21 @@ export const makeOtherResponse = Effect.fnUntraced(function*(
 ) {
   const catalog = yield* Catalog
 
-  return Effect.fnUntraced(
-    function*({ asked, request }: Exchange, status: number): Effect.fn.Return<Current | undefined> {
-      const { asker, resource, stored } = request
-      // A response of 5xx is as good as none (RFC 9111 §4.3.3).
-      const stale = isServerError(status) ? staleFor(request, { ...asked, status }) : undefined
-      if (stale !== undefined) return stale
-      // A 404 or 410 is final: don't serve the old copy even if the origin fails later. Nor to a viewer who was refused it.
-      const isFinal = status === 404 || status === 410
-      if (isFinal) unmeasured.releaseFamily(resource)
-      if (stored !== undefined && isFinal) yield* withdraw(request)
-      else if (stored !== undefined && isRefusal(status)) catalog.exclude(stored.representation, asker.cookie)
-      return undefined
-    }
-  )
+  return Effect.fnUntraced(function*(
+    { asked, request }: Exchange,
+    { isAboutViewer = false, status }: OriginHead
+  ): Effect.fn.Return<Current | undefined> {
+    const { asker, resource, stored } = request
+    // A response of 5xx is as good as none (RFC 9111 §4.3.3).
+    const stale = isServerError(status) ? staleFor(request, { ...asked, status }) : undefined
+    if (stale !== undefined) return stale
+    const isGone = !isAboutViewer && (status === 404 || status === 410)
+    if (isGone) unmeasured.releaseFamily(resource)
+    if (stored === undefined || !isRefusal(status)) return undefined
+    // A 404 or 410 is final: don't serve the old copy even if the origin fails later. Nor to a viewer who was refused it.
+    if (isGone) yield* withdraw(request)
+    // All viewers without a cookie look the same.
+    else if (!isAboutViewer || asker.cookie !== ANONYMOUS) catalog.exclude(stored.representation, asker.cookie)
+    return undefined
+  })
 })

@@ -82,6 +82,7 @@ export const makeStoredUse = Effect.fnUntraced(function*(
 
   /** Remembers that a response is uncacheable. If the origin takes back what is stored, that is not used again. */
   const remember = (request: Request, reason: Uncacheable, head: OriginHead): Effect.Effect<void> => {
+    if (head.isAboutViewer === true) return Effect.void
     // What is stored may still be confirmed, or be needed when the origin fails.
     const mayUseStored = request.stored !== undefined && request.isChosen &&
       (reason === "NO_VALIDATOR" || reason === "NO_LENGTH")

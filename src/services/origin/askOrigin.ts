@@ -1,8 +1,12 @@
 import { Effect, Exit, Scope } from "effect"
+import { hasCredential } from "../../domain/Asker.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
+import type { OriginHead } from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
+import { responseDirectives } from "../../domain/rfc/CacheControl.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import type { Access } from "../../domain/Route.ts"
+import { OriginConfig } from "../config/OriginConfig.ts"
 import { Origin, type OriginResponse, type PeerQuestion } from "./Origin.ts"
 
 /** Where the bytes of a resource are at the moment. */
@@ -74,14 +78,23 @@ const isElsewhere = (a: Location, b: Location): boolean =>
 /** Fields of a response that name a place, which may have the query of the request. */
 const PLACES = ["content-location", "link", "location", "refresh"]
 
+/** Whether a response to a request with credentials, or with parameters that other viewers don't share, may be about those. */
+const mayBeAboutViewer = ({ headers, status }: OriginHead, hasIgnored: boolean): boolean => {
+  if (status === 304) return false
+  if (status < 200 || status >= 300) return true
+  const directives = responseDirectives(headers)
+  return hasIgnored && (directives.has("private") || directives.has("no-store"))
+}
+
 /** `response` as it is to the cache: `private` if it may be about parameters that other viewers don't share. */
-const forItsViewers = (response: OriginResponse, { ignored = [] }: Location): OriginResponse => {
-  const { headers, status } = response
-  const isAboutThem = ignored.length > 0 && (
-    (status !== 304 && (status < 200 || status >= 300)) ||
-    PLACES.some((name) => ignored.some((parameter) => headers[name]?.includes(parameter)))
-  )
-  return isAboutThem ? { ...response, headers: { ...headers, "cache-control": "private" } } : response
+const forItsViewers = (response: OriginResponse, { ignored = [] }: Location, isAuthorized: boolean): OriginResponse => {
+  const { headers } = response
+  const hasIgnored = ignored.length > 0
+  const repeats = PLACES.some((name) => ignored.some((parameter) => headers[name]?.includes(parameter)))
+  const isAboutViewer = repeats || ((hasIgnored || isAuthorized) && mayBeAboutViewer(response, hasIgnored))
+  if (!isAboutViewer) return response
+  const told = { ...response, isAboutViewer }
+  return hasIgnored ? { ...told, headers: { ...headers, "cache-control": "private" } } : told
 }
 
 /** Sends one request at the location of a source. */
@@ -94,7 +107,10 @@ export type AskOrigin = (
  * Makes `AskOrigin`. If the origin responds with 401 or 403, the location is looked up again. If it is another one by then, such as a newly
  * signed URL, the request is repeated there.
  */
-export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin> = Effect.map(Origin, (origin) => {
+export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin | OriginConfig> = Effect.gen(function*() {
+  const origin = yield* Origin
+  const { credentialFields } = yield* OriginConfig
+
   const askAt = Effect.fnUntraced(function*(
     source: Source,
     { background = false, headers, method, validator }: Question,
@@ -115,7 +131,7 @@ export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin> = Effect.map
       }),
       scope
     )
-    return { response: forItsViewers(response, location), scope }
+    return { response: forItsViewers(response, location, hasCredential(source.fields, credentialFields)), scope }
   })
 
   return Effect.fnUntraced(function*(source, question) {

@@ -5,6 +5,7 @@ import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { atEnd } from "../../effects/withoutServices.ts"
 import type { Catalog } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
+import type { OriginConfig } from "../config/OriginConfig.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import type { Origin } from "../origin/Origin.ts"
 import { Download } from "./Download.ts"
@@ -50,7 +51,7 @@ export class Downloader extends Context.Service<Downloader, {
    */
   readonly canFollow: (representation: Representation, offset: number, source?: Source) => boolean
 }>()("spillway/services/transfer/Downloader") {
-  static readonly layer: Layer.Layer<Downloader, never, Catalog | ChunkCache | Origin> = Layer.effect(
+  static readonly layer: Layer.Layer<Downloader, never, Catalog | ChunkCache | Origin | OriginConfig> = Layer.effect(
     Downloader,
     Effect.suspend(() => make)
   )

@@ -41,9 +41,14 @@ export const ignoresRanges = (head: OriginHead, mode: RangeSupport): boolean =>
   mode === "plain" && head.status === 200 && !announcesRanges(head)
 
 /** The failure that the status of a response is, to a stream that has begun; `undefined` for 200 and 206. */
-export const failureOfStatus = ({ headers, status }: OriginHead, url: string, now: number): OriginError | undefined => {
+export const failureOfStatus = (
+  { headers, isAboutViewer = false, status }: OriginHead,
+  url: string,
+  now: number
+): OriginError | undefined => {
   if (status === 200 || status === 206) return undefined
-  if (status === 404 || status === 410 || status === 412 || status === 416) {
+  const isGone = !isAboutViewer && (status === 404 || status === 410)
+  if (isGone || status === 412 || status === 416) {
     return new RepresentationChanged({ url, status })
   }
   const retryAfter = retryAfterMillis(headers, now)
