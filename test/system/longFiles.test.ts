@@ -1,6 +1,7 @@
 import { afterEach, assert, describe, it, vi } from "@effect/vitest"
 import { Effect } from "effect"
 import { ChunkMap } from "../../src/domain/ChunkMap.ts"
+import { ChunkTable } from "../../src/domain/ChunkTable.ts"
 import { make } from "../../src/domain/Resource.ts"
 import { noCache } from "../../src/domain/rfc/CacheControl.ts"
 import { UNCODED } from "../../src/domain/rfc/ContentCoding.ts"
@@ -32,13 +33,17 @@ const fill = Effect.gen(function*() {
   yield* (yield* ChunkWriter).idle
 })
 
-/** How many times any map of chunks is asked while `effect` runs. */
+/** How many times any map or table of chunks is asked while `effect` runs. */
 const lookUps = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {
-    const get = vi.spyOn(ChunkMap.prototype, "get")
-    const firstMissing = vi.spyOn(ChunkMap.prototype, "firstMissing")
+    const spies = [
+      vi.spyOn(ChunkMap.prototype, "get"),
+      vi.spyOn(ChunkMap.prototype, "firstMissing"),
+      vi.spyOn(ChunkTable.prototype, "find"),
+      vi.spyOn(ChunkTable.prototype, "firstMissing")
+    ]
     const result = yield* effect
-    const count = get.mock.calls.length + firstMissing.mock.calls.length
+    const count = spies.reduce((sum, { mock }) => sum + mock.calls.length, 0)
     vi.restoreAllMocks()
     return [count, result] as const
   })

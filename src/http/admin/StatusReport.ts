@@ -73,7 +73,7 @@ const make = Effect.gen(function*() {
       maxBytes: config.maxSize,
       chunkBytes: config.chunkSize,
       chunks: index.count(),
-      resources: index.resources().length,
+      resources: index.resourceCount(),
       indexed: scan.isLoaded()
     }
     if (state._tag === "Usable") return { state: "usable", ...held }

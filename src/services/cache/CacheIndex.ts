@@ -1,14 +1,13 @@
 import { Clock, Context, Effect, Layer } from "effect"
 import type { ChunkKey } from "../../domain/Chunk.ts"
-import { ChunkMap } from "../../domain/ChunkMap.ts"
+import { ChunkTable } from "../../domain/ChunkTable.ts"
+import { ResourceTable } from "../../domain/ResourceTable.ts"
+import { Column } from "../../effects/Column.ts"
 import type { ChunkStore, CompactResource, StoredChunk } from "../disk/ChunkStore.ts"
 import type { DiskBreaker } from "../disk/DiskBreaker.ts"
-import { type Evictable, EvictionOrder } from "./EvictionOrder.ts"
+import { EvictionOrder, type Line } from "./EvictionOrder.ts"
 import { type Addition, Folders } from "./Folders.ts"
 import * as Touches from "./touches.ts"
-
-/** A line of `EvictionOrder` that a chunk can enter. */
-type Line = "cold" | "warm" | "pinned"
 
 /**
  * What is on disk, and in which order it was last used. It is kept in memory, so that asking costs nothing. `IndexScan` fills it
@@ -17,8 +16,8 @@ type Line = "cold" | "warm" | "pinned"
 export class CacheIndex extends Context.Service<CacheIndex, {
   /** Whether a chunk is known to be on disk. */
   readonly has: (key: ChunkKey) => boolean
-  /** The first index, starting at that of `key`, for which `has` is false. */
-  readonly firstMissing: (key: ChunkKey) => number
+  /** The first index, starting at that of `key`, for which `has` is false; or `end` if that comes first. */
+  readonly firstMissing: (key: ChunkKey, end?: number) => number
   /** The chunks of a representation for which `has` is true, as ordered stretches of indices; `end` is exclusive. */
   readonly stretches: (
     resource: string,
@@ -26,12 +25,19 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   ) => ReadonlyArray<readonly [start: number, end: number]>
   /** Whether any chunk of a resource is known to be on disk. */
   readonly hasResource: (resource: string) => boolean
+  /** Whether any chunk of a representation is known to be on disk. */
+  readonly hasRepresentation: (resource: string, representation: string) => boolean
   /** Counts a use of a chunk. */
   readonly touch: (key: ChunkKey) => void
   /** Adds a chunk that was written just now, `isCompact` if its resource is. */
   readonly add: (key: ChunkKey, bytes: number, isCompact?: boolean) => void
   /** Adds a chunk that was found on disk to a line of `EvictionOrder`. A chunk that is there already stays as it is. */
-  readonly enter: (key: ChunkKey, bytes: number, line: Line, compact?: Pick<CompactResource, "isRevoked">) => void
+  readonly enter: (
+    key: ChunkKey,
+    bytes: number,
+    line: "cold" | "warm" | "pinned",
+    compact?: Pick<CompactResource, "isRevoked">
+  ) => void
   /** Removes a chunk that is no longer on disk. Does nothing for an unknown chunk. */
   readonly remove: (key: ChunkKey) => void
   /** Hides a chunk, as if it were missing, and evicts it before all others. It is counted until it is removed. */
@@ -81,7 +87,7 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly unevictableBytes: () => number
   /** Removes a resource with its chunks and its pin. */
   readonly forget: (resource: string) => void
-  /** Records that a resource was used, at a time in milliseconds since 1970. */
+  /** Records that a resource that has chunks was used, at a time in milliseconds since 1970. */
   readonly noteUse: (resource: string, at: number) => void
   /** The resources that have chunks, as far as is known. */
   readonly resources: () => ReadonlyArray<string>
@@ -91,8 +97,10 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly lastUsed: (resource: string) => number
   /** How many chunks there are. */
   readonly count: () => number
-  /** All chunks, as of now. */
-  readonly keys: () => ReadonlyArray<ChunkKey>
+  /** How many resources have chunks. */
+  readonly resourceCount: () => number
+  /** All chunks, in no order. One that is added or removed meanwhile may be among them. */
+  readonly keys: () => IterableIterator<ChunkKey>
   /** What chunks, manifests and directories take of the disk, in bytes. */
   readonly bytes: () => number
   /** How many file nodes these take. */
@@ -104,78 +112,86 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   )
 }
 
-/** A chunk that is on disk, in one of the lines of `EvictionOrder`. */
-interface Indexed extends Evictable<Indexed>, Touches.Touched {
-  readonly bytes: number
-  readonly isCompact: boolean
-  /** Whether it is still counted, but must not be read. */
-  isCondemned: boolean
-}
-
-const indexed = (key: ChunkKey, bytes: number, isCompact: boolean, line: Indexed["line"]): Indexed => ({
-  key,
-  bytes,
-  isCompact,
-  line,
-  isCondemned: false,
-  isUsed: false,
-  before: undefined,
-  behind: undefined
-})
-
 const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
-  const order = new EvictionOrder<Indexed>()
-  const chunks = new ChunkMap<Indexed>()
-  const folders = new Folders()
-  const lastUsed = new Map<string, number>()
+  const resources = new ResourceTable()
+  const chunks = new ChunkTable(resources)
+  const order = new EvictionOrder()
+  const folders = new Folders(resources)
+  /** Chunks that are still counted, but must not be read. */
+  const condemned = new Set<number>()
+  /** By the number of a resource: its compact chunk, the bytes of its chunks, and when it was last used. */
+  const compactOf = new Column()
+  const chunkBytesOf = new Column(Float64Array)
+  const lastUsed = new Column(Float64Array)
+  let resourceCount = 0
   let chunkBytes = 0
-  let chunkCount = 0
 
   const noteUse = (resource: string, at: number): void => {
-    if (at > (lastUsed.get(resource) ?? 0)) lastUsed.set(resource, at)
+    const row = resources.find(resource)
+    if (chunks.hasAny(row) && at > lastUsed.get(row)) lastUsed.set(row, at)
   }
-  const touched = yield* Touches.make(noteUse)
+  const touched = yield* Touches.make(noteUse, (chunk) => chunks.keyOf(chunk))
+
+  const add = (key: ChunkKey, bytes: number, line: Line, compact?: Pick<CompactResource, "isRevoked">): void => {
+    const isFirst = !chunks.has(key.resource)
+    const chunk = chunks.add(key)
+    order.add(chunk, bytes, line)
+    const resource = chunks.resourceOf(chunk)
+    if (isFirst) resourceCount += 1
+    if (compact === undefined) folders.addChunk(key.resource)
+    else {
+      folders.addCompact(key.resource, compact.isRevoked)
+      compactOf.set(resource, chunk)
+    }
+    chunkBytes += bytes
+    chunkBytesOf.set(resource, chunkBytesOf.get(resource) + bytes)
+  }
+
+  const removeChunk = (chunk: number, resource: string): void => {
+    const row = chunks.resourceOf(chunk)
+    const bytes = order.remove(chunk)
+    condemned.delete(chunk)
+    chunkBytes -= bytes
+    chunkBytesOf.set(row, chunkBytesOf.get(row) - bytes)
+    const isCompact = compactOf.get(row) === chunk
+    if (isCompact) compactOf.set(row, 0)
+    chunks.remove(chunk)
+    if (!chunks.hasAny(row)) {
+      resourceCount -= 1
+      lastUsed.set(row, 0)
+    }
+    if (isCompact) folders.removeCompact(resource)
+    else folders.removeChunk(resource)
+  }
 
   const remove = (key: ChunkKey): void => {
-    const chunk = chunks.get(key)
-    if (chunk === undefined) return
-    chunk.line.remove(chunk)
-    chunks.delete(key)
-    chunkBytes -= chunk.bytes
-    chunkCount -= 1
-    if (chunk.isCompact) folders.removeCompact(key.resource)
-    else folders.removeChunk(key.resource)
-    if (!chunks.hasResource(key.resource)) lastUsed.delete(key.resource)
+    const chunk = chunks.find(key)
+    if (chunk !== 0) removeChunk(chunk, key.resource)
   }
 
-  const enter = (key: ChunkKey, bytes: number, to: Line, compact?: Pick<CompactResource, "isRevoked">): void => {
-    const before = chunks.get(key)
+  const enter = (key: ChunkKey, bytes: number, line: Line, compact?: Pick<CompactResource, "isRevoked">): void => {
+    const before = chunks.find(key)
     // Another write has replaced it.
-    if (before?.isCondemned) remove(key)
-    else if (before !== undefined) return
-    if (compact === undefined) folders.addChunk(key.resource)
-    else folders.addCompact(key.resource, compact.isRevoked)
-    chunkBytes += bytes
-    chunkCount += 1
-    const chunk = indexed(key, bytes, compact !== undefined, order[to])
-    chunk.line.push(chunk)
-    chunks.set(key, chunk)
+    if (condemned.has(before)) removeChunk(before, key.resource)
+    else if (before !== 0) return
+    add(key, bytes, line, compact)
   }
 
   return CacheIndex.of({
     has: (key) => {
-      const chunk = chunks.get(key)
-      return chunk !== undefined && !chunk.isCondemned
+      const chunk = chunks.find(key)
+      return chunk !== 0 && !condemned.has(chunk)
     },
-    firstMissing: (key) => chunks.firstMissing(key),
+    firstMissing: (key, end = Infinity) => chunks.firstMissing(key, end),
     stretches: (resource, representation) => chunks.stretches(resource, representation),
-    hasResource: (resource) => chunks.hasResource(resource),
+    hasResource: (resource) => chunks.has(resource),
+    hasRepresentation: (resource, representation) => chunks.has(resource, representation),
     touch: (key) => {
-      const chunk = chunks.get(key)
-      if (chunk === undefined || !order.isInUse(chunk)) return
+      const chunk = chunks.find(key)
+      if (chunk === 0 || !order.isInUse(chunk)) return
       touched(chunk)
-      order.move(chunk, chunk.line === order.pinned ? order.pinned : order.warm)
+      order.move(chunk, order.lineOf(chunk) === "pinned" ? "pinned" : "warm")
     },
     add: (key, bytes, isCompact = false) => {
       const line = folders.isPinned(key.resource) ? "pinned" : "warm"
@@ -185,64 +201,69 @@ const make = Effect.gen(function*() {
     enter,
     remove,
     condemn: (key) => {
-      const chunk = chunks.get(key)
-      if (chunk === undefined) return
-      chunk.isCondemned = true
+      const chunk = chunks.find(key)
+      if (chunk === 0) return
+      condemned.add(chunk)
       order.condemn(chunk)
-      chunks.hide(key)
+      chunks.hide(chunk)
     },
-    holds: (key) => chunks.get(key) !== undefined,
-    compactChunk: (resource) => {
-      if (!folders.isCompact(resource)) return undefined
-      for (const chunk of chunks.of(resource)) if (chunk.isCompact) return chunk.key
-      return undefined
-    },
+    holds: (key) => chunks.find(key) !== 0,
+    compactChunk: (resource) => chunks.keyOf(compactOf.get(resources.find(resource))),
     hasFolder: (resource) => folders.hasFolder(resource),
     hasManifest: (resource) => folders.hasManifest(resource),
     setManifest: (resource, bytes, isRevoked = false) => folders.setManifest(resource, { bytes, isRevoked }),
     revokeManifest: (resource) => folders.revokeManifest(resource),
     growth: (additions) => folders.growth(additions),
-    bytesOf: (resource) =>
-      Array.from(chunks.of(resource), ({ bytes }) => bytes)
-        .reduce((sum, bytes) => sum + bytes, folders.bytesOf(resource)),
+    bytesOf: (resource) => chunkBytesOf.get(resources.find(resource)) + folders.bytesOf(resource),
     isAlone: (resource) => folders.isAlone(resource),
     family: (resource) => folders.family(resource),
     hollow: () => folders.hollow(),
     supersede: (resource, current) => {
-      for (const chunk of chunks.of(resource)) {
-        if (chunk.key.representation !== current && order.isInUse(chunk)) order.move(chunk, order.superseded)
+      for (const chunk of chunks.of(resource, (representation) => representation !== current)) {
+        if (order.isInUse(chunk)) order.move(chunk, "superseded")
       }
     },
-    oldest: () => order.first()?.key,
+    oldest: () => chunks.keyOf(order.first()),
     setAside: (key) => {
-      const chunk = chunks.get(key)
-      return chunk !== undefined && order.setAside(chunk)
+      const chunk = chunks.find(key)
+      return chunk !== 0 && order.setAside(chunk)
     },
     retryRemovals: () => order.retryRemovals(),
     pin: (resource, representation) => {
       folders.pin(resource)
-      for (const chunk of chunks.of(resource)) {
-        if (chunk.key.representation === representation && order.isInUse(chunk)) order.move(chunk, order.pinned)
+      for (const chunk of chunks.of(resource, (other) => other === representation)) {
+        if (order.isInUse(chunk)) order.move(chunk, "pinned")
       }
     },
     unpin: (resource) => {
       folders.unpin(resource)
-      for (const chunk of chunks.of(resource)) if (chunk.line === order.pinned) order.move(chunk, order.warm)
+      for (const chunk of chunks.of(resource)) if (order.lineOf(chunk) === "pinned") order.move(chunk, "warm")
     },
     pinned: () => folders.pinned(),
     isPinned: (resource) => folders.isPinned(resource),
-    unevictableBytes: () => order.unevictable().reduce((sum, { bytes }) => sum + bytes, folders.pinnedBytes()),
+    unevictableBytes: () => order.unevictableBytes + folders.pinnedBytes(),
     forget: (resource) => {
-      for (const { key } of chunks.of(resource)) remove(key)
+      for (const chunk of chunks.of(resource)) removeChunk(chunk, resource)
       folders.remove(resource)
     },
     noteUse,
-    resources: () => chunks.resources(),
-    chunksOf: (resource) => [...chunks.of(resource)],
-    lastUsed: (resource) => lastUsed.get(resource) ?? 0,
-    count: () => chunkCount,
-    keys: () => Array.from(order, ({ key }) => key),
+    resources: () => {
+      const all: Array<string> = []
+      for (let row = 1; row < resources.end; row++) if (chunks.hasAny(row)) all.push(resources.idOf(row))
+      return all
+    },
+    chunksOf: (resource) =>
+      Array.from(chunks.of(resource), (chunk) => ({ key: chunks.keyOf(chunk)!, bytes: order.bytesOf(chunk) })),
+    lastUsed: (resource) => lastUsed.get(resources.find(resource)),
+    count: () => chunks.count,
+    resourceCount: () => resourceCount,
+    *keys() {
+      for (let chunk = 1; chunk < chunks.end; chunk++) {
+        const key = chunks.keyOf(chunk)
+        if (key !== undefined) yield key
+      }
+    },
     bytes: () => chunkBytes + folders.bytes,
-    nodes: () => chunkCount + folders.nodes
+    nodes: () => chunks.count + folders.nodes
   })
 })

@@ -118,9 +118,9 @@ const make = Effect.gen(function*() {
     return end - start
   }
 
-  /** The index behind the chunks from the one of `key` on that are there. */
-  const endOfStretch = (key: ChunkKey): number => {
-    const onDisk = breaker.readable() ? index.firstMissing(key) : key.index
+  /** The index behind the chunks from the one of `key` on that are there, at least `end` if all before that are. */
+  const endOfStretch = (key: ChunkKey, end: number): number => {
+    const onDisk = breaker.readable() ? index.firstMissing(key, end) : key.index
     return Math.max(onDisk, memory.firstMissing(key), writer.firstMissing(key))
   }
 
@@ -130,7 +130,7 @@ const make = Effect.gen(function*() {
     let index = indexAt(start, chunkSize)
     // Each stretch goes as far as one of the places has it: there are few.
     while (index <= last) {
-      const next = endOfStretch({ resource, representation: id, index })
+      const next = endOfStretch({ resource, representation: id, index }, last + 1)
       if (next === index) return false
       index = next
     }

@@ -1,66 +1,100 @@
-import { LinkedList, type Member } from "../../effects/LinkedList.ts"
+import { Column } from "../../effects/Column.ts"
+import { RowLists } from "../../effects/RowLists.ts"
 
-/** A member of one of the lists at a time. */
-export interface Evictable<A extends Member<A>> extends Member<A> {
-  line: LinkedList<A>
-}
-
-/** How many members that cannot be removed are set aside. If there are more, the disk is at fault. */
+/** How many chunks that cannot be removed are set aside. If there are more, the disk is at fault. */
 const MAX_UNREMOVABLE = 64
 
-/** Lists of members, each in the order of use. The lists of `#inTurn` are evicted one after the other. */
-export class EvictionOrder<A extends Evictable<A>> {
-  /** No longer used. */
-  readonly condemned = new LinkedList<A>()
-  /** Of representations that are no longer current. */
-  readonly superseded = new LinkedList<A>()
-  /** Found at the start, and not used since. */
-  readonly cold = new LinkedList<A>()
-  readonly warm = new LinkedList<A>()
-  /** Never evicted. */
-  readonly pinned = new LinkedList<A>()
-  /** Could not be removed. */
-  readonly #aside = new LinkedList<A>()
-  readonly #inTurn = [this.condemned, this.superseded, this.cold, this.warm]
+/** The lines, in the order in which they are evicted; the last two never are. */
+const LINES = ["condemned", "superseded", "cold", "warm", "pinned", "aside"] as const
 
-  /** The member to evict next. */
-  first(): A | undefined {
-    for (const line of this.#inTurn) if (line.first !== undefined) return line.first
-    return undefined
+/**
+ * What a chunk is: no longer used; of a representation that is no longer current; found at the start and not used since; used; pinned; or
+ * impossible to remove.
+ */
+export type Line = typeof LINES[number]
+
+const EVICTED = LINES.slice(0, -2)
+
+const numberOf = (line: Line): number => LINES.indexOf(line)
+
+/** Chunks, by their numbers in `ChunkTable`, in lines that are evicted one after the other. Each line is in the order of use. */
+export class EvictionOrder {
+  readonly #lists = new RowLists()
+  readonly #lineOf = new Column()
+  readonly #bytesOf = new Column()
+  readonly #bytes = LINES.map(() => 0)
+  #aside = 0
+
+  /** The bytes in chunks that cannot be evicted. */
+  get unevictableBytes(): number {
+    return this.#bytes[numberOf("pinned")]! + this.#bytes[numberOf("aside")]!
   }
 
-  move(member: A, line: LinkedList<A>): void {
-    member.line.remove(member)
-    line.push(member)
-    member.line = line
+  /** Adds a chunk of so many bytes at the end of a line. */
+  add(chunk: number, bytes: number, line: Line): void {
+    this.#bytesOf.set(chunk, bytes)
+    this.#push(chunk, line)
   }
 
-  /** Whether a member is in use: a use then changes its place. */
-  isInUse({ line }: A): boolean {
-    return line === this.warm || line === this.cold || line === this.pinned
+  /** Removes a chunk. Returns its bytes. */
+  remove(chunk: number): number {
+    const line = this.#lineOf.get(chunk)
+    const bytes = this.#bytesOf.get(chunk)
+    this.#lists.remove(line, chunk)
+    this.#bytes[line]! -= bytes
+    if (line === numberOf("aside")) this.#aside -= 1
+    return bytes
   }
 
-  condemn(member: A): void {
-    if (member.line !== this.#aside) this.move(member, this.condemned)
+  lineOf(chunk: number): Line {
+    return LINES[this.#lineOf.get(chunk)]!
   }
 
-  /** Skips a member until `retryRemovals`. Returns `false` if too many are skipped already. */
-  setAside(member: A): boolean {
-    if ([...this.#aside].length >= MAX_UNREMOVABLE) return false
-    this.move(member, this.#aside)
+  bytesOf(chunk: number): number {
+    return this.#bytesOf.get(chunk)
+  }
+
+  /** The chunk to evict next, or 0. */
+  first(): number {
+    for (const line of EVICTED) {
+      const chunk = this.#lists.first(numberOf(line))
+      if (chunk !== 0) return chunk
+    }
+    return 0
+  }
+
+  /** Moves a chunk to the end of a line. */
+  move(chunk: number, line: Line): void {
+    this.remove(chunk)
+    this.#push(chunk, line)
+  }
+
+  /** Whether a chunk is in use: a use then changes its place. */
+  isInUse(chunk: number): boolean {
+    const line = this.lineOf(chunk)
+    return line === "warm" || line === "cold" || line === "pinned"
+  }
+
+  condemn(chunk: number): void {
+    if (this.lineOf(chunk) !== "aside") this.move(chunk, "condemned")
+  }
+
+  /** Skips a chunk until `retryRemovals`. Returns `false` if too many are skipped already. */
+  setAside(chunk: number): boolean {
+    if (this.#aside >= MAX_UNREMOVABLE) return false
+    this.move(chunk, "aside")
     return true
   }
 
   retryRemovals(): void {
-    for (let next = this.#aside.first; next !== undefined; next = this.#aside.first) this.move(next, this.condemned)
+    for (const chunk of this.#lists.of(numberOf("aside"))) this.move(chunk, "condemned")
   }
 
-  /** The members that cannot be evicted. */
-  unevictable(): ReadonlyArray<A> {
-    return [...this.pinned, ...this.#aside]
-  }
-
-  *[Symbol.iterator](): Generator<A> {
-    for (const line of [...this.#inTurn, this.pinned, this.#aside]) yield* line
+  #push(chunk: number, line: Line): void {
+    const number = numberOf(line)
+    this.#lists.push(number, chunk)
+    this.#lineOf.set(chunk, number)
+    this.#bytes[number]! += this.#bytesOf.get(chunk)
+    if (line === "aside") this.#aside += 1
   }
 }

@@ -1,14 +1,8 @@
+import { ResourceTable } from "../../domain/ResourceTable.ts"
+import { Column } from "../../effects/Column.ts"
 import { inBlocks } from "../disk/blocks.ts"
 import type { StoredManifest } from "../disk/ChunkStore.ts"
 import { Families } from "./Families.ts"
-
-/** What the directory of a resource has, as far as it counts. */
-interface Folder {
-  /** What the manifest takes of the disk, in bytes; 0 where there is none. */
-  manifest: number
-  isRevoked: boolean
-  chunks: number
-}
 
 /** What a write adds to a resource. */
 export interface Addition {
@@ -32,8 +26,14 @@ const NODES_PER_FOLDER = 2
 
 const directoryBytes = (names: number): number => inBlocks(names * NAME_BYTES)
 
-const bytesOf = ({ chunks, manifest }: Omit<Folder, "isRevoked">): number =>
-  manifest + directoryBytes(chunks + OTHER_NAMES)
+/** The bits of what is known of a resource. */
+const HAS_FOLDER = 1
+const IS_REVOKED = 2
+const IS_COMPACT = 4
+const IS_COMPACT_REVOKED = 8
+
+/** What a directory takes with so many chunks in it, and a manifest of so many bytes, without the files of the chunks. */
+const folderBytes = (chunks: number, manifest: number): number => manifest + directoryBytes(chunks + OTHER_NAMES)
 
 /** What the directory of a prefix takes, in bytes, with so many resources in it. */
 const prefixBytes = (resources: number): number => resources === 0 ? 0 : directoryBytes(resources)
@@ -45,16 +45,23 @@ const prefixOf = (resource: string): string => resource.slice(0, 2)
  * Directories are counted as the file systems do that give them blocks.
  */
 export class Folders {
-  readonly #folders = new Map<string, Folder>()
+  readonly #resources: ResourceTable
   readonly #families = new Families()
   /** How many resources there are by prefix. */
   readonly #prefixes = new Map<string, number>()
   readonly #pins = new Set<string>()
-  /** Whether each compact resource was revoked. They have a name in the directory of their prefix, and no directory. */
-  readonly #compact = new Map<string, boolean>()
   /** Those without a chunk that are not pinned. */
   readonly #hollow = new Set<string>()
+  /** Of each resource: bits, the number of its chunks, and what the manifest takes of the disk, in bytes. */
+  readonly #bits = new Column()
+  readonly #chunks = new Column()
+  readonly #manifest = new Column()
+  #count = 0
   #bytes = 0
+
+  constructor(resources = new ResourceTable()) {
+    this.#resources = resources
+  }
 
   /** All of them, in bytes. */
   get bytes(): number {
@@ -63,7 +70,7 @@ export class Folders {
 
   /** How many file nodes they take. */
   get nodes(): number {
-    return this.#folders.size * NODES_PER_FOLDER + this.#prefixes.size
+    return this.#count * NODES_PER_FOLDER + this.#prefixes.size
   }
 
   /** Resources that have a directory, but no chunk, and are not pinned. */
@@ -75,14 +82,14 @@ export class Folders {
     this.#pins.add(resource)
     this.#hollow.delete(resource)
     // The pin is in a directory.
-    if (this.#compact.has(resource)) this.#at(resource)
+    if (this.isCompact(resource)) this.#at(resource)
   }
 
   unpin(resource: string): void {
-    const folder = this.#folders.get(resource)
-    if (this.#compact.has(resource) && folder?.chunks === 0 && folder.manifest === 0) return this.remove(resource)
+    const row = this.#resources.find(resource)
+    if (this.#has(row, IS_COMPACT) && this.#isEmpty(row) && this.#manifest.get(row) === 0) return this.remove(resource)
     this.#pins.delete(resource)
-    this.#noteHollow(resource)
+    this.#noteHollow(resource, row)
   }
 
   isPinned(resource: string): boolean {
@@ -102,41 +109,44 @@ export class Folders {
 
   /** What would be given back with a resource's directory, in bytes. */
   bytesOf(resource: string): number {
-    const folder = this.#folders.get(resource)
-    return folder === undefined ? 0 : bytesOf(folder) + (this.isAlone(resource) ? prefixBytes(1) : 0)
+    const row = this.#resources.find(resource)
+    return this.#has(row, HAS_FOLDER) ? this.#bytesAt(row) + (this.isAlone(resource) ? prefixBytes(1) : 0) : 0
   }
 
   /** Whether there is a manifest that holds. */
   hasManifest(resource: string): boolean {
-    if (this.#compact.get(resource) === false) return true
-    const folder = this.#folders.get(resource)
-    return folder !== undefined && folder.manifest > 0 && !folder.isRevoked
+    const row = this.#resources.find(resource)
+    if (this.#has(row, IS_COMPACT) && !this.#has(row, IS_COMPACT_REVOKED)) return true
+    return this.#has(row, HAS_FOLDER) && this.#manifest.get(row) > 0 && !this.#has(row, IS_REVOKED)
   }
 
   /** Takes note that the manifest of a resource, should there be one, holds no longer. */
   revokeManifest(resource: string): void {
-    const folder = this.#folders.get(resource)
-    if (folder !== undefined) folder.isRevoked = true
-    if (this.#compact.has(resource)) this.#compact.set(resource, true)
+    const row = this.#resources.find(resource)
+    if (this.#has(row, HAS_FOLDER)) this.#change(row, IS_REVOKED, true)
+    if (this.#has(row, IS_COMPACT)) this.#change(row, IS_COMPACT_REVOKED, true)
   }
 
   /** Whether a resource has chunks or a manifest in files of their own. */
   hasFolder(resource: string): boolean {
-    return this.#folders.has(resource)
+    return this.#has(this.#resources.find(resource), HAS_FOLDER)
   }
 
   isCompact(resource: string): boolean {
-    return this.#compact.has(resource)
+    return this.#has(this.#resources.find(resource), IS_COMPACT)
   }
 
   addCompact(resource: string, isRevoked: boolean): void {
-    if (!this.#compact.has(resource) && !this.#folders.has(resource)) this.#addName(resource)
-    this.#compact.set(resource, isRevoked)
+    const row = this.#add(resource, IS_COMPACT)
+    this.#change(row, IS_COMPACT_REVOKED, isRevoked)
     if (this.#pins.has(resource)) this.#at(resource)
   }
 
   removeCompact(resource: string): void {
-    if (this.#compact.delete(resource) && !this.#folders.has(resource)) this.#removeName(resource)
+    const row = this.#resources.find(resource)
+    if (!this.#has(row, IS_COMPACT)) return
+    this.#change(row, IS_COMPACT_REVOKED, false)
+    this.#remove(resource, row, IS_COMPACT)
   }
 
   /** How much more they take when all of this is written, in bytes; each manifest is counted beside the one that there is. */
@@ -145,13 +155,13 @@ export class Folders {
     /** How many directories each prefix gets. */
     const added = new Map<string, number>()
     for (const { chunks, isCompact = false, manifest, resource } of additions) {
-      const folder = this.#folders.get(resource)
-      if (folder === undefined) {
-        if (!isCompact) sum += bytesOf({ chunks, manifest })
-        const names = this.#compact.has(resource) ? 0 : 1
-        added.set(prefixOf(resource), (added.get(prefixOf(resource)) ?? 0) + names)
+      const row = this.#resources.find(resource)
+      if (this.#has(row, HAS_FOLDER)) {
+        sum += folderBytes(this.#chunks.get(row) + chunks, this.#manifest.get(row) + manifest) - this.#bytesAt(row)
       } else {
-        sum += bytesOf({ chunks: folder.chunks + chunks, manifest: folder.manifest + manifest }) - bytesOf(folder)
+        if (!isCompact) sum += folderBytes(chunks, manifest)
+        const names = this.#has(row, IS_COMPACT) ? 0 : 1
+        added.set(prefixOf(resource), (added.get(prefixOf(resource)) ?? 0) + names)
       }
     }
     for (const [prefix, count] of added) {
@@ -162,44 +172,44 @@ export class Folders {
   }
 
   setManifest(resource: string, { bytes, isRevoked }: StoredManifest): void {
-    const folder = this.#at(resource)
-    this.#bytes += bytes - folder.manifest
-    folder.manifest = bytes
-    folder.isRevoked = isRevoked
-    this.#noteHollow(resource)
+    const row = this.#at(resource)
+    this.#bytes += bytes - this.#manifest.get(row)
+    this.#manifest.set(row, bytes)
+    this.#change(row, IS_REVOKED, isRevoked)
+    this.#noteHollow(resource, row)
   }
 
   addChunk(resource: string): void {
-    const folder = this.#at(resource)
-    this.#bytes -= bytesOf(folder)
-    folder.chunks += 1
-    this.#bytes += bytesOf(folder)
+    const row = this.#at(resource)
+    this.#setChunks(row, this.#chunks.get(row) + 1)
     this.#hollow.delete(resource)
   }
 
   removeChunk(resource: string): void {
-    const folder = this.#folders.get(resource)
-    if (folder === undefined) return
-    this.#bytes -= bytesOf(folder)
-    folder.chunks -= 1
-    this.#bytes += bytesOf(folder)
-    this.#noteHollow(resource)
+    const row = this.#resources.find(resource)
+    if (!this.#has(row, HAS_FOLDER)) return
+    this.#setChunks(row, this.#chunks.get(row) - 1)
+    this.#noteHollow(resource, row)
   }
 
   /** The directory has been removed, with all that was in it, the pin included; and that of its prefix, when there was nothing else in it. */
   remove(resource: string): void {
     this.#pins.delete(resource)
     this.#hollow.delete(resource)
-    const folder = this.#folders.get(resource)
-    if (folder === undefined) return
-    this.#folders.delete(resource)
-    this.#bytes -= bytesOf(folder)
-    if (!this.#compact.has(resource)) this.#removeName(resource)
+    const row = this.#resources.find(resource)
+    if (!this.#has(row, HAS_FOLDER)) return
+    this.#bytes -= this.#bytesAt(row)
+    this.#count -= 1
+    this.#chunks.set(row, 0)
+    this.#manifest.set(row, 0)
+    this.#change(row, IS_REVOKED, false)
+    this.#remove(resource, row, HAS_FOLDER)
   }
 
   /** Whether there is no other resource in the directory of its prefix. */
   isAlone(resource: string): boolean {
-    return this.#neighbours(resource) === (this.#folders.has(resource) || this.#compact.has(resource) ? 1 : 0)
+    const isThere = this.#bits.get(this.#resources.find(resource)) !== 0
+    return this.#neighbours(resource) === (isThere ? 1 : 0)
   }
 
   /** The resource and its variants, as far as they are there. */
@@ -212,34 +222,68 @@ export class Folders {
     return this.#prefixes.get(prefixOf(resource)) ?? 0
   }
 
-  /** Counts a name in the directory of the resource's prefix. */
-  #addName(resource: string): void {
+  #has(row: number, bit: number): boolean {
+    return (this.#bits.get(row) & bit) !== 0
+  }
+
+  #change(row: number, bit: number, isSet: boolean): void {
+    this.#bits.set(row, isSet ? this.#bits.get(row) | bit : this.#bits.get(row) & ~bit)
+  }
+
+  #isEmpty(row: number): boolean {
+    return this.#has(row, HAS_FOLDER) && this.#chunks.get(row) === 0
+  }
+
+  #bytesAt(row: number): number {
+    return folderBytes(this.#chunks.get(row), this.#manifest.get(row))
+  }
+
+  #setChunks(row: number, chunks: number): void {
+    this.#bytes -= this.#bytesAt(row)
+    this.#chunks.set(row, chunks)
+    this.#bytes += this.#bytesAt(row)
+  }
+
+  #noteHollow(resource: string, row: number): void {
+    if (this.#isEmpty(row) && !this.#pins.has(resource)) this.#hollow.add(this.#resources.idOf(row))
+    else this.#hollow.delete(resource)
+  }
+
+  /** The row of a resource that has a directory from now on. */
+  #at(resource: string): number {
+    const known = this.#resources.find(resource)
+    if (this.#has(known, HAS_FOLDER)) return known
+    const row = this.#add(resource, HAS_FOLDER)
+    this.#bytes += this.#bytesAt(row)
+    this.#count += 1
+    return row
+  }
+
+  /** Sets a bit. The first one puts a name into the directory of the resource's prefix. */
+  #add(resource: string, bit: number): number {
+    const known = this.#resources.find(resource)
+    if (this.#bits.get(known) !== 0) {
+      this.#change(known, bit, true)
+      return known
+    }
+    const row = this.#resources.acquire(resource)
+    this.#bits.set(row, bit)
     const neighbours = this.#neighbours(resource)
     this.#bytes += prefixBytes(neighbours + 1) - prefixBytes(neighbours)
     this.#prefixes.set(prefixOf(resource), neighbours + 1)
-    this.#families.add(resource)
+    this.#families.add(this.#resources.idOf(row))
+    return row
   }
 
-  #removeName(resource: string): void {
+  /** Undoes `#add`. */
+  #remove(resource: string, row: number, bit: number): void {
+    this.#change(row, bit, false)
+    if (this.#bits.get(row) !== 0) return
     const neighbours = this.#neighbours(resource)
     this.#bytes -= prefixBytes(neighbours) - prefixBytes(neighbours - 1)
     if (neighbours === 1) this.#prefixes.delete(prefixOf(resource))
     else this.#prefixes.set(prefixOf(resource), neighbours - 1)
     this.#families.delete(resource)
-  }
-
-  #noteHollow(resource: string): void {
-    if (this.#folders.get(resource)?.chunks === 0 && !this.#pins.has(resource)) this.#hollow.add(resource)
-    else this.#hollow.delete(resource)
-  }
-
-  #at(resource: string): Folder {
-    const known = this.#folders.get(resource)
-    if (known !== undefined) return known
-    const folder: Folder = { chunks: 0, isRevoked: false, manifest: 0 }
-    this.#bytes += bytesOf(folder)
-    if (!this.#compact.has(resource)) this.#addName(resource)
-    this.#folders.set(resource, folder)
-    return folder
+    this.#resources.release(row)
   }
 }

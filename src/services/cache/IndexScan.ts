@@ -66,9 +66,9 @@ const makeScan = Effect.gen(function*() {
       for (let at = 0; at < found.length; at += ENTERED_AT_ONCE) {
         for (const { bytes, isRevoked, key, used } of found.slice(at, at + ENTERED_AT_ONCE)) {
           const { representation, resource } = key
-          index.noteUse(resource, used)
           const line = pinnedAtStart.get(resource) === representation ? "pinned" : "cold"
           index.enter(key, bytes, line, isRevoked === undefined ? undefined : { isRevoked })
+          index.noteUse(resource, used)
         }
         yield* Effect.yieldNow
       }

@@ -149,8 +149,7 @@ const make = Effect.gen(function*() {
   const familyOnDisk = (resource: string) =>
     Effect.suspend(() => scan.isLoaded() ? Effect.succeed(index.family(resource)) : store.family(resource))
 
-  const hasChunkOf = ({ id, resource }: Representation): boolean =>
-    index.chunksOf(resource).some(({ key }) => key.representation === id)
+  const hasChunkOf = ({ id, resource }: Representation): boolean => index.hasRepresentation(resource, id)
 
   const apply = ({ isFamily, next, resource }: Change) =>
     Effect.suspend((): Effect.Effect<void, CacheError> => {

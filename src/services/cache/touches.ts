@@ -12,30 +12,22 @@ export const TouchInterval = Context.Reference<Duration.Input>("spillway/service
 /** How many chunks are recorded at a time. The order of others is lost when the process ends. */
 const TOUCHES = 10_000
 
-/** A chunk whose uses are recorded. */
-export interface Touched {
-  readonly key: ChunkKey
-  /** Whether it was used since the last record. */
-  isUsed: boolean
-}
-
 /**
- * Records used chunks in the store now and then, so that the order of use survives a restart, and their resources with `noteUse`.
- * Returns the function that marks a chunk as used.
+ * Records used chunks in the store now and then, so that the order of use survives a restart, and their resources with `noteUse`. Chunks
+ * have numbers; `keyOf` is the key of one, or `undefined` if it was removed. Returns the function that marks a chunk as used.
  */
 export const make = Effect.fnUntraced(function*(
-  noteUse: (resource: string, at: number) => void
-): Effect.fn.Return<(chunk: Touched) => void, never, DiskBreaker | ChunkStore | Scope.Scope> {
+  noteUse: (resource: string, at: number) => void,
+  keyOf: (chunk: number) => ChunkKey | undefined
+): Effect.fn.Return<(chunk: number) => void, never, DiskBreaker | ChunkStore | Scope.Scope> {
   const breaker = yield* DiskBreaker
   const store = yield* ChunkStore
-  let used: Array<Touched> = []
+  let used = new Set<number>()
   yield* Effect.sleep(yield* TouchInterval).pipe(
     Effect.andThen(Effect.clockWith((clock) => {
-      const keys = used.map((chunk) => {
-        chunk.isUsed = false
-        return chunk.key
-      })
-      used = []
+      // The number of a chunk that was removed may be that of another one by now, which was written lately.
+      const keys = Array.from(used, keyOf).filter((key) => key !== undefined)
+      used = new Set()
       for (const { resource } of keys) noteUse(resource, clock.currentTimeMillisUnsafe())
       return breaker.readable()
         ? Effect.forEach(keys, (key) => Effect.ignore(store.touch(key)), { discard: true })
@@ -44,8 +36,6 @@ export const make = Effect.fnUntraced(function*(
     keepRunning("CacheIndex")
   )
   return (chunk) => {
-    if (chunk.isUsed || used.length >= TOUCHES) return
-    chunk.isUsed = true
-    used.push(chunk)
+    if (used.size < TOUCHES) used.add(chunk)
   }
 })

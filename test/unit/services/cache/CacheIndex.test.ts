@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Layer } from "effect"
+import { execFileSync } from "node:child_process"
+import { fileURLToPath } from "node:url"
 import { IoError } from "../../../../src/domain/CacheError.ts"
 import type { ChunkKey } from "../../../../src/domain/Chunk.ts"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
@@ -214,4 +216,15 @@ describe("CacheIndex", () => {
       index.remove(keyAt(0))
       assert.strictEqual(index.lastUsed(film1), 0)
     }))
+})
+
+describe("the memory of the index", () => {
+  it("is at most 64 bytes for each chunk, and 300 for each file of one chunk", { timeout: 60_000 }, () => {
+    const program = fileURLToPath(new URL("../../../support/indexMemory.ts", import.meta.url))
+    const output = execFileSync(process.execPath, ["--expose-gc", program], { encoding: "utf8" })
+    const { count, perChunk, perFile } = JSON.parse(output) as Record<"count" | "perChunk" | "perFile", number>
+    assert.strictEqual(count, 250_000)
+    assert.isAtMost(perChunk, 64)
+    assert.isAtMost(perFile, 300)
+  })
 })

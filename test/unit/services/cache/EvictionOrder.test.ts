@@ -1,90 +1,71 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { LinkedList } from "../../../../src/effects/LinkedList.ts"
-import { type Evictable, EvictionOrder } from "../../../../src/services/cache/EvictionOrder.ts"
+import { EvictionOrder, type Line } from "../../../../src/services/cache/EvictionOrder.ts"
 
-interface Item extends Evictable<Item> {
-  readonly name: string
-}
+const BYTES = 100
 
-const make = () => {
-  const order = new EvictionOrder<Item>()
-  const add = (name: string, line: LinkedList<Item>): Item => {
-    const item: Item = { name, line, before: undefined, behind: undefined }
-    line.push(item)
-    return item
-  }
-  /** The names in the order in which they are evicted. */
+const make = (...lines: ReadonlyArray<Line>) => {
+  const order = new EvictionOrder()
+  for (const [i, line] of lines.entries()) order.add(i + 1, BYTES, line)
+  /** The chunks in the order in which they are evicted. */
   const evicted = () => {
-    const names: Array<string> = []
-    for (let item = order.first(); item !== undefined; item = order.first()) {
-      item.line.remove(item)
-      names.push(item.name)
+    const chunks: Array<number> = []
+    for (let chunk = order.first(); chunk !== 0; chunk = order.first()) {
+      assert.strictEqual(order.remove(chunk), BYTES)
+      chunks.push(chunk)
     }
-    return names.join(" ")
+    return chunks
   }
-  return { order, add, evicted }
+  return { order, evicted }
 }
 
 describe("EvictionOrder", () => {
-  it("evicts condemned, superseded, cold and warm members in this order, and pinned ones never", () => {
-    const { add, evicted, order } = make()
+  it("evicts condemned, superseded, cold and warm chunks in this order, and pinned ones never", () => {
     const lines = ["pinned", "warm", "cold", "superseded", "condemned"] as const
-    for (const line of lines) for (const i of [1, 2]) add(`${line}${i}`, order[line])
-    assert.strictEqual(evicted(), "condemned1 condemned2 superseded1 superseded2 cold1 cold2 warm1 warm2")
-    assert.deepStrictEqual(Array.from(order, ({ name }) => name), ["pinned1", "pinned2"])
+    const { evicted, order } = make(...lines, ...lines)
+    assert.deepStrictEqual(evicted(), [5, 10, 4, 9, 3, 8, 2, 7])
+    assert.deepStrictEqual([1, 6].map((chunk) => order.lineOf(chunk)), ["pinned", "pinned"])
+    assert.strictEqual(order.unevictableBytes, 2 * BYTES)
   })
 
-  it("moves a member behind those that are in the line already", () => {
-    const { add, evicted, order } = make()
-    const [a, , c] = [add("a", order.warm), add("b", order.warm), add("c", order.cold)]
-    order.move(a, order.warm)
-    order.move(c, order.warm)
-    assert.strictEqual(evicted(), "b a c")
+  it("moves a chunk behind those that are in the line already", () => {
+    const { evicted, order } = make("warm", "warm", "cold")
+    order.move(1, "warm")
+    order.move(3, "warm")
+    assert.deepStrictEqual(evicted(), [2, 1, 3])
   })
 
-  it("has as many members after a move as before", () => {
-    const { add, order } = make()
-    const a = add("a", order.cold)
-    for (const line of [order.pinned, order.superseded, order.warm]) order.move(a, line)
-    assert.deepStrictEqual([...order], [a])
+  it("has a chunk in one line at a time", () => {
+    const { evicted, order } = make("cold")
+    for (const line of ["pinned", "superseded", "warm"] as const) order.move(1, line)
+    assert.strictEqual(order.unevictableBytes, 0)
+    assert.deepStrictEqual(evicted(), [1])
   })
 
-  it("says which members are in use: those that are neither condemned, superseded nor set aside", () => {
-    const { add, order } = make()
-    const inUse = (["warm", "cold", "pinned", "superseded", "condemned"] as const).filter((line) =>
-      order.isInUse(add("a", order[line]))
-    )
-    assert.deepStrictEqual(inUse, ["warm", "cold", "pinned"])
-    const aside = add("b", order.warm)
-    order.setAside(aside)
-    assert.isFalse(order.isInUse(aside))
+  it("says which chunks are in use: those that are neither condemned, superseded nor set aside", () => {
+    const { order } = make("warm", "cold", "pinned", "superseded", "condemned", "warm")
+    order.setAside(6)
+    assert.deepStrictEqual([1, 2, 3, 4, 5, 6].filter((chunk) => order.isInUse(chunk)), [1, 2, 3])
   })
 
-  it("skips members that are set aside, until removals are retried, and evicts them first then", () => {
-    const { add, evicted, order } = make()
-    const [a] = [add("a", order.warm), add("b", order.warm)]
-    assert.isTrue(order.setAside(a))
-    assert.strictEqual(order.first()?.name, "b")
-    assert.deepStrictEqual(order.unevictable(), [a])
+  it("skips chunks that are set aside, until removals are retried, and evicts them first then", () => {
+    const { evicted, order } = make("warm", "warm")
+    assert.isTrue(order.setAside(1))
+    assert.strictEqual(order.first(), 2)
+    assert.strictEqual(order.unevictableBytes, BYTES)
     // It stays there, although it is condemned.
-    order.condemn(a)
-    assert.strictEqual(order.first()?.name, "b")
+    order.condemn(1)
+    assert.strictEqual(order.first(), 2)
     order.retryRemovals()
-    assert.deepStrictEqual(order.unevictable(), [])
-    assert.strictEqual(evicted(), "a b")
+    assert.strictEqual(order.unevictableBytes, 0)
+    assert.deepStrictEqual(evicted(), [1, 2])
   })
 
-  it("sets at most 64 members aside", () => {
-    const { add, order } = make()
-    const items = Array.from({ length: 65 }, (_, i) => add(String(i), order.cold))
-    assert.strictEqual(items.findIndex((item) => !order.setAside(item)), 64)
-    assert.strictEqual(order.first(), items[64])
-  })
-
-  it("has pinned members as unevictable", () => {
-    const { add, order } = make()
-    const pinned = add("a", order.pinned)
-    add("b", order.condemned)
-    assert.deepStrictEqual(order.unevictable(), [pinned])
+  it("sets at most 64 chunks aside", () => {
+    const { order } = make(...Array.from({ length: 65 }, () => "cold" as const))
+    const refused = Array.from({ length: 65 }, (_, i) => i + 1).find((chunk) => !order.setAside(chunk))
+    assert.strictEqual(refused, 65)
+    assert.strictEqual(order.first(), 65)
+    order.remove(64)
+    assert.isTrue(order.setAside(65))
   })
 })

@@ -30,7 +30,7 @@ const filled = Effect.gen(function*() {
     yield* ticking(ChunkStore.use((_) => _.write(keyAt(i), payload)))
     index.add(keyAt(i), BYTES)
   }
-  return () => index.keys().map(({ index }) => index).toSorted((a, b) => a - b)
+  return () => [...index.keys()].map(({ index }) => index).toSorted((a, b) => a - b)
 })
 
 const reserve = (bytes: number) => Effect.scoped(Evictor.use((_) => _.reserve(() => bytes)))

@@ -87,7 +87,7 @@ describe("over files", () => {
         yield* faults.add({ operation, fault: "EIO" })
         const outcome = yield* Effect.result(purger.purge(all))
         if (outcome._tag === "Failure") assert.strictEqual(outcome.failure._tag, "IoError")
-        assert.deepStrictEqual(index.keys().filter(index.has), [])
+        assert.deepStrictEqual([...index.keys()].filter(index.has), [])
         assert.strictEqual(sha256((yield* ticking(view(url))).bytes), sha256(film))
         yield* faults.clear
         yield* ticking(ChunkWriter.use((_) => _.idle))
@@ -119,7 +119,7 @@ describe("over files", () => {
       const outcome = yield* Effect.result(purger.purge(all))
       assert.strictEqual(outcome._tag === "Failure" ? outcome.failure.errno : "", "EPERM")
       assert.deepStrictEqual(index.resources(), [id])
-      assert.deepStrictEqual(index.keys().filter(index.has), [])
+      assert.deepStrictEqual([...index.keys()].filter(index.has), [])
       yield* ticking(Effect.sleep("1 second"))
       assert.isUndefined(breaker.unwritable())
     }).pipe(Effect.provide(stack("faulty"))))
