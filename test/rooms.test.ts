@@ -22,6 +22,7 @@ const ROOMS = [
   "services/media",
   "services/transfer",
   "services/cache",
+  "services/fleet",
   "services/origin",
   "services/disk",
   "services/config",

@@ -1,4 +1,4 @@
-import { Context, Effect, Layer, Stream } from "effect"
+import { Context, Effect, Latch, Layer, Stream } from "effect"
 import { OriginBodyFailed, type OriginError, OriginTimeout, OriginUnreachable } from "../domain/OriginError.ts"
 import { OriginFault } from "../domain/OriginFault.ts"
 import { formatContentRange, formatRange, formatUnsatisfied, parseRange, resolve } from "../domain/rfc/ByteRange.ts"
@@ -26,7 +26,7 @@ export type Misbehaviour =
   | { readonly _tag: "Reset"; readonly after: number }
   /** The body ends after this many bytes as if that were all. */
   | { readonly _tag: "Truncate"; readonly after: number }
-  /** Nothing comes after this many bytes, until Spillway gives up after `millis`; permanently without it. */
+  /** Nothing comes after this many bytes, until Spillway gives up after `millis`; without it, until the connection is closed. */
   | { readonly _tag: "Stall"; readonly after: number; readonly millis?: number }
   /** Not even a header comes, until Spillway gives up after `millis`. */
   | { readonly _tag: "Silent"; readonly millis: number }
@@ -132,6 +132,8 @@ const make = () => {
 
   const request = Effect.fnUntraced(function*(origin: OriginRequest) {
     yield* Effect.acquireRelease(Effect.sync(() => knobs.open += 1), () => Effect.sync(() => knobs.open -= 1))
+    const closed = yield* Latch.make(false)
+    yield* Effect.addFinalizer(() => closed.open)
     yield* turn
     const seen: MemoryRequest = { ...origin, sent: 0 }
     const index = knobs.requests.push(seen) - 1
@@ -177,9 +179,16 @@ const make = () => {
             ? Stream.fail(new OriginBodyFailed({ url, offset: limit, cause: new OriginFault("ECONNRESET") }))
             : Stream.empty
         case "Stall":
-          return fault.millis === undefined ? Stream.never : Stream.fromEffectDrain(
-            Effect.andThen(Effect.sleep(fault.millis), Effect.fail(new OriginTimeout({ url, phase: "body" })))
-          )
+          return fault.millis === undefined
+            ? Stream.fromEffectDrain(
+              Effect.andThen(
+                closed.await,
+                Effect.fail(new OriginBodyFailed({ url, offset: limit, cause: new OriginFault("CLOSED") }))
+              )
+            )
+            : Stream.fromEffectDrain(
+              Effect.andThen(Effect.sleep(fault.millis), Effect.fail(new OriginTimeout({ url, phase: "body" })))
+            )
         default:
           return Stream.empty
       }

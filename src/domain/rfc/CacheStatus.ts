@@ -19,6 +19,9 @@ export interface CacheStatus {
   readonly detail?: string
 }
 
+/** How Spillway names itself in the field. */
+export const NAME = "spillway"
+
 const token = /^[A-Za-z*][A-Za-z0-9:/!#$%&'*+.^_`|~-]*$/
 
 /** What needs no escaping, as most do not. */
@@ -30,7 +33,7 @@ const quote = (text: string): string =>
 
 /** Writes the field's value, Spillway as the only member of the list. */
 export const format = (status: CacheStatus): string => {
-  let text = "spillway"
+  let text = NAME
   if (status.hit) text += "; hit"
   if (status.fwd !== undefined) text += `; fwd=${status.fwd}`
   if (status.fwdStatus !== undefined) text += `; fwd-status=${status.fwdStatus}`

@@ -1,0 +1,73 @@
+import { Context, type Effect, Schema, type Scope } from "effect"
+
+/** What an engine knows of a node: a record that the node has signed, or only where it is, if nodes don't announce themselves there. */
+export type Announcement =
+  | { readonly _tag: "Signed"; readonly text: string }
+  | { readonly _tag: "Configured"; readonly name: string; readonly host: string; readonly port: number }
+
+/** An entry of the log of purges. */
+export interface LogEntry {
+  readonly place: string
+  readonly text: string
+}
+
+/** The log of purges behind a place. */
+export interface LogAnswer {
+  /** `false` if entries may be missing between the place and `entries`. */
+  readonly isComplete: boolean
+  readonly entries: ReadonlyArray<LogEntry>
+  /** The place behind them, to continue from. */
+  readonly place: string
+}
+
+/** What an engine answers to a heartbeat. */
+export interface MembershipAnswer {
+  readonly nodes: ReadonlyArray<Announcement>
+  /** `undefined` if the engine has no log. */
+  readonly log: LogAnswer | undefined
+}
+
+/** What a node sends with a heartbeat. */
+export interface Heartbeat {
+  readonly name: string
+  /** The node's signed record. */
+  readonly record: string
+  /** How far the node has read the log; `undefined` if it has not read any. */
+  readonly place: string | undefined
+}
+
+/** The engine can't be reached, or refuses a command. `cause` says why. */
+export class MembershipFailed
+  extends Schema.TaggedError<MembershipFailed>()("MembershipFailed", { cause: Schema.Defect() })
+{
+  override get message(): string {
+    return this.cause instanceof Error ? this.cause.message : String(this.cause)
+  }
+}
+
+/** A connection to an engine. Callers bound the time of each call. */
+export interface MembershipSession {
+  /** Announces a node, and returns all nodes that the engine knows. */
+  readonly beat: (heartbeat: Heartbeat) => Effect.Effect<MembershipAnswer, MembershipFailed>
+  /** Adds a signed purge to the log, if the engine has one. */
+  readonly append: (text: string) => Effect.Effect<void, MembershipFailed>
+  /** Removes a node that ends. */
+  readonly leave: (name: string) => Effect.Effect<void, MembershipFailed>
+}
+
+/**
+ * The engine that says which nodes there are, and keeps the log of purges. No viewer waits for it. Anything that has a list of names and
+ * addresses can be an engine; whether a node works is found out without it.
+ */
+export class Membership extends Context.Service<Membership, {
+  /** What it is called in messages. Contains no secrets. */
+  readonly label: string
+  /** Whether it has a log of purges. */
+  readonly hasLog: boolean
+  /** The interval of heartbeats, in milliseconds. */
+  readonly beatMillis: number
+  /** A node is dropped when the engine has answered without it for this long, in milliseconds. */
+  readonly leaseMillis: number
+  /** Connects; the scope ends the connection. */
+  readonly open: Effect.Effect<MembershipSession, MembershipFailed, Scope.Scope>
+}>()("spillway/services/fleet/Membership") {}

@@ -1,0 +1,194 @@
+import { NodeHttpClient } from "@effect/platform-node"
+import { buildConnector } from "@effect/platform-node/Undici"
+import { Clock, Context, Effect, Layer, Schema, type Scope } from "effect"
+import { randomBytes } from "node:crypto"
+import * as Http from "node:http"
+import * as Https from "node:https"
+import type { FleetMember } from "../../domain/FleetMember.ts"
+import { formatSignature, isProven, signRequest } from "../../domain/FleetSignature.ts"
+import type { OriginError } from "../../domain/OriginError.ts"
+import {
+  ALIVE_PATH,
+  HAVE_ONLY_FIELD,
+  HOST_FIELD,
+  PROOF_FIELD,
+  SIGNATURE_FIELD,
+  signedParts
+} from "../../domain/PeerProtocol.ts"
+import { NAME as CACHE_NAME } from "../../domain/rfc/CacheStatus.ts"
+import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
+import { OriginConfig, type OriginOptions } from "../config/OriginConfig.ts"
+import { Origin, type OriginResponse, type PeerQuestion } from "../origin/Origin.ts"
+import { FleetConfig, type FleetOptions, type PeerTls } from "./FleetConfig.ts"
+
+/** A request for bytes to another node. */
+export interface PeerRequest {
+  readonly question: PeerQuestion
+  /** Without `Range`. */
+  readonly headers: HeaderFields
+  readonly range: string
+  /** Whether the node is to ask nobody. */
+  readonly haveOnly: boolean
+}
+
+/** The answer is not that of a node of this fleet. */
+export class PeerUnproven extends Schema.TaggedError<PeerUnproven>()("PeerUnproven", {
+  peer: Schema.String,
+  status: Schema.Int
+}) {}
+
+/** A message to a node has no answer, or another one than 200. */
+export class PeerFailed extends Schema.TaggedError<PeerFailed>()("PeerFailed", {
+  peer: Schema.String,
+  cause: Schema.Defect()
+}) {}
+
+/** How this node talks to the others of its fleet. */
+export class PeerClient extends Context.Service<PeerClient, {
+  /**
+   * Asks a node for bytes. The scope holds the connection. Fails if the node can't be reached, or if the answer has no valid proof.
+   */
+  readonly request: (
+    peer: FleetMember,
+    request: PeerRequest
+  ) => Effect.Effect<OriginResponse, OriginError | PeerUnproven, Scope.Scope>
+  /** Asks a node whether it is there, by a connection of its own. Takes as long as the node takes. */
+  readonly isAlive: (peer: FleetMember) => Effect.Effect<boolean>
+  /** Sends a message to a node, or nothing, and returns its answer. Takes as long as the node takes. */
+  readonly send: (peer: FleetMember, path: string, message: string | undefined) => Effect.Effect<string, PeerFailed>
+}>()("spillway/services/fleet/PeerClient") {
+  static readonly layer: Layer.Layer<PeerClient, never, FleetConfig | OriginConfig> = Layer.effect(
+    PeerClient,
+    Effect.suspend(() => make)
+  ).pipe(Layer.provide(Layer.unwrap(Effect.map(FleetConfig, ({ tls }) => layerConnections(tls)))))
+}
+
+/** The nodes as origins. */
+class PeerOrigin
+  extends Context.Service<PeerOrigin, Origin["Service"]>()("spillway/services/fleet/PeerClient/PeerOrigin")
+{}
+
+/** The factor of time limits towards nodes, which have their own limits for origins, and retries. */
+const PATIENCE = 3
+
+/** How long it may take to connect to a node, in milliseconds. */
+const CONNECT_MILLIS = 1000
+
+/** How many requests to one node may be under way. */
+const MAX_REQUESTS = 1024
+
+/** How long an answer to a message may be, in bytes. */
+const MAX_ANSWER_BYTES = 256 * 1024
+
+/** The node follows redirects itself, and takes as long as its origin. */
+const patient = (config: OriginOptions): OriginOptions => ({
+  ...config,
+  origins: { routes: [], urlHosts: [], allowPrivate: false },
+  firstByteTimeout: config.firstByteTimeout * PATIENCE,
+  silenceTimeout: config.silenceTimeout * PATIENCE,
+  maxRequests: MAX_REQUESTS,
+  offline: false
+})
+
+const layerConnections = (tls: PeerTls | undefined): Layer.Layer<PeerOrigin, never, OriginConfig> =>
+  Layer.effect(PeerOrigin, Origin).pipe(
+    Layer.provide(Origin.layerNoDeps),
+    Layer.provide(NodeHttpClient.layerUndiciNoDispatcher),
+    Layer.provide(NodeHttpClient.layerDispatcherOptions({
+      allowH2: false,
+      connections: MAX_REQUESTS,
+      connect: buildConnector({ allowH2: false, timeout: CONNECT_MILLIS, ...tls })
+    })),
+    Layer.provide(Layer.effect(OriginConfig, Effect.map(OriginConfig, patient)))
+  )
+
+/** The URL of a target at a node. An IPv6 address is in brackets there. */
+const urlOf = ({ tls }: FleetOptions, { host, port }: FleetMember, target: string): string =>
+  `${tls === undefined ? "http" : "https"}://${host.includes(":") ? `[${host}]` : host}:${port}${target}`
+
+/** How many random bytes tell two requests of one millisecond apart. */
+const NONCE_BYTES = 12
+
+/** Makes the function that signs requests of this node. */
+const makeSign =
+  ({ node, secrets }: FleetOptions, now: () => number) => (method: string, target: string, headers: HeaderFields) => {
+    const nonce = randomBytes(NONCE_BYTES).toString("base64url")
+    const signature = signRequest(secrets, signedParts(method, target, headers), { name: node, time: now(), nonce })
+    return { field: formatSignature(signature), mac: signature.mac }
+  }
+
+/** `headers` without the proof. The node's own member of `Cache-Status`, the last one, gets its name. */
+const ofPeer = (headers: HeaderFields, { name }: FleetMember): HeaderFields => {
+  const { [PROOF_FIELD]: _, ...rest } = headers
+  const status = rest["cache-status"]
+  const own = status?.lastIndexOf(CACHE_NAME) ?? -1
+  if (status === undefined || own < 0) return rest
+  const end = own + CACHE_NAME.length
+  return { ...rest, "cache-status": `${status.slice(0, end)}/${name}${status.slice(end)}` }
+}
+
+const make = Effect.gen(function*() {
+  const config = yield* FleetConfig
+  const origin = yield* PeerOrigin
+  const clock = yield* Clock.Clock
+  const sign = makeSign(config, () => clock.currentTimeMillisUnsafe())
+
+  const request = Effect.fnUntraced(function*(peer: FleetMember, { haveOnly, headers, question, range }: PeerRequest) {
+    const { host, target } = question
+    const fields = {
+      ...headers,
+      range,
+      [HOST_FIELD]: host,
+      ...(haveOnly && { [HAVE_ONLY_FIELD]: "1" })
+    }
+    const { field, mac } = sign("GET", target, fields)
+    const response = yield* origin.request({
+      method: "GET",
+      url: urlOf(config, peer, target),
+      headers: { ...fields, [SIGNATURE_FIELD]: field }
+    })
+    const { headers: told, status } = response
+    const answer = { status, etag: told["etag"], contentRange: told["content-range"] }
+    if (!isProven(config.secrets, mac, answer, told[PROOF_FIELD])) {
+      return yield* new PeerUnproven({ peer: peer.name, status })
+    }
+    return { ...response, headers: ofPeer(told, peer) }
+  })
+
+  /** Sends a message by a connection of its own. */
+  const exchange = (peer: FleetMember, method: "GET" | "HEAD" | "POST", path: string, message?: string) =>
+    Effect.callback<string, PeerFailed>((resume) => {
+      const { field, mac } = sign(method, path, {})
+      const fail = (cause: unknown) => resume(Effect.fail(new PeerFailed({ peer: peer.name, cause })))
+      const url = urlOf(config, peer, path)
+      const headers = { [SIGNATURE_FIELD]: field }
+      const send = config.tls === undefined ? Http.request : Https.request
+      const outgoing = send(url, { method, agent: false, headers, ...config.tls }, (incoming) => {
+        const status = incoming.statusCode ?? 0
+        const proof = incoming.headers[PROOF_FIELD]?.toString()
+        const answer = { status, etag: undefined, contentRange: undefined }
+        if (status >= 300 || !isProven(config.secrets, mac, answer, proof)) {
+          incoming.destroy()
+          return fail(`unexpected answer ${status}`)
+        }
+        let text = ""
+        incoming.setEncoding("utf8")
+        incoming.on("data", (data: string) => {
+          text += data
+          if (text.length > MAX_ANSWER_BYTES) incoming.destroy(new Error("the answer is too long"))
+        })
+        incoming.on("end", () => resume(Effect.succeed(text)))
+        incoming.on("error", fail)
+      })
+      outgoing.on("error", fail)
+      outgoing.end(message)
+      return Effect.sync(() => outgoing.destroy())
+    })
+
+  return PeerClient.of({
+    request,
+    isAlive: (peer) =>
+      Effect.match(exchange(peer, "HEAD", ALIVE_PATH), { onFailure: () => false, onSuccess: () => true }),
+    send: (peer, path, message) => exchange(peer, message === undefined ? "GET" : "POST", path, message)
+  })
+})

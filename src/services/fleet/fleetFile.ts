@@ -1,0 +1,59 @@
+import { Effect, FileSystem, Option, Path, Schema, Semaphore } from "effect"
+import { FleetMember } from "../../domain/FleetMember.ts"
+import { CacheConfig } from "../config/CacheConfig.ts"
+import { makeDirectories } from "../disk/makeDirectories.ts"
+
+/** What a node remembers of its fleet over a restart. */
+const Memory = Schema.Struct({
+  members: Schema.Array(FleetMember),
+  /** How far the log of purges has been read. */
+  place: Schema.optionalKey(Schema.String)
+})
+
+type Memory = typeof Memory.Type
+
+const json = Schema.fromJsonString(Memory)
+
+/** How long the disk may take, in milliseconds. The file is a convenience, so nothing waits longer for it. */
+const FILE_MILLIS = 1000
+
+const NOTHING: Memory = { members: [] }
+
+/**
+ * The file in the cache directory that has the list of nodes, so that a node that starts while the engine is down knows the fleet. A file that
+ * can't be read or written is ignored.
+ */
+export const makeFleetFile = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const { directory } = yield* CacheConfig
+  const mutex = yield* Semaphore.make(1)
+  const root = path.join(directory, "v1")
+  const file = path.join(root, "fleet.json")
+  let written = ""
+
+  const save = Effect.fnUntraced(function*(text: string) {
+    yield* makeDirectories(fs, path, root)
+    const temporary = `${file}.tmp`
+    yield* fs.remove(temporary, { force: true })
+    const opened = fs.open(temporary, { flag: "wx" })
+    yield* Effect.scoped(Effect.flatMap(opened, ({ writeAll }) => writeAll(Buffer.from(text))))
+    yield* fs.rename(temporary, file)
+    written = text
+  })
+
+  return {
+    read: fs.readFileString(file).pipe(
+      Effect.map((text) => Option.getOrElse(Schema.decodeOption(json)(text), () => NOTHING)),
+      Effect.timeoutOrElse({ duration: FILE_MILLIS, orElse: () => Effect.succeed(NOTHING) }),
+      Effect.orElseSucceed(() => NOTHING)
+    ),
+    /** Writes what has changed. */
+    write: (memory: Memory): Effect.Effect<void> => {
+      const text = Schema.encodeSync(json)(memory)
+      return text === written
+        ? Effect.void
+        : mutex.withPermit(Effect.ignore(Effect.timeout(save(text), FILE_MILLIS)))
+    }
+  }
+})

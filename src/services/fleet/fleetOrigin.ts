@@ -1,0 +1,171 @@
+import { Clock, Effect, Exit, Layer, Scope, Stream } from "effect"
+import { loggable, OriginBodyFailed, type OriginError } from "../../domain/OriginError.ts"
+import { carriedRange } from "../../domain/Representation.ts"
+import { formatContentRange } from "../../domain/rfc/ByteRange.ts"
+import { watchPieces } from "../../effects/pieces.ts"
+import * as Metrics from "../observe/pullMetrics.ts"
+import { Origin, type OriginRequest, type OriginResponse } from "../origin/Origin.ts"
+import { makeSlot, type Slot } from "../origin/OriginLimiter.ts"
+import { Fleet } from "./Fleet.ts"
+import { Journey } from "./Journey.ts"
+import { type Leg, makeOpenLeg } from "./legs.ts"
+
+/**
+ * `Origin` as a node of a fleet sees it. It asks the node that owns a stretch of a file, which has the bytes or fetches them for all. If it fails, the next node in rank takes over at the exact byte, and at last the origin. Alone, it is the origin itself.
+ */
+export const layer: Layer.Layer<Origin, never, Origin> = Layer.effect(
+  Origin,
+  Effect.gen(function*() {
+    const { self } = yield* Fleet
+    return self === undefined ? yield* Origin : Origin.of({ request: yield* makeRequest })
+  })
+)
+
+const NO_RELEASE = Effect.void
+
+/** Stands in for the slot of the leg that is read. The reader of the body sets how its request is ended. */
+const makeFacade = (): Slot => ({ ...makeSlot(), release: NO_RELEASE })
+
+/** Has the reader of the body hold the slot of the leg that is read. */
+const hold = (facade: Slot, { response: { slot } }: Leg): void => {
+  if (slot === undefined) return
+  slot.grace = facade.grace
+  if (facade.release !== NO_RELEASE) slot.release = facade.release
+}
+
+/** The head of the response to a journey that has begun with `head`. */
+const headOf = ({ end, position, size, spec }: Journey, { headers }: OriginResponse) => {
+  const { "content-range": _, ...rest } = headers
+  const length = { "content-length": String(end - position) }
+  return spec === undefined
+    ? { status: 200, headers: { "accept-ranges": "bytes", ...rest, ...length } }
+    : {
+      status: 206,
+      headers: { ...rest, ...length, "content-range": formatContentRange({ start: position, end }, size) }
+    }
+}
+
+const makeRequest = Effect.gen(function*() {
+  const origin = yield* Origin
+  const fleet = yield* Fleet
+  const clock = yield* Clock.Clock
+  const openLeg = yield* makeOpenLeg
+  const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  let peerBytes = 0
+  yield* Metrics.counter("spillway_peer_received_bytes_total", "Body bytes received from other nodes", () => peerBytes)
+  const countSwap = yield* Metrics.counters(
+    "spillway_peer_swaps_total",
+    "Bodies that another node or the origin took over from a node that failed",
+    "cause",
+    ["broken", "silent"]
+  )
+
+  /** `body` of a node; `abandon`, which ends it, runs when the node is lost while its next bytes are awaited. */
+  const whileItAnswers = (
+    body: OriginResponse["body"],
+    isThere: Effect.Effect<boolean>,
+    abandon: Effect.Effect<void>
+  ): OriginResponse["body"] =>
+    Stream.transformPull(body, (pull, scope) => {
+      let since: number | undefined
+      const watch = Effect.gen(function*() {
+        while (true) {
+          const left = since === undefined ? fleet.silence : since + fleet.silence - now()
+          if (left > 0) {
+            yield* Effect.sleep(left)
+            continue
+          }
+          if (!(yield* isThere)) return yield* abandon
+          if (since !== undefined) since = now()
+        }
+      })
+      const next = Effect.suspend(() => {
+        since = now()
+        return Effect.map(pull, (pieces) => {
+          since = undefined
+          return pieces
+        })
+      })
+      return Effect.as(Effect.forkIn(watch, scope), next)
+    })
+
+  /** The bytes of a leg. If those of a node break off, or it is lost, the leg ends, and the next one starts at that byte. */
+  const bytesOf = (journey: Journey, leg: Leg, facade: Slot): OriginResponse["body"] => {
+    const { peer, response, scope } = leg
+    const { request: { url } } = journey
+    const close = Scope.close(scope, Exit.void)
+    const announced = carriedRange(response)?.range.end ?? journey.end
+    const counted = watchPieces(response.body, (piece) => {
+      if (peer !== undefined) peerBytes += piece.length
+      journey.advance(piece.length, fleet.stretchAt)
+    })
+    const isShort = () => journey.position < Math.min(announced, journey.end)
+    const ended = (): Effect.Effect<void, OriginError> => {
+      if (!isShort()) return Effect.void
+      if (peer !== undefined) return Effect.sync(() => journey.avoid(peer))
+      return Effect.fail(new OriginBodyFailed({ url: loggable(url), offset: journey.position, cause: "end of body" }))
+    }
+    const body = Stream.suspend(() => {
+      hold(facade, leg)
+      if (peer === undefined) return counted
+      let isSilent = false
+      const abandon = Effect.suspend(() => {
+        isSilent = true
+        return close
+      })
+      const swap = () =>
+        Stream.fromEffectDrain(Effect.suspend(() => {
+          countSwap(isSilent ? "silent" : "broken")
+          journey.avoid(peer)
+          return isSilent ? Effect.void : fleet.suspect(peer)
+        }))
+      return Stream.catchTags(whileItAnswers(counted, fleet.check(peer), abandon), {
+        OriginBodyFailed: swap,
+        OriginTimeout: swap,
+        OriginUnreachable: swap
+      })
+    })
+    return Stream.concat(body, Stream.fromEffectDrain(Effect.suspend(ended))).pipe(Stream.ensuring(close))
+  }
+
+  /** The next leg, which has to be of the version that the journey began with. */
+  const next = (journey: Journey, facade: Slot): OriginResponse["body"] =>
+    Stream.unwrap(Effect.gen(function*() {
+      const leg = yield* openLeg(journey)
+      if (journey.continues(leg.response)) return bytesOf(journey, leg, facade)
+      const cause = "the origin has another version"
+      return yield* new OriginBodyFailed({ url: loggable(journey.request.url), offset: journey.position, cause })
+    }))
+
+  const bodyOf = (journey: Journey, first: Leg, facade: Slot): OriginResponse["body"] =>
+    Stream.flatMap(
+      Stream.unfold(
+        true,
+        (isFirst) =>
+          Effect.sync(() =>
+            journey.position < journey.end
+              ? [isFirst ? bytesOf(journey, first, facade) : next(journey, facade), false] as const
+              : undefined
+          )
+      ),
+      (leg) => leg
+    )
+
+  /** Whether a response to a request for the first part doesn't say what one to a request for everything would. */
+  const isMisled = ({ spec }: Journey, { status }: OriginResponse): boolean =>
+    spec === undefined && (status === 206 || status === 416)
+
+  return Effect.fnUntraced(function*(request: OriginRequest) {
+    const { peers: _, ...direct } = request
+    const journey = fleet.peers().length === 0 ? undefined : Journey.of(request)
+    if (journey === undefined) return yield* origin.request(direct)
+    const first = yield* openLeg(journey)
+    if (!journey.begin(first.response)) {
+      if (!isMisled(journey, first.response)) return first.response
+      yield* Scope.close(first.scope, Exit.void)
+      return yield* origin.request(direct)
+    }
+    const facade = makeFacade()
+    return { ...first.response, ...headOf(journey, first.response), body: bodyOf(journey, first, facade), slot: facade }
+  })
+})

@@ -1,0 +1,176 @@
+import { Clock, Effect, Exit, Scope } from "effect"
+import type { FleetMember } from "../../domain/FleetMember.ts"
+import { codeOf, loggable, type OriginError, OriginTimeout } from "../../domain/OriginError.ts"
+import { formatRange } from "../../domain/rfc/ByteRange.ts"
+import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
+import { LruMap } from "../../effects/LruMap.ts"
+import * as Metrics from "../observe/pullMetrics.ts"
+import { Origin, type OriginResponse } from "../origin/Origin.ts"
+import { Fleet } from "./Fleet.ts"
+import type { Journey } from "./Journey.ts"
+import type { PeerUnproven } from "./PeerClient.ts"
+
+/** A part of a body from one node, or from the origin if there is no `peer`. */
+export interface Leg {
+  readonly response: OriginResponse
+  readonly peer: FleetMember | undefined
+  /** Holds the connection. */
+  readonly scope: Scope.Closeable
+}
+
+/** How many neighbouring stretches of one owner are requested at a time. */
+const MAX_MERGED = 64
+
+/** How long nodes have to revalidate a file that has changed at the origin, in milliseconds, and how many files. */
+const OUTDATED_MILLIS = 60_000
+const MAX_OUTDATED = 1000
+
+/** The statuses by which a node says that it can't get a file. Another node has the same origin, so this node asks the origin itself. */
+const failures: ReadonlySet<number> = new Set([403, 500, 502, 503, 504, 508])
+
+/** What came of asking a node: a leg, the next node is to be asked, or the origin. */
+type Outcome = Leg | "Next" | "Origin"
+
+/** Whether nobody listens at the address of a node. */
+const isRefused = (error: OriginError): boolean =>
+  codeOf(error) === "ECONNREFUSED" || (error._tag === "OriginTimeout" && error.phase === "connect")
+
+/** Fields for other nodes: without those that are this node's business with the origin. */
+const forPeers = ({ request: { headers, secrets = [] } }: Journey): HeaderFields =>
+  Object.fromEntries(Object.entries(headers).filter(([name]) => name !== "range" && !secrets.includes(name)))
+
+/** Makes the function that opens the next leg of a journey: at the node that owns the bytes, the next one in rank, or at the origin. */
+export const makeOpenLeg = Effect.gen(function*() {
+  const origin = yield* Origin
+  const fleet = yield* Fleet
+  const clock = yield* Clock.Clock
+  const own = fleet.self!
+  /** Files that have changed at the origin, and until when other nodes may not know that. */
+  const outdated = new LruMap<string, number>(MAX_OUTDATED)
+  const countRequest = yield* Metrics.counters(
+    "spillway_peer_requests_total",
+    "Requests for bytes to other nodes of the fleet, by what came of them",
+    "outcome",
+    ["answered", "changed", "failed", "had_nothing", "lost", "unproven", "unreachable"]
+  )
+
+  /** Where the part that the owner of the next byte owns ends. */
+  const endOfOwner = ({ end, position, question: { url } }: Journey): number => {
+    const owner = fleet.rank(url, position)[0]?.name
+    const first = fleet.stretchAt(position)
+    let next = first + 1
+    while (
+      next * own.stretch < end && next - first < MAX_MERGED &&
+      fleet.rank(url, next * own.stretch)[0]?.name === owner
+    ) next += 1
+    return Math.min(end, next * own.stretch)
+  }
+
+  const rangeOf = (journey: Journey): string =>
+    journey.isAtPlace
+      ? formatRange(journey.position, endOfOwner(journey))
+      : journey.request.headers["range"]!
+
+  /** Fails when a node is silent for long, and doesn't say either that it is there. */
+  const orLost = <A, E>(peer: FleetMember, url: string, waiting: Effect.Effect<A, E, Scope.Scope>) =>
+    Effect.raceFirst(
+      waiting,
+      Effect.gen(function*() {
+        do yield* Effect.sleep(fleet.silence)
+        while (yield* fleet.check(peer))
+        return yield* new OriginTimeout({ url: loggable(url), phase: "header" })
+      })
+    )
+
+  const judge = (journey: Journey, response: OriginResponse, haveOnly: boolean) => {
+    const { status } = response
+    if (haveOnly) return status === 206 ? "answered" : "had_nothing"
+    if (failures.has(status)) return "failed"
+    if (journey.hasBegun ? !journey.continues(response) : journey.contradicts(response)) return "changed"
+    return "answered"
+  }
+
+  const missed = (journey: Journey, peer: FleetMember, error: OriginError | PeerUnproven) => {
+    journey.avoid(peer)
+    if (error._tag === "PeerUnproven") return Effect.sync(() => countRequest("unproven"))
+    countRequest(error._tag === "OriginTimeout" ? "lost" : "unreachable")
+    return isRefused(error) ? fleet.lose(peer) : fleet.suspect(peer)
+  }
+
+  /** Asks one node for the next bytes. */
+  const tryPeer = Effect.fnUntraced(function*(
+    journey: Journey,
+    peer: FleetMember,
+    haveOnly: boolean
+  ): Effect.fn.Return<Outcome, never, Scope.Scope> {
+    const { question } = journey
+    const { url } = question
+    const validator = journey.validator()
+    const isOutdated = (outdated.peek(url) ?? 0) > clock.currentTimeMillisUnsafe()
+    const headers = {
+      ...forPeers(journey),
+      ...(validator !== undefined && { "if-range": validator }),
+      ...(isOutdated && !haveOnly && { "cache-control": "no-cache" })
+    }
+    const scope = yield* Scope.fork(yield* Effect.scope)
+    const asked = fleet.ask(peer, { question, headers, range: rangeOf(journey), haveOnly })
+    const outcome = yield* Effect.result(Scope.provide(orLost(peer, url, asked), scope))
+    if (outcome._tag === "Success") {
+      const verdict = judge(journey, outcome.success, haveOnly)
+      countRequest(verdict)
+      if (verdict === "answered") return { response: outcome.success, peer, scope }
+      yield* Scope.close(scope, Exit.void)
+      if (verdict === "failed") return "Origin"
+      journey.avoid(peer)
+      return "Next"
+    }
+    yield* Scope.close(scope, Exit.void)
+    yield* missed(journey, peer, outcome.failure)
+    return "Next"
+  })
+
+  /** The nodes above this one. Waiting goes up in rank only, so that no two nodes wait for each other. Nothing is handed on for a node. */
+  const above = ({ avoided, position, question: { from, url } }: Journey): ReadonlyArray<FleetMember> => {
+    if (from !== undefined) return []
+    const ranked = fleet.rank(url, position)
+    const end = ranked.findIndex(({ name }) => name === own.name)
+    return ranked.slice(0, end < 0 ? ranked.length : end).filter(({ name }) => !avoided.has(name))
+  }
+
+  /** The node that owned the next bytes before this one did. It answers from what it has. */
+  const former = ({ avoided, isAtPlace, position, question: { from, url } }: Journey): FleetMember | undefined => {
+    if (!isAtPlace || !fleet.isSettling() || !fleet.owns(url, position)) return undefined
+    const second = fleet.rank(url, position)[1]
+    return second !== undefined && second.name !== from && !avoided.has(second.name) ? second : undefined
+  }
+
+  const askOrigin = Effect.fnUntraced(function*(journey: Journey) {
+    const { question, request } = journey
+    const { peers: _, ...direct } = request
+    const validator = journey.hasBegun ? journey.validator() : undefined
+    const scope = yield* Scope.fork(yield* Effect.scope)
+    const headers = {
+      ...request.headers,
+      range: rangeOf(journey),
+      ...(validator !== undefined && { "if-range": validator })
+    }
+    const response = yield* Scope.provide(origin.request({ ...direct, headers }), scope)
+    const isOther = journey.hasBegun ? !journey.continues(response) : journey.contradicts(response)
+    if (isOther) outdated.set(question.url, clock.currentTimeMillisUnsafe() + OUTDATED_MILLIS)
+    return { response, peer: undefined, scope } satisfies Leg
+  })
+
+  return Effect.fnUntraced(function*(journey: Journey): Effect.fn.Return<Leg, OriginError, Scope.Scope> {
+    for (const peer of above(journey)) {
+      const outcome = yield* tryPeer(journey, peer, false)
+      if (outcome === "Origin") break
+      if (outcome !== "Next") return outcome
+    }
+    const other = former(journey)
+    if (other !== undefined) {
+      const outcome = yield* tryPeer(journey, other, true)
+      if (typeof outcome === "object") return outcome
+    }
+    return yield* askOrigin(journey)
+  })
+})
