@@ -24,9 +24,17 @@ export class LinkedList<A extends Member<A>> {
     else before.behind = behind
     if (behind === undefined) this.#last = before
     else behind.before = before
+    // What has left would keep its neighbours from the collection of young objects, and those theirs.
+    member.before = undefined
+    member.behind = undefined
   }
 
+  /** The members in order. The one at hand may be taken out meanwhile. */
   *[Symbol.iterator](): Generator<A> {
-    for (let member = this.first; member !== undefined; member = member.behind) yield member
+    for (let member = this.first; member !== undefined;) {
+      const { behind } = member
+      yield member
+      member = behind
+    }
   }
 }

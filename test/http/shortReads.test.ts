@@ -19,16 +19,19 @@ const onDisk = Effect.gen(function*() {
     reads: 0,
     written: 0
   }
+  const read: ChunkStore["Service"]["read"] = (...args) =>
+    Effect.suspend(() => {
+      disk.reads += 1
+      const { error, gate } = disk
+      const read = error === undefined ? memory.read(...args) : Effect.fail(error)
+      return gate === undefined ? read : Effect.andThen(Effect.promise(() => gate), read)
+    })
   const store = ChunkStore.of({
     ...memory,
     write: (...args) => Effect.tap(memory.write(...args), () => Effect.sync(() => void (disk.written += 1))),
-    read: (...args) =>
-      Effect.suspend(() => {
-        disk.reads += 1
-        const { error, gate } = disk
-        const read = error === undefined ? memory.read(...args) : Effect.fail(error)
-        return gate === undefined ? read : Effect.andThen(Effect.promise(() => gate), read)
-      })
+    read,
+    readInto: (scratch, key, length, range, onEnd) =>
+      void Effect.runFork(read(key, length, range, scratch)).addObserver(onEnd)
   })
   /** The ranges of the requests that were not answered at once. */
   const handed: Array<string | undefined> = []

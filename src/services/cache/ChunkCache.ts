@@ -1,4 +1,4 @@
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Exit, Layer, Option } from "effect"
 import { type CacheError, type CacheFailure, isDamage, isOfOneFile } from "../../domain/CacheError.ts"
 import { type ChunkKey, indexAt, keyText, span } from "../../domain/Chunk.ts"
 import type { Representation } from "../../domain/Representation.ts"
@@ -44,6 +44,14 @@ export class ChunkCache extends Context.Service<ChunkCache, {
     range: ByteRange,
     scratch?: Buffer
   ) => Effect.Effect<Uint8Array, CacheError>
+  /** The same without a fiber, as `ChunkStore.readInto`. `onEnd` gets the bytes, or `undefined` if `readRange` fails. */
+  readonly readInto: (
+    scratch: Buffer,
+    representation: Representation,
+    key: ChunkKey,
+    range: ByteRange,
+    onEnd: (bytes: Uint8Array | undefined) => void
+  ) => void
   /** Whether a chunk is on a disk that can be read. */
   readonly isOnDisk: (key: ChunkKey) => boolean
   /** Keeps a complete chunk: in memory now, and on disk soon, each if there is room. */
@@ -84,6 +92,7 @@ const make = Effect.gen(function*() {
   const store = yield* ChunkStore
   const { share: shared } = SingleFlight.make<string, Uint8Array, CacheError>()
 
+  const run = Effect.runForkWith(yield* Effect.context())
   const uses = new PartUses()
 
   const reportDamage = yield* DamageReport.make
@@ -174,6 +183,23 @@ const make = Effect.gen(function*() {
     }
   }
 
+  /** What to read of a chunk for `range`: all parts that it touches. */
+  const partsOf = (representation: Representation, key: ChunkKey, { end, start }: ByteRange): ByteRange => ({
+    start: partAt(start) * PART_BYTES,
+    end: Math.min(lengthOf(representation, key), (partAt(end - 1) + 1) * PART_BYTES)
+  })
+
+  const countRead = (key: ChunkKey, { end, start }: ByteRange): void => {
+    index.touch(key)
+    uses.count(key, partAt(start), partAt(end - 1))
+  }
+
+  /** The bytes of `range` in those of `whole`, of which copies may be kept. */
+  const take = (key: ChunkKey, { end, start }: ByteRange, whole: ByteRange, parts: Uint8Array): Uint8Array => {
+    if (end - start <= SHORT_RANGE_BYTES) keepParts(key, partAt(start), parts)
+    return parts.subarray(start - whole.start, end - whole.start)
+  }
+
   const rangeInMemory = (key: ChunkKey, { end, start }: ByteRange): ReadonlyArray<Uint8Array> | undefined => {
     // The disk brings back what is used of a chunk, part for part. So the chunk needn't stay whole for short ranges.
     const isEnough = end - start <= SHORT_RANGE_BYTES && index.has(key)
@@ -217,16 +243,25 @@ const make = Effect.gen(function*() {
       )
       return shared(keyText(key), whole)
     },
-    readRange: (representation, key, { end, start }, scratch) => {
-      const length = lengthOf(representation, key)
-      const first = partAt(start)
-      const from = first * PART_BYTES
-      const whole = { start: from, end: Math.min(length, (partAt(end - 1) + 1) * PART_BYTES) }
-      index.touch(key)
-      uses.count(key, first, partAt(end - 1))
-      return Effect.map(read(key, length, whole, scratch), (parts) => {
-        if (end - start <= SHORT_RANGE_BYTES) keepParts(key, first, parts)
-        return parts.subarray(start - from, end - from)
+    readRange: (representation, key, range, scratch) => {
+      const whole = partsOf(representation, key, range)
+      countRead(key, range)
+      return Effect.map(
+        read(key, lengthOf(representation, key), whole, scratch),
+        (parts) => take(key, range, whole, parts)
+      )
+    },
+    readInto: (scratch, representation, key, range, onEnd) => {
+      const whole = partsOf(representation, key, range)
+      countRead(key, range)
+      store.readInto(scratch, key, lengthOf(representation, key), whole, (exit) => {
+        if (Exit.isSuccess(exit)) {
+          breaker.succeeded("read")
+          return onEnd(take(key, range, whole, exit.value))
+        }
+        const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+        if (error !== undefined) run(failed(key, error))
+        onEnd(undefined)
       })
     },
     isOnDisk: (key) => breaker.readable() && index.has(key),

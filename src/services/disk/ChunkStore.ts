@@ -1,4 +1,4 @@
-import { Context, type Effect, type FileSystem, Layer, type Option, type Path, type Stream } from "effect"
+import { Context, type Effect, type Exit, type FileSystem, Layer, type Option, type Path, type Stream } from "effect"
 import type { CacheError } from "../../domain/CacheError.ts"
 import type { ChunkKey } from "../../domain/Chunk.ts"
 import type { Representation } from "../../domain/Representation.ts"
@@ -64,6 +64,17 @@ export class ChunkStore extends Context.Service<ChunkStore, {
     range: ByteRange,
     scratch?: Buffer
   ) => Effect.Effect<Uint8Array, CacheError>
+  /**
+   * The same without a fiber that waits: calls `onEnd` with what `read` ends with, perhaps before this returns. For ranges so short
+   * that a fiber costs as much as the read.
+   */
+  readonly readInto: (
+    scratch: Buffer,
+    key: ChunkKey,
+    length: number,
+    range: ByteRange,
+    onEnd: (exit: Exit.Exit<Uint8Array, CacheError>) => void
+  ) => void
   /**
    * Closes the files that are kept open for further reads, or that of one chunk. `remove` and `write` do that too: only what others do to
    * the files needs it.

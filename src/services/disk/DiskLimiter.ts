@@ -3,7 +3,22 @@ import { type CacheError, DiskBusy, IoError } from "../../domain/CacheError.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
 import * as DiskCalls from "./diskCalls.ts"
 import { LateReads } from "./LateReads.ts"
+import type { Wait } from "./Patience.ts"
 import { ReadLatency } from "./ReadLatency.ts"
+
+/** Gets what a call ended with. */
+export type OnEnd<A> = (exit: Exit.Exit<A, CacheError>) => void
+
+const nothing = (): void => {}
+
+const waitFor = (millis: number, isOver: Wait["isOver"]): Wait => ({
+  millis,
+  isOver,
+  since: 0,
+  isWaiting: false,
+  before: undefined,
+  behind: undefined
+})
 
 /**
  * Limits the calls to the disk. All calls pass through here. A disk that hangs holds a thread of Node's pool for each call that is
@@ -27,6 +42,16 @@ export class DiskLimiter extends Context.Service<DiskLimiter, {
     file: string,
     call: Effect.Effect<A, CacheError>
   ) => Effect.Effect<A, CacheError>
+  /**
+   * The same without a fiber that waits: `onEnd` gets what `passWithin` ends with, perhaps before this returns. The function returned
+   * stops the wait.
+   */
+  readonly startWithin: <A>(
+    millis: number,
+    file: string,
+    call: Effect.Effect<A, CacheError>,
+    onEnd: OnEnd<A>
+  ) => () => void
   /** Whether `passWithin` would fail at once. */
   readonly isBusy: (millis: number) => boolean
   /** Records that the disk has done a step of a call. */
@@ -75,88 +100,94 @@ const make = Effect.fnUntraced(function*(permits: number) {
     return new DiskBusy({ errno: reason === "late" ? "TIMEOUT" : "BUSY", operation: "read", path: file })
   }
 
-  /** Runs a viewer's call, and waits for it as long as the viewer does. No fiber and no timer is started for the wait. */
-  const attempt = <A>(millis: number, file: string, call: Effect.Effect<A, CacheError>): Effect.Effect<A, CacheError> =>
-    Effect.callback((resume) => {
-      const asked = patience.time()
-      let began = 0
-      let isUnderWay = false
-      let isLate = false
-      let isHung = false
-      const watched = Effect.suspend(() => {
-        began = patience.time()
-        // It has waited too long, and would only make others wait.
-        if (running > 0 && latency.isTooLong(1, millis - (began - asked), now())) {
-          return Effect.fail(busy("refused", file))
-        }
-        isUnderWay = true
-        running += 1
-        return call
-      })
-      const onEnd = (exit: Exit.Exit<A, CacheError>): void => {
-        if (isUnderWay) {
-          isUnderWay = false
-          if (isHung) latency.recovered(now())
-          else latency.ended(Math.min(patience.time() - began, millis), now())
-          if (!isLate) running -= 1
-        }
-        if (isLate) return lateReads.ended(file, Option.getOrUndefined(Exit.findErrorOption(exit)))
-        viewers -= 1
-        stopWaiting()
-        resume(exit)
-      }
-      const giveUp = (quiet: number): void => {
-        isHung = quiet >= millis * QUIET
-        viewers -= 1
-        if (!leave()) {
-          isLate = true
-          running -= 1
-          lateReads.add(file)
-          latency.late(millis, now())
-        }
-        resume(Effect.fail(
-          isHung ? new IoError({ errno: "TIMEOUT", operation: "read", path: file }) : busy("late", file)
-        ))
-      }
-      viewers += 1
-      const stopWaiting = patience.wait(millis, (passed, quiet) => {
-        if (passed < millis) return false
-        giveUp(quiet)
-        return true
-      })
-      const leave = calls.start(watched, onEnd)
-      return Effect.sync(() => {
-        stopWaiting()
-        if (leave()) viewers -= 1
-      })
-    })
-
-  /** Runs a call in the background, to find out how the disk is while all viewers are refused. */
-  const explore = (millis: number, file: string, call: Effect.Effect<unknown, CacheError>): Effect.Effect<unknown> =>
-    attempt(millis, file, call).pipe(
-      Effect.catch((error) =>
-        Effect.sync(() => {
-          if (error.errno === "TIMEOUT" && error._tag === "IoError") hang = { error, steps: calls.steps() }
-          else if (error._tag !== "DiskBusy") lateReads.ended(file, error)
-        })
-      ),
-      Effect.forkDetach({ startImmediately: true })
-    )
-
-  const passWithin = <A>(
+  /** Runs a viewer's call. Calls `onEnd` when it has ended, or when it is late. The function returned stops the wait. */
+  const attempt = <A>(
     millis: number,
     file: string,
-    call: Effect.Effect<A, CacheError>
-  ): Effect.Effect<A, CacheError> =>
-    Effect.suspend(() => {
-      if (hang?.steps === calls.steps()) return Effect.fail(hang.error)
-      const known = lateReads.takeError(file)
-      if (known !== undefined) return Effect.fail(known)
-      const isLate = lateReads.isRunning(file)
-      if (!isLate && !isBusy(millis)) return attempt(millis, file, call)
-      const refused = Effect.suspend(() => Effect.fail(busy("refused", file)))
-      return !isLate && viewers === 0 ? Effect.andThen(explore(millis, file, call), refused) : refused
+    call: Effect.Effect<A, CacheError>,
+    onEnd: OnEnd<A>
+  ): () => void => {
+    let began = 0
+    let isUnderWay = false
+    let isLate = false
+    let isHung = false
+    const watched = Effect.suspend(() => {
+      began = patience.time()
+      // It has waited too long, and would only make others wait.
+      if (running > 0 && latency.isTooLong(1, millis - (began - wait.since), now())) {
+        return Effect.fail(busy("refused", file))
+      }
+      isUnderWay = true
+      running += 1
+      return call
     })
+    const ended = (exit: Exit.Exit<A, CacheError>): void => {
+      if (isUnderWay) {
+        isUnderWay = false
+        if (isHung) latency.recovered(now())
+        else latency.ended(Math.min(patience.time() - began, millis), now())
+        if (!isLate) running -= 1
+      }
+      if (isLate) return lateReads.ended(file, Option.getOrUndefined(Exit.findErrorOption(exit)))
+      viewers -= 1
+      patience.end(wait)
+      onEnd(exit)
+    }
+    const giveUp = (quiet: number): void => {
+      isHung = quiet >= millis * QUIET
+      viewers -= 1
+      if (!leave()) {
+        isLate = true
+        running -= 1
+        lateReads.add(file)
+        latency.late(millis, now())
+      }
+      onEnd(Exit.fail(
+        isHung ? new IoError({ errno: "TIMEOUT", operation: "read", path: file }) : busy("late", file)
+      ))
+    }
+    const wait = waitFor(millis, (passed, quiet) => {
+      if (passed < millis) return false
+      giveUp(quiet)
+      return true
+    })
+    viewers += 1
+    patience.begin(wait)
+    const leave = calls.start(watched, ended)
+    return () => {
+      patience.end(wait)
+      if (leave()) viewers -= 1
+    }
+  }
+
+  /** Runs a call in the background, to find out how the disk is while all viewers are refused. */
+  const explore = (millis: number, file: string, call: Effect.Effect<unknown, CacheError>): void => {
+    attempt(millis, file, call, (exit) => {
+      const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+      if (error === undefined) return
+      if (error.errno === "TIMEOUT" && error._tag === "IoError") hang = { error, steps: calls.steps() }
+      else if (error._tag !== "DiskBusy") lateReads.ended(file, error)
+    })
+  }
+
+  const startWithin = <A>(
+    millis: number,
+    file: string,
+    call: Effect.Effect<A, CacheError>,
+    onEnd: OnEnd<A>
+  ): () => void => {
+    const refuse = (error: CacheError) => {
+      onEnd(Exit.fail(error))
+      return nothing
+    }
+    if (hang?.steps === calls.steps()) return refuse(hang.error)
+    const known = lateReads.takeError(file)
+    if (known !== undefined) return refuse(known)
+    const isLate = lateReads.isRunning(file)
+    if (!isLate && !isBusy(millis)) return attempt(millis, file, call, onEnd)
+    if (!isLate && viewers === 0) explore(millis, file, call)
+    return refuse(busy("refused", file))
+  }
 
   return DiskLimiter.of({
     pass: (call) =>
@@ -164,17 +195,20 @@ const make = Effect.fnUntraced(function*(permits: number) {
         const leave = calls.start(call, resume)
         return Effect.sync(() => void leave())
       }),
-    passWithin,
+    startWithin,
+    passWithin: (millis, file, call) =>
+      Effect.callback((resume) => Effect.sync(startWithin(millis, file, call, resume))),
     isBusy,
     progressed: calls.progressed,
     stalled: (millis) =>
       Effect.callback((resume) => {
-        const stop = patience.wait(millis, (_, quiet) => {
+        const wait = waitFor(millis, (_, quiet) => {
           if (quiet < millis) return false
           resume(Effect.void)
           return true
         })
-        return Effect.sync(stop)
+        patience.begin(wait)
+        return Effect.sync(() => patience.end(wait))
       }),
     inFlight: calls.inFlight
   })

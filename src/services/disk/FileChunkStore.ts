@@ -212,6 +212,9 @@ export const make = Effect.gen(function*() {
     return pinned ? writeFile(at, []) : Effect.andThen(remove(at), Effect.ignore(tidied(directoryOf(resource))))
   }
 
+  /** Without building the path anew for each read. */
+  const knownPathOf = (key: ChunkKey) => opened.pathOf(key) ?? pathOf(key)
+
   const listed = (directory: string) =>
     limiter.pass(Effect.tap(readDirectory(directory), (names) => removeTemporaries(directory, names)))
 
@@ -251,7 +254,9 @@ export const make = Effect.gen(function*() {
     readRevokedTrees: limiter.passWithin(readDeadline, revokedTrees, manifests.readText(revokedTrees)),
     writeRevokedTrees: (file) => limiter.pass(writeFile(revokedTrees, [file], true)),
     read: (key, length, range, scratch) =>
-      limiter.passWithin(readDeadline, pathOf(key), files.read(key, length, range, scratch)),
+      Effect.suspend(() => limiter.passWithin(readDeadline, knownPathOf(key), files.read(key, length, range, scratch))),
+    readInto: (scratch, key, length, range, onEnd) =>
+      void limiter.startWithin(readDeadline, knownPathOf(key), files.read(key, length, range, scratch), onEnd),
     verify: (key) => limiter.pass(files.verify(key)),
     write: (key, payload) =>
       limiter.pass(

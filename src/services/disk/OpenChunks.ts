@@ -1,6 +1,7 @@
 import { Effect, Exit, type FileSystem, Scope } from "effect"
 import type { CacheError } from "../../domain/CacheError.ts"
 import type { ChunkKey } from "../../domain/Chunk.ts"
+import { ChunkMap } from "../../domain/ChunkMap.ts"
 import { type Kept, Sieve } from "../../effects/Sieve.ts"
 import type { Layout } from "./chunkFormat.ts"
 
@@ -28,8 +29,6 @@ interface Entry extends OpenChunk {
   isUsed: boolean
 }
 
-const nameOf = ({ index, representation }: ChunkKey): string => `${representation}.${index}`
-
 const weightOf = ({ checksums }: OpenChunk): number => Math.ceil(checksums.length / CHECKSUMS_PER_FILE)
 
 /** How many files this process may have open. */
@@ -47,7 +46,7 @@ const openFilesLimit = (): number => {
  */
 export class OpenChunks {
   readonly #order: Sieve<Entry>
-  readonly #resources = new Map<string, Map<string, Kept<Entry>>>()
+  readonly #chunks = new ChunkMap<Kept<Entry>>()
   #drops = 0
 
   constructor(capacity = Math.max(1, Math.min(MAX_OPEN, Math.floor(openFilesLimit() * SHARE)))) {
@@ -56,6 +55,11 @@ export class OpenChunks {
 
   get count(): number {
     return this.#order.count
+  }
+
+  /** The path of the file of `key`, if it is open. */
+  pathOf(key: ChunkKey): string | undefined {
+    return this.#chunks.get(key)?.value.at
   }
 
   /**
@@ -68,7 +72,7 @@ export class OpenChunks {
     read: (chunk: OpenChunk) => Effect.Effect<A, CacheError>
   ): Effect.Effect<A, CacheError> {
     return Effect.suspend(() => {
-      const kept = this.#resources.get(key.resource)?.get(nameOf(key))
+      const kept = this.#chunks.get(key)
       if (kept === undefined) return this.#useNew(key, open, read)
       const entry = kept.value
       kept.visited = true
@@ -88,7 +92,7 @@ export class OpenChunks {
   drop(key: ChunkKey): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.#drops += 1
-      const kept = this.#resources.get(key.resource)?.get(nameOf(key))
+      const kept = this.#chunks.get(key)
       return kept === undefined ? Effect.void : this.#dropAll([kept])
     })
   }
@@ -97,7 +101,7 @@ export class OpenChunks {
   dropResource(resource: string): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.#drops += 1
-      return this.#dropAll([...this.#resources.get(resource)?.values() ?? []])
+      return this.#dropAll([...this.#chunks.of(resource)])
     })
   }
 
@@ -105,7 +109,7 @@ export class OpenChunks {
   dropAll(which: "all" | "unused"): Effect.Effect<void> {
     return Effect.suspend(() => {
       if (which === "all") this.#drops += 1
-      const all = Array.from(this.#resources.values(), (chunks) => [...chunks.values()]).flat()
+      const all = this.#chunks.resources().flatMap((resource) => Array.from(this.#chunks.of(resource)))
       const chosen = all.filter(({ value }) => which === "all" || !value.isUsed)
       for (const { value } of all) value.isUsed = false
       return this.#dropAll(chosen)
@@ -125,7 +129,7 @@ export class OpenChunks {
         onFailure: (cause) => Effect.andThen(close(scope), Effect.failCause(cause)),
         onSuccess: ({ bytes, chunk }) => {
           // If a file was replaced or removed meanwhile, it may be this one.
-          const isKept = drops === this.#drops && this.#resources.get(key.resource)?.has(nameOf(key)) !== true
+          const isKept = drops === this.#drops && this.#chunks.get(key) === undefined
           return Effect.as(isKept ? this.#add(key, chunk, scope) : close(scope), bytes)
         }
       }
@@ -137,8 +141,7 @@ export class OpenChunks {
     const evicted: Array<Entry> = []
     const kept = this.#order.add(entry, weightOf(entry), (other) => evicted.push(other))
     for (const other of evicted) this.#forget(other)
-    const chunks = this.#resources.get(key.resource) ?? new Map<string, Kept<Entry>>()
-    this.#resources.set(key.resource, chunks.set(nameOf(key), kept))
+    this.#chunks.set(key, kept)
     return this.#closeIdle(evicted)
   }
 
@@ -168,10 +171,7 @@ export class OpenChunks {
 
   #forget(entry: Entry): void {
     entry.isDropped = true
-    const { resource } = entry.key
-    const chunks = this.#resources.get(resource)
-    chunks?.delete(nameOf(entry.key))
-    if (chunks?.size === 0) this.#resources.delete(resource)
+    this.#chunks.delete(entry.key)
   }
 }
 

@@ -1,3 +1,5 @@
+import { LinkedList, type Member } from "../../effects/LinkedList.ts"
+
 /** How many steps a wait is divided into, to see whether the disk makes progress in between. */
 const STEPS = 10
 
@@ -5,11 +7,17 @@ const STEPS = 10
 const LONGEST_STEP = 1.1
 
 /** Something that waits for the disk. All times are in milliseconds. */
-interface Wait {
+export interface Wait extends Member<Wait> {
   /** How long it waits, unless `isOver` says something else. It is checked every tenth of that time, and at its end. */
   readonly millis: number
-  readonly since: number
+  /**
+   * Gets the time that has passed, and for how long of that calls were running without a step of the disk. If it returns true, the wait has
+   * ended.
+   */
   readonly isOver: (passed: number, quiet: number) => boolean
+  /** When it began, by `Patience.time`. */
+  since: number
+  isWaiting: boolean
 }
 
 /** What the waits need to know. */
@@ -27,7 +35,7 @@ interface Watched {
  */
 export class Patience {
   readonly #watched: Watched
-  readonly #waits = new Set<Wait>()
+  readonly #waits = new LinkedList<Wait>()
   #heldUp = 0
   /** The last look at the disk. */
   #looked = 0
@@ -45,26 +53,31 @@ export class Patience {
     return this.#watched.now() - this.#heldUp
   }
 
-  /**
-   * Waits until `isOver`, which gets the time that has passed, and for how long of that calls were running without a step of the disk.
-   * The function returned ends the wait.
-   */
-  wait(millis: number, isOver: Wait["isOver"]): () => void {
-    if (this.#waits.size === 0) this.#look()
-    const wait = { millis, since: this.time(), isOver }
-    this.#waits.add(wait)
-    const sooner = this.#watched.now() + millis / STEPS
-    if (this.#alarm === undefined || this.#alarm.at > sooner) this.#set(sooner)
-    return () => void this.#waits.delete(wait)
+  /** Begins to watch a wait. */
+  begin(wait: Wait): void {
+    const now = this.#watched.now()
+    if (this.#waits.first === undefined) this.#look(now)
+    wait.since = now - this.#heldUp
+    wait.isWaiting = true
+    this.#waits.push(wait)
+    const sooner = now + wait.millis / STEPS
+    if (this.#alarm === undefined || this.#alarm.at > sooner) this.#set(sooner, now)
   }
 
-  #set(at: number): void {
+  /** Ends a wait. Does nothing if it has ended. */
+  end(wait: Wait): void {
+    if (!wait.isWaiting) return
+    wait.isWaiting = false
+    this.#waits.remove(wait)
+  }
+
+  #set(at: number, now: number): void {
     this.#alarm?.stop()
-    this.#alarm = { at, stop: this.#watched.after(at - this.#watched.now(), () => this.#ring(at)) }
+    this.#alarm = { at, stop: this.#watched.after(at - now, () => this.#ring(at)) }
   }
 
-  #look(): void {
-    this.#looked = this.#watched.now()
+  #look(now: number): void {
+    this.#looked = now
     this.#seen = this.#watched.steps()
     this.#quiet = 0
   }
@@ -72,23 +85,26 @@ export class Patience {
   #ring(at: number): void {
     this.#alarm = undefined
     const { inFlight, now, steps } = this.#watched
-    const elapsed = now() - this.#looked
+    const rung = now()
+    const elapsed = rung - this.#looked
     const spent = Math.min(elapsed, LONGEST_STEP * (at - this.#looked))
     this.#heldUp += elapsed - spent
     const quiet = inFlight() > 0 && this.#seen === steps() ? this.#quiet + spent : 0
-    this.#look()
+    this.#look(rung)
     this.#quiet = quiet
     let next = Infinity
-    for (const wait of this.#waits) {
+    // One that is over may end others.
+    for (const wait of Array.from(this.#waits)) {
+      if (!wait.isWaiting) continue
       const passed = this.time() - wait.since
       if (wait.isOver(passed, Math.min(passed, quiet))) {
-        this.#waits.delete(wait)
+        this.end(wait)
         continue
       }
       const untilEnd = passed < wait.millis ? Math.max(1, wait.millis - passed) : Infinity
       next = Math.min(next, wait.millis / STEPS, untilEnd)
     }
     // Those who began to wait meanwhile may have set it.
-    if (next < Infinity && this.#alarm === undefined) this.#set(now() + next)
+    if (next < Infinity && this.#alarm === undefined) this.#set(rung + next, rung)
   }
 }

@@ -8,6 +8,8 @@ interface Waiting extends Member<Waiting> {
   readonly begin: () => void
 }
 
+const hasBegun = (): boolean => false
+
 /**
  * The calls to the disk: at most `permits` run, the others wait in line. Each runs in a fiber of its own, so that a caller can stop
  * waiting while the call continues.
@@ -58,20 +60,28 @@ export const make = Effect.fnUntraced(function*(permits: number) {
     isDraining = false
   }
 
+  const begin = <A, E>(call: Effect.Effect<A, E>, onEnd: (exit: Exit.Exit<A, E>) => void): void => {
+    inFlight += 1
+    run(call).addObserver((exit) => {
+      inFlight -= 1
+      steps += 1
+      onEnd(exit)
+      drain()
+    })
+  }
+
   const start = <A, E>(call: Effect.Effect<A, E>, onEnd: (exit: Exit.Exit<A, E>) => void): () => boolean => {
+    if (hasRoom() && line.first === undefined) {
+      begin(call, onEnd)
+      return hasBegun
+    }
     let isWaiting = true
     const member: Waiting = {
       before: undefined,
       behind: undefined,
       begin: () => {
         isWaiting = false
-        inFlight += 1
-        run(call).addObserver((exit) => {
-          inFlight -= 1
-          steps += 1
-          onEnd(exit)
-          drain()
-        })
+        begin(call, onEnd)
       }
     }
     line.push(member)

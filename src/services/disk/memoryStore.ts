@@ -40,18 +40,20 @@ export const makeInMemory = (): ChunkStore["Service"] => {
       ? ManifestFormat.decode(resource, Buffer.from(manifest.file).toString())
       : Option.none()
   }
+  const read: ChunkStore["Service"]["read"] = (key, length, { end, start }) =>
+    Effect.suspend(() => {
+      const found = chunks.get(keyText(key))
+      const path = keyText(key)
+      if (found === undefined) return Effect.fail(new IoError({ errno: "ENOENT", operation: "open", path }))
+      return found.payload.length === length
+        ? Effect.succeed(found.payload.subarray(start, end))
+        : Effect.fail(new IoError({ errno: "SHORT_READ", operation: "read", path }))
+    })
   return {
     readRevokedTrees: Effect.sync(() => Option.fromUndefinedOr(revokedTrees)),
     writeRevokedTrees: (file) => Effect.sync(() => void (revokedTrees = Buffer.from(file).toString())),
-    read: (key, length, { end, start }) =>
-      Effect.suspend(() => {
-        const found = chunks.get(keyText(key))
-        const path = keyText(key)
-        if (found === undefined) return Effect.fail(new IoError({ errno: "ENOENT", operation: "open", path }))
-        return found.payload.length === length
-          ? Effect.succeed(found.payload.subarray(start, end))
-          : Effect.fail(new IoError({ errno: "SHORT_READ", operation: "read", path }))
-      }),
+    read,
+    readInto: (_, key, length, range, onEnd) => onEnd(Effect.runSyncExit(read(key, length, range))),
     verify: (key) =>
       Effect.suspend(() => {
         const found = chunks.get(keyText(key))

@@ -1,9 +1,8 @@
-import { Effect, Exit } from "effect"
+import { Effect } from "effect"
 import { type ChunkKey, span } from "../../domain/Chunk.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { BufferPool } from "../../effects/BufferPool.ts"
-import { withoutServices } from "../../effects/withoutServices.ts"
 import { ChunkCache, SHORT_RANGE_BYTES } from "../cache/ChunkCache.ts"
 import { PART_BYTES } from "../disk/ChunkStore.ts"
 import { keyAt } from "./viewerStream.ts"
@@ -36,19 +35,27 @@ const piecesOf = (representation: Representation, { end, start }: ByteRange): Re
   return [first, { key: { ...key, index: key.index + 1 }, range: { start: 0, end: end - chunk.end } }]
 }
 
-/** Reads short ranges from disk without a stream: one call for each chunk that the range touches, into memory that is reused. */
+/** Reads short ranges from disk without a stream or a fiber: one call for each chunk that the range touches, into memory that is reused. */
 export const makeShortReads = Effect.gen(function*() {
   const cache = yield* ChunkCache
-  const run = Effect.runForkWith(yield* withoutServices(Effect.context()))
   // Each end of a range may lie within a part, and so may the border of two chunks.
   const buffers = new BufferPool(SHORT_RANGE_BYTES + 4 * PART_BYTES, POOLED)
 
-  const readAll = (representation: Representation, [first, second]: ReadonlyArray<Piece>, buffer: Buffer) =>
-    Effect.flatMap(cache.readRange(representation, first!.key, first!.range, buffer), (bytes) => {
-      if (second === undefined) return Effect.succeed([bytes])
+  /** Reads `pieces` one after the other, and calls `done` with all of them, or with `undefined` if one can't be read. */
+  const readAll = (
+    representation: Representation,
+    [first, ...others]: ReadonlyArray<Piece>,
+    buffer: Buffer,
+    done: (pieces: ReadonlyArray<Uint8Array> | undefined) => void
+  ): void => {
+    if (first === undefined) return done([])
+    cache.readInto(buffer, representation, first.key, first.range, (bytes) => {
+      if (bytes === undefined) return done(undefined)
+      if (others.length === 0) return done([bytes])
       const rest = buffer.subarray(bytes.byteOffset - buffer.byteOffset + bytes.length)
-      return Effect.map(cache.readRange(representation, second.key, second.range, rest), (more) => [bytes, more])
+      readAll(representation, others, rest, (more) => done(more && [bytes, ...more]))
     })
+  }
 
   /** The read of a range that the disk can be expected to have, or `undefined` if the range or the disk isn't fit for that. */
   return (representation: Representation, range: ByteRange): ShortRead | undefined => {
@@ -60,11 +67,10 @@ export const makeShortReads = Effect.gen(function*() {
     return {
       begin: (done) => {
         const taken = buffers.take()
-        run(readAll(representation, pieces, taken)).addObserver((exit) => {
+        readAll(representation, pieces, taken, (bytes) => {
           // After a failure, the read may still write to it.
-          if (Exit.isFailure(exit)) return done(undefined)
-          buffer = taken
-          done(exit.value)
+          if (bytes !== undefined) buffer = taken
+          done(bytes)
         })
       },
       release: () => {

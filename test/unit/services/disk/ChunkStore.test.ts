@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Layer, Option, Path, Stream } from "effect"
 import { crc32 } from "node:zlib"
-import { IoError } from "../../../../src/domain/CacheError.ts"
+import { type CacheError, IoError } from "../../../../src/domain/CacheError.ts"
 import type { ChunkKey } from "../../../../src/domain/Chunk.ts"
 import { fromHead, Representation } from "../../../../src/domain/Representation.ts"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
@@ -80,6 +80,25 @@ describe.each(["memory", "real"] as const)("the contract, %s", (kind) => {
         assert.deepStrictEqual(Buffer.from(bytes), long.subarray(start, end))
       }
       assert.strictEqual(yield* store.verify(key), LONG)
+    }).pipe(Effect.provide(stack(kind))))
+
+  it.effect("calls back with what a read returns or fails with", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const read = (length: number, start: number, end: number) =>
+        Effect.callback<Uint8Array, CacheError>((resume) =>
+          store.readInto(Buffer.alloc(LONG), key, length, { start, end }, resume)
+        )
+      assert.strictEqual((yield* Effect.flip(read(LONG, 0, 1))).errno, "ENOENT")
+      for (const seed of [1, 2]) {
+        yield* store.write(key, randomBytes(LONG, seed))
+        for (const [start = 0, end = 0] of [[0, 1], [PART - 1, PART + 1], [3, LONG - 3]]) {
+          const bytes = yield* read(LONG, start, end)
+          assert.deepStrictEqual(Buffer.from(bytes), randomBytes(LONG, seed).subarray(start, end))
+        }
+      }
+      yield* store.write(key, payload)
+      assert.include(["SHORT_READ", "CORRUPT"], (yield* Effect.flip(read(LONG, 0, LONG))).errno)
     }).pipe(Effect.provide(stack(kind))))
 
   it.effect("returns the new bytes of a chunk that is replaced while its file is open", () =>
