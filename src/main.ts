@@ -44,11 +44,11 @@ const LogLevelFromEnvironment = Layer.effect(
 const Logging = Layer.mergeAll(logging, Layer.succeed(Logger.LogToStderr, true), LogLevelFromEnvironment)
 
 /**
- * Ends the process. Node waits for the threads of its pool, so a disk that hangs would keep the process alive. Replacing the process
- * doesn't wait.
+ * Ends the process. Node waits for the threads of its pool and for `WriterThread`, so a disk that hangs would keep the process alive. Replacing
+ * the process doesn't wait.
  */
 const end = (code: number, exit: (code: number) => void): void => {
-  const held = process.getActiveResourcesInfo().some((resource) => resource.startsWith("FSReq"))
+  const held = process.getActiveResourcesInfo().some((resource) => /^(FSReq|MessagePort)/.test(resource))
   if (held && process.execve !== undefined) {
     process.execve(process.execPath, [process.execPath, "-e", `process.exit(${code})`], {})
   }

@@ -13,6 +13,7 @@ import * as Origins from "../services/config/OriginConfig.ts"
 import * as Clients from "../services/config/ServerConfig.ts"
 import { serveConfig, serveFlags, type SettingValues } from "../services/config/settings.ts"
 import { DiskBreaker } from "../services/disk/DiskBreaker.ts"
+import { WriterThread } from "../services/disk/WriterThread.ts"
 import { Origin } from "../services/origin/Origin.ts"
 import { OriginResolver } from "../services/origin/OriginResolver.ts"
 import { layerNoResolver } from "../spillway.ts"
@@ -150,7 +151,7 @@ const runOwner = Effect.fnUntraced(function*(settings: Settings, targets: Target
   const running = Server.layerProxy.pipe(
     Layer.provideMerge(socket === undefined ? Server.layerNode({ host, port }) : OwnerServer.layer(socket)),
     Layer.provideMerge(Layer.provide(layerNoResolver, OriginResolver.layer)),
-    Layer.provide(Layer.mergeAll(config, processMetrics, pool.layer))
+    Layer.provide(Layer.mergeAll(config, processMetrics, pool.layer, WriterThread.layer))
   )
   const services = yield* Layer.build(otlp === undefined ? running : Layer.provide(running, telemetry(otlp))).pipe(
     Effect.catchTag("ServeError", (error) => Effect.fail(cannotListen({ host, port }, error)))

@@ -12,6 +12,7 @@ import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
 import { DirectoryLock } from "../../src/services/disk/DirectoryLock.ts"
 import { DiskLimiter } from "../../src/services/disk/DiskLimiter.ts"
 import { DiskMonitor } from "../../src/services/disk/DiskMonitor.ts"
+import { WriterThread } from "../../src/services/disk/WriterThread.ts"
 import { MediaStream } from "../../src/services/media/MediaStream.ts"
 import { OriginResolver } from "../../src/services/origin/OriginResolver.ts"
 import { layerNoDeps } from "../../src/spillway.ts"
@@ -42,19 +43,28 @@ const FaultyFiles = FaultyFileSystem.layer.pipe(
   Layer.provideMerge(NodePath.layer)
 )
 
+const RealDisk = Layer.provideMerge(FaultyFileSystem.layer, RealFiles)
+
 /**
- * What chunks are kept in: a map, the real file system, or a file system in memory whose faults are planned. Only with the
- * real one does anything take real time.
+ * What chunks are kept in: a map, the real file system, the same with a thread that writes, or a file system in memory whose faults are
+ * planned. Only with the real one does anything take real time.
  */
 export const stores = {
   memory: ChunkStore.layerMemory.pipe(Layer.provideMerge(FaultyFiles)),
-  real: ChunkStore.layer.pipe(Layer.provideMerge(FaultyFileSystem.layer.pipe(Layer.provideMerge(RealFiles)))),
+  real: Layer.provideMerge(ChunkStore.layer, RealDisk),
+  thread: ChunkStore.layer.pipe(Layer.provideMerge(RealDisk), Layer.provide(WriterThread.layer)),
   faulty: ChunkStore.layer.pipe(Layer.provideMerge(FaultyFiles))
 }
 
+const realDirectory = Effect.flatMap(
+  FileSystem.FileSystem,
+  (fs) => fs.makeTempDirectoryScoped({ prefix: "spillway-test-" })
+)
+
 const directories = {
   memory: Effect.succeed("/cache"),
-  real: Effect.flatMap(FileSystem.FileSystem, (fs) => fs.makeTempDirectoryScoped({ prefix: "spillway-test-" })),
+  real: realDirectory,
+  thread: realDirectory,
   faulty: Effect.succeed("/cache")
 }
 

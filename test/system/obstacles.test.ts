@@ -74,7 +74,7 @@ describe("in place of a chunk", () => {
   }
 })
 
-describe("in the way of a write", () => {
+describe.each(["real", "thread"] as const)("in the way of a write, %s", (kind) => {
   const standsAt = {
     "a directory with the name of the manifest": (resource: string) =>
       Fs.mkdirSync(`${resource}/manifest.json/more`, { recursive: true }),
@@ -97,7 +97,7 @@ describe("in the way of a write", () => {
         yield* watch("film")
         assert.strictEqual(yield* watch("film"), 0)
         assert.isUndefined(breaker.unwritable())
-      }).pipe(Effect.provide(stack("real"))))
+      }).pipe(Effect.provide(stack(kind))))
   }
 
   it.live("a file that was given as the cache's directory is left alone", () =>
@@ -111,5 +111,5 @@ describe("in the way of a write", () => {
       yield* watch("film")
       assert.strictEqual(Fs.readFileSync(directory, "utf8"), "somebody's")
       assert.strictEqual(breaker.unwritable()?.errno, "ENOTDIR")
-    }).pipe(Effect.provide(stack("real"))))
+    }).pipe(Effect.provide(stack(kind))))
 })

@@ -51,8 +51,8 @@ export class ChunkWriter extends Context.Service<ChunkWriter, {
 }
 
 /** How many chunks are written as one group, at most, and how much they take of the disk, in bytes, without the last chunk. */
-const GROUP_CHUNKS = 64
-const GROUP_BYTES = 8 * 1024 ** 2
+const GROUP_CHUNKS = 256
+const GROUP_BYTES = 16 * 1024 ** 2
 
 /** How long the end of the program waits for what is still to be written. */
 const FLUSH_TIMEOUT = "2 seconds"

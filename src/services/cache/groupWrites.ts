@@ -16,8 +16,8 @@ import type { Addition } from "./Folders.ts"
 import { Manifests } from "./Manifests.ts"
 import { WriteLock } from "./WriteLock.ts"
 
-/** How many files are written at a time. The rest of the calls to the disk are left to viewers. */
-const CONCURRENCY = 10
+/** How many chunks of a group are handed to the store at a time. */
+const CONCURRENCY = 128
 
 /** How long a group may go without a chunk that is done before the disk counts as hanging, in milliseconds: reads of a frozen disk go on. */
 const WRITE_DEADLINE = 5000

@@ -159,12 +159,15 @@ export const make = Effect.gen(function*() {
   const { compactOf, directoryOf, fileOf, pathOf, prefixAt, prefixOf, revokedTrees, root } = layout
   const calls = yield* FileCalls.make(limiter.progressed)
   const { readDirectory, remove } = calls
-  const { probe, removeTemporaries, writeFile } = yield* AtomicFiles.make(calls, root)
-  const manifests = yield* ManifestFiles.make(calls, fileOf, writeFile)
-  const compact = yield* CompactFiles.make(calls, compactOf, writeFile)
+  const { probe, removeTemporaries, writeBehind, writeFile } = yield* AtomicFiles.make(calls, root)
+  const manifests = yield* ManifestFiles.make(calls, fileOf, writeBehind)
+  const compact = yield* CompactFiles.make(calls, compactOf, writeBehind)
   const opened = new OpenChunks()
   const files = yield* makeFiles(calls, layout, compact, opened)
   const release = (key?: ChunkKey) => limiter.pass(key === undefined ? opened.dropAll("all") : opened.drop(key))
+  // Most chunks are new, and nothing is closed for them.
+  const replaced = (key: ChunkKey) =>
+    Effect.suspend(() => opened.pathOf(key) !== undefined ? release(key) : opened.drop(key))
   yield* Effect.addFinalizer(() => Effect.ignore(Effect.timeout(Effect.interruptible(release()), CLOSE_TIMEOUT)))
   yield* Effect.sleep(IDLE_MILLIS).pipe(
     Effect.andThen(limiter.pass(opened.dropAll("unused"))),
@@ -259,17 +262,17 @@ export const make = Effect.gen(function*() {
       void limiter.startWithin(readDeadline, knownPathOf(key), files.read(key, length, range, scratch), onEnd),
     verify: (key) => limiter.pass(files.verify(key)),
     write: (key, payload) =>
-      limiter.pass(
-        Effect.ensuring(writeFile(pathOf(key), [encodeHeader(key, payload), payload]), opened.drop(key))
-      ),
-    writeCompact: (key, payload, manifest) =>
-      limiter.pass(Effect.ensuring(compact.write(key, payload, manifest), opened.drop(key))),
+      Effect.ensuring(writeBehind(pathOf(key), [encodeHeader(key, payload), payload]), replaced(key)),
+    writeCompact: (key, payload, manifest) => Effect.ensuring(compact.write(key, payload, manifest), replaced(key)),
     remove: (key, isAlone = false) => limiter.pass(files.remove(key, removeCompact(key.resource, isAlone))),
     release,
     readManifest: readManifest(StoreLayout.MANIFEST, false),
     readRevoked: readManifest(StoreLayout.REVOKED, true),
     writeManifest: (resource, file) =>
-      limiter.pass(Effect.andThen(compact.remove(resource), manifests.write(resource, file))),
+      limiter.pass(compact.remove(resource)).pipe(
+        Effect.andThen(manifests.write(resource, file)),
+        Effect.andThen(limiter.pass(manifests.removeRevoked(resource)))
+      ),
     revokeManifest: (resource) =>
       limiter.pass(
         Effect.catchIf(compact.revoke(resource), FileCalls.isMissing, () => manifests.revoke(resource))

@@ -1,6 +1,8 @@
-import { Effect, FileSystem, Path, Random } from "effect"
+import { Effect, FileSystem, Path, Random, Semaphore } from "effect"
 import { type CacheError, TEMPORARY } from "../../domain/CacheError.ts"
+import { DiskLimiter } from "./DiskLimiter.ts"
 import type { FileCalls } from "./fileCalls.ts"
+import * as GroupedWrites from "./groupedWrites.ts"
 import { makeDirectories } from "./makeDirectories.ts"
 
 /** How many temporary files that can't be removed are left in place. With more, writes fail. */
@@ -14,6 +16,9 @@ const joined = (parts: ReadonlyArray<Uint8Array>): ReadonlyArray<Uint8Array> =>
     ? [Buffer.concat(parts)]
     : parts
 
+/** How many files are written at a time without `WriterThread`. The other calls to the disk are left to viewers. */
+const MAX_WRITES = 10
+
 /**
  * Files below `root` that are written whole or not at all. If something is in the way of a file, such as a directory of its name,
  * it is removed.
@@ -21,11 +26,16 @@ const joined = (parts: ReadonlyArray<Uint8Array>): ReadonlyArray<Uint8Array> =>
 export const make = Effect.fnUntraced(function*({ closing, io, open, readFile, remove }: FileCalls, root: string) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
+  const { pass } = yield* DiskLimiter
+  const writeGrouped = yield* GroupedWrites.make
+  const writes = yield* Semaphore.make(MAX_WRITES)
   // Differs from the names of other processes' temporary files, even if their process id is the same, as in containers.
   const session = Math.abs(yield* Random.nextInt).toString(36)
   let temporaries = 0
   /** Temporary files that couldn't be removed. Each write tries again first. */
   const leftovers = new Set<string>()
+
+  const temporaryOf = (target: string): string => `${target}.${session}-${temporaries++}${TEMPORARY}`
 
   /** Removes a file that is of no use, now or before a later write. */
   const discard = (at: string) =>
@@ -72,7 +82,7 @@ export const make = Effect.fnUntraced(function*({ closing, io, open, readFile, r
    */
   const writeFile = Effect.fnUntraced(function*(target: string, parts: ReadonlyArray<Uint8Array>, isSynced = false) {
     yield* discardLeftovers
-    const temporary = `${target}.${session}-${temporaries++}${TEMPORARY}`
+    const temporary = temporaryOf(target)
     const whole = Effect.andThen(
       writeTo(temporary, parts, isSynced),
       io("rename", target, fs.rename(temporary, target))
@@ -93,6 +103,22 @@ export const make = Effect.fnUntraced(function*({ closing, io, open, readFile, r
     )
   }, Effect.uninterruptible)
 
+  /**
+   * The same together with other files, if there is a thread for that, and through `DiskLimiter`. Of what the thread can't write, the calls to
+   * the disk say why.
+   */
+  const writeBehind = (target: string, parts: ReadonlyArray<Uint8Array>): Effect.Effect<void, CacheError> =>
+    Effect.suspend(() => {
+      const temporary = temporaryOf(target)
+      const alone = writes.withPermit(pass(writeFile(target, parts)))
+      // With leftovers, writes may have to fail.
+      if (leftovers.size > 0) return alone
+      return Effect.flatMap(writeGrouped({ temporary, target, parts }), (outcome) => {
+        if (outcome === "Written") return Effect.void
+        return outcome === "Failed" ? Effect.andThen(pass(discard(temporary)), alone) : alone
+      })
+    })
+
   /** Removes what an earlier process left in `directory`; `names` are the files in it. */
   const removeTemporaries = (directory: string, names: ReadonlyArray<string>) =>
     Effect.forEach(
@@ -108,5 +134,5 @@ export const make = Effect.fnUntraced(function*({ closing, io, open, readFile, r
     yield* Effect.onError(Effect.andThen(readFile(at, bytes), remove(at)), () => discard(at))
   })
 
-  return { probe, removeTemporaries, writeFile }
+  return { probe, removeTemporaries, writeBehind, writeFile }
 })

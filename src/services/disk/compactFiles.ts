@@ -17,13 +17,13 @@ const MAX_BYTES = headerBytes(CompactFormat.COMPACT_BYTES) + CompactFormat.COMPA
   2 * ManifestFormat.MAX_MANIFEST_BYTES
 
 /**
- * The files of compact resources. `pathOf` is the path of one, which has another name when it was revoked, and `writeFile` writes a file
+ * The files of compact resources. `pathOf` is the path of one, which has another name when it was revoked, and `writeBehind` writes a file
  * atomically.
  */
 export const make = Effect.fnUntraced(function*(
   { closing, io, open, readFile, remove }: FileCalls,
   pathOf: (resource: string, isRevoked: boolean) => string,
-  writeFile: (target: string, parts: ReadonlyArray<Uint8Array>) => Effect.Effect<void, CacheError>
+  writeBehind: (target: string, parts: ReadonlyArray<Uint8Array>) => Effect.Effect<void, CacheError>
 ) {
   const fs = yield* FileSystem.FileSystem
 
@@ -74,7 +74,7 @@ export const make = Effect.fnUntraced(function*(
     )
 
   const write = (key: ChunkKey, payload: Uint8Array, manifest: Uint8Array) =>
-    writeFile(pathOf(key.resource, false), [CompactFormat.encode(key, payload, manifest)])
+    writeBehind(pathOf(key.resource, false), [CompactFormat.encode(key, payload, manifest)])
 
   /** Revokes the file of a resource. Fails with `ENOENT` if it is missing. */
   const revoke = (resource: string): Effect.Effect<void, CacheError> => {

@@ -8,12 +8,12 @@ import { MANIFEST, REVOKED } from "./storeLayout.ts"
 
 /**
  * The manifests on disk. To revoke one renames it, which needs no room, even on a full disk. `fileOf` is the path of a file of a
- * resource, and `writeFile` writes one atomically.
+ * resource, and `writeBehind` writes one atomically.
  */
 export const make = Effect.fnUntraced(function*(
   { io, remove }: FileCalls,
   fileOf: (resource: string, name: string) => string,
-  writeFile: (target: string, parts: ReadonlyArray<Uint8Array>) => Effect.Effect<void, CacheError>
+  writeBehind: (target: string, parts: ReadonlyArray<Uint8Array>) => Effect.Effect<void, CacheError>
 ) {
   const fs = yield* FileSystem.FileSystem
 
@@ -43,12 +43,10 @@ export const make = Effect.fnUntraced(function*(
       Effect.catchIf(isMissing, () => Effect.succeedNone)
     )
 
-  const write = (resource: string, file: Uint8Array) =>
-    Effect.andThen(
-      writeFile(fileOf(resource, MANIFEST), [file]),
-      // The older manifest is of no use from now on, and does no harm.
-      Effect.ignore(remove(fileOf(resource, REVOKED)))
-    )
+  const write = (resource: string, file: Uint8Array) => writeBehind(fileOf(resource, MANIFEST), [file])
+
+  /** Removes a revoked manifest. When another one was written, it is of no use any more, and does no harm. */
+  const removeRevoked = (resource: string) => Effect.ignore(remove(fileOf(resource, REVOKED)))
 
   const revoke = (resource: string) => {
     const at = fileOf(resource, MANIFEST)
@@ -62,5 +60,5 @@ export const make = Effect.fnUntraced(function*(
   const readText = (at: string) =>
     Effect.catchIf(Effect.asSome(io("read", at, fs.readFileString(at))), isMissing, () => Effect.succeedNone)
 
-  return { read, readText, revoke, stored, write }
+  return { read, readText, removeRevoked, revoke, stored, write }
 })

@@ -41,7 +41,7 @@ const files = Effect.gen(function*() {
   return (yield* fs.readDirectory(directory, { recursive: true })).filter((name) => name.includes("."))
 })
 
-describe.each(["memory", "real"] as const)("the contract, %s", (kind) => {
+describe.each(["memory", "real", "thread"] as const)("the contract, %s", (kind) => {
   it.effect("returns what was written", () =>
     Effect.gen(function*() {
       const store = yield* ChunkStore
