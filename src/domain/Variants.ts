@@ -8,7 +8,8 @@ import {
   type Coding,
   codingOf,
   dependsOnAccepted,
-  isSubset
+  isSubset,
+  UNCODED
 } from "./rfc/ContentCoding.ts"
 import type { HeaderFields } from "./rfc/HeaderFields.ts"
 
@@ -96,14 +97,18 @@ export class Variants {
     }
   }
 
-  /** Records the fields that a response varies on, besides those that earlier ones did. */
-  vary(resource: Resource, answer: HeaderFields): void {
+  /**
+   * Records the fields that a response varies on, besides those that earlier ones did. If it is the first to depend on `Accept-Encoding`,
+   * and an uncoded one is stored (`hasUncoded`), that is for requests that accept no coding: others ask the origin.
+   */
+  vary(resource: Resource, answer: HeaderFields, hasUncoded: boolean): void {
     const known = this.#known.peek(resource.id) ?? unvaried
     // S3 says `Vary: Origin` only where the request has `Origin`: an answer without `Vary` is one variant of several anyway.
     const named = variesTooMuch(answer) ? [] : varyNames(answer)
     const all = [...new Set([...known.names, ...named])].toSorted()
     const names = all.length > MAX_VARY_NAMES ? named : all
-    this.#put(resource, { ...known, names })
+    const isFirst = hasUncoded && known.choices.size === 0 && dependsOnAccepted(answer)
+    this.#put(resource, { ...known, names, ...(isFirst && { choices: new Map([[UNCODED, "identity"]]) }) })
   }
 
   /** The variant in one content coding that a request with `fields` selects. */

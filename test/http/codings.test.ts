@@ -375,6 +375,60 @@ describe("a coded response", () => {
     }))
 })
 
+describe("an origin that begins to code", () => {
+  const triggers: ReadonlyArray<readonly [string, Parameters<Site["ask"]>[1]]> = [
+    ["a 304", { headers: { "cache-control": "no-cache" } }],
+    ["a whole file", { headers: { "accept-encoding": "gzip", "cache-control": "no-cache" } }],
+    ["a HEAD", { method: "HEAD", headers: { "accept-encoding": "gzip", "cache-control": "no-cache" } }]
+  ]
+  it.effect.each(triggers)(
+    "is noticed in the response to %s, although the stored response is fresh",
+    ([, request]) =>
+      Effect.gen(function*() {
+        const site = yield* start()
+        serve(site, { codings: [], vary: "", cacheControl: "max-age=3600" })
+        yield* view(site, "gzip")
+        assert.strictEqual(yield* view(site, "gzip"), `identity ${HIT}`)
+        serve(site, { cacheControl: "max-age=3600" })
+        yield* site.ask("/a", request)
+        const first = yield* view(site, "gzip")
+        assert.match(first, /^gzip/)
+        assert.strictEqual(yield* view(site, "gzip"), `gzip ${HIT}`)
+        assert.strictEqual(yield* view(site, undefined), `identity ${HIT}`)
+      })
+  )
+
+  it.effect("is noticed in a part of the file", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      site.file("/a")
+      yield* site.ask("/a", { headers: { range: "bytes=0-9" } })
+      site.file("/a", { headers: { ...maxAge(60), vary: "accept-encoding" } })
+      yield* site.ask("/a", { headers: { range: `bytes=${2 * CHUNK_BYTES}-` } })
+      const before = site.seen("/a").length
+      yield* site.ask("/a", accepting("gzip"))
+      assert.strictEqual(site.seen("/a")[before]?.headers["accept-encoding"], "gzip")
+    }))
+})
+
+describe("a field of Vary that a 304 brings", () => {
+  it.effect("selects variants from then on (RFC 9111 §4.1)", () =>
+    Effect.gen(function*() {
+      const { answer, ask } = yield* start()
+      let vary: Record<string, string> = {}
+      answer("/a", ({ headers }) => {
+        const fields = { ...maxAge(60), ...vary, etag: "\"v1\"" }
+        if (headers["if-none-match"] === "\"v1\"") return { status: 304, headers: fields }
+        return { headers: fields, body: `for ${headers["accept-language"]}` }
+      })
+      const as = (language: string, more = {}) => ask("/a", { headers: { "accept-language": language, ...more } })
+      yield* as("de")
+      vary = { vary: "accept-language" }
+      yield* as("de", { "cache-control": "no-cache" })
+      assert.strictEqual((yield* as("fr")).body.toString(), "for fr")
+    }))
+})
+
 describe("after a restart", () => {
   it.effect("viewers get the codings that they got before (RFC 9111 §4.1)", () =>
     Effect.gen(function*() {

@@ -88,6 +88,8 @@ export class Catalog extends Context.Service<Catalog, {
   readonly identifiers: (matches: (url: string) => boolean) => ReadonlyArray<string>
   /** Whether `representation` is still the current one of its resource. */
   readonly isCurrent: (representation: Representation) => boolean
+  /** Records that a response with a part of `representation` depends on request fields, if no response for the resource did. */
+  readonly learnVary: (representation: Representation, answer: HeaderFields) => void
   /** Records how the origin answers requests for ranges of `representation`. */
   readonly learnRanges: (representation: Representation, ranges: RangeSupport) => void
   /** Requires a request to the origin at the next use; an unconditional one if the representation is contested. */
@@ -227,7 +229,7 @@ const make = Effect.gen(function*() {
     select: (resource, fields, accepted) => variants.select(resource, fields, accepted),
     varies: (resource) => variants.has(resource),
     vary: (resource, answer, fields) => {
-      variants.vary(resource, answer)
+      variants.vary(resource, answer, known(variants.variant(resource, fields, "identity").id) !== undefined)
       return variants.variant(resource, fields, codingOf(answer) ?? "identity")
     },
     variant: (resource, fields, coding) => variants.variant(resource, fields, coding),
@@ -289,6 +291,9 @@ const make = Effect.gen(function*() {
     forget: memory.forget,
     identifiers: memory.identifiers,
     isCurrent: ({ id, resource }) => known(resource)?.representation.id === id && !memory.isRevoked(resource),
+    learnVary: ({ accepted, resource, url, varyNames }, answer) => {
+      if (accepted === undefined && varyNames === undefined) variants.vary({ id: resource, url }, answer, true)
+    },
     learnRanges: ({ id, resource }, ranges) => {
       const entry = known(resource)
       if (entry?.representation.id !== id) return

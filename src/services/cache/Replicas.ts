@@ -107,6 +107,12 @@ export const layerCatalog = replicated(Catalog, (catalog, { forgotten }) => ({
     if (before !== catalog.choices(resource)) forgotten(resource.id)
     return selected
   },
+  learnVary: (representation, answer) => {
+    const resource = { id: representation.resource, url: representation.url }
+    const before = catalog.choices(resource)
+    catalog.learnVary(representation, answer)
+    if (before !== catalog.choices(resource)) forgotten(resource.id)
+  },
   choose: (resource, answer, accepted) => {
     const before = catalog.choices(resource)
     catalog.choose(resource, answer, accepted)

@@ -105,6 +105,7 @@ export const makeStoredUse = Effect.fnUntraced(function*(
       yield* remember(request, why, response)
       return { _tag: "Uncacheable", reason: why }
     }
+    catalog.vary(request.resource, response.headers, request.source.fields)
     const entry = catalog.confirm(next, response.headers, times, request.asker.cookie)
     return { _tag: "Current", entry, means: "validated", asked: { ...asked, status } }
   })

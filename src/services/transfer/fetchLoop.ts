@@ -81,6 +81,7 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
     if ("_tag" in usable) return yield* usable
     if (usable.ranges !== undefined) learnRanges(fetch, usable.ranges)
     if (usable.range === undefined) return false
+    catalog.learnVary(representation, response.headers)
     const { end, start } = usable.range
     fetch.receive()
     let offset = start
