@@ -102,8 +102,13 @@ const makeAttempt = Effect.gen(function*() {
   const media = yield* MediaStream
   const askOrigin = yield* makeAskOrigin
 
-  return Effect.fnUntraced(function*(resource: Resource, source: Source, spec: RangeSpec | undefined) {
-    const opened = yield* media.open({ resource, source, ranges: spec && [spec] })
+  return Effect.fnUntraced(function*(
+    resource: Resource,
+    source: Source,
+    spec: RangeSpec | undefined,
+    isAlone: boolean
+  ) {
+    const opened = yield* media.open({ resource, source, ranges: spec && [spec], isAlone })
     const url = loggable(resource.url)
     switch (opened._tag) {
       case "Media": {
@@ -154,9 +159,13 @@ export const make = Effect.gen(function*() {
       })
     }
     const { resource, source } = yield* find(what, options)
-    const open = attempt(resource, source, range && specOf(range))
-    // The change was noticed before the first byte, so the second attempt opens the new file.
-    return yield* Effect.catchTag(open, "RepresentationChanged", () => open)
+    const open = (isAlone = false) => attempt(resource, source, range && specOf(range), isAlone)
+    return yield* open().pipe(
+      // The change was noticed before the first byte, so the second attempt opens the new file.
+      Effect.catchTag("RepresentationChanged", () => open()),
+      // It may have shared another response of one transfer, which came too early for it.
+      Effect.catchTag("RepresentationChanged", () => open(true))
+    )
   }) satisfies (
     what: string,
     options?: OpenOptions

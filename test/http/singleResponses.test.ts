@@ -344,3 +344,23 @@ describe("a transfer without a validator that breaks off", () => {
       assert.isTrue(body.equals(changed))
     }))
 })
+
+describe("a response without a validator that breaks off before its first byte", () => {
+  it.effect("is requested again, the second time by each viewer alone", () =>
+    Effect.gen(function*() {
+      const { ask, origin, seen } = yield* start()
+      let served = 0
+      origin.handlers.set("/a", (_, response: ServerResponse) => {
+        response.writeHead(200, { ...maxAge(60), "content-length": String(SIZE) })
+        if (served++ >= 2) return void response.end(bytes)
+        response.flushHeaders()
+        setTimeout(() => response.destroy(), 20)
+      })
+      const viewers = yield* withTime(Effect.all([ask("/a"), ask("/a")], { concurrency: "unbounded" }))
+      for (const { body, status } of viewers) {
+        assert.strictEqual(status, 200)
+        assert.isTrue(body.equals(bytes))
+      }
+      assert.lengthOf(seen("/a"), 4)
+    }))
+})

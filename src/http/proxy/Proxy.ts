@@ -81,15 +81,14 @@ const make = Effect.gen(function*() {
 
   const fetch = (parsed: ParsedRequest, request: Request) => {
     const { resource } = parsed
+    const again = (more: Partial<ParsedRequest>) => () => get({ ...parsed, fresh: undefined, ...more }, request)
     const reply = request.method === "GET" || request.method === "HEAD"
-      // No byte was sent. The second request gets the new file if it has changed, or the origin's refusal.
-      ? Effect.catchIf(
-        get(parsed, request),
-        (error) => error._tag === "RepresentationChanged" || isRefusal(error),
-        (error) => {
-          const directives = isRefusal(error) ? { ...noCache, ...parsed.directives, noCache: true } : parsed.directives
-          return get({ ...parsed, fresh: undefined, directives }, request)
-        }
+      ? get(parsed, request).pipe(
+        // The file has changed, and no byte was sent. The second request gets the new file.
+        Effect.catchTag("RepresentationChanged", again({})),
+        // It may have shared another response of one transfer, which came too early for it.
+        Effect.catchTag("RepresentationChanged", again({ isAlone: true })),
+        Effect.catchIf(isRefusal, again({ directives: { ...noCache, ...parsed.directives, noCache: true } }))
       )
       : Effect.andThen(awaitTurn(request), writeThrough(resource, request))
     return reply.pipe(

@@ -24,6 +24,8 @@ export interface ParsedRequest {
   readonly ifRange: string | undefined
   readonly directives: RequestDirectives | undefined
   readonly accepted: AcceptedCodings
+  /** It is repeated without sharing requests of others. */
+  readonly isAlone?: boolean
   /** For a GET: the representation if it is fresh for this request, by what is in memory. */
   readonly fresh: Entry | undefined
 }

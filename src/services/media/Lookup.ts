@@ -37,6 +37,8 @@ export interface LookupRequest extends RangeRequest {
   readonly directives: RequestDirectives | undefined
   /** The content codings that the viewer accepts. */
   readonly accepted: AcceptedCodings
+  /** Requests of others are not shared, because two responses that were shared could not be read. */
+  readonly isAlone?: boolean | undefined
   /** What `fresh` has returned for this request: it is not looked up again. */
   readonly fresh?: Entry | undefined
 }
@@ -94,6 +96,7 @@ const make = Effect.gen(function*() {
   const collapse = makeCollapse()
   const inBackground = yield* FiberSet.makeRuntime<never, unknown, unknown>()
   yield* Metric.update(retries, 0)
+  let alone = 0
   const now = () => clock.currentTimeMillisUnsafe()
 
   /** What the cache knows that bears on a request, and what it decides. */
@@ -160,7 +163,8 @@ const make = Effect.gen(function*() {
       const who = `${accepted.field} ${asker.credential}${isOwn ? ` ${asker.cookie}` : ""}${
         source.isApart ? " apart" : ""
       }`
-      const flight = `${method} ${variant.id} ${generations.current(request.resource)} ${who}`
+      const own = request.isAlone === true ? ` ${alone++}` : ""
+      const flight = `${method} ${variant.id} ${generations.current(request.resource)} ${who}${own}`
       if (decision._tag === "RevalidateBehind") {
         inBackground(Effect.ignore(collapse(flight, asker.cookie, fetch({ ...question, background: true }))))
         return { _tag: "Current", entry: mine!, means: "revalidating" }

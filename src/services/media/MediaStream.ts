@@ -35,6 +35,8 @@ interface MediaRequest extends RangeRequest {
   readonly accepted?: AcceptedCodings
   /** The representation that `Lookup.fresh` has returned for this request, if it was asked already. */
   readonly fresh?: Entry | undefined
+  /** Requests of others are not shared. */
+  readonly isAlone?: boolean | undefined
   /** The source of the bytes, with the viewer's fields. By default, the URL of the resource. */
   readonly source?: Source
   /** Anyone who takes the bytes has done with a piece of `SHORT_BYTES` or more when it asks for the next: that may overwrite it. */
@@ -210,7 +212,8 @@ const make = Effect.gen(function*() {
   }
 
   const questionOf = (
-    { accepted = UNCODED, directives, fresh, ifRange, ranges, resource, source = plainSource(resource) }: MediaRequest
+    { accepted = UNCODED, directives, fresh, ifRange, isAlone, ranges, resource, source = plainSource(resource) }:
+      MediaRequest
   ) => ({
     resource,
     wanted: ranges?.[0],
@@ -219,6 +222,7 @@ const make = Effect.gen(function*() {
     source,
     directives,
     accepted,
+    isAlone,
     fresh
   })
 
