@@ -1,15 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Stream } from "effect"
+import { Effect, Fiber, Layer, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { make as makeResource } from "../../src/domain/Resource.ts"
 import { CacheIndex } from "../../src/services/cache/CacheIndex.ts"
 import { ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
+import { IndexScan } from "../../src/services/cache/IndexScan.ts"
 import { ROOT_BYTES } from "../../src/services/disk/blocks.ts"
 import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/disk/ChunkStore.ts"
 import { DiskBreaker } from "../../src/services/disk/DiskBreaker.ts"
-import { Faults } from "../../src/testing/FaultyFileSystem.ts"
+import { Faults, type Operation } from "../../src/testing/FaultyFileSystem.ts"
 import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
-import { CHUNK, stack, view } from "../support/stack.ts"
+import { CHUNK, restartable, stack, ticking, view, World } from "../support/stack.ts"
 import { randomBytes, sha256 } from "../support/TestOrigin.ts"
 
 /** One file of the cache that fails for good, on a disk that works. */
@@ -312,4 +313,32 @@ describe("the breaker", () => {
       yield* watch("a")
       assert.strictEqual(health.unwritable()?.errno, "EMFILE")
     }).pipe(Effect.provide(stack("faulty"))))
+})
+
+describe("what a scan at the start can't read", () => {
+  const { id } = makeResource(urlOf("a"))
+  const places: ReadonlyArray<readonly [string, Operation, (path: string) => boolean]> = [
+    ["a chunk", "stat", (path) => path.includes(id) && path.endsWith(".1")],
+    ["a directory of a resource", "readdir", (path) => path.endsWith(id)],
+    ["a directory of several resources", "readdir", (path) => path.endsWith(`/${id.slice(0, 2)}`)]
+  ]
+  it.effect.each(places)("is counted once it can be read: %s", ([, operation, path]) =>
+    Effect.gen(function*() {
+      const services = restartable()
+      const used = CacheIndex.use((index) => Effect.sync(index.bytes))
+      const before = yield* ticking(Effect.provide(Effect.andThen(keep("a"), used), Layer.fresh(services)))
+      const plan = yield* Faults
+      yield* plan.add({ operation, fault: "EACCES", path })
+      yield* ticking(Effect.provide(
+        Effect.gen(function*() {
+          yield* IndexScan.use(({ loaded }) => loaded)
+          yield* Effect.sleep("20 seconds")
+          assert.isBelow(yield* used, before)
+          yield* plan.clear
+          yield* Effect.sleep("20 seconds")
+          assert.strictEqual(yield* used, before)
+        }),
+        services
+      ))
+    }).pipe(Effect.provide(World)))
 })

@@ -1,11 +1,11 @@
-import { Clock, Context, Effect, Latch, Layer, Schedule, Stream } from "effect"
+import { Clock, Context, Duration, Effect, FiberHandle, Latch, Layer, Option, Schedule, Stream } from "effect"
 import type { CacheError } from "../../domain/CacheError.ts"
 import { count, keyText, span } from "../../domain/Chunk.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import { bytesOnDisk, ChunkStore, type StoredManifest } from "../disk/ChunkStore.ts"
 import { DirectoryLock } from "../disk/DirectoryLock.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
-import { scanStore } from "../disk/scanStore.ts"
+import { type FoundChunk, scanStore } from "../disk/scanStore.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { WriteLock } from "./WriteLock.ts"
 
@@ -37,6 +37,9 @@ export class IndexScan extends Context.Service<IndexScan, {
 /** The pause before a scan that failed is tried again. */
 const RETRY_INTERVAL = "2 seconds"
 
+/** The pauses before what a scan has skipped is read again: the first one, and the longest. Each is twice as long as the one before. */
+const SKIPPED_INTERVAL = { shortest: Duration.seconds(2), longest: Duration.minutes(10) }
+
 /** How many chunks a scan enters before other fibers have their turn. */
 const ENTERED_AT_ONCE = 1000
 
@@ -51,6 +54,8 @@ const makeScan = Effect.gen(function*() {
   const manifests = new Map<string, StoredManifest>()
 
   let unreadable: CacheError | undefined
+  /** The resources of which the last scan skipped something; `undefined` for a directory of several. */
+  const skipped = new Set<string | undefined>()
 
   const scan = scanStore(store, {
     withWriteLock,
@@ -60,7 +65,10 @@ const makeScan = Effect.gen(function*() {
       index.pin(resource)
       if (representation !== undefined) pinnedAtStart.set(resource, representation)
     },
-    skipped: breaker.report
+    skipped: (error, resource) => {
+      skipped.add(resource)
+      return breaker.report(error)
+    }
   }).pipe(
     Effect.flatMap(Effect.fnUntraced(function*(found) {
       for (let at = 0; at < found.length; at += ENTERED_AT_ONCE) {
@@ -83,7 +91,52 @@ const makeScan = Effect.gen(function*() {
     Effect.retry(Schedule.spaced(RETRY_INTERVAL))
   )
 
-  return { scan, unreadable: () => unreadable }
+  /** Enters the chunks of a resource that aren't in the index. */
+  const enterRest = Effect.fnUntraced(function*(resource: string) {
+    const { compact, keys, manifest, pinned } = yield* store.contents(resource)
+    if (pinned) index.pin(resource)
+    const missing = keys.filter((key) => !index.holds(key))
+    const stats = yield* Effect.forEach(missing, store.stat)
+    const found: ReadonlyArray<FoundChunk> = [
+      ...(compact === undefined ? [] : [compact]),
+      ...stats.flatMap(Option.toArray)
+    ]
+    for (const { bytes, isRevoked, key, used } of found) {
+      index.enter(key, bytes, pinned ? "pinned" : "cold", isRevoked === undefined ? undefined : { isRevoked })
+      index.noteUse(resource, used)
+    }
+    if (keys.length > 0) index.setManifest(resource, manifest.bytes, manifest.isRevoked)
+  })
+
+  const unknown = Effect.suspend(() => {
+    let isComplete = true
+    const incomplete = () => Effect.sync(() => void (isComplete = false))
+    return store.resources(incomplete).pipe(
+      Stream.filter((resource) => !index.hasResource(resource)),
+      Stream.runCollect,
+      Effect.map((resources) => {
+        if (isComplete) skipped.delete(undefined)
+        for (const resource of resources) skipped.add(resource)
+      })
+    )
+  })
+
+  /** Reads again what the last scan skipped, until nothing is left of it. The cache would exceed its limit by what isn't counted. */
+  const enterSkipped = Effect.gen(function*() {
+    let pause = SKIPPED_INTERVAL.shortest
+    while (skipped.size > 0) {
+      yield* Effect.sleep(pause)
+      pause = Duration.min(Duration.times(pause, 2), SKIPPED_INTERVAL.longest)
+      if (skipped.has(undefined)) yield* Effect.ignore(unknown)
+      for (const resource of skipped) {
+        if (resource === undefined) continue
+        const entered = Effect.map(enterRest(resource), () => void skipped.delete(resource))
+        yield* Effect.ignore(withWriteLock(entered))
+      }
+    }
+  })
+
+  return { enterSkipped, scan, unreadable: () => unreadable }
 })
 
 const make = Effect.gen(function*() {
@@ -94,8 +147,9 @@ const make = Effect.gen(function*() {
   const index = yield* CacheIndex
   const { withWriteLock } = yield* WriteLock
   const loaded = yield* Latch.make(false)
-  const { scan, unreadable } = yield* makeScan
+  const { enterSkipped, scan, unreadable } = yield* makeScan
   const known = new Set<string>()
+  const rest = yield* FiberHandle.make()
 
   // The manifest says how long the chunks are, so only a directory has to be read.
   const load = Effect.fnUntraced(function*({ chunkSize, id, resource, size }: Representation) {
@@ -127,11 +181,13 @@ const make = Effect.gen(function*() {
   /** Nothing is written until it is known what is there. */
   const reload = Effect.gen(function*() {
     yield* loaded.close
+    yield* FiberHandle.clear(rest)
     known.clear()
     const before = index.resources()
     yield* scan
     yield* Effect.forEach(before, (resource) => Effect.ignore(withWriteLock(reconcile(resource))), { discard: true })
     yield* loaded.open
+    yield* FiberHandle.run(rest, enterSkipped)
   })
 
   // Another process may have used the directory since the lock was last held, and may be doing so now.

@@ -126,11 +126,11 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   /** Marks a chunk as used now, for the order of eviction after a restart. */
   readonly touch: (key: ChunkKey) => Effect.Effect<void, CacheError>
   /**
-   * All resources in the store. Removes what interrupted writes left behind. `skip` decides about a directory that can't be read:
-   * the stream continues without it, or fails.
+   * All resources in the store. Removes what interrupted writes left behind. `skip` decides about a directory that can't be read, of one
+   * resource or of several: the stream continues without it, or fails.
    */
   readonly resources: (
-    skip: (error: CacheError) => Effect.Effect<void, CacheError>
+    skip: (error: CacheError, resource: string | undefined) => Effect.Effect<void, CacheError>
   ) => Stream.Stream<string, CacheError>
   /** Whether a `read` would fail at once with `DiskBusy`. */
   readonly isBusy: () => boolean

@@ -221,9 +221,9 @@ export const make = Effect.gen(function*() {
   const listed = (directory: string) =>
     limiter.pass(Effect.tap(readDirectory(directory), (names) => removeTemporaries(directory, names)))
 
-  const resources = (skip: (error: CacheError) => Effect.Effect<void, CacheError>) => {
-    const orSkip = <A>(read: Effect.Effect<A, CacheError>, instead: A) =>
-      Effect.catch(read, (error) => Effect.as(skip(error), instead))
+  const resources: ChunkStore["Service"]["resources"] = (skip) => {
+    const orSkip = <A>(read: Effect.Effect<A, CacheError>, instead: A, resource?: string) =>
+      Effect.catch(read, (error) => Effect.as(skip(error, resource), instead))
     const inPrefix = (prefix: string) =>
       listed(prefixAt(prefix)).pipe(
         Effect.andThen(limiter.pass(tidied(prefixAt(prefix)))),
@@ -238,7 +238,7 @@ export const make = Effect.gen(function*() {
       Stream.mapEffect(inPrefix),
       Stream.flattenIterable,
       Stream.filterEffect(({ hasDirectory, resource }) =>
-        hasDirectory ? orSkip(Effect.as(listed(directoryOf(resource)), true), false) : Effect.succeed(true)
+        hasDirectory ? orSkip(Effect.as(listed(directoryOf(resource)), true), false, resource) : Effect.succeed(true)
       ),
       Stream.map(({ resource }) => resource)
     )

@@ -19,8 +19,8 @@ interface Reader {
   readonly manifest: (resource: string, found: StoredManifest) => void
   /** Called with each pinned resource, and its current representation if that is known. */
   readonly pinned: (resource: string, representation: string | undefined) => void
-  /** Called with the error of each file or directory that is skipped. */
-  readonly skipped: (error: CacheError) => Effect.Effect<void>
+  /** Called with the error of each file or directory that is skipped, and with its resource if that is known. */
+  readonly skipped: (error: CacheError, resource: string | undefined) => Effect.Effect<void>
 }
 
 /** A chunk that a scan has found; of a compact resource, with whether that was revoked. */
@@ -33,11 +33,15 @@ export const scanStore = (
 ): Effect.Effect<ReadonlyArray<FoundChunk>, CacheError> =>
   Effect.suspend(() => {
     let unreadable = 0
-    const orSkip = <A>(read: Effect.Effect<A, CacheError>, instead: A): Effect.Effect<A, CacheError> =>
+    const orSkip = <A>(
+      resource: string | undefined,
+      read: Effect.Effect<A, CacheError>,
+      instead: A
+    ): Effect.Effect<A, CacheError> =>
       Effect.catch(read, (error) => {
         if (!isOfOneFile(error) || unreadable >= MAX_UNREADABLE) return Effect.fail(error)
         unreadable += 1
-        return Effect.as(skipped(error), instead)
+        return Effect.as(skipped(error, resource), instead)
       })
 
     const orRevoked = (resource: string) => (manifest: Option.Option<Representation>) =>
@@ -45,7 +49,7 @@ export const scanStore = (
 
     const readPin = (resource: string) =>
       Effect.map(
-        orSkip(Effect.flatMap(store.readManifest(resource), orRevoked(resource)), Option.none()),
+        orSkip(resource, Effect.flatMap(store.readManifest(resource), orRevoked(resource)), Option.none()),
         (manifest) => pinned(resource, Option.getOrUndefined(manifest)?.id)
       )
 
@@ -61,7 +65,7 @@ export const scanStore = (
             return Effect.as(Effect.ignore(store.removeResource(resource, isAlone(resource))), [])
           }
           manifest(resource, found)
-          const stats = Effect.forEach(keys, (key) => orSkip(store.stat(key), Option.none()), {
+          const stats = Effect.forEach(keys, (key) => orSkip(resource, store.stat(key), Option.none()), {
             concurrency: CONCURRENCY
           })
           return Effect.andThen(
@@ -71,8 +75,8 @@ export const scanStore = (
         }
       )
 
-    return store.resources((error) => orSkip(Effect.fail(error), undefined)).pipe(
-      Stream.mapEffect((resource) => withWriteLock(orSkip(readResource(resource), []))),
+    return store.resources((error, resource) => orSkip(resource, Effect.fail(error), undefined)).pipe(
+      Stream.mapEffect((resource) => withWriteLock(orSkip(resource, readResource(resource), []))),
       Stream.runCollect,
       Effect.map((found) => found.flat().toSorted((a, b) => a.used - b.used))
     )
