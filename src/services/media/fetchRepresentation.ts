@@ -4,6 +4,7 @@ import { carriedRange, isFile, isSameVersion, isSingle, type Representation } fr
 import type { Resource } from "../../domain/Resource.ts"
 import { resolve } from "../../domain/rfc/ByteRange.ts"
 import { Catalog } from "../cache/Catalog.ts"
+import { ChunkCache } from "../cache/ChunkCache.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { carriedBytes, type FirstResponse, makeFirstResponse } from "../origin/firstResponse.ts"
 import type { OriginResponse } from "../origin/Origin.ts"
@@ -17,6 +18,7 @@ import { makeStoredResponse } from "./storedResponse.ts"
 import { memoryKey, type StoredUse } from "./storedUse.ts"
 import type * as UncacheableHints from "./UncacheableHints.ts"
 import type { Measure, UnmeasuredResponses } from "./unmeasuredResponses.ts"
+import { keyAt } from "./viewerStream.ts"
 
 /** What is remembered of a resource besides what is stored. */
 export interface Memories {
@@ -35,6 +37,7 @@ const unexpected = ({ url }: Resource, status: number, detail: string) =>
  */
 export const makeFetch = Effect.fnUntraced(function*({ generations, hints, storedUse, unmeasured }: Memories) {
   const config = yield* CacheConfig
+  const cache = yield* ChunkCache
   const catalog = yield* Catalog
   const downloader = yield* Downloader
   const firstResponse = yield* makeFirstResponse
@@ -106,6 +109,8 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
     }
     unmeasured.release(selected.id)
     const stored = catalog.confirm(found, headers, times, asker.cookie)
+    // Without a transfer, nothing else has the disk know an empty body.
+    if (found.size === 0) cache.keep(stored.representation, keyAt(stored.representation, 0), new Uint8Array())
     adopt(exchange, answered, stored.representation)
     return Effect.succeed({ _tag: "Current", entry: stored, means: "fetched", asked: { ...asked, status } })
   }

@@ -170,6 +170,16 @@ describe.each(["memory", "real", "thread"] as const)("the contract, %s", (kind) 
       assert.strictEqual((yield* Effect.flip(store.read(first, payload.length, all))).errno, "ENOENT")
     }).pipe(Effect.provide(stack(kind))))
 
+  it.effect("keeps an empty body and its manifest as one", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const empty = new Representation({ ...representation, size: 0 })
+      yield* store.writeCompact(first, new Uint8Array(), ManifestFormat.encode(empty))
+      assert.strictEqual(yield* store.verify(first), 0)
+      assert.deepStrictEqual(yield* store.readManifest(resource.id), Option.some(empty))
+      assert.deepInclude((yield* store.contents(resource.id)).compact, { key: first, bytes: 4096, isRevoked: false })
+    }).pipe(Effect.provide(stack(kind))))
+
   it.effect("replaces a short body by a longer one, and removes both with their resource", () =>
     Effect.gen(function*() {
       const store = yield* ChunkStore
