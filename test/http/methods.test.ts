@@ -331,21 +331,50 @@ describe("a message between viewer and origin", () => {
       }
     }))
 
-  it.effect("is complete after interim answers of the origin, which are not passed on (RFC 9110 §15.2)", () =>
+  it.effect.each(["GET", "HEAD", "PUT", "OPTIONS"])(
+    "is complete after interim answers of the origin, of which 103 is passed on: %s (RFC 9110 §15.2, RFC 8297)",
+    (method) =>
+      Effect.gen(function*() {
+        const { origin, port } = yield* start()
+        const body = method === "HEAD" ? "" : "abc"
+        for (const path of ["/a", "/b"]) {
+          origin.handlers.set(path, (_, response) => {
+            response.writeContinue()
+            response.writeEarlyHints({ "link": ["</c>; rel=preload", "</d>; rel=preload"], "x-early": "1" })
+            response.writeProcessing()
+            const fields = path === "/a" ? { ...maxAge(60), "etag": "\"v1\"" } : { "cache-control": "no-store" }
+            response.writeHead(200, { ...fields, "content-length": "3" }).end(body)
+          })
+          const head = `${method} ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`
+          const received = yield* exchange(port, head)
+          assert.match(
+            received,
+            /^HTTP\/1\.1 103 [^]*link: <\/c>; rel=preload, <\/d>; rel=preload\r\nx-early: 1\r\n\r\nHTTP\/1\.1 200 /i
+          )
+          assert.isTrue(received.endsWith(`\r\n\r\n${body}`))
+          const old = yield* exchange(port, head.replace("1.1", "1.0").replace(path, `${path}?1`))
+          assert.match(old, /^HTTP\/1\.1 \d+ [^]*/)
+          assert.notInclude(old, "103")
+        }
+      })
+  )
+
+  it.effect("gets hints of no other response on its connection (RFC 8297)", () =>
     Effect.gen(function*() {
-      const { origin, port } = yield* start()
-      for (const path of ["/a", "/b"]) {
-        origin.handlers.set(path, (_, response) => {
-          response.writeContinue()
-          response.writeEarlyHints({ link: "</c>; rel=preload" })
-          response.writeProcessing()
-          const fields = path === "/a" ? { ...maxAge(60), "etag": "\"v1\"" } : { "cache-control": "no-store" }
-          response.writeHead(200, { ...fields, "content-length": "3" }).end("abc")
-        })
-        const received = yield* exchange(port, `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`)
-        assert.match(received, /^HTTP\/1\.1 200 /)
-        assert.isTrue(received.endsWith("\r\n\r\nabc"))
-      }
+      const { answer, origin, port } = yield* start()
+      const gate = makeGate()
+      answer("/slow", async () => {
+        await gate.opened
+        return { headers: { "cache-control": "no-store" }, body: "slow" }
+      })
+      origin.handlers.set("/a", (_, response) => {
+        response.writeEarlyHints({ link: "</c>; rel=preload" })
+        response.writeHead(200, { "cache-control": "no-store", "content-length": "3" }).end("abc")
+        setTimeout(gate.open, 20)
+      })
+      const request = (path: string, more = "") => `GET ${path} HTTP/1.1\r\nHost: a\r\n${more}\r\n`
+      const received = yield* exchange(port, request("/slow") + request("/a", "Connection: close\r\n"))
+      assert.match(received, /^HTTP\/1\.1 200 [^]*slowHTTP\/1\.1 200 [^]*abc$/)
     }))
 
   it.effect("is sent again if it was lost with an idle connection (RFC 9110 §9.2.2)", () =>

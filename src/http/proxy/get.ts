@@ -7,6 +7,7 @@ import { noCache } from "../../domain/rfc/CacheControl.ts"
 import { SHORT_BYTES } from "../../effects/pieces.ts"
 import { MediaStream, type Opened } from "../../services/media/MediaStream.ts"
 import { viewerOf } from "./accounting.ts"
+import { earlyHintsTo } from "./earlyHints.ts"
 import { errorReply } from "./errorResponses.ts"
 import { ofTheViewer } from "./forwardedFields.ts"
 import { answering } from "./inHand.ts"
@@ -72,7 +73,10 @@ export const makeGet = Effect.fnUntraced(function*(
     const { directives, resource } = parsed
     const mediaRequest = {
       ...parsed,
-      source: sourceOf(resource, request, fieldsFor(resource, request, ofTheViewer)),
+      source: {
+        ...sourceOf(resource, request, fieldsFor(resource, request, ofTheViewer)),
+        onHints: earlyHintsTo(request)
+      },
       reuses: waitsForDrain(request),
       viewer: viewerOf(request)
     }

@@ -11,6 +11,7 @@ import type { OriginResponse } from "../../services/origin/Origin.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../../services/origin/OriginResolver.ts"
 import { makePassing } from "./accounting.ts"
 import { beginBody } from "./beginBody.ts"
+import { earlyHintsTo } from "./earlyHints.ts"
 import { type Names, ofTheHop } from "./forwardedFields.ts"
 import { makeLocations } from "./locations.ts"
 import { answer, withCookies } from "./mediaResponse.ts"
@@ -81,7 +82,7 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
   const forward = Effect.fnUntraced(function*(resource: Resource, request: Request, detail: string) {
     const method = request.method === "HEAD" ? "HEAD" : "GET"
     const source = sourceOf(resource, request, fieldsFor(resource, request, ofTheHop))
-    const response = yield* askOrigin(source, { method, headers: {} })
+    const response = yield* askOrigin({ ...source, onHints: earlyHintsTo(request) }, { method, headers: {} })
     return yield* passedOn(resource, response, request, { fwd: "bypass", detail })
   })
 

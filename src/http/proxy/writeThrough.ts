@@ -8,6 +8,7 @@ import { Replicas } from "../../services/cache/Replicas.ts"
 import { CacheConfig } from "../../services/config/CacheConfig.ts"
 import { Lookup } from "../../services/media/Lookup.ts"
 import { Origin, type OriginResponse } from "../../services/origin/Origin.ts"
+import { earlyHintsTo } from "./earlyHints.ts"
 import { page, refused } from "./errorResponses.ts"
 import { ofTheHop } from "./forwardedFields.ts"
 import { ALLOW, maxForwards } from "./methods.ts"
@@ -61,6 +62,7 @@ export const makeWriteThrough = Effect.fnUntraced(function*({ locations, passedO
         ...location.headers
       },
       secrets: Object.keys(location.headers),
+      onHints: earlyHintsTo(request),
       ...(hasBody && { body: request.stream })
     })
     if (!isSafe(method) && response.status < 400) {

@@ -1,7 +1,7 @@
-/** How many interim responses are dropped before a final one. */
+/** How many interim responses are dropped or passed on before a final one. */
 const MAX_INTERIM = 64
 
-/** The longest interim response that is dropped, in bytes. */
+/** The longest interim response that is dropped or passed on, in bytes. */
 const MAX_INTERIM_BYTES = 16 * 1024
 
 const NOTHING: Buffer = Buffer.alloc(0)
@@ -23,10 +23,13 @@ const isInterim = (bytes: Buffer): boolean | undefined => {
 /** Whether a line does not end in CRLF. Such a header is ambiguous. */
 const hasBareLineFeed = (head: Buffer): boolean => /(?<!\r)\n/.test(head.toString("latin1"))
 
+/** Whether an interim response has early hints (RFC 8297), which undici reports to whoever sent the request. */
+const hasHints = (head: Buffer): boolean => head.toString("latin1", 9, 12) === "103"
+
 /**
- * Removes interim responses (RFC 9110 §15.2) from what an origin sends on one connection. A client has to tolerate them, but undici closes
- * the connection at a 100. Final responses pass unchanged. So do interim responses that are too long, too many or malformed, which
- * undici then handles.
+ * Removes interim responses (RFC 9110 §15.2) from what an origin sends on one connection, except 103. A client has to tolerate them, but
+ * undici closes the connection at a 100. Final responses pass unchanged. So do interim responses that are too long, too many or malformed,
+ * which undici then handles.
  */
 export class InterimFilter {
   #awaits = false
@@ -46,28 +49,31 @@ export class InterimFilter {
     this.#left = MAX_INTERIM
   }
 
-  /** The bytes of `piece`, and those held back before, that belong to a final response; `undefined` if there are none yet. */
+  /** The bytes of `piece`, and those held back before, that belong to a final response or a 103; `undefined` if there are none yet. */
   take(piece: Buffer): Buffer | undefined {
     this.#hasBegun = true
     if (!this.#awaits) return piece
     this.#held = this.#held.length === 0 ? piece : Buffer.concat([this.#held, piece])
-    while (this.#held.length > 0) {
-      const interim = isInterim(this.#held)
-      if (interim === undefined) return undefined
-      const end = interim && this.#left > 0 ? this.#held.indexOf(END) : undefined
-      if (end === -1 && this.#held.length <= MAX_INTERIM_BYTES) return undefined
-      const isDropped = end !== undefined && end >= 0 && end <= MAX_INTERIM_BYTES
-      if (!isDropped || hasBareLineFeed(this.#held.subarray(0, end))) return this.#pass()
-      this.#held = this.#held.subarray(end + END.length)
+    const passed: Array<Buffer> = []
+    while (this.#awaits && this.#held.length > 0) {
+      const end = this.#endOfInterim()
+      if (end === "unknown") break
+      if (end === undefined) this.#awaits = false
+      const head = this.#held.subarray(0, end)
+      this.#held = this.#held.subarray(head.length)
       this.#left -= 1
+      if (end === undefined || hasHints(head)) passed.push(head)
     }
-    return undefined
+    return passed.length < 2 ? passed[0] : Buffer.concat(passed)
   }
 
-  #pass(): Buffer {
-    const all = this.#held
-    this.#awaits = false
-    this.#held = NOTHING
-    return all
+  /** Where the interim response that has arrived first ends; `undefined` if what has arrived is to pass as it is. */
+  #endOfInterim(): number | "unknown" | undefined {
+    const interim = isInterim(this.#held)
+    if (interim === undefined) return "unknown"
+    if (!interim || this.#left === 0) return undefined
+    const end = this.#held.indexOf(END)
+    if (end === -1) return this.#held.length <= MAX_INTERIM_BYTES ? "unknown" : undefined
+    return end <= MAX_INTERIM_BYTES && !hasBareLineFeed(this.#held.subarray(0, end)) ? end + END.length : undefined
   }
 }

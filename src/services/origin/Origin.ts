@@ -41,6 +41,8 @@ export interface OriginRequest {
   readonly access?: Access | undefined
   /** Nobody waits for it, so requests that viewers wait for go first. */
   readonly background?: boolean | undefined
+  /** Called with the fields of each 103 (Early Hints) before the response. */
+  readonly onHints?: ((fields: HeaderFields) => void) | undefined
   /** What nodes of a fleet that own the bytes are asked instead. Without it, only the origin is asked. */
   readonly peers?: PeerQuestion | undefined
 }

@@ -44,6 +44,8 @@ export interface Source {
    * none of them.
    */
   readonly isApart?: boolean
+  /** Called with the fields of each 103 (Early Hints) that comes before a response. */
+  readonly onHints?: ((fields: HeaderFields) => void) | undefined
   /** Called before each request, and again with the `refusal` when the origin did not accept the location. */
   readonly locate: (refusal?: Refusal) => Effect.Effect<Location, OriginError>
 }
@@ -127,6 +129,7 @@ export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin | OriginConfi
         background: background || source.background === true,
         headers: { ...source.fields, ...ofLocation, ...headers },
         secrets: Object.keys(ofLocation),
+        onHints: source.onHints,
         ...(peers !== undefined && { peers: validator === undefined ? peers : { ...peers, validator } })
       }),
       scope

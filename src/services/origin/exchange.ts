@@ -8,7 +8,13 @@ import type { OriginOptions } from "../config/OriginConfig.ts"
 import { traceFields } from "../observe/tracing.ts"
 import { makeTurn, upload } from "./bodyTimeout.ts"
 import type { OriginRequest } from "./Origin.ts"
-import { failureOf, isPrivateLiteral, type OriginClients, type OriginConnections } from "./originConnections.ts"
+import {
+  failureOf,
+  isPrivateLiteral,
+  type OriginClients,
+  type OriginConnections,
+  withHints
+} from "./originConnections.ts"
 import * as OriginLimiter from "./OriginLimiter.ts"
 import { retries } from "./retry.ts"
 
@@ -72,7 +78,9 @@ export const makeExchange = (config: OriginOptions, connections: Connections, is
     turn.begin()
     const traced = isTraced ? { ...hop, headers: { ...hop.headers, ...yield* traceFields } } : hop
     const late = (phase: OriginTimeout["phase"]) => Effect.fail(new OriginTimeout({ url, phase }))
-    const sent = send(allowed, messageOf({ ...request, body }, traced), isRepeatable(request)).pipe(
+    const { onHints } = request
+    const message = send(allowed, messageOf({ ...request, body }, traced), isRepeatable(request))
+    const sent = (onHints === undefined ? message : withHints(message, onHints)).pipe(
       Effect.mapError((error) => failureOf(url, error)),
       Effect.raceFirst(Effect.andThen(turn.overdue, late("header")))
     )

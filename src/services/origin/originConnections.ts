@@ -7,6 +7,7 @@ import { isIP, type LookupFunction } from "node:net"
 import { type OriginError, OriginForbidden, OriginTimeout, OriginUnreachable } from "../../domain/OriginError.ts"
 import { faultOfBytes, OriginFault } from "../../domain/OriginFault.ts"
 import { isPublic } from "../../domain/PublicAddress.ts"
+import { endToEnd, type HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import type { OriginOptions } from "../config/OriginConfig.ts"
 import { makeOriginSockets } from "./originSockets.ts"
 
@@ -79,6 +80,27 @@ export const makeConnections = Effect.fnUntraced(function*(
     wasIdle: (error) => sockets.wasIdle(underlying(error))
   }
 })
+
+/** Fields that mean nothing in an interim response. */
+const notHints = new Set(["content-length", "set-cookie"])
+
+/** Has `onHints` called with the fields of each 103 that comes before the response to `request`. */
+export const withHints = <A, E, R>(
+  request: Effect.Effect<A, E, R>,
+  onHints: (fields: HeaderFields) => void
+): Effect.Effect<A, E, R> =>
+  Effect.flatMap(
+    NodeHttpClient.UndiciOptions,
+    (options) =>
+      Effect.provideService(request, NodeHttpClient.UndiciOptions, {
+        ...options,
+        onInfo: ({ headers, statusCode }) => {
+          if (statusCode !== 103) return
+          const fields = Object.entries(headers).map(([name, value = ""]) => [name, [value].flat().join(", ")] as const)
+          onHints(endToEnd(Object.fromEntries(fields), notHints))
+        }
+      })
+  )
 
 /** The cause of `error`, which itself holds the whole request. */
 const underlying = (error: HttpClientError.HttpClientError): unknown => {
