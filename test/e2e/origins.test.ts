@@ -8,6 +8,7 @@ import { eventually, startProgram, view } from "../support/Program.ts"
 import { root } from "../support/Project.ts"
 import {
   makeRealOrigin,
+  mediaServers,
   obstacle,
   type OriginServer,
   type RealOrigin,
@@ -30,7 +31,7 @@ const isWriting = process.env["SPILLWAY_TEST_WRITE_DOCS"] === "1"
 const cellsOf = (row: string): ReadonlyArray<string> => row.split("|").slice(1, -1).map((cell) => cell.trim())
 const isRow = (name: string) => (line: string) => line.startsWith("|") && cellsOf(line)[0] === name
 const measured = new Map<string, string>()
-const skipped = servers.filter((server) => obstacle(server) !== undefined).map(({ name }) => name)
+const skipped = [...servers, ...mediaServers].filter((server) => obstacle(server) !== undefined).map(({ name }) => name)
 
 afterAll(() => {
   if (!isWriting) return
@@ -94,18 +95,99 @@ const nameValidators = ({ etag, "last-modified": date }: Record<string, unknown>
     "none"
 }
 
-/** Breaks off a transfer in its middle. Whether the viewer gets the whole file, rather than an error. */
-const breakOff = (origin: RealOrigin) =>
+/** Breaks off a transfer of `bytes` in its middle. Whether the viewer gets the whole file, rather than an error. */
+const breakOff = (origin: RealOrigin, path: string, bytes: Buffer) =>
   Effect.gen(function*() {
-    // Files from an archive have whole seconds.
-    origin.put("broken.mp4", film, Math.floor(YESTERDAY))
-    origin.breakAfter(MiB)
-    const seen = yield* Effect.option(look("broken.mp4"))
+    origin.breakAfter(Math.floor(bytes.length / 3))
+    const seen = yield* Effect.option(look(path))
     if (Option.isNone(seen) || seen.value.status >= 500) return false
-    assert.strictEqual(seen.value.sha256, sha256(film))
-    assert.isAbove(seen.value.cost, film.length)
+    assert.strictEqual(seen.value.sha256, sha256(bytes))
+    assert.isAbove(seen.value.cost, bytes.length)
     return true
   }).pipe(Effect.timeout("10 seconds"))
+
+/** Views `bytes` at `path`, and breaks off their transfer at `broken`. Compares the row of the server with the page, or notes it to be written. */
+const checkRow = Effect.fnUntraced(function*(server: OriginServer, bytes: Buffer, path: string, broken: string) {
+  const { origin } = yield* Running
+  const direct = yield* view(`${origin.direct}/${path}`)
+  const part = yield* view(`${origin.direct}/${path}`, { range: "bytes=1-9" })
+  const first = yield* look(path)
+  const second = yield* look(path)
+  const confirmed = yield* look(path, REVALIDATE)
+  for (const { sha256: hash, status } of [direct, first, second, confirmed]) {
+    assert.strictEqual(status, 200)
+    assert.strictEqual(hash, sha256(bytes))
+  }
+  assert.isAtMost(first.cost, bytes.length + HEAD_BYTES)
+  const isCached = second.cost < HEAD_BYTES
+  const isResumed = yield* breakOff(origin, broken, bytes)
+  const row = [
+    server.name,
+    versionOf(server, String(direct.headers.server)) ?? "",
+    nameValidators(direct.headers),
+    part.status === 206 ? "yes" : "no",
+    isCached ? "yes" : "no",
+    nameCost(second.cost),
+    nameCost(confirmed.cost),
+    isResumed ? "is resumed" : "is cut",
+    isCached ? "" : `\`${/detail=\w+/.exec(story(second.headers))?.[0] ?? story(second.headers)}\``
+  ]
+  const text = `| ${row.join(" | ")} |`.replaceAll("|  |", "| |")
+  process.stderr.write(`${text}\n`)
+  measured.set(server.name, text)
+  if (isWriting) return
+  const written = Fs.readFileSync(page, "utf8").split("\n").find(isRow(server.name))
+  assert.isDefined(written, `no row of ${server.name}`)
+  assert.deepStrictEqual(cellsOf(written!).toSpliced(1, 1), row.toSpliced(1, 1))
+})
+
+/** What minidlna lists: the path of each video, by its title. */
+const listMedia = (direct: string): Effect.Effect<ReadonlyMap<string, string>, Error> =>
+  Effect.tryPromise({
+    try: async () => {
+      const response = await fetch(`${direct}/ctl/ContentDir`, {
+        method: "POST",
+        headers: {
+          soapaction: "\"urn:schemas-upnp-org:service:ContentDirectory:1#Browse\"",
+          "content-type": "text/xml"
+        },
+        body: `<?xml version="1.0"?><s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>
+<u:Browse xmlns:u="urn:schemas-upnp-org:service:ContentDirectory:1"><ObjectID>2$8</ObjectID>
+<BrowseFlag>BrowseDirectChildren</BrowseFlag><Filter>*</Filter><StartingIndex>0</StartingIndex>
+<RequestedCount>10</RequestedCount><SortCriteria></SortCriteria></u:Browse></s:Body></s:Envelope>`
+      })
+      const items = (await response.text()).matchAll(/dc:title&gt;(\w+)&lt;[^]*?http:\/\/[^/]+\/(MediaItems\/[\w.]+)/g)
+      return new Map(Array.from(items, ([, title, path]) => [title!, path!]))
+    },
+    catch: (cause) => new Error("no list of media", { cause })
+  })
+
+for (const server of mediaServers) {
+  const missing = obstacle(server)
+  if (missing !== undefined) process.stderr.write(`skipped: ${server.name}: ${missing}\n`)
+
+  describe.skipIf(missing !== undefined)(missing === undefined ? server.name : `${server.name} (${missing})`, () => {
+    layer(Running.layer(server), { excludeTestServices: true, timeout: TIMEOUT })((it) => {
+      it.effect(
+        "has its row in docs/reference/origins.md: SPILLWAY_TEST_WRITE_DOCS=1 writes it",
+        () =>
+          Effect.gen(function*() {
+            const { origin } = yield* Running
+            // It serves what it takes for media, and under numbers of its own.
+            const sample = Fs.readFileSync(join(root, "assets/sample.mp4"))
+            for (const name of ["film.mp4", "broken.mp4"]) origin.put(name, sample, Math.floor(YESTERDAY))
+            yield* origin.stop
+            yield* origin.start
+            const media = listMedia(origin.direct)
+            yield* eventually("the scan", Effect.map(media, ({ size }) => size === 2))
+            const paths = yield* media
+            yield* checkRow(server, sample, paths.get("film")!, paths.get("broken")!)
+          }),
+        TIMEOUT
+      )
+    })
+  })
+}
 
 for (const server of servers) {
   const missing = obstacle(server)
@@ -119,36 +201,9 @@ for (const server of servers) {
           Effect.gen(function*() {
             const { origin } = yield* Running
             origin.put("film.mp4", film, YESTERDAY)
-            const direct = yield* view(`${origin.direct}/film.mp4`)
-            const part = yield* view(`${origin.direct}/film.mp4`, { range: "bytes=1-9" })
-            const first = yield* look("film.mp4")
-            const second = yield* look("film.mp4")
-            const confirmed = yield* look("film.mp4", REVALIDATE)
-            for (const { sha256: hash, status } of [direct, first, second, confirmed]) {
-              assert.strictEqual(status, 200)
-              assert.strictEqual(hash, sha256(film))
-            }
-            assert.isAtMost(first.cost, film.length + HEAD_BYTES)
-            const isCached = second.cost < HEAD_BYTES
-            const isResumed = yield* breakOff(origin)
-            const row = [
-              server.name,
-              versionOf(server, String(direct.headers.server)) ?? "",
-              nameValidators(direct.headers),
-              part.status === 206 ? "yes" : "no",
-              isCached ? "yes" : "no",
-              nameCost(second.cost),
-              nameCost(confirmed.cost),
-              isResumed ? "is resumed" : "is cut",
-              isCached ? "" : `\`${/detail=\w+/.exec(story(second.headers))?.[0] ?? story(second.headers)}\``
-            ]
-            const text = `| ${row.join(" | ")} |`.replaceAll("|  |", "| |")
-            process.stderr.write(`${text}\n`)
-            measured.set(server.name, text)
-            if (isWriting) return
-            const written = Fs.readFileSync(page, "utf8").split("\n").find(isRow(server.name))
-            assert.isDefined(written, `no row of ${server.name}`)
-            assert.deepStrictEqual(cellsOf(written!).toSpliced(1, 1), row.toSpliced(1, 1))
+            // Files from an archive have whole seconds.
+            origin.put("broken.mp4", film, Math.floor(YESTERDAY))
+            yield* checkRow(server, film, "film.mp4", "broken.mp4")
           }),
         TIMEOUT
       )

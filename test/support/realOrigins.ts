@@ -217,6 +217,32 @@ hosts: { "*": { paths: { "/": { file.dir: ${files} } } } }`,
   { ...php, name: "PHP's built-in server, `--ttl 1h`", flags: ["--ttl", "1h"] }
 ]
 
+const minidlna: OriginServer = {
+  name: "minidlna",
+  command: "minidlnad",
+  version: ["-V"],
+  configuration: ({ files, port, state }) => `
+port=${port}
+media_dir=${files}
+db_dir=${state}
+log_dir=${state}
+network_interface=lo
+inotify=no
+`,
+  // It scans the directory at each start.
+  args: ({ state }, configuration) => ["-S", "-R", "-f", configuration, "-P", join(state, "pid")]
+}
+
+/** Servers that serve the media that they find, under numbers instead of names. */
+export const mediaServers: ReadonlyArray<OriginServer> = [
+  minidlna,
+  {
+    ...minidlna,
+    name: "minidlna, `--ttl 1h --assume-unchanged '/MediaItems/*'`",
+    flags: ["--ttl", "1h", "--assume-unchanged", "/MediaItems/*"]
+  }
+]
+
 /** Where a command is. The system's own come first: another may be a wrapper that only its owner can run. */
 const locate = (command: string): string | undefined =>
   ["/usr/sbin", "/usr/bin"].map((directory) => resolve(directory, command)).find((path) => Fs.existsSync(path)) ??
