@@ -50,7 +50,8 @@ import { OriginResolver } from "./services/origin/OriginResolver.ts"
 import { Downloader } from "./services/transfer/Downloader.ts"
 
 /** What is cached, on disk and in memory. */
-const layerCache = Layer.merge(ChunkWriter.layer, Layer.provide(Replicas.layerMemoryTier, MemoryTier.layer)).pipe(
+const layerCache = ChunkWriter.layer.pipe(
+  Layer.provideMerge(Layer.provide(Replicas.layerMemoryTier, MemoryTier.layer)),
   Layer.provideMerge(Layer.provide(Replicas.layerCatalog, Catalog.layer)),
   Layer.provide(Layer.merge(RevokedTrees.layer, Layer.provide(Replicas.layerCatalogMemory, CatalogMemory.layer))),
   Layer.provideMerge(Manifests.layer),

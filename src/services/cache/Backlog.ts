@@ -23,8 +23,8 @@ const SMALL_JOBS = 1024
 /** What a chunk that waits takes besides its bytes, and the URL and fields of its file, in bytes, roughly. */
 const OVERHEAD_BYTES = 1024
 
-const weightOf = ({ payload, representation: { headers, url } }: Job): number =>
-  OVERHEAD_BYTES + payload.length + url.length + lengthOf(headers)
+const weightOf = ({ headers, url }: Representation, payload: number): number =>
+  OVERHEAD_BYTES + payload + url.length + lengthOf(headers)
 
 /** Chunks that wait in turn. One that has been taken counts until it is done. */
 class Lane {
@@ -47,11 +47,15 @@ class Lane {
     return this.bytes > this.maxBytes / 2 || this.#jobs.length > this.#maxJobs / 2
   }
 
+  hasRoom(weight: number): boolean {
+    return this.bytes + weight <= this.maxBytes && this.#jobs.length + this.#taken < this.#maxJobs
+  }
+
   add(job: Job): boolean {
-    const bytes = this.bytes + weightOf(job)
-    if (bytes > this.maxBytes || this.#jobs.length + this.#taken >= this.#maxJobs) return false
+    const weight = weightOf(job.representation, job.payload.length)
+    if (!this.hasRoom(weight)) return false
     this.#jobs.push(job)
-    this.bytes = bytes
+    this.bytes += weight
     return true
   }
 
@@ -63,7 +67,7 @@ class Lane {
 
   done(job: Job): void {
     this.#taken -= 1
-    this.bytes -= weightOf(job)
+    this.bytes -= weightOf(job.representation, job.payload.length)
   }
 }
 
@@ -110,9 +114,15 @@ export class Backlog {
     return this.#pending.firstMissing(key)
   }
 
+  /** Whether there is room for a chunk of a representation. */
+  hasRoom(representation: Representation): boolean {
+    const { chunkSize, size } = representation
+    return this.#laneOf(representation).hasRoom(weightOf(representation, Math.min(chunkSize, size)))
+  }
+
   /** Takes in a chunk that does not wait yet; `false` when there is no room for it. */
   add(job: Job): boolean {
-    if (!this.#laneOf(job).add(job)) return false
+    if (!this.#laneOf(job.representation).add(job)) return false
     this.#pending.set(job.key, job)
     this.#count += 1
     return true
@@ -126,12 +136,12 @@ export class Backlog {
   }
 
   done(job: Job): void {
-    this.#laneOf(job).done(job)
+    this.#laneOf(job.representation).done(job)
     this.#pending.delete(job.key)
     this.#count -= 1
   }
 
-  #laneOf({ representation }: Job): Lane {
-    return representation.size < SMALL_FILE_BYTES ? this.#small : this.#large
+  #laneOf({ size }: Representation): Lane {
+    return size < SMALL_FILE_BYTES ? this.#small : this.#large
   }
 }

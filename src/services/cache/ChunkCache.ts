@@ -61,6 +61,8 @@ export class ChunkCache extends Context.Service<ChunkCache, {
    * the file is removed in the background. What may be the fault of the disk is reported.
    */
   readonly failed: (key: ChunkKey, error: CacheError) => Effect.Effect<void>
+  /** Whether a chunk of a representation that is complete now would be written to disk. */
+  readonly isStoring: (representation: Representation) => boolean
   /** Why nothing can be kept on disk now, or `undefined`. */
   readonly failure: () => CacheFailure | undefined
   /** Whether a read would fail at once because the disk is too busy. */
@@ -269,6 +271,7 @@ const make = Effect.gen(function*() {
       memory.put(key, payload)
       if (!index.has(key)) writer.offer(representation, key, payload)
     },
+    isStoring: (representation) => breaker.unwritable() === undefined && writer.hasRoom(representation),
     failed,
     failure: breaker.unwritable,
     isBusy: store.isBusy

@@ -1,5 +1,5 @@
 import { Context, Effect, Latch, Layer, Stream } from "effect"
-import type { ChunkKey } from "../../domain/Chunk.ts"
+import { type ChunkKey, keyText } from "../../domain/Chunk.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import { keepRunning } from "../../effects/keepRunning.ts"
 import { withoutServices } from "../../effects/withoutServices.ts"
@@ -14,15 +14,22 @@ import type { Evictor } from "./Evictor.ts"
 import * as GroupWrites from "./groupWrites.ts"
 import { IndexScan } from "./IndexScan.ts"
 import type { Manifests } from "./Manifests.ts"
+import { MemoryTier } from "./MemoryTier.ts"
 import type { WriteLock } from "./WriteLock.ts"
 
 /**
- * Writes complete chunks to disk in the background, in groups (write-behind, `groupWrites`). Streams never wait for it: beyond its bound
- * it drops chunks, which are fetched again when they are needed.
+ * Writes complete chunks to disk in the background, in groups (write-behind, `groupWrites`). Streams never wait for it. If there is no room
+ * for a chunk in the queue, it is written later if `MemoryTier` still has it then, and dropped otherwise. A dropped chunk is fetched again when
+ * it is needed.
  */
 export class ChunkWriter extends Context.Service<ChunkWriter, {
-  /** Queues a chunk to be written. Returns `false` if it is dropped, because nothing can be written now or too much waits already. */
+  /**
+   * Queues a chunk to be written. Offer it after it was put into memory. Returns `false` if it is dropped, because nothing can be written now,
+   * or too much waits already and memory doesn't have it.
+   */
   readonly offer: (representation: Representation, key: ChunkKey, payload: Uint8Array) => boolean
+  /** Whether a chunk of a representation would find room now. */
+  readonly hasRoom: (representation: Representation) => boolean
   /** The payload of a chunk that waits to be written. */
   readonly pending: (key: ChunkKey) => Uint8Array | undefined
   /** The first index, starting at that of `key`, whose chunk doesn't wait to be written. */
@@ -45,6 +52,7 @@ export class ChunkWriter extends Context.Service<ChunkWriter, {
     | Evictor
     | IndexScan
     | Manifests
+    | MemoryTier
     | Counters
     | WriteLock
   > = Layer.effect(ChunkWriter, Effect.suspend(() => make))
@@ -54,6 +62,9 @@ export class ChunkWriter extends Context.Service<ChunkWriter, {
 const GROUP_CHUNKS = 256
 const GROUP_BYTES = 16 * 1024 ** 2
 
+/** How many chunks may be in memory that are to be written when there is room. */
+const MAX_DEFERRED = 4096
+
 /** How long the end of the program waits for what is still to be written. */
 const FLUSH_TIMEOUT = "2 seconds"
 
@@ -62,14 +73,35 @@ const make = Effect.gen(function*() {
   const breaker = yield* DiskBreaker
   const scan = yield* IndexScan
   const counters = yield* Counters
+  const memory = yield* MemoryTier
   const record = yield* GroupWrites.make
   const backlog = new Backlog(config.chunkSize)
   const idle = yield* Latch.make(true)
   const work = yield* Latch.make(false)
+  /** Chunks that found no room. Their bytes are in `memory`, or lost. */
+  const deferred = new Map<string, Omit<Job, "payload">>()
 
   const done = (job: Job): void => {
     backlog.done(job)
-    if (backlog.isEmpty) idle.openUnsafe()
+    if (backlog.isEmpty && deferred.size === 0) idle.openUnsafe()
+  }
+
+  const defer = (chunk: Omit<Job, "payload">): boolean => {
+    const name = keyText(chunk.key)
+    if (!memory.has(chunk.key) || (deferred.size >= MAX_DEFERRED && !deferred.has(name))) return false
+    deferred.set(name, chunk)
+    return true
+  }
+
+  /** Queues what was deferred, until half of the room is taken. The rest is left to new chunks. */
+  const recall = (): void => {
+    for (const [name, chunk] of deferred) {
+      if (backlog.isBehind) return
+      deferred.delete(name)
+      if (backlog.get(chunk.key) !== undefined) continue
+      const payload = memory.peek(chunk.key)
+      if (payload === undefined || !backlog.add({ ...chunk, payload })) counters.dropped()
+    }
   }
 
   // What waits behind a write that hangs, or for the index, would be held in memory until the disk works again.
@@ -78,6 +110,7 @@ const make = Effect.gen(function*() {
       counters.dropped()
       done(job)
     }
+    for (; deferred.size > 0; deferred.delete(deferred.keys().next().value!)) counters.dropped()
   })
   yield* breaker.changes.pipe(
     Stream.runForEach(({ _tag }) => _tag === "Usable" ? Effect.void : dropWaiting),
@@ -100,9 +133,11 @@ const make = Effect.gen(function*() {
   }
 
   const next = Effect.suspend(() => {
+    recall()
     const group = takeGroup()
     if (group.length > 0) return record(group, done)
     work.closeUnsafe()
+    idle.openUnsafe()
     return Effect.void
   })
 
@@ -113,7 +148,9 @@ const make = Effect.gen(function*() {
   return ChunkWriter.of({
     offer: (representation, key, payload) => {
       if (backlog.get(key) !== undefined) return true
-      if (breaker.unwritable() !== undefined || !backlog.add({ key, payload, representation })) {
+      const isTaken = breaker.unwritable() === undefined &&
+        (backlog.add({ key, payload, representation }) || defer({ key, representation }))
+      if (!isTaken) {
         counters.dropped()
         return false
       }
@@ -121,6 +158,7 @@ const make = Effect.gen(function*() {
       work.openUnsafe()
       return true
     },
+    hasRoom: (representation) => backlog.hasRoom(representation),
     pending: (key) => backlog.get(key),
     firstMissing: (key) => backlog.firstMissing(key),
     backlog: () => ({ bytes: backlog.bytes, maxBytes: backlog.maxBytes }),

@@ -185,7 +185,11 @@ const make = Effect.gen(function*() {
     const failure = cache.failure()
     if (failure !== undefined) return { fwd: "bypass", detail: detailOf(failure) }
     const fwd = cache.has(first) ? "partial" : "miss"
-    return { fwd, stored: true, collapsed: downloader.isRunning(representation, start, source) }
+    return {
+      fwd,
+      stored: cache.isStoring(representation),
+      collapsed: downloader.isRunning(representation, start, source)
+    }
   }
 
   const openedOf = (found: LookupResult, request: MediaRequest): Opened => {
@@ -199,7 +203,7 @@ const make = Effect.gen(function*() {
     const transfer = body === undefined ? transferOf(representation, ranges, source) : { fwd: "miss" } as const
     const status = cacheStatusOf(found, transfer, {
       now: clock.currentTimeMillisUnsafe(),
-      isStoring: cache.failure() === undefined
+      isStoring: cache.isStoring(representation)
     })
     const bytes = (range: ByteRange): Bytes => {
       if (body === undefined) return bytesOf(representation, range, source, request)

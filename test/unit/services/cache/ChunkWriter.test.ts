@@ -7,8 +7,10 @@ import { fromHead, type Representation } from "../../../../src/domain/Representa
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
 import { Catalog } from "../../../../src/services/cache/Catalog.ts"
+import { ChunkCache } from "../../../../src/services/cache/ChunkCache.ts"
 import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
 import { IndexScan } from "../../../../src/services/cache/IndexScan.ts"
+import { MemoryTier } from "../../../../src/services/cache/MemoryTier.ts"
 import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
 import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
 import { Counters } from "../../../../src/services/observe/Counters.ts"
@@ -102,6 +104,48 @@ describe("ChunkWriter", () => {
       assert.isAbove(refused, 0)
       assert.strictEqual(yield* dropped, refused)
     }).pipe(Effect.provide(stack("memory"))))
+
+  it.effect("writes chunks that found no room when there is room, if they are in memory", () =>
+    Effect.gen(function*() {
+      yield* started
+      const film = yield* confirm()
+      const index = yield* CacheIndex
+      const memory = yield* MemoryTier
+      const cache = yield* ChunkCache
+      const breaker = yield* DiskBreaker
+      const writer = yield* ChunkWriter
+      const count = 3000
+      for (let i = 0; i < count; i++) {
+        if (i !== count - 1) memory.put(keyOf(film, i), payload)
+        assert.strictEqual(writer.offer(film, keyOf(film, i), payload), i !== count - 1)
+      }
+      assert.isFalse(cache.isStoring(film))
+      assert.isUndefined(writer.pending(keyOf(film, count - 2)))
+      // What memory has evicted by then can't be written.
+      memory.remove(keyOf(film, count - 2))
+      yield* idle
+      assert.strictEqual(index.firstMissing(keyOf(film, 0)), count - 2)
+      assert.strictEqual(yield* dropped, 2)
+      assert.isTrue(cache.isStoring(film))
+      yield* breaker.open(new IoError({ errno: "EIO", operation: "write", path: "/cache" }))
+      assert.isFalse(cache.isStoring(film))
+    }).pipe(Effect.provide(stack("memory", { memory: 1e9 }))))
+
+  it.effect("forgets chunks that found no room when the disk fails", () =>
+    Effect.gen(function*() {
+      const film = yield* confirm()
+      const memory = yield* MemoryTier
+      const writer = yield* ChunkWriter
+      const breaker = yield* DiskBreaker
+      for (let i = 0; i < 3000; i++) {
+        memory.put(keyOf(film, i), payload)
+        writer.offer(film, keyOf(film, i), payload)
+      }
+      yield* breaker.open(new IoError({ errno: "EIO", operation: "write", path: "/cache" }))
+      yield* started
+      yield* idle
+      assert.strictEqual(yield* dropped, 3000)
+    }).pipe(Effect.provide(stack("memory", { memory: 1e9 }))))
 
   it.effect("cleans up when the disk is full, and writes the chunk then", () =>
     Effect.gen(function*() {

@@ -11,6 +11,14 @@ const newAssembly = () => new ChunkAssembly(3, { start: START, end: START + SIZE
 const intBetween = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
 describe("ChunkAssembly", () => {
+  it("holds no more memory than its bytes, also if they come as parts of larger buffers", () => {
+    const assembly = newAssembly()
+    const packets = Buffer.concat([new Uint8Array(60_000), bytes])
+    assembly.write(START, packets.subarray(60_000, 60_400))
+    assembly.write(START + 400, packets.subarray(60_400))
+    assert.strictEqual(assembly.whole!.buffer.byteLength, SIZE)
+  })
+
   it.effect.prop("has the bytes whatever the order of the writes", {
     cuts: Schema.Array(intBetween(1, SIZE - 1)),
     seed: intBetween(0, 1e6)
