@@ -11,8 +11,9 @@ import { coldSeek } from "./scenarios/coldSeek.ts"
 import { gap } from "./scenarios/gap.ts"
 import { growth } from "./scenarios/growth.ts"
 import { missLatency } from "./scenarios/missLatency.ts"
+import { mixed } from "./scenarios/mixed.ts"
 import type { Scenario } from "./scenarios/Scenario.ts"
-import { slowViewers } from "./scenarios/slowViewers.ts"
+import { slowDiskViewers, slowViewers } from "./scenarios/slowViewers.ts"
 import { smallObjects } from "./scenarios/smallObjects.ts"
 import { start } from "./scenarios/start.ts"
 import { diskRanges, diskShortRanges, warmDisk, warmFile, warmRanges } from "./scenarios/warm.ts"
@@ -27,12 +28,14 @@ const scenarios: ReadonlyArray<Scenario> = [
   warmRanges,
   diskRanges,
   diskShortRanges,
+  mixed,
   workers,
   missLatency,
   coldSeek,
   coldFile,
   coldCrowd,
   slowViewers,
+  slowDiskViewers,
   gap,
   start,
   growth,

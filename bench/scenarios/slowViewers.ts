@@ -21,7 +21,11 @@ const SETTLE_SECONDS = 4
 
 const SAMPLE_SECONDS = 3
 
-const MEMORY_TIER_BYTES = 64 * MEBIBYTE
+/** How long the file may still be written, in seconds. */
+const WRITE_SECONDS = 2
+
+/** How much of the file is kept in memory: all of it, or one chunk. */
+const TIERS = { memory: 64 * MEBIBYTE, disk: MEBIBYTE } as const
 
 /** How much memory they may take besides the tier, in MB, and how much of a processor. */
 const MEMORY_TARGET = 150
@@ -40,12 +44,14 @@ const watch = (port: number, offset: number): Promise<Socket> =>
     })
   })
 
-export const slowViewers: Scenario = {
-  name: "slow-viewers",
-  about: `${VIEWERS} viewers who read 20 KB/s each of a file of 64 MiB in memory`,
+const slowViewersOf = (scenario: string, source: keyof typeof TIERS): Scenario => ({
+  name: scenario,
+  about: `${VIEWERS} viewers who read 20 KB/s each of a file of 64 MiB from ${source}`,
   run: async ({ origin, profile, rounds }) => {
-    const { pid, port } = await startSpillway(origin, { profile, args: [`--memory=${MEMORY_TIER_BYTES}B`] })
+    const tier = TIERS[source]
+    const { pid, port } = await startSpillway(origin, { profile, args: [`--memory=${tier}B`] })
     await verify(port, WARM_PATH)
+    await sleep(WRITE_SECONDS * 1000)
     const random = randomWords(6)
     const sockets: Array<Socket> = []
     let taken = 0
@@ -74,7 +80,7 @@ export const slowViewers: Scenario = {
       if (ended > 0 || read < RATE / 2) {
         throw new Error(`${ended} viewers were cut, the others read ${read} bytes/s each`)
       }
-      memory.add("spillway", (residentBytes(pid) - MEMORY_TIER_BYTES) / 1e6)
+      memory.add("spillway", (residentBytes(pid) - tier) / 1e6)
       memory.add("bound", MEMORY_TARGET)
       const after = cpuSeconds(pid)
       if (before === undefined || after === undefined) continue
@@ -83,10 +89,14 @@ export const slowViewers: Scenario = {
     }
     clearInterval(timer)
     for (const socket of sockets) socket.destroy()
-    const common = { scenario: "slow-viewers", better: "lower", targets: { bound: 1 } } as const
+    const common = { scenario, better: "lower", targets: { bound: 1 } } as const
     return [
       { ...common, name: "resident memory besides the tier", unit: "MB", samples: memory.all() },
       { ...common, name: "processors in use", unit: "", samples: cpu.all() }
     ]
   }
-}
+})
+
+export const slowViewers = slowViewersOf("slow-viewers", "memory")
+
+export const slowDiskViewers = slowViewersOf("slow-disk-viewers", "disk")

@@ -31,6 +31,10 @@ interface Shape {
   readonly rate: (load: Load) => number
   /** The servers that are compared, Spillway among them. */
   readonly servers: (context: Context) => Promise<Array<Server>>
+  /** How long each server is warmed up, if not `WARM_UP_SECONDS`. */
+  readonly warmUp?: number
+  /** Called behind each round of a server. */
+  readonly onRound?: (server: Server) => Promise<void>
 }
 
 /** How much more processor time than nginx's the bytes may cost, as a ratio. */
@@ -42,7 +46,7 @@ const all = async (context: Context): Promise<Array<Server>> => [
 ]
 
 /** Caches of which Spillway keeps only so much in memory. */
-const fromDisk = async ({ against, origin, profile }: Context, memory: string): Promise<Array<Server>> => {
+export const fromDisk = async ({ against, origin, profile }: Context, memory: string): Promise<Array<Server>> => {
   const args = [`--memory=${memory}`]
   const servers = [await startSpillway(origin, { profile, args })]
   if (against !== undefined) servers.push(await startBefore(origin, against, args))
@@ -55,20 +59,23 @@ const besideBareDisk = async (context: Context): Promise<Array<Server>> => [
   ...await fromDisk(context, "16MiB")
 ]
 
-const measure = async (scenario: string, shape: Shape, context: Context): Promise<ReadonlyArray<Metric>> => {
+export const measure = async (scenario: string, shape: Shape, context: Context): Promise<ReadonlyArray<Metric>> => {
   const servers = await shape.servers(context)
   const rates = new Samples()
   const cpu = new Samples()
   const clientBusy = new Samples()
   for (const server of servers) await verify(shape.port(server), shape.path)
   await sleep(SETTLE_MILLIS)
-  for (const server of servers) await load(shape.port(server), { ...shape, seconds: WARM_UP_SECONDS })
+  for (const server of servers) {
+    await load(shape.port(server), { ...shape, seconds: shape.warmUp ?? WARM_UP_SECONDS })
+  }
   for (let round = 0; round < context.rounds; round++) {
     for (const server of servers) {
       const before = cpuSeconds(server.pid)
       const result = await load(shape.port(server), { ...shape, seconds: ROUND_SECONDS })
       const after = cpuSeconds(server.pid)
       rates.add(server.name, shape.rate(result))
+      await shape.onRound?.(server)
       clientBusy.add(server.name, result.clientBusy)
       if (before !== undefined && after !== undefined) cpu.add(server.name, (after - before) / (result.bytes / 1e9))
     }

@@ -1,4 +1,4 @@
-import { Cause, Effect, Stream } from "effect"
+import { Cause, Clock, Effect, Stream } from "effect"
 import type { CacheError } from "../../domain/CacheError.ts"
 import { type ChunkKey, indexAt, span } from "../../domain/Chunk.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
@@ -17,6 +17,7 @@ import type { Source } from "../origin/askOrigin.ts"
 import { Downloader } from "../transfer/Downloader.ts"
 import { ReceivedBytes } from "../transfer/ReceivedBytes.ts"
 import { makeResumeByContent } from "./contentResume.ts"
+import { PieceSize } from "./PieceSize.ts"
 
 /** The chunk that holds the byte at `offset`. */
 export const keyAt = ({ chunkSize, id, resource }: Representation, offset: number): ChunkKey => ({
@@ -30,13 +31,6 @@ const slice = ({ chunkSize }: Representation, chunk: Uint8Array, offset: number,
   const start = indexAt(offset, chunkSize) * chunkSize
   return start === offset && end >= start + chunk.length ? chunk : chunk.subarray(offset - start, end - start)
 }
-
-/**
- * How much of a chunk is read from disk at a time, in bytes: little at first, for viewers who take little or are slow, then twice as much each
- * time, because each read costs some turns of the event loop.
- */
-const FIRST_PIECE_BYTES = 128 * 1024
-const PIECE_BYTES = 1024 ** 2
 
 /** The piece at `offset` of at most `most` bytes, up to `end`, of the chunk with the bytes of `chunk`, as offsets in the chunk. */
 const pieceOf = (chunk: ByteRange, offset: number, end: number, most: number): ByteRange => {
@@ -78,6 +72,8 @@ export const makeViewerStream = Effect.gen(function*() {
   const cache = yield* ChunkCache
   const downloader = yield* Downloader
   const resumeByContent = yield* makeResumeByContent
+  const clock = yield* Clock.Clock
+  const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   const countUncached = yield* Metrics.counters(
     "spillway_uncached_bytes_total",
     "Bytes that were streamed past a cache that could not be used, by why not",
@@ -88,12 +84,13 @@ export const makeViewerStream = Effect.gen(function*() {
   /**
    * The chunks that are in the cache, from `start` on. Ends where the first one is missing that can be fetched and kept;
    * fails where the cache cannot do its part: a chunk that is there cannot be read, or one that is missing not be kept. `from` gets
-   * the source of the next bytes.
+   * the source of the next bytes, and `pieceSize` says how much to read.
    */
   const cachedStream = (
     representation: Representation,
     { end, start }: ByteRange,
     from: (source: ByteSource) => void,
+    pieceSize: PieceSize,
     scratch: ReadBuffer.ReadBuffer | undefined
   ) =>
     Stream.fromPull(Effect.sync(() => {
@@ -101,14 +98,14 @@ export const makeViewerStream = Effect.gen(function*() {
       const take = (bytes: Uint8Array, source: ByteSource, isShared: boolean) => {
         from(source)
         offset += bytes.length
+        pieceSize.handed(bytes.length)
         return [isShared ? apart(bytes) : bytes] as const
       }
-      let most = FIRST_PIECE_BYTES
       const readPiece = (key: ChunkKey, chunk: ByteRange) => {
+        const most = pieceSize.next()
         const piece = pieceOf(chunk, offset, end, most)
         const read = (buffer?: Buffer) => cache.readRange(representation, key, piece, buffer)
         const bytes = scratch === undefined ? read() : scratch(most, read)
-        most = Math.min(2 * most, PIECE_BYTES)
         return Effect.map(bytes, (bytes) => take(bytes, "disk", scratch !== undefined))
       }
       return Effect.suspend((): Effect.Effect<readonly [Uint8Array], CacheError | Cause.Done> => {
@@ -140,6 +137,7 @@ export const makeViewerStream = Effect.gen(function*() {
       const reader = yield* downloader.read(representation, range, source)
       const received = isSingle(representation) ? before ?? new ReceivedBytes(range.start) : undefined
       const scratch = reuses ? ReadBuffer.make() : undefined
+      const pieceSize = new PieceSize(now)
       let cachedIn: ByteSource = "disk"
       // The count comes after everything that can fail, so that it is exactly what the viewer got.
       const fromCache = (bytes: Uint8Array) => {
@@ -171,7 +169,7 @@ export const makeViewerStream = Effect.gen(function*() {
       }
       const cachedLeg = () => {
         const rest = { start: reader.offset, end: range.end }
-        const cached = cachedStream(representation, rest, (source) => cachedIn = source, scratch)
+        const cached = cachedStream(representation, rest, (source) => cachedIn = source, pieceSize, scratch)
         return Stream.catchTags(watchPieces(cached, fromCache), {
           DiskBusy: swapIn,
           DiskFull: swapIn,
