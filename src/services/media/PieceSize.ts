@@ -7,7 +7,7 @@ const FIRST_BYTES = 128 * 1024
 /** The largest piece, in bytes. */
 const MOST_BYTES = 1024 ** 2
 
-/** The part of what a viewer has taken that the next piece may be: a connection takes much at once before its viewer is seen to be slow. */
+/** The part of what a viewer has taken that the next piece may be: a connection takes much at once, also for a slow viewer. */
 const GROWTH = 1 / 8
 
 /** How long a viewer may take to take a piece, in milliseconds. */
