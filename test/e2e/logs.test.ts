@@ -81,15 +81,16 @@ describe.concurrent("the log", () => {
 
   it.live("tells where bytes came from: the disk, or past a cache that cannot be used", () =>
     Effect.gen(function*() {
-      const sourceOf = (program: Program) =>
+      const sourceOf = (program: Program, headers?: Record<string, string>) =>
         Effect.gen(function*() {
           const before = requestsOf(program).length
-          yield* view(`${program.url}/film?token=hidden`)
+          yield* view(`${program.url}/film?token=hidden`, headers)
           yield* eventually("a line", Effect.sync(() => requestsOf(program).length > before))
           return requestsOf(program).at(-1)?.["source"]
         })
       const { origin, program } = yield* start("--memory", "0")
       yield* eventually("a hit", Effect.map(sourceOf(program), (source) => source === "disk"))
+      assert.strictEqual(yield* sourceOf(program, { range: "bytes=0-99" }), "disk")
       const broken = yield* startProgram([origin.url, "--memory", "0", "--cache-dir", "/proc/none"])
       assert.strictEqual(yield* sourceOf(broken), "passthrough")
     }), 30_000)

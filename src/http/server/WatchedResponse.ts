@@ -12,7 +12,7 @@ export class WatchedResponse extends ServerResponse {
   bodyBytes = 0
   /** Whether another process wrote it, and logs it. */
   isRelayed = false
-  /** Where the last bytes of a stream came from. */
+  /** Where the last bytes of a stream came from, or those that were read from disk in one piece. */
   source: ByteSource | undefined
 
   override write(chunk: any, ...rest: Array<any>): boolean {

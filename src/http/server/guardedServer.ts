@@ -325,6 +325,7 @@ export class GuardedServer extends Server {
         else if (pieces === undefined || !begins(response, prompt)) super.emit("request", request, response)
         else {
           response.once("finish", body.release)
+          if (response instanceof WatchedResponse) response.source = "disk"
           send(response, prompt, pieces)
         }
       } catch (defect) {
