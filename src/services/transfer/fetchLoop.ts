@@ -10,6 +10,7 @@ import { GRACE_MILLIS } from "../origin/OriginLimiter.ts"
 import { mayRetry, pause } from "../origin/retry.ts"
 import type { AssembleChunks } from "./assembleChunks.ts"
 import { checkResponse } from "./checkResponse.ts"
+import { makeIsCovered } from "./coverage.ts"
 import type { Fetch } from "./Fetch.ts"
 import { ReceivedBytes } from "./ReceivedBytes.ts"
 import type { AwaitDemand } from "./throttling.ts"
@@ -52,6 +53,7 @@ const modeOf = ({ download, sequential }: Fetch): RangeSupport =>
 export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: AssembleChunks, awaitDemand: AwaitDemand) {
   const askOrigin = yield* makeAskOrigin
   const catalog = yield* Catalog
+  const isCovered = yield* makeIsCovered
 
   const request = (fetch: Fetch, mode: RangeSupport) => {
     const { download: { representation }, end, position } = fetch
@@ -99,6 +101,8 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
     const pull = yield* toPull(response.body)
     let isWanted = true
     while (isWanted && fetch.position < fetch.end && offset < end) {
+      // Then the rest isn't even requested, where a body comes from several servers.
+      if (isCovered(fetch)) return true
       for (const bytes of yield* pull) {
         // Bytes after the announced end belong nowhere.
         const announced = bytes.subarray(0, end - offset)
