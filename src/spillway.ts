@@ -11,6 +11,7 @@ import { SnapshotFeed } from "./http/admin/SnapshotFeed.ts"
 import { StatusReport } from "./http/admin/StatusReport.ts"
 import { Proxy } from "./http/proxy/Proxy.ts"
 import { StreamLimit } from "./http/proxy/StreamLimit.ts"
+import { layerLeaving, layerPeers } from "./http/server/peerServer.ts"
 import * as Server from "./http/server/Server.ts"
 import { CacheIndex } from "./services/cache/CacheIndex.ts"
 import { Catalog } from "./services/cache/Catalog.ts"
@@ -33,12 +34,18 @@ import { DirectoryLock } from "./services/disk/DirectoryLock.ts"
 import { DiskBreaker } from "./services/disk/DiskBreaker.ts"
 import { DiskLimiter } from "./services/disk/DiskLimiter.ts"
 import { DiskMonitor } from "./services/disk/DiskMonitor.ts"
+import { Fleet } from "./services/fleet/Fleet.ts"
+import { FleetConfig, type FleetOptions } from "./services/fleet/FleetConfig.ts"
+import * as fleetOrigin from "./services/fleet/fleetOrigin.ts"
+import type { Membership } from "./services/fleet/Membership.ts"
+import { PeerClient } from "./services/fleet/PeerClient.ts"
 import { Lookup } from "./services/media/Lookup.ts"
 import { MediaStream } from "./services/media/MediaStream.ts"
 import { ActiveStreams } from "./services/observe/ActiveStreams.ts"
 import { Counters } from "./services/observe/Counters.ts"
 import { Explainer } from "./services/operate/Explainer.ts"
 import { FailureLog } from "./services/operate/FailureLog.ts"
+import { FleetPurger } from "./services/operate/FleetPurger.ts"
 import * as instrumentedOrigin from "./services/operate/instrumentedOrigin.ts"
 import { Inventory } from "./services/operate/Inventory.ts"
 import * as metrics from "./services/operate/metrics.ts"
@@ -71,6 +78,7 @@ export const layerNoDeps: Layer.Layer<
   | SnapshotFeed
   | Evictor
   | FailureLog
+  | FleetPurger
   | IndexScan
   | Purger
   | Lookup
@@ -89,6 +97,7 @@ export const layerNoDeps: Layer.Layer<
   Layer.provideMerge(Layer.merge(AdminPages.layer, StreamLimit.layer)),
   Layer.provideMerge(ControlApi.layer),
   Layer.provideMerge(SnapshotFeed.layer),
+  Layer.provideMerge(FleetPurger.layer),
   Layer.provideMerge(Layer.mergeAll(Explainer.layer, Purger.layer, StatusReport.layer, Warmer.layer)),
   Layer.provideMerge(Inventory.layer),
   Layer.provideMerge(MediaStream.layer),
@@ -96,6 +105,7 @@ export const layerNoDeps: Layer.Layer<
   Layer.provideMerge(Downloader.layer),
   Layer.provideMerge(ChunkCache.layer),
   Layer.provideMerge(layerCache),
+  Layer.provide(fleetOrigin.layer),
   Layer.provide(instrumentedOrigin.layer),
   Layer.provideMerge(Layer.mergeAll(ActiveStreams.layer, FailureLog.layer, Readiness.layer)),
   Layer.provideMerge(Layer.merge(DiskBreaker.layer, Counters.layer)),
@@ -113,6 +123,7 @@ export const layerNoResolver: Layer.Layer<
   | DiskMonitor
   | SnapshotFeed
   | FailureLog
+  | FleetPurger
   | IndexScan
   | MediaStream
   | Origin
@@ -138,8 +149,8 @@ export const facade = <Self>(tag: Context.Key<Self, Spillway["Service"]>) =>
     })
   )
 
-/** The services of a running Spillway that `Spillway.routes`, `Spillway.layerServer` and `Server.layerProxy` need. */
-export type Running = LocalUrls | Proxy | Readiness | SnapshotFeed
+/** The services of a running Spillway that `Spillway.routes`, its servers and `Server.layerProxy` need. */
+export type Running = FleetPurger | LocalUrls | Proxy | Readiness | SnapshotFeed
 
 /**
  * Spillway in an application: media streams through the cache, an HTTP handler for the application's router, and local URLs for
@@ -202,6 +213,27 @@ export class Spillway extends Context.Service<Spillway, {
   static readonly routes: (
     prefix: HttpRouter.PathInput
   ) => Layer.Layer<never, never, HttpRouter.HttpRouter | HttpServer.HttpServer | Proxy | LocalUrls> = routes
+
+  /**
+   * Makes this process a node of a fleet, which acts as one cache with others: provide it to `layer`. `membership` says which nodes there are
+   * and keeps the log of purges; it may be down, also at the start. Serve the other nodes with `layerPeers`.
+   */
+  static readonly layerFleet = <E, R>(
+    options: FleetOptions,
+    membership: Layer.Layer<Membership, E, R>
+  ): Layer.Layer<FleetConfig, E, CacheConfig | FileSystem.FileSystem | OriginConfig | Path.Path | R> =>
+    Fleet.layer.pipe(
+      Layer.provide(Layer.merge(PeerClient.layer, membership)),
+      Layer.provideMerge(Layer.succeed(FleetConfig, options))
+    )
+
+  /** The server for the other nodes of the fleet, on a port of its own. Requests that none of them has signed get a 403. */
+  static readonly layerPeers: (
+    address: Server.Address
+  ) => Layer.Layer<never, HttpServerError.ServeError, FleetConfig | FleetPurger | Proxy> = layerPeers
+
+  /** Its end tells the other nodes of the fleet that this one ends. Provide the servers to it, so that it ends first. */
+  static readonly layerLeaving: Layer.Layer<never> = layerLeaving
 
   /** A Node server for Spillway alone, at `SPILLWAY_HOST` and `SPILLWAY_PORT`, with the limits of `ServerConfig`. Logs its address. */
   static readonly layerServer: Layer.Layer<

@@ -1,4 +1,4 @@
-import { Console, Effect, Layer, Option, type PlatformError } from "effect"
+import { Console, Effect, type FileSystem, Layer, Option, type Path, type PlatformError } from "effect"
 import { Argument, Command } from "effect/cli"
 import { HttpServer, type HttpServerError } from "effect/http"
 import cluster from "node:cluster"
@@ -6,6 +6,7 @@ import { tmpdir } from "node:os"
 import { errnoOf } from "../domain/CacheError.ts"
 import { annotationsOf } from "../domain/OriginError.ts"
 import { parseRoute, type Route } from "../domain/Route.ts"
+import type { Proxy } from "../http/proxy/Proxy.ts"
 import * as Server from "../http/server/Server.ts"
 import * as SampleOrigin from "../sample/SampleOrigin.ts"
 import * as Cache from "../services/config/CacheConfig.ts"
@@ -14,14 +15,17 @@ import * as Clients from "../services/config/ServerConfig.ts"
 import { serveConfig, serveFlags, type SettingValues } from "../services/config/settings.ts"
 import { DiskBreaker } from "../services/disk/DiskBreaker.ts"
 import { WriterThread } from "../services/disk/WriterThread.ts"
+import { FleetConfig } from "../services/fleet/FleetConfig.ts"
+import type { FleetPurger } from "../services/operate/FleetPurger.ts"
 import { Origin } from "../services/origin/Origin.ts"
 import { OriginResolver } from "../services/origin/OriginResolver.ts"
-import { layerNoResolver } from "../spillway.ts"
+import { layerNoResolver, Spillway } from "../spillway.ts"
 import { ORDERS, type Orders } from "../workers/messages.ts"
 import { tell } from "../workers/mirror.ts"
 import * as OwnerServer from "../workers/ownerServer.ts"
 import * as Pool from "../workers/pool.ts"
 import * as Worker from "../workers/worker.ts"
+import { type FleetNode, fleetNode } from "./fleetSettings.ts"
 import { layerRequests } from "./logging.ts"
 import type { LogWriter } from "./LogWriter.ts"
 import { layer as processMetrics } from "./processMetrics.ts"
@@ -43,13 +47,17 @@ const parseOrigin = (text: string): Effect.Effect<Route, StartupError> => {
   return typeof route === "string" ? Effect.fail(new StartupError({ message: route })) : Effect.succeed(route)
 }
 
-const cannotListen = ({ host, port }: Server.Address, error: HttpServerError.ServeError): StartupError => {
+const cannotListen = (
+  { host, port }: Server.Address,
+  error: HttpServerError.ServeError,
+  prefix = ""
+): StartupError => {
   const errno = errnoOf(error.cause)
   const reasons: Record<string, string> = {
-    EADDRINUSE: "the port is in use; choose another one with --port",
-    EACCES: "permission denied; choose a port above 1023 with --port",
-    EADDRNOTAVAIL: "this machine has no such address; choose one of its addresses with --host",
-    ENOTFOUND: "the host name does not resolve; choose an address of this machine with --host"
+    EADDRINUSE: `the port is in use; choose another one with --${prefix}port`,
+    EACCES: `permission denied; choose a port above 1023 with --${prefix}port`,
+    EADDRNOTAVAIL: `this machine has no such address; choose one of its addresses with --${prefix}host`,
+    ENOTFOUND: `the host name does not resolve; choose an address of this machine with --${prefix}host`
   }
   return new StartupError({ message: `cannot listen on ${host}:${port}: ${reasons[errno] ?? errno}` })
 }
@@ -135,6 +143,28 @@ const describe = ({ match, url }: Route): string => {
   }
 }
 
+/** What makes a process a node of a fleet. */
+interface FleetLayers {
+  readonly view: Layer.Layer<
+    never,
+    never,
+    Cache.CacheConfig | FileSystem.FileSystem | Origins.OriginConfig | Path.Path
+  >
+  readonly server: Layer.Layer<never, StartupError, FleetPurger | Proxy>
+}
+
+/** The server for the other nodes, and what this node knows of them; without a fleet, nothing. */
+const layersOf = (node: FleetNode | undefined): FleetLayers =>
+  node === undefined
+    ? { view: Layer.empty, server: Layer.empty }
+    : {
+      view: Spillway.layerFleet(node.options, node.membership),
+      server: Spillway.layerPeers(node.listen).pipe(
+        Layer.catch((error) => Layer.effectDiscard(Effect.fail(cannotListen(node.listen, error, "peer-")))),
+        Layer.provide(Layer.succeed(FleetConfig, node.options))
+      )
+    }
+
 const announce = (address: string, { directory, urlHosts, workers }: Settings, { routes, sample }: Targets) => {
   const to = routes.length > 0 ? [`origin ${routes.map(describe).join(" ")}`] : []
   const named = urlHosts.length > 0 ? [`URLs of ${urlHosts.join(" ")}`] : []
@@ -146,11 +176,16 @@ const announce = (address: string, { directory, urlHosts, workers }: Settings, {
 /** Owns the cache, and serves clients itself unless there are workers. */
 const runOwner = Effect.fnUntraced(function*(settings: Settings, targets: Targets, config: ProcessConfig) {
   const { directory, host, offline, otlp, port, workers } = settings
+  const node = yield* fleetNode(settings)
+  const fleet = layersOf(node)
   const pool = Pool.make(workers)
   const socket = workers > 1 ? yield* Effect.mapError(OwnerServer.makeSocket, noTemporaryDirectory) : undefined
-  const running = Server.layerProxy.pipe(
+  const running = Spillway.layerLeaving.pipe(
+    Layer.provideMerge(Server.layerProxy),
+    Layer.provideMerge(fleet.server),
     Layer.provideMerge(socket === undefined ? Server.layerNode({ host, port }) : OwnerServer.layer(socket)),
     Layer.provideMerge(Layer.provide(layerNoResolver, OriginResolver.layer)),
+    Layer.provide(fleet.view),
     Layer.provide(Layer.mergeAll(config, processMetrics, pool.layer, WriterThread.layer))
   )
   const services = yield* Layer.build(otlp === undefined ? running : Layer.provide(running, telemetry(otlp))).pipe(
@@ -202,7 +237,8 @@ export const serve = Command.make(
   },
   Effect.fnUntraced(function*(flags) {
     const adminToken = yield* Effect.mapError(serveConfig.adminToken, fromConfigError)
-    return yield* run({ ...flags, adminToken })
+    const fleetSecret = yield* Effect.mapError(serveConfig.fleetSecret, fromConfigError)
+    return yield* run({ ...flags, adminToken, fleetSecret })
   })
 ).pipe(
   Command.withDescription(

@@ -11,8 +11,20 @@ export const HOST_FIELD = "spillway-host"
 /** The signature of a request. */
 export const SIGNATURE_FIELD = "spillway-peer"
 
-/** Present if a node is to answer from what it has, and to ask nobody. */
-export const HAVE_ONLY_FIELD = "spillway-have-only"
+/** What a node wants besides the range. */
+export const WANTS_FIELD = "spillway-wants"
+
+/**
+ * `cached`: what the other node has from the first byte on, which may be less than the range; it asks nobody. `whole`: the viewer wants the
+ * whole file, and the range is only the part that the other node owns.
+ */
+export type Wants = "cached" | "whole"
+
+/** What a request for bytes wants besides its range. */
+export const wantsOf = (headers: HeaderFields): Wants | undefined => {
+  const wants = headers[WANTS_FIELD]
+  return wants === "cached" || wants === "whole" ? wants : undefined
+}
 
 /** The proof of an answer. */
 export const PROOF_FIELD = "spillway-proof"
@@ -32,5 +44,5 @@ export const signedParts = (method: string, target: string, headers: HeaderField
   target,
   host: headers[HOST_FIELD] ?? "",
   range: headers["range"] ?? "",
-  flags: headers[HAVE_ONLY_FIELD] ?? ""
+  flags: headers[WANTS_FIELD] ?? ""
 })

@@ -3,7 +3,7 @@ import { parseRoute } from "../domain/Route.ts"
 import * as Cache from "../services/config/CacheConfig.ts"
 import * as Origin from "../services/config/OriginConfig.ts"
 import * as Server from "../services/config/ServerConfig.ts"
-import { serveConfig } from "../services/config/settings.ts"
+import { programSettings, serveConfig } from "../services/config/settings.ts"
 
 const parseRoutes = Effect.forEach((text: string) => {
   const route = parseRoute(text)
@@ -15,7 +15,7 @@ const parseRoutes = Effect.forEach((text: string) => {
 /** The options of `spillway serve`, from its environment variables. */
 export const layerOptions: Layer.Layer<Cache.CacheConfig | Origin.OriginConfig, Config.ConfigError> = Layer.unwrap(
   Effect.gen(function*() {
-    const settings = yield* Config.all(Struct.omit(serveConfig, ["host", "port", "workers", "otlp"]))
+    const settings = yield* Config.all(Struct.omit(serveConfig, programSettings))
     const routes = yield* parseRoutes(settings.origins)
     return Layer.mergeAll(
       Cache.CacheConfig.layer(Cache.fromSettings(settings)),

@@ -101,13 +101,13 @@ const layerPeers = Layer.effectContext(Effect.gen(function*() {
   const origin = yield* Origin
   const peers: Peers["Service"] = { silent: new Set(), strangers: new Set(), questions: [] }
   const client = PeerClient.of({
-    request: ({ name }, { haveOnly, headers, question, range }) =>
+    request: ({ name }, { headers, question, range, wants }) =>
       peers.silent.has(name)
         ? Effect.never
         : origin.request({
           method: "GET",
           url: `http://${name}.peer${question.target}`,
-          headers: { ...headers, range, ...(haveOnly && { "have-only": "1" }) }
+          headers: { ...headers, range, ...(wants !== undefined && { wants }) }
         }).pipe(
           Effect.filterOrFail(
             () => !peers.strangers.has(name),

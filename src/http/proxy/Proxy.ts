@@ -9,8 +9,9 @@ import type { Lookup } from "../../services/media/Lookup.ts"
 import { MediaStream } from "../../services/media/MediaStream.ts"
 import type { ActiveStreams } from "../../services/observe/ActiveStreams.ts"
 import { Counters } from "../../services/observe/Counters.ts"
+import type { FleetPurger } from "../../services/operate/FleetPurger.ts"
 import type { Origin } from "../../services/origin/Origin.ts"
-import type { OriginResolver } from "../../services/origin/OriginResolver.ts"
+import { OriginResolver } from "../../services/origin/OriginResolver.ts"
 import { AdminPages, PREFIX } from "../admin/AdminPages.ts"
 import { errorReply, originFailed, page, refused } from "./errorResponses.ts"
 import { makeFastHit } from "./fastHit.ts"
@@ -39,6 +40,8 @@ const isRefusal = (error: OriginError): boolean =>
  */
 export class Proxy extends Context.Service<Proxy, {
   readonly handler: Handler
+  /** The resource that a request is for, or why it is refused. */
+  readonly identify: OriginResolver["Service"]["identify"]
   /** The reply of `handler` if that takes no waiting, as for most requests; else `undefined`. */
   readonly tryReply: (request: RequestHead) => PromptResponse | undefined
   /** Whether `handler` would find all that a request wants in the cache, fresh for this viewer. */
@@ -50,6 +53,7 @@ export class Proxy extends Context.Service<Proxy, {
     | ActiveStreams
     | AdminPages
     | CacheConfig
+    | FleetPurger
     | StreamLimit
     | Lookup
     | MediaStream
@@ -143,6 +147,7 @@ const make = Effect.gen(function*() {
   }
 
   return Proxy.of({
+    identify: (yield* OriginResolver).identify,
     tryReply: fast.tryReply,
     isCachedAndFresh: fast.isCachedAndFresh,
     handler: Effect.flatMap(HttpServerRequest.HttpServerRequest, handle).pipe(

@@ -1,9 +1,11 @@
+import { HOST_FIELD, SIGNATURE_FIELD, WANTS_FIELD } from "../../domain/PeerProtocol.ts"
+
 /**
  * Which fields of a viewer's request do not go to the origin.
  */
 
 /** Fields of a request that are Spillway's own business on the way to the origin. */
-export const ofTheHop = new Set(["host", "expect"])
+export const ofTheHop = new Set(["host", "expect", HOST_FIELD, SIGNATURE_FIELD, WANTS_FIELD])
 
 /** Names of fields. */
 export type Names = Pick<ReadonlySet<string>, "has">

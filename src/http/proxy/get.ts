@@ -3,7 +3,7 @@ import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { IncomingMessage } from "node:http"
 import type { OriginError } from "../../domain/OriginError.ts"
 import type { Resource } from "../../domain/Resource.ts"
-import { noCache } from "../../domain/rfc/CacheControl.ts"
+import { noCache, type RequestDirectives } from "../../domain/rfc/CacheControl.ts"
 import { SHORT_BYTES } from "../../effects/pieces.ts"
 import { MediaStream, type Opened } from "../../services/media/MediaStream.ts"
 import { viewerOf } from "./accounting.ts"
@@ -14,6 +14,7 @@ import { answering } from "./inHand.ts"
 import { isOfNow, respond, type Verdict, verdictOf } from "./mediaResponse.ts"
 import type { ParsedRequest } from "./parseRequest.ts"
 import type { Passthrough } from "./passthrough.ts"
+import { makePeerSource, type PeerMark, peerMarkOf } from "./peerRequests.ts"
 import type { Reply } from "./Reply.ts"
 import { awaitTurn } from "./turn.ts"
 
@@ -28,12 +29,24 @@ const waitsForDrain = ({ source }: Request): boolean => {
   return source.socket.writableHighWaterMark <= SHORT_BYTES
 }
 
+/** What a request without directives says. */
+const none: RequestDirectives = { ...noCache, noCache: false }
+
+/** How a request of another node of a fleet differs from that of a viewer. */
+const ofPeer = ({ directives, fresh }: ParsedRequest, { isApart, wants }: PeerMark) => ({
+  // What memory knows may be a transfer of this node's viewers.
+  ...(isApart && { fresh: undefined }),
+  ...(wants === "whole" && { isOfWhole: true }),
+  ...(wants === "cached" && { directives: { ...none, ...directives, onlyIfCached: true }, mayBeShort: true, fresh })
+})
+
 /** Replies to a GET or HEAD: from the cache, or past it. */
 export const makeGet = Effect.fnUntraced(function*(
   { fieldsFor, forward, locations, logCut, passedOn, sourceOf }: Passthrough
 ) {
   const clock = yield* Clock.Clock
   const media = yield* MediaStream
+  const peerSource = yield* makePeerSource
 
   /** A reply whose fields name places as its viewer finds them. */
   const localised = (reply: Reply, resource: Resource, request: Request): Reply => {
@@ -70,16 +83,20 @@ export const makeGet = Effect.fnUntraced(function*(
   })
 
   return Effect.fnUntraced(function*(parsed: ParsedRequest, request: Request) {
-    const { directives, resource } = parsed
+    const { resource } = parsed
+    const peer = peerMarkOf(request)
     const mediaRequest = {
       ...parsed,
+      ...(peer !== undefined && ofPeer(parsed, peer)),
       source: {
         ...sourceOf(resource, request, fieldsFor(resource, request, ofTheViewer)),
+        ...peerSource(resource, request, parsed),
         onHints: earlyHintsTo(request)
       },
       reuses: waitsForDrain(request),
       viewer: viewerOf(request)
     }
+    const { directives } = mediaRequest
     const open = request.method === "HEAD" ? media.head : media.open
     const isUnstored = directives?.noStore === true && !directives.onlyIfCached
     // What is stored already may answer a request of which nothing is to be stored (RFC 9111 §5.2.1.5).

@@ -1,12 +1,11 @@
 import { Effect } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { cacheKey } from "../../domain/CacheKey.ts"
-import { make as makeResource, makePublic, type Resource } from "../../domain/Resource.ts"
+import { make as makeResource, type Resource } from "../../domain/Resource.ts"
 import { endToEnd } from "../../domain/rfc/HeaderFields.ts"
 import { hasDestination, isSafe, reachesBelow } from "../../domain/rfc/Method.ts"
-import { Replicas } from "../../services/cache/Replicas.ts"
 import { CacheConfig } from "../../services/config/CacheConfig.ts"
-import { Lookup } from "../../services/media/Lookup.ts"
+import { FleetPurger } from "../../services/operate/FleetPurger.ts"
 import { Origin, type OriginResponse } from "../../services/origin/Origin.ts"
 import { earlyHintsTo } from "./earlyHints.ts"
 import { page, refused } from "./errorResponses.ts"
@@ -22,9 +21,8 @@ type Request = HttpServerRequest.HttpServerRequest
  */
 export const makeWriteThrough = Effect.fnUntraced(function*({ locations, passedOn, sourceOf }: Passthrough) {
   const { cacheKey: rules } = yield* CacheConfig
-  const lookup = yield* Lookup
   const origin = yield* Origin
-  const { settled } = yield* Replicas
+  const { outdate } = yield* FleetPurger
 
   /** The location of a target of a request at its origin. */
   const locate = (resource: Resource, { headers }: Request, url: string) =>
@@ -66,12 +64,14 @@ export const makeWriteThrough = Effect.fnUntraced(function*({ locations, passedO
       ...(hasBody && { body: request.stream })
     })
     if (!isSafe(method) && response.status < 400) {
-      const changed = [resource, ...named(location.url, response)].flatMap((one) => [one, makePublic(one.url)])
-      yield* Effect.forEach(changed, lookup.invalidate, { discard: true })
+      const changed = [resource, ...named(location.url, response)]
       // With a query, it is not a collection.
-      if (reachesBelow(method) && !resource.url.includes("?")) yield* lookup.invalidateTree(resource)
-      if (other !== undefined) yield* lookup.invalidateTree(other)
-      yield* settled
+      const collections = reachesBelow(method) && !resource.url.includes("?") ? [resource] : []
+      const trees = other === undefined ? collections : [...collections, other]
+      yield* outdate([
+        ...changed.map(({ url }) => ({ _tag: "Outdated", url }) as const),
+        ...trees.map(({ url }) => ({ _tag: "OutdatedTree", url }) as const)
+      ])
     }
     return yield* passedOn(resource, response, request, { fwd: "method" })
   })

@@ -7,6 +7,7 @@ import * as SingleFlight from "../../effects/SingleFlight.ts"
 import type { CacheConfig } from "../config/CacheConfig.ts"
 import { ChunkStore, PART_BYTES, partAt } from "../disk/ChunkStore.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
+import { Fleet } from "../fleet/Fleet.ts"
 import * as DamageReport from "../observe/damageReport.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkWriter } from "./ChunkWriter.ts"
@@ -27,6 +28,8 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   readonly has: (key: ChunkKey) => boolean
   /** Whether `has` is true of all chunks of a range. The cost doesn't grow with their number. */
   readonly hasAll: (representation: Representation, range: ByteRange) => boolean
+  /** Where the first part of a range ends of which `has` is true; its start if there is none. */
+  readonly endOfCached: (representation: Representation, range: ByteRange) => number
   /** Whether a chunk from disk should be in memory: there is room, or it was used more often than what would be evicted for it. */
   readonly isWorthMemory: (representation: Representation, key: ChunkKey) => boolean
   /**
@@ -54,7 +57,7 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   ) => void
   /** Whether a chunk is on a disk that can be read. */
   readonly isOnDisk: (key: ChunkKey) => boolean
-  /** Keeps a complete chunk: in memory now, and on disk soon, each if there is room. */
+  /** Keeps a complete chunk: in memory now, and on disk soon, each if there is room; on disk only if this node of a fleet owns it. */
   readonly keep: (representation: Representation, key: ChunkKey, payload: Uint8Array) => void
   /**
    * Takes note that a chunk could not be read. When that is the fault of its file, the chunk counts as missing from now on, and
@@ -95,6 +98,7 @@ const make = Effect.gen(function*() {
   const { share: shared } = SingleFlight.make<string, Uint8Array, CacheError>()
 
   const run = Effect.runForkWith(yield* Effect.context())
+  const { owns } = yield* Fleet
   const uses = new PartUses()
 
   const reportDamage = yield* DamageReport.make
@@ -135,17 +139,18 @@ const make = Effect.gen(function*() {
     return Math.max(onDisk, memory.firstMissing(key), writer.firstMissing(key))
   }
 
-  const hasAll = ({ chunkSize, id, resource }: Representation, { end, start }: ByteRange): boolean => {
-    if (start === end) return true
+  /** Where the first part of a range ends that is there, not before its start. */
+  const endOfCached = ({ chunkSize, id, resource }: Representation, { end, start }: ByteRange): number => {
+    if (start === end) return end
     const last = indexAt(end - 1, chunkSize)
     let index = indexAt(start, chunkSize)
     // Each stretch goes as far as one of the places has it: there are few.
     while (index <= last) {
       const next = endOfStretch({ resource, representation: id, index }, last + 1)
-      if (next === index) return false
+      if (next === index) return Math.max(start, index * chunkSize)
       index = next
     }
-    return true
+    return end
   }
 
   const read = (key: ChunkKey, length: number, range: ByteRange, scratch?: Buffer) =>
@@ -233,7 +238,8 @@ const make = Effect.gen(function*() {
       return pieces
     },
     has: (key) => memory.has(key) || writer.pending(key) !== undefined || (breaker.readable() && index.has(key)),
-    hasAll,
+    hasAll: (representation, range) => endOfCached(representation, range) === range.end,
+    endOfCached,
     isWorthMemory,
     read: (representation, key) => {
       const length = lengthOf(representation, key)
@@ -269,7 +275,8 @@ const make = Effect.gen(function*() {
     isOnDisk: (key) => breaker.readable() && index.has(key),
     keep: (representation, key, payload) => {
       memory.put(key, payload)
-      if (!index.has(key)) writer.offer(representation, key, payload)
+      if (index.has(key) || !owns(representation.url, key.index * representation.chunkSize)) return
+      writer.offer(representation, key, payload)
     },
     isStoring: (representation) => breaker.unwritable() === undefined && writer.hasRoom(representation),
     failed,

@@ -1,5 +1,8 @@
 import { ByteSize, LogLevel, Option } from "effect"
 import * as CacheKey from "../../domain/CacheKey.ts"
+import { type FleetEngine, parseAddress, parseEngine } from "../../domain/FleetEngine.ts"
+import { NODE_NAME } from "../../domain/FleetMember.ts"
+import { MIN_SECRET_LENGTH, type Secrets } from "../../domain/FleetSignature.ts"
 import { isFieldName } from "../../domain/rfc/HeaderFields.ts"
 import * as TtlRule from "../../domain/TtlRule.ts"
 
@@ -165,4 +168,65 @@ export const LEVEL: SettingType<LogLevel.LogLevel> = {
   expected: `one of ${LogLevel.values.map((level) => level.toLowerCase()).join(", ")}`,
   parse: (text) =>
     Option.fromNullishOr(LogLevel.values.find((level) => level.toLowerCase() === text.trim().toLowerCase()))
+}
+
+/** Its URL may have a password. */
+export const ENGINE: SettingType<FleetEngine> = {
+  unit: "ENGINE",
+  expected: "redis://host:6379, rediss://host:6379, dns://name:port or list:name=host:port,…",
+  parse: (text) => Option.fromNullishOr(parseEngine(text)),
+  isSecret: true
+}
+
+export const NODE: SettingType<string> = {
+  unit: "NAME",
+  expected: "a name of letters, digits, dots and hyphens, at most 63",
+  parse: Option.liftPredicate((text) => NODE_NAME.test(text))
+}
+
+export const HOST_AND_PORT: SettingType<{ readonly host: string; readonly port: number }> = {
+  unit: "ADDRESS",
+  expected: "an address with a port, such as 10.0.0.1:8471 or [fd00::1]:8471",
+  parse: (text) => Option.fromNullishOr(parseAddress(text))
+}
+
+export const WEIGHT: SettingType<number> = {
+  unit: "NUMBER",
+  expected: "a number from 0 to 1000000, such as 2 or 0.5",
+  parse: (text) =>
+    Option.filter(
+      Option.some(Number(text)),
+      (weight) => /^\d{1,7}(?:\.\d{1,6})?$/.test(text.trim()) && weight <= 1_000_000
+    )
+}
+
+/** The bounds of a stretch, in bytes. */
+const STRETCH_SIZE = { minimum: 1024 ** 2, maximum: 1024 ** 4 }
+
+export const STRETCH = sizeWithin(
+  STRETCH_SIZE.minimum,
+  STRETCH_SIZE.maximum,
+  `, from ${sizeText(STRETCH_SIZE.minimum)} to ${sizeText(STRETCH_SIZE.maximum)}`
+)
+
+export const ISOLATED: SettingType<"serve" | "revalidate"> = {
+  unit: "WORD",
+  expected: "serve or revalidate",
+  parse: (text) => text === "serve" || text === "revalidate" ? Option.some(text) : Option.none()
+}
+
+export const FILE: SettingType<string> = { unit: "FILE", expected: "a file", parse: nonEmpty }
+
+/** One secret, or two with a space between them: the first signs, both verify. */
+export const SECRETS: SettingType<Secrets> = {
+  unit: "SECRET",
+  expected: `one or two secrets of at least ${MIN_SECRET_LENGTH} visible ASCII characters, with a space between them`,
+  parse: (text) => {
+    const [first, ...others] = text.trim().split(/\s+/)
+    const isValid = (secret: string) => secret.length >= MIN_SECRET_LENGTH && /^[\x21-\x7e]+$/.test(secret)
+    return first !== undefined && others.length <= 1 && [first, ...others].every(isValid)
+      ? Option.some([first, ...others])
+      : Option.none()
+  },
+  isSecret: true
 }

@@ -1,3 +1,4 @@
+import { Struct } from "effect"
 import { many, one, optional, optionalVariable, toggle, variable, variableOf } from "./makeSetting.ts"
 import * as Type from "./settingTypes.ts"
 
@@ -93,6 +94,57 @@ const settings = {
   )
 }
 
+/** Those of a node in a fleet. */
+const fleetSettings = {
+  fleet: optional(
+    "fleet",
+    Type.ENGINE,
+    "Act as one cache with other machines, which this engine lists: `redis://host:6379`, `dns://name:port` or `list:name=host:port,…`"
+  ),
+  fleetName: one("fleet-name", Type.NODE, "default", "Name of the fleet; several can share an engine"),
+  node: optional("node", Type.NODE, "Name of this machine in its fleet, kept over restarts; the host name if omitted"),
+  peerHost: optional("peer-host", Type.ADDRESS, "Address to listen on for the other machines; `--host` if omitted"),
+  peerPort: one("peer-port", Type.PORT, "8471", "Port to listen on for the other machines"),
+  advertise: optional(
+    "advertise",
+    Type.HOST_AND_PORT,
+    "Address and port where the other machines find this one; an address of this machine if omitted"
+  ),
+  fleetWeight: optional(
+    "fleet-weight",
+    Type.WEIGHT,
+    "How much this machine owns compared with the others, 0 for nothing; `--max-size` in GiB if omitted. For Redis only"
+  ),
+  stretch: one(
+    "stretch",
+    Type.STRETCH,
+    "64MiB",
+    "Size of the parts of files that one machine owns, a multiple of `--chunk-size`; the same on all machines"
+  ),
+  peerPatience: one("peer-patience", Type.DURATION, "2500ms", "Time until a silent machine counts as lost"),
+  fleetSettle: one(
+    "fleet-settle",
+    Type.DURATION,
+    "1h",
+    "How long a machine asks former owners for what they have, after the list of machines has changed"
+  ),
+  fleetIsolated: one(
+    "fleet-isolated",
+    Type.ISOLATED,
+    "serve",
+    "What a machine does with fresh content if it reaches no other machine and no engine: `serve` or `revalidate`"
+  ),
+  peerTlsCert: optional("peer-tls-cert", Type.FILE, "Certificate of this machine for TLS between machines, in PEM"),
+  peerTlsKey: optional("peer-tls-key", Type.FILE, "Key of this certificate"),
+  peerTlsCa: optional("peer-tls-ca", Type.FILE, "Certificates of the authority that signs those of all machines")
+}
+
+const fleetSecret = optionalVariable(
+  "fleet-secret",
+  Type.SECRETS,
+  "Secret that the machines of a fleet share, at least 32 characters; two with a space between them while it is replaced"
+)
+
 const adminToken = optionalVariable(
   "admin-token",
   Type.TOKEN,
@@ -106,37 +158,58 @@ const logLevel = variable(
   "Lowest level that is logged: `all`, `trace`, `debug`, `info`, `warn`, `error`, `fatal` or `none`"
 )
 
-type Settings = typeof settings & { readonly adminToken: typeof adminToken }
+/** Those with a flag. */
+const flagged = { ...settings, ...fleetSettings }
+
+type Settings = typeof flagged & { readonly adminToken: typeof adminToken; readonly fleetSecret: typeof fleetSecret }
 
 /** The value of each option. */
 export type SettingValues = { readonly [Name in keyof Settings]: Settings[Name]["fallback"] }
 
 /** Those that configure services; the others configure the program. */
-export type ServiceSettings = Omit<SettingValues, "host" | "port" | "workers" | "otlp">
+export type ServiceSettings = Omit<SettingValues, "host" | "port" | "workers" | "otlp" | keyof FleetSettings>
+
+/** Those of a node in a fleet. */
+type FleetSettings = typeof fleetSettings & { readonly fleetSecret: typeof fleetSecret }
+
+/** The names of those that configure the program, not its services. */
+export const programSettings = [
+  "host",
+  "port",
+  "workers",
+  "otlp",
+  "fleetSecret",
+  ...Struct.keys(fleetSettings)
+] as const
 
 const parts = <Table extends object, Part extends keyof Table[keyof Table]>(table: Table, part: Part) =>
   Object.fromEntries(Object.entries(table).map(([name, setting]) => [name, setting[part]])) as unknown as {
     readonly [Name in keyof Table]: Table[Name][Part]
   }
 
-/** The options as flags. Other users of a machine see flags, so the admin token has none. */
-export const serveFlags = parts(settings, "flag")
+/** The options as flags. Other users of a machine see flags, so secrets have none. */
+export const serveFlags = parts(flagged, "flag")
 
 /** The options as environment variables. */
-export const serveConfig = parts({ ...settings, adminToken }, "config")
+export const serveConfig = parts({ ...flagged, adminToken, fleetSecret }, "config")
 
 /** The log level as an environment variable; its flag is that of all Effect programs. */
 export const logLevelConfig: typeof logLevel["config"] = logLevel.config
 
 /** The defaults of all options. */
-export const defaultSettings: SettingValues = parts({ ...settings, adminToken }, "fallback")
+export const defaultSettings: SettingValues = parts({ ...flagged, adminToken, fleetSecret }, "fallback")
 
 const cell = (code: string | undefined): string => code === undefined ? "" : `\`${code}\``
 
 /** The rows of the table in README: flag, variable, default and help. */
-export const readmeRows: ReadonlyArray<string> = [...Object.values(settings), adminToken, logLevel].map((setting) => {
+export const readmeRows: ReadonlyArray<string> = [
+  ...Object.values(flagged),
+  fleetSecret,
+  adminToken,
+  logLevel
+].map((setting) => {
   const { help, isRepeatable, name, text } = setting
-  const flag = setting === adminToken ? undefined : `--${name}`
+  const flag = setting === adminToken || setting === fleetSecret ? undefined : `--${name}`
   const description = help.replace(/^[A-Z][a-z]*\b/, (word) => word.toLowerCase()) +
     (isRepeatable ? "; repeatable" : "")
   return ["|", cell(flag), "|", cell(variableOf(name)), "|", cell(text), "|", description, "|"]

@@ -9,11 +9,12 @@ import { formatSignature, isProven, signRequest } from "../../domain/FleetSignat
 import type { OriginError } from "../../domain/OriginError.ts"
 import {
   ALIVE_PATH,
-  HAVE_ONLY_FIELD,
   HOST_FIELD,
   PROOF_FIELD,
   SIGNATURE_FIELD,
-  signedParts
+  signedParts,
+  type Wants,
+  WANTS_FIELD
 } from "../../domain/PeerProtocol.ts"
 import { NAME as CACHE_NAME } from "../../domain/rfc/CacheStatus.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
@@ -27,8 +28,7 @@ export interface PeerRequest {
   /** Without `Range`. */
   readonly headers: HeaderFields
   readonly range: string
-  /** Whether the node is to ask nobody. */
-  readonly haveOnly: boolean
+  readonly wants: Wants | undefined
 }
 
 /** The answer is not that of a node of this fleet. */
@@ -133,13 +133,13 @@ const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const sign = makeSign(config, () => clock.currentTimeMillisUnsafe())
 
-  const request = Effect.fnUntraced(function*(peer: FleetMember, { haveOnly, headers, question, range }: PeerRequest) {
+  const request = Effect.fnUntraced(function*(peer: FleetMember, { headers, question, range, wants }: PeerRequest) {
     const { host, target } = question
     const fields = {
       ...headers,
       range,
       [HOST_FIELD]: host,
-      ...(haveOnly && { [HAVE_ONLY_FIELD]: "1" })
+      ...(wants !== undefined && { [WANTS_FIELD]: wants })
     }
     const { field, mac } = sign("GET", target, fields)
     const response = yield* origin.request({

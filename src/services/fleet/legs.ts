@@ -1,6 +1,7 @@
 import { Clock, Effect, Exit, Scope } from "effect"
 import type { FleetMember } from "../../domain/FleetMember.ts"
 import { codeOf, loggable, type OriginError, OriginTimeout } from "../../domain/OriginError.ts"
+import type { Wants } from "../../domain/PeerProtocol.ts"
 import { formatRange } from "../../domain/rfc/ByteRange.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { LruMap } from "../../effects/LruMap.ts"
@@ -82,9 +83,9 @@ export const makeOpenLeg = Effect.gen(function*() {
       })
     )
 
-  const judge = (journey: Journey, response: OriginResponse, haveOnly: boolean) => {
+  const judge = (journey: Journey, response: OriginResponse, wants: Wants | undefined) => {
     const { status } = response
-    if (haveOnly) return status === 206 ? "answered" : "had_nothing"
+    if (wants === "cached") return status === 206 ? "answered" : "had_nothing"
     if (failures.has(status)) return "failed"
     if (journey.hasBegun ? !journey.continues(response) : journey.contradicts(response)) return "changed"
     return "answered"
@@ -101,7 +102,7 @@ export const makeOpenLeg = Effect.gen(function*() {
   const tryPeer = Effect.fnUntraced(function*(
     journey: Journey,
     peer: FleetMember,
-    haveOnly: boolean
+    wants: Wants | undefined
   ): Effect.fn.Return<Outcome, never, Scope.Scope> {
     const { question } = journey
     const { url } = question
@@ -110,13 +111,13 @@ export const makeOpenLeg = Effect.gen(function*() {
     const headers = {
       ...forPeers(journey),
       ...(validator !== undefined && { "if-range": validator }),
-      ...(isOutdated && !haveOnly && { "cache-control": "no-cache" })
+      ...(isOutdated && wants !== "cached" && { "cache-control": "no-cache" })
     }
     const scope = yield* Scope.fork(yield* Effect.scope)
-    const asked = fleet.ask(peer, { question, headers, range: rangeOf(journey), haveOnly })
+    const asked = fleet.ask(peer, { question, headers, range: rangeOf(journey), wants })
     const outcome = yield* Effect.result(Scope.provide(orLost(peer, url, asked), scope))
     if (outcome._tag === "Success") {
-      const verdict = judge(journey, outcome.success, haveOnly)
+      const verdict = judge(journey, outcome.success, wants)
       countRequest(verdict)
       if (verdict === "answered") return { response: outcome.success, peer, scope }
       yield* Scope.close(scope, Exit.void)
@@ -162,13 +163,17 @@ export const makeOpenLeg = Effect.gen(function*() {
 
   return Effect.fnUntraced(function*(journey: Journey): Effect.fn.Return<Leg, OriginError, Scope.Scope> {
     for (const peer of above(journey)) {
-      const outcome = yield* tryPeer(journey, peer, false)
+      const outcome = yield* tryPeer(
+        journey,
+        peer,
+        journey.spec === undefined && !journey.hasBegun ? "whole" : undefined
+      )
       if (outcome === "Origin") break
       if (outcome !== "Next") return outcome
     }
     const other = former(journey)
     if (other !== undefined) {
-      const outcome = yield* tryPeer(journey, other, true)
+      const outcome = yield* tryPeer(journey, other, "cached")
       if (typeof outcome === "object") return outcome
     }
     return yield* askOrigin(journey)

@@ -3,7 +3,7 @@ import { ANONYMOUS, type Asker, askerOf, hasCredential } from "../../domain/Aske
 import type { OriginError } from "../../domain/OriginError.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import type { RangeSpec } from "../../domain/rfc/ByteRange.ts"
-import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
+import { noCache, type RequestDirectives } from "../../domain/rfc/CacheControl.ts"
 import { decide } from "../../domain/rfc/CacheDecision.ts"
 import { type AcceptedCodings, isAcceptable } from "../../domain/rfc/ContentCoding.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
@@ -12,6 +12,7 @@ import type { ChunkCache } from "../cache/ChunkCache.ts"
 import type { Manifests } from "../cache/Manifests.ts"
 import type { CacheConfig } from "../config/CacheConfig.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
+import { Fleet } from "../fleet/Fleet.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import type { Origin } from "../origin/Origin.ts"
 import { retries } from "../origin/retry.ts"
@@ -82,6 +83,13 @@ const entryFor = (entry: Entry | undefined, cookie: string): Entry | undefined =
   return freshness === undefined || freshness === entry.freshness ? freshness && entry : { ...entry, freshness }
 }
 
+/**
+ * Which requests may share one to the origin. In a fleet, the node that owns their first byte is asked instead. Requests that wait for
+ * different nodes are kept apart: nodes never wait for each other for one stretch, but for two they could.
+ */
+const groupOf = ({ isApart, peers }: Source): string =>
+  isApart === true ? " apart" : peers === undefined ? "" : ` ${peers.stretch}`
+
 const make = Effect.gen(function*() {
   const { credentialFields, offline } = yield* OriginConfig
   const catalog = yield* Catalog
@@ -97,11 +105,13 @@ const make = Effect.gen(function*() {
   const inBackground = yield* FiberSet.makeRuntime<never, unknown, unknown>()
   yield* Metric.update(retries, 0)
   let alone = 0
+  const { isBehind } = yield* Fleet
   const now = () => clock.currentTimeMillisUnsafe()
 
   /** What the cache knows that bears on a request, and what it decides. */
   const look = Effect.fnUntraced(function*(method: "GET" | "HEAD", request: LookupRequest, asker: Asker) {
-    const { directives, resource, wanted } = request
+    const { resource, wanted } = request
+    const directives = isBehind() ? { ...noCache, ...request.directives, noCache: true } : request.directives
     const accepted = acceptedFor.forLookup(request, asker)
     const { file, isChosen, known, variant } = yield* storedOf(request, asker, accepted)
     const isBeside = known !== file
@@ -160,9 +170,7 @@ const make = Effect.gen(function*() {
       const question = { ...request, method, asker, accepted, isChosen, stored: file, entry, mine, reason }
       // What is not for all viewers is confirmed for each. Nothing is known of what is new: it may be for all.
       const isOwn = isAlone || (known !== undefined && !known.isShared)
-      const who = `${accepted.field} ${asker.credential}${isOwn ? ` ${asker.cookie}` : ""}${
-        source.isApart ? " apart" : ""
-      }`
+      const who = `${accepted.field} ${asker.credential}${isOwn ? ` ${asker.cookie}` : ""}${groupOf(source)}`
       const own = request.isAlone === true ? ` ${alone++}` : ""
       const flight = `${method} ${variant.id} ${generations.current(request.resource)} ${who}${own}`
       if (decision._tag === "RevalidateBehind") {
@@ -196,6 +204,7 @@ const make = Effect.gen(function*() {
     find: (question) => find("GET", question),
     head: (question) => find("HEAD", question),
     fresh: (request, fields) => {
+      if (isBehind()) return undefined
       const accepted = acceptedFor.forRanges(request, fields)
       const entry = catalog.fresh(request.resource, fields, accepted, request.directives)
       if (entry === undefined || !storedUse.canDeliver(entry.representation, request)) return undefined

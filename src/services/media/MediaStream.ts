@@ -41,6 +41,10 @@ interface MediaRequest extends RangeRequest {
   readonly source?: Source
   /** Anyone who takes the bytes has done with a piece of `SHORT_BYTES` or more when it asks for the next: that may overwrite it. */
   readonly reuses?: boolean
+  /** A part of the range is enough, from its first byte on. Only for a request that is answered from the cache alone. */
+  readonly mayBeShort?: boolean
+  /** The viewer wants the whole file, and `ranges` is a part of it that another node of a fleet passes on. */
+  readonly isOfWhole?: boolean
   /** The address of the viewer, for the people who run the server. */
   readonly viewer?: string | undefined
 }
@@ -197,7 +201,13 @@ const make = Effect.gen(function*() {
     const { entry } = found
     const { representation } = entry
     const { isPartial, ranges } = requestedRanges(representation, request)
-    if (found.cacheOnly && !areCached(representation, ranges)) return { _tag: "NotCached" }
+    if (found.cacheOnly && !areCached(representation, ranges)) {
+      const [range] = ranges
+      if (request.mayBeShort !== true || range === undefined || !isPartial) return { _tag: "NotCached" }
+      const end = cache.endOfCached(representation, range)
+      if (end === range.start) return { _tag: "NotCached" }
+      return openedOf(found, { ...request, ranges: [{ _tag: "From", start: range.start, last: end - 1 }] })
+    }
     const source = request.source ?? plainSource(request.resource)
     const { body } = found
     const transfer = body === undefined ? transferOf(representation, ranges, source) : { fwd: "miss" } as const
@@ -216,11 +226,20 @@ const make = Effect.gen(function*() {
   }
 
   const questionOf = (
-    { accepted = UNCODED, directives, fresh, ifRange, isAlone, ranges, resource, source = plainSource(resource) }:
-      MediaRequest
+    {
+      accepted = UNCODED,
+      directives,
+      fresh,
+      ifRange,
+      isAlone,
+      isOfWhole,
+      ranges,
+      resource,
+      source = plainSource(resource)
+    }: MediaRequest
   ) => ({
     resource,
-    wanted: ranges?.[0],
+    wanted: isOfWhole === true ? undefined : ranges?.[0],
     ranges,
     ifRange,
     source,

@@ -1,8 +1,9 @@
 import { Effect, Scope } from "effect"
+import { roundUp } from "../../domain/Chunk.ts"
 import { isTransient, loggable, type OriginError, OriginUnexpected } from "../../domain/OriginError.ts"
 import { carriedRange, isFile, isSameVersion, isSingle, type Representation } from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
-import { resolve } from "../../domain/rfc/ByteRange.ts"
+import { type ByteRange, resolve } from "../../domain/rfc/ByteRange.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
@@ -30,6 +31,19 @@ export interface Memories {
 
 const unexpected = ({ url }: Resource, status: number, detail: string) =>
   new OriginUnexpected({ url: loggable(url), status, detail })
+
+/** The part of `carried` that another node of a fleet wants of a whole file. The rest is for others to fetch. */
+const ownPart = (
+  carried: ByteRange,
+  representation: Representation,
+  { ranges, source, wanted }: Request
+): ByteRange => {
+  const [spec] = ranges ?? []
+  if (source.peers?.from === undefined || wanted !== undefined || spec === undefined) return carried
+  const part = isSingle(representation) ? undefined : resolve(spec, representation.size)
+  if (part?.start !== carried.start) return carried
+  return { start: carried.start, end: roundUp(part.end, representation.chunkSize, carried.end) }
+}
 
 /**
  * Asks the origin about a resource, and derives from its response what is known of the resource: one round trip, which also begins the
@@ -67,9 +81,11 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
 
   /** Begins the transfer of a response to a GET, which has bytes of `representation`. */
   const adopt = (exchange: Exchange, { response }: FirstResponse, representation: Representation): void => {
-    const { request: { background = false, entry, ifRange, source, wanted }, scope } = exchange
+    const { request, scope } = exchange
+    const { background = false, entry, ifRange, source, wanted } = request
     const { status } = response
-    const bytes = carriedBytes(response, representation.size, wanted)
+    const carried = carriedBytes(response, representation.size, wanted)
+    const bytes = carried && ownPart(carried, representation, request)
     // After a response with other bytes, the transfer asks for the wanted ones itself.
     if (bytes === undefined || bytes.end === bytes.start) return
     const isTied = entry === undefined && ifRange !== undefined

@@ -13,7 +13,7 @@ import { Lookup } from "../media/Lookup.ts"
 import { type Cached, Inventory } from "./Inventory.ts"
 
 /** How many resources were removed, and how many bytes they had on disk. */
-interface Purged {
+export interface Purged {
   readonly resources: number
   readonly bytes: number
 }

@@ -1,6 +1,8 @@
 import { Clock, Effect, Option } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
+import type { PurgeTarget } from "../../../domain/FleetPurge.ts"
 import { makeAddressing } from "../../../services/operate/addressing.ts"
+import { FleetPurger } from "../../../services/operate/FleetPurger.ts"
 import { Purger } from "../../../services/operate/Purger.ts"
 import { refusalOf } from "./errors.ts"
 import { diskFailed, notCached } from "./inspection.ts"
@@ -14,6 +16,7 @@ export const layer = HttpApiBuilder.group(
   Effect.fnUntraced(function*(handlers) {
     const addressing = yield* makeAddressing
     const clock = yield* Clock.Clock
+    const fleetPurger = yield* FleetPurger
     const purger = yield* Purger
 
     const mark = Effect.fnUntraced(function*(text: string, pinned: boolean) {
@@ -24,16 +27,22 @@ export const layer = HttpApiBuilder.group(
       return summaryOf(cached.value, clock.currentTimeMillisUnsafe())
     })
 
+    /** A node that is alone says nothing of others. */
+    const purge = (target: PurgeTarget) =>
+      Effect.catch(fleetPurger.purge(target), diskFailed).pipe(
+        Effect.map(({ missing, nodes, ...purged }) => nodes.length === 0 ? purged : { ...purged, nodes, missing })
+      )
+
     return handlers.handleAll({
       purge: Effect.fnUntraced(function*({ payload }) {
         if ("url" in payload) {
           const resource = addressing.resourceOf(payload.url)
           if ("status" in resource) return yield* refusalOf(resource)
-          return yield* Effect.catch(purger.purge((url) => url === resource.url), diskFailed)
+          return yield* purge({ _tag: "Url", url: resource.url })
         }
         const prefix = addressing.prefixOf("prefix" in payload ? payload.prefix : "")
         if (typeof prefix !== "string") return yield* refusalOf(prefix)
-        return yield* Effect.catch(purger.purge((url) => url.startsWith(prefix)), diskFailed)
+        return yield* purge({ _tag: "Prefix", prefix })
       }),
       pin: ({ payload: { url } }) => mark(url, true),
       unpin: ({ query: { url } }) => mark(url, false)

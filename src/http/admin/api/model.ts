@@ -172,7 +172,14 @@ export const Why = Schema.Struct({
 export type Why = typeof Why.Type
 
 /** What was removed. */
-export const Purged = Schema.Struct({ resources: count, bytes })
+export const Purged = Schema.Struct({
+  resources: count,
+  bytes,
+  /** In a fleet: the nodes that have done it. */
+  nodes: Schema.optionalKey(Schema.Array(Schema.String)),
+  /** In a fleet: the nodes that have not confirmed it in time, and will do it when they respond. */
+  missing: Schema.optionalKey(Schema.Array(Schema.String))
+})
 export type Purged = typeof Purged.Type
 
 /** What is to be removed: one URL, all whose URL begins with a text, or everything. */

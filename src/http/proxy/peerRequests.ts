@@ -1,0 +1,55 @@
+import { Effect } from "effect"
+import type { HttpServerRequest } from "effect/http"
+import type { IncomingMessage } from "node:http"
+import { hasCredential } from "../../domain/Asker.ts"
+import type { Wants } from "../../domain/PeerProtocol.ts"
+import type { Resource } from "../../domain/Resource.ts"
+import type { RangeSpec } from "../../domain/rfc/ByteRange.ts"
+import { OriginConfig } from "../../services/config/OriginConfig.ts"
+import { Fleet } from "../../services/fleet/Fleet.ts"
+import type { Source } from "../../services/origin/askOrigin.ts"
+import { LOCAL_PATH } from "../../services/origin/LocalUrls.ts"
+import type { ParsedRequest } from "./parseRequest.ts"
+
+/** A request that another node of the fleet has signed. */
+export interface PeerMark {
+  /** The name of the node. */
+  readonly name: string
+  readonly wants: Wants | undefined
+  /** That node ranks below this one for what it asks, so the two order nodes differently. */
+  readonly isApart: boolean
+}
+
+/** Only the server for other nodes writes here, and nobody can have a request of a viewer look like one of theirs. */
+const marks = new WeakMap<object, PeerMark>()
+
+/** Marks a request as that of another node, after its signature was verified. */
+export const markPeer = (request: IncomingMessage, mark: PeerMark): void => void marks.set(request, mark)
+
+/** What is known of a request if another node has sent it. */
+export const peerMarkOf = ({ source }: HttpServerRequest.HttpServerRequest): PeerMark | undefined => marks.get(source)
+
+const startOf = (range: RangeSpec | undefined): number => range?._tag === "From" ? range.start : 0
+
+/**
+ * Makes the function that says what other nodes can be asked instead of the origin. Nothing, if the request has credentials, which don't
+ * travel between nodes, or if only this process knows what the target means.
+ */
+export const makePeerSource = Effect.gen(function*() {
+  const fleet = yield* Fleet
+  const { credentialFields } = yield* OriginConfig
+  return (
+    { url }: Resource,
+    request: HttpServerRequest.HttpServerRequest,
+    { ranges }: Pick<ParsedRequest, "ranges">
+  ): Pick<Source, "isApart" | "peers"> => {
+    const { headers } = request
+    if (fleet.self === undefined || request.method !== "GET") return {}
+    if (hasCredential(headers, credentialFields) || request.url.startsWith(LOCAL_PATH)) return {}
+    const mark = peerMarkOf(request)
+    const stretch = fleet.stretchAt(startOf(ranges?.[0]))
+    const asked = { url, target: request.url, host: headers["host"] ?? "", stretch }
+    if (mark === undefined) return { peers: asked }
+    return { peers: { ...asked, from: mark.name }, ...(mark.isApart && { isApart: true }) }
+  }
+})

@@ -1,0 +1,230 @@
+import { Context, Effect, Fiber, FiberSet, Layer } from "effect"
+import { randomBytes } from "node:crypto"
+import type { CacheError } from "../../domain/CacheError.ts"
+import type { FleetMember } from "../../domain/FleetMember.ts"
+import { FleetPurge, type PurgeTarget } from "../../domain/FleetPurge.ts"
+import { PURGE_PATH } from "../../domain/PeerProtocol.ts"
+import { make as makeResource, makePublic } from "../../domain/Resource.ts"
+import { EVERYTHING } from "../../domain/UrlTrees.ts"
+import { keepRunning } from "../../effects/keepRunning.ts"
+import { LruMap } from "../../effects/LruMap.ts"
+import * as SingleFlight from "../../effects/SingleFlight.ts"
+import { Catalog } from "../cache/Catalog.ts"
+import { Replicas } from "../cache/Replicas.ts"
+import { Fleet } from "../fleet/Fleet.ts"
+import { Lookup } from "../media/Lookup.ts"
+import * as Metrics from "../observe/pullMetrics.ts"
+import { type Purged, Purger } from "./Purger.ts"
+
+/** What was removed here, and which nodes of the fleet have done the same, or have not said so. */
+export interface FleetPurged extends Purged {
+  readonly nodes: ReadonlyArray<string>
+  readonly missing: ReadonlyArray<string>
+}
+
+/** What a purge is of, in this process. */
+type Local = (target: PurgeTarget) => Effect.Effect<Purged, CacheError>
+
+/**
+ * Purges and invalidations for all nodes of the fleet, or for this one if it is alone. They go to all nodes directly, and into the log for
+ * those that don't answer. There are two rounds, since a node may read what is purged from one that is about to purge it.
+ */
+export class FleetPurger extends Context.Service<FleetPurger, {
+  /** Removes what is cached, here and on all nodes. Fails if the disk of this node does. */
+  readonly purge: (target: PurgeTarget) => Effect.Effect<FleetPurged, CacheError>
+  /** Ends the freshness of resources, here and on all nodes, and waits briefly for their disks. */
+  readonly outdate: (targets: ReadonlyArray<PurgeTarget>) => Effect.Effect<void>
+  /** Does what another node has purged. `false` if the disk fails. */
+  readonly receive: (purge: FleetPurge) => Effect.Effect<boolean>
+}>()("spillway/services/operate/FleetPurger") {
+  static readonly layer: Layer.Layer<FleetPurger, never, Catalog | Lookup | Purger> = Layer.effect(
+    FleetPurger,
+    Effect.suspend(() => make)
+  )
+}
+
+/** How long each round waits for a node, in milliseconds. */
+const ROUND_MILLIS = 2000
+
+/** How many purges are remembered, so that none is done twice. */
+const MAX_SEEN = 10_000
+
+/** How many purges wait for a node that doesn't answer. If there are more, it has to revalidate everything. */
+const MAX_MISSED = 100
+
+/** How often they are sent again, in milliseconds. */
+const RESEND_MILLIS = 1000
+
+const ID_BYTES = 16
+
+const NOTHING: Purged = { resources: 0, bytes: 0 }
+
+const everything: PurgeTarget = { _tag: "OutdatedTree", url: EVERYTHING }
+
+/** Makes the function that does a purge in this process. */
+const makeLocal = Effect.gen(function*() {
+  const catalog = yield* Catalog
+  const lookup = yield* Lookup
+  const purger = yield* Purger
+  const { settled } = yield* Replicas
+  const outdate = (work: Effect.Effect<void>) => Effect.as(Effect.andThen(work, settled), NOTHING)
+  const local: Local = (target) => {
+    switch (target._tag) {
+      case "Url":
+        return purger.purge((url) => url === target.url)
+      case "Prefix":
+        return purger.purge((url) => url.startsWith(target.prefix))
+      case "Outdated":
+        return outdate(
+          Effect.forEach([makeResource(target.url), makePublic(target.url)], lookup.invalidate, { discard: true })
+        )
+      case "OutdatedTree": {
+        if (target.url !== EVERYTHING) return outdate(lookup.invalidateTree(makeResource(target.url)))
+        return outdate(Effect.andThen(Effect.sync(lookup.forget), catalog.invalidateTree(EVERYTHING)))
+      }
+    }
+  }
+  return local
+})
+
+/** What one node does to tell the others. */
+interface Spread {
+  readonly answered: ReadonlyArray<FleetMember>
+  readonly missing: ReadonlyArray<FleetMember>
+}
+
+/** Makes the function that sends a purge to nodes, and says which of them have done it. Those that are lost aren't waited for. */
+const makeSpread = Effect.gen(function*() {
+  const fleet = yield* Fleet
+  const send = (member: FleetMember, purge: FleetPurge): Effect.Effect<boolean> =>
+    Effect.flatMap(fleet.log.seal(purge), (text) => fleet.send(member, PURGE_PATH, text)).pipe(
+      Effect.match({ onFailure: () => false, onSuccess: () => true }),
+      Effect.timeoutOrElse({ duration: ROUND_MILLIS, orElse: () => Effect.succeed(false) })
+    )
+  const spread = Effect.fnUntraced(function*(purge: FleetPurge, members: ReadonlyArray<FleetMember>) {
+    const isLost = new Set(fleet.peers().filter(({ state }) => state === "Lost").map(({ member }) => member.name))
+    const outcomes = yield* Effect.forEach(
+      members,
+      (member) =>
+        Effect.map(
+          isLost.has(member.name) ? Effect.succeed(false) : send(member, purge),
+          (isDone) => ({ member, isDone })
+        ),
+      { concurrency: "unbounded" }
+    )
+    return {
+      answered: outcomes.filter(({ isDone }) => isDone).map(({ member }) => member),
+      missing: outcomes.filter(({ isDone }) => !isDone).map(({ member }) => member)
+    } satisfies Spread
+  })
+  return { send, spread }
+})
+
+/** Purges that nodes have missed. They are sent again until the node has done them, or isn't a member any more. */
+const makeMissed = Effect.fnUntraced(function*(send: Effect.Success<typeof makeSpread>["send"]) {
+  const fleet = yield* Fleet
+  const missed = new Map<string, Array<FleetPurge>>()
+
+  const resend = Effect.fnUntraced(function*(name: string, purges: Array<FleetPurge>) {
+    const peer = fleet.peers().find(({ member }) => member.name === name)
+    if (peer === undefined) return void missed.delete(name)
+    while (purges.length > 0 && peer.state !== "Lost" && (yield* send(peer.member, purges[0]!))) purges.shift()
+    if (purges.length === 0) missed.delete(name)
+  })
+
+  yield* keepRunning("FleetPurger")(
+    Effect.andThen(
+      Effect.sleep(RESEND_MILLIS),
+      Effect.suspend(() =>
+        Effect.forEach([...missed], ([name, purges]) => resend(name, purges), { concurrency: "unbounded" })
+      )
+    )
+  )
+
+  return (purge: FleetPurge, { name }: FleetMember): void => {
+    const purges = missed.get(name) ?? []
+    if (purges.length < MAX_MISSED) purges.push(purge)
+    else purges.splice(0, purges.length, new FleetPurge({ ...purge, id: newId(), targets: [everything] }))
+    missed.set(name, purges)
+  }
+})
+
+const newId = (): string => randomBytes(ID_BYTES).toString("hex")
+
+const makeAlone = (local: Local) =>
+  FleetPurger.of({
+    purge: (target) => Effect.map(local(target), (purged) => ({ ...purged, nodes: [], missing: [] })),
+    outdate: (targets) => Effect.forEach(targets, (target) => Effect.ignore(local(target)), { discard: true }),
+    receive: () => Effect.succeed(false)
+  })
+
+const make = Effect.gen(function*() {
+  const fleet = yield* Fleet
+  const local = yield* makeLocal
+  const { self } = fleet
+  if (self === undefined) return makeAlone(local)
+  const { send, spread } = yield* makeSpread
+  const addMissed = yield* makeMissed(send)
+  const seen = new LruMap<string, true>(MAX_SEEN)
+  const { share } = SingleFlight.make<string, boolean, never>()
+  const run = yield* FiberSet.makeRuntime<never, FleetPurged, CacheError>()
+  let missing = 0
+  yield* Metrics.counter(
+    "spillway_fleet_purge_missing_total",
+    "Nodes that have not confirmed a purge in time",
+    () => missing
+  )
+
+  const keyOf = ({ id, round }: FleetPurge): string => `${id} ${round}`
+
+  const receive = (purge: FleetPurge): Effect.Effect<boolean> =>
+    Effect.suspend(() => {
+      const key = keyOf(purge)
+      if (seen.has(key)) return Effect.succeed(true)
+      const work = Effect.forEach(purge.targets, local, { discard: true }).pipe(
+        Effect.match({ onFailure: () => false, onSuccess: () => true }),
+        Effect.tap((isDone) => Effect.sync(() => isDone && seen.set(key, true)))
+      )
+      return share(key, work)
+    })
+
+  /** Two rounds: everybody forgets; then everybody forgets what was read meanwhile from a node that had not done it yet. */
+  const tell = Effect.fnUntraced(function*(targets: ReadonlyArray<PurgeTarget>) {
+    const first = new FleetPurge({ id: newId(), from: self.name, round: 1, targets: [...targets] })
+    const second = new FleetPurge({ ...first, round: 2 })
+    for (const purge of [first, second]) seen.set(keyOf(purge), true)
+    fleet.log.append(first)
+    const own = Effect.exit(Effect.forEach(targets, local))
+    const members = fleet.peers().map(({ member }) => member)
+    const [done, told] = yield* Effect.all([own, spread(first, members)], { concurrency: "unbounded" })
+    for (const member of told.missing) addMissed(first, member)
+    const again = yield* Effect.all([own, spread(second, told.answered)], { concurrency: "unbounded" })
+    const absent = [...told.missing, ...again[1].missing].map(({ name }) => name)
+    missing += absent.length
+    const purged = yield* done
+    return {
+      resources: purged.reduce((sum, { resources }) => sum + resources, 0),
+      bytes: purged.reduce((sum, { bytes }) => sum + bytes, 0),
+      nodes: [self.name, ...again[1].answered.map(({ name }) => name)],
+      missing: absent
+    }
+  })
+
+  /** It continues although the one who wanted it leaves. */
+  const begun = (targets: ReadonlyArray<PurgeTarget>) => Effect.suspend(() => Fiber.join(run(tell(targets))))
+
+  yield* keepRunning("FleetPurger")(Effect.gen(function*() {
+    const batch = yield* fleet.log.take
+    const work = Effect.gen(function*() {
+      if (!batch.isComplete) yield* Effect.ignore(local(everything))
+      yield* Effect.forEach(batch.purges, receive, { discard: true })
+    })
+    yield* Effect.ensuring(work, Effect.sync(() => fleet.log.done(batch)))
+  }))
+
+  return FleetPurger.of({
+    purge: (target) => begun([target]),
+    outdate: (targets) => Effect.ignore(begun(targets)),
+    receive
+  })
+})
