@@ -80,7 +80,9 @@ export class OriginUnexpected extends Schema.TaggedError<OriginUnexpected>()("Or
   status: Schema.Int,
   detail: Schema.String,
   /** In milliseconds. */
-  retryAfter: Schema.optional(Schema.Finite)
+  retryAfter: Schema.optional(Schema.Finite),
+  /** It may be about credentials or parameters that only one viewer has sent. */
+  isAboutViewer: Schema.optionalKey(Schema.Boolean)
 }) {
   override get message(): string {
     return `${this.url}: unexpected answer ${this.status}: ${this.detail}`

@@ -148,9 +148,9 @@ describe("an answer without a file", () => {
       gate.open()
       const stories = yield* Effect.forEach(viewers, Fiber.join)
       assert.deepStrictEqual(stories, [
-        "spillway; fwd=uri-miss",
-        "spillway; fwd=uri-miss; collapsed",
-        "spillway; fwd=uri-miss; collapsed"
+        "spillway; fwd=uri-miss; detail=STATUS",
+        "spillway; fwd=uri-miss; collapsed; detail=STATUS",
+        "spillway; fwd=uri-miss; collapsed; detail=STATUS"
       ])
       assert.strictEqual(seen("/a").length, 1)
     }))

@@ -175,7 +175,7 @@ describe("a long response without a length", () => {
 
   it.effect.each(
     [
-      [{ status: 404 }, "spillway; fwd=uri-miss"],
+      [{ status: 404 }, "spillway; fwd=uri-miss; detail=STATUS"],
       [{ headers: maxAge(60, "private") }, "spillway; fwd=bypass; detail=PRIVATE"]
     ] as const
   )(

@@ -32,7 +32,7 @@ type Request = HttpServerRequest.HttpServerRequest
 
 /** Whether the origin has refused a part of a stored file to the viewer who requested it. */
 const isRefusal = (error: OriginError): boolean =>
-  error._tag === "OriginUnexpected" && [401, 403, 404, 410].includes(error.status)
+  error._tag === "OriginUnexpected" && error.isAboutViewer === true && [401, 403, 404, 410].includes(error.status)
 
 /**
  * The reverse proxy as an HTTP handler: it sends requests to `MediaStream`, and makes responses of what that opens. It knows HTTP, and

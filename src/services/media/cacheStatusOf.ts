@@ -23,7 +23,11 @@ export const cacheStatusOf = (
   const common = { ttl: ttlSeconds(freshness, now), key: representation.resource }
   const reason = asked?.reason ?? "miss"
   const fwdStatus = asked?.status === undefined ? {} : { fwdStatus: asked.status }
-  if (body !== undefined) return { fwd: reason, ...fwdStatus, ...(collapsed && { collapsed }) }
+  if (body !== undefined) {
+    // Bytes at hand are of an error or a redirect that isn't stored.
+    const detail = body instanceof Uint8Array ? { detail: "STATUS" } : {}
+    return { fwd: reason, ...fwdStatus, ...(collapsed && { collapsed }), ...detail }
+  }
   switch (means) {
     case "fresh":
       return { ...transfer, ...common }

@@ -25,7 +25,7 @@ import {
 } from "./explanations.ts"
 import { Inventory } from "./Inventory.ts"
 
-/** Explains why a resource is cached or not: from the cache, or else from the origin's response to HEAD. */
+/** Explains why a resource is cached or not: from the cache, or else from the origin's response to HEAD, or GET without that. */
 export class Explainer extends Context.Service<Explainer, {
   readonly why: (resource: Resource, source: Source) => Effect.Effect<Explanation>
   /** For a resource that viewers cannot request. */
@@ -53,7 +53,10 @@ const make = Effect.gen(function*() {
 
   const explainOrigin = Effect.fnUntraced(function*(resource: Resource, source: Source) {
     const requested = now()
-    const { headers, status } = yield* askOrigin(source, { method: "HEAD", headers: {} })
+    const head = yield* askOrigin(source, { method: "HEAD", headers: {} })
+    // Some origins have no HEAD. The scope ends the transfer of the body.
+    const hasHead = head.status !== 405 && head.status !== 501
+    const { headers, status } = hasHead ? head : yield* askOrigin(source, { method: "GET", headers: {} })
     const found = fromHead(resource, { headers, status }, chunkSize, false, {
       transfer: randomUUID(),
       isAssumed: matchesAny(assumeUnchanged, resource.url)

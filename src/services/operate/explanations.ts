@@ -6,7 +6,7 @@ import { age, type Freshness, freshnessSource, isFresh, ttlSeconds } from "../..
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { ttlOf, type TtlRule } from "../../domain/TtlRule.ts"
 import type { Cached } from "./Inventory.ts"
-import { uncacheableAdvice } from "./uncacheableAdvice.ts"
+import { adviceOnStatus, uncacheableAdvice } from "./uncacheableAdvice.ts"
 
 /** `code` is for programs, `message` for people. */
 interface Reason {
@@ -186,7 +186,7 @@ export const explainUncacheable = (
   status: number
 ): Explanation => {
   const { advice, message } = code === "STATUS"
-    ? { message: `The origin responds with status ${status}, which is not a file`, advice: undefined }
+    ? { message: `The origin responds with status ${status}, which is not a file`, advice: adviceOnStatus(status) }
     : uncacheableAdvice[code]
   return uncached([{ code, message }, ...storeReasons(circumstances)], advice === undefined ? [] : [advice])
 }

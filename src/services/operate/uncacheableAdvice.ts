@@ -1,4 +1,4 @@
-import type { Uncacheable } from "../../domain/rfc/Cacheability.ts"
+import { isOfTheRequest, isServerError, type Uncacheable } from "../../domain/rfc/Cacheability.ts"
 
 /** What a reason means, and what the operator can do about it. */
 interface Advice {
@@ -52,4 +52,12 @@ export const uncacheableAdvice: Record<Uncacheable, Advice> = {
     message: "The request needs credentials, and the origin does not allow shared caches to store the response",
     advice: "Have the origin send Cache-Control: public"
   }
+}
+
+/** What the operator can do about a response that is not a file, and isn't stored. */
+export const adviceOnStatus = (status: number): string => {
+  if (isServerError(status)) return "See what the origin's log says: an error of the server is never stored"
+  if (isOfTheRequest(status)) return "See what the origin's log says: a response about one request is never stored"
+  if (status === 401 || status === 403) return "Check whether the origin requires credentials, which this request lacks"
+  return "Check the URL; to store such responses, have the origin send them with Cache-Control: max-age"
 }

@@ -53,7 +53,13 @@ export const failureOfStatus = (
   }
   const retryAfter = retryAfterMillis(headers, now)
   const detail = "no body of the file"
-  return new OriginUnexpected({ url, status, detail, ...(retryAfter !== undefined && { retryAfter }) })
+  return new OriginUnexpected({
+    url,
+    status,
+    detail,
+    ...(retryAfter !== undefined && { retryAfter }),
+    ...(isAboutViewer && { isAboutViewer })
+  })
 }
 
 /** Checks that a response carries the requested bytes of the representation. `now` is in milliseconds since 1970. */

@@ -265,7 +265,19 @@ describe("the control API", () => {
       const gone = yield* why("/gone")
       assert.deepInclude(gone, { cached: "no", storable: true, advice: [] })
       assert.deepStrictEqual(codes(gone), ["NOT_ASKED_FOR", "STATUS"])
-      assert.deepStrictEqual(codes(yield* why("/none")), ["STATUS"])
+      for (const status of [302, 401, 403, 404, 429, 500]) {
+        site.answer("/other", () => ({ status, headers: { location: "https://other.test/" }, body: "x" }))
+        const told = yield* why("/other")
+        assert.deepInclude(told, { cached: "no", storable: false }, String(status))
+        assert.deepStrictEqual(codes(told), ["STATUS"])
+        assert.lengthOf(told.advice, 1)
+      }
+      site.answer("/no-head", ({ method }) => ({
+        status: method === "HEAD" ? 405 : 200,
+        headers: { ...maxAge(60), etag: "\"1\"" },
+        body: "x"
+      }))
+      assert.deepStrictEqual(codes(yield* why("/no-head")), ["NOT_ASKED_FOR"])
       assert.deepStrictEqual(codes(yield* why("http://other.test/a")), ["NOT_SERVED"])
       site.file("/large.mp4", { bytes: Buffer.alloc(1e6 + 1), ranges: false, headers: { "accept-ranges": "none" } })
       assert.deepStrictEqual(codes(yield* why("/large.mp4")), ["NOT_ASKED_FOR", "NO_RANGES", "TOO_LARGE"])
