@@ -6,6 +6,7 @@ import { type Options, parseOptions, usage } from "./options.ts"
 import { cleanUp, cleanUpAtTheEnd, isInterrupted } from "./processes.ts"
 import { json, markdown, textTable, withMeasured } from "./report.ts"
 import { coldCrowd } from "./scenarios/coldCrowd.ts"
+import { coldDisk } from "./scenarios/coldDisk.ts"
 import { coldFile } from "./scenarios/coldFile.ts"
 import { coldSeek } from "./scenarios/coldSeek.ts"
 import { gap } from "./scenarios/gap.ts"
@@ -33,6 +34,7 @@ const scenarios: ReadonlyArray<Scenario> = [
   missLatency,
   coldSeek,
   coldFile,
+  coldDisk,
   coldCrowd,
   slowViewers,
   slowDiskViewers,
