@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Fs from "node:fs"
 import { join } from "node:path"
-import { payloadBytes } from "../../src/services/disk/chunkFormat.ts"
+import { headerBytes, PART_BYTES, payloadBytes } from "../../src/services/disk/chunkFormat.ts"
 import { story } from "../support/cacheStatus.ts"
 import { chunkFiles, temporaryDirectory } from "../support/disks.ts"
 import { freePort } from "../support/freePort.ts"
@@ -217,6 +217,26 @@ describe("the program", () => {
       assert.strictEqual(story(large.headers), "spillway; fwd=uri-miss; stored")
       assert.strictEqual(large.size, 64 * MiB)
       assert.strictEqual((yield* view(`${program.url}/large.bin`)).sha256, large.sha256)
+    }), 30_000)
+
+  it.live("has verify remove a chunk of which one part is damaged, and no other", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const directory = yield* temporaryDirectory
+      origin.files.set("/film", fileOf(MiB, 1))
+      const args = ["--cache-dir", directory]
+      const program = yield* startProgram([origin.url, ...args, "--min-free=0", "--chunk-size=256KiB"])
+      yield* eventuallyHit(`${program.url}/film`)
+      yield* program.stop("SIGTERM")
+      const before = chunkFiles(directory)
+      const { path } = before[2]!
+      const bytes = Fs.readFileSync(path)
+      bytes[headerBytes(256 * KiB) + PART_BYTES + 5]! ^= 1
+      Fs.writeFileSync(path, bytes)
+      const { code, stdout } = yield* runProgram(["verify", ...args])
+      assert.strictEqual(code, 0)
+      assert.include(stdout, "3 intact, 1 damaged and removed, 0 unreadable")
+      assert.deepStrictEqual(chunkFiles(directory), before.toSpliced(2, 1))
     }), 30_000)
 
   it.live("answers --version and --help", () =>

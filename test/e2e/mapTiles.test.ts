@@ -1,9 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { readdirSync, readFileSync, writeFileSync } from "node:fs"
-import { join } from "node:path"
+import { readFileSync, writeFileSync } from "node:fs"
 import { PMTiles } from "pmtiles"
-import { temporaryDirectory } from "../support/disks.ts"
+import { chunkFiles, temporaryDirectory } from "../support/disks.ts"
 import { eventuallyHit, startProgram } from "../support/Program.ts"
 import { valueOf } from "../support/scrape.ts"
 import { makeTestOrigin, MiB, randomBytes } from "../support/TestOrigin.ts"
@@ -71,10 +70,6 @@ const compare = Effect.fnUntraced(function*(
   return { bytes: read.reduce((sum, { length }) => sum + length, 0), requests: origin.requests.length - before }
 })
 
-const chunkFiles = (directory: string): ReadonlyArray<string> =>
-  readdirSync(directory, { recursive: true, encoding: "utf8" })
-    .filter((name) => /\b[0-9a-f]{32}\.\d+$/.test(name)).map((name) => join(directory, name))
-
 describe("a reader of map tiles", () => {
   it.live("gets the tiles that the origin has, while they are fetched and from disk", () =>
     Effect.gen(function*() {
@@ -100,10 +95,10 @@ describe("a reader of map tiles", () => {
         yield* compare(site, places(20, 3))
         const files = chunkFiles(site.directory)
         assert.strictEqual(files.length, Math.ceil(archive.length / MiB))
-        for (const file of files) {
-          const bytes = readFileSync(file)
+        for (const { path } of files) {
+          const bytes = readFileSync(path)
           bytes[bytes.length - 1]! ^= 1
-          writeFileSync(file, bytes)
+          writeFileSync(path, bytes)
         }
         const { requests } = yield* compare(site, places(1000, 4))
         assert.isAbove(requests, files.length / 2)

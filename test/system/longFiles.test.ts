@@ -94,6 +94,21 @@ describe("a request for a file of 2000 cached chunks", () => {
       assert.isBelow(ofCached, FEW)
     }).pipe(Effect.provide(live)))
 
+  it.effect("looks up few of them to read a short range from disk", () =>
+    Effect.gen(function*() {
+      yield* fill
+      const media = yield* MediaStream
+      const known = yield* knownFresh
+      const start = CHUNKS / 2 * CHUNK - 10
+      const [count, pieces] = yield* lookUps(Effect.callback<ReadonlyArray<Uint8Array>>((resume) => {
+        const hit = media.tryHit({ resource, fresh: known(), ranges: [{ _tag: "From", start, last: start + 19 }] })
+        if (hit === undefined || !("begin" in hit.body)) return assert.fail("not on disk")
+        hit.body.begin((pieces) => resume(Effect.succeed(pieces ?? [])))
+      }))
+      assert.deepStrictEqual(Buffer.concat(pieces), film.subarray(start, start + 20))
+      assert.isBelow(count, FEW)
+    }).pipe(Effect.provide(live)))
+
   it.effect("differs from a request for a file with a hole, wherever it is", () =>
     Effect.gen(function*() {
       yield* fill

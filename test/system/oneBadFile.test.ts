@@ -6,9 +6,11 @@ import { CacheIndex } from "../../src/services/cache/CacheIndex.ts"
 import { ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
 import { IndexScan } from "../../src/services/cache/IndexScan.ts"
 import { ROOT_BYTES } from "../../src/services/disk/blocks.ts"
+import { headerBytes, PART_BYTES } from "../../src/services/disk/chunkFormat.ts"
 import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/disk/ChunkStore.ts"
 import { DiskBreaker } from "../../src/services/disk/DiskBreaker.ts"
 import { Faults, type Operation } from "../../src/testing/FaultyFileSystem.ts"
+import { MemoryDisk } from "../../src/testing/MemoryFileSystem.ts"
 import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
 import { CHUNK, restartable, stack, ticking, view, World } from "../support/stack.ts"
 import { randomBytes, sha256 } from "../support/TestOrigin.ts"
@@ -123,6 +125,23 @@ describe("a chunk that cannot be read", () => {
       assert.strictEqual(faults.strikes()[0], 1)
       assert.isUndefined(breaker.unwritable())
     }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("is found by the scrubber if one part of it is damaged", () =>
+    Effect.gen(function*() {
+      const disk = yield* MemoryDisk
+      const index = yield* CacheIndex
+      yield* keep("bad", "good")
+      const [path, file] = [...disk.files()].find(([path]) => ofChunk("bad", 2)(path))!
+      const bytes = Buffer.from(file)
+      bytes[headerBytes(CHUNK) + PART_BYTES + 5]! ^= 1
+      disk.overwrite(path, bytes)
+      yield* pass(30)
+      assert.deepStrictEqual(
+        index.chunksOf(makeResource(urlOf("bad")).id).map(({ key }) => key.index).toSorted((a, b) => a - b),
+        [0, 1, 3]
+      )
+      assert.strictEqual(index.count(), 2 * CHUNKS - 1)
+    }).pipe(Effect.provide(Layer.provideMerge(restartable(), World))))
 
   it.effect("is found by the scrubber too", () =>
     Effect.gen(function*() {
