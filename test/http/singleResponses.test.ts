@@ -345,6 +345,53 @@ describe("a transfer without a validator that breaks off", () => {
     }))
 })
 
+describe("the response to a HEAD for a file with a weak validator", () => {
+  const startStored = Effect.gen(function*() {
+    const site = yield* start()
+    let fields: Record<string, string> = { ...weak, ...maxAge(60) }
+    site.answer("/a", () => ({ headers: fields, body: bytes }))
+    yield* site.ask("/a")
+    return { ...site, say: (more: Record<string, string>) => void (fields = { ...fields, ...more }) }
+  })
+
+  it.effect("refreshes the stored one if the validator is the same (RFC 9111 §4.3.5)", () =>
+    Effect.gen(function*() {
+      const { ask, seen } = yield* startStored
+      yield* TestClock.adjust("61 seconds")
+      assert.strictEqual((yield* ask("/a", { method: "HEAD" })).status, 200)
+      const { body, headers } = yield* ask("/a")
+      assert.strictEqual(story(headers), "spillway; hit")
+      assert.isTrue(body.equals(bytes))
+      assert.lengthOf(seen("/a"), 2)
+    }))
+
+  it.effect.each([{ etag: "W/\"2\"" }, { "content-length": "0" }])(
+    "doesn't refresh it with %j (RFC 9111 §4.3.5)",
+    (fields) =>
+      Effect.gen(function*() {
+        const { answer, ask, seen } = yield* startStored
+        yield* TestClock.adjust("61 seconds")
+        answer("/a", ({ method }) => ({
+          headers: { ...weak, ...maxAge(60), ...(method === "HEAD" && fields) },
+          body: bytes
+        }))
+        yield* ask("/a", { method: "HEAD" })
+        assert.include(story((yield* ask("/a")).headers), "fwd=stale")
+        assert.lengthOf(seen("/a"), 3)
+      })
+  )
+
+  it.effect("ends the use of the stored one if the validator is another (RFC 9111 §4.3.5)", () =>
+    Effect.gen(function*() {
+      const { ask, say } = yield* startStored
+      say({ etag: "W/\"2\"" })
+      yield* ask("/a", { method: "HEAD", headers: { "cache-control": "no-cache" } })
+      const { headers } = yield* ask("/a")
+      assert.include(story(headers), "fwd=stale")
+      assert.strictEqual(headers.etag, "W/\"2\"")
+    }))
+})
+
 describe("a response without a validator that breaks off before its first byte", () => {
   it.effect("is requested again, the second time by each viewer alone", () =>
     Effect.gen(function*() {

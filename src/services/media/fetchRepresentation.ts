@@ -1,7 +1,14 @@
 import { Effect, Scope } from "effect"
 import { roundUp } from "../../domain/Chunk.ts"
 import { isTransient, loggable, type OriginError, OriginUnexpected } from "../../domain/OriginError.ts"
-import { carriedRange, isFile, isSameVersion, isSingle, type Representation } from "../../domain/Representation.ts"
+import {
+  carriedRange,
+  isConfirmedBy,
+  isFile,
+  isSameVersion,
+  isSingle,
+  type Representation
+} from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import { type ByteRange, resolve } from "../../domain/rfc/ByteRange.ts"
 import { Catalog } from "../cache/Catalog.ts"
@@ -77,6 +84,30 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
     if (isOther && !isProtected) catalog.expire(standing)
     const entry = catalog.assess(found, headers, answered.times, asker.cookie)
     return Effect.succeed({ _tag: "Current", entry, means: "described", asked: { ...asked, status } })
+  }
+
+  /**
+   * What the response to a HEAD says of a stored representation without a strong validator (RFC 9111 §4.3.5): the same weak one confirms
+   * it, and another one ends its use. `undefined`: it is not confirmed.
+   */
+  const comparedWeakly = (
+    exchange: Exchange,
+    answered: FirstResponse,
+    selected: Resource
+  ): Effect.Effect<LookupResult> | undefined => {
+    const { asker, resource, stored } = exchange.request
+    const { headers, status } = answered.response
+    const standing = stored?.representation
+    if (standing === undefined || !isSingle(standing) || standing.resource !== selected.id) return undefined
+    const names = ["etag", "last-modified"].filter((name) =>
+      headers[name] !== undefined && standing.headers[name] !== undefined
+    )
+    if (!isConfirmedBy(standing, headers)) {
+      if (!catalog.isProtected(resource, selected, asker.cookie)) catalog.expire(standing)
+      return undefined
+    }
+    const length = Number(headers["content-length"] ?? standing.size)
+    return names.length > 0 && length === standing.size ? confirm(exchange, answered, standing, status) : undefined
   }
 
   /** Begins the transfer of a response to a GET, which has bytes of `representation`. */
@@ -186,6 +217,9 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
       if (isUnreadable) return yield* unexpected(resource, status, "another range than was asked for")
       // A HEAD may leave out fields that the response to a GET has, so nothing is concluded from it. An error may soon be over.
       if (method === "GET" && isForFile) yield* remember(request, found, response)
+      const isWeak = method === "HEAD" && isForFile && (found === "NO_VALIDATOR" || found === "NO_LENGTH")
+      const confirmed = isWeak ? comparedWeakly(exchange, answered, selected) : undefined
+      if (confirmed !== undefined) return yield* confirmed
       return yield* passOn(exchange, isForFile ? found : "STATUS", response)
     }
     const next = { ...answered, response }
