@@ -1,31 +1,365 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
-import { startFleet, watch } from "../support/fleetPrograms.ts"
-import { fileOf, makeTestOrigin, MiB, sha256 } from "../support/TestOrigin.ts"
+import { Effect, Fiber } from "effect"
+import { formatSignature, signRequest } from "../../src/domain/FleetSignature.ts"
+import { rank } from "../../src/domain/Rendezvous.ts"
+import {
+  asStranger,
+  type FleetPrograms,
+  metric,
+  SECRET,
+  startFleet,
+  watch,
+  type Watched
+} from "../support/fleetPrograms.ts"
+import { eventually, view } from "../support/Program.ts"
+import { fileOf, makeTestOrigin, MiB, type OriginFile, sha256, type TestOrigin } from "../support/TestOrigin.ts"
 
-describe("a cold file", () => {
+/** Time for tests that start several programs, on machines that others use too, in milliseconds. */
+const PATIENCE = 90_000
+
+const assertWhole = ({ isWhole, sha256: hash, size }: Watched, { bytes }: OriginFile): void => {
+  assert.deepStrictEqual({ size, isWhole }, { size: bytes.length, isWhole: true })
+  assert.strictEqual(hash, sha256(bytes))
+}
+
+/** A file at a path whose first stretch is ranked like this. */
+const fileAt = (origin: TestOrigin, fleet: FleetPrograms, order: string, file: OriginFile): string => {
+  const path = fleet.pathWith(order)
+  origin.files.set(path, file)
+  return path
+}
+
+/** What the origin was asked for. */
+const asked = (origin: TestOrigin): string =>
+  origin.requests.filter(({ method }) => method === "GET").map(({ headers, sent, url }) =>
+    `${url} ${headers.range ?? "all"} ${sent}`
+  ).join("; ")
+
+const gets = (origin: TestOrigin) => origin.requests.filter(({ method }) => method === "GET")
+
+const node = (fleet: FleetPrograms, name: string) => fleet.nodes.find((node) => node.name === name)!
+
+describe("a fleet of three nodes", () => {
+  it.live("gets a cold file from the origin once, for viewers at all nodes at once", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const film = fileOf(24 * MiB, 1)
+      origin.files.set("/film", film)
+      const fleet = yield* startFleet({ origin, stretch: 4 * MiB })
+      yield* fleet.settled(2)
+      origin.reset()
+      const viewers = fleet.nodes.flatMap(({ url }) => Array.from({ length: 4 }, () => watch(`${url}/film`)))
+      for (const seen of yield* Effect.all(viewers, { concurrency: "unbounded" })) assertWhole(seen, film)
+      assert.strictEqual(origin.bodyBytes(), film.bytes.length, asked(origin))
+    }), PATIENCE)
+
+  it.live("has each chunk on one disk, and hot ones in the memory of all", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const films = Array.from({ length: 12 }, (_, i) => [`/film${i}`, fileOf(3 * MiB, i + 1)] as const)
+      for (const [path, film] of films) origin.files.set(path, film)
+      const fleet = yield* startFleet({ origin })
+      yield* fleet.settled(2)
+      origin.reset()
+      for (const { url } of fleet.nodes) {
+        for (const [path, film] of films) assertWhole(yield* watch(url + path), film)
+      }
+      const content = films.reduce((sum, [, { bytes }]) => sum + bytes.length, 0)
+      assert.strictEqual(origin.bodyBytes(), content, asked(origin))
+      const onDisks = Effect.map(
+        Effect.forEach(fleet.nodes, (node) => metric(node, "spillway_cache_bytes")),
+        (bytes) => bytes.reduce((sum, one) => sum + one, 0)
+      )
+      yield* eventually("all of the content on disk", Effect.map(onDisks, (bytes) => bytes >= content))
+      assert.isAtMost(yield* onDisks, 1.02 * content)
+      // Again at all nodes: nothing comes from elsewhere.
+      const before = yield* Effect.forEach(fleet.nodes, (node) => metric(node, "spillway_peer_received_bytes_total"))
+      for (const { url } of fleet.nodes) {
+        for (const [path, film] of films) assertWhole(yield* watch(url + path), film)
+      }
+      const after = yield* Effect.forEach(fleet.nodes, (node) => metric(node, "spillway_peer_received_bytes_total"))
+      assert.deepStrictEqual(after, before)
+      assert.strictEqual(origin.bodyBytes(), content)
+    }), PATIENCE)
+
+  it.live("says which nodes a response came through", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const fleet = yield* startFleet({ origin })
+      yield* fleet.settled(2)
+      const path = fileAt(origin, fleet, "n3,n1,n2", fileOf(1000, 1))
+      const { headers } = yield* view(node(fleet, "n1").url + path)
+      assert.match(String(headers["cache-status"]), /^spillway\/n3; fwd=uri-miss.*, spillway; fwd=uri-miss/)
+      assert.isUndefined(headers["spillway-proof"])
+    }), PATIENCE)
+
+  it.live("waits for a slow origin without taking the owner for lost, and asks it once", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const fleet = yield* startFleet({ origin, args: ["--peer-patience", "5s"] })
+      yield* fleet.settled(2)
+      origin.reset()
+      const path = fleet.pathWith("n3,n1,n2")
+      const film = fileOf(MiB, 1)
+      origin.handlers.set(path, (_, response, seen) => {
+        setTimeout(() => {
+          seen.sent = film.bytes.length
+          response.writeHead(200, { "etag": film.etag!, "cache-control": "max-age=60" }).end(film.bytes)
+        }, 3000)
+      })
+      const seen = yield* Effect.forEach(fleet.nodes, ({ url }) => watch(url + path), { concurrency: "unbounded" })
+      for (const one of seen) assertWhole(one, film)
+      assert.lengthOf(gets(origin), 1)
+      yield* fleet.settled(2)
+    }), PATIENCE)
+})
+
+/** Has a file of 16 MiB read at two nodes, slowly enough that `act` comes in mid-stream of its owner, `n3`. */
+const whileStreaming = Effect.fnUntraced(function*(
+  origin: TestOrigin,
+  fleet: FleetPrograms,
+  act: (path: string) => void
+) {
+  const film = fileOf(16 * MiB, 5, { rate: 8 * MiB })
+  const path = fileAt(origin, fleet, "n3,n1,n2", film)
+  origin.reset()
+  let hasActed = false
+  const onBytes = (bytes: number): void => {
+    if (hasActed || bytes < 3 * MiB) return
+    hasActed = true
+    act(path)
+  }
+  const urls = ["n1", "n2", "n1", "n2"].map((name) => node(fleet, name).url)
+  const seen = yield* Effect.forEach(urls, (url) => watch(url + path, { onBytes }), { concurrency: "unbounded" })
+  assert.isTrue(hasActed)
+  for (const one of seen) assertWhole(one, film)
+  return { gap: Math.max(...seen.map(({ longestGap }) => longestGap)), film }
+})
+
+describe("the owner of a file", () => {
   it.live(
-    "that all nodes are asked for at once comes from the origin once",
+    "that is killed in mid-stream costs no byte, and the rest comes from the origin once",
     () =>
       Effect.gen(function*() {
         const origin = yield* makeTestOrigin
-        const film = fileOf(24 * MiB, 1)
-        origin.files.set("/film", film)
-        const fleet = yield* startFleet({ origin, stretch: 4 * MiB })
+        const fleet = yield* startFleet({ origin, stretch: 64 * MiB })
         yield* fleet.settled(2)
-        origin.reset()
-        const viewers = fleet.nodes.flatMap(({ url }) => Array.from({ length: 4 }, () => watch(`${url}/film`)))
-        const seen = yield* Effect.all(viewers, { concurrency: "unbounded" })
-        for (const { isWhole, sha256: hash, size, status } of seen) {
-          assert.deepStrictEqual({ status, size, isWhole }, { status: 200, size: film.bytes.length, isWhole: true })
-          assert.strictEqual(hash, sha256(film.bytes))
-        }
-        assert.strictEqual(
-          origin.bodyBytes(),
-          film.bytes.length,
-          JSON.stringify(origin.requests.map(({ headers, sent, url }) => [url, headers.range, sent]))
+        const { film, gap } = yield* whileStreaming(
+          origin,
+          fleet,
+          () => node(fleet, "n3").program.process.kill("SIGKILL")
         )
+        assert.isBelow(gap, 500 + LOAD_MILLIS)
+        assert.isAtMost(gets(origin).length, 2, asked(origin))
+        assert.match(gets(origin).at(-1)!.headers.range!, /^bytes=[1-9]\d+-/)
+        assert.isAtMost(origin.bodyBytes(), film.bytes.length + BUFFERED, asked(origin))
       }),
-    60_000
+    PATIENCE
   )
+
+  it.live("that hangs in mid-stream is replaced, and used again when it goes on", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const fleet = yield* startFleet({ origin, stretch: 64 * MiB })
+      yield* fleet.settled(2)
+      const owner = node(fleet, "n3")
+      const { gap } = yield* whileStreaming(origin, fleet, () => owner.program.process.kill("SIGSTOP"))
+      assert.isBelow(gap, 3500 + LOAD_MILLIS)
+      assert.isAtMost(gets(origin).length, 2, asked(origin))
+      // The next viewer doesn't wait for it.
+      const next = fileAt(origin, fleet, "n3,n2,n1", fileOf(1000, 9))
+      assert.isBelow((yield* watch(node(fleet, "n1").url + next)).firstByte, 1000 + LOAD_MILLIS)
+      owner.program.process.kill("SIGCONT")
+      yield* fleet.settled(2)
+    }), PATIENCE)
+
+  it.live("whose disk or origin fails is passed by", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const fleet = yield* startFleet({ origin, names: ["n1", "n2"] })
+      yield* fleet.settled(1)
+      const film = fileOf(MiB, 3)
+      const path = fleet.pathWith("n2,n1")
+      let isFirst = true
+      origin.handlers.set(path, (_, response, seen) => {
+        if (isFirst) {
+          isFirst = false
+          return void response.writeHead(500).end()
+        }
+        seen.sent = film.bytes.length
+        response.writeHead(200, { "etag": film.etag! }).end(film.bytes)
+      })
+      assertWhole(yield* watch(node(fleet, "n1").url + path), film)
+    }), PATIENCE)
+})
+
+/** What a loaded machine adds to a wait, in milliseconds. */
+const LOAD_MILLIS = 1500
+
+/** What the origin may have handed to the kernel for somebody who has gone, in bytes. */
+const BUFFERED = 6 * MiB
+
+describe("two nodes that each take the other for the owner", () => {
+  it.live("both answer, and don't wait for each other", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const sizes: Record<string, number> = { n1: MiB, n2: 2 * MiB }
+      const fleet = yield* startFleet({
+        origin,
+        names: ["n1", "n2"],
+        stretchOf: (name) => sizes[name]!
+      })
+      yield* fleet.settled(1)
+      const candidates = ["n1", "n2"].map((name) => ({ name, weight: 1 }))
+      const ownerFor = (path: string, stretch: number) => rank(candidates, origin.url + path, stretch)[0]!.name
+      const paths = Array.from({ length: 200 }, (_, i) => `/mutual${i}`)
+        .filter((path) => ownerFor(path, 1) === "n2" && ownerFor(path, 0) === "n1").slice(0, 5)
+      assert.lengthOf(paths, 5)
+      for (const [i, path] of paths.entries()) {
+        const film = fileOf(2 * MiB, i + 1)
+        origin.files.set(path, film)
+        const range = { range: `bytes=${MiB}-` }
+        const seen = yield* Effect.forEach(fleet.nodes, ({ url }) => watch(url + path, { headers: range }), {
+          concurrency: "unbounded"
+        })
+        for (const { firstByte, sha256: hash } of seen) {
+          assert.strictEqual(hash, sha256(film.bytes.subarray(MiB)))
+          assert.isBelow(firstByte, 1000 + LOAD_MILLIS)
+        }
+      }
+      const apart = yield* Effect.forEach(fleet.nodes, (node) => metric(node, "spillway_peer_apart_total"))
+      assert.isAbove(apart[0]! + apart[1]!, 0)
+    }), PATIENCE)
+
+  it.live(
+    "don't wait for each other when each owns what the other's viewer asks for first",
+    () =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        const fleet = yield* startFleet({ origin, names: ["n1", "n2"] })
+        yield* fleet.settled(1)
+        const paths = Array.from({ length: 200 }, (_, i) => `/crossed${i}`)
+          .filter((path) => fleet.order(path)[0] === "n2" && fleet.order(path, MiB)[0] === "n1").slice(0, 5)
+        for (const [i, path] of paths.entries()) {
+          const film = fileOf(2 * MiB, i + 1)
+          origin.files.set(path, film)
+          const [first, second] = yield* Effect.all([
+            watch(`${node(fleet, "n1").url}${path}`, { headers: { range: "bytes=0-99" } }),
+            watch(`${node(fleet, "n2").url}${path}`, { headers: { range: `bytes=${MiB}-${MiB + 99}` } })
+          ], { concurrency: "unbounded" })
+          assert.strictEqual(first.sha256, sha256(film.bytes.subarray(0, 100)))
+          assert.strictEqual(second.sha256, sha256(film.bytes.subarray(MiB, MiB + 100)))
+          assert.isBelow(Math.max(first.firstByte, second.firstByte), 1000 + LOAD_MILLIS)
+        }
+      }),
+    PATIENCE
+  )
+})
+
+describe("the port for other nodes", () => {
+  it.live("answers strangers, old and repeated requests 403, without a lookup", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      origin.files.set("/film", fileOf(1000, 1))
+      const fleet = yield* startFleet({ origin, names: ["n1", "n2"] })
+      yield* fleet.settled(1)
+      const [n1] = fleet.nodes as [FleetPrograms["nodes"][number]]
+      origin.reset()
+      let nonces = 0
+      const signed = (
+        { method = "GET", path = "/film", range = "bytes=0-9", secret = SECRET, time = Date.now() }: {
+          readonly method?: string
+          readonly path?: string
+          readonly range?: string
+          readonly secret?: string
+          readonly time?: number
+        } = {}
+      ) => {
+        const request = { method, target: path, host: "", range, flags: "" }
+        const from = { name: "n2", time, nonce: `nonce-${nonces++}-of-a-test` }
+        return { "spillway-peer": formatSignature(signRequest([secret], request, from)), range: "bytes=0-9" }
+      }
+      const right = signed()
+      assert.strictEqual((yield* asStranger(n1, { path: "/film", headers: right })).status, 206)
+      const seen = gets(origin).length
+      const refused: ReadonlyArray<readonly [string, Parameters<typeof asStranger>[1]]> = [
+        ["no signature", { path: "/film" }],
+        ["repeated", { path: "/film", headers: right }],
+        ["another secret", { path: "/film", headers: signed({ secret: "x".repeat(40) }) }],
+        ["old", { path: "/film", headers: signed({ time: Date.now() - 61_000 }) }],
+        ["of the future", { path: "/film", headers: signed({ time: Date.now() + 61_000 }) }],
+        ["another target", { path: "/other", headers: signed() }],
+        ["another method", { path: "/film", method: "HEAD", headers: signed() }],
+        ["another range", { path: "/film", headers: { ...signed(), range: "bytes=0-10" } }],
+        ["a method that isn't for nodes", { path: "/film", method: "DELETE", headers: signed({ method: "DELETE" }) }],
+        ["a page for people", { path: "/_spillway/metrics", headers: signed({ path: "/_spillway/metrics" }) }],
+        ["a purge", { path: "/_spillway/peer/purge", method: "POST" }],
+        ["the question whether it is there", { path: "/_spillway/peer/alive", method: "HEAD" }]
+      ]
+      for (const [what, request] of refused) {
+        assert.strictEqual((yield* asStranger(n1, request)).status, 403, what)
+      }
+      assert.lengthOf(gets(origin), seen)
+      assert.strictEqual(yield* metric(n1, "spillway_peer_forbidden_total"), refused.length)
+    }), PATIENCE)
+
+  it.live("isn't imitated by fields on the public port, which the origin isn't sent", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      origin.files.set("/film", fileOf(1000, 1))
+      const fleet = yield* startFleet({ origin, names: ["n1"] })
+      const [n1] = fleet.nodes as [FleetPrograms["nodes"][number]]
+      const headers = { "spillway-peer": "v1 n2 0 nonce mac", "spillway-wants": "cached", "spillway-host": "evil" }
+      assert.strictEqual((yield* view(`${n1.url}/film`, headers)).status, 200)
+      const { status } = yield* view(`${n1.url}/private`, { ...headers, authorization: "x" })
+      assert.strictEqual(status, 404)
+      for (const request of origin.requests) assert.notInclude(JSON.stringify(request.headers), "spillway-")
+    }), PATIENCE)
+})
+
+describe("a node", () => {
+  it.live("that is the only one answers as without a fleet", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const film = fileOf(3 * MiB, 1)
+      origin.files.set("/film", film)
+      const fleet = yield* startFleet({ origin, names: ["n1"] })
+      const [n1] = fleet.nodes as [FleetPrograms["nodes"][number]]
+      assertWhole(yield* watch(`${n1.url}/film`), film)
+      assert.deepStrictEqual(gets(origin).map(({ headers }) => headers.range), [undefined])
+    }), PATIENCE)
+
+  it.live("with workers is a node like any other", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const fleet = yield* startFleet({ origin, names: ["n1", "n2"], args: ["--workers", "2"] })
+      yield* fleet.settled(1)
+      const film = fileOf(6 * MiB, 1)
+      const path = fileAt(origin, fleet, "n2,n1", film)
+      origin.reset()
+      const seen = yield* Effect.forEach([...fleet.nodes, ...fleet.nodes], ({ url }) => watch(url + path), {
+        concurrency: "unbounded"
+      })
+      for (const one of seen) assertWhole(one, film)
+      assert.strictEqual(origin.bodyBytes(), film.bytes.length, asked(origin))
+    }), PATIENCE)
+})
+
+describe("a rolling restart", () => {
+  it.live("of all other nodes costs a viewer nothing, and the origin next to nothing", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const fleet = yield* startFleet({ origin })
+      yield* fleet.settled(2)
+      const film = fileOf(24 * MiB, 4, { rate: 3 * MiB })
+      origin.files.set("/film", film)
+      origin.reset()
+      const viewer = yield* Effect.forkChild(watch(`${node(fleet, "n1").url}/film`))
+      for (const name of ["n2", "n3"]) {
+        yield* node(fleet, name).program.stop("SIGTERM")
+        yield* node(fleet, name).start
+      }
+      assertWhole(yield* Fiber.join(viewer), film)
+      assert.isAtMost(origin.bodyBytes(), 1.05 * film.bytes.length + BUFFERED, asked(origin))
+    }), PATIENCE)
 })

@@ -99,11 +99,11 @@ export interface FleetSetup {
   readonly engine?: string
   readonly args?: ReadonlyArray<string>
   readonly stretch?: number
+  /** The size of a stretch as one node sees it. */
+  readonly stretchOf?: (name: string) => number
   readonly env?: Record<string, string>
   /** Nodes that aren't started yet. */
   readonly later?: ReadonlyArray<string>
-  /** More arguments of a node. */
-  readonly argsOf?: (name: string) => ReadonlyArray<string>
 }
 
 /** The value of a metric of a node; 0 if it has none. */
@@ -116,8 +116,8 @@ export const metric = (node: Node, name: string): Effect.Effect<number> =>
 
 /** Starts a fleet of programs, one by one, for an origin. */
 export const startFleet = Effect.fnUntraced(function*(setup: FleetSetup) {
-  const { args = [], argsOf = () => [], env = {}, later = [], names = ["n1", "n2", "n3"], origin, stretch = MiB } =
-    setup
+  const { args = [], env = {}, later = [], names = ["n1", "n2", "n3"], origin, stretch = MiB } = setup
+  const { stretchOf = () => stretch } = setup
   const ports = yield* Effect.forEach(names, () => Effect.all([freePort, freePort]))
   const list = `list:${names.map((name, i) => `${name}=127.0.0.1:${ports[i]![1]}`).join(",")}`
   const engine = setup.engine ?? list
@@ -126,7 +126,7 @@ export const startFleet = Effect.fnUntraced(function*(setup: FleetSetup) {
       const directory = yield* temporaryDirectory
       const [port, peerPort] = ports[i]!
       const own = ["--cache-dir", directory, "--min-free", "0", "--port", String(port), "--peer-port", String(peerPort)]
-      const fleet = ["--node", name, "--stretch", String(stretch), "--fleet-weight", "1"]
+      const fleet = ["--node", name, "--stretch", String(stretchOf(name)), "--fleet-weight", "1"]
       const node: Node = {
         name,
         directory,
@@ -135,7 +135,7 @@ export const startFleet = Effect.fnUntraced(function*(setup: FleetSetup) {
         url: `http://127.0.0.1:${port}`,
         program: undefined as unknown as Program,
         start: Effect.gen(function*() {
-          node.program = yield* startProgram([origin.url, ...own, ...fleet, ...args, ...argsOf(name)], {
+          node.program = yield* startProgram([origin.url, ...own, ...fleet, ...args], {
             env: { SPILLWAY_FLEET: engine, SPILLWAY_FLEET_SECRET: SECRET, SPILLWAY_PORT: String(port), ...env }
           })
         })
