@@ -1,6 +1,5 @@
 import { Effect } from "effect"
 import type { HttpServerRequest } from "effect/http"
-import type { IncomingMessage } from "node:http"
 import { hasCredential } from "../../domain/Asker.ts"
 import type { Wants } from "../../domain/PeerProtocol.ts"
 import type { Resource } from "../../domain/Resource.ts"
@@ -23,8 +22,8 @@ export interface PeerMark {
 /** Only the server for other nodes writes here, and nobody can have a request of a viewer look like one of theirs. */
 const marks = new WeakMap<object, PeerMark>()
 
-/** Marks a request as that of another node, after its signature was verified. */
-export const markPeer = (request: IncomingMessage, mark: PeerMark): void => void marks.set(request, mark)
+/** Marks the source of a request as that of another node, after its signature was verified. */
+export const markPeer = (source: object, mark: PeerMark): void => void marks.set(source, mark)
 
 /** What is known of a request if another node has sent it. */
 export const peerMarkOf = ({ source }: HttpServerRequest.HttpServerRequest): PeerMark | undefined => marks.get(source)

@@ -1,9 +1,8 @@
 import { NodeHttpClient } from "@effect/platform-node"
 import { buildConnector } from "@effect/platform-node/Undici"
 import { Clock, Context, Effect, Layer, Schema, type Scope } from "effect"
+import type { HttpClient } from "effect/http"
 import { randomBytes } from "node:crypto"
-import * as Http from "node:http"
-import * as Https from "node:https"
 import type { FleetMember } from "../../domain/FleetMember.ts"
 import { formatSignature, isProven, signRequest } from "../../domain/FleetSignature.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
@@ -21,6 +20,7 @@ import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { OriginConfig, type OriginOptions } from "../config/OriginConfig.ts"
 import { Origin, type OriginResponse, type PeerQuestion } from "../origin/Origin.ts"
 import { FleetConfig, type FleetOptions, type PeerTls } from "./FleetConfig.ts"
+import { type PeerMessage, PeerMessenger } from "./PeerMessenger.ts"
 
 /** A request for bytes to another node. */
 export interface PeerRequest {
@@ -57,10 +57,18 @@ export class PeerClient extends Context.Service<PeerClient, {
   /** Sends a message to a node, or nothing, and returns its answer. Takes as long as the node takes. */
   readonly send: (peer: FleetMember, path: string, message: string | undefined) => Effect.Effect<string, PeerFailed>
 }>()("spillway/services/fleet/PeerClient") {
-  static readonly layer: Layer.Layer<PeerClient, never, FleetConfig | OriginConfig> = Layer.effect(
+  /** Uses the `HttpClient` in context for requests. */
+  static readonly layerNoDeps: Layer.Layer<
     PeerClient,
-    Effect.suspend(() => make)
-  ).pipe(Layer.provide(Layer.unwrap(Effect.map(FleetConfig, ({ tls }) => layerConnections(tls)))))
+    never,
+    FleetConfig | HttpClient.HttpClient | OriginConfig | PeerMessenger
+  > = Layer.effect(PeerClient, Effect.suspend(() => make)).pipe(Layer.provide(Layer.suspend(() => layerOrigin)))
+
+  /** Uses undici with connections that are kept alive for requests, and a connection for each message. */
+  static readonly layer: Layer.Layer<PeerClient, never, FleetConfig | OriginConfig> = this.layerNoDeps.pipe(
+    Layer.provide(Layer.unwrap(Effect.map(FleetConfig, ({ tls }) => layerConnections(tls)))),
+    Layer.provide(PeerMessenger.layer)
+  )
 }
 
 /** The nodes as origins. */
@@ -77,9 +85,6 @@ const CONNECT_MILLIS = 1000
 /** How many requests to one node may be under way. */
 const MAX_REQUESTS = 1024
 
-/** How long an answer to a message may be, in bytes. */
-const MAX_ANSWER_BYTES = 256 * 1024
-
 /** The node follows redirects itself, and takes as long as its origin. */
 const patient = (config: OriginOptions): OriginOptions => ({
   ...config,
@@ -90,16 +95,21 @@ const patient = (config: OriginOptions): OriginOptions => ({
   offline: false
 })
 
-const layerConnections = (tls: PeerTls | undefined): Layer.Layer<PeerOrigin, never, OriginConfig> =>
-  Layer.effect(PeerOrigin, Origin).pipe(
-    Layer.provide(Origin.layerNoDeps),
-    Layer.provide(NodeHttpClient.layerUndiciNoDispatcher),
+const layerOrigin: Layer.Layer<PeerOrigin, never, HttpClient.HttpClient | OriginConfig> = Layer.effect(
+  PeerOrigin,
+  Origin
+).pipe(
+  Layer.provide(Origin.layerNoDeps),
+  Layer.provide(Layer.effect(OriginConfig, Effect.map(OriginConfig, patient)))
+)
+
+const layerConnections = (tls: PeerTls | undefined): Layer.Layer<HttpClient.HttpClient> =>
+  NodeHttpClient.layerUndiciNoDispatcher.pipe(
     Layer.provide(NodeHttpClient.layerDispatcherOptions({
       allowH2: false,
       connections: MAX_REQUESTS,
       connect: buildConnector({ allowH2: false, timeout: CONNECT_MILLIS, ...tls })
-    })),
-    Layer.provide(Layer.effect(OriginConfig, Effect.map(OriginConfig, patient)))
+    }))
   )
 
 /** The URL of a target at a node. An IPv6 address is in brackets there. */
@@ -130,6 +140,7 @@ const ofPeer = (headers: HeaderFields, { name }: FleetMember): HeaderFields => {
 const make = Effect.gen(function*() {
   const config = yield* FleetConfig
   const origin = yield* PeerOrigin
+  const messenger = yield* PeerMessenger
   const clock = yield* Clock.Clock
   const sign = makeSign(config, () => clock.currentTimeMillisUnsafe())
 
@@ -155,35 +166,23 @@ const make = Effect.gen(function*() {
     return { ...response, headers: ofPeer(told, peer) }
   })
 
-  /** Sends a message by a connection of its own. */
-  const exchange = (peer: FleetMember, method: "GET" | "HEAD" | "POST", path: string, message?: string) =>
-    Effect.callback<string, PeerFailed>((resume) => {
+  /** Sends a message, and returns what a node of the fleet answers. */
+  const exchange = Effect.fnUntraced(
+    function*(peer: FleetMember, method: PeerMessage["method"], path: string, body?: string) {
       const { field, mac } = sign(method, path, {})
-      const fail = (cause: unknown) => resume(Effect.fail(new PeerFailed({ peer: peer.name, cause })))
       const url = urlOf(config, peer, path)
-      const headers = { [SIGNATURE_FIELD]: field }
-      const send = config.tls === undefined ? Http.request : Https.request
-      const outgoing = send(url, { method, agent: false, headers, ...config.tls }, (incoming) => {
-        const status = incoming.statusCode ?? 0
-        const proof = incoming.headers[PROOF_FIELD]?.toString()
-        const answer = { status, etag: undefined, contentRange: undefined }
-        if (status >= 300 || !isProven(config.secrets, mac, answer, proof)) {
-          incoming.destroy()
-          return fail(`unexpected answer ${status}`)
-        }
-        let text = ""
-        incoming.setEncoding("utf8")
-        incoming.on("data", (data: string) => {
-          text += data
-          if (text.length > MAX_ANSWER_BYTES) incoming.destroy(new Error("the answer is too long"))
-        })
-        incoming.on("end", () => resume(Effect.succeed(text)))
-        incoming.on("error", fail)
-      })
-      outgoing.on("error", fail)
-      outgoing.end(message)
-      return Effect.sync(() => outgoing.destroy())
-    })
+      const fail = (cause: unknown) => new PeerFailed({ peer: peer.name, cause })
+      const { proof, status, text } = yield* Effect.mapError(
+        messenger.send({ method, url, headers: { [SIGNATURE_FIELD]: field }, body }),
+        fail
+      )
+      const answer = { status, etag: undefined, contentRange: undefined }
+      if (status >= 300 || !isProven(config.secrets, mac, answer, proof)) {
+        return yield* fail(`unexpected answer ${status}`)
+      }
+      return text
+    }
+  )
 
   return PeerClient.of({
     request,
