@@ -68,13 +68,25 @@ export class Journey {
     return version === undefined ? this.question.validator : version.etag ?? version.lastModified
   }
 
-  /** Whether a response carries the next bytes, of the version that the journey began with. */
-  continues(head: OriginHead): boolean {
+  /**
+   * How many bytes of a response come before the next one: none, or all if it is the whole file, from a server without ranges. `undefined` if
+   * the next one is not in it, or it is of another version than the journey began with.
+   */
+  bytesBefore(head: OriginHead): number | undefined {
     const version = this.#version
-    const carried = head.status === 206 ? carriedRange(head) : undefined
-    if (version === undefined || carried?.range.start !== this.position || carried.size !== version.size) return false
     const { etag, lastModified } = validatorsOf(head.headers)
-    return etag === version.etag && lastModified === version.lastModified
+    if (version === undefined || etag !== version.etag || lastModified !== version.lastModified) return undefined
+    if (head.status === 200) {
+      const length = head.headers["content-length"]
+      return length === undefined || Number(length) === version.size ? this.position : undefined
+    }
+    const carried = head.status === 206 ? carriedRange(head) : undefined
+    return carried?.range.start === this.position && carried.size === version.size ? 0 : undefined
+  }
+
+  /** Whether a response has the next bytes, of the version that the journey began with. */
+  continues(head: OriginHead): boolean {
+    return this.bytesBefore(head) !== undefined
   }
 
   /** Whether a response to the first request shows that the file is another one than that with the known validator. */

@@ -1,4 +1,4 @@
-import { Clock, Effect, Exit, Layer, Scope, Stream } from "effect"
+import { Array as Arr, Cause, Clock, Effect, Exit, Layer, Scope, Stream } from "effect"
 import { loggable, OriginBodyFailed, type OriginError } from "../../domain/OriginError.ts"
 import { carriedRange } from "../../domain/Representation.ts"
 import { formatContentRange } from "../../domain/rfc/ByteRange.ts"
@@ -44,6 +44,29 @@ const headOf = ({ end, position, size, spec }: Journey, { headers }: OriginRespo
       headers: { ...rest, ...length, "content-range": formatContentRange({ start: position, end }, size) }
     }
 }
+
+/** `length` bytes of `body`, without the `before` bytes at its start. */
+const within = (body: OriginResponse["body"], before: number, length: number): OriginResponse["body"] =>
+  Stream.transformPull(body, (pull) =>
+    Effect.sync(() => {
+      let skipped = 0
+      let left = length
+      const part = (piece: Uint8Array): ReadonlyArray<Uint8Array> => {
+        const start = Math.min(before - skipped, piece.length)
+        skipped += start
+        const kept = piece.subarray(start, start + left)
+        left -= kept.length
+        return kept.length === 0 ? [] : [kept]
+      }
+      const next: typeof pull = Effect.suspend(() => {
+        if (left === 0) return Cause.done()
+        return Effect.flatMap(pull, (pieces) => {
+          const parts = pieces.flatMap(part)
+          return Arr.isReadonlyArrayNonEmpty(parts) ? Effect.succeed(parts) : next
+        })
+      })
+      return next
+    }))
 
 const makeRequest = Effect.gen(function*() {
   const origin = yield* Origin
@@ -95,7 +118,9 @@ const makeRequest = Effect.gen(function*() {
     const { request: { url } } = journey
     const close = Scope.close(scope, Exit.void)
     const announced = carriedRange(response)?.range.end ?? journey.end
-    const counted = watchPieces(response.body, (piece) => {
+    const before = journey.bytesBefore(response) ?? 0
+    const body = before === 0 ? response.body : within(response.body, before, journey.end - journey.position)
+    const counted = watchPieces(body, (piece) => {
       if (peer !== undefined) peerBytes += piece.length
       journey.advance(piece.length, fleet.stretchAt)
     })
@@ -105,7 +130,7 @@ const makeRequest = Effect.gen(function*() {
       if (peer !== undefined) return Effect.sync(() => journey.avoid(peer))
       return Effect.fail(new OriginBodyFailed({ url: loggable(url), offset: journey.position, cause: "end of body" }))
     }
-    const body = Stream.suspend(() => {
+    const bytes = Stream.suspend(() => {
       hold(facade, leg)
       if (peer === undefined) return counted
       let isSilent = false
@@ -125,7 +150,7 @@ const makeRequest = Effect.gen(function*() {
         OriginUnreachable: swap
       })
     })
-    return Stream.concat(body, Stream.fromEffectDrain(Effect.suspend(ended))).pipe(Stream.ensuring(close))
+    return Stream.concat(bytes, Stream.fromEffectDrain(Effect.suspend(ended))).pipe(Stream.ensuring(close))
   }
 
   /** The next leg, which has to be of the version that the journey began with. */

@@ -19,9 +19,12 @@ const nodes: ReadonlyArray<Candidate> = ["n1", "n2", "n3"].map((name) => ({ name
 const orderOf = (path: string, stretch = 0): string =>
   rank(nodes, `http://origin.test${path}`, stretch).map(({ name }) => name).join()
 
-/** A path whose first stretch is ranked like this. */
-const pathWith = (order: string): string => {
-  for (let i = 0;; i++) if (orderOf(`/film${i}`) === order) return `/film${i}`
+/** A path whose first stretch is ranked like this, and whose fourth one is owned by `fourth`, if given. */
+const pathWith = (order: string, fourth = ""): string => {
+  for (let i = 0;; i++) {
+    const path = `/film${i}`
+    if (orderOf(path) === order && orderOf(path, 3).startsWith(fourth)) return path
+  }
 }
 
 /** Three nodes, of which this one is `n1`. All have the file at `path`. */
@@ -107,6 +110,18 @@ describe("fleetOrigin", () => {
         })
         assert.deepStrictEqual(asked.map((request) => request.split(" ")[0]), [owner], `stretch ${stretch}`)
       }
+    }).pipe(Effect.provide(fleetOf())))
+
+  it.effect("continues with the right byte at an origin that ignores ranges", () =>
+    Effect.gen(function*() {
+      const path = pathWith("n2,n3,n1", "n1")
+      const origin = yield* begin(path)
+      origin.files.set(`http://origin.test${path}`, { bytes: file, etag: "\"1\"", acceptsRanges: false })
+      for (const range of [undefined, `bytes=10-${6 * STRETCH}`]) {
+        const { bytes } = yield* get(path, { headers: range === undefined ? {} : { range } })
+        assertBytes(bytes, range === undefined ? file : file.subarray(10, 6 * STRETCH + 1))
+      }
+      assert.isTrue((yield* requests).some((request) => request.startsWith("origin")), "nothing came from the origin")
     }).pipe(Effect.provide(fleetOf())))
 
   it.effect("gets a range from the node that owns its first byte", () =>
