@@ -13,9 +13,14 @@ const wordAt = (index: number): number => Math.floor(index / WORD_BITS)
 
 const bitAt = (index: number): number => 1 << (index % WORD_BITS)
 
+/** The number of the word that has a bit for each 32 words, behind the numbers of all words with a bit for each chunk. */
+const FIRST_SUMMARY = 2 ** 27
+const summaryAt = (word: number): number => FIRST_SUMMARY + Math.floor(word / WORD_BITS)
+
 /**
  * Numbers chunks, from 1 on, so that what is known of each is in columns. Finds them by their key, and the stretches that they form. A
- * chunk takes four bytes for each column, and representations take bitmaps with a word for each 32 chunks, as far as there are any.
+ * chunk takes four bytes for each column, and representations take bitmaps with a word for each 32 chunks, as far as there are any. Further
+ * words tell which of those have all bits, so that long stretches are passed over quickly.
  */
 export class ChunkTable {
   readonly #resources: ResourceTable
@@ -68,8 +73,10 @@ export class ChunkTable {
     this.#indexOf.set(chunk, index)
     this.#byKey.add(chunk)
     const word = this.#findWord(representation, wordAt(index)) || this.#addWord(representation, wordAt(index))
+    if (this.#all.get(word) === 0) this.#wordLists.push(representation, word)
     this.#all.set(word, this.#all.get(word) | bitAt(index))
     this.#visible.set(word, this.#visible.get(word) | bitAt(index))
+    if (this.#visible.get(word) === FULL) this.#noteFull(representation, wordAt(index))
     return chunk
   }
 
@@ -79,10 +86,12 @@ export class ChunkTable {
     this.#byKey.remove(chunk)
     this.#chunks.remove(chunk)
     this.#representationOf.set(chunk, 0)
-    const word = this.#findWord(representation, wordAt(index))
+    const word = this.#hideIn(representation, index)
     this.#all.set(word, this.#all.get(word) & ~bitAt(index))
-    this.#visible.set(word, this.#visible.get(word) & ~bitAt(index))
-    if (this.#all.get(word) === 0) this.#removeWord(word)
+    if (this.#all.get(word) === 0) {
+      this.#wordLists.remove(representation, word)
+      this.#removeWord(word)
+    }
     if (this.#wordLists.first(representation) === 0) this.#removeRepresentation(representation)
   }
 
@@ -104,25 +113,39 @@ export class ChunkTable {
 
   /** Has `firstMissing` and `stretches` pass over a chunk. */
   hide(chunk: number): void {
-    const index = this.#indexOf.get(chunk)
-    const word = this.#findWord(this.#representationOf.get(chunk), wordAt(index))
-    this.#visible.set(word, this.#visible.get(word) & ~bitAt(index))
+    this.#hideIn(this.#representationOf.get(chunk), this.#indexOf.get(chunk))
   }
 
-  /** The first index from the one of `key` on whose chunk is missing or hidden, or `end` if that is before it. A step for each 32 chunks. */
+  /**
+   * The first index from the one of `key` on whose chunk is missing or hidden, or `end` if that is before it. Takes a step for each thousand
+   * chunks.
+   */
   firstMissing({ index, representation: id, resource }: ChunkKey, end: number): number {
     const representation = this.#findRepresentation(resource, id)
     if (representation === 0) return index
     let missing = index
     while (missing < end) {
-      const word = this.#findWord(representation, wordAt(missing))
-      if (word === 0) return missing
-      const start = wordAt(missing) * WORD_BITS
-      const absent = ~this.#visible.get(word) & (FULL << (missing % WORD_BITS))
-      if (absent !== 0) return Math.min(end, start + lowestBit(absent))
-      missing = start + WORD_BITS
+      const word = wordAt(missing)
+      missing = this.#firstAbsent(representation, word, missing)
+      if (wordAt(missing) === word) return Math.min(end, missing)
+      // Passes over the words behind it that have all bits.
+      let full = word + 1
+      let isWhole = true
+      while (isWhole && full * WORD_BITS < end) {
+        const next = this.#firstAbsent(representation, summaryAt(full), full)
+        isWhole = wordAt(next) > wordAt(full)
+        full = next
+      }
+      missing = full * WORD_BITS
     }
     return end
+  }
+
+  /** The first number from `from` on, in the word of this number, whose bit isn't visible; the first of the next word if all are. */
+  #firstAbsent(representation: number, number: number, from: number): number {
+    const word = this.#findWord(representation, number)
+    const absent = ~this.#visible.get(word) & (FULL << (from % WORD_BITS))
+    return Math.floor(from / WORD_BITS) * WORD_BITS + (absent === 0 ? WORD_BITS : lowestBit(absent))
   }
 
   /** The chunks of a representation that aren't hidden, as ordered stretches of indices; `end` is exclusive. */
@@ -142,6 +165,11 @@ export class ChunkTable {
     return representation === undefined
       ? this.#first.get(this.#resources.find(resource)) !== 0
       : this.#findRepresentation(resource, representation) !== 0
+  }
+
+  /** The numbers of the resources that have chunks. */
+  *resources(): Generator<number> {
+    for (let row = 1; row < this.#resources.end; row++) if (this.hasAny(row)) yield row
   }
 
   /** Whether the resource of this number has chunks. */
@@ -220,13 +248,33 @@ export class ChunkTable {
     this.#all.set(word, 0)
     this.#visible.set(word, 0)
     this.#byNumber.add(word)
-    this.#wordLists.push(representation, word)
     return word
+  }
+
+  /** Hides a chunk. Returns its word. */
+  #hideIn(representation: number, index: number): number {
+    const number = wordAt(index)
+    const word = this.#findWord(representation, number)
+    const before = this.#visible.get(word)
+    this.#visible.set(word, before & ~bitAt(index))
+    if (before === FULL) this.#noteNotFull(representation, number)
+    return word
+  }
+
+  #noteFull(representation: number, number: number): void {
+    const summary = this.#findWord(representation, summaryAt(number)) ||
+      this.#addWord(representation, summaryAt(number))
+    this.#visible.set(summary, this.#visible.get(summary) | bitAt(number))
+  }
+
+  #noteNotFull(representation: number, number: number): void {
+    const summary = this.#findWord(representation, summaryAt(number))
+    this.#visible.set(summary, this.#visible.get(summary) & ~bitAt(number))
+    if (this.#visible.get(summary) === 0) this.#removeWord(summary)
   }
 
   #removeWord(word: number): void {
     this.#byNumber.remove(word)
-    this.#wordLists.remove(this.#wordOwner.get(word), word)
     this.#words.remove(word)
   }
 }
