@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
+import * as Fs from "node:fs"
 import type { IncomingMessage, ServerResponse } from "node:http"
-import { dirname } from "node:path"
+import { dirname, join } from "node:path"
 import { story } from "../support/cacheStatus.ts"
 import { chunkFiles, temporaryDirectory, totalSize } from "../support/disks.ts"
 import { eventually, openView, startProgram, view } from "../support/Program.ts"
@@ -25,6 +26,18 @@ const hashOf = ({ bytes }: OriginFile, start?: number, end?: number) => sha256(b
 /** Waits until so many chunks are on disk. */
 const stored = (directory: string, count: number) =>
   eventually(`${count} chunks on disk`, Effect.sync(() => chunkFiles(directory).length === count))
+
+/** Adds files of chunks for resources that nobody asks for. Those of one resource are links to one file. */
+const addLinks = (directory: string, resources: number, chunks: number): void => {
+  for (let number = 0; number < resources; number++) {
+    const resource = sha256(Buffer.from(String(number))).slice(0, 32)
+    const parent = join(directory, "v1", resource.slice(0, 2), resource)
+    Fs.mkdirSync(parent, { recursive: true })
+    const at = (index: number) => join(parent, `${resource}.${index}`)
+    Fs.writeFileSync(at(0), "")
+    for (let index = 1; index < chunks; index++) Fs.linkSync(at(0), at(index))
+  }
+}
 
 /** A file that the origin asks about each time, since it says nothing of freshness. */
 const unlabelled = (size: number, seed: number, options: Partial<OriginFile> = {}) =>
@@ -66,6 +79,29 @@ describe("a restart", () => {
       assert.strictEqual(part.sha256, hashOf(film, 5_000_000, 7_000_000))
       assert.strictEqual(origin.bodyBytes(), 0)
     }), 30_000)
+
+  it.live("on a cache of many chunks serves from it at once, and then knows all of them", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const film = unlabelled(3 * MiB, 1)
+      origin.files.set("/film", film)
+      const directory = yield* temporaryDirectory
+      const first = yield* start(origin, directory)
+      yield* view(`${first.url}/film`)
+      assert.strictEqual(yield* first.stop("SIGTERM"), 0)
+      addLinks(directory, 40, 1000)
+      origin.reset()
+      const second = yield* start(origin, directory)
+      assert.strictEqual((yield* view(`${second.url}/film`)).sha256, hashOf(film))
+      assert.strictEqual(origin.bodyBytes(), 0)
+      const cache = Effect.promise(async () => {
+        const response = await fetch(`${second.url}/_spillway/api/status`)
+        return (await response.json() as { readonly cache: { readonly chunks: number; readonly indexed: boolean } })
+          .cache
+      })
+      yield* eventually("the index", Effect.map(cache, ({ indexed }) => indexed))
+      assert.strictEqual((yield* cache).chunks, 40_000 + 3)
+    }), 60_000)
 
   it.live("after a kill serves only right bytes", () =>
     Effect.gen(function*() {

@@ -38,6 +38,16 @@ export class CacheIndex extends Context.Service<CacheIndex, {
     line: "cold" | "warm" | "pinned",
     compact?: Pick<CompactResource, "isRevoked">
   ) => void
+  /**
+   * Corrects the size of a chunk that a scan has found and nobody has used, in bytes, and records when it was last used, in milliseconds
+   * since 1970.
+   */
+  readonly date: (key: ChunkKey, bytes: number, used: number) => void
+  /**
+   * Puts the chunks that scans have found and nobody has used into the order of use: by the dates that `date` recorded, which it forgets,
+   * and without one by the last use of their resource. Each step of the generator is short.
+   */
+  readonly arrange: () => Generator<void>
   /** Removes a chunk that is no longer on disk. Does nothing for an unknown chunk. */
   readonly remove: (key: ChunkKey) => void
   /** Hides a chunk, as if it were missing, and evicts it before all others. It is counted until it is removed. */
@@ -91,6 +101,8 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly noteUse: (resource: string, at: number) => void
   /** The resources that have chunks, as far as is known. */
   readonly resources: () => ReadonlyArray<string>
+  /** The chunks of a resource that scans have found and nobody has used, unordered. */
+  readonly coldChunksOf: (resource: string) => ReadonlyArray<ChunkKey>
   /** The chunks of a resource, unordered. */
   readonly chunksOf: (resource: string) => ReadonlyArray<Pick<StoredChunk, "bytes" | "key">>
   /** When a chunk of the resource was last used, to the minute, in milliseconds since 1970; 0 if unknown. */
@@ -124,6 +136,8 @@ const make = Effect.gen(function*() {
   const compactOf = new Column()
   const chunkBytesOf = new Column(Float64Array)
   const lastUsed = new Column(Float64Array)
+  /** When cold chunks were last used, until they are arranged. */
+  let dates = new Column(Float64Array)
   let resourceCount = 0
   let chunkBytes = 0
 
@@ -132,6 +146,11 @@ const make = Effect.gen(function*() {
     if (chunks.hasAny(row) && at > lastUsed.get(row)) lastUsed.set(row, at)
   }
   const touched = yield* Touches.make(noteUse, (chunk) => chunks.keyOf(chunk))
+
+  const countBytes = (resource: number, bytes: number): void => {
+    chunkBytes += bytes
+    chunkBytesOf.set(resource, chunkBytesOf.get(resource) + bytes)
+  }
 
   const add = (key: ChunkKey, bytes: number, line: Line, compact?: Pick<CompactResource, "isRevoked">): void => {
     const isFirst = !chunks.has(key.resource)
@@ -144,16 +163,13 @@ const make = Effect.gen(function*() {
       folders.addCompact(key.resource, compact.isRevoked)
       compactOf.set(resource, chunk)
     }
-    chunkBytes += bytes
-    chunkBytesOf.set(resource, chunkBytesOf.get(resource) + bytes)
+    countBytes(resource, bytes)
   }
 
   const removeChunk = (chunk: number, resource: string): void => {
     const row = chunks.resourceOf(chunk)
-    const bytes = order.remove(chunk)
+    countBytes(row, -order.remove(chunk))
     condemned.delete(chunk)
-    chunkBytes -= bytes
-    chunkBytesOf.set(row, chunkBytesOf.get(row) - bytes)
     const isCompact = compactOf.get(row) === chunk
     if (isCompact) compactOf.set(row, 0)
     chunks.remove(chunk)
@@ -199,6 +215,17 @@ const make = Effect.gen(function*() {
       noteUse(key.resource, clock.currentTimeMillisUnsafe())
     },
     enter,
+    date: (key, bytes, used) => {
+      const chunk = chunks.find(key)
+      if (order.lineOf(chunk) !== "cold") return
+      dates.set(chunk, used)
+      countBytes(chunks.resourceOf(chunk), order.resize(chunk, bytes))
+      noteUse(key.resource, used)
+    },
+    *arrange() {
+      yield* order.arrange(chunks.end, (chunk) => dates.get(chunk) || lastUsed.get(chunks.resourceOf(chunk)))
+      dates = new Column(Float64Array)
+    },
     remove,
     condemn: (key) => {
       const chunk = chunks.find(key)
@@ -247,13 +274,11 @@ const make = Effect.gen(function*() {
       folders.remove(resource)
     },
     noteUse,
-    resources: () => {
-      const all: Array<string> = []
-      for (let row = 1; row < resources.end; row++) if (chunks.hasAny(row)) all.push(resources.idOf(row))
-      return all
-    },
+    resources: () => Array.from(chunks.resources(), (row) => resources.idOf(row)),
     chunksOf: (resource) =>
       Array.from(chunks.of(resource), (chunk) => ({ key: chunks.keyOf(chunk)!, bytes: order.bytesOf(chunk) })),
+    coldChunksOf: (resource) =>
+      Array.from(chunks.of(resource)).flatMap((chunk) => order.lineOf(chunk) === "cold" ? chunks.keyOf(chunk)! : []),
     lastUsed: (resource) => lastUsed.get(resources.find(resource)),
     count: () => chunks.count,
     resourceCount: () => resourceCount,

@@ -1,10 +1,11 @@
 import { Column } from "../../effects/Column.ts"
 import { RowLists } from "../../effects/RowLists.ts"
+import { sortInTurns } from "../../effects/sortInTurns.ts"
 
 /** How many chunks that cannot be removed are set aside. If there are more, the disk is at fault. */
 const MAX_UNREMOVABLE = 64
 
-/** The lines, in the order in which they are evicted; the last two never are. */
+/** The lines, in the order in which they are evicted; the last two never are. Their numbers begin with 1. */
 const LINES = ["condemned", "superseded", "cold", "warm", "pinned", "aside"] as const
 
 /**
@@ -15,14 +16,17 @@ export type Line = typeof LINES[number]
 
 const EVICTED = LINES.slice(0, -2)
 
-const numberOf = (line: Line): number => LINES.indexOf(line)
+const numberOf = (line: Line): number => LINES.indexOf(line) + 1
+
+/** How many chunks `arrange` looks at, or moves, between two turns. */
+const ARRANGED_AT_ONCE = 10_000
 
 /** Chunks, by their numbers in `ChunkTable`, in lines that are evicted one after the other. Each line is in the order of use. */
 export class EvictionOrder {
   readonly #lists = new RowLists()
   readonly #lineOf = new Column()
   readonly #bytesOf = new Column()
-  readonly #bytes = LINES.map(() => 0)
+  readonly #bytes = [0, ...LINES.map(() => 0)]
   #aside = 0
 
   /** The bytes in chunks that cannot be evicted. */
@@ -42,16 +46,26 @@ export class EvictionOrder {
     const bytes = this.#bytesOf.get(chunk)
     this.#lists.remove(line, chunk)
     this.#bytes[line]! -= bytes
+    this.#lineOf.set(chunk, 0)
     if (line === numberOf("aside")) this.#aside -= 1
     return bytes
   }
 
-  lineOf(chunk: number): Line {
-    return LINES[this.#lineOf.get(chunk)]!
+  /** The line of a chunk, or `undefined` if it isn't there. */
+  lineOf(chunk: number): Line | undefined {
+    return LINES[this.#lineOf.get(chunk) - 1]
   }
 
   bytesOf(chunk: number): number {
     return this.#bytesOf.get(chunk)
+  }
+
+  /** Corrects the bytes of a chunk. Returns how many more they are. */
+  resize(chunk: number, bytes: number): number {
+    const more = bytes - this.#bytesOf.get(chunk)
+    this.#bytesOf.set(chunk, bytes)
+    this.#bytes[this.#lineOf.get(chunk)]! += more
+    return more
   }
 
   /** The chunk to evict next, or 0. */
@@ -88,6 +102,21 @@ export class EvictionOrder {
 
   retryRemovals(): void {
     for (const chunk of this.#lists.of(numberOf("aside"))) this.move(chunk, "condemned")
+  }
+
+  /** Puts the cold chunks before `end` into the order of `usedAt`. Yields now and then; those that leave the line meanwhile stay as they are. */
+  *arrange(end: number, usedAt: (chunk: number) => number): Generator<void> {
+    const cold = new Uint32Array(end)
+    let count = 0
+    for (let chunk = 1; chunk < end; chunk++) {
+      if (this.lineOf(chunk) === "cold") cold[count++] = chunk
+      if (chunk % ARRANGED_AT_ONCE === 0) yield
+    }
+    const sorted = yield* sortInTurns(cold.subarray(0, count), usedAt)
+    for (const [i, chunk] of sorted.entries()) {
+      if (this.lineOf(chunk) === "cold") this.move(chunk, "cold")
+      if (i % ARRANGED_AT_ONCE === 0) yield
+    }
   }
 
   #push(chunk: number, line: Line): void {

@@ -1,17 +1,18 @@
 import { Clock, Context, Duration, Effect, FiberHandle, Latch, Layer, Option, Schedule, Stream } from "effect"
 import type { CacheError } from "../../domain/CacheError.ts"
-import { count, keyText, span } from "../../domain/Chunk.ts"
+import { type ChunkKey, count, keyText, span } from "../../domain/Chunk.ts"
 import type { Representation } from "../../domain/Representation.ts"
-import { bytesOnDisk, ChunkStore, type StoredManifest } from "../disk/ChunkStore.ts"
+import { bytesOnDisk, ChunkStore, type CompactResource } from "../disk/ChunkStore.ts"
 import { DirectoryLock } from "../disk/DirectoryLock.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
-import { type FoundChunk, scanStore } from "../disk/scanStore.ts"
+import { type FoundResource, scanStore } from "../disk/scanStore.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { WriteLock } from "./WriteLock.ts"
 
 /**
  * Fills `CacheIndex` from the store: in the background, at the start and whenever the directory lock is taken again, and at
- * once for a single resource that a request needs.
+ * once for a single resource that a request needs. Names tell which chunks there are, and a few files of each resource how large they are
+ * and when it was last used. When chunks were last used is found out afterwards, file by file.
  */
 export class IndexScan extends Context.Service<IndexScan, {
   /** Enters what the store has of a representation, unless that was done before. */
@@ -43,47 +44,56 @@ const SKIPPED_INTERVAL = { shortest: Duration.seconds(2), longest: Duration.minu
 /** How many chunks a scan enters before other fibers have their turn. */
 const ENTERED_AT_ONCE = 1000
 
+/** How many chunks are dated at a time. */
+const DATED_AT_ONCE = 4
+
 /** Scans the whole store. What was loaded in the meantime is entered already, and stays as it is. */
 const makeScan = Effect.gen(function*() {
   const store = yield* ChunkStore
   const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
   const { withWriteLock } = yield* WriteLock
-  /** The representations of pinned resources: only their chunks are pinned. */
-  const pinnedAtStart = new Map<string, string>()
-  const manifests = new Map<string, StoredManifest>()
-
   let unreadable: CacheError | undefined
   /** The resources of which the last scan skipped something; `undefined` for a directory of several. */
   const skipped = new Set<string | undefined>()
 
+  const enterCompact = (compact: CompactResource, line: "cold" | "pinned"): void => {
+    index.enter(compact.key, compact.bytes, line, compact)
+    index.noteUse(compact.key.resource, compact.used)
+  }
+
+  const enter = Effect.fnUntraced(function*({ chunks, compact, manifest, pin, resource }: FoundResource) {
+    // Only the chunks of the current representation are pinned.
+    const lineOf = (representation: string) => pin?.representation === representation ? "pinned" : "cold"
+    if (pin !== undefined) index.pin(resource)
+    if (compact !== undefined) enterCompact(compact, lineOf(compact.key.representation))
+    for (const { bytes, indices, lastBytes, representation, used } of chunks) {
+      const last = indices.length - 1
+      for (const [at, chunk] of indices.entries()) {
+        const key = { resource, representation, index: chunk }
+        index.enter(key, at === last ? lastBytes : bytes, lineOf(representation))
+        if ((at + 1) % ENTERED_AT_ONCE === 0) yield* Effect.yieldNow
+      }
+      index.noteUse(resource, used)
+    }
+    if (chunks.length > 0) index.setManifest(resource, manifest.bytes, manifest.isRevoked)
+  })
+
+  const arrange = Effect.gen(function*() {
+    for (const _ of index.arrange()) yield* Effect.yieldNow
+  })
+
   const scan = scanStore(store, {
     withWriteLock,
     isAlone: index.isAlone,
-    manifest: (resource, found) => void manifests.set(resource, found),
-    pinned: (resource, representation) => {
-      index.pin(resource)
-      if (representation !== undefined) pinnedAtStart.set(resource, representation)
-    },
+    found: enter,
     skipped: (error, resource) => {
       skipped.add(resource)
       return breaker.report(error)
     }
   }).pipe(
-    Effect.flatMap(Effect.fnUntraced(function*(found) {
-      for (let at = 0; at < found.length; at += ENTERED_AT_ONCE) {
-        for (const { bytes, isRevoked, key, used } of found.slice(at, at + ENTERED_AT_ONCE)) {
-          const { representation, resource } = key
-          const line = pinnedAtStart.get(resource) === representation ? "pinned" : "cold"
-          index.enter(key, bytes, line, isRevoked === undefined ? undefined : { isRevoked })
-          index.noteUse(resource, used)
-        }
-        yield* Effect.yieldNow
-      }
-      for (const [resource, { bytes, isRevoked }] of manifests) index.setManifest(resource, bytes, isRevoked)
-      manifests.clear()
-      unreadable = undefined
-    })),
+    Effect.andThen(arrange),
+    Effect.map(() => void (unreadable = undefined)),
     Effect.tapError((error) => {
       unreadable = error
       return breaker.open(error)
@@ -97,12 +107,10 @@ const makeScan = Effect.gen(function*() {
     if (pinned) index.pin(resource)
     const missing = keys.filter((key) => !index.holds(key))
     const stats = yield* Effect.forEach(missing, store.stat)
-    const found: ReadonlyArray<FoundChunk> = [
-      ...(compact === undefined ? [] : [compact]),
-      ...stats.flatMap(Option.toArray)
-    ]
-    for (const { bytes, isRevoked, key, used } of found) {
-      index.enter(key, bytes, pinned ? "pinned" : "cold", isRevoked === undefined ? undefined : { isRevoked })
+    const line = pinned ? "pinned" : "cold"
+    if (compact !== undefined) enterCompact(compact, line)
+    for (const { bytes, key, used } of stats.flatMap(Option.toArray)) {
+      index.enter(key, bytes, line)
       index.noteUse(resource, used)
     }
     if (keys.length > 0) index.setManifest(resource, manifest.bytes, manifest.isRevoked)
@@ -136,7 +144,26 @@ const makeScan = Effect.gen(function*() {
     }
   })
 
-  return { enterSkipped, scan, unreadable: () => unreadable }
+  const date = (key: ChunkKey) =>
+    Effect.matchEffect(store.stat(key), {
+      // A viewer who needs it will find out.
+      onFailure: () => Effect.void,
+      onSuccess: (found) =>
+        Effect.sync(() => {
+          if (Option.isSome(found)) index.date(key, found.value.bytes, found.value.used)
+        })
+    })
+
+  /** Examines each chunk that nobody has used meanwhile, and puts them into the order of their last uses. */
+  const dateAll = Effect.gen(function*() {
+    for (const resource of index.resources()) {
+      if (!breaker.readable()) return
+      yield* Effect.forEach(index.coldChunksOf(resource), date, { concurrency: DATED_AT_ONCE, discard: true })
+    }
+    yield* arrange
+  })
+
+  return { dateAll, enterSkipped, scan, unreadable: () => unreadable }
 })
 
 const make = Effect.gen(function*() {
@@ -147,7 +174,7 @@ const make = Effect.gen(function*() {
   const index = yield* CacheIndex
   const { withWriteLock } = yield* WriteLock
   const loaded = yield* Latch.make(false)
-  const { enterSkipped, scan, unreadable } = yield* makeScan
+  const { dateAll, enterSkipped, scan, unreadable } = yield* makeScan
   const known = new Set<string>()
   const rest = yield* FiberHandle.make()
 
@@ -187,7 +214,7 @@ const make = Effect.gen(function*() {
     yield* scan
     yield* Effect.forEach(before, (resource) => Effect.ignore(withWriteLock(reconcile(resource))), { discard: true })
     yield* loaded.open
-    yield* FiberHandle.run(rest, enterSkipped)
+    yield* FiberHandle.run(rest, Effect.all([enterSkipped, dateAll], { concurrency: "unbounded", discard: true }))
   })
 
   // Another process may have used the directory since the lock was last held, and may be doing so now.

@@ -39,6 +39,33 @@ export interface Contents {
   readonly pinned: boolean
 }
 
+/** A resource whose name a scan has found. */
+export interface NamedResource {
+  readonly resource: string
+  /** Whether it has a directory, and whether it has a compact file. */
+  readonly hasDirectory: boolean
+  readonly isCompact: boolean
+}
+
+/** The chunks of one representation that have files of their own. Only the first and the last have been examined. */
+export interface ExaminedChunks {
+  readonly representation: string
+  /** In order; not empty. */
+  readonly indices: ReadonlyArray<number>
+  /** The size in the store of each but the last, and that of the last, in bytes. */
+  readonly bytes: number
+  readonly lastBytes: number
+  /** When either of the two was last used, in milliseconds since 1970. */
+  readonly used: number
+}
+
+/** What the store has of a resource, with what a scan needs to know of its chunks. */
+export interface Examined extends Omit<Contents, "keys"> {
+  readonly chunks: ReadonlyArray<ExaminedChunks>
+  /** Whether there is no file of a chunk, not even one that can't be examined. */
+  readonly isHollow: boolean
+}
+
 export { bytesOnDisk, PART_BYTES, partAt } from "./chunkFormat.ts"
 export { compactBytesOnDisk, isShort } from "./compactFormat.ts"
 
@@ -132,6 +159,18 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   readonly resources: (
     skip: (error: CacheError, resource: string | undefined) => Effect.Effect<void, CacheError>
   ) => Stream.Stream<string, CacheError>
+  /** The same by their names alone, which reads no directory of a resource. */
+  readonly named: (
+    skip: (error: CacheError) => Effect.Effect<void, CacheError>
+  ) => Stream.Stream<NamedResource, CacheError>
+  /**
+   * What there is of a resource that `named` has returned. Removes what interrupted writes left behind. `skip` decides about a chunk that
+   * can't be examined: it is left out, or this fails.
+   */
+  readonly examine: (
+    named: NamedResource,
+    skip: (error: CacheError) => Effect.Effect<void, CacheError>
+  ) => Effect.Effect<Examined, CacheError>
   /** Whether a `read` would fail at once with `DiskBusy`. */
   readonly isBusy: () => boolean
   /** Waits until calls have been under way for `millis` milliseconds without progress of the disk. */

@@ -1,4 +1,4 @@
-import { Effect, FileSystem, Option, Path, Scope, Stream } from "effect"
+import { Effect, FileSystem, Option, Path, Scope } from "effect"
 import { type CacheError, IoError } from "../../domain/CacheError.ts"
 import type { ChunkKey } from "../../domain/Chunk.ts"
 import { familyOf } from "../../domain/Resource.ts"
@@ -18,7 +18,7 @@ import {
   partAt,
   payloadBytes
 } from "./chunkFormat.ts"
-import type { ChunkStore, Contents, StoredChunk } from "./ChunkStore.ts"
+import type { ChunkStore, StoredChunk } from "./ChunkStore.ts"
 import * as CompactFiles from "./compactFiles.ts"
 import * as CompactFormat from "./compactFormat.ts"
 import { COMPACT_BYTES } from "./compactFormat.ts"
@@ -27,6 +27,7 @@ import * as FileCalls from "./fileCalls.ts"
 import * as ManifestFiles from "./manifestFiles.ts"
 import { IDLE_MILLIS, OpenChunks } from "./OpenChunks.ts"
 import * as StoreLayout from "./storeLayout.ts"
+import * as StoreListing from "./storeListing.ts"
 
 /** How long the end of the program waits for open files to be closed. */
 const CLOSE_TIMEOUT = "1 second"
@@ -146,17 +147,13 @@ const makeFiles = Effect.fnUntraced(
 
 const damaged = (path: string) => Effect.fail(new IoError({ errno: "CORRUPT", operation: "read", path }))
 
-const resourcesIn = (names: ReadonlyArray<string>): ReadonlyArray<string> => [
-  ...new Set(names.flatMap((name) => StoreLayout.parseResource(name) ?? []))
-]
-
 /** The store on disk. All calls pass `DiskLimiter`, and viewers wait at most `readDeadline`. */
 export const make = Effect.gen(function*() {
   const path = yield* Path.Path
   const { directory, readDeadline } = yield* CacheConfig
   const limiter = yield* DiskLimiter
   const layout = StoreLayout.make(path, directory)
-  const { compactOf, directoryOf, fileOf, pathOf, prefixAt, prefixOf, revokedTrees, root } = layout
+  const { compactOf, directoryOf, fileOf, pathOf, prefixOf, revokedTrees, root } = layout
   const calls = yield* FileCalls.make(limiter.progressed)
   const { readDirectory, remove } = calls
   const { probe, removeTemporaries, writeBehind, writeFile } = yield* AtomicFiles.make(calls, root)
@@ -173,16 +170,6 @@ export const make = Effect.gen(function*() {
     Effect.andThen(limiter.pass(opened.dropAll("unused"))),
     keepRunning("OpenChunks")
   )
-
-  const contents = Effect.fnUntraced(function*(resource: string): Effect.fn.Return<Contents, CacheError> {
-    const names = yield* readDirectory(directoryOf(resource))
-    return {
-      keys: names.flatMap((name) => StoreLayout.parseFileName(resource, name) ?? []),
-      compact: yield* compact.find(resource),
-      manifest: yield* manifests.stored(resource, names),
-      pinned: names.includes(StoreLayout.PINNED)
-    }
-  })
 
   /** The names in the directory of a prefix, which is removed if it has none. */
   const tidied = (directory: string) =>
@@ -207,7 +194,10 @@ export const make = Effect.gen(function*() {
   const family = (resource: string) =>
     Effect.map(
       readDirectory(prefixOf(resource)),
-      (names) => resourcesIn(names).filter((other) => familyOf(other) === familyOf(resource))
+      (names) =>
+        StoreLayout.parseResources(names).flatMap(({ resource: other }) =>
+          familyOf(other) === familyOf(resource) ? [other] : []
+        )
     )
 
   const pin = (resource: string, pinned: boolean) => {
@@ -218,31 +208,14 @@ export const make = Effect.gen(function*() {
   /** Without building the path anew for each read. */
   const knownPathOf = (key: ChunkKey) => opened.pathOf(key) ?? pathOf(key)
 
-  const listed = (directory: string) =>
-    limiter.pass(Effect.tap(readDirectory(directory), (names) => removeTemporaries(directory, names)))
-
-  const resources: ChunkStore["Service"]["resources"] = (skip) => {
-    const orSkip = <A>(read: Effect.Effect<A, CacheError>, instead: A, resource?: string) =>
-      Effect.catch(read, (error) => Effect.as(skip(error, resource), instead))
-    const inPrefix = (prefix: string) =>
-      listed(prefixAt(prefix)).pipe(
-        Effect.andThen(limiter.pass(tidied(prefixAt(prefix)))),
-        Effect.map((names) => {
-          const directories = new Set(names.filter(StoreLayout.isResource))
-          return resourcesIn(names).map((resource) => ({ resource, hasDirectory: directories.has(resource) }))
-        }),
-        (found) => orSkip(found, [])
-      )
-    return Stream.fromIterableEffect(listed(root)).pipe(
-      Stream.filter(StoreLayout.isPrefix),
-      Stream.mapEffect(inPrefix),
-      Stream.flattenIterable,
-      Stream.filterEffect(({ hasDirectory, resource }) =>
-        hasDirectory ? orSkip(Effect.as(listed(directoryOf(resource)), true), false, resource) : Effect.succeed(true)
-      ),
-      Stream.map(({ resource }) => resource)
-    )
-  }
+  const listing = StoreListing.make(layout, {
+    findCompact: compact.find,
+    readDirectory,
+    remove,
+    removeTemporaries,
+    stat: files.stat,
+    storedManifest: manifests.stored
+  }, limiter)
 
   const readManifest = (name: string, isRevoked: boolean) => (resource: string, forViewer = false) => {
     const at = fileOf(resource, name)
@@ -279,15 +252,15 @@ export const make = Effect.gen(function*() {
       ),
     removeResource: (resource, isAlone) => limiter.pass(removeResource(resource, isAlone)),
     family: (resource) => limiter.pass(family(resource)),
+    ...listing,
     list: (resource) =>
-      limiter.pass(
-        Effect.map(contents(resource), ({ compact, keys }) => compact === undefined ? keys : [...keys, compact.key])
+      Effect.map(
+        listing.contents(resource),
+        ({ compact, keys }) => compact === undefined ? keys : [...keys, compact.key]
       ),
-    contents: (resource) => limiter.pass(contents(resource)),
     pin: (resource, pinned) => limiter.pass(pin(resource, pinned)),
     stat: (key) => limiter.pass(files.stat(key)),
     touch: (key) => limiter.pass(files.touch(key)),
-    resources,
     isBusy: () => limiter.isBusy(readDeadline),
     stalled: limiter.stalled,
     probe: (bytes) => limiter.pass(probe(bytes))

@@ -4,22 +4,26 @@ import { type ChunkKey, keyText } from "../../domain/Chunk.ts"
 import { familyOf } from "../../domain/Resource.ts"
 import { inBlocks } from "./blocks.ts"
 import { bytesOnDisk } from "./chunkFormat.ts"
-import type { ChunkStore, CompactResource } from "./ChunkStore.ts"
+import type { ChunkStore, CompactResource, Contents } from "./ChunkStore.ts"
 import { compactBytesOnDisk } from "./compactFormat.ts"
 import * as ManifestFormat from "./manifestFormat.ts"
 
+interface Kept {
+  readonly key: ChunkKey
+  readonly payload: Uint8Array
+  readonly used: number
+  readonly isCompact?: boolean
+}
+
 /** Chunks in a map, with the same contract as the store on disk. */
 export const makeInMemory = (): ChunkStore["Service"] => {
-  const chunks = new Map<
-    string,
-    { readonly key: ChunkKey; readonly payload: Uint8Array; readonly used: number; readonly isCompact?: boolean }
-  >()
+  const chunks = new Map<string, Kept>()
   const manifests = new Map<string, { readonly file: Uint8Array; readonly isRevoked: boolean }>()
   const pins = new Set<string>()
   let revokedTrees: string | undefined
   const of = (resource: string) => [...chunks.values()].filter(({ key }) => key.resource === resource)
   const resources = () => [...new Set([...manifests.keys(), ...Array.from(chunks.values(), ({ key }) => key.resource)])]
-  const bytesOf = ({ isCompact, key, payload }: NonNullable<ReturnType<typeof chunks.get>>) =>
+  const bytesOf = ({ isCompact, key, payload }: Kept) =>
     isCompact === true
       ? compactBytesOnDisk(payload.length, manifests.get(key.resource)?.file.length ?? 0)
       : bytesOnDisk(payload.length)
@@ -49,6 +53,16 @@ export const makeInMemory = (): ChunkStore["Service"] => {
         ? Effect.succeed(found.payload.subarray(start, end))
         : Effect.fail(new IoError({ errno: "SHORT_READ", operation: "read", path }))
     })
+  const contents = (resource: string): Effect.Effect<Contents> =>
+    Effect.sync(() => ({
+      keys: of(resource).filter(({ isCompact }) => isCompact !== true).map(({ key }) => key),
+      compact: compactOf(resource),
+      manifest: {
+        bytes: compactOf(resource) === undefined ? inBlocks(manifests.get(resource)?.file.length ?? 0) : 0,
+        isRevoked: manifests.get(resource)?.isRevoked ?? false
+      },
+      pinned: pins.has(resource)
+    }))
   return {
     readRevokedTrees: Effect.sync(() => Option.fromUndefinedOr(revokedTrees)),
     writeRevokedTrees: (file) => Effect.sync(() => void (revokedTrees = Buffer.from(file).toString())),
@@ -100,16 +114,7 @@ export const makeInMemory = (): ChunkStore["Service"] => {
         pins.delete(resource)
       }),
     list: (resource) => Effect.sync(() => of(resource).map(({ key }) => key)),
-    contents: (resource) =>
-      Effect.sync(() => ({
-        keys: of(resource).filter(({ isCompact }) => isCompact !== true).map(({ key }) => key),
-        compact: compactOf(resource),
-        manifest: {
-          bytes: compactOf(resource) === undefined ? inBlocks(manifests.get(resource)?.file.length ?? 0) : 0,
-          isRevoked: manifests.get(resource)?.isRevoked ?? false
-        },
-        pinned: pins.has(resource)
-      })),
+    contents,
     pin: (resource, pinned) => Effect.sync(() => void (pinned ? pins.add(resource) : pins.delete(resource))),
     stat: (key) =>
       Effect.sync(() =>
@@ -121,6 +126,26 @@ export const makeInMemory = (): ChunkStore["Service"] => {
     touch: () => Effect.void,
     release: () => Effect.void,
     resources: () => Stream.suspend(() => Stream.fromIterable(resources())),
+    named: () =>
+      Stream.suspend(() =>
+        Stream.fromIterable(resources().map((resource) => ({ resource, hasDirectory: true, isCompact: true })))
+      ),
+    examine: ({ resource }) =>
+      Effect.map(contents(resource), ({ keys, ...others }) => ({
+        ...others,
+        isHollow: keys.length === 0 && others.compact === undefined,
+        chunks: Array.from(Map.groupBy(keys, (key) => key.representation), ([representation, all]) => {
+          const ordered = all.toSorted((a, b) => a.index - b.index)
+          const [first, last] = [ordered[0]!, ordered.at(-1)!].map((key) => chunks.get(keyText(key))!) as [Kept, Kept]
+          return {
+            representation,
+            indices: ordered.map(({ index }) => index),
+            bytes: bytesOf(first),
+            lastBytes: bytesOf(last),
+            used: Math.max(first.used, last.used)
+          }
+        })
+      })),
     isBusy: () => false,
     stalled: () => Effect.never,
     probe: () => Effect.void

@@ -1,13 +1,21 @@
 import { Effect, Option, Stream } from "effect"
 import { type CacheError, isOfOneFile } from "../../domain/CacheError.ts"
 import type { Representation } from "../../domain/Representation.ts"
-import type { ChunkStore, CompactResource, StoredChunk, StoredManifest } from "./ChunkStore.ts"
+import type { ChunkStore, Examined, NamedResource } from "./ChunkStore.ts"
 
-/** How many files are examined at a time. */
+/** How many resources are examined at a time, and how many before other changes of the disk get their turn. */
 const CONCURRENCY = 4
+const BATCH = 32
 
 /** How many unreadable files and directories a scan skips. With more, the disk counts as failing. */
 const MAX_UNREADABLE = 16
+
+/** A resource that a scan has found. */
+export interface FoundResource extends Omit<Examined, "isHollow" | "pinned"> {
+  readonly resource: string
+  /** Whether it is pinned, with its current representation if that is known. */
+  readonly pin: { readonly representation: string | undefined } | undefined
+}
 
 /** What a scan calls. */
 interface Reader {
@@ -15,69 +23,51 @@ interface Reader {
   readonly withWriteLock: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
   /** Whether the directory of the resource's prefix is known to have no other resource. */
   readonly isAlone: (resource: string) => boolean
-  /** Called with the manifest of each resource. */
-  readonly manifest: (resource: string, found: StoredManifest) => void
-  /** Called with each pinned resource, and its current representation if that is known. */
-  readonly pinned: (resource: string, representation: string | undefined) => void
+  /** Called with each resource that has chunks, under the write lock. */
+  readonly found: (resource: FoundResource) => Effect.Effect<void>
   /** Called with the error of each file or directory that is skipped, and with its resource if that is known. */
   readonly skipped: (error: CacheError, resource: string | undefined) => Effect.Effect<void>
 }
 
-/** A chunk that a scan has found; of a compact resource, with whether that was revoked. */
-export type FoundChunk = StoredChunk & Partial<CompactResource>
-
-/** Lists all chunks of a store, the least recently used first. */
+/** Finds all chunks of a store. */
 export const scanStore = (
   store: ChunkStore["Service"],
-  { withWriteLock, isAlone, manifest, pinned, skipped }: Reader
-): Effect.Effect<ReadonlyArray<FoundChunk>, CacheError> =>
+  { found, isAlone, skipped, withWriteLock }: Reader
+): Effect.Effect<void, CacheError> =>
   Effect.suspend(() => {
     let unreadable = 0
-    const orSkip = <A>(
-      resource: string | undefined,
-      read: Effect.Effect<A, CacheError>,
-      instead: A
-    ): Effect.Effect<A, CacheError> =>
-      Effect.catch(read, (error) => {
-        if (!isOfOneFile(error) || unreadable >= MAX_UNREADABLE) return Effect.fail(error)
-        unreadable += 1
-        return Effect.as(skipped(error, resource), instead)
-      })
+    const skipIn = (resource: string | undefined) => (error: CacheError): Effect.Effect<void, CacheError> => {
+      if (!isOfOneFile(error) || unreadable >= MAX_UNREADABLE) return Effect.fail(error)
+      unreadable += 1
+      return skipped(error, resource)
+    }
 
     const orRevoked = (resource: string) => (manifest: Option.Option<Representation>) =>
       Option.isSome(manifest) ? Effect.succeed(manifest) : store.readRevoked(resource)
 
     const readPin = (resource: string) =>
-      Effect.map(
-        orSkip(resource, Effect.flatMap(store.readManifest(resource), orRevoked(resource)), Option.none()),
-        (manifest) => pinned(resource, Option.getOrUndefined(manifest)?.id)
+      store.readManifest(resource).pipe(
+        Effect.flatMap(orRevoked(resource)),
+        Effect.catch((error) => Effect.as(skipIn(resource)(error), Option.none<Representation>())),
+        Effect.map((manifest) => ({ representation: Option.getOrUndefined(manifest)?.id }))
       )
 
-    const readResource = (resource: string): Effect.Effect<ReadonlyArray<FoundChunk>, CacheError> =>
-      Effect.flatMap(
-        store.contents(resource),
-        ({ compact, keys, manifest: found, pinned }): ReturnType<typeof readResource> => {
-          const pin = pinned ? readPin(resource) : Effect.void
-          const whole: ReadonlyArray<FoundChunk> = compact === undefined ? [] : [compact]
-          if (compact !== undefined && keys.length === 0) return Effect.as(pin, whole)
-          // A manifest without chunks is left by a process that ended before it wrote the first one.
-          if (keys.length === 0) {
-            return Effect.as(Effect.ignore(store.removeResource(resource, isAlone(resource))), [])
-          }
-          manifest(resource, found)
-          const stats = Effect.forEach(keys, (key) => orSkip(resource, store.stat(key), Option.none()), {
-            concurrency: CONCURRENCY
-          })
-          return Effect.andThen(
-            pin,
-            Effect.map(stats, (found) => [...whole, ...found.flatMap(Option.toArray)])
-          )
-        }
-      )
+    const read = (named: NamedResource) => {
+      const { resource } = named
+      const skip = skipIn(resource)
+      return Effect.flatMap(store.examine(named, skip), ({ isHollow, pinned, ...examined }) => {
+        // A manifest without chunks is left by a process that ended before it wrote the first one.
+        if (isHollow) return Effect.ignore(store.removeResource(resource, isAlone(resource)))
+        const pin = pinned ? readPin(resource) : Effect.succeed(undefined)
+        return Effect.flatMap(pin, (pin) => found({ ...examined, pin, resource }))
+      }).pipe(Effect.catch(skip))
+    }
 
-    return store.resources((error, resource) => orSkip(resource, Effect.fail(error), undefined)).pipe(
-      Stream.mapEffect((resource) => withWriteLock(orSkip(resource, readResource(resource), []))),
-      Stream.runCollect,
-      Effect.map((found) => found.flat().toSorted((a, b) => a.used - b.used))
+    return store.named(skipIn(undefined)).pipe(
+      Stream.grouped(BATCH),
+      Stream.mapEffect((batch) =>
+        withWriteLock(Effect.forEach(batch, read, { concurrency: CONCURRENCY, discard: true }))
+      ),
+      Stream.runDrain
     )
   })

@@ -1,5 +1,6 @@
 import type { Path } from "effect"
 import { type ChunkKey, MAX_CHUNKS } from "../../domain/Chunk.ts"
+import type { NamedResource } from "./ChunkStore.ts"
 
 /**
  * Where files are in the cache directory. A resource has a directory, below one for the first two digits of its identifier:
@@ -24,18 +25,39 @@ const REVOKED_TREES = "revoked-trees.json"
 /** Whether `name` is that of a directory for resources with the same first digits. */
 export const isPrefix = (name: string): boolean => /^[0-9a-f]{2}$/.test(name)
 
-/** Whether `name` is that of a resource's directory. */
-export const isResource = (name: string): boolean => /^[0-9a-f]{32}$/.test(name)
+/** The resources that have the names in the directory of a prefix. */
+export const parseResources = (names: ReadonlyArray<string>): ReadonlyArray<NamedResource> => {
+  const found = new Map<string, NamedResource>()
+  for (const name of names) {
+    const [, resource, suffix] = /^([0-9a-f]{32})(\.compact|\.revoked)?$/.exec(name) ?? []
+    if (resource === undefined) continue
+    const { hasDirectory = false, isCompact = false } = found.get(resource) ?? {}
+    const isFile = suffix !== undefined
+    found.set(resource, { resource, hasDirectory: hasDirectory || !isFile, isCompact: isCompact || isFile })
+  }
+  return [...found.values()]
+}
 
-/** The resource of a directory, or of a compact file, called `name`, if it is one. */
-export const parseResource = (name: string): string | undefined =>
-  /^([0-9a-f]{32})(?:\.compact|\.revoked)?$/.exec(name)?.[1]
-
-/** The chunk of a file called `name` in the directory of `resource`, if it is one. */
-export const parseFileName = (resource: string, name: string): ChunkKey | undefined => {
-  const match = /^([0-9a-f]{32})\.(\d{1,10})$/.exec(name)
-  const index = Number(match?.[2])
-  return match !== null && index < MAX_CHUNKS ? { resource, representation: match[1]!, index } : undefined
+/** The representations and indices of the chunks that have the names in the directory of a resource. */
+export const parseIndices = (names: ReadonlyArray<string>): ReadonlyMap<string, ReadonlyArray<number>> => {
+  const found = new Map<string, Array<number>>()
+  let representation = ""
+  let indices: Array<number> = []
+  for (const name of names) {
+    const at = name.indexOf(".") + 1
+    const digits = name.slice(at)
+    const index = Number(digits)
+    if (!/^\d{1,10}$/.test(digits) || index >= MAX_CHUNKS) continue
+    // Mostly all chunks are of one representation.
+    if (at !== representation.length + 1 || !name.startsWith(representation)) {
+      if (!/^[0-9a-f]{32}\./.test(name)) continue
+      representation = name.slice(0, at - 1)
+      indices = found.get(representation) ?? []
+      found.set(representation, indices)
+    }
+    indices.push(index)
+  }
+  return found
 }
 
 /** The paths of the store in the cache directory `directory`. */

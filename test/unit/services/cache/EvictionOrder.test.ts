@@ -34,6 +34,17 @@ describe("EvictionOrder", () => {
     assert.deepStrictEqual(evicted(), [2, 1, 3])
   })
 
+  it("arranges cold chunks by their last use, except those that leave the line meanwhile", () => {
+    const { evicted, order } = make("cold", "cold", "warm", "cold", "cold", "pinned")
+    const used = [0, 50, 40, 1, 30, 20, 2]
+    const turns = order.arrange(7, (chunk) => used[chunk]!)
+    turns.next()
+    order.move(4, "warm")
+    order.remove(5)
+    while (turns.next().done !== true);
+    assert.deepStrictEqual(evicted(), [2, 1, 3, 4])
+  })
+
   it("has a chunk in one line at a time", () => {
     const { evicted, order } = make("cold")
     for (const line of ["pinned", "superseded", "warm"] as const) order.move(1, line)

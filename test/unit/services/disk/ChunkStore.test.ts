@@ -7,7 +7,7 @@ import { fromHead, Representation } from "../../../../src/domain/Representation.
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import { CacheConfig } from "../../../../src/services/config/CacheConfig.ts"
 import { headerBytes, PART_BYTES } from "../../../../src/services/disk/chunkFormat.ts"
-import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
+import { bytesOnDisk, ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
 import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
 import * as ManifestFormat from "../../../../src/services/disk/manifestFormat.ts"
 import { IDLE_MILLIS } from "../../../../src/services/disk/OpenChunks.ts"
@@ -135,6 +135,31 @@ describe.each(["memory", "real", "thread"] as const)("the contract, %s", (kind) 
       yield* store.removeResource(resource.id, true)
       assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
       assert.deepStrictEqual(yield* store.list(resource.id), [])
+    }).pipe(Effect.provide(stack(kind))))
+
+  it.effect("examines what there is of a resource by its name", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      yield* store.writeManifest(resource.id, ManifestFormat.encode(representation))
+      for (const index of [7, 3, 5]) yield* store.write({ ...key, index }, index === 7 ? payload : long)
+      yield* store.pin(resource.id, true)
+      const [named] = yield* Stream.runCollect(store.named(Effect.fail))
+      assert.strictEqual(named!.resource, resource.id)
+      const { chunks, compact, manifest, pinned } = yield* store.examine(named!, Effect.fail)
+      const sizes = { bytes: bytesOnDisk(LONG), lastBytes: bytesOnDisk(1000) }
+      assert.lengthOf(chunks, 1)
+      assert.deepInclude(chunks[0], { representation: representation.id, indices: [3, 5, 7], ...sizes })
+      assert.deepStrictEqual([compact, manifest.bytes, pinned], [undefined, 4096, true])
+    }).pipe(Effect.provide(stack(kind))))
+
+  it.effect("examines a short body", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      yield* store.writeCompact(first, payload, ManifestFormat.encode(representation))
+      const [named] = yield* Stream.runCollect(store.named(Effect.fail))
+      const { chunks, compact, pinned } = yield* store.examine(named!, Effect.fail)
+      assert.deepStrictEqual([chunks, pinned], [[], false])
+      assert.deepInclude(compact, { key: first, bytes: 4096, isRevoked: false })
     }).pipe(Effect.provide(stack(kind))))
 
   it.effect("keeps a short body and its manifest as one", () =>
@@ -282,6 +307,9 @@ describe("on disk", () => {
       yield* store.write(key, payload)
       yield* fs.writeFile(`${at}.earlier-1.tmp`, payload)
       yield* Stream.runDrain(store.resources(Effect.fail))
+      assert.deepStrictEqual((yield* files).filter((name) => name.endsWith(".tmp")), [])
+      yield* fs.writeFile(`${at}.earlier-2.tmp`, payload)
+      yield* Stream.runDrain(Stream.mapEffect(store.named(Effect.fail), (named) => store.examine(named, Effect.fail)))
       assert.deepStrictEqual((yield* files).filter((name) => name.endsWith(".tmp")), [])
       assert.strictEqual((yield* store.read(key, 1000, whole(1000))).length, 1000)
     }).pipe(Effect.provide(stack("real"))))
