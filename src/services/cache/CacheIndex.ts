@@ -3,6 +3,7 @@ import type { ChunkKey } from "../../domain/Chunk.ts"
 import { ChunkTable } from "../../domain/ChunkTable.ts"
 import { ResourceTable } from "../../domain/ResourceTable.ts"
 import { Column } from "../../effects/Column.ts"
+import { highest } from "../../effects/highest.ts"
 import type { ChunkStore, CompactResource, StoredChunk } from "../disk/ChunkStore.ts"
 import type { DiskBreaker } from "../disk/DiskBreaker.ts"
 import { EvictionOrder, type Line } from "./EvictionOrder.ts"
@@ -101,6 +102,8 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly noteUse: (resource: string, at: number) => void
   /** The resources that have chunks, as far as is known. */
   readonly resources: () => ReadonlyArray<string>
+  /** Those that were used last, the last one first, at most `limit`. */
+  readonly recent: (limit: number) => ReadonlyArray<string>
   /** The chunks of a resource that scans have found and nobody has used, unordered. */
   readonly coldChunksOf: (resource: string) => ReadonlyArray<ChunkKey>
   /** The chunks of a resource, unordered. */
@@ -275,6 +278,7 @@ const make = Effect.gen(function*() {
     },
     noteUse,
     resources: () => Array.from(chunks.resources(), (row) => resources.idOf(row)),
+    recent: (limit) => highest(chunks.resources(), limit, (row) => lastUsed.get(row)).map((row) => resources.idOf(row)),
     chunksOf: (resource) =>
       Array.from(chunks.of(resource), (chunk) => ({ key: chunks.keyOf(chunk)!, bytes: order.bytesOf(chunk) })),
     coldChunksOf: (resource) =>

@@ -143,13 +143,14 @@ const make = Effect.gen(function*() {
   return Inventory.of({
     list: ({ limit, prefix }) =>
       bounded(Effect.gen(function*() {
-        const matching = prefix === ""
-          ? index.resources()
-          : (yield* identifiers((url) => url?.startsWith(prefix) ?? false)).filter(index.hasResource)
+        if (prefix === "") {
+          return { resources: yield* known(index.recent(limit)), total: index.resourceCount(), bytes: index.bytes() }
+        }
+        const matching = (yield* identifiers((url) => url?.startsWith(prefix) ?? false)).filter(index.hasResource)
         return {
           resources: yield* known(byUse(matching).slice(0, limit)),
           total: matching.length,
-          bytes: prefix === "" ? index.bytes() : matching.reduce((sum, resource) => sum + index.bytesOf(resource), 0)
+          bytes: matching.reduce((sum, resource) => sum + index.bytesOf(resource), 0)
         }
       })),
     find: (url) =>
