@@ -20,8 +20,8 @@ export const chunkFiles = (directory: string): Array<string> =>
 const identifier = (text: string): string => createHash("sha256").update(text).digest("hex").slice(0, 32)
 
 /**
- * Adds chunks that are nothing but holes, of resources that nobody asks for. What Spillway will count for them, in bytes, without
- * what it counts for each resource.
+ * Adds chunks that are nothing but holes, of resources that nobody asks for. Those of one resource are links to one file. What Spillway will
+ * count for them, in bytes, without what it counts for each resource.
  */
 export const addSparseChunks = async (
   directory: string,
@@ -33,11 +33,10 @@ export const addSparseChunks = async (
     const resource = identifier(`resource ${number}`)
     const parent = join(directory, "v1", resource.slice(0, 2), resource)
     Fs.mkdirSync(parent, { recursive: true })
-    for (let index = 0; index < each; index++) {
-      const fd = Fs.openSync(join(parent, `${representation}.${index}`), "w")
-      Fs.ftruncateSync(fd, size)
-      Fs.closeSync(fd)
-    }
+    const first = join(parent, `${representation}.0`)
+    Fs.closeSync(Fs.openSync(first, "w"))
+    Fs.truncateSync(first, size)
+    for (let index = 1; index < each; index++) Fs.linkSync(first, join(parent, `${representation}.${index}`))
     // Signals are to be heard.
     await breathe()
   }

@@ -11,6 +11,7 @@ import { coldFile } from "./scenarios/coldFile.ts"
 import { coldSeek } from "./scenarios/coldSeek.ts"
 import { gap } from "./scenarios/gap.ts"
 import { growth } from "./scenarios/growth.ts"
+import { index } from "./scenarios/indexSize.ts"
 import { missLatency } from "./scenarios/missLatency.ts"
 import { mixed } from "./scenarios/mixed.ts"
 import type { Scenario } from "./scenarios/Scenario.ts"
@@ -40,6 +41,7 @@ const scenarios: ReadonlyArray<Scenario> = [
   slowDiskViewers,
   gap,
   start,
+  index,
   growth,
   smallObjects
 ]
