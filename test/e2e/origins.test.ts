@@ -142,24 +142,21 @@ const checkRow = Effect.fnUntraced(function*(server: OriginServer, bytes: Buffer
 })
 
 /** What minidlna lists: the path of each video, by its title. */
-const listMedia = (direct: string): Effect.Effect<ReadonlyMap<string, string>, Error> =>
-  Effect.tryPromise({
-    try: async () => {
-      const response = await fetch(`${direct}/ctl/ContentDir`, {
-        method: "POST",
-        headers: {
-          soapaction: "\"urn:schemas-upnp-org:service:ContentDirectory:1#Browse\"",
-          "content-type": "text/xml"
-        },
-        body: `<?xml version="1.0"?><s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>
+const listMedia = (direct: string) =>
+  Effect.tryPromise(async (): Promise<ReadonlyMap<string, string>> => {
+    const response = await fetch(`${direct}/ctl/ContentDir`, {
+      method: "POST",
+      headers: {
+        soapaction: "\"urn:schemas-upnp-org:service:ContentDirectory:1#Browse\"",
+        "content-type": "text/xml"
+      },
+      body: `<?xml version="1.0"?><s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>
 <u:Browse xmlns:u="urn:schemas-upnp-org:service:ContentDirectory:1"><ObjectID>2$8</ObjectID>
 <BrowseFlag>BrowseDirectChildren</BrowseFlag><Filter>*</Filter><StartingIndex>0</StartingIndex>
 <RequestedCount>10</RequestedCount><SortCriteria></SortCriteria></u:Browse></s:Body></s:Envelope>`
-      })
-      const items = (await response.text()).matchAll(/dc:title&gt;(\w+)&lt;[^]*?http:\/\/[^/]+\/(MediaItems\/[\w.]+)/g)
-      return new Map(Array.from(items, ([, title, path]) => [title!, path!]))
-    },
-    catch: (cause) => new Error("no list of media", { cause })
+    })
+    const items = (await response.text()).matchAll(/dc:title&gt;(\w+)&lt;[^]*?http:\/\/[^/]+\/(MediaItems\/[\w.]+)/g)
+    return new Map(Array.from(items, ([, title, path]) => [title!, path!]))
   })
 
 for (const server of mediaServers) {

@@ -23,7 +23,7 @@ const isInterim = (bytes: Buffer): boolean | undefined => {
 /** Whether a line does not end in CRLF. Such a header is ambiguous. */
 const hasBareLineFeed = (head: Buffer): boolean => /(?<!\r)\n/.test(head.toString("latin1"))
 
-/** Whether an interim response has early hints (RFC 8297), which undici reports to whoever sent the request. */
+/** Whether an interim response has early hints (RFC 8297), which undici reports to the sender of the request. */
 const hasHints = (head: Buffer): boolean => head.toString("latin1", 9, 12) === "103"
 
 /**
