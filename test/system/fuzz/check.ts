@@ -343,7 +343,9 @@ export const judge = (plan: Plan, outcome: Outcome): void => {
   const { kind, requests } = plan
   const { ended, hasLeft, interim, isOverdue, responses } = outcome
   const text = plan.bytes.toString("latin1")
-  if (interim.length > (text.match(/expect/gi) ?? []).length) fail("100 without an expectation")
+  const continues = interim.filter((status) => status !== 103).length
+  if (continues > (text.match(/expect/gi) ?? []).length) fail("100 without an expectation")
+  if (continues < interim.length && !text.includes("HTTP/1.1")) fail("103 for HTTP/1.0")
   const most = kind === "valid"
     ? requests.length
     : kind === "malformed"
