@@ -36,8 +36,8 @@ export const makeFleetFile = Effect.gen(function*() {
     yield* makeDirectories(fs, path, root)
     const temporary = `${file}.tmp`
     yield* fs.remove(temporary, { force: true })
-    const opened = fs.open(temporary, { flag: "wx" })
-    yield* Effect.scoped(Effect.flatMap(opened, ({ writeAll }) => writeAll(Buffer.from(text))))
+    const open = fs.open(temporary, { flag: "wx" })
+    yield* Effect.scoped(Effect.flatMap(open, (opened) => opened.writeAll(Buffer.from(text))))
     yield* fs.rename(temporary, file)
     written = text
   })
