@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Clock, Effect, Fiber } from "effect"
 import { formatSignature, signRequest } from "../../src/domain/FleetSignature.ts"
 import { rank } from "../../src/domain/Rendezvous.ts"
 import {
@@ -265,18 +265,20 @@ describe("the port for other nodes", () => {
       yield* fleet.settled(1)
       const [n1] = fleet.nodes as [FleetPrograms["nodes"][number]]
       origin.reset()
+      const now = yield* Clock.currentTimeMillis
       let nonces = 0
       const signed = (
-        { method = "GET", path = "/film", range = "bytes=0-9", secret = SECRET, time = Date.now() }: {
+        { method = "GET", path = "/film", range = "bytes=0-9", secret = SECRET, ahead = 0 }: {
           readonly method?: string
           readonly path?: string
           readonly range?: string
           readonly secret?: string
-          readonly time?: number
+          /** How far the sender's clock is ahead, in milliseconds. */
+          readonly ahead?: number
         } = {}
       ) => {
         const request = { method, target: path, host: "", range, flags: "" }
-        const from = { name: "n2", time, nonce: `nonce-${nonces++}-of-a-test` }
+        const from = { name: "n2", time: now + ahead, nonce: `nonce-${nonces++}-of-a-test` }
         return { "spillway-peer": formatSignature(signRequest([secret], request, from)), range: "bytes=0-9" }
       }
       const right = signed()
@@ -286,8 +288,8 @@ describe("the port for other nodes", () => {
         ["no signature", { path: "/film" }],
         ["repeated", { path: "/film", headers: right }],
         ["another secret", { path: "/film", headers: signed({ secret: "x".repeat(40) }) }],
-        ["old", { path: "/film", headers: signed({ time: Date.now() - 61_000 }) }],
-        ["of the future", { path: "/film", headers: signed({ time: Date.now() + 61_000 }) }],
+        ["old", { path: "/film", headers: signed({ ahead: -90_000 }) }],
+        ["of the future", { path: "/film", headers: signed({ ahead: 90_000 }) }],
         ["another target", { path: "/other", headers: signed() }],
         ["another method", { path: "/film", method: "HEAD", headers: signed() }],
         ["another range", { path: "/film", headers: { ...signed(), range: "bytes=0-10" } }],
