@@ -53,7 +53,7 @@ export const makeFleetFile = Effect.gen(function*() {
       const text = Schema.encodeSync(json)(memory)
       return text === written
         ? Effect.void
-        : mutex.withPermit(Effect.ignore(Effect.timeout(save(text), FILE_MILLIS)))
+        : mutex.withPermit(Effect.ignoreCause(Effect.timeout(save(text), FILE_MILLIS)))
     }
   }
 })
