@@ -4,7 +4,7 @@ import { NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Cause, Console, Effect, Exit, Layer, Logger, References } from "effect"
 import { CliError, CliOutput, Command } from "effect/cli"
 import { doctor } from "./cli/doctor.ts"
-import { ls, mapCommand, status, why } from "./cli/inspect.ts"
+import { fleet, ls, mapCommand, status, why } from "./cli/inspect.ts"
 import { pin, purge, unpin } from "./cli/keep.ts"
 import { layer as logging } from "./cli/logging.ts"
 import { serve } from "./cli/serve.ts"
@@ -16,7 +16,7 @@ import { version } from "./version.ts"
 
 const spillway = Command.make("spillway").pipe(
   Command.withDescription("A caching reverse proxy for video, audio and large downloads"),
-  Command.withSubcommands([serve, status, ls, mapCommand, why, warm, pin, unpin, purge, verify, doctor])
+  Command.withSubcommands([serve, status, fleet, ls, mapCommand, why, warm, pin, unpin, purge, verify, doctor])
 )
 
 const say = (message: string) => Console.error(`spillway: ${message}`)

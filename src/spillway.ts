@@ -6,6 +6,7 @@ import * as openMedia from "./embed/openMedia.ts"
 import { routes } from "./embed/routes.ts"
 import { AdminPages } from "./http/admin/AdminPages.ts"
 import { ControlApi } from "./http/admin/api/ControlApi.ts"
+import { FleetReport } from "./http/admin/FleetReport.ts"
 import { Readiness } from "./http/admin/Readiness.ts"
 import { SnapshotFeed } from "./http/admin/SnapshotFeed.ts"
 import { StatusReport } from "./http/admin/StatusReport.ts"
@@ -79,6 +80,7 @@ export const layerNoDeps: Layer.Layer<
   | Evictor
   | FailureLog
   | FleetPurger
+  | FleetReport
   | IndexScan
   | Purger
   | Lookup
@@ -97,6 +99,7 @@ export const layerNoDeps: Layer.Layer<
   Layer.provideMerge(Layer.merge(AdminPages.layer, StreamLimit.layer)),
   Layer.provideMerge(ControlApi.layer),
   Layer.provideMerge(SnapshotFeed.layer),
+  Layer.provideMerge(FleetReport.layer),
   Layer.provideMerge(FleetPurger.layer),
   Layer.provideMerge(Layer.mergeAll(Explainer.layer, Purger.layer, StatusReport.layer, Warmer.layer)),
   Layer.provideMerge(Inventory.layer),
@@ -124,6 +127,7 @@ export const layerNoResolver: Layer.Layer<
   | SnapshotFeed
   | FailureLog
   | FleetPurger
+  | FleetReport
   | IndexScan
   | MediaStream
   | Origin
@@ -150,7 +154,7 @@ export const facade = <Self>(tag: Context.Key<Self, Spillway["Service"]>) =>
   )
 
 /** The services of a running Spillway that `Spillway.routes`, its servers and `Server.layerProxy` need. */
-export type Running = FleetPurger | LocalUrls | Proxy | Readiness | SnapshotFeed
+export type Running = FleetPurger | FleetReport | LocalUrls | Proxy | Readiness | SnapshotFeed
 
 /**
  * Spillway in an application: media streams through the cache, an HTTP handler for the application's router, and local URLs for
@@ -230,7 +234,7 @@ export class Spillway extends Context.Service<Spillway, {
   /** The server for the other nodes of the fleet, on a port of its own. Requests that none of them has signed get a 403. */
   static readonly layerPeers: (
     address: Server.Address
-  ) => Layer.Layer<never, HttpServerError.ServeError, FleetConfig | FleetPurger | Proxy> = layerPeers
+  ) => Layer.Layer<never, HttpServerError.ServeError, FleetConfig | FleetPurger | FleetReport | Proxy> = layerPeers
 
   /** Its end tells the other nodes of the fleet that this one ends. Provide the servers to it, so that it ends first. */
   static readonly layerLeaving: Layer.Layer<never> = layerLeaving

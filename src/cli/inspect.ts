@@ -1,6 +1,6 @@
 import { Effect } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import type { ResourceDetail, ResourceSummary, Status, Why } from "../http/admin/api/model.ts"
+import type { FleetNode, FleetView, ResourceDetail, ResourceSummary, Status, Why } from "../http/admin/api/model.ts"
 import { RESOURCES_LISTED } from "../http/admin/api/SpillwayApi.ts"
 import { jsonFlag, serverFlag, show, toTarget, urlArgument, withServer } from "./client.ts"
 import { counted, duration, map, percent, size, table } from "./text.ts"
@@ -16,6 +16,15 @@ const describeCache = ({ cache }: Status): string => {
   return state === "usable"
     ? `usable, ${held}${counting} (${directory})`
     : `unusable since ${since}: ${error} (${errno} on ${operation}); ${held}${counting} (${directory})`
+}
+
+const describeEngine = ({ name, up }: FleetView["engine"]): string => up ? name : `${name}, which does not respond`
+
+const describeFleet = ({ engine, node, peers }: NonNullable<Status["fleet"]>): string => {
+  const { different, here, leaving, lost } = peers
+  const others = Object.entries({ lost, leaving, different }).filter(([, count]) => count > 0)
+  const all = [`${here} other ${here === 1 ? "node" : "nodes"}`, ...others.map(([state, count]) => `${count} ${state}`)]
+  return `node ${node}, ${all.join(", ")}, by ${describeEngine(engine)}`
 }
 
 const describeStatus = (status: Status): string => {
@@ -49,7 +58,8 @@ const describeStatus = (status: Status): string => {
       `${counted(totals.originRequests, "request")}, ${size(totals.originBytes)}; ${
         counted(totals.coalesced, "viewer")
       } shared a request`
-    ]
+    ],
+    ...status.fleet === undefined ? [] : [["fleet", describeFleet(status.fleet)]]
   ])
 }
 
@@ -59,6 +69,51 @@ export const status = Command.make(
   ({ json, server }) =>
     Effect.flatMap(withServer(server, (client) => client.status()), (value) => show(json, value, describeStatus))
 ).pipe(Command.withDescription("Show the cache, disk, memory and traffic of a server"))
+
+const STATES: Record<FleetNode["state"], string> = {
+  self: "this node",
+  here: "here",
+  lost: "lost",
+  leaving: "leaving",
+  different: "other configuration"
+}
+
+const describeNode = ({ address, name, report, state, weight }: FleetNode): ReadonlyArray<string> => [
+  name,
+  address,
+  String(Math.round(weight * 100) / 100),
+  STATES[state],
+  ...report === undefined ? Array.from({ length: 8 }, () => "-") : [
+    report.startedAt,
+    report.version,
+    `${size(report.cache.bytes)} of ${size(report.cache.maxBytes)}${
+      report.cache.state === "usable" ? "" : ", unusable"
+    }`,
+    size(report.memory.bytes),
+    String(report.peers.requests),
+    String(report.peers.served),
+    size(report.peers.receivedBytes),
+    size(report.peers.sentBytes)
+  ]
+]
+
+const NODE_HEADING = [
+  ...["name", "address", "weight", "state", "since", "version", "disk", "memory"],
+  ...["asked", "served", "in", "out"]
+]
+
+const describeNodes = ({ engine, nodes }: FleetView): string =>
+  `${table([NODE_HEADING, ...nodes.map(describeNode)], new Set([2, 7, 8, 9, 10, 11]))}\n` +
+  `${counted(nodes.length, "node")}, by ${describeEngine(engine)}`
+
+export const fleet = Command.make(
+  "fleet",
+  { server: serverFlag, json: jsonFlag },
+  ({ json, server }) =>
+    Effect.flatMap(withServer(server, (client) => client.fleet()), (value) => show(json, value, describeNodes))
+).pipe(
+  Command.withDescription("List the nodes of a server's fleet: whether they respond, and what they hold and pass on")
+)
 
 const describeFreshness = ({ expiresAt, fresh }: ResourceSummary): string =>
   fresh ? `fresh until ${expiresAt ?? "?"}` : "stale"

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os"
 import { errnoOf } from "../domain/CacheError.ts"
 import { annotationsOf } from "../domain/OriginError.ts"
 import { parseRoute, type Route } from "../domain/Route.ts"
+import type { FleetReport } from "../http/admin/FleetReport.ts"
 import type { Proxy } from "../http/proxy/Proxy.ts"
 import * as Server from "../http/server/Server.ts"
 import * as SampleOrigin from "../sample/SampleOrigin.ts"
@@ -150,7 +151,7 @@ interface FleetLayers {
     never,
     Cache.CacheConfig | FileSystem.FileSystem | Origins.OriginConfig | Path.Path
   >
-  readonly server: Layer.Layer<never, StartupError, FleetPurger | Proxy>
+  readonly server: Layer.Layer<never, StartupError, FleetPurger | FleetReport | Proxy>
 }
 
 /** The server for the other nodes, and what this node knows of them; without a fleet, nothing. */

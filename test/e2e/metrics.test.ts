@@ -5,6 +5,7 @@ import * as Fs from "node:fs"
 import { ask } from "../http/TestProxy.ts"
 import { find } from "../support/command.ts"
 import { temporaryDirectory } from "../support/disks.ts"
+import { startFleet } from "../support/fleetPrograms.ts"
 import { eventually, startProgram, view } from "../support/Program.ts"
 import { familiesOf, type Family, valueOf } from "../support/scrape.ts"
 import { fileOf, makeTestOrigin, MiB } from "../support/TestOrigin.ts"
@@ -26,6 +27,8 @@ const documented: ReadonlyArray<Family> = Fs.readFileSync(
     }
   }).toSorted((a, b) => a.name < b.name ? -1 : 1)
 
+const isOfFleets = ({ name }: Family): boolean => /^spillway_(?:fleet|peer)_/.test(name)
+
 const start = Effect.fnUntraced(function*() {
   const origin = yield* makeTestOrigin
   origin.files.set("/film", fileOf(3 * MiB, 1))
@@ -39,7 +42,14 @@ describe.concurrent("the metrics of the program", () => {
   it.live("are those that are documented, from the start", () =>
     Effect.gen(function*() {
       const { scrape } = yield* start()
-      assert.deepStrictEqual(familiesOf(yield* scrape), documented)
+      assert.deepStrictEqual(familiesOf(yield* scrape), documented.filter((family) => !isOfFleets(family)))
+    }), 30_000)
+
+  it.live("are those that are documented in a fleet, too", () =>
+    Effect.gen(function*() {
+      const { nodes: [node] } = yield* startFleet({ origin: yield* makeTestOrigin, names: ["n1"] })
+      const { body } = yield* ask(node!.url, "/_spillway/metrics")
+      assert.deepStrictEqual(familiesOf(body.toString()), documented)
     }), 30_000)
 
   it.live.skipIf(promtool === undefined)("are as Prometheus would have them", () =>

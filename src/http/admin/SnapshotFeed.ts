@@ -1,5 +1,6 @@
 import { type Cause, Clock, Context, Effect, Latch, Layer, Queue, type Scope, Stream } from "effect"
 import { keepRunning } from "../../effects/keepRunning.ts"
+import { FleetReport } from "./FleetReport.ts"
 import { StatusReport } from "./StatusReport.ts"
 
 /**
@@ -12,7 +13,7 @@ export class SnapshotFeed extends Context.Service<SnapshotFeed, {
   /** Ends all streams, and has no more begin. */
   readonly end: Effect.Effect<void>
 }>()("spillway/http/admin/SnapshotFeed") {
-  static readonly layer: Layer.Layer<SnapshotFeed, never, StatusReport> = Layer.effect(
+  static readonly layer: Layer.Layer<SnapshotFeed, never, FleetReport | StatusReport> = Layer.effect(
     SnapshotFeed,
     Effect.suspend(() => make)
   )
@@ -30,14 +31,15 @@ type Watcher = Queue.Queue<Uint8Array, Cause.Done>
 
 const make = Effect.gen(function*() {
   const report = yield* StatusReport
+  const fleet = yield* FleetReport
   const clock = yield* Clock.Clock
   const watchers = new Set<Watcher>()
   const watched = yield* Latch.make(false)
   let latest: { readonly at: number; readonly event: Uint8Array } | undefined
   let isEnding = false
 
-  const refresh = Effect.map(report.snapshot, (snapshot) => {
-    const event = Buffer.from(`event: snapshot\ndata: ${JSON.stringify(snapshot)}\n\n`)
+  const refresh = Effect.map(Effect.all([report.snapshot, fleet.recent]), ([snapshot, fleet]) => {
+    const event = Buffer.from(`event: snapshot\ndata: ${JSON.stringify({ ...snapshot, fleet })}\n\n`)
     latest = { at: clock.currentTimeMillisUnsafe(), event }
     return event
   })

@@ -8,6 +8,7 @@ import { MemoryTier, together } from "../../services/cache/MemoryTier.ts"
 import { CacheConfig } from "../../services/config/CacheConfig.ts"
 import { DiskBreaker } from "../../services/disk/DiskBreaker.ts"
 import { DiskMonitor } from "../../services/disk/DiskMonitor.ts"
+import { Fleet } from "../../services/fleet/Fleet.ts"
 import { ActiveStreams } from "../../services/observe/ActiveStreams.ts"
 import { connections } from "../../services/observe/connections.ts"
 import { Counters } from "../../services/observe/Counters.ts"
@@ -22,7 +23,7 @@ import { failureOf, mapOf, optional, streamOf, time } from "./api/present.ts"
 /** What the server is doing, all of it from memory: the disk is not asked, so that one that hangs delays nothing. */
 export class StatusReport extends Context.Service<StatusReport, {
   readonly status: Effect.Effect<Status>
-  /** At most `MAX_MAPS` of the resources that are being streamed. */
+  /** At most `MAX_MAPS` of the resources that are being streamed. Without the nodes of the fleet. */
   readonly snapshot: Effect.Effect<Snapshot>
 }>()("spillway/http/admin/StatusReport") {
   static readonly layer: Layer.Layer<
@@ -63,6 +64,7 @@ const make = Effect.gen(function*() {
   const inventory = yield* Inventory
   const counters = yield* Counters
   const workerUsage = yield* WorkerUsage
+  const { engine, isEngineUp, peers, self } = yield* Fleet
   const startedAt = clock.currentTimeMillisUnsafe()
 
   const cacheStatus = (): CacheStatus => {
@@ -97,6 +99,13 @@ const make = Effect.gen(function*() {
     return { ...together(memory.usage(), others), maxBytes: config.memory + others.maxBytes }
   }
 
+  const fleetSummary = (): Status["fleet"] => {
+    if (self === undefined) return undefined
+    const summary = { here: 0, lost: 0, leaving: 0, different: 0 }
+    for (const { state } of peers()) summary[state.toLowerCase() as Lowercase<typeof state>] += 1
+    return { node: self.name, engine: { name: engine, up: isEngineUp() }, peers: summary }
+  }
+
   const status = Effect.map(Metric.value(connections), ({ value }): Status => ({
     version,
     startedAt: time(startedAt),
@@ -108,7 +117,8 @@ const make = Effect.gen(function*() {
     backlog: writer.backlog(),
     totals: counters.totals(),
     connections: value,
-    streams: activeStreams.count()
+    streams: activeStreams.count(),
+    ...optional("fleet", fleetSummary())
   }))
 
   const snapshot = Effect.map(status, (status): Snapshot => {

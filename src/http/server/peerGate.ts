@@ -4,6 +4,7 @@ import {
   ALIVE_PATH,
   HOST_FIELD,
   PURGE_PATH,
+  REPORT_PATH,
   SIGNATURE_FIELD,
   signedParts,
   WANTS_FIELD,
@@ -47,6 +48,7 @@ export interface Admitted {
 const isForPeers = ({ method, url }: PeerHead): boolean => {
   if (url === PURGE_PATH) return method === "POST"
   if (url === ALIVE_PATH) return method === "HEAD"
+  if (url === REPORT_PATH) return method === "GET"
   return method === "GET" && (!url.startsWith(PREFIX) || isNamed(url))
 }
 
@@ -89,6 +91,7 @@ const makeMarkOf = Effect.fnUntraced(function*(onOtherOrder: () => void) {
 /** Makes the gate: it tells the requests of nodes from those of strangers, and from those that a stranger sends again. */
 export const makePeerGate = Effect.gen(function*() {
   const { secrets } = yield* FleetConfig
+  const { traffic } = yield* Fleet
   const clock = yield* Clock.Clock
   const window = new ReplayWindow()
   let forbidden = 0
@@ -118,6 +121,7 @@ export const makePeerGate = Effect.gen(function*() {
         forbidden += 1
         return undefined
       }
+      if (!url.startsWith(PREFIX) || isNamed(url)) traffic.served += 1
       return { mac: signature.mac, mark: markOf(head, signature) }
     }
   }

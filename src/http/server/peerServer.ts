@@ -5,12 +5,13 @@ import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:
 import type { Socket } from "node:net"
 import * as Tls from "node:tls"
 import { proveResponse, type Secrets } from "../../domain/FleetSignature.ts"
-import { ALIVE_PATH, PROOF_FIELD, PURGE_PATH } from "../../domain/PeerProtocol.ts"
+import { ALIVE_PATH, PROOF_FIELD, PURGE_PATH, REPORT_PATH } from "../../domain/PeerProtocol.ts"
 import { withoutServices } from "../../effects/withoutServices.ts"
 import { ServerConfig, type ServerOptions } from "../../services/config/ServerConfig.ts"
 import { Fleet } from "../../services/fleet/Fleet.ts"
 import { FleetConfig, type FleetOptions, type PeerTls } from "../../services/fleet/FleetConfig.ts"
 import type { FleetPurger } from "../../services/operate/FleetPurger.ts"
+import { FleetReport } from "../admin/FleetReport.ts"
 import { markPeer } from "../proxy/peerRequests.ts"
 import { Proxy } from "../proxy/Proxy.ts"
 import { GuardedServer } from "./guardedServer.ts"
@@ -115,7 +116,9 @@ const makeNode = Effect.fnUntraced(function*({ tls }: FleetOptions) {
     onDefect: tellDefects(context),
     onAnswered: undefined
   }
-  return new PeerServer(options, watcher, tryReply, gate, tls)
+  const { traffic } = yield* Fleet
+  const node = new PeerServer(options, watcher, tryReply, gate, tls)
+  return node.on("connection", traffic.watch)
 })
 
 /** Its end tells the other nodes of the fleet that this one ends, which they need not find out then. */
@@ -126,17 +129,22 @@ export const layerLeaving: Layer.Layer<never> = Layer.effectDiscard(
 /** Serves the other nodes of the fleet at `address`. */
 export const layerPeers = (
   { host, port }: Address
-): Layer.Layer<never, HttpServerError.ServeError, FleetConfig | FleetPurger | Proxy> =>
+): Layer.Layer<never, HttpServerError.ServeError, FleetConfig | FleetPurger | FleetReport | Proxy> =>
   Layer.effectDiscard(
     Effect.gen(function*() {
       const options = yield* FleetConfig
       const { handler } = yield* Proxy
+      const { own } = yield* FleetReport
       const purgeReply = yield* makePurgeReply
+      const report = Effect.map(own, (report) => HttpServerResponse.jsonUnsafe(report))
       const node = yield* makeNode(options)
       const server = yield* NodeHttpServer.make(() => node, { host, port, gracefulShutdownTimeout: DRAIN_TIMEOUT })
       const served = Effect.flatMap(
         HttpServerRequest.HttpServerRequest,
-        ({ url }) => url === PURGE_PATH ? purgeReply : Effect.map(handler, ({ response }) => response)
+        ({ url }) => {
+          if (url === PURGE_PATH) return purgeReply
+          return url === REPORT_PATH ? report : Effect.map(handler, ({ response }) => response)
+        }
       )
       yield* withoutServices(HttpServer.serveEffect(served)).pipe(
         Effect.provideService(HttpServer.HttpServer, server)

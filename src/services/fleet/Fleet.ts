@@ -13,6 +13,7 @@ import { makeHeartbeat } from "./heartbeat.ts"
 import { Membership } from "./Membership.ts"
 import { PeerClient, PeerFailed, PeerUnproven } from "./PeerClient.ts"
 import { makePeerHealth } from "./peerHealth.ts"
+import { makePeerTraffic, type PeerTraffic } from "./peerTraffic.ts"
 import { makePurgeFeed, type PurgeBatch } from "./PurgeFeed.ts"
 import { Roster } from "./Roster.ts"
 
@@ -57,6 +58,10 @@ export interface FleetShape {
   readonly isBehind: () => boolean
   /** Whether the engine answers. */
   readonly isEngineUp: () => boolean
+  /** What the engine is called. Contains no secrets. */
+  readonly engine: string
+  /** What goes between this node and the others. */
+  readonly traffic: PeerTraffic
   /** The log of purges. */
   readonly log: {
     readonly append: (purge: FleetPurge) => void
@@ -84,6 +89,8 @@ const alone: FleetShape = {
   send: ({ name }) => Effect.fail(new PeerFailed({ peer: name, cause: "alone" })),
   isBehind: () => false,
   isEngineUp: () => true,
+  engine: "",
+  traffic: makePeerTraffic(),
   log: {
     append: () => {},
     take: Effect.never,
@@ -207,7 +214,9 @@ const make = Effect.gen(function*() {
       ? membership.hasLog ? Effect.sync(feed.giveUp) : Effect.void
       : Effect.asVoid(Effect.forEach(list, health.check, { concurrency: "unbounded" }))
   })
-  yield* makeFleetMetrics({ peers, isEngineUp: heartbeat.isUp, forged: () => heartbeat.forged() + feed.forged() })
+  const traffic = makePeerTraffic()
+  const forged = () => heartbeat.forged() + feed.forged()
+  yield* makeFleetMetrics({ peers, isEngineUp: heartbeat.isUp, forged, traffic })
 
   return Fleet.of({
     self: started,
@@ -224,6 +233,8 @@ const make = Effect.gen(function*() {
     send: client.send,
     isBehind: () => feed.isBehind() || (options.isolated === "revalidate" && isIsolated()),
     isEngineUp: heartbeat.isUp,
+    engine: membership.label,
+    traffic,
     log: {
       append: feed.append,
       take: feed.take,

@@ -74,8 +74,6 @@ const makeRequest = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const openLeg = yield* makeOpenLeg
   const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-  let peerBytes = 0
-  yield* Metrics.counter("spillway_peer_received_bytes_total", "Body bytes received from other nodes", () => peerBytes)
   const countSwap = yield* Metrics.counters(
     "spillway_peer_swaps_total",
     "Bodies that another node or the origin took over from a node that failed",
@@ -121,7 +119,7 @@ const makeRequest = Effect.gen(function*() {
     const before = journey.bytesBefore(response) ?? 0
     const body = before === 0 ? response.body : within(response.body, before, journey.end - journey.position)
     const counted = watchPieces(body, (piece) => {
-      if (peer !== undefined) peerBytes += piece.length
+      if (peer !== undefined) fleet.traffic.receivedBytes += piece.length
       journey.advance(piece.length, fleet.stretchAt)
     })
     const isShort = () => journey.position < Math.min(announced, journey.end)

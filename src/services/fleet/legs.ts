@@ -114,6 +114,7 @@ export const makeOpenLeg = Effect.gen(function*() {
       ...(isOutdated && wants !== "cached" && { "cache-control": "no-cache" })
     }
     const scope = yield* Scope.fork(yield* Effect.scope)
+    fleet.traffic.requests += 1
     const asked = fleet.ask(peer, { question, headers, range: rangeOf(journey), wants })
     const outcome = yield* Effect.result(Scope.provide(orLost(peer, url, asked), scope))
     if (outcome._tag === "Success") {

@@ -175,15 +175,27 @@ const make = Effect.gen(function*() {
     () => missing
   )
 
+  const countPurge = yield* Metrics.counters(
+    "spillway_fleet_purges_total",
+    "Purges and invalidations of other nodes that this one has done, by the way they came first",
+    "way",
+    ["direct", "log"]
+  )
+
   const keyOf = ({ id, round }: FleetPurge): string => `${id} ${round}`
 
-  const receive = (purge: FleetPurge): Effect.Effect<boolean> =>
+  const finish = (key: string, { round }: FleetPurge, way: string): void => {
+    seen.set(key, true)
+    if (round === 1) countPurge(way)
+  }
+
+  const receive = (way: "direct" | "log") => (purge: FleetPurge): Effect.Effect<boolean> =>
     Effect.suspend(() => {
       const key = keyOf(purge)
       if (seen.has(key)) return Effect.succeed(true)
       const work = Effect.forEach(purge.targets, local, { discard: true }).pipe(
         Effect.match({ onFailure: () => false, onSuccess: () => true }),
-        Effect.tap((isDone) => Effect.sync(() => isDone && seen.set(key, true)))
+        Effect.tap((isDone) => Effect.sync(() => isDone && finish(key, purge, way)))
       )
       return share(key, work)
     })
@@ -217,7 +229,7 @@ const make = Effect.gen(function*() {
     const batch = yield* fleet.log.take
     const work = Effect.gen(function*() {
       if (!batch.isComplete) yield* Effect.ignore(local(everything))
-      yield* Effect.forEach(batch.purges, receive, { discard: true })
+      yield* Effect.forEach(batch.purges, receive("log"), { discard: true })
     })
     yield* Effect.ensuring(work, Effect.sync(() => fleet.log.done(batch)))
   }))
@@ -225,6 +237,6 @@ const make = Effect.gen(function*() {
   return FleetPurger.of({
     purge: (target) => begun([target]),
     outdate: (targets) => Effect.ignore(begun(targets)),
-    receive
+    receive: receive("direct")
   })
 })

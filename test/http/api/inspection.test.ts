@@ -312,7 +312,19 @@ describe("the control API", () => {
       const { paths } = yield* api.get<{ readonly paths: Record<string, object> }>("/openapi.json")
       assert.sameMembers(
         Object.keys(paths).map((path) => path.slice("/_spillway/api".length)),
-        ["/status", "/streams", "/resources", "/resource", "/why", "/events", "/purge", "/pin", "/warm", "/warm/{id}"]
+        [
+          "/status",
+          "/streams",
+          "/resources",
+          "/resource",
+          "/why",
+          "/fleet",
+          "/events",
+          "/purge",
+          "/pin",
+          "/warm",
+          "/warm/{id}"
+        ]
       )
     }))
 })

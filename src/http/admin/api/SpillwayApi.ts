@@ -2,6 +2,7 @@ import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, HttpApiSchema, OpenApi } from "effect/http-api"
 import { BadRequest, Conflict, NotFound, Unavailable } from "./errors.ts"
 import {
+  FleetView,
   Purged,
   PurgeRequest,
   ResourceDetail,
@@ -58,6 +59,8 @@ class Inspection extends HttpApiGroup.make("inspection", { topLevel: true })
       .annotate(OpenApi.Summary, "One cached resource, with the ranges that are cached"),
     HttpApiEndpoint.get("why", "/why", { query: url, success: Why })
       .annotate(OpenApi.Summary, "Whether a URL is cached, whether it would be, and why not"),
+    HttpApiEndpoint.get("fleet", "/fleet", { success: FleetView, error: NotFound })
+      .annotate(OpenApi.Summary, "The nodes of the fleet, with what each one reports of itself"),
     HttpApiEndpoint.get("events", "/events", {
       success: HttpApiSchema.StreamSse({
         events: Schema.Struct({

@@ -7,6 +7,7 @@ import { ActiveStreams } from "../../../services/observe/ActiveStreams.ts"
 import { makeAddressing } from "../../../services/operate/addressing.ts"
 import { Explainer } from "../../../services/operate/Explainer.ts"
 import { Inventory } from "../../../services/operate/Inventory.ts"
+import { FleetReport } from "../FleetReport.ts"
 import { SnapshotFeed } from "../SnapshotFeed.ts"
 import { StatusReport } from "../StatusReport.ts"
 import { NotFound, refusalOf, Unavailable } from "./errors.ts"
@@ -29,6 +30,7 @@ export const layer = HttpApiBuilder.group(
     const addressing = yield* makeAddressing
     const clock = yield* Clock.Clock
     const feed = yield* SnapshotFeed
+    const fleet = yield* FleetReport
     const explainer = yield* Explainer
     const breaker = yield* DiskBreaker
     const report = yield* StatusReport
@@ -58,6 +60,9 @@ export const layer = HttpApiBuilder.group(
           ? yield* explainer.why(resource, addressing.sourceOf(url, resource, false))
           : explainer.notServed
         return whyOf(resource.url, explained, breaker.unwritable()?.message)
+      }),
+      fleet: Effect.fnUntraced(function*() {
+        return (yield* fleet.view) ?? (yield* new NotFound({ message: "This server is not in a fleet; see --fleet" }))
       }),
       events: Effect.fnUntraced(function*() {
         const stream = yield* feed.watch

@@ -64,6 +64,13 @@ export const Totals = Schema.Struct({
 })
 export type Totals = typeof Totals.Type
 
+/** How this server sees its fleet. `peers` counts the other nodes by what they are to it. */
+const FleetSummary = Schema.Struct({
+  node: Schema.String,
+  engine: Schema.Struct({ name: Schema.String, up: Schema.Boolean }),
+  peers: Schema.Struct({ here: count, lost: count, leaving: count, different: count })
+})
+
 /** The state of a server. */
 export const Status = Schema.Struct({
   version: Schema.String,
@@ -78,9 +85,40 @@ export const Status = Schema.Struct({
   backlog: Schema.Struct({ bytes, maxBytes: bytes }),
   totals: Totals,
   connections: count,
-  streams: count
+  streams: count,
+  /** In a fleet only. */
+  fleet: Schema.optionalKey(FleetSummary)
 })
 export type Status = typeof Status.Type
+
+/** What a node of a fleet reports of itself. Requests and bytes of `peers` are those between nodes since it started. */
+export const NodeReport = Schema.Struct({
+  version: Schema.String,
+  startedAt: time,
+  cache: Schema.Struct({ state: Schema.Literals(["usable", "unusable"]), bytes, maxBytes: bytes }),
+  memory: Schema.Struct({ bytes, maxBytes: bytes }),
+  /** Requests to other nodes, requests of other nodes, body bytes received, and bytes sent with headers. */
+  peers: Schema.Struct({ requests: count, served: count, receivedBytes: bytes, sentBytes: bytes })
+})
+export type NodeReport = typeof NodeReport.Type
+
+/** A node of a fleet as this server sees it. `report` is missing if the node doesn't respond in time. */
+export const FleetNode = Schema.Struct({
+  name: Schema.String,
+  address: Schema.String,
+  weight: Schema.Finite,
+  /** `self`: this server. `different`: it has another `--stretch` or other origins, so it isn't used. */
+  state: Schema.Literals(["self", "here", "lost", "leaving", "different"]),
+  report: Schema.optionalKey(NodeReport)
+})
+export type FleetNode = typeof FleetNode.Type
+
+/** The fleet of this server. `engine` says which nodes there are. */
+export const FleetView = Schema.Struct({
+  engine: Schema.Struct({ name: Schema.String, up: Schema.Boolean }),
+  nodes: Schema.Array(FleetNode)
+})
+export type FleetView = typeof FleetView.Type
 
 /** Where the bytes of a stream come from: `passthrough` is the origin while nothing can be kept. */
 export const StreamSource = Schema.Literals(["memory", "disk", "origin", "passthrough"])
@@ -230,6 +268,8 @@ export const Snapshot = Schema.Struct({
   streams: Schema.Array(RunningStream),
   failures: Schema.Array(Failure),
   totals: Totals,
-  resources: Schema.Array(ResourceMap)
+  resources: Schema.Array(ResourceMap),
+  /** In a fleet only. The reports of other nodes are a few seconds old. */
+  fleet: Schema.optionalKey(FleetView)
 })
 export type Snapshot = typeof Snapshot.Type
