@@ -97,10 +97,7 @@ const describeNode = ({ address, name, report, state, weight }: FleetNode): Read
   ]
 ]
 
-const NODE_HEADING = [
-  ...["name", "address", "weight", "state", "since", "version", "disk", "memory"],
-  ...["asked", "served", "in", "out"]
-]
+const NODE_HEADING = "name address weight state since version disk memory asked served in out".split(" ")
 
 const describeNodes = ({ engine, nodes }: FleetView): string =>
   `${table([NODE_HEADING, ...nodes.map(describeNode)], new Set([2, 7, 8, 9, 10, 11]))}\n` +
