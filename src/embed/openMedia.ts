@@ -5,6 +5,7 @@ import type { Resource } from "../domain/Resource.ts"
 import { formatRange, parseContentRange, type RangeSpec, resolve } from "../domain/rfc/ByteRange.ts"
 import * as CacheStatus from "../domain/rfc/CacheStatus.ts"
 import { endToEnd, type HeaderFields } from "../domain/rfc/HeaderFields.ts"
+import { makeOwnQuestion } from "../services/fleet/peerQuestion.ts"
 import { MediaStream } from "../services/media/MediaStream.ts"
 import { cut } from "../services/media/trimmed.ts"
 import { makeAskOrigin, type Source } from "../services/origin/askOrigin.ts"
@@ -81,6 +82,7 @@ const openUncached = (
 const makeFind = Effect.gen(function*() {
   const localUrls = yield* LocalUrls
   const resolver = yield* OriginResolver
+  const questionOf = yield* makeOwnQuestion
 
   return (what: string, options: FetchOptions) => {
     if (!what.startsWith("/")) {
@@ -92,7 +94,12 @@ const makeFind = Effect.gen(function*() {
     const wanted = { target: what, headers: {} }
     const resource = resolver.identify(wanted)
     if ("status" in resource) return Effect.fail(new MediaRefused({ url: loggable(what), reason: resource.reason }))
-    const source: Source = { fields: {}, target: what, locate: (refusal) => resolver.locate(wanted, resource, refusal) }
+    const source: Source = {
+      fields: {},
+      target: what,
+      ...questionOf(resource, what),
+      locate: (refusal) => resolver.locate(wanted, resource, refusal)
+    }
     return Effect.succeed({ resource, source })
   }
 })

@@ -90,7 +90,7 @@ export const makeGet = Effect.fnUntraced(function*(
       ...(peer !== undefined && ofPeer(parsed, peer)),
       source: {
         ...sourceOf(resource, request, fieldsFor(resource, request, ofTheViewer)),
-        ...peerSource(resource, request, parsed),
+        ...peerSource(resource, request),
         onHints: earlyHintsTo(request)
       },
       reuses: waitsForDrain(request),

@@ -3,12 +3,10 @@ import type { HttpServerRequest } from "effect/http"
 import { hasCredential } from "../../domain/Asker.ts"
 import type { Wants } from "../../domain/PeerProtocol.ts"
 import type { Resource } from "../../domain/Resource.ts"
-import type { RangeSpec } from "../../domain/rfc/ByteRange.ts"
 import { OriginConfig } from "../../services/config/OriginConfig.ts"
 import { Fleet } from "../../services/fleet/Fleet.ts"
 import type { Source } from "../../services/origin/askOrigin.ts"
 import { LOCAL_PATH } from "../../services/origin/LocalUrls.ts"
-import type { ParsedRequest } from "./parseRequest.ts"
 
 /** A request that another node of the fleet has signed. */
 export interface PeerMark {
@@ -28,8 +26,6 @@ export const markPeer = (source: object, mark: PeerMark): void => void marks.set
 /** What is known of a request if another node has sent it. */
 export const peerMarkOf = ({ source }: HttpServerRequest.HttpServerRequest): PeerMark | undefined => marks.get(source)
 
-const startOf = (range: RangeSpec | undefined): number => range?._tag === "From" ? range.start : 0
-
 /**
  * Makes the function that says what other nodes can be asked instead of the origin. Nothing, if the request has credentials, which don't
  * travel between nodes, or if only this process knows what the target means.
@@ -39,15 +35,13 @@ export const makePeerSource = Effect.gen(function*() {
   const { credentialFields } = yield* OriginConfig
   return (
     { url }: Resource,
-    request: HttpServerRequest.HttpServerRequest,
-    { ranges }: Pick<ParsedRequest, "ranges">
+    request: HttpServerRequest.HttpServerRequest
   ): Pick<Source, "isApart" | "peers"> => {
     const { headers } = request
     if (fleet.self === undefined || request.method !== "GET") return {}
     if (hasCredential(headers, credentialFields) || request.url.startsWith(LOCAL_PATH)) return {}
     const mark = peerMarkOf(request)
-    const stretch = fleet.stretchAt(startOf(ranges?.[0]))
-    const asked = { url, target: request.url, host: headers["host"] ?? "", stretch }
+    const asked = { url, target: request.url, host: headers["host"] ?? "" }
     if (mark === undefined) return { peers: asked }
     return { peers: { ...asked, from: mark.name }, ...(mark.isApart && { isApart: true }) }
   }

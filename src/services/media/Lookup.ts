@@ -87,8 +87,8 @@ const entryFor = (entry: Entry | undefined, cookie: string): Entry | undefined =
  * Which requests may share one to the origin. In a fleet, the node that owns their first byte is asked instead. Requests that wait for
  * different nodes are kept apart: nodes never wait for each other for one stretch, but for two they could.
  */
-const groupOf = ({ isApart, peers }: Source): string =>
-  isApart === true ? " apart" : peers === undefined ? "" : ` ${peers.stretch}`
+const groupOf = ({ isApart, peers }: Source, stretch: number): string =>
+  isApart === true ? " apart" : peers === undefined ? "" : ` ${stretch}`
 
 const make = Effect.gen(function*() {
   const { credentialFields, offline } = yield* OriginConfig
@@ -105,7 +105,7 @@ const make = Effect.gen(function*() {
   const inBackground = yield* FiberSet.makeRuntime<never, unknown, unknown>()
   yield* Metric.update(retries, 0)
   let alone = 0
-  const { isBehind } = yield* Fleet
+  const { isBehind, stretchAt } = yield* Fleet
   const now = () => clock.currentTimeMillisUnsafe()
 
   /** What the cache knows that bears on a request, and what it decides. */
@@ -144,7 +144,7 @@ const make = Effect.gen(function*() {
     method: "GET" | "HEAD",
     request: LookupRequest
   ): Effect.fn.Return<LookupResult, OriginError> {
-    const { directives, fresh, source } = request
+    const { directives, fresh, source, wanted } = request
     const cacheOnly = offline || directives?.onlyIfCached === true
     if (fresh !== undefined) return { _tag: "Current", entry: fresh, means: "fresh", cacheOnly }
     const asker = askerOf(source.fields, credentialFields)
@@ -169,8 +169,9 @@ const make = Effect.gen(function*() {
       }
       const question = { ...request, method, asker, accepted, isChosen, stored: file, entry, mine, reason }
       // What is not for all viewers is confirmed for each. Nothing is known of what is new: it may be for all.
+      const stretch = stretchAt(wanted?._tag === "From" ? wanted.start : 0)
       const isOwn = isAlone || (known !== undefined && !known.isShared)
-      const who = `${accepted.field} ${asker.credential}${isOwn ? ` ${asker.cookie}` : ""}${groupOf(source)}`
+      const who = `${accepted.field} ${asker.credential}${isOwn ? ` ${asker.cookie}` : ""}${groupOf(source, stretch)}`
       const own = request.isAlone === true ? ` ${alone++}` : ""
       const flight = `${method} ${variant.id} ${generations.current(request.resource)} ${who}${own}`
       if (decision._tag === "RevalidateBehind") {

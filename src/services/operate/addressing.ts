@@ -6,6 +6,7 @@ import { make as makeResource, makePublic, type Resource } from "../../domain/Re
 import { accessTo } from "../../domain/Route.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
+import { makeOwnQuestion } from "../fleet/peerQuestion.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../origin/OriginResolver.ts"
 
@@ -16,6 +17,7 @@ export const makeAddressing = Effect.gen(function*() {
   const { cacheKey: rules } = yield* CacheConfig
   const { origins } = yield* OriginConfig
   const resolver = yield* OriginResolver
+  const questionOf = yield* makeOwnQuestion
 
   const resourceOf = (text: string): Resource | TargetError => {
     if (text.startsWith("/")) return resolver.identify({ target: text, headers: {} })
@@ -52,6 +54,7 @@ export const makeAddressing = Effect.gen(function*() {
         fields: {},
         target,
         background,
+        ...questionOf(resource, target),
         locate: (refusal) =>
           Effect.timeoutOrElse(resolver.locate({ target, headers: {} }, resource, refusal), {
             duration: LOCATE_MILLIS,

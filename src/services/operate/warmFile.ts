@@ -8,6 +8,7 @@ import { IndexScan } from "../cache/IndexScan.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { bytesOnDisk } from "../disk/ChunkStore.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
+import { Fleet } from "../fleet/Fleet.ts"
 import { MediaStream, type Opened } from "../media/MediaStream.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import { makeMissingChunks } from "./missingChunks.ts"
@@ -70,6 +71,7 @@ const refusal = (opened: Exclude<Opened, { readonly _tag: "Media" }>): NotWarmed
 export const makeWarmFile = Effect.gen(function*() {
   const { maxSize } = yield* CacheConfig
   const breaker = yield* DiskBreaker
+  const isAlone = (yield* Fleet).self === undefined
   const scan = yield* IndexScan
   const media = yield* MediaStream
   const writer = yield* ChunkWriter
@@ -115,14 +117,14 @@ export const makeWarmFile = Effect.gen(function*() {
   /** Fetches what is missing, once. `false` if the file has changed meanwhile. */
   const pass = Effect.fnUntraced(function*(progress: WarmProgress, representation: Representation, isFirst: boolean) {
     const skip = (bytes: number) => progress.skip(bytes, isFirst)
-    let missing = yield* nextMissing(representation, 0, skip)
+    let missing = yield* nextMissing(representation, 0, isFirst, skip)
     while (missing !== undefined) {
       yield* pace
       const found = yield* fetch(progress, missing, (bytes) => {
         if (isFirst) progress.fetched += bytes
       })
       if (found.entry.representation.id !== representation.id) return false
-      missing = yield* nextMissing(representation, Math.ceil(missing.end / representation.chunkSize), skip)
+      missing = yield* nextMissing(representation, Math.ceil(missing.end / representation.chunkSize), isFirst, skip)
     }
     return true
   })
@@ -136,7 +138,8 @@ export const makeWarmFile = Effect.gen(function*() {
       // Its size is known now that all of it has come.
       if (found.isUnmeasured) continue
       const { entry: { representation }, means, status } = found
-      if (bytesOnDisk(representation.size) > maxSize) {
+      // In a fleet, it may be spread over several disks.
+      if (isAlone && bytesOnDisk(representation.size) > maxSize) {
         return yield* new NotWarmed({ message: "the file is larger than the cache: increase --max-size" })
       }
       const isFirst = representation.id !== before

@@ -21,8 +21,6 @@ export interface PeerQuestion {
   readonly target: string
   /** The `Host` field. */
   readonly host: string
-  /** The number of the stretch in which the requested bytes begin. */
-  readonly stretch: number
   /** The name of the node that asks, if it isn't a viewer. Its request is only handed on to nodes that answer from what they have. */
   readonly from?: string
   /** The validator of the requested version, if it is known. */

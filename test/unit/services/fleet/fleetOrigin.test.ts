@@ -42,7 +42,6 @@ const begin = Effect.fnUntraced(function*(path: string, bytes = file) {
 const questionOf = (path: string, more: Partial<PeerQuestion> = {}): PeerQuestion => ({
   url: `http://origin.test${path}`,
   target: path,
-  stretch: 0,
   host: "media.test",
   ...more
 })
