@@ -1,3 +1,4 @@
+import * as Engines from "./embed/Engines.ts"
 import * as Resource from "./embed/Resource.ts"
 import * as Server from "./embed/Server.ts"
 
@@ -37,11 +38,24 @@ export { ChunkStore } from "./services/disk/ChunkStore.ts"
 export { DirectoryLock } from "./services/disk/DirectoryLock.ts"
 export { DiskLimiter } from "./services/disk/DiskLimiter.ts"
 export { DiskMonitor } from "./services/disk/DiskMonitor.ts"
+export type { FleetConfig, FleetOptions, PeerTls } from "./services/fleet/FleetConfig.ts"
+export { Membership, MembershipFailed } from "./services/fleet/Membership.ts"
+export type {
+  Announcement,
+  Heartbeat,
+  LogAnswer,
+  LogEntry,
+  MembershipAnswer,
+  MembershipSession
+} from "./services/fleet/Membership.ts"
+export type { FleetPurger } from "./services/operate/FleetPurger.ts"
 export type { Location, Refusal } from "./services/origin/askOrigin.ts"
 export type { FetchOptions, LocalUrls, Registration } from "./services/origin/LocalUrls.ts"
 export { Origin } from "./services/origin/Origin.ts"
 export { OriginResolver, type Wanted } from "./services/origin/OriginResolver.ts"
 export { Spillway } from "./spillway.ts"
+/** Engines for `Spillway.layerFleet`: Redis or Valkey, a name in DNS, or a list of nodes. */
+export { Engines }
 /** Keys of the cache: `make` returns the key of a URL. */
 export { Resource }
 /** Servers for Spillway alone: `layerNode` is an `HttpServer` with limits for clients, `layerProxy` serves Spillway on one. */

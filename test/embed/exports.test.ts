@@ -12,8 +12,11 @@ describe("the public API", () => {
       "DiskFull",
       "DiskLimiter",
       "DiskMonitor",
+      "Engines",
       "IoError",
       "MediaRefused",
+      "Membership",
+      "MembershipFailed",
       "NotInCache",
       "NotServed",
       "Origin",
@@ -35,6 +38,7 @@ describe("the public API", () => {
       "TooManyRegistrations",
       "parseRoute"
     ])
+    assert.deepStrictEqual(Object.keys(Spillway.Engines).toSorted(), ["dns", "list", "redis"])
     assert.deepStrictEqual(Object.keys(Spillway.Resource).toSorted(), ["make", "makePublic"])
     assert.deepStrictEqual(Object.keys(Spillway.Server).toSorted(), ["NodeServer", "layerNode", "layerProxy"])
     assert.deepStrictEqual(Object.keys(Testing).toSorted(), [
