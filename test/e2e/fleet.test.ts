@@ -1,7 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Fiber } from "effect"
+import * as Fs from "node:fs"
+import { join } from "node:path"
+import { connect, type ConnectionOptions } from "node:tls"
 import { formatSignature, signRequest } from "../../src/domain/FleetSignature.ts"
 import { rank } from "../../src/domain/Rendezvous.ts"
+import { authority, issued, selfSigned } from "../support/certificates.ts"
+import { temporaryDirectory } from "../support/disks.ts"
 import {
   asStranger,
   type FleetPrograms,
@@ -11,7 +16,7 @@ import {
   watch,
   type Watched
 } from "../support/fleetPrograms.ts"
-import { eventually, view } from "../support/Program.ts"
+import { eventually, runProgram, view } from "../support/Program.ts"
 import { fileOf, makeTestOrigin, MiB, type OriginFile, sha256, type TestOrigin } from "../support/TestOrigin.ts"
 
 /** Time for tests that start several programs, on machines that others use too, in milliseconds. */
@@ -343,6 +348,103 @@ describe("a node", () => {
         concurrency: "unbounded"
       })
       for (const one of seen) assertWhole(one, film)
+      assert.strictEqual(origin.bodyBytes(), film.bytes.length, asked(origin))
+    }), PATIENCE)
+})
+
+describe("TLS between nodes", () => {
+  it.live(
+    "carries what they exchange, and nobody without a certificate of the authority gets a connection",
+    () =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        const directory = yield* temporaryDirectory
+        const files = { cert: issued.cert, key: issued.key, ca: authority }
+        for (const [name, text] of Object.entries(files)) Fs.writeFileSync(join(directory, name), text)
+        const args = Object.keys(files).flatMap((name) => [`--peer-tls-${name}`, join(directory, name)])
+        const fleet = yield* startFleet({ origin, host: "localhost", names: ["n1", "n2"], args })
+        yield* fleet.settled(1)
+        const film = fileOf(3 * MiB, 1)
+        const path = fileAt(origin, fleet, "n2,n1", film)
+        for (const { url } of fleet.nodes) assertWhole(yield* watch(url + path), film)
+        const [n1] = fleet.nodes as [FleetPrograms["nodes"][number]]
+        assert.isAbove(yield* metric(n1, "spillway_peer_received_bytes_total"), 0)
+        assert.strictEqual((yield* asStranger(n1, { path })).status, 0)
+        const strangers: ReadonlyArray<ConnectionOptions> = [{}, { cert: selfSigned.cert, key: selfSigned.key }]
+        for (const stranger of strangers) {
+          const isAnswered = yield* Effect.callback<boolean>((resume) => {
+            const options = { port: n1.peerPort, host: "localhost", ca: authority, ...stranger }
+            const socket = connect(options, () => socket.write("HEAD / HTTP/1.1\r\nhost: a\r\n\r\n"))
+            socket.on("data", () => resume(Effect.succeed(true)))
+            socket.on("error", () => {})
+            socket.on("close", () => resume(Effect.succeed(false)))
+          })
+          assert.isFalse(isAnswered)
+        }
+      }),
+    PATIENCE
+  )
+})
+
+describe("a change at one node", () => {
+  it.live("by PUT is seen at all others at once", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const fleet = yield* startFleet({ origin })
+      yield* fleet.settled(2)
+      const path = fileAt(origin, fleet, "n3,n1,n2", fileOf(1000, 1))
+      for (const { url } of fleet.nodes) yield* view(url + path)
+      const current = fileOf(1000, 2)
+      origin.handlers.set(path, ({ method }, response) => {
+        if (method === "PUT") {
+          origin.files.set(path, current)
+          origin.handlers.delete(path)
+        }
+        response.writeHead(204).end()
+      })
+      const { status } = yield* Effect.promise(() =>
+        fetch(node(fleet, "n1").url + path, { method: "PUT", body: "new" })
+      )
+      assert.strictEqual(status, 204)
+      for (const { url } of fleet.nodes) assertWhole(yield* watch(url + path), current)
+    }), PATIENCE)
+
+  it.live(
+    "by a purge is missed by a node that is stopped, which revalidates everything when it goes on",
+    () =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        const fleet = yield* startFleet({ origin, names: ["n1", "n2"] })
+        yield* fleet.settled(1)
+        const path = fileAt(origin, fleet, "n2,n1", fileOf(1000, 1))
+        for (const { url } of fleet.nodes) yield* view(url + path)
+        const n2 = node(fleet, "n2")
+        n2.program.process.kill("SIGSTOP")
+        const current = fileOf(1000, 2)
+        origin.files.set(path, current)
+        const { stdout } = yield* runProgram(["purge", "--server", node(fleet, "n1").url, origin.url + path, "--json"])
+        assert.deepStrictEqual(JSON.parse(stdout).missing, ["n2"])
+        n2.program.process.kill("SIGCONT")
+        assertWhole(yield* watch(n2.url + path), current)
+      }),
+    PATIENCE
+  )
+
+  it.live("is fetched ahead for all of them by a job at one of them", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const fleet = yield* startFleet({ origin })
+      yield* fleet.settled(2)
+      const film = fileOf(6 * MiB, 1)
+      origin.files.set("/film", film)
+      origin.reset()
+      const { code, stderr } = yield* runProgram(["warm", "--server", node(fleet, "n1").url, "/film"])
+      assert.strictEqual(code, 0, stderr)
+      const onDisks = Effect.map(
+        Effect.forEach(fleet.nodes, (node) => metric(node, "spillway_cache_bytes")),
+        (bytes) => bytes.reduce((sum, one) => sum + one, 0)
+      )
+      yield* eventually("all of the film on disk", Effect.map(onDisks, (bytes) => bytes >= film.bytes.length))
       assert.strictEqual(origin.bodyBytes(), film.bytes.length, asked(origin))
     }), PATIENCE)
 })

@@ -102,6 +102,8 @@ export interface FleetSetup {
   /** The size of a stretch as one node sees it. */
   readonly stretchOf?: (name: string) => number
   readonly env?: Record<string, string>
+  /** How the nodes of the list name this machine. */
+  readonly host?: string
   /** Nodes that aren't started yet. */
   readonly later?: ReadonlyArray<string>
 }
@@ -116,10 +118,11 @@ export const metric = (node: Node, name: string): Effect.Effect<number> =>
 
 /** Starts a fleet of programs, one by one, for an origin. */
 export const startFleet = Effect.fnUntraced(function*(setup: FleetSetup) {
-  const { args = [], env = {}, later = [], names = ["n1", "n2", "n3"], origin, stretch = MiB } = setup
+  const { args = [], env = {}, later = [], host = "127.0.0.1", names = ["n1", "n2", "n3"], origin, stretch = MiB } =
+    setup
   const { stretchOf = () => stretch } = setup
   const ports = yield* Effect.forEach(names, () => Effect.all([freePort, freePort]))
-  const list = `list:${names.map((name, i) => `${name}=127.0.0.1:${ports[i]![1]}`).join(",")}`
+  const list = `list:${names.map((name, i) => `${name}=${host}:${ports[i]![1]}`).join(",")}`
   const engine = setup.engine ?? list
   const nodes = yield* Effect.forEach(names, (name, i) =>
     Effect.gen(function*() {
