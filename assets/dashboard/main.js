@@ -2,6 +2,7 @@ import { makeChart } from "./chart.js"
 import { showMaps } from "./chunks.js"
 import { byId, make, say } from "./dom.js"
 import { showFailures } from "./failures.js"
+import { showFleet } from "./fleet.js"
 import { bytes, rate } from "./format.js"
 import { makeGauge } from "./gauge.js"
 import { makeHistory } from "./history.js"
@@ -48,7 +49,7 @@ const showSums = () => {
 }
 
 listen({
-  onSnapshot: ({ failures, resources, status, streams, totals }) => {
+  onSnapshot: ({ failures, fleet, resources, status, streams, totals }) => {
     lastHeard = Date.now()
     sayGone = undefined
     const now = Date.parse(status.startedAt) / 1000 + status.uptime
@@ -60,6 +61,7 @@ listen({
     gauge.show(status)
     showStreams(streams, status.streams, now)
     showMaps(resources)
+    showFleet(fleet)
     showFailures(failures)
   },
   onGone: (nextAttempt, isFull) => {

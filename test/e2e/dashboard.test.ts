@@ -121,18 +121,51 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
         ...scene,
         streams: [{ ...scene.streams[0]!, id: "x", url: hostile, viewer: "<b>", detail: "<i>A_B" }],
         failures: [{ ...scene.failures[0]!, kind: "<u>", message: "<s>", url: hostile }],
-        resources: [{ ...scene.resources[0]!, resource: "x", url: hostile }]
+        resources: [{ ...scene.resources[0]!, resource: "x", url: hostile }],
+        fleet: {
+          engine: { name: "<i>", up: true },
+          nodes: [{ ...scene.fleet!.nodes[0]!, name: "<s>", address: hostile }]
+        }
       }))
       const shown = hostile.slice("https://a.example".length)
       yield* dashboard.says("#streams .what", shown)
       yield* dashboard.says("#maps h3", shown)
       yield* dashboard.says("#failures .kind b", "<u>")
+      yield* dashboard.says("#nodes .node b", "<s>")
+      yield* dashboard.says("#engine", "Listed by <i>.")
       assert.strictEqual(
         yield* dashboard.evaluate("document.querySelectorAll('main :is(img, script, i b, u, s)').length"),
         0
       )
       assert.strictEqual(yield* dashboard.evaluate("document.title"), "Passing through – Spillway")
       assertQuiet(dashboard, stage.url)
+    }), TIMEOUT)
+
+  it.live("shows the nodes of a fleet, and nothing of them if the server is alone", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      stage.show(() => sceneAt(FULL.from))
+      yield* dashboard.says("#nodes-count", "4")
+      yield* dashboard.says("#engine", "redis://redis.internal:6379 does not respond; the list stays as it is.")
+      const node = (index: number, part: string) => `#nodes li:nth-child(${index}) ${part}`
+      yield* dashboard.says(node(1, ".node b"), "n1")
+      yield* dashboard.says(node(1, ".node-state"), "This node")
+      yield* dashboard.says(node(1, ".figures span:first-child"), "148 GB on disk, 74.1 % of 200 GB · weight 200")
+      yield* dashboard.says(node(1, ".figures span:last-child"), "215 GB in · 206 GB out")
+      yield* dashboard.says(node(3, ".node-state"), "Lost: it does not respond")
+      yield* dashboard.says(node(3, ".figures span:last-child"), "no report")
+      yield* dashboard.says(node(4, ".node-state"), "Other configuration: not used")
+      const role = yield* Effect.promise(() =>
+        dashboard.page.getByRole("region", { name: "Fleet" }).getByRole("listitem").count()
+      )
+      assert.strictEqual(role, 4)
+      stage.show(() => sceneAt(FULL.to + 1))
+      yield* dashboard.says(node(3, ".node-state"), "Leaving")
+      yield* dashboard.says("#engine", "Listed by redis://redis.internal:6379.")
+      const { fleet: _, ...alone } = sceneAt(0)
+      stage.show(() => alone)
+      yield* Effect.promise(() => dashboard.page.locator("#fleet").waitFor({ state: "hidden" }))
     }), TIMEOUT)
 
   it.live("shows as many as one can look at, and says how many there are", () =>
@@ -146,11 +179,13 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
         status: { ...scene.status, streams: 2345 },
         streams: times((id) => ({ ...scene.streams[0]!, id })),
         failures: times((url) => ({ ...scene.failures[0]!, url })),
-        resources: times((resource) => ({ ...scene.resources[0]!, resource }))
+        resources: times((resource) => ({ ...scene.resources[0]!, resource })),
+        fleet: { ...scene.fleet!, nodes: times((name) => ({ ...scene.fleet!.nodes[0]!, name })) }
       }))
       yield* dashboard.says("#streams-more", "and 2\u202f295 more")
       yield* dashboard.says("#failures-more", "and 492 more")
       yield* dashboard.says("#maps-more", "and 488 more")
+      yield* dashboard.says("#nodes-more", "and 450 more")
       const count = (selector: string) => dashboard.evaluate(`document.querySelectorAll("${selector}").length`)
       assert.deepStrictEqual([yield* count("#streams li"), yield* count("#failures li"), yield* count("canvas")], [
         50,

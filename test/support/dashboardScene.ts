@@ -3,6 +3,8 @@ import { createServer, request as httpRequest, type ServerResponse } from "node:
 import type { AddressInfo } from "node:net"
 import type {
   Failure,
+  FleetNode,
+  FleetView,
   ResourceMap,
   RunningStream,
   Snapshot,
@@ -175,6 +177,37 @@ const failuresAt = (second: number): ReadonlyArray<Failure> => [
   }
 ]
 
+const nodeAt = (second: number, name: string, state: FleetNode["state"], bytes: number): FleetNode => ({
+  name,
+  address: `10.20.0.${Number(/\d+/.exec(name))}:8471`,
+  weight: 200,
+  state,
+  ...(state !== "lost" && {
+    report: {
+      version: "0.1.0",
+      startedAt: timeAt(-90_061),
+      cache: { state: "usable", bytes, maxBytes: 200 * GB },
+      memory: { bytes: 241 * MB, maxBytes: 268.4 * MB },
+      peers: {
+        requests: 81_623 + second,
+        served: 79_011 + second,
+        receivedBytes: 214 * GB + second * 9 * MB,
+        sentBytes: 206 * GB + second * 8 * MB
+      }
+    }
+  })
+})
+
+const fleetAt = (second: number): FleetView => ({
+  engine: { name: "redis://redis.internal:6379", up: !isFull(second) },
+  nodes: [
+    nodeAt(second, "n1", "self", 148.2 * GB),
+    nodeAt(second, "media-cache-02.fra.example.org", "here", 151.1 * GB),
+    nodeAt(second, "n3", isFull(second) ? "lost" : "leaving", 140 * GB),
+    nodeAt(second, "n4", "different", 3 * GB)
+  ]
+})
+
 /** The scene at a second. */
 export const sceneAt = (second: number): Snapshot => {
   const totals = totalsAt(second)
@@ -215,7 +248,8 @@ export const sceneAt = (second: number): Snapshot => {
     streams,
     failures: failuresAt(second),
     totals,
-    resources: mapsAt(second)
+    resources: mapsAt(second),
+    fleet: fleetAt(second)
   }
 }
 
