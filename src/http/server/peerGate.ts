@@ -25,7 +25,7 @@ import { Proxy } from "../proxy/Proxy.ts"
 /** What the port for other nodes does with requests, without the sockets. */
 
 /** How long a purge may be, in bytes. */
-const MAX_PURGE_BYTES = 512 * 1024
+export const MAX_PURGE_BYTES = 512 * 1024
 
 /** For how many stretches of a range the order of two nodes is compared. A node asks for no more at a time. */
 const MAX_COMPARED = 64
@@ -135,7 +135,7 @@ export const makeReceive = Effect.gen(function*() {
   const { log } = yield* Fleet
   const { receive } = yield* FleetPurger
   return Effect.fnUntraced(function*(text: string) {
-    const purge = text.length > MAX_PURGE_BYTES ? Option.none() : yield* log.open(text)
+    const purge = yield* log.open(text)
     if (Option.isNone(purge)) return 400
     return (yield* receive(purge.value)) ? 200 : 500
   })

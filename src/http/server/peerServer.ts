@@ -1,6 +1,12 @@
 import { NodeHttpServer } from "@effect/platform-node"
-import { Effect, Layer } from "effect"
-import { HttpServer, type HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { ByteSize, Effect, Layer } from "effect"
+import {
+  HttpIncomingMessage,
+  HttpServer,
+  type HttpServerError,
+  HttpServerRequest,
+  HttpServerResponse
+} from "effect/http"
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http"
 import type { Socket } from "node:net"
 import * as Tls from "node:tls"
@@ -15,7 +21,7 @@ import { FleetReport } from "../admin/FleetReport.ts"
 import { markPeer } from "../proxy/peerRequests.ts"
 import { Proxy } from "../proxy/Proxy.ts"
 import { GuardedServer } from "./guardedServer.ts"
-import { makePeerGate, makeReceive, type PeerGate, restoreFields } from "./peerGate.ts"
+import { makePeerGate, makeReceive, MAX_PURGE_BYTES, type PeerGate, restoreFields } from "./peerGate.ts"
 import { type Address, tellDefects } from "./Server.ts"
 
 /**
@@ -53,6 +59,7 @@ const prove = (response: ServerResponse, secrets: Secrets, mac: string): void =>
 }
 
 class PeerServer extends GuardedServer {
+  readonly #onDefect: (event: string, defect: unknown) => void
   readonly #gate: PeerGate
   readonly #tls: Tls.Server | undefined
 
@@ -65,6 +72,7 @@ class PeerServer extends GuardedServer {
   ) {
     super(options, watcher, tryReply)
     this.#gate = gate
+    this.#onDefect = watcher.onDefect
     // It listens to nothing: it is given each connection, and returns it when the other side has shown its certificate.
     this.#tls = tls && Tls.createServer(
       { ...tls, requestCert: true, rejectUnauthorized: true, handshakeTimeout: HANDSHAKE_MILLIS },
@@ -74,7 +82,16 @@ class PeerServer extends GuardedServer {
 
   override emit(event: string, ...args: Array<any>): boolean {
     if (event === "connection" && this.#tls !== undefined) return this.#tls.emit("connection", args[0] as Socket)
-    return isRequest.has(event) && this.#settles(args[0], args[1]) ? true : super.emit(event, ...args)
+    if (!isRequest.has(event)) return super.emit(event, ...args)
+    try {
+      if (this.#settles(args[0], args[1])) return true
+    } catch (defect) {
+      // Nobody above catches it: the process would end.
+      this.#onDefect(event, defect)
+      args[0].socket.destroy()
+      return true
+    }
+    return super.emit(event, ...args)
   }
 
   /** Whether a request goes no further. */
@@ -103,7 +120,10 @@ const makePurgeReply = Effect.map(makeReceive, (receive) =>
     const request = yield* HttpServerRequest.HttpServerRequest
     const status = yield* receive(yield* request.text)
     return HttpServerResponse.empty({ status, headers: { "content-length": "0" } })
-  }).pipe(Effect.catch(() => Effect.succeed(HttpServerResponse.empty({ status: 400 })))))
+  }).pipe(
+    Effect.provideService(HttpIncomingMessage.MaxBodySize, ByteSize.bytes(MAX_PURGE_BYTES)),
+    Effect.catch(() => Effect.succeed(HttpServerResponse.empty({ status: 400 })))
+  ))
 
 const makeNode = Effect.fnUntraced(function*({ tls }: FleetOptions) {
   const { tryReply } = yield* Proxy
