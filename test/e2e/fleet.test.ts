@@ -94,7 +94,7 @@ describe("a fleet of three nodes", () => {
       yield* fleet.settled(2)
       const path = fileAt(origin, fleet, "n3,n1,n2", fileOf(1000, 1))
       const { headers } = yield* view(node(fleet, "n1").url + path)
-      assert.match(String(headers["cache-status"]), /^spillway\/n3; fwd=uri-miss.*, spillway; fwd=uri-miss/)
+      assert.match(String(headers["cache-status"]), /^spillway\/n3; fwd=uri-miss.*, spillway\/n1; fwd=uri-miss/)
       assert.isUndefined(headers["spillway-proof"])
     }), PATIENCE)
 

@@ -6,7 +6,8 @@
  * What the cache did for one response. `hit`: answered without asking the origin. Otherwise `fwd` says why it was asked,
  * `fwdStatus` what it answered where that is not the status sent on, `stored` that its bytes are being kept, and
  * `collapsed` that the request shared another one's transfer. `ttl` is how long the response is still fresh, in whole
- * seconds, negative once it is stale; `key` what it is stored under. `detail` is Spillway's own, such as `DISK_FULL`.
+ * seconds, negative once it is stale; `key` what it is stored under. `detail` is Spillway's own, such as `DISK_FULL`. `node` is
+ * the name of this node of a fleet.
  */
 export interface CacheStatus {
   readonly hit?: boolean
@@ -17,10 +18,11 @@ export interface CacheStatus {
   readonly collapsed?: boolean
   readonly key?: string
   readonly detail?: string
+  readonly node?: string
 }
 
 /** How Spillway names itself in the field. */
-export const NAME = "spillway"
+const NAME = "spillway"
 
 const token = /^[A-Za-z*][A-Za-z0-9:/!#$%&'*+.^_`|~-]*$/
 
@@ -33,7 +35,7 @@ const quote = (text: string): string =>
 
 /** Writes the field's value, Spillway as the only member of the list. */
 export const format = (status: CacheStatus): string => {
-  let text = NAME
+  let text = status.node === undefined ? NAME : `${NAME}/${status.node}`
   if (status.hit) text += "; hit"
   if (status.fwd !== undefined) text += `; fwd=${status.fwd}`
   if (status.fwdStatus !== undefined) text += `; fwd-status=${status.fwdStatus}`
@@ -70,10 +72,10 @@ export const outcomeOf = ({ detail, fwd, hit }: CacheStatus): Outcome => {
 
 /** The outcome that a received field reports for Spillway, the last in its list; `other` if Spillway is not there. */
 export const parseOutcome = (field: string | undefined): Outcome => {
-  const own = field?.slice(field.lastIndexOf("spillway;")) ?? ""
+  const own = field?.match(/.*(?:^|, )spillway(?:\/[\w.-]+)?(;.*)/s)?.[1] ?? ""
   const detail = /; detail=([\w-]+)/.exec(own)?.[1]
   const told = detail === undefined ? {} : { detail }
-  if (own.startsWith("spillway; hit")) return outcomeOf({ hit: true, ...told })
+  if (own.startsWith("; hit")) return outcomeOf({ hit: true, ...told })
   const fwd = /; fwd=([\w-]+)/.exec(own)?.[1] as CacheStatus["fwd"]
   return outcomeOf(fwd === undefined ? told : { fwd, ...told })
 }

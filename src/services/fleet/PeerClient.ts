@@ -15,7 +15,6 @@ import {
   type Wants,
   WANTS_FIELD
 } from "../../domain/PeerProtocol.ts"
-import { NAME as CACHE_NAME } from "../../domain/rfc/CacheStatus.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { OriginConfig, type OriginOptions } from "../config/OriginConfig.ts"
 import { Origin, type OriginResponse, type PeerQuestion } from "../origin/Origin.ts"
@@ -127,14 +126,10 @@ const makeSign =
     return { field: formatSignature(signature), mac: signature.mac }
   }
 
-/** `headers` without the proof. The node's own member of `Cache-Status`, the last one, gets its name. */
-const ofPeer = (headers: HeaderFields, { name }: FleetMember): HeaderFields => {
+/** `headers` without the proof. */
+const withoutProof = (headers: HeaderFields): HeaderFields => {
   const { [PROOF_FIELD]: _, ...rest } = headers
-  const status = rest["cache-status"]
-  const own = status?.lastIndexOf(CACHE_NAME) ?? -1
-  if (status === undefined || own < 0) return rest
-  const end = own + CACHE_NAME.length
-  return { ...rest, "cache-status": `${status.slice(0, end)}/${name}${status.slice(end)}` }
+  return rest
 }
 
 const make = Effect.gen(function*() {
@@ -163,7 +158,7 @@ const make = Effect.gen(function*() {
     if (!isProven(config.secrets, mac, answer, told[PROOF_FIELD])) {
       return yield* new PeerUnproven({ peer: peer.name, status })
     }
-    return { ...response, headers: ofPeer(told, peer) }
+    return { ...response, headers: withoutProof(told) }
   })
 
   /** Sends a message, and returns what a node of the fleet answers. */

@@ -12,6 +12,7 @@ import { toPull } from "../../effects/pieces.ts"
 import type { Catalog, Entry } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
 import type { OriginConfig } from "../config/OriginConfig.ts"
+import { Fleet } from "../fleet/Fleet.ts"
 import type { ActiveStreams } from "../observe/ActiveStreams.ts"
 import { Counters } from "../observe/Counters.ts"
 import { plainSource, type Source } from "../origin/askOrigin.ts"
@@ -137,6 +138,8 @@ const begin = Effect.fnUntraced(function*(stream: Stream.Stream<Uint8Array, Orig
 })
 
 const make = Effect.gen(function*() {
+  const { self } = yield* Fleet
+  const named = self === undefined ? {} : { node: self.name }
   const cache = yield* ChunkCache
   const clock = yield* Clock.Clock
   const downloader = yield* Downloader
@@ -211,10 +214,9 @@ const make = Effect.gen(function*() {
     const source = request.source ?? plainSource(request.resource)
     const { body } = found
     const transfer = body === undefined ? transferOf(representation, ranges, source) : { fwd: "miss" } as const
-    const status = cacheStatusOf(found, transfer, {
-      now: clock.currentTimeMillisUnsafe(),
-      isStoring: cache.isStoring(representation)
-    })
+    const now = clock.currentTimeMillisUnsafe()
+    const isStoring = cache.isStoring(representation)
+    const status = { ...cacheStatusOf(found, transfer, { now, isStoring }), ...named }
     const bytes = (range: ByteRange): Bytes => {
       if (body === undefined) return bytesOf(representation, range, source, request)
       if (body instanceof UnmeasuredBody) return begin(unmeasuredStream(body, representation, source, request))
@@ -265,7 +267,8 @@ const make = Effect.gen(function*() {
       const status = {
         hit: true,
         ttl: ttlSeconds(entry.freshness, clock.currentTimeMillisUnsafe()),
-        key: representation.resource
+        key: representation.resource,
+        ...named
       }
       return { _tag: "Media", entry, range, body, isPartial, means: "fresh", status }
     },

@@ -141,6 +141,7 @@ describe("parseOutcome", () => {
   it.each(outcomes)("reads %j back from the field as %s", (status, outcome) => {
     assert.strictEqual(parseOutcome(format(status)), outcome)
     assert.strictEqual(parseOutcome(append("Origin; hit, spillway; fwd=miss", status)), outcome)
+    assert.strictEqual(parseOutcome(append("spillway/n2; fwd=miss", { ...status, node: "n1.example-2" })), outcome)
   })
 
   it("is other without a member of Spillway", () => {
