@@ -146,7 +146,8 @@ describe.skipIf(noRedis !== undefined)(`Redis ${noRedis ?? ""}`, () => {
       yield* fleet.settled(2)
       origin.reset()
       for (const { url } of fleet.nodes) yield* view(`${url}/film`)
-      assert.lengthOf(origin.requests, 0)
+      // A node that was slow for long may have revalidated it.
+      assert.strictEqual(origin.bodyBytes(), 0)
     }), PATIENCE)
 })
 
