@@ -1,6 +1,6 @@
 import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import type { PurgeRequest, ResourceSummary } from "../http/admin/api/model.ts"
+import type { Purged, PurgeRequest, ResourceSummary } from "../http/admin/api/model.ts"
 import { jsonFlag, serverFlag, show, toTarget, urlArgument, withServer } from "./client.ts"
 import { StartupError } from "./StartupError.ts"
 import { counted, percent, size } from "./text.ts"
@@ -29,6 +29,10 @@ export const unpin = Command.make(
       Effect.flatMap((value) => show(json, value, describe))
     )
 ).pipe(Command.withDescription("Allow the eviction of a pinned file again"))
+
+const describePurged = ({ bytes, missing = [], resources }: Purged): string =>
+  `${counted(resources, "file")} removed, ${size(bytes)}` +
+  (missing.length === 0 ? "" : `; not confirmed by ${missing.join(", ")}`)
 
 const requestOf = (
   server: URL,
@@ -60,8 +64,6 @@ export const purge = Command.make("purge", {
   return payload === undefined
     ? Effect.fail(new StartupError({ message: "specify exactly one of URL, --prefix or --all" }))
     : withServer(flags.server, (client) => client.purge({ payload })).pipe(
-      Effect.flatMap((value) =>
-        show(flags.json, value, ({ bytes, resources }) => `${counted(resources, "file")} removed, ${size(bytes)}`)
-      )
+      Effect.flatMap((value) => show(flags.json, value, describePurged))
     )
 }).pipe(Command.withDescription("Remove cached files; running streams continue from the origin"))

@@ -13,10 +13,10 @@ const api = ({ url }: Node) => control({ ask: (path, options) => ask(url, path, 
 
 const viewOf = (node: Node) => api(node).get<FleetView>("/fleet")
 
-const run = (node: Node, command: string): Effect.Effect<string> =>
+const run = (node: Node, ...args: ReadonlyArray<string>): Effect.Effect<string> =>
   Effect.callback((resume) => {
     const env = { ...process.env, SPILLWAY_SERVER: node.url, NO_COLOR: "1" }
-    const child = execFile(process.execPath, [main, command], { env }, (_, stdout) => resume(Effect.succeed(stdout)))
+    const child = execFile(process.execPath, [main, ...args], { env }, (_, stdout) => resume(Effect.succeed(stdout)))
     return Effect.sync(() => child.kill("SIGKILL"))
   })
 
@@ -77,6 +77,7 @@ describe("what a node shows of its fleet", () => {
         yield* eventually("n3 lost", Effect.map(viewOf(n1), ({ nodes }) => nodes[2]!.state === "lost"))
         assert.match(yield* run(n1, "fleet"), /^n3 +127\.0\.0\.1:\d+ +1 +lost( +-){8}$/m)
         assert.match(yield* run(n1, "status"), /^fleet +node n1, 1 other node, 1 lost, by list$/m)
+        assert.match(yield* run(n1, "purge", "--all"), /^1 file removed, [\d.]+ \w+; not confirmed by n3$/m)
       }),
     60_000
   )
