@@ -41,6 +41,10 @@ export interface Head {
 
 type Violation = string | undefined
 
+/** What `Cache-Status` says of a stale response, and of one that went past the cache. */
+const STALE = /detail=ORIGIN_(?:ERROR|UNREACHABLE)/
+const PASSED_ON = /detail=(?:STATUS|NO_LENGTH|NO_STORE|PRIVATE|VARY|SET_COOKIE|NO_VALIDATOR|AUTHORIZATION|COOKIE)/
+
 const BLOCK_BYTES = 4096
 
 /** How often a transfer fails before a viewer hears of it. */
@@ -98,12 +102,12 @@ export const onHead = (view: View, { headers, length, status }: Head, now: numbe
   }
   const version = file.versionOf(validator)
   if (version === undefined) return `${status} without a validator that the file ever had`
-  view.isStale = /detail=ORIGIN_(?:ERROR|UNREACHABLE)/.test(headers["cache-status"] ?? "")
-  view.isPassedOn = /detail=(?:STATUS|NO_LENGTH|NO_STORE|PRIVATE|VARY|SET_COOKIE|NO_VALIDATOR|AUTHORIZATION|COOKIE)/
-    .test(
-      headers["cache-status"] ?? ""
-    )
-  if (view.isStale && !struckSince(file, view.opened)) return "a stale answer though the origin was well"
+  const told = headers["cache-status"] ?? ""
+  // Other members are of other nodes, perhaps of a response that was stored.
+  const own = told.slice(told.lastIndexOf("spillway"))
+  view.isStale = STALE.test(told)
+  view.isPassedOn = PASSED_ON.test(own)
+  if (STALE.test(own) && !struckSince(file, view.opened)) return "a stale answer though the origin was well"
   if (!allowed(view, now).includes(version)) return `version ${version.validator} which was not current`
   const coding = headers["content-encoding"]
   if (coding === undefined) return onVersion(view, version, { headers, status, length })

@@ -29,12 +29,22 @@ export interface Process {
   /** What fibers need to run on this machine: scheduler, clock, randomness, a log. */
   readonly context: Context.Context<never>
   readonly kill: () => void
+  /** Nothing of it runs until `resume`. */
+  readonly suspend: () => void
+  readonly resume: () => void
+  /** Has `f` run as work of this process: while it is suspended, later; after its end, never. */
+  readonly post: (f: () => void) => void
   /** How many fibers sleep. */
   readonly sleeping: () => number
 }
 
+/** Whether a process is suspended, and what it will do then. */
+interface Hold {
+  held: Array<Task> | undefined
+}
+
 interface Task {
-  readonly process: object
+  readonly process: Hold
   readonly run: () => void
 }
 
@@ -45,7 +55,7 @@ interface Timer extends Task {
 /** More work than this at one instant is a loop that waits for nothing. */
 const MAX_TURNS_AT_ONCE = 200_000
 
-const world = {}
+const world: Hold = { held: undefined }
 
 /**
  * `order` decides which of the fibers that are ready runs next: the one that has waited longest, or any. `afterTurn` is
@@ -94,16 +104,18 @@ export const make = (
   }
 
   const startProcess = (random: Random.Random, onError: (message: string) => void): Process => {
-    const process = {}
+    const process: Hold = { held: undefined }
     let alive = true
+
+    const post = (run: () => void): void => {
+      if (alive) ready.push({ process, run })
+    }
 
     const scheduler: Scheduler.Scheduler = {
       executionMode: "async",
       shouldYield: (fiber) => fiber.currentOpCount >= 2048,
       makeDispatcher: () => ({
-        scheduleTask: (run) => {
-          if (alive) ready.push({ process, run })
-        },
+        scheduleTask: post,
         flush: () => {}
       })
     }
@@ -153,7 +165,14 @@ export const make = (
         ready = ready.slice(head).filter((task) => task.process !== process)
         head = 0
         timers = timers.filter((timer) => timer.process !== process)
+        process.held = undefined
       },
+      suspend: () => void (process.held ??= []),
+      resume: () => {
+        for (const task of process.held ?? []) ready.push(task)
+        process.held = undefined
+      },
+      post,
       sleeping: () => timers.filter((timer) => timer.process === process).length
     }
   }
@@ -194,6 +213,10 @@ export const make = (
           }
           timers.pop()
           task = next
+        }
+        if (task.process.held !== undefined) {
+          task.process.held.push(task)
+          continue
         }
         turns += 1
         atOnce += 1

@@ -10,6 +10,7 @@ import { DirectoryLock } from "../../../src/services/disk/DirectoryLock.ts"
 import type { DiskBreaker } from "../../../src/services/disk/DiskBreaker.ts"
 import { DiskLimiter } from "../../../src/services/disk/DiskLimiter.ts"
 import { DiskMonitor } from "../../../src/services/disk/DiskMonitor.ts"
+import type { FleetPurger } from "../../../src/services/operate/FleetPurger.ts"
 import type { Purger } from "../../../src/services/operate/Purger.ts"
 import { Origin } from "../../../src/services/origin/Origin.ts"
 import { OriginResolver } from "../../../src/services/origin/OriginResolver.ts"
@@ -22,12 +23,14 @@ import { ORIGIN } from "./origin.ts"
 import type { Random } from "./random.ts"
 import type { Schedule } from "./schedule.ts"
 
-type Services =
+/** What the simulation uses of a process. */
+export type Services =
   | DiskBreaker
   | CacheIndex
   | DiskLimiter
   | DiskMonitor
   | FaultyFileSystem.Faults
+  | FleetPurger
   | Purger
   | Proxy
   | ChunkWriter
@@ -69,13 +72,17 @@ export interface Spillway {
   readonly close: (done: () => void) => void
 }
 
+/** What makes a process a node of a fleet. */
+export type FleetLayer = Layer.Layer<never, never, CacheConfig | FileSystem.FileSystem | OriginConfig | Path.Path>
+
 /** Starts a process on `machine`: all services but the lock are the real ones. */
 export const start = (
   machine: Machine,
   { client, context, disk }: Surroundings,
-  { chunkSize, maxSize, memory, minFree, places }: Schedule,
+  { chunkSize, maxSize, memory, minFree, places }: Omit<Schedule, "steps">,
   random: Random,
-  onError: (message: string) => void
+  onError: (message: string) => void,
+  fleet: FleetLayer = Layer.empty
 ): Spillway => {
   const process = machine.startProcess(random, onError)
   const scope = Scope.makeUnsafe()
@@ -85,6 +92,7 @@ export const start = (
   const layer = layerNoDeps.pipe(
     Layer.provideMerge(asked),
     Layer.provideMerge(ChunkStore.layer),
+    Layer.provideMerge(fleet),
     Layer.provideMerge(FaultyFileSystem.layer),
     Layer.provideMerge(DirectoryLock.layerNone),
     Layer.provideMerge(DiskMonitor.layerTest(Effect.sync(disk.usage))),
