@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Clock, Effect } from "effect"
 import {
   type FleetPrograms,
   makeRedis,
@@ -137,7 +137,8 @@ describe.skipIf(noRedis !== undefined)(`Redis ${noRedis ?? ""}`, () => {
       for (const { url } of fleet.nodes) yield* view(`${url}/film`)
       const [n1] = fleet.nodes as [FleetPrograms["nodes"][number]]
       const record = JSON.stringify({ name: "evil", host: "127.0.0.1", port: 1, weight: 1e9 })
-      yield* redis.command("HSET", "spillway:{default}:members", "evil", `${Date.now() + 60_000} mac 1 ${record}`)
+      const later = (yield* Clock.currentTimeMillis) + 60_000
+      yield* redis.command("HSET", "spillway:{default}:members", "evil", `${later} mac 1 ${record}`)
       yield* redis.command("XADD", "spillway:{default}:purges", "*", "purge", "mac 1 {}")
       yield* eventually(
         "forged records",
