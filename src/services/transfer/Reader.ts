@@ -104,6 +104,12 @@ export class Reader {
     if (hold.first !== first || hold.last !== last) assemblies.move(hold, first, last)
   }
 
+  /** Joins the fetch that is about to bring the byte at `offset`, behind those in memory: it would end if nobody had joined it by then. */
+  #joinAhead(offset: number): void {
+    if (this.fetch !== undefined || offset >= this.end) return
+    this.download.fetches.approaching(offset).find((fetch) => fetch.isOpenTo(this.source))?.join(this)
+  }
+
   #next(): Effect.Effect<readonly [Uint8Array], OriginError | Cause.Done> {
     return Effect.callback((resume) => {
       const look = () => {
@@ -126,7 +132,10 @@ export class Reader {
     const index = indexAt(offset, download.representation.chunkSize)
     const assembly = download.assemblies.get(index)
     const filled = assembly === undefined ? offset : Math.min(assembly.filledTo(offset), end)
-    if (filled > offset) return Exit.succeed([assembly!.read(offset, filled)])
+    if (filled > offset) {
+      this.#joinAhead(filled)
+      return Exit.succeed([assembly!.read(offset, filled)])
+    }
     // A fetch has completed the chunk, so its viewer continues from the cache.
     if (assembly === undefined && index !== this.#bypassed && this.#supply.hasChunk(download, index)) {
       return Exit.fail(Cause.Done())

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Layer, Scope, Stream } from "effect"
+import { Cause, Effect, Exit, Fiber, Latch, Layer, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { fromHead, type Representation } from "../../../../src/domain/Representation.ts"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
@@ -322,6 +322,31 @@ describe("Downloader", () => {
       yield* settle
       assert.lengthOf(origin.requests, 0)
       assert.strictEqual(open, 0)
+    })
+  )
+
+  test(
+    "continues an open response whose reader has found its first bytes in memory",
+    Effect.gen(function*() {
+      const origin = yield* begin()
+      const downloader = yield* Downloader
+      const range = { start: 0, end: 4 * CHUNK }
+      const rest = yield* Latch.make()
+      const headers = { "etag": "\"1\"", "content-range": `bytes 0-${range.end - 1}/${film.length}` }
+      const pieces = [film.subarray(0, SLICE), film.subarray(SLICE, CHUNK), film.subarray(CHUNK, range.end)]
+      const body = Stream.mapEffect(
+        Stream.fromIterable(pieces),
+        (bytes) => Effect.as(bytes === pieces[0] ? Effect.void : Effect.andThen(rest.await, Effect.yieldNow), bytes)
+      )
+      const response = { status: 206, headers, setCookie: [], body }
+      downloader.adopt(representation, { response, scope: yield* Scope.make(), mode: "plain" }, range, source)
+      yield* settle
+      const { takeTo, viewTo } = yield* open(range)
+      yield* takeTo(SLICE)
+      yield* rest.open
+      yield* settle
+      yield* viewTo(range.end)
+      assert.lengthOf(origin.requests, 0)
     })
   )
 })
