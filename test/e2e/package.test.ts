@@ -61,7 +61,10 @@ const options = (resolution: "nodenext" | "bundler", files: ReadonlyArray<string
 /** What an application has around the code that the documentation shows without its imports. */
 const inAnApplication = (code: string) => `
 import { Effect, Layer, Stream } from "effect"
-import { OriginResolver, type Refusal, Resource, Spillway } from "spillway"
+import { CacheConfig, Engines, OriginConfig, OriginResolver, type Refusal, Resource, Spillway } from "spillway"
+declare const cache: Parameters<typeof CacheConfig.layer>[0]
+declare const origins: Parameters<typeof OriginConfig.layer>[0]
+declare const secret: string
 declare const spillway: Spillway["Service"]
 declare const token: string
 declare const sign: (url: string, refusal: Refusal | undefined) => Effect.Effect<string>
@@ -99,7 +102,7 @@ layer(Project.layer, { timeout: 180_000, excludeTestServices: true })(
     it.effect("has the types that the code in the documentation wants", () =>
       Effect.gen(function*() {
         const project = yield* Project
-        assert.lengthOf(documented, 5)
+        assert.lengthOf(documented, 6)
         for (const { code, name } of documented) Fs.writeFileSync(join(project, name), code)
         const config = join(project, "tsconfig.documented.json")
         Fs.writeFileSync(config, JSON.stringify(options("nodenext", documented.map(({ name }) => name))))
