@@ -87,14 +87,17 @@ describe("a fleet of three nodes", () => {
       assert.strictEqual(origin.bodyBytes(), content)
     }), PATIENCE)
 
-  it.live("says which nodes a response came through", () =>
+  it.live("says which nodes a response came through, and which of them stores it", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin
       const fleet = yield* startFleet({ origin })
       yield* fleet.settled(2)
       const path = fileAt(origin, fleet, "n3,n1,n2", fileOf(1000, 1))
       const { headers } = yield* view(node(fleet, "n1").url + path)
-      assert.match(String(headers["cache-status"]), /^spillway\/n3; fwd=uri-miss.*, spillway\/n1; fwd=uri-miss/)
+      const [owner, asked] = String(headers["cache-status"]).split(", ")
+      assert.match(owner!, /^spillway\/n3; fwd=uri-miss.*; stored;/)
+      assert.match(asked!, /^spillway\/n1; fwd=uri-miss/)
+      assert.notInclude(asked!, "stored")
       assert.isUndefined(headers["spillway-proof"])
     }), PATIENCE)
 

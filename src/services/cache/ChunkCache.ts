@@ -64,8 +64,8 @@ export class ChunkCache extends Context.Service<ChunkCache, {
    * the file is removed in the background. What may be the fault of the disk is reported.
    */
   readonly failed: (key: ChunkKey, error: CacheError) => Effect.Effect<void>
-  /** Whether a chunk of a representation that is complete now would be written to disk. */
-  readonly isStoring: (representation: Representation) => boolean
+  /** Whether the chunk with the byte at `offset` would be written to disk if it were complete now. */
+  readonly isStoring: (representation: Representation, offset: number) => boolean
   /** Why nothing can be kept on disk now, or `undefined`. */
   readonly failure: () => CacheFailure | undefined
   /** Whether a read would fail at once because the disk is too busy. */
@@ -278,7 +278,8 @@ const make = Effect.gen(function*() {
       if (index.has(key) || !owns(representation.url, key.index * representation.chunkSize)) return
       writer.offer(representation, key, payload)
     },
-    isStoring: (representation) => breaker.unwritable() === undefined && writer.hasRoom(representation),
+    isStoring: (representation, offset) =>
+      breaker.unwritable() === undefined && writer.hasRoom(representation) && owns(representation.url, offset),
     failed,
     failure: breaker.unwritable,
     isBusy: store.isBusy

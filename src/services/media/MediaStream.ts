@@ -194,7 +194,7 @@ const make = Effect.gen(function*() {
     const fwd = cache.has(first) ? "partial" : "miss"
     return {
       fwd,
-      stored: cache.isStoring(representation),
+      stored: cache.isStoring(representation, start),
       collapsed: downloader.isRunning(representation, start, source)
     }
   }
@@ -215,7 +215,7 @@ const make = Effect.gen(function*() {
     const { body } = found
     const transfer = body === undefined ? transferOf(representation, ranges, source) : { fwd: "miss" } as const
     const now = clock.currentTimeMillisUnsafe()
-    const isStoring = cache.isStoring(representation)
+    const isStoring = cache.isStoring(representation, ranges[0]?.start ?? 0)
     const status = { ...cacheStatusOf(found, transfer, { now, isStoring }), ...named }
     const bytes = (range: ByteRange): Bytes => {
       if (body === undefined) return bytesOf(representation, range, source, request)

@@ -6,10 +6,12 @@ import { fromHead, type Representation } from "../../../../src/domain/Representa
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
 import { ChunkCache } from "../../../../src/services/cache/ChunkCache.ts"
+import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
 import { IndexScan } from "../../../../src/services/cache/IndexScan.ts"
 import { MemoryTier } from "../../../../src/services/cache/MemoryTier.ts"
 import { bytesOnDisk, ChunkStore, PART_BYTES } from "../../../../src/services/disk/ChunkStore.ts"
 import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
+import { Fleet } from "../../../../src/services/fleet/Fleet.ts"
 import { MemoryDisk } from "../../../../src/testing/MemoryFileSystem.ts"
 import { CHUNK, restartable, stack, World } from "../../../support/stack.ts"
 import { ticking } from "../../../support/ticking.ts"
@@ -63,6 +65,19 @@ describe("ChunkCache.keep", () => {
       assert.isTrue(cache.has(keyAt(0)))
       assert.strictEqual(cache.inMemory(keyAt(0)), payload)
     }).pipe(Effect.provide(stack("memory"))))
+
+  it.effect("writes only what this node of a fleet owns", () =>
+    Effect.gen(function*() {
+      const cache = yield* ChunkCache
+      const writer = yield* ChunkWriter
+      for (const index of [0, 1]) cache.keep(film, keyAt(index), payloadOf(index))
+      assert.deepStrictEqual([0, 1].map((index) => cache.isStoring(film, index * CHUNK)), [true, false])
+      assert.deepStrictEqual([0, 1].map((index) => writer.pending(keyAt(index)) !== undefined), [true, false])
+      assert.isTrue(cache.has(keyAt(1)))
+    }).pipe(Effect.provide(Layer.provide(
+      stack("memory", ofChunks(2)),
+      Layer.effect(Fleet, Effect.map(Fleet, (alone) => ({ ...alone, owns: (_, offset) => offset < CHUNK })))
+    ))))
 })
 
 describe("ChunkCache.hasAll", () => {

@@ -119,16 +119,16 @@ describe("ChunkWriter", () => {
         if (i !== count - 1) memory.put(keyOf(film, i), payload)
         assert.strictEqual(writer.offer(film, keyOf(film, i), payload), i !== count - 1)
       }
-      assert.isFalse(cache.isStoring(film))
+      assert.isFalse(cache.isStoring(film, 0))
       assert.isUndefined(writer.pending(keyOf(film, count - 2)))
       // What memory has evicted by then can't be written.
       memory.remove(keyOf(film, count - 2))
       yield* idle
       assert.strictEqual(index.firstMissing(keyOf(film, 0)), count - 2)
       assert.strictEqual(yield* dropped, 2)
-      assert.isTrue(cache.isStoring(film))
+      assert.isTrue(cache.isStoring(film, 0))
       yield* breaker.open(new IoError({ errno: "EIO", operation: "write", path: "/cache" }))
-      assert.isFalse(cache.isStoring(film))
+      assert.isFalse(cache.isStoring(film, 0))
     }).pipe(Effect.provide(stack("memory", { memory: 1e9 }))))
 
   it.effect("forgets chunks that found no room when the disk fails", () =>
