@@ -1,5 +1,5 @@
 import { Context, Effect, Exit, Layer, Option } from "effect"
-import { type CacheError, type CacheFailure, isDamage, isOfOneFile } from "../../domain/CacheError.ts"
+import type { CacheError, CacheFailure } from "../../domain/CacheError.ts"
 import { type ChunkKey, indexAt, keyText, span } from "../../domain/Chunk.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
@@ -8,13 +8,13 @@ import type { CacheConfig } from "../config/CacheConfig.ts"
 import { ChunkStore, PART_BYTES, partAt } from "../disk/ChunkStore.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import { Fleet } from "../fleet/Fleet.ts"
-import * as DamageReport from "../observe/damageReport.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { ChunkWriter } from "./ChunkWriter.ts"
-import { IndexScan } from "./IndexScan.ts"
-import { type Held, MemoryTier } from "./MemoryTier.ts"
-import { PartUses } from "./PartUses.ts"
-import { WriteLock } from "./WriteLock.ts"
+import type { IndexScan } from "./IndexScan.ts"
+import { makeMemoryAdmission } from "./memoryAdmission.ts"
+import { MemoryTier } from "./MemoryTier.ts"
+import { makeFailed } from "./unreadableChunks.ts"
+import type { WriteLock } from "./WriteLock.ts"
 
 /**
  * Memory and disk as one cache of chunks. Lookups and `keep` don't wait. Concurrent reads of the same chunk from disk share one read.
@@ -28,7 +28,7 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   readonly has: (key: ChunkKey) => boolean
   /** Whether `has` is true of all chunks of a range. The cost doesn't grow with their number. */
   readonly hasAll: (representation: Representation, range: ByteRange) => boolean
-  /** Where the first part of a range ends of which `has` is true; its start if there is none. */
+  /** How far a range is there without a gap: the end of its first chunks for which `has` is true, or its start. */
   readonly endOfCached: (representation: Representation, range: ByteRange) => number
   /** Whether a chunk from disk should be in memory: there is room, or it was used more often than what would be evicted for it. */
   readonly isWorthMemory: (representation: Representation, key: ChunkKey) => boolean
@@ -78,20 +78,12 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   > = Layer.effect(ChunkCache, Effect.suspend(() => make))
 }
 
-/**
- * How many times as often a part must be used as what is evicted for it. Parts that are used about equally often would replace one another all
- * the time, each by a copy.
- */
-const COPY_GAIN = 2
-
 /** The longest range whose parts are kept in memory alone, in bytes. */
 export const SHORT_RANGE_BYTES = 128 * 1024
 
 const make = Effect.gen(function*() {
   const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
-  const scan = yield* IndexScan
-  const { withWriteLock } = yield* WriteLock
   const memory = yield* MemoryTier
   const writer = yield* ChunkWriter
   const store = yield* ChunkStore
@@ -99,34 +91,8 @@ const make = Effect.gen(function*() {
 
   const run = Effect.runForkWith(yield* Effect.context())
   const { owns } = yield* Fleet
-  const uses = new PartUses()
-
-  const reportDamage = yield* DamageReport.make
-
-  // Beside the viewer's path: the removal waits for a write that is under way, after which the chunk may be new and good.
-  const drop = (key: ChunkKey, error: CacheError) =>
-    Effect.suspend(() => {
-      index.condemn(key)
-      return Effect.suspend(() =>
-        index.has(key) || !index.holds(key)
-          ? Effect.void
-          : Effect.andThen(store.remove(key, index.isAlone(key.resource)), Effect.sync(() => index.remove(key)))
-      ).pipe(
-        // Where one file has gone, others may have too: a directory was deleted.
-        Effect.andThen(error.errno === "ENOENT" ? scan.reconcile(key.resource) : Effect.void),
-        withWriteLock,
-        Effect.ignore,
-        Effect.forkDetach,
-        Effect.andThen(reportDamage(error))
-      )
-    })
-
-  const failed = (key: ChunkKey, error: CacheError) => {
-    if (isDamage(error)) return drop(key, error)
-    if (error._tag === "DiskBusy") return Effect.void
-    const ofFile = error._tag !== "IoError" || isOfOneFile(error)
-    return Effect.andThen(ofFile ? drop(key, error) : Effect.void, breaker.report(error))
-  }
+  const admission = yield* makeMemoryAdmission
+  const failed = yield* makeFailed
 
   const lengthOf = ({ chunkSize, size }: Representation, { index }: ChunkKey): number => {
     const { end, start } = span(index, chunkSize, size)
@@ -139,7 +105,6 @@ const make = Effect.gen(function*() {
     return Math.max(onDisk, memory.firstMissing(key), writer.firstMissing(key))
   }
 
-  /** Where the first part of a range ends that is there, not before its start. */
   const endOfCached = ({ chunkSize, id, resource }: Representation, { end, start }: ByteRange): number => {
     if (start === end) return end
     const last = indexAt(end - 1, chunkSize)
@@ -162,48 +127,20 @@ const make = Effect.gen(function*() {
       }
     })
 
-  const usesOf = ({ bytes, key, part }: Held): number =>
-    part === undefined ? uses.ofChunk(key, partAt(bytes.length - 1)) : uses.ofPart(key, part)
-
-  const isWorthMemory = (representation: Representation, key: ChunkKey): boolean => {
-    const length = lengthOf(representation, key)
-    if (memory.hasRoom(length)) return true
-    const rival = memory.next()
-    // The use that this is about counts too.
-    return rival !== undefined && uses.ofChunk(key, partAt(length - 1)) + 1 > usesOf(rival)
-  }
-
-  /** Whether a part of so many bytes that was used so often should be in memory. */
-  const isWorthCopy = (used: number, bytes: number): boolean => {
-    if (memory.hasRoom(bytes)) return true
-    const rival = memory.next()
-    return rival !== undefined && used > COPY_GAIN * usesOf(rival)
-  }
-
-  /** Keeps copies of `parts`, the bytes of a chunk from part `first` on, as far as they should be in memory. */
-  const keepParts = (key: ChunkKey, first: number, parts: Uint8Array): void => {
-    for (let at = 0; at < parts.length; at += PART_BYTES) {
-      const part = first + at / PART_BYTES
-      const bytes = parts.subarray(at, at + PART_BYTES)
-      if (memory.hasPart(key, part)) continue
-      if (isWorthCopy(uses.ofPart(key, part), bytes.length)) memory.putPart(key, part, new Uint8Array(bytes))
-    }
-  }
-
   /** What to read of a chunk for `range`: all parts that it touches. */
   const partsOf = (representation: Representation, key: ChunkKey, { end, start }: ByteRange): ByteRange => ({
     start: partAt(start) * PART_BYTES,
     end: Math.min(lengthOf(representation, key), (partAt(end - 1) + 1) * PART_BYTES)
   })
 
-  const countRead = (key: ChunkKey, { end, start }: ByteRange): void => {
+  const countUse = (key: ChunkKey, { end, start }: ByteRange): void => {
     index.touch(key)
-    uses.count(key, partAt(start), partAt(end - 1))
+    admission.countUse(key, partAt(start), partAt(end - 1))
   }
 
   /** The bytes of `range` in those of `whole`, of which copies may be kept. */
   const take = (key: ChunkKey, { end, start }: ByteRange, whole: ByteRange, parts: Uint8Array): Uint8Array => {
-    if (end - start <= SHORT_RANGE_BYTES) keepParts(key, partAt(start), parts)
+    if (end - start <= SHORT_RANGE_BYTES) admission.keepParts(key, partAt(start), parts)
     return parts.subarray(start - whole.start, end - whole.start)
   }
 
@@ -226,34 +163,32 @@ const make = Effect.gen(function*() {
     inMemory: (key) => {
       const payload = memory.get(key) ?? writer.pending(key)
       if (payload === undefined) return undefined
-      index.touch(key)
-      uses.count(key, 0, partAt(payload.length - 1))
+      countUse(key, { start: 0, end: payload.length })
       return payload
     },
     rangeInMemory: (key, range) => {
       const pieces = rangeInMemory(key, range)
       if (pieces === undefined) return undefined
-      index.touch(key)
-      uses.count(key, partAt(range.start), partAt(range.end - 1))
+      countUse(key, range)
       return pieces
     },
     has: (key) => memory.has(key) || writer.pending(key) !== undefined || (breaker.readable() && index.has(key)),
     hasAll: (representation, range) => endOfCached(representation, range) === range.end,
     endOfCached,
-    isWorthMemory,
+    isWorthMemory: (representation, key) => admission.isWorthMemory(key, lengthOf(representation, key)),
     read: (representation, key) => {
       const length = lengthOf(representation, key)
-      index.touch(key)
-      uses.count(key, 0, partAt(length - 1))
+      const range = { start: 0, end: length }
+      countUse(key, range)
       const whole = Effect.tap(
-        read(key, length, { start: 0, end: length }),
+        read(key, length, range),
         (payload) => Effect.sync(() => memory.put(key, payload))
       )
       return shared(keyText(key), whole)
     },
     readRange: (representation, key, range, scratch) => {
       const whole = partsOf(representation, key, range)
-      countRead(key, range)
+      countUse(key, range)
       return Effect.map(
         read(key, lengthOf(representation, key), whole, scratch),
         (parts) => take(key, range, whole, parts)
@@ -261,7 +196,7 @@ const make = Effect.gen(function*() {
     },
     readInto: (scratch, representation, key, range, onEnd) => {
       const whole = partsOf(representation, key, range)
-      countRead(key, range)
+      countUse(key, range)
       store.readInto(scratch, key, lengthOf(representation, key), whole, (exit) => {
         if (Exit.isSuccess(exit)) {
           breaker.succeeded("read")

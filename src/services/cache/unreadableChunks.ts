@@ -1,0 +1,47 @@
+import { Effect } from "effect"
+import { type CacheError, isDamage, isOfOneFile } from "../../domain/CacheError.ts"
+import type { ChunkKey } from "../../domain/Chunk.ts"
+import { ChunkStore } from "../disk/ChunkStore.ts"
+import { DiskBreaker } from "../disk/DiskBreaker.ts"
+import * as DamageReport from "../observe/damageReport.ts"
+import { CacheIndex } from "./CacheIndex.ts"
+import { IndexScan } from "./IndexScan.ts"
+import { WriteLock } from "./WriteLock.ts"
+
+/**
+ * Makes the function that takes note that a chunk could not be read. When that is the fault of its file, the chunk counts as missing from now
+ * on, and the file is removed in the background. What may be the fault of the disk is reported.
+ */
+export const makeFailed = Effect.gen(function*() {
+  const breaker = yield* DiskBreaker
+  const index = yield* CacheIndex
+  const scan = yield* IndexScan
+  const { withWriteLock } = yield* WriteLock
+  const store = yield* ChunkStore
+  const reportDamage = yield* DamageReport.make
+
+  // Beside the viewer's path: the removal waits for a write that is under way, after which the chunk may be new and good.
+  const drop = (key: ChunkKey, error: CacheError) =>
+    Effect.suspend(() => {
+      index.condemn(key)
+      return Effect.suspend(() =>
+        index.has(key) || !index.holds(key)
+          ? Effect.void
+          : Effect.andThen(store.remove(key, index.isAlone(key.resource)), Effect.sync(() => index.remove(key)))
+      ).pipe(
+        // Where one file has gone, others may have too: a directory was deleted.
+        Effect.andThen(error.errno === "ENOENT" ? scan.reconcile(key.resource) : Effect.void),
+        withWriteLock,
+        Effect.ignore,
+        Effect.forkDetach,
+        Effect.andThen(reportDamage(error))
+      )
+    })
+
+  return (key: ChunkKey, error: CacheError): Effect.Effect<void> => {
+    if (isDamage(error)) return drop(key, error)
+    if (error._tag === "DiskBusy") return Effect.void
+    const ofFile = error._tag !== "IoError" || isOfOneFile(error)
+    return Effect.andThen(ofFile ? drop(key, error) : Effect.void, breaker.report(error))
+  }
+})
