@@ -81,10 +81,10 @@ const tlsOf = Effect.fnUntraced(function*({ peerTlsCa, peerTlsCert, peerTlsKey }
   } satisfies PeerTls
 })
 
-const membershipOf = (engine: FleetEngine, fleet: string): Layer.Layer<Membership> => {
+const membershipOf = (engine: FleetEngine): Layer.Layer<Membership> => {
   switch (engine._tag) {
     case "Redis":
-      return Redis.layer(engine.url, fleet)
+      return Redis.layer(engine.url)
     case "Dns":
       return Dns.layer(engine)
     case "List":
@@ -120,6 +120,6 @@ export const fleetNode = Effect.fnUntraced(
       isolated: settings.fleetIsolated,
       tls: yield* tlsOf(settings)
     }
-    return { options, membership: membershipOf(engine, settings.fleetName), listen }
+    return { options, membership: membershipOf(engine), listen }
   }
 )

@@ -81,7 +81,7 @@ describe("Spillway.layerFleet", () => {
         hasLog: false,
         beatMillis: 1000,
         leaseMillis: 3000,
-        open: Effect.fail(new MembershipFailed({ cause: "not now" }))
+        open: () => Effect.fail(new MembershipFailed({ cause: "not now" }))
       })
       const node = yield* start(origin, "n1", yield* freePort, failing)
       assert.strictEqual(yield* read(node, "/film"), sha256(film.bytes))

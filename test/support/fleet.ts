@@ -84,15 +84,16 @@ const layerEngine = (hasLog: boolean) =>
       hasLog,
       beatMillis: 1000,
       leaseMillis: LEASE,
-      open: call(() => ({
-        beat: (heartbeat) =>
-          call(() => {
-            engine.beats.push(heartbeat)
-            return { nodes: engine.nodes, log: engine.log }
-          }),
-        append: (text) => call(() => void engine.appended.push(text)),
-        leave: (name) => call(() => void engine.left.push(name))
-      }))
+      open: () =>
+        call(() => ({
+          beat: (heartbeat) =>
+            call(() => {
+              engine.beats.push(heartbeat)
+              return { nodes: engine.nodes, log: engine.log }
+            }),
+          append: (text) => call(() => void engine.appended.push(text)),
+          leave: (name) => call(() => void engine.left.push(name))
+        }))
     })
     return Context.make(Membership, membership).pipe(Context.add(Engine, engine))
   }))

@@ -7,7 +7,10 @@ export type Announcement =
 
 /** An entry of the log of purges. */
 export interface LogEntry {
+  /** Where it is in the log, in the engine's own form. */
   readonly place: string
+  /** When the engine added it, in milliseconds since 1970. */
+  readonly time: number
   readonly text: string
 }
 
@@ -68,6 +71,6 @@ export class Membership extends Context.Service<Membership, {
   readonly beatMillis: number
   /** A node is dropped when the engine has answered without it for this long, in milliseconds. */
   readonly leaseMillis: number
-  /** Connects; the scope ends the connection. */
-  readonly open: Effect.Effect<MembershipSession, MembershipFailed, Scope.Scope>
+  /** Connects for the nodes of the fleet with this name; the scope ends the connection. */
+  readonly open: (fleet: string) => Effect.Effect<MembershipSession, MembershipFailed, Scope.Scope>
 }>()("spillway/services/fleet/Membership") {}

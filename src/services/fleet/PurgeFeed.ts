@@ -21,9 +21,6 @@ const MAX_UNSENT = 1000
 const TICK_MILLIS = 250
 export const AWAY_MILLIS = 2000
 
-/** How far the time of an entry may be from the time in its record, in milliseconds. */
-const timeOf = ({ place }: LogEntry): number => Number(place.split("-")[0])
-
 /**
  * The log of purges as this node reads it. A node that was away may have missed purges: until it has read the log, or has marked everything
  * stale, it is behind. There is at most one batch at a time, so that heartbeats never wait for purges.
@@ -56,10 +53,10 @@ export const makePurgeFeed = Effect.fnUntraced(function*({ fleet, place: remembe
     Effect.forever(Effect.andThen(Effect.sync(noteAbsence), Effect.sleep(TICK_MILLIS)))
   )
 
-  const open = (entry: LogEntry): ReadonlyArray<FleetPurge> => {
-    const record = openRecord(FleetPurge, secrets, purpose, entry.text)
+  const open = ({ text, time }: LogEntry): ReadonlyArray<FleetPurge> => {
+    const record = openRecord(FleetPurge, secrets, purpose, text)
     // Someone who can write to the log could repeat an old entry.
-    const isOwn = Option.isSome(record) && Math.abs(record.value.time - timeOf(entry)) <= CLOCK_MILLIS
+    const isOwn = Option.isSome(record) && Math.abs(record.value.time - time) <= CLOCK_MILLIS
     if (!isOwn) forged += 1
     return isOwn ? [record.value.value] : []
   }

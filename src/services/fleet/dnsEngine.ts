@@ -34,20 +34,21 @@ export const layer = (
     hasLog: false,
     beatMillis: RESOLVE_MILLIS,
     leaseMillis: LEASE_MILLIS,
-    open: Effect.succeed({
-      beat: () =>
-        Effect.all([resolved(resolve4, host), resolved(resolve6, host)], { concurrency: 2 }).pipe(
-          Effect.map((addresses) => ({
-            nodes: addresses.flat().map((address): Announcement => ({
-              _tag: "Configured",
-              name: nodeAt(address),
-              host: address,
-              port
-            })),
-            log: undefined
-          }))
-        ),
-      append: () => Effect.void,
-      leave: () => Effect.void
-    })
+    open: () =>
+      Effect.succeed({
+        beat: () =>
+          Effect.all([resolved(resolve4, host), resolved(resolve6, host)], { concurrency: 2 }).pipe(
+            Effect.map((addresses) => ({
+              nodes: addresses.flat().map((address): Announcement => ({
+                _tag: "Configured",
+                name: nodeAt(address),
+                host: address,
+                port
+              })),
+              log: undefined
+            }))
+          ),
+        append: () => Effect.void,
+        leave: () => Effect.void
+      })
   })

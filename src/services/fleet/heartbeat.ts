@@ -1,6 +1,6 @@
 import { Cause, Clock, Effect, Exit, Latch, Option } from "effect"
 import { FleetMember } from "../../domain/FleetMember.ts"
-import { CLOCK_MILLIS, openRecord, sealRecord } from "../../domain/FleetSignature.ts"
+import { CLOCK_MILLIS, openRecord, type RecordPurpose, sealRecord } from "../../domain/FleetSignature.ts"
 import type { FleetOptions } from "./FleetConfig.ts"
 import { type Announcement, Membership, MembershipFailed, type MembershipSession } from "./Membership.ts"
 import type { PurgeFeed } from "./PurgeFeed.ts"
@@ -32,6 +32,9 @@ const bounded = <A, R>(call: Effect.Effect<A, MembershipFailed, R>): Effect.Effe
     orElse: () => Effect.fail(new MembershipFailed({ cause: `no answer within ${ENGINE_MILLIS} ms` }))
   })
 
+/** What the records of members are for. */
+const purposeOf = ({ fleet }: FleetOptions): RecordPurpose => ({ kind: "member", fleet })
+
 /** Makes the function that tells the members among what an engine has answered: `forged` is called for each one that isn't the fleet's. */
 const makeMemberOf =
   ({ options, self }: Heart, forged: () => void) => (time: number) => (announcement: Announcement) => {
@@ -39,8 +42,7 @@ const makeMemberOf =
       const { host, name, port } = announcement
       return [new FleetMember({ ...self(), name, host, port, leaving: false, since: 0 })]
     }
-    const purpose = { kind: "member", fleet: options.fleet } as const
-    const record = openRecord(FleetMember, options.secrets, purpose, announcement.text)
+    const record = openRecord(FleetMember, options.secrets, purposeOf(options), announcement.text)
     const isValid = Option.isSome(record) && Math.abs(record.value.time - time) <= CLOCK_MILLIS
     if (!isValid) forged()
     return isValid ? [record.value.value] : []
@@ -75,8 +77,7 @@ export const makeHeartbeat = Effect.fnUntraced(function*(heart: Heart) {
 
   const beat = Effect.fnUntraced(function*(session: MembershipSession) {
     const time = clock.currentTimeMillisUnsafe()
-    const purpose = { kind: "member", fleet: options.fleet } as const
-    const record = sealRecord(FleetMember, options.secrets, purpose, { time, value: self() })
+    const record = sealRecord(FleetMember, options.secrets, purposeOf(options), { time, value: self() })
     const absence = feed.absence()
     const answer = yield* bounded(session.beat({ name: options.node, record, place: feed.place() }))
     roster.take(answer.nodes.flatMap(memberOf(time)), now())
@@ -88,7 +89,7 @@ export const makeHeartbeat = Effect.fnUntraced(function*(heart: Heart) {
   })
 
   const session = Effect.gen(function*() {
-    const session = yield* bounded(membership.open)
+    const session = yield* bounded(membership.open(options.fleet))
     roster.restart(now())
     yield* Effect.addFinalizer((exit) =>
       Exit.hasInterrupts(exit) ? Effect.ignore(bounded(session.leave(options.node))) : Effect.void

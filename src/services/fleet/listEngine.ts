@@ -11,9 +11,10 @@ export const layer = (nodes: ReadonlyArray<Announcement>): Layer.Layer<Membershi
     hasLog: false,
     beatMillis: MILLIS,
     leaseMillis: MILLIS,
-    open: Effect.succeed({
-      beat: () => Effect.succeed({ nodes, log: undefined }),
-      append: () => Effect.void,
-      leave: () => Effect.void
-    })
+    open: () =>
+      Effect.succeed({
+        beat: () => Effect.succeed({ nodes, log: undefined }),
+        append: () => Effect.void,
+        leave: () => Effect.void
+      })
   })

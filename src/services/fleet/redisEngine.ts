@@ -78,12 +78,15 @@ type BeatReply = readonly [
   entries: ReadonlyArray<string>
 ]
 
+/** When an entry of a stream was added, by its place. */
+const timeAt = (place: string): number => Number(place.split("-")[0])
+
 const answerOf = ([complete, place, nodes, entries]: BeatReply): MembershipAnswer => ({
   nodes: nodes.map((text): Announcement => ({ _tag: "Signed", text })),
   log: {
     isComplete: complete === 1,
     place,
-    entries: entries.flatMap((at, i) => i % 2 === 0 ? [{ place: at, text: entries[i + 1]! }] : [])
+    entries: entries.flatMap((at, i) => i % 2 === 0 ? [{ place: at, time: timeAt(at), text: entries[i + 1]! }] : [])
   }
 })
 
@@ -134,11 +137,11 @@ const sessionOf = (client: Client, fleet: string): MembershipSession => {
 /**
  * Redis or Valkey at `url`: nodes announce themselves in a hash, with a heartbeat, and purges are in a stream. Needs the package `redis`.
  */
-export const layer = (url: URL, fleet: string): Layer.Layer<Membership> =>
+export const layer = (url: URL): Layer.Layer<Membership> =>
   Layer.succeed(Membership, {
     label: `${url.protocol}//${url.host}`,
     hasLog: true,
     beatMillis: BEAT_MILLIS,
     leaseMillis: LEASE_MILLIS,
-    open: Effect.map(connect(url.href), (client) => sessionOf(client, fleet))
+    open: (fleet) => Effect.map(connect(url.href), (client) => sessionOf(client, fleet))
   })

@@ -72,7 +72,7 @@ export const makeEngine = ({ kind, latency, names, note, now, onAppended, onRead
   const append = (text: string) => {
     if (kind === "list") return
     serial += 1
-    log.push({ place: `${now()}-${serial}`, text })
+    log.push({ place: `${now()}-${serial}`, time: now(), text })
     onAppended(text)
   }
 
@@ -91,7 +91,7 @@ export const makeEngine = ({ kind, latency, names, note, now, onAppended, onRead
       hasLog: kind === "redis",
       beatMillis: BEAT_MILLIS,
       leaseMillis: LEASE_MILLIS,
-      open: Effect.suspend(() => call(epoch, session))
+      open: () => Effect.suspend(() => call(epoch, session))
     }),
     mode: () => mode,
     /** What a node that returns reads before it serves anybody. */

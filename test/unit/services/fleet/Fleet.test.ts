@@ -187,7 +187,7 @@ describe("the log of purges", () => {
   const sealed = Effect.fnUntraced(function*(secrets: Secrets = options.secrets) {
     const time = yield* Clock.currentTimeMillis
     const text = sealRecord(FleetPurge, secrets, { kind: "purge", fleet: options.fleet }, { time, value: purge })
-    return { place: `${time}-0`, text }
+    return { place: `${time}-0`, time, text }
   })
 
   it.effect("is read from the remembered place on, and a batch at a time", () =>
@@ -212,8 +212,8 @@ describe("the log of purges", () => {
       const engine = yield* Engine
       const { log } = yield* Fleet
       const time = yield* Clock.currentTimeMillis
-      const old = { ...yield* sealed(), place: `${time + 61_000}-0` }
-      const entries = [yield* sealed(["x".repeat(32)]), { place: `${time}-1`, text: "purge" }, old]
+      const old = { ...yield* sealed(), time: time + 61_000 }
+      const entries = [yield* sealed(["x".repeat(32)]), { place: `${time}-1`, time, text: "purge" }, old]
       engine.log = { isComplete: true, entries, place: "1-0" }
       yield* beats(1)
       assert.deepStrictEqual((yield* log.take).purges, [])
