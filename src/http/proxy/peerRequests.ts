@@ -13,7 +13,7 @@ export interface PeerMark {
   /** The name of the node. */
   readonly name: string
   readonly wants: Wants | undefined
-  /** That node ranks below this one for what it asks, so the two order nodes differently. */
+  /** That node may not rank below this one for what it asks, as it does if both order nodes alike. */
   readonly isApart: boolean
 }
 

@@ -26,7 +26,8 @@ import { type Address, tellDefects } from "./Server.ts"
 
 /**
  * The server for the other nodes of a fleet, on a port of its own. A request without a valid signature gets a 403, and nothing is looked up
- * for it. All others are requests as viewers send them, which are answered from memory, from disk or from the origin, and never handed on.
+ * for it. All others are requests as viewers send them. They are answered from memory, from disk or from the origin, and handed on at most to a node that answers
+ * from what it has.
  */
 
 /** How long a TLS handshake may take, in milliseconds. */
@@ -35,7 +36,8 @@ const HANDSHAKE_MILLIS = 10_000
 /** How long the end of the program waits for the other nodes. They continue elsewhere at the exact byte. */
 const DRAIN_TIMEOUT = "1 second"
 
-const isRequest = new Set(["request", "checkContinue", "checkExpectation"])
+/** The events that bring a request. */
+const REQUEST_EVENTS = new Set(["request", "checkContinue", "checkExpectation"])
 
 /** What `writeHead` takes: an object, or names and values in turn. */
 type Fields = OutgoingHttpHeaders | ReadonlyArray<string>
@@ -82,7 +84,7 @@ class PeerServer extends GuardedServer {
 
   override emit(event: string, ...args: Array<any>): boolean {
     if (event === "connection" && this.#tls !== undefined) return this.#tls.emit("connection", args[0] as Socket)
-    if (!isRequest.has(event)) return super.emit(event, ...args)
+    if (!REQUEST_EVENTS.has(event)) return super.emit(event, ...args)
     try {
       if (this.#settles(args[0], args[1])) return true
     } catch (defect) {
