@@ -1,5 +1,6 @@
-import { Clock, Effect, type Exit } from "effect"
+import { Effect, type Exit } from "effect"
 import { LinkedList, type Member } from "../../effects/LinkedList.ts"
+import { monotonicMillis } from "../../effects/monotonic.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
 import { Patience } from "./Patience.ts"
 
@@ -15,7 +16,6 @@ const hasBegun = (): boolean => false
  * waiting while the call continues.
  */
 export const make = Effect.fnUntraced(function*(permits: number) {
-  const clock = yield* Clock.Clock
   const run = Effect.runForkWith(yield* Effect.context())
   const line = new LinkedList<Waiting>()
   let inFlight = 0
@@ -27,7 +27,7 @@ export const make = Effect.fnUntraced(function*(permits: number) {
   yield* Metrics.gauge("spillway_disk_calls", "Calls to the disk under way", () => inFlight, { state: "running" })
   yield* Metrics.gauge("spillway_disk_calls", "Calls to the disk under way", () => waiting, { state: "waiting" })
 
-  const now = (): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const now = yield* monotonicMillis
 
   const patience = new Patience({
     now,

@@ -3,6 +3,7 @@ import { FleetMember, isOfSameConfiguration } from "../../domain/FleetMember.ts"
 import type { FleetPurge } from "../../domain/FleetPurge.ts"
 import { rank, stretchAt } from "../../domain/Rendezvous.ts"
 import { identify } from "../../domain/Resource.ts"
+import { monotonicMillis } from "../../effects/monotonic.ts"
 import { version } from "../../version.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
@@ -128,7 +129,7 @@ const make = Effect.gen(function*() {
   const membership = yield* Membership
   const client = yield* PeerClient
   const clock = yield* Clock.Clock
-  const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const now = yield* monotonicMillis
   const file = yield* makeFleetFile
   const remembered = yield* file.read
   const roster = new Roster(options.node, membership.leaseMillis, remembered.members, now())

@@ -1,6 +1,7 @@
 import { Clock, Effect, Option, Queue } from "effect"
 import { FleetPurge } from "../../domain/FleetPurge.ts"
 import { CLOCK_MILLIS, openRecord, type RecordPurpose, sealRecord, type Secrets } from "../../domain/FleetSignature.ts"
+import { monotonicMillis } from "../../effects/monotonic.ts"
 import type { LogAnswer, LogEntry, MembershipFailed, MembershipSession } from "./Membership.ts"
 
 /** Purges from the log, to be done in order. */
@@ -32,8 +33,7 @@ export const makePurgeFeed = Effect.fnUntraced(function*({ fleet, place: remembe
   readonly place: string | undefined
 }) {
   const purpose: RecordPurpose = { kind: "purge", fleet }
-  const clock = yield* Clock.Clock
-  const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const now = yield* monotonicMillis
   const batches = yield* Queue.bounded<PurgeBatch>(1)
   const unsent: Array<FleetPurge> = []
   let place = remembered

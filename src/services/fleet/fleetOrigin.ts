@@ -1,7 +1,8 @@
-import { Array as Arr, Cause, Clock, Effect, Exit, Layer, Scope, Stream } from "effect"
+import { Array as Arr, Cause, Effect, Exit, Layer, Scope, Stream } from "effect"
 import { loggable, OriginBodyFailed, type OriginError } from "../../domain/OriginError.ts"
 import { carriedRange } from "../../domain/Representation.ts"
 import { formatContentRange } from "../../domain/rfc/ByteRange.ts"
+import { monotonicMillis } from "../../effects/monotonic.ts"
 import { watchPieces } from "../../effects/pieces.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
 import { Origin, type OriginRequest, type OriginResponse } from "../origin/Origin.ts"
@@ -71,9 +72,8 @@ const within = (body: OriginResponse["body"], before: number, length: number): O
 const makeRequest = Effect.gen(function*() {
   const origin = yield* Origin
   const fleet = yield* Fleet
-  const clock = yield* Clock.Clock
   const openLeg = yield* makeOpenLeg
-  const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const now = yield* monotonicMillis
   const countSwap = yield* Metrics.counters(
     "spillway_peer_swaps_total",
     "Bodies that another node or the origin took over from a node that failed",

@@ -1,6 +1,7 @@
 import { Cause, Clock, Effect, Exit, Latch, Option } from "effect"
 import { FleetMember } from "../../domain/FleetMember.ts"
 import { CLOCK_MILLIS, openRecord, type RecordPurpose, sealRecord } from "../../domain/FleetSignature.ts"
+import { monotonicMillis } from "../../effects/monotonic.ts"
 import type { FleetOptions } from "./FleetConfig.ts"
 import { type Announcement, Membership, MembershipFailed, type MembershipSession } from "./Membership.ts"
 import type { PurgeFeed } from "./PurgeFeed.ts"
@@ -58,7 +59,7 @@ export const makeHeartbeat = Effect.fnUntraced(function*(heart: Heart) {
   const clock = yield* Clock.Clock
   const wake = yield* Latch.make(false)
   const answered = yield* Latch.make(false)
-  const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const now = yield* monotonicMillis
   let isUp: boolean | undefined
   let forged = 0
   const memberOf = makeMemberOf(heart, () => forged += 1)

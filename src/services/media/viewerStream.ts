@@ -1,9 +1,10 @@
-import { Cause, Clock, Effect, Stream } from "effect"
+import { Cause, Effect, Stream } from "effect"
 import type { CacheError } from "../../domain/CacheError.ts"
 import { type ChunkKey, indexAt, span } from "../../domain/Chunk.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
 import { isSingle, type Representation } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
+import { monotonicMillis } from "../../effects/monotonic.ts"
 import { apart, watchPieces } from "../../effects/pieces.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
@@ -72,8 +73,7 @@ export const makeViewerStream = Effect.gen(function*() {
   const cache = yield* ChunkCache
   const downloader = yield* Downloader
   const resumeByContent = yield* makeResumeByContent
-  const clock = yield* Clock.Clock
-  const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const now = yield* monotonicMillis
   const countUncached = yield* Metrics.counters(
     "spillway_uncached_bytes_total",
     "Bytes that were streamed past a cache that could not be used, by why not",

@@ -1,6 +1,7 @@
-import { Clock, Effect, Stream } from "effect"
+import { Effect, Stream } from "effect"
 import type { HttpClientError } from "effect/http"
 import { OriginBodyFailed, type OriginError, OriginTimeout } from "../../domain/OriginError.ts"
+import { monotonicMillis } from "../../effects/monotonic.ts"
 import { causeOf } from "./originConnections.ts"
 import type { Slot } from "./OriginLimiter.ts"
 
@@ -21,8 +22,7 @@ interface Turn {
  * each piece of a body.
  */
 export const makeTurn = (limit: number): Effect.Effect<Turn> =>
-  Effect.map(Clock.Clock, (clock) => {
-    const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  Effect.map(monotonicMillis, (now) => {
     let isOrigins = false
     let since = now()
     const pass = (toOrigin: boolean) => {
