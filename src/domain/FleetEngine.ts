@@ -27,6 +27,10 @@ export const parseAddress = (text: string): { readonly host: string; readonly po
   return match === null || port < 1 || port > 65_535 ? undefined : { host: match[1] ?? match[2]!, port }
 }
 
+/** What `parseAddress` parses. */
+export const formatAddress = ({ host, port }: { readonly host: string; readonly port: number }): string =>
+  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`
+
 const parseNode = (text: string): ListedNode | undefined => {
   const at = text.indexOf("=")
   const name = text.slice(0, Math.max(0, at))

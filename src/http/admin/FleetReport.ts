@@ -1,4 +1,5 @@
 import { Clock, Context, Effect, Layer, Option, Schema } from "effect"
+import { formatAddress } from "../../domain/FleetEngine.ts"
 import type { FleetMember } from "../../domain/FleetMember.ts"
 import { REPORT_PATH } from "../../domain/PeerProtocol.ts"
 import { keepRunning } from "../../effects/keepRunning.ts"
@@ -30,14 +31,10 @@ const REFRESH_MILLIS = 2000
 
 const decode = Schema.decodeUnknownEffect(Schema.fromJsonString(NodeReport))
 
-const nodeOf = (
-  { host, name, port, weight }: FleetMember,
-  state: FleetNode["state"],
-  report: NodeReport | undefined
-): FleetNode => ({
-  name,
-  address: host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`,
-  weight,
+const nodeOf = (member: FleetMember, state: FleetNode["state"], report: NodeReport | undefined): FleetNode => ({
+  name: member.name,
+  address: formatAddress(member),
+  weight: member.weight,
   state,
   ...optional("report", report)
 })

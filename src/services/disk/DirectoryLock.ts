@@ -6,6 +6,7 @@ import * as ObservedValue from "../../effects/ObservedValue.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { DiskLimiter } from "./DiskLimiter.ts"
 import { makeDirectories } from "./makeDirectories.ts"
+import { rootOf } from "./storeLayout.ts"
 
 /**
  * Lets only one process use a cache directory. The lock is a Unix socket in the directory, on which the owner listens. The system
@@ -69,7 +70,7 @@ const make = Effect.gen(function*() {
   const limiter = yield* DiskLimiter
   const { directory } = yield* CacheConfig
   const layerScope = yield* Effect.scope
-  const root = path.join(directory, "v1")
+  const root = rootOf(path, directory)
   const name = "lock"
   const mutex = yield* Semaphore.make(1)
   const takes = yield* ObservedValue.make(0)

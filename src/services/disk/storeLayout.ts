@@ -60,9 +60,12 @@ export const parseIndices = (names: ReadonlyArray<string>): ReadonlyMap<string, 
   return found
 }
 
+/** Where this version keeps all its files in the cache directory `directory`. */
+export const rootOf = (path: Path.Path, directory: string): string => path.join(directory, "v1")
+
 /** The paths of the store in the cache directory `directory`. */
 export const make = (path: Path.Path, directory: string) => {
-  const root = path.join(directory, "v1")
+  const root = rootOf(path, directory)
   // Joined by hand: each read needs one.
   const directoryOf = (resource: string) => root + path.sep + resource.slice(0, 2) + path.sep + resource
   return {

@@ -3,6 +3,7 @@ import { buildConnector } from "@effect/platform-node/Undici"
 import { Clock, Context, Effect, Layer, Schema, type Scope } from "effect"
 import type { HttpClient } from "effect/http"
 import { randomBytes } from "node:crypto"
+import { formatAddress } from "../../domain/FleetEngine.ts"
 import type { FleetMember } from "../../domain/FleetMember.ts"
 import { formatSignature, isProven, signRequest } from "../../domain/FleetSignature.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
@@ -111,9 +112,9 @@ const layerConnections = (tls: PeerTls | undefined): Layer.Layer<HttpClient.Http
     }))
   )
 
-/** The URL of a target at a node. An IPv6 address is in brackets there. */
-const urlOf = ({ tls }: FleetOptions, { host, port }: FleetMember, target: string): string =>
-  `${tls === undefined ? "http" : "https"}://${host.includes(":") ? `[${host}]` : host}:${port}${target}`
+/** The URL of a target at a node. */
+const urlOf = ({ tls }: FleetOptions, peer: FleetMember, target: string): string =>
+  `${tls === undefined ? "http" : "https"}://${formatAddress(peer)}${target}`
 
 /** How many random bytes tell two requests of one millisecond apart. */
 const NONCE_BYTES = 12

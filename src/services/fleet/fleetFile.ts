@@ -2,6 +2,7 @@ import { Effect, FileSystem, Option, Path, Schema, Semaphore } from "effect"
 import { FleetMember } from "../../domain/FleetMember.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { makeDirectories } from "../disk/makeDirectories.ts"
+import { rootOf } from "../disk/storeLayout.ts"
 
 /** What a node remembers of its fleet over a restart. */
 const Memory = Schema.Struct({
@@ -28,7 +29,7 @@ export const makeFleetFile = Effect.gen(function*() {
   const path = yield* Path.Path
   const { directory } = yield* CacheConfig
   const mutex = yield* Semaphore.make(1)
-  const root = path.join(directory, "v1")
+  const root = rootOf(path, directory)
   const file = path.join(root, "fleet.json")
   let written = ""
 

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { type FleetEngine, parseAddress, parseEngine } from "../../../src/domain/FleetEngine.ts"
+import { type FleetEngine, formatAddress, parseAddress, parseEngine } from "../../../src/domain/FleetEngine.ts"
 
 describe("parseEngine", () => {
   const engines: ReadonlyArray<readonly [string, FleetEngine]> = [
@@ -40,5 +40,9 @@ describe("parseAddress", () => {
   it("has an IPv6 address in brackets", () => {
     assert.deepStrictEqual(parseAddress("[::1]:80"), { host: "::1", port: 80 })
     assert.isUndefined(parseAddress("::1:80"))
+  })
+
+  it.each(["[::1]:80", "10.0.0.1:8471", "n1.internal:1"])("is undone by formatAddress: %s", (text) => {
+    assert.strictEqual(formatAddress(parseAddress(text)!), text)
   })
 })
