@@ -1,4 +1,4 @@
-import { Effect, FileSystem, Option, Path, Schema, Semaphore } from "effect"
+import { Effect, Fiber, FileSystem, Option, Path, Schema } from "effect"
 import { FleetMember } from "../../domain/FleetMember.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { makeDirectories } from "../disk/makeDirectories.ts"
@@ -28,10 +28,10 @@ export const makeFleetFile = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const { directory } = yield* CacheConfig
-  const mutex = yield* Semaphore.make(1)
   const root = rootOf(path, directory)
   const file = path.join(root, "fleet.json")
   let written = ""
+  let isBusy = false
 
   const save = Effect.fnUntraced(function*(text: string) {
     yield* makeDirectories(fs, path, root)
@@ -49,12 +49,18 @@ export const makeFleetFile = Effect.gen(function*() {
       Effect.timeoutOrElse({ duration: FILE_MILLIS, orElse: () => Effect.succeed(NOTHING) }),
       Effect.orElseSucceed(() => NOTHING)
     ),
-    /** Writes what has changed. */
-    write: (memory: Memory): Effect.Effect<void> => {
-      const text = Schema.encodeSync(json)(memory)
-      return text === written
-        ? Effect.void
-        : mutex.withPermit(Effect.ignoreCause(Effect.timeout(save(text), FILE_MILLIS)))
-    }
+    /** Writes what has changed, unless the last write is still under way: a disk that hangs holds one write, and not one each time. */
+    write: (memory: Memory): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        const text = Schema.encodeSync(json)(memory)
+        if (text === written || isBusy) return Effect.void
+        isBusy = true
+        return Effect.ignoreCause(save(text)).pipe(
+          Effect.ensuring(Effect.sync(() => void (isBusy = false))),
+          Effect.forkDetach({ startImmediately: true }),
+          Effect.flatMap((fiber) => Effect.timeoutOption(Fiber.await(fiber), FILE_MILLIS)),
+          Effect.asVoid
+        )
+      })
   }
 })

@@ -4,7 +4,10 @@ import { Effect, Layer } from "effect"
 import { FleetMember } from "../../../../src/domain/FleetMember.ts"
 import { CacheConfig } from "../../../../src/services/config/CacheConfig.ts"
 import { makeFleetFile } from "../../../../src/services/fleet/fleetFile.ts"
+import { Faults } from "../../../../src/testing/FaultyFileSystem.ts"
 import { temporaryDirectory } from "../../../support/disks.ts"
+import { World } from "../../../support/stack.ts"
+import { ticking } from "../../../support/ticking.ts"
 
 const member = new FleetMember({
   name: "n2",
@@ -30,4 +33,19 @@ describe("the file with the list of nodes", () => {
         assert.deepStrictEqual(yield* read, { members: [member], place })
       }
     }))
+
+  it.effect("holds one call to a disk that hangs, however often the list changes", () =>
+    Effect.gen(function*() {
+      const plan = yield* Faults
+      yield* plan.add({ operation: "open", fault: "hang" })
+      const { read, write } = yield* makeFleetFile
+      for (const place of ["1-0", "2-0", "3-0"]) {
+        yield* ticking(write({ members: [member], place }))
+        assert.deepStrictEqual(plan.strikes(), [1])
+      }
+      yield* plan.clear
+      yield* ticking(Effect.sleep("1 second"))
+      yield* ticking(write({ members: [member], place: "4-0" }))
+      assert.deepStrictEqual(yield* read, { members: [member], place: "4-0" })
+    }).pipe(Effect.provide(Layer.merge(World, CacheConfig.layer({ directory: "/cache" })))))
 })
