@@ -4,7 +4,7 @@ import type { ChunkKey } from "./Chunk.ts"
 /** The chunks of one representation. */
 interface Chunks<A> {
   readonly values: Map<number, A>
-  /** The indices that are there, without those that are hidden. */
+  /** The indices that are there. */
   readonly there: Intervals
 }
 
@@ -28,19 +28,9 @@ export class ChunkMap<A> {
     chunks.there.add(index)
   }
 
-  /** Has `firstMissing` pass over a chunk, which otherwise stays as it is until it is set again. */
-  hide({ index, representation, resource }: ChunkKey): void {
-    this.#resources.get(resource)?.get(representation)?.there.delete(index)
-  }
-
-  /** The first index from the one of `key` on whose chunk is not there, or is hidden. The cost does not grow with the chunks. */
+  /** The first index from the one of `key` on whose chunk is not there. The cost does not grow with the chunks. */
   firstMissing({ index, representation, resource }: ChunkKey): number {
     return this.#resources.get(resource)?.get(representation)?.there.firstMissing(index) ?? index
-  }
-
-  /** The indices of a representation whose chunks `firstMissing` does not pass over, in order, neighbours as one stretch. */
-  stretches(resource: string, representation: string): ReadonlyArray<readonly [start: number, end: number]> {
-    return this.#resources.get(resource)?.get(representation)?.there.stretches() ?? []
   }
 
   delete({ index, representation, resource }: ChunkKey): void {
@@ -50,10 +40,6 @@ export class ChunkMap<A> {
     chunks.there.delete(index)
     if (chunks.values.size === 0) representations.delete(representation)
     if (representations.size === 0) this.#resources.delete(resource)
-  }
-
-  hasResource(resource: string): boolean {
-    return this.#resources.has(resource)
   }
 
   resources(): ReadonlyArray<string> {

@@ -7,15 +7,6 @@ class Block {
   readonly #starts: Array<number> = []
   readonly #ends: Array<number> = []
 
-  /** Appends its stretches to `all`, whose last one may touch its first. */
-  appendTo(all: Array<[start: number, end: number]>): void {
-    for (let i = 0; i < this.#starts.length; i++) {
-      const last = all.at(-1)
-      if (last !== undefined && last[1] === this.#starts[i]) last[1] = this.#ends[i]!
-      else all.push([this.#starts[i]!, this.#ends[i]!])
-    }
-  }
-
   get isEmpty(): boolean {
     return this.#starts.length === 0
   }
@@ -100,12 +91,5 @@ export class Intervals {
       missing = this.#blocks.get(index)?.firstMissing(missing) ?? missing
       if (missing < (index + 1) * BLOCK) return missing
     }
-  }
-
-  /** Its numbers in order, neighbours as one stretch: `start` up to and without `end`. */
-  stretches(): ReadonlyArray<readonly [start: number, end: number]> {
-    const all: Array<[number, number]> = []
-    for (const index of [...this.#blocks.keys()].toSorted((a, b) => a - b)) this.#blocks.get(index)!.appendTo(all)
-    return all
   }
 }

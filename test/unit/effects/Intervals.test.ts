@@ -27,15 +27,6 @@ describe("Intervals", () => {
     }
   })
 
-  it("lists its stretches in order, also across blocks", () => {
-    const set = new Intervals()
-    for (const n of [5000, 3, 1025, 1, 1024, 2, 1023]) set.add(n)
-    assert.deepStrictEqual(set.stretches(), [[1, 4], [1023, 1026], [5000, 5001]])
-    set.delete(5000)
-    set.delete(2)
-    assert.deepStrictEqual(set.stretches(), [[1, 2], [3, 4], [1023, 1026]])
-  })
-
   it("has numbers of 32 bits and more", () => {
     const set = new Intervals()
     for (const n of [2 ** 40, 2 ** 40 + 1, 7]) set.add(n)
