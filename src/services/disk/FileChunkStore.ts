@@ -205,7 +205,7 @@ export const make = Effect.gen(function*() {
     return pinned ? writeFile(at, []) : Effect.andThen(remove(at), Effect.ignore(tidied(directoryOf(resource))))
   }
 
-  /** Without building the path anew for each read. */
+  /** The path of a chunk, from memory if its file is open. */
   const knownPathOf = (key: ChunkKey) => opened.pathOf(key) ?? pathOf(key)
 
   const listing = StoreListing.make(layout, {

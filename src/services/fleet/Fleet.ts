@@ -103,8 +103,8 @@ const alone: FleetShape = {
 }
 
 /**
- * The other machines that act as one cache with this one. There are none by default; then nothing here is asked. Each node works out by
- * itself who owns what.
+ * The other machines that act as one cache with this one. By default there are none, and this node owns everything. Each node computes the
+ * owners alone.
  */
 export class Fleet extends Context.Reference<FleetShape>("spillway/services/fleet/Fleet", {
   defaultValue: () => alone

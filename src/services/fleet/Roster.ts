@@ -29,7 +29,7 @@ export class Roster {
     return this.#members
   }
 
-  /** Starts all leases anew: the connection to the engine is new, so it may not know the nodes yet that are still connecting. */
+  /** Starts all leases again: the connection to the engine is new, so it may not know the nodes yet that are still connecting. */
   restart(now: number): void {
     for (const entry of this.#known.values()) entry.seen = Math.max(entry.seen, now)
   }
