@@ -159,177 +159,180 @@ const listMedia = (direct: string) =>
     return new Map(Array.from(items, ([, title, path]) => [title!, path!]))
   })
 
-for (const server of mediaServers) {
+const withServer = (server: OriginServer) =>
+  layer(Running.layer(server), { excludeTestServices: true, timeout: TIMEOUT })
+
+/** The tests of a server; they are skipped, with the reason, if it isn't installed. */
+const describeServer = (server: OriginServer, tests: Parameters<ReturnType<typeof withServer>>[1]) => {
   const missing = obstacle(server)
   if (missing !== undefined) process.stderr.write(`skipped: ${server.name}: ${missing}\n`)
+  describe.skipIf(missing !== undefined)(
+    missing === undefined ? server.name : `${server.name} (${missing})`,
+    () => withServer(server)(tests)
+  )
+}
 
-  describe.skipIf(missing !== undefined)(missing === undefined ? server.name : `${server.name} (${missing})`, () => {
-    layer(Running.layer(server), { excludeTestServices: true, timeout: TIMEOUT })((it) => {
-      it.effect(
-        "has its row in docs/reference/origins.md: SPILLWAY_TEST_WRITE_DOCS=1 writes it",
-        () =>
-          Effect.gen(function*() {
-            const { origin } = yield* Running
-            // It serves what it takes for media, and under numbers of its own.
-            const sample = Fs.readFileSync(join(root, "assets/sample.mp4"))
-            for (const name of ["film.mp4", "broken.mp4"]) origin.put(name, sample, Math.floor(YESTERDAY))
-            yield* origin.stop
-            yield* origin.start
-            const media = listMedia(origin.direct)
-            yield* eventually("the scan", Effect.map(media, ({ size }) => size === 2))
-            const paths = yield* media
-            yield* checkRow(server, sample, paths.get("film")!, paths.get("broken")!)
-          }),
-        TIMEOUT
-      )
-    })
+for (const server of mediaServers) {
+  describeServer(server, (it) => {
+    it.effect(
+      "has its row in docs/reference/origins.md: SPILLWAY_TEST_WRITE_DOCS=1 writes it",
+      () =>
+        Effect.gen(function*() {
+          const { origin } = yield* Running
+          // It serves what it takes for media, and under numbers of its own.
+          const sample = Fs.readFileSync(join(root, "assets/sample.mp4"))
+          for (const name of ["film.mp4", "broken.mp4"]) origin.put(name, sample, Math.floor(YESTERDAY))
+          yield* origin.stop
+          yield* origin.start
+          const media = listMedia(origin.direct)
+          yield* eventually("the scan", Effect.map(media, ({ size }) => size === 2))
+          const paths = yield* media
+          yield* checkRow(server, sample, paths.get("film")!, paths.get("broken")!)
+        }),
+      TIMEOUT
+    )
   })
 }
 
 for (const server of servers) {
-  const missing = obstacle(server)
-  if (missing !== undefined) process.stderr.write(`skipped: ${server.name}: ${missing}\n`)
-
-  describe.skipIf(missing !== undefined)(missing === undefined ? server.name : `${server.name} (${missing})`, () => {
-    layer(Running.layer(server), { excludeTestServices: true, timeout: TIMEOUT })((it) => {
-      it.effect(
-        "has its row in docs/reference/origins.md: SPILLWAY_TEST_WRITE_DOCS=1 writes it",
-        () =>
-          Effect.gen(function*() {
-            const { origin } = yield* Running
-            origin.put("film.mp4", film, YESTERDAY)
-            // Files from an archive have whole seconds.
-            origin.put("broken.mp4", film, Math.floor(YESTERDAY))
-            yield* checkRow(server, film, "film.mp4", "broken.mp4")
-          }),
-        TIMEOUT
-      )
-
-      it.effect("serves ranges that are combined into the whole file", () =>
+  describeServer(server, (it) => {
+    it.effect(
+      "has its row in docs/reference/origins.md: SPILLWAY_TEST_WRITE_DOCS=1 writes it",
+      () =>
         Effect.gen(function*() {
           const { origin } = yield* Running
+          origin.put("film.mp4", film, YESTERDAY)
           // Files from an archive have whole seconds.
-          origin.put("parts.mp4", film, Math.floor(YESTERDAY))
-          const range = { range: "bytes=1000000-1999999" }
-          for (let i = 0; i < 2; i++) {
-            const part = yield* look("parts.mp4", range)
-            const exact = sha256(film.subarray(1_000_000, 2_000_000))
-            if (story(part.headers).includes("fwd=bypass")) {
-              // A server may send the whole file or more than the range, and Spillway may pass it on if it can't store it.
-              const direct = yield* view(`${origin.direct}/parts.mp4`, range)
-              assert.strictEqual(part.status, direct.status)
-              assert.oneOf(part.sha256, [exact, direct.sha256])
-            } else {
-              assert.strictEqual(part.status, 206)
-              assert.strictEqual(part.sha256, exact)
-            }
-          }
-          const whole = yield* look("parts.mp4")
-          assert.strictEqual(whole.status, 200)
-          assert.strictEqual(whole.sha256, sha256(film))
-          const again = yield* look("parts.mp4")
-          assert.strictEqual(again.sha256, sha256(film))
-          if (story(again.headers) !== "spillway; hit") return
-          const end = yield* look("parts.mp4", { range: "bytes=-500000" })
-          assert.strictEqual(end.status, 206)
-          assert.strictEqual(end.sha256, sha256(film.subarray(-500_000)))
-          assert.strictEqual(end.cost, 0)
-        }), TIMEOUT)
+          origin.put("broken.mp4", film, Math.floor(YESTERDAY))
+          yield* checkRow(server, film, "film.mp4", "broken.mp4")
+        }),
+      TIMEOUT
+    )
 
-      it.effect("decides the answers to HEAD and to conditional requests", () =>
-        Effect.gen(function*() {
-          const { origin, url } = yield* Running
-          origin.put("conditions.mp4", film, YESTERDAY)
-          const { headers } = yield* look("conditions.mp4")
-          const plain = { method: "HEAD", headers: { "accept-encoding": "identity" } }
-          const headOf = (url: string) => Effect.promise(() => fetch(`${url}/conditions.mp4`, plain))
-          const head = yield* headOf(url)
-          // Icecast knows no HEAD.
-          if (head.status !== 200) assert.strictEqual(head.status, (yield* headOf(origin.direct)).status)
-          else {
-            assert.strictEqual(head.headers.get("content-length"), String(film.length))
-            for (const name of ["content-type", "etag", "last-modified"]) {
-              assert.strictEqual(head.headers.get(name) ?? undefined, headers[name], name)
-            }
+    it.effect("serves ranges that are combined into the whole file", () =>
+      Effect.gen(function*() {
+        const { origin } = yield* Running
+        // Files from an archive have whole seconds.
+        origin.put("parts.mp4", film, Math.floor(YESTERDAY))
+        const range = { range: "bytes=1000000-1999999" }
+        for (let i = 0; i < 2; i++) {
+          const part = yield* look("parts.mp4", range)
+          const exact = sha256(film.subarray(1_000_000, 2_000_000))
+          if (story(part.headers).includes("fwd=bypass")) {
+            // A server may send the whole file or more than the range, and Spillway may pass it on if it can't store it.
+            const direct = yield* view(`${origin.direct}/parts.mp4`, range)
+            assert.strictEqual(part.status, direct.status)
+            assert.oneOf(part.sha256, [exact, direct.sha256])
+          } else {
+            assert.strictEqual(part.status, 206)
+            assert.strictEqual(part.sha256, exact)
           }
-          const { etag, "last-modified": date } = headers
-          const condition = etag !== undefined && etag.endsWith("\"")
-            ? { "if-none-match": etag }
-            : date && { "if-modified-since": date }
-          if (condition) {
-            const confirmed = yield* look("conditions.mp4", condition as Record<string, string>)
-            assert.strictEqual(confirmed.status, 304)
-            assert.strictEqual(confirmed.size, 0)
+        }
+        const whole = yield* look("parts.mp4")
+        assert.strictEqual(whole.status, 200)
+        assert.strictEqual(whole.sha256, sha256(film))
+        const again = yield* look("parts.mp4")
+        assert.strictEqual(again.sha256, sha256(film))
+        if (story(again.headers) !== "spillway; hit") return
+        const end = yield* look("parts.mp4", { range: "bytes=-500000" })
+        assert.strictEqual(end.status, 206)
+        assert.strictEqual(end.sha256, sha256(film.subarray(-500_000)))
+        assert.strictEqual(end.cost, 0)
+      }), TIMEOUT)
+
+    it.effect("decides the answers to HEAD and to conditional requests", () =>
+      Effect.gen(function*() {
+        const { origin, url } = yield* Running
+        origin.put("conditions.mp4", film, YESTERDAY)
+        const { headers } = yield* look("conditions.mp4")
+        const plain = { method: "HEAD", headers: { "accept-encoding": "identity" } }
+        const headOf = (url: string) => Effect.promise(() => fetch(`${url}/conditions.mp4`, plain))
+        const head = yield* headOf(url)
+        // Icecast knows no HEAD.
+        if (head.status !== 200) assert.strictEqual(head.status, (yield* headOf(origin.direct)).status)
+        else {
+          assert.strictEqual(head.headers.get("content-length"), String(film.length))
+          for (const name of ["content-type", "etag", "last-modified"]) {
+            assert.strictEqual(head.headers.get(name) ?? undefined, headers[name], name)
           }
-          const other = yield* look("conditions.mp4", { "if-none-match": "\"other\"" })
-          assert.strictEqual(other.status, 200)
-          assert.strictEqual(other.sha256, sha256(film))
-        }), TIMEOUT)
+        }
+        const { etag, "last-modified": date } = headers
+        const condition = etag !== undefined && etag.endsWith("\"")
+          ? { "if-none-match": etag }
+          : date && { "if-modified-since": date }
+        if (condition) {
+          const confirmed = yield* look("conditions.mp4", condition as Record<string, string>)
+          assert.strictEqual(confirmed.status, 304)
+          assert.strictEqual(confirmed.size, 0)
+        }
+        const other = yield* look("conditions.mp4", { "if-none-match": "\"other\"" })
+        assert.strictEqual(other.status, 200)
+        assert.strictEqual(other.sha256, sha256(film))
+      }), TIMEOUT)
 
-      it.effect("serves small and empty files, also when they are revalidated", () =>
-        Effect.gen(function*() {
-          const { origin } = yield* Running
-          const files: ReadonlyArray<readonly [string, string]> = [
-            ["notes.txt", "The quick brown fox.\n".repeat(200)],
-            ["empty.txt", ""],
-            ["playlist.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nfilm.mp4\n#EXT-X-ENDLIST\n"]
-          ]
-          for (const [name, text] of files) {
-            origin.put(name, Buffer.from(text), YESTERDAY)
-            const { headers } = yield* view(`${origin.direct}/${name}`)
-            for (const condition of [{}, REVALIDATE, {}]) {
-              const seen = yield* look(name, condition)
-              assert.strictEqual(seen.status, 200, name)
-              assert.strictEqual(seen.sha256, sha256(Buffer.from(text)), name)
-              assert.strictEqual(seen.headers["content-type"], headers["content-type"], name)
-            }
+    it.effect("serves small and empty files, also when they are revalidated", () =>
+      Effect.gen(function*() {
+        const { origin } = yield* Running
+        const files: ReadonlyArray<readonly [string, string]> = [
+          ["notes.txt", "The quick brown fox.\n".repeat(200)],
+          ["empty.txt", ""],
+          ["playlist.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nfilm.mp4\n#EXT-X-ENDLIST\n"]
+        ]
+        for (const [name, text] of files) {
+          origin.put(name, Buffer.from(text), YESTERDAY)
+          const { headers } = yield* view(`${origin.direct}/${name}`)
+          for (const condition of [{}, REVALIDATE, {}]) {
+            const seen = yield* look(name, condition)
+            assert.strictEqual(seen.status, 200, name)
+            assert.strictEqual(seen.sha256, sha256(Buffer.from(text)), name)
+            assert.strictEqual(seen.headers["content-type"], headers["content-type"], name)
           }
-        }), TIMEOUT)
+        }
+      }), TIMEOUT)
 
-      it.effect(
-        "changes a file, and the next request that revalidates gets the new bytes",
-        () =>
-          Effect.gen(function*() {
-            const { origin } = yield* Running
-            origin.put("changed.mp4", film, YESTERDAY)
-            for (let i = 0; i < 2; i++) assert.strictEqual((yield* look("changed.mp4")).sha256, sha256(film))
-            const changed = randomBytes(2 * MiB + 1, 8)
-            origin.put("changed.mp4", changed)
-            // Some servers cache what they know about a file for a second or two.
-            const direct = view(`${origin.direct}/changed.mp4`)
-            yield* eventually("the changed file", Effect.map(direct, ({ size }) => size === changed.length))
-            for (const headers of [REVALIDATE, {}, REVALIDATE]) {
-              const seen = yield* look("changed.mp4", headers)
-              assert.strictEqual(seen.status, 200)
-              assert.strictEqual(seen.sha256, sha256(changed))
-            }
-          }),
-        TIMEOUT
-      )
-
-      it.effect("restarts and goes down, and the cached file stays", () =>
+    it.effect(
+      "changes a file, and the next request that revalidates gets the new bytes",
+      () =>
         Effect.gen(function*() {
           const { origin } = yield* Running
-          yield* origin.stop
-          yield* origin.start
-          origin.put("down.mp4", film, YESTERDAY)
-          assert.strictEqual((yield* look("down.mp4")).sha256, sha256(film))
-          const before = yield* look("down.mp4", REVALIDATE)
-          yield* origin.stop
-          yield* origin.start
-          const after = yield* look("down.mp4", REVALIDATE)
-          assert.strictEqual(after.sha256, sha256(film))
-          assert.strictEqual(nameCost(after.cost), nameCost(before.cost))
-          const { headers } = yield* look("down.mp4")
-          const mayBeStale = !/no-cache/.test(headers["cache-control"] ?? "")
-          const isStored = mayBeStale && !story(headers).includes("fwd=bypass")
-          yield* origin.stop
-          const seen = yield* look("down.mp4")
-          if (isStored) {
+          origin.put("changed.mp4", film, YESTERDAY)
+          for (let i = 0; i < 2; i++) assert.strictEqual((yield* look("changed.mp4")).sha256, sha256(film))
+          const changed = randomBytes(2 * MiB + 1, 8)
+          origin.put("changed.mp4", changed)
+          // Some servers cache what they know about a file for a second or two.
+          const direct = view(`${origin.direct}/changed.mp4`)
+          yield* eventually("the changed file", Effect.map(direct, ({ size }) => size === changed.length))
+          for (const headers of [REVALIDATE, {}, REVALIDATE]) {
+            const seen = yield* look("changed.mp4", headers)
             assert.strictEqual(seen.status, 200)
-            assert.strictEqual(seen.sha256, sha256(film))
-          } else assert.oneOf(seen.status, [502, 503, 504])
-        }), TIMEOUT)
-    })
+            assert.strictEqual(seen.sha256, sha256(changed))
+          }
+        }),
+      TIMEOUT
+    )
+
+    it.effect("restarts and goes down, and the cached file stays", () =>
+      Effect.gen(function*() {
+        const { origin } = yield* Running
+        yield* origin.stop
+        yield* origin.start
+        origin.put("down.mp4", film, YESTERDAY)
+        assert.strictEqual((yield* look("down.mp4")).sha256, sha256(film))
+        const before = yield* look("down.mp4", REVALIDATE)
+        yield* origin.stop
+        yield* origin.start
+        const after = yield* look("down.mp4", REVALIDATE)
+        assert.strictEqual(after.sha256, sha256(film))
+        assert.strictEqual(nameCost(after.cost), nameCost(before.cost))
+        const { headers } = yield* look("down.mp4")
+        const mayBeStale = !/no-cache/.test(headers["cache-control"] ?? "")
+        const isStored = mayBeStale && !story(headers).includes("fwd=bypass")
+        yield* origin.stop
+        const seen = yield* look("down.mp4")
+        if (isStored) {
+          assert.strictEqual(seen.status, 200)
+          assert.strictEqual(seen.sha256, sha256(film))
+        } else assert.oneOf(seen.status, [502, 503, 504])
+      }), TIMEOUT)
   })
 }
