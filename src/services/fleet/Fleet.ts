@@ -124,6 +124,17 @@ const makeFingerprint = Effect.gen(function*() {
   return identify(JSON.stringify([origins.routes.map(({ match, url }) => [match, url.href]), cacheKey]))
 })
 
+/** Warns of nodes that can't be used. */
+const warnOf = (different: ReadonlyArray<FleetMember>): Effect.Effect<void> =>
+  Effect.forEach(
+    different,
+    ({ name }) =>
+      Effect.logWarning("A node has another --stretch or other origins, so it is not used").pipe(
+        Effect.annotateLogs({ node: name })
+      ),
+    { discard: true }
+  )
+
 const make = Effect.gen(function*() {
   const options = yield* FleetConfig
   const membership = yield* Membership
@@ -174,25 +185,15 @@ const make = Effect.gen(function*() {
       })
   })
 
-  /** Takes over the list of nodes. */
+  /** Takes over the list of nodes. Returns those that have joined and can't be used. */
   const take = (): ReadonlyArray<FleetMember> => {
     const before = new Set(list.map(({ name }) => name))
     list = roster.members
     const joined = list.filter(({ name }) => !before.has(name))
     if (joined.length > 0) changed = now()
     update()
-    return joined
+    return joined.filter((member) => stateOf(member) === "Different")
   }
-
-  const sayDifferent = (joined: ReadonlyArray<FleetMember>) =>
-    Effect.forEach(
-      joined.filter((member) => stateOf(member) === "Different"),
-      ({ name }) =>
-        Effect.logWarning("A node has another --stretch or other origins, so it is not used").pipe(
-          Effect.annotateLogs({ node: name })
-        ),
-      { discard: true }
-    )
 
   const save = Effect.suspend(() => {
     const place = feed.place()
@@ -210,7 +211,7 @@ const make = Effect.gen(function*() {
     roster,
     feed,
     self: () => self,
-    onAnswer: Effect.suspend(() => Effect.andThen(sayDifferent(take()), save)),
+    onAnswer: Effect.suspend(() => Effect.andThen(warnOf(take()), save)),
     onFailure: options.isolated === "serve"
       ? membership.hasLog ? Effect.sync(feed.giveUp) : Effect.void
       : Effect.asVoid(Effect.forEach(list, health.check, { concurrency: "unbounded" }))

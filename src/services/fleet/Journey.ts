@@ -89,8 +89,10 @@ export class Journey {
     return this.bytesBefore(head) !== undefined
   }
 
-  /** Whether a response to the first request shows that the file is another one than that with the known validator. */
-  contradicts({ headers, status }: OriginHead): boolean {
+  /** Whether a response shows that the file is another one than the journey began with, or than that with the known validator. */
+  isOfOtherVersion(head: OriginHead): boolean {
+    if (this.hasBegun) return !this.continues(head)
+    const { headers, status } = head
     const { validator } = this.question
     return validator !== undefined && (status === 200 || status === 206) && validatorIn(headers) !== validator
   }

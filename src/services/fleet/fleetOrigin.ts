@@ -69,6 +69,45 @@ const within = (body: OriginResponse["body"], before: number, length: number): O
       return next
     }))
 
+/** How a body is watched. Times are in milliseconds. */
+interface Watch {
+  readonly now: () => number
+  /** How long the node may be silent before it is asked. */
+  readonly silence: number
+  /** Asks the node whether it is there. */
+  readonly isThere: Effect.Effect<boolean>
+  /** Ends the body. */
+  readonly abandon: Effect.Effect<void>
+}
+
+/** `body` of a node, which is abandoned when the node is lost while its next bytes are awaited. */
+const whileItAnswers = (
+  body: OriginResponse["body"],
+  { abandon, isThere, now, silence }: Watch
+): OriginResponse["body"] =>
+  Stream.transformPull(body, (pull, scope) => {
+    let since: number | undefined
+    const watch = Effect.gen(function*() {
+      while (true) {
+        const left = since === undefined ? silence : since + silence - now()
+        if (left > 0) {
+          yield* Effect.sleep(left)
+          continue
+        }
+        if (!(yield* isThere)) return yield* abandon
+        if (since !== undefined) since = now()
+      }
+    })
+    const next = Effect.suspend(() => {
+      since = now()
+      return Effect.map(pull, (pieces) => {
+        since = undefined
+        return pieces
+      })
+    })
+    return Effect.as(Effect.forkIn(watch, scope), next)
+  })
+
 const makeRequest = Effect.gen(function*() {
   const origin = yield* Origin
   const fleet = yield* Fleet
@@ -80,35 +119,6 @@ const makeRequest = Effect.gen(function*() {
     "cause",
     ["broken", "silent"]
   )
-
-  /** `body` of a node; `abandon`, which ends it, runs when the node is lost while its next bytes are awaited. */
-  const whileItAnswers = (
-    body: OriginResponse["body"],
-    isThere: Effect.Effect<boolean>,
-    abandon: Effect.Effect<void>
-  ): OriginResponse["body"] =>
-    Stream.transformPull(body, (pull, scope) => {
-      let since: number | undefined
-      const watch = Effect.gen(function*() {
-        while (true) {
-          const left = since === undefined ? fleet.silence : since + fleet.silence - now()
-          if (left > 0) {
-            yield* Effect.sleep(left)
-            continue
-          }
-          if (!(yield* isThere)) return yield* abandon
-          if (since !== undefined) since = now()
-        }
-      })
-      const next = Effect.suspend(() => {
-        since = now()
-        return Effect.map(pull, (pieces) => {
-          since = undefined
-          return pieces
-        })
-      })
-      return Effect.as(Effect.forkIn(watch, scope), next)
-    })
 
   /** The bytes of a leg. If those of a node break off, or it is lost, the leg ends, and the next one starts at that byte. */
   const bytesOf = (journey: Journey, leg: Leg, facade: Slot): OriginResponse["body"] => {
@@ -142,7 +152,8 @@ const makeRequest = Effect.gen(function*() {
           journey.avoid(peer)
           return isSilent ? Effect.void : fleet.suspect(peer)
         }))
-      return Stream.catchTags(whileItAnswers(counted, fleet.check(peer), abandon), {
+      const watch = { now, silence: fleet.silence, isThere: fleet.check(peer), abandon }
+      return Stream.catchTags(whileItAnswers(counted, watch), {
         OriginBodyFailed: swap,
         OriginTimeout: swap,
         OriginUnreachable: swap

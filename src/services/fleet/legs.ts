@@ -2,13 +2,13 @@ import { Clock, Effect, Exit, Scope } from "effect"
 import type { FleetMember } from "../../domain/FleetMember.ts"
 import { codeOf, loggable, type OriginError, OriginTimeout } from "../../domain/OriginError.ts"
 import type { Wants } from "../../domain/PeerProtocol.ts"
-import { formatRange } from "../../domain/rfc/ByteRange.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { LruMap } from "../../effects/LruMap.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
 import { Origin, type OriginResponse } from "../origin/Origin.ts"
 import { Fleet } from "./Fleet.ts"
 import type { Journey } from "./Journey.ts"
+import { makeLegPlan } from "./legPlan.ts"
 import type { PeerUnproven } from "./PeerClient.ts"
 
 /** A part of a body from one node, or from the origin if there is no `peer`. */
@@ -18,9 +18,6 @@ export interface Leg {
   /** Holds the connection. */
   readonly scope: Scope.Closeable
 }
-
-/** How many neighbouring stretches of one owner are requested at a time. */
-const MAX_MERGED = 64
 
 /** How long nodes have to revalidate a file that has changed at the origin, in milliseconds, and how many files. */
 const OUTDATED_MILLIS = 60_000
@@ -40,12 +37,20 @@ const isRefused = (error: OriginError): boolean =>
 const forPeers = ({ request: { headers, secrets = [] } }: Journey): HeaderFields =>
   Object.fromEntries(Object.entries(headers).filter(([name]) => name !== "range" && !secrets.includes(name)))
 
+/** What a node's answer to a request is. */
+const judge = (journey: Journey, response: OriginResponse, wants: Wants | undefined) => {
+  const { status } = response
+  if (wants === "cached") return status === 206 ? "answered" : "had_nothing"
+  if (failures.has(status)) return "failed"
+  return journey.isOfOtherVersion(response) ? "changed" : "answered"
+}
+
 /** Makes the function that opens the next leg of a journey: at the node that owns the bytes, the next one in rank, or at the origin. */
 export const makeOpenLeg = Effect.gen(function*() {
   const origin = yield* Origin
   const fleet = yield* Fleet
   const clock = yield* Clock.Clock
-  const own = fleet.self!
+  const { above, former, rangeOf } = makeLegPlan(fleet)
   /** Files that have changed at the origin, and until when other nodes may not know that. */
   const outdated = new LruMap<string, number>(MAX_OUTDATED)
   const countRequest = yield* Metrics.counters(
@@ -54,23 +59,6 @@ export const makeOpenLeg = Effect.gen(function*() {
     "outcome",
     ["answered", "changed", "failed", "had_nothing", "lost", "unproven", "unreachable"]
   )
-
-  /** Where the part that the owner of the next byte owns ends. */
-  const endOfOwner = ({ end, position, question: { url } }: Journey): number => {
-    const owner = fleet.rank(url, position)[0]?.name
-    const first = fleet.stretchAt(position)
-    let next = first + 1
-    while (
-      next * own.stretch < end && next - first < MAX_MERGED &&
-      fleet.rank(url, next * own.stretch)[0]?.name === owner
-    ) next += 1
-    return Math.min(end, next * own.stretch)
-  }
-
-  const rangeOf = (journey: Journey): string =>
-    journey.isAtPlace
-      ? formatRange(journey.position, endOfOwner(journey))
-      : journey.request.headers["range"]!
 
   /** Fails when a node is silent for long, and doesn't say either that it is there. */
   const orLost = <A, E>(peer: FleetMember, url: string, waiting: Effect.Effect<A, E, Scope.Scope>) =>
@@ -82,14 +70,6 @@ export const makeOpenLeg = Effect.gen(function*() {
         return yield* new OriginTimeout({ url: loggable(url), phase: "header" })
       })
     )
-
-  const judge = (journey: Journey, response: OriginResponse, wants: Wants | undefined) => {
-    const { status } = response
-    if (wants === "cached") return status === 206 ? "answered" : "had_nothing"
-    if (failures.has(status)) return "failed"
-    if (journey.hasBegun ? !journey.continues(response) : journey.contradicts(response)) return "changed"
-    return "answered"
-  }
 
   const missed = (journey: Journey, peer: FleetMember, error: OriginError | PeerUnproven) => {
     journey.avoid(peer)
@@ -131,21 +111,6 @@ export const makeOpenLeg = Effect.gen(function*() {
     return "Next"
   })
 
-  /** The nodes above this one. Waiting goes up in rank only, so that no two nodes wait for each other. Nothing is handed on for a node. */
-  const above = ({ avoided, position, question: { from, url } }: Journey): ReadonlyArray<FleetMember> => {
-    if (from !== undefined) return []
-    const ranked = fleet.rank(url, position)
-    const end = ranked.findIndex(({ name }) => name === own.name)
-    return ranked.slice(0, end < 0 ? ranked.length : end).filter(({ name }) => !avoided.has(name))
-  }
-
-  /** The node that owned the next bytes before this one did. It answers from what it has. */
-  const former = ({ avoided, isAtPlace, position, question: { from, url } }: Journey): FleetMember | undefined => {
-    if (!isAtPlace || !fleet.isSettling() || !fleet.owns(url, position)) return undefined
-    const second = fleet.rank(url, position)[1]
-    return second !== undefined && second.name !== from && !avoided.has(second.name) ? second : undefined
-  }
-
   const askOrigin = Effect.fnUntraced(function*(journey: Journey) {
     const { question, request } = journey
     const { peers: _, ...direct } = request
@@ -157,18 +122,16 @@ export const makeOpenLeg = Effect.gen(function*() {
       ...(validator !== undefined && { "if-range": validator })
     }
     const response = yield* Scope.provide(origin.request({ ...direct, headers }), scope)
-    const isOther = journey.hasBegun ? !journey.continues(response) : journey.contradicts(response)
-    if (isOther) outdated.set(question.url, clock.currentTimeMillisUnsafe() + OUTDATED_MILLIS)
+    if (journey.isOfOtherVersion(response)) {
+      outdated.set(question.url, clock.currentTimeMillisUnsafe() + OUTDATED_MILLIS)
+    }
     return { response, peer: undefined, scope } satisfies Leg
   })
 
   return Effect.fnUntraced(function*(journey: Journey): Effect.fn.Return<Leg, OriginError, Scope.Scope> {
+    const wants = journey.spec === undefined && !journey.hasBegun ? "whole" : undefined
     for (const peer of above(journey)) {
-      const outcome = yield* tryPeer(
-        journey,
-        peer,
-        journey.spec === undefined && !journey.hasBegun ? "whole" : undefined
-      )
+      const outcome = yield* tryPeer(journey, peer, wants)
       if (outcome === "Origin") break
       if (outcome !== "Next") return outcome
     }
