@@ -1,14 +1,7 @@
 import { Effect, Scope } from "effect"
 import { roundUp } from "../../domain/Chunk.ts"
 import { isTransient, loggable, type OriginError, OriginUnexpected } from "../../domain/OriginError.ts"
-import {
-  carriedRange,
-  isConfirmedBy,
-  isFile,
-  isSameVersion,
-  isSingle,
-  type Representation
-} from "../../domain/Representation.ts"
+import { carriedRange, isFile, isSameVersion, isSingle, type Representation } from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import { type ByteRange, resolve } from "../../domain/rfc/ByteRange.ts"
 import { Catalog } from "../cache/Catalog.ts"
@@ -19,6 +12,7 @@ import type { OriginResponse } from "../origin/Origin.ts"
 import { Downloader } from "../transfer/Downloader.ts"
 import { type Exchange, passOn, type Request } from "./Exchange.ts"
 import type { Generations } from "./Generations.ts"
+import { makeHeadResponse } from "./headResponse.ts"
 import type { LookupResult, OriginExchange } from "./LookupResult.ts"
 import { makeOtherResponse } from "./otherResponse.ts"
 import { makeRepresentationOf } from "./representationOf.ts"
@@ -65,50 +59,8 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
   const { confirm, isConditional, remember, staleFor } = storedUse
   const representationOf = yield* makeRepresentationOf
   const { besideFor, expireBeside, isProtected } = yield* makeStoredResponse
+  const { comparedWeakly, described } = yield* makeHeadResponse(storedUse)
   const otherResponse = yield* makeOtherResponse({ storedUse, unmeasured })
-
-  /** The response to a HEAD describes `found`. */
-  const described = (
-    exchange: Exchange,
-    answered: FirstResponse,
-    found: Representation,
-    selected: Resource
-  ): Effect.Effect<LookupResult> => {
-    const { asked, request: { asker, resource } } = exchange
-    const { headers, status } = answered.response
-    const standing = catalog.known(found.resource)?.representation
-    const isOther = standing !== undefined && !isSameVersion(standing, found)
-    if (standing !== undefined && !isOther) return confirm(exchange, answered, standing, status)
-    const isProtected = isOther && catalog.isProtected(resource, selected, asker.cookie)
-    // No GET is answered with what only a HEAD has said. Some origins say a length of 0 to every HEAD.
-    if (isOther && !isProtected) catalog.expire(standing)
-    const entry = catalog.assess(found, headers, answered.times, asker.cookie)
-    return Effect.succeed({ _tag: "Current", entry, means: "described", asked: { ...asked, status } })
-  }
-
-  /**
-   * What the response to a HEAD says of a stored representation without a strong validator (RFC 9111 §4.3.5): the same weak one confirms
-   * it, and another one ends its use. `undefined`: it is not confirmed.
-   */
-  const comparedWeakly = (
-    exchange: Exchange,
-    answered: FirstResponse,
-    selected: Resource
-  ): Effect.Effect<LookupResult> | undefined => {
-    const { asker, resource, stored } = exchange.request
-    const { headers, status } = answered.response
-    const standing = stored?.representation
-    if (standing === undefined || !isSingle(standing) || standing.resource !== selected.id) return undefined
-    const names = ["etag", "last-modified"].filter((name) =>
-      headers[name] !== undefined && standing.headers[name] !== undefined
-    )
-    if (!isConfirmedBy(standing, headers)) {
-      if (!catalog.isProtected(resource, selected, asker.cookie)) catalog.expire(standing)
-      return undefined
-    }
-    const length = Number(headers["content-length"] ?? standing.size)
-    return names.length > 0 && length === standing.size ? confirm(exchange, answered, standing, status) : undefined
-  }
 
   /** Begins the transfer of a response to a GET, which has bytes of `representation`. */
   const adopt = (exchange: Exchange, { response }: FirstResponse, representation: Representation): void => {
