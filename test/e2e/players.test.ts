@@ -4,7 +4,6 @@ import { spawnSync } from "node:child_process"
 import * as Fs from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import type { Browser } from "playwright-core"
 import {
   type Answer,
   chromiumPath,
@@ -147,9 +146,11 @@ const playWithoutPause = Effect.fnUntraced(function*(player: Player) {
   assert.isAtLeast(state.frames, FILM_SECONDS * FILM_FRAMES * 0.9)
 })
 
-/** A browser, a film, HLS, and what the film looks like with nothing between the browser and the origin. */
+/** Each test has a browser of its own, so one that crashes fails no other test. */
+const startChromium = Effect.suspend(() => startBrowser(chromiumPath!))
+
+/** A film, HLS, and what the film looks like with nothing between the browser and the origin. */
 class Stage extends Context.Service<Stage, {
-  readonly browser: Browser
   readonly film: Buffer
   readonly hls: ReadonlyMap<string, Buffer>
   readonly expected: ReadonlyArray<Frame>
@@ -159,12 +160,12 @@ class Stage extends Context.Service<Stage, {
     Effect.gen(function*() {
       const film = yield* makeFilm
       const hls = yield* makeHls
-      const browser = yield* startBrowser(chromiumPath!)
       const expected = yield* Effect.scoped(Effect.gen(function*() {
+        const browser = yield* startChromium
         const origin = yield* makeFilmOrigin(film)
         return yield* seekBothWays(yield* openPlayer(browser, `${origin.url}/film.html`))
       }))
-      return { browser, film, hls, expected }
+      return { film, hls, expected }
     })
   )
 }
@@ -230,7 +231,7 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
   layer(Stage.layer, { excludeTestServices: true, timeout: TIMEOUT })((it) => {
     it.effect("plays the sample on its page, cold and warm", () =>
       Effect.gen(function*() {
-        const { browser } = yield* Stage
+        const browser = yield* startChromium
         const program = yield* startProgram(["--cache-dir", yield* temporaryDirectory, ...CACHE])
         const { size } = Fs.statSync(new URL("../../assets/sample.mp4", import.meta.url))
         const cold = yield* openPlayer(browser, `${program.url}/`)
@@ -246,7 +247,8 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
       "plays a film, cold and warm, and sees the frames that it sees without the program",
       () =>
         Effect.gen(function*() {
-          const { browser, expected, film } = yield* Stage
+          const browser = yield* startChromium
+          const { expected, film } = yield* Stage
           // Slow enough that what is sought has not come yet.
           const origin = yield* makeFilmOrigin(film, { rate: 12 * MiB })
           const program = yield* startHealthy(origin)
@@ -275,7 +277,8 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
         `plays a film without a pause when the disk ${name} from mid-play on`,
         () =>
           Effect.gen(function*() {
-            const { browser, expected, film } = yield* Stage
+            const browser = yield* startChromium
+            const { expected, film } = yield* Stage
             const gate = makeGate()
             // Four seconds of the film come before the disk breaks, the rest after it, little faster than it is played.
             const hold = { after: 10 * MiB, until: gate.opened }
@@ -301,7 +304,8 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
 
     it.effect("plays a film without a pause when chunks of it are gone or damaged", () =>
       Effect.gen(function*() {
-        const { browser, expected, film } = yield* Stage
+        const browser = yield* startChromium
+        const { expected, film } = yield* Stage
         const origin = yield* makeFilmOrigin(film)
         const directory = yield* temporaryDirectory
         const program = yield* startOn(directory, origin)
@@ -324,7 +328,8 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
       "plays HLS with hls.js from segments that are %s, cold and warm",
       (name) =>
         Effect.gen(function*() {
-          const { browser, hls } = yield* Stage
+          const browser = yield* startChromium
+          const { hls } = yield* Stage
           const origin = yield* makeTestOrigin
           for (const [name, bytes] of hls) put(origin, name, bytes)
           put(origin, "hls.js", Fs.readFileSync(fileURLToPath(import.meta.resolve("hls.js/dist/hls.min.js"))))

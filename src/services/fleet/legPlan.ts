@@ -6,7 +6,7 @@ import type { Journey } from "./Journey.ts"
 /** How many neighbouring stretches of one owner are requested at a time. */
 const MAX_MERGED = 64
 
-/** Makes the functions that say which nodes are asked for the next bytes of a journey, and for how many. The node is one of a fleet. */
+/** Makes the functions that choose the nodes to ask for the next bytes of a journey, and how many bytes to ask each for. */
 export const makeLegPlan = (fleet: FleetShape) => {
   const self = fleet.self!
 

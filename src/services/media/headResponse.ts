@@ -7,7 +7,7 @@ import type { Exchange } from "./Exchange.ts"
 import type { LookupResult } from "./LookupResult.ts"
 import type { StoredUse } from "./storedUse.ts"
 
-/** Makes the functions that say what the response to a HEAD tells of a resource. */
+/** Makes the functions that read from the response to a HEAD what a resource is now. */
 export const makeHeadResponse = Effect.fnUntraced(function*({ confirm }: Pick<StoredUse, "confirm">) {
   const catalog = yield* Catalog
 
