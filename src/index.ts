@@ -15,6 +15,7 @@ export {
   RangeNotSatisfiable,
   TooManyRegistrations
 } from "./domain/OpenError.ts"
+export type { Authorization, OriginAccess, OriginTls } from "./domain/OriginAccess.ts"
 export {
   OriginBodyFailed,
   type OriginError,
@@ -25,7 +26,8 @@ export {
   RepresentationChanged
 } from "./domain/OriginError.ts"
 export type { TargetError } from "./domain/RequestTarget.ts"
-export { type Origins, parseRoute, type Route } from "./domain/Route.ts"
+export { makeRoute, type Origins, parseRoute, type Route } from "./domain/Route.ts"
+export { defaultPolicy, type FieldChanges, type RouteOrigin, type RoutePolicy } from "./domain/RoutePolicy.ts"
 export type { OpenedMedia, OpenOptions } from "./embed/openMedia.ts"
 export type { Readiness } from "./http/admin/Readiness.ts"
 export type { SnapshotFeed } from "./http/admin/SnapshotFeed.ts"

@@ -5,7 +5,7 @@ import cluster from "node:cluster"
 import { tmpdir } from "node:os"
 import { errnoOf } from "../domain/CacheError.ts"
 import { annotationsOf } from "../domain/OriginError.ts"
-import { parseRoute, type Route } from "../domain/Route.ts"
+import { makeRoute, parseRoute, type Route } from "../domain/Route.ts"
 import type { FleetReport } from "../http/admin/FleetReport.ts"
 import type { Proxy } from "../http/proxy/Proxy.ts"
 import * as Server from "../http/server/Server.ts"
@@ -91,7 +91,7 @@ const targetsOf = Effect.fnUntraced(function*({ origin, origins, urlHosts }: Set
   const routes = yield* Effect.forEach([...origins, ...Option.toArray(origin)], parseOrigin)
   if (routes.length + urlHosts.length > 0) return { routes, sample: undefined } satisfies Targets
   const sample = orders === undefined ? yield* SampleOrigin.start : new URL(orders.sample!)
-  return { routes: [{ match: { _tag: "All" }, url: sample }], sample } satisfies Targets
+  return { routes: [makeRoute({ _tag: "All" }, sample)], sample } satisfies Targets
 })
 
 /** The options of this process. All processes share the memory, and the workers share the clients. */

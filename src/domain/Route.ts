@@ -1,3 +1,5 @@
+import { defaultPolicy, type RoutePolicy } from "./RoutePolicy.ts"
+
 /**
  * Which servers Spillway may contact, and which of them a request is for.
  */
@@ -10,9 +12,20 @@ export interface Route {
     | { readonly _tag: "Path"; readonly prefix: string }
     /** Requests to a host, in lower case; to any port of it unless one is named. */
     | { readonly _tag: "Host"; readonly host: string }
-  /** Absolute, `http` or `https`, without user, query and fragment. */
+  /**
+   * That of the first origin, which names the files in the cache, whichever origin has sent them. Absolute, `http` or `https`, without user,
+   * query and fragment.
+   */
   readonly url: URL
+  readonly policy: RoutePolicy
 }
+
+/** A route to `url`. Without `policy`, it has the defaults. */
+export const makeRoute = (match: Route["match"], url: URL, policy: RoutePolicy = defaultPolicy(url)): Route => ({
+  match,
+  url,
+  policy
+})
 
 /** Everything that may be contacted. */
 export interface Origins {
@@ -66,11 +79,11 @@ export const parseRoute = (text: string): Route | string => {
   if (url.protocol !== "http:" && url.protocol !== "https:") return wrong("only http and https are supported")
   if (url.username !== "" || url.password !== "") return wrong("a user name or password in it is not supported")
   if (/[?#]/.test(url.href)) return wrong("it must have no query and no fragment")
-  if (at < 0) return { match: { _tag: "All" }, url }
+  if (at < 0) return makeRoute({ _tag: "All" }, url)
   const key = text.slice(0, at)
   const isPath = key.startsWith("/")
   const match = isPath ? parsePrefix(key) : parseHost(key)
-  if (match !== undefined) return { match, url }
+  if (match !== undefined) return makeRoute(match, url)
   return wrong(isPath ? `"${key}" is no path` : `"${key}" is neither a path, which starts with /, nor a host`)
 }
 

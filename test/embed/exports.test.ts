@@ -36,6 +36,8 @@ describe("the public API", () => {
       "ServerConfig",
       "Spillway",
       "TooManyRegistrations",
+      "defaultPolicy",
+      "makeRoute",
       "parseRoute"
     ])
     assert.deepStrictEqual(Object.keys(Spillway.Engines).toSorted(), ["dns", "list", "redis"])

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
+import { makeRoute } from "../../src/domain/Route.ts"
 import type { OpenOptions } from "../../src/embed/openMedia.ts"
 import * as Resource from "../../src/embed/Resource.ts"
 import { type ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
@@ -135,7 +136,7 @@ describe("open", () => {
     {
       origin: {
         origins: {
-          routes: [{ match: { _tag: "All" }, url: new URL("https://media.example.org") }],
+          routes: [makeRoute({ _tag: "All" }, new URL("https://media.example.org"))],
           urlHosts: [],
           allowPrivate: false
         }

@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Layer, Scope } from "effect"
 import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
 import { createServer } from "node:http"
+import { makeRoute } from "../../src/domain/Route.ts"
 import { MAX_LOCAL_URLS } from "../../src/services/origin/LocalUrls.ts"
 import { Spillway } from "../../src/spillway.ts"
 import { MemoryOrigin, TestSpillway } from "../../src/testing/index.ts"
@@ -19,7 +20,7 @@ const Application = HttpRouter.serve(
   Layer.provideMerge(TestSpillway.layer({
     origin: {
       origins: {
-        routes: [{ match: { _tag: "All" }, url: new URL("https://media.example.org") }],
+        routes: [makeRoute({ _tag: "All" }, new URL("https://media.example.org"))],
         urlHosts: [],
         allowPrivate: false
       }

@@ -3,6 +3,7 @@ import { Context, Effect, Layer, type Scope } from "effect"
 import { HttpServer } from "effect/http"
 import { createServer, type IncomingHttpHeaders, request as httpRequest } from "node:http"
 import { connect, type Socket } from "node:net"
+import { makeRoute } from "../../src/domain/Route.ts"
 import { Proxy } from "../../src/http/proxy/Proxy.ts"
 import { GuardedServer } from "../../src/http/server/guardedServer.ts"
 import * as Server from "../../src/http/server/Server.ts"
@@ -148,7 +149,7 @@ export const makeTestProxy = (
   Effect.gen(function*() {
     const origin = before?.origin ?? (yield* makeTestOrigin)
     const store = before === undefined ? ChunkStore.layerMemory : Layer.succeed(ChunkStore, before.store)
-    const routes = [{ match: { _tag: "All" as const }, url: new URL(origin.url + path) }]
+    const routes = [makeRoute({ _tag: "All" }, new URL(origin.url + path))]
     const config = Layer.mergeAll(
       CacheConfig.layer({ chunkSize: CHUNK_BYTES, ...cache }),
       OriginConfig.layer({ origins: { routes, urlHosts: [], allowPrivate: false }, ...origins }),

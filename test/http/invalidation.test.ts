@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { TestClock } from "effect/testing"
+import { makeRoute } from "../../src/domain/Route.ts"
 import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
 import { story } from "../support/cacheStatus.ts"
 import { fileOf, makeTestOrigin } from "../support/TestOrigin.ts"
@@ -92,8 +93,8 @@ describe("a stored answer (RFC 9111 §4.4)", () => {
         const other = yield* makeTestOrigin
         const store = yield* Effect.provide(ChunkStore, ChunkStore.layerMemory)
         const routes = [
-          { match: { _tag: "Path" as const, prefix: "/elsewhere" }, url: new URL(other.url) },
-          { match: { _tag: "All" as const }, url: new URL(origin.url) }
+          makeRoute({ _tag: "Path", prefix: "/elsewhere" }, new URL(other.url)),
+          makeRoute({ _tag: "All" }, new URL(origin.url))
         ]
         const site = yield* start({
           before: { origin, store },

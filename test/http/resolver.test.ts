@@ -4,7 +4,7 @@ import { TestClock } from "effect/testing"
 import { type LookupFunction } from "node:net"
 import { type OriginError, OriginForbidden, OriginUnexpected, OriginUnreachable } from "../../src/domain/OriginError.ts"
 import { make as makeResource } from "../../src/domain/Resource.ts"
-import { type Origins, parseRoute, type Route } from "../../src/domain/Route.ts"
+import { makeRoute, type Origins, parseRoute, type Route } from "../../src/domain/Route.ts"
 import type { Location, Refusal } from "../../src/services/origin/askOrigin.ts"
 import { HostLookup } from "../../src/services/origin/originConnections.ts"
 import { LOCATE_MILLIS, OriginResolver, type Wanted } from "../../src/services/origin/OriginResolver.ts"
@@ -269,7 +269,7 @@ describe("fields from a resolver", () => {
           : response(302, { location: `${other.url}/there` })
       )
       const { ask } = yield* makeTestProxy({
-        origins: { origins: { routes: [{ match: { _tag: "All" }, url: new URL(other.url) }], ...nothingNamed } },
+        origins: { origins: { routes: [makeRoute({ _tag: "All" }, new URL(other.url))], ...nothingNamed } },
         resolver: () => locating(() => Effect.succeed({ url: `${first.url}/film`, headers }))
       })
       assert.strictEqual((yield* ask("/film", { headers: { "x-own": "1" } })).body.toString(), "other")

@@ -8,6 +8,7 @@ import { join } from "node:path"
 import { crc32 } from "node:zlib"
 import type { Representation } from "../../src/domain/Representation.ts"
 import { identify } from "../../src/domain/Resource.ts"
+import { makeRoute } from "../../src/domain/Route.ts"
 import * as Server from "../../src/http/server/Server.ts"
 import { CacheConfig } from "../../src/services/config/CacheConfig.ts"
 import { OriginConfig } from "../../src/services/config/OriginConfig.ts"
@@ -37,7 +38,7 @@ describe("a request in a loop", () => {
     const { ask, port } = yield* makeTestProxy({
       origins: {
         firstByteTimeout: 500,
-        origins: { routes: [{ match: { _tag: "All" }, url }], urlHosts: [], allowPrivate: false }
+        origins: { routes: [makeRoute({ _tag: "All" }, url)], urlHosts: [], allowPrivate: false }
       },
       server: NodeHttpServer.layer(() => server, { port: 0, host: "127.0.0.1", disablePreemptiveShutdown: true })
     })
@@ -126,7 +127,7 @@ describe("a shared answer", () => {
       )
       const url = new URL(origin.url)
       const { ask } = yield* makeTestProxy({
-        origins: { origins: { routes: [{ match: { _tag: "All" }, url }], urlHosts: [], allowPrivate: false } }
+        origins: { origins: { routes: [makeRoute({ _tag: "All" }, url)], urlHosts: [], allowPrivate: false } }
       })
       const evil = Object.fromEntries(names.map((name) => [name, "evil.example"]))
       const first = yield* ask("/a", { headers: evil })
@@ -267,7 +268,7 @@ const directoryOf = (directory: string, resource: string): string =>
 
 /** The whole of Spillway over a real directory, until the scope closes. */
 const startOn = Effect.fnUntraced(function*(directory: string, origin: TestOrigin) {
-  const routes = [{ match: { _tag: "All" as const }, url: new URL(origin.url) }]
+  const routes = [makeRoute({ _tag: "All" }, new URL(origin.url))]
   const services = yield* Server.layerProxy.pipe(
     Layer.provideMerge(Server.layerNode({ host: "127.0.0.1", port: 0 })),
     Layer.provideMerge(Spillway.layer),

@@ -5,6 +5,7 @@ import { TestClock } from "effect/testing"
 import type { DiskUsage } from "../../src/domain/DiskStatus.ts"
 import { make as makeResource } from "../../src/domain/Resource.ts"
 import type { ByteRange, RangeSpec } from "../../src/domain/rfc/ByteRange.ts"
+import { makeRoute } from "../../src/domain/Route.ts"
 import { Proxy } from "../../src/http/proxy/Proxy.ts"
 import { CacheConfig, type CacheOptions, defaults } from "../../src/services/config/CacheConfig.ts"
 import { OriginConfig } from "../../src/services/config/OriginConfig.ts"
@@ -74,7 +75,7 @@ export const ORIGIN = "http://origin.test"
 const Edges = Layer.provideMerge(
   OriginResolver.layer,
   OriginConfig.layer({
-    origins: { routes: [{ match: { _tag: "All" }, url: new URL(ORIGIN) }], urlHosts: [], allowPrivate: false }
+    origins: { routes: [makeRoute({ _tag: "All" }, new URL(ORIGIN))], urlHosts: [], allowPrivate: false }
   })
 )
 

@@ -53,6 +53,7 @@ export const makeWriteThrough = Effect.fnUntraced(function*({ locations, passedO
       method,
       url: location.url,
       access: location.access ?? "any",
+      route: location.route,
       headers: {
         ...endToEnd(headers, ofTheHop),
         ...(forwards !== undefined && { "max-forwards": String(forwards - 1) }),

@@ -5,6 +5,7 @@ import { OriginFault } from "../../domain/OriginFault.ts"
 import type { OriginHead } from "../../domain/Representation.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import type { Access } from "../../domain/Route.ts"
+import type { RoutePolicy } from "../../domain/RoutePolicy.ts"
 import { OriginConfig, type OriginOptions } from "../config/OriginConfig.ts"
 import { isTraced } from "../observe/tracing.ts"
 import { makeTurn, withBodyTimeout } from "./bodyTimeout.ts"
@@ -39,6 +40,8 @@ export interface OriginRequest {
   readonly body?: Stream.Stream<Uint8Array, unknown> | undefined
   /** Which addresses may be connected to; any by default. */
   readonly access?: Access | undefined
+  /** How requests of its route are treated; the defaults without it. */
+  readonly route?: RoutePolicy | undefined
   /** Nobody waits for it, so requests that viewers wait for go first. */
   readonly background?: boolean | undefined
   /** Called with the fields of each 103 (Early Hints) before the response. */

@@ -5,6 +5,7 @@ import { pathOf, refusalOf, type TargetError, urlBelow, withoutDots } from "../.
 import { make as makeResource, makePublic, type Resource } from "../../domain/Resource.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { accessTo, findRoute, type Origins } from "../../domain/Route.ts"
+import { routeTo } from "../../domain/routeTo.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
 import type { Location, Refusal } from "./askOrigin.ts"
@@ -118,11 +119,17 @@ const make = (origins: Origins, rules: ReadonlyArray<CacheKeyRule>) => {
       }
       return resource
     },
-    locate: ({ target }, { url }) =>
-      Effect.succeed({
-        ...locationOf(rules, target, url),
-        headers: {},
-        access: accessTo(pathOf(target) === URL_PATH ? named : origins, new URL(url)) ?? "public"
+    locate: ({ headers, target }, { url }) =>
+      Effect.sync(() => {
+        const from = pathOf(target) === URL_PATH ? named : origins
+        const at = new URL(url)
+        const route = routeTo(from, { host: headers["host"], target }, at)
+        return {
+          ...locationOf(rules, target, url),
+          headers: {},
+          access: accessTo(from, at) ?? "public",
+          ...(route !== undefined && { route: route.policy })
+        }
       })
   })
 }

@@ -6,6 +6,7 @@ import type { Resource } from "../../domain/Resource.ts"
 import { responseDirectives } from "../../domain/rfc/CacheControl.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import type { Access } from "../../domain/Route.ts"
+import type { RoutePolicy } from "../../domain/RoutePolicy.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
 import { Origin, type OriginResponse, type PeerQuestion } from "./Origin.ts"
 
@@ -21,6 +22,8 @@ export interface Location {
   readonly ignored?: ReadonlyArray<string>
   /** `public`: the connection may only be made to a public address. The default is `any`. */
   readonly access?: Access
+  /** How requests of its route are treated; the defaults without it. A reference to that of `OriginConfig`. */
+  readonly route?: RoutePolicy
 }
 
 /** A location that the origin did not accept, and the status of its response: 401 or 403. */
@@ -118,7 +121,7 @@ export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin | OriginConfi
     { background = false, headers, method, validator }: Question,
     location: Location
   ) {
-    const { access = "any", headers: ofLocation, url } = location
+    const { access = "any", headers: ofLocation, route, url } = location
     const { peers } = source
     const scope = yield* Scope.fork(yield* Effect.scope)
     const response = yield* Scope.provide(
@@ -126,6 +129,7 @@ export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin | OriginConfi
         method,
         url,
         access,
+        route,
         background: background || source.background === true,
         headers: { ...source.fields, ...ofLocation, ...headers },
         secrets: Object.keys(ofLocation),

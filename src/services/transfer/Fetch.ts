@@ -3,14 +3,12 @@ import { indexAt } from "../../domain/Chunk.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
 import { isSingle } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
+import { READ_AHEAD_BYTES } from "../../domain/RoutePolicy.ts"
 import { isSameSource, type Source } from "../origin/askOrigin.ts"
 import { noHold } from "./Assemblies.ts"
 import type { Download } from "./Download.ts"
 import type { Reader } from "./Reader.ts"
 import { ReceivedBytes } from "./ReceivedBytes.ts"
-
-/** How far a fetch goes ahead of its fastest reader, in bytes. */
-export const READ_AHEAD_BYTES = 1024 ** 2
 
 /** A reader waits for a fetch that is this close behind its byte rather than start another, in bytes. */
 export const JOIN_BYTES = 64 * 1024

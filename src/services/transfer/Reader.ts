@@ -3,11 +3,12 @@ import { indexAt, roundUp } from "../../domain/Chunk.ts"
 import { loggable, OriginBodyFailed, type OriginError } from "../../domain/OriginError.ts"
 import { isSingle } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
+import { READ_AHEAD_BYTES } from "../../domain/RoutePolicy.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import { noHold } from "./Assemblies.ts"
 import { chooseFetch } from "./chooseFetch.ts"
 import type { Download } from "./Download.ts"
-import { type Fetch, READ_AHEAD_BYTES } from "./Fetch.ts"
+import type { Fetch } from "./Fetch.ts"
 
 /** Where a reader gets what isn't in memory. */
 interface Supply {

@@ -1,7 +1,7 @@
 import { Cause, Effect, Exit, Stream } from "effect"
 import { loggable, OriginBodyFailed, type OriginError } from "../../domain/OriginError.ts"
 import type { Representation } from "../../domain/Representation.ts"
-import { READ_AHEAD_BYTES } from "./Fetch.ts"
+import { READ_AHEAD_BYTES } from "../../domain/RoutePolicy.ts"
 
 /** The longest body without a length that is kept while it arrives, in bytes. */
 export const MAX_UNMEASURED_BYTES = 16 * 1024 ** 2

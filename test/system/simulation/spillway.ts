@@ -1,5 +1,6 @@
 import { Context, Effect, Exit, type Fiber, type FileSystem, Layer, Path, Scope } from "effect"
 import { HttpClient } from "effect/http"
+import { makeRoute } from "../../../src/domain/Route.ts"
 import type { Proxy } from "../../../src/http/proxy/Proxy.ts"
 import type { CacheIndex } from "../../../src/services/cache/CacheIndex.ts"
 import type { ChunkWriter } from "../../../src/services/cache/ChunkWriter.ts"
@@ -103,7 +104,7 @@ export const start = (
     )),
     Layer.provideMerge(CacheConfig.layer({ directory: DIRECTORY, chunkSize, maxSize, memory, minFree })),
     Layer.provideMerge(OriginConfig.layer({
-      origins: { routes: [{ match: { _tag: "All" }, url: new URL(ORIGIN) }], urlHosts: [], allowPrivate: false },
+      origins: { routes: [makeRoute({ _tag: "All" }, new URL(ORIGIN))], urlHosts: [], allowPrivate: false },
       ...(places !== undefined && { maxRequests: places }),
       // `MemoryOrigin` itself ends what takes 30 s, and tells that it did.
       firstByteTimeout: 31_000,

@@ -1,12 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import {
-  type Event,
-  JOIN_BYTES,
-  READ_AHEAD_BYTES,
-  RUNNING,
-  type State,
-  transition
-} from "../../../../src/services/transfer/Fetch.ts"
+import { READ_AHEAD_BYTES } from "../../../../src/domain/RoutePolicy.ts"
+import { type Event, JOIN_BYTES, RUNNING, type State, transition } from "../../../../src/services/transfer/Fetch.ts"
 import { CHUNK, newDownload, newFetch, newReader, newSource, timeout } from "../../../support/transfer.ts"
 
 describe("transition", () => {

@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { loggable, OriginBodyFailed } from "../../../../src/domain/OriginError.ts"
+import { READ_AHEAD_BYTES } from "../../../../src/domain/RoutePolicy.ts"
 import { toPull } from "../../../../src/effects/pieces.ts"
-import { READ_AHEAD_BYTES } from "../../../../src/services/transfer/Fetch.ts"
 import {
   MAX_UNMEASURED_BYTES,
   UNMEASURED_WINDOW_BYTES,

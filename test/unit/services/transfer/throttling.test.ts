@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { READ_AHEAD_BYTES } from "../../../../src/services/transfer/Fetch.ts"
+import { READ_AHEAD_BYTES } from "../../../../src/domain/RoutePolicy.ts"
 import { makeAwaitDemand } from "../../../../src/services/transfer/throttling.ts"
 import { newDownload, newFetch, newReader } from "../../../support/transfer.ts"
 

@@ -1,0 +1,36 @@
+import type { Redacted } from "effect"
+
+/** How one server is reached, besides its URL. */
+export interface OriginAccess {
+  readonly tls?: OriginTls
+  /** The `Host` field of requests, instead of the host of the URL. */
+  readonly host?: string
+  /** What identifies Spillway to the server. */
+  readonly authorization?: Authorization
+}
+
+/** TLS with one server. Texts are in PEM. */
+export interface OriginTls {
+  /** The certificates of the authorities that may sign the server's certificate, instead of those that Node trusts. */
+  readonly ca?: string
+  /** The client certificate, and those between it and its authority. */
+  readonly certificate?: string
+  /** The key of the client certificate. */
+  readonly key?: Redacted.Redacted
+  /** The name that is asked for and verified, instead of the host of the URL. */
+  readonly serverName?: string
+}
+
+/** The credentials of Spillway itself. Viewers don't see them, and they go to no other server after a redirect. */
+export type Authorization =
+  | { readonly _tag: "Basic"; readonly user: string; readonly password: Redacted.Redacted }
+  | { readonly _tag: "Bearer"; readonly token: Redacted.Redacted }
+  /** Requests are signed with AWS Signature Version 4. */
+  | {
+    readonly _tag: "SigV4"
+    readonly region: string
+    readonly service: string
+    readonly accessKeyId: string
+    readonly secretAccessKey: Redacted.Redacted
+    readonly sessionToken?: Redacted.Redacted
+  }

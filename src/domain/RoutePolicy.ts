@@ -1,0 +1,76 @@
+import type { Redacted } from "effect"
+import type { OriginAccess } from "./OriginAccess.ts"
+
+/**
+ * How Spillway treats the requests of a route: which servers it asks, how, and what it changes on the way.
+ */
+
+/** A server that has the files of a route. */
+export interface RouteOrigin {
+  /** Absolute, without user, query and fragment. Paths are appended to it. */
+  readonly url: URL
+  /** How often it is chosen compared with the others, if the choice is by weight. */
+  readonly weight: number
+  readonly access: OriginAccess
+}
+
+/** Header fields that are changed on the way. Names are in lower case. */
+export interface FieldChanges {
+  /** The fields to set, instead of those of these names. */
+  readonly set: Readonly<Record<string, string | Redacted.Redacted>>
+  /** The names of the fields to remove. */
+  readonly remove: ReadonlyArray<string>
+}
+
+/** How the requests of a route are treated. Times are in milliseconds. */
+export interface RoutePolicy {
+  /** The servers that have the files. The first is that of `Route.url`. */
+  readonly origins: readonly [RouteOrigin, ...ReadonlyArray<RouteOrigin>]
+  /** Which server is asked: the first that works, or one by its weight. */
+  readonly choice: "in-order" | "weighted"
+  /** A path that each server is asked for every `every` milliseconds to see whether it works. */
+  readonly check?: { readonly path: string; readonly every: number }
+  /** Changes of requests on their way to a server. */
+  readonly requestFields: FieldChanges
+  /** Changes of responses on their way to the viewer. */
+  readonly responseFields: FieldChanges
+  /** Whether servers are sent `Forwarded` and `X-Forwarded-*` about the viewer. */
+  readonly forwarded: boolean
+  /** Whether redirects are followed, or passed to the viewer. */
+  readonly redirects: "follow" | "pass"
+  /** Whether connections may change to another protocol, such as WebSocket. */
+  readonly upgrades: boolean
+  /** The maximum time between two reads of a body, if it isn't that of `OriginConfig`. */
+  readonly silenceTimeout?: number
+  /** How far a fetch goes ahead of its fastest reader, in bytes. */
+  readonly readAhead: number
+  /** Whether a file is fetched to its end after its last viewer has left. */
+  readonly finish: boolean
+  /** How many requests for one file run at a time, 1 to 8. */
+  readonly parallel: number
+  /** How long a server is silent before another request for the same bytes is sent. */
+  readonly hedgeAfter: number
+}
+
+/** How far a fetch goes ahead of its fastest reader unless its route says otherwise, in bytes. */
+export const READ_AHEAD_BYTES = 1024 ** 2
+
+/** How long a server is silent before it is asked again unless its route says otherwise, in milliseconds. */
+const HEDGE_AFTER_MILLIS = 3000
+
+const noChanges: FieldChanges = { set: {}, remove: [] }
+
+/** The policy of a route to `url` that says nothing else. */
+export const defaultPolicy = (url: URL): RoutePolicy => ({
+  origins: [{ url, weight: 1, access: {} }],
+  choice: "in-order",
+  requestFields: noChanges,
+  responseFields: noChanges,
+  forwarded: false,
+  redirects: "follow",
+  upgrades: false,
+  readAhead: READ_AHEAD_BYTES,
+  finish: false,
+  parallel: 1,
+  hedgeAfter: HEDGE_AFTER_MILLIS
+})
