@@ -101,6 +101,37 @@ describe("a fleet of three nodes", () => {
       assert.isUndefined(headers["spillway-proof"])
     }), PATIENCE)
 
+  it.live(
+    "answers HEAD, and requests with credentials, from what the owner has for everybody",
+    () =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        const fleet = yield* startFleet({ origin, names: ["n1", "n2"] })
+        yield* fleet.settled(1)
+        const shared = fileOf(MiB, 1, { headers: { "cache-control": "public, max-age=3600" } })
+        const path = fileAt(origin, fleet, "n2,n1", shared)
+        const own = `${path}?own`
+        const ofOne = fileOf(1000, 2, { headers: { "cache-control": "max-age=3600" } })
+        origin.files.set(own, ofOne)
+        const [n1, n2] = [node(fleet, "n1"), node(fleet, "n2")]
+        for (const target of [path, own]) yield* watch(n2.url + target)
+        origin.reset()
+        const credentials = { headers: { authorization: "Basic eA==" } }
+        for (const method of ["HEAD", "GET"]) {
+          const answer = yield* Effect.promise(() => fetch(n1.url + path, { method, ...credentials }))
+          assert.strictEqual(answer.status, 200)
+          assert.strictEqual(answer.headers.get("content-length"), String(MiB))
+          assert.match(answer.headers.get("cache-status")!, /^spillway\/n2; hit/)
+          const text = yield* Effect.promise(() => answer.arrayBuffer())
+          if (method === "GET") assert.strictEqual(sha256(Buffer.from(text)), sha256(shared.bytes))
+        }
+        assert.lengthOf(origin.requests, 0)
+        assertWhole(yield* watch(n1.url + own, credentials), ofOne)
+        assert.deepStrictEqual(origin.requests.map(({ headers }) => headers.authorization), ["Basic eA=="])
+      }),
+    PATIENCE
+  )
+
   it.live("waits for a slow origin without taking the owner for lost, and asks it once", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin

@@ -102,13 +102,13 @@ const layerPeers = Layer.effectContext(Effect.gen(function*() {
   const origin = yield* Origin
   const peers: Peers["Service"] = { silent: new Set(), strangers: new Set(), questions: [] }
   const client = PeerClient.of({
-    request: ({ name }, { headers, question, range, wants }) =>
+    request: ({ name }, { headers, method, question, range, wants }) =>
       peers.silent.has(name)
         ? Effect.never
         : origin.request({
-          method: "GET",
+          method,
           url: `http://${name}.peer${question.target}`,
-          headers: { ...headers, range, ...(wants !== undefined && { wants }) }
+          headers: { ...headers, ...(range !== undefined && { range }), ...(wants !== undefined && { wants }) }
         }).pipe(
           Effect.filterOrFail(
             () => !peers.strangers.has(name),

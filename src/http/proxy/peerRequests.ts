@@ -27,8 +27,8 @@ export const markPeer = (source: object, mark: PeerMark): void => void marks.set
 export const peerMarkOf = ({ source }: HttpServerRequest.HttpServerRequest): PeerMark | undefined => marks.get(source)
 
 /**
- * Makes the function that says what other nodes can be asked instead of the origin. Nothing, if the request has credentials, which don't
- * travel between nodes, or if only this process knows what the target means.
+ * Makes the function that says what other nodes can be asked instead of the origin. Nothing, if only this process knows what the target
+ * means.
  */
 export const makePeerSource = Effect.gen(function*() {
   const fleet = yield* Fleet
@@ -38,10 +38,14 @@ export const makePeerSource = Effect.gen(function*() {
     request: HttpServerRequest.HttpServerRequest
   ): Pick<Source, "isApart" | "peers"> => {
     const { headers } = request
-    if (fleet.self === undefined || request.method !== "GET") return {}
-    if (hasCredential(headers, credentialFields) || request.url.startsWith(LOCAL_PATH)) return {}
+    if (fleet.self === undefined || request.url.startsWith(LOCAL_PATH)) return {}
     const mark = peerMarkOf(request)
-    const asked = { url, target: request.url, host: headers["host"] ?? "" }
+    const asked = {
+      url,
+      target: request.url,
+      host: headers["host"] ?? "",
+      ...(hasCredential(headers, credentialFields) && { hasCredential: true })
+    }
     if (mark === undefined) return { peers: asked }
     return { peers: { ...asked, from: mark.name }, ...(mark.isApart && { isApart: true }) }
   }

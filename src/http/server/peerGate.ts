@@ -49,7 +49,7 @@ const isForPeers = ({ method, url }: PeerHead): boolean => {
   if (url === PURGE_PATH) return method === "POST"
   if (url === ALIVE_PATH) return method === "HEAD"
   if (url === REPORT_PATH) return method === "GET"
-  return method === "GET" && (!url.startsWith(PREFIX) || isNamed(url))
+  return (method === "GET" || method === "HEAD") && (!url.startsWith(PREFIX) || isNamed(url))
 }
 
 /** Changes the fields of a node's request to those of the viewer's. */

@@ -42,9 +42,14 @@ export class Journey {
   /** The journey for a request; `undefined` if only the origin can answer it. */
   static of(request: OriginRequest): Journey | undefined {
     const { headers, method, peers } = request
-    if (method !== "GET" || peers === undefined) return undefined
+    if (peers === undefined || (method !== "GET" && method !== "HEAD")) return undefined
     const spec = parseRange(headers["range"])
     return headers["range"] !== undefined && spec === undefined ? undefined : new Journey(request, peers, spec)
+  }
+
+  /** Whether only the head is wanted, so that it ends with its first response. */
+  get isOfHead(): boolean {
+    return this.request.method === "HEAD"
   }
 
   /** Whether its first response has come. */
@@ -103,7 +108,7 @@ export class Journey {
    */
   begin(head: OriginHead): boolean {
     const { headers, status } = head
-    const carried = status === 206 ? carriedRange(head) : undefined
+    const carried = status === 206 && !this.isOfHead ? carriedRange(head) : undefined
     if (carried?.size === undefined) return false
     const { range, size } = carried
     const end = Math.min(this.end, size)

@@ -22,12 +22,13 @@ import { Origin, type OriginResponse, type PeerQuestion } from "../origin/Origin
 import { FleetConfig, type FleetOptions, type PeerTls } from "./FleetConfig.ts"
 import { type PeerMessage, PeerMessenger } from "./PeerMessenger.ts"
 
-/** A request for bytes to another node. */
+/** A request for bytes to another node, or for the head alone. */
 export interface PeerRequest {
+  readonly method: "GET" | "HEAD"
   readonly question: PeerQuestion
   /** Without `Range`. */
   readonly headers: HeaderFields
-  readonly range: string
+  readonly range: string | undefined
   readonly wants: Wants | undefined
 }
 
@@ -46,7 +47,7 @@ export class PeerFailed extends Schema.TaggedError<PeerFailed>()("PeerFailed", {
 /** How this node talks to the others of its fleet. */
 export class PeerClient extends Context.Service<PeerClient, {
   /**
-   * Asks a node for bytes. The scope holds the connection. Fails if the node can't be reached, or if the answer has no valid proof.
+   * Asks a node for bytes or a head. The scope holds the connection. Fails if the node can't be reached, or if the answer has no valid proof.
    */
   readonly request: (
     peer: FleetMember,
@@ -140,27 +141,29 @@ const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const sign = makeSign(config, () => clock.currentTimeMillisUnsafe())
 
-  const request = Effect.fnUntraced(function*(peer: FleetMember, { headers, question, range, wants }: PeerRequest) {
-    const { host, target } = question
-    const fields = {
-      ...headers,
-      range,
-      [HOST_FIELD]: host,
-      ...(wants !== undefined && { [WANTS_FIELD]: wants })
+  const request = Effect.fnUntraced(
+    function*(peer: FleetMember, { headers, method, question, range, wants }: PeerRequest) {
+      const { host, target } = question
+      const fields = {
+        ...headers,
+        ...(range !== undefined && { range }),
+        [HOST_FIELD]: host,
+        ...(wants !== undefined && { [WANTS_FIELD]: wants })
+      }
+      const { field, mac } = sign(method, target, fields)
+      const response = yield* origin.request({
+        method,
+        url: urlOf(config, peer, target),
+        headers: { ...fields, [SIGNATURE_FIELD]: field }
+      })
+      const { headers: told, status } = response
+      const answer = { status, etag: told["etag"], contentRange: told["content-range"] }
+      if (!isProven(config.secrets, mac, answer, told[PROOF_FIELD])) {
+        return yield* new PeerUnproven({ peer: peer.name, status })
+      }
+      return { ...response, headers: withoutProof(told) }
     }
-    const { field, mac } = sign("GET", target, fields)
-    const response = yield* origin.request({
-      method: "GET",
-      url: urlOf(config, peer, target),
-      headers: { ...fields, [SIGNATURE_FIELD]: field }
-    })
-    const { headers: told, status } = response
-    const answer = { status, etag: told["etag"], contentRange: told["content-range"] }
-    if (!isProven(config.secrets, mac, answer, told[PROOF_FIELD])) {
-      return yield* new PeerUnproven({ peer: peer.name, status })
-    }
-    return { ...response, headers: withoutProof(told) }
-  })
+  )
 
   /** Sends a message, and returns what a node of the fleet answers. */
   const exchange = Effect.fnUntraced(

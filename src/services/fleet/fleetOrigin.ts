@@ -4,6 +4,7 @@ import { carriedRange } from "../../domain/Representation.ts"
 import { formatContentRange } from "../../domain/rfc/ByteRange.ts"
 import { monotonicMillis } from "../../effects/monotonic.ts"
 import { watchPieces } from "../../effects/pieces.ts"
+import type { OriginConfig } from "../config/OriginConfig.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
 import { Origin, type OriginRequest, type OriginResponse } from "../origin/Origin.ts"
 import { makeSlot, type Slot } from "../origin/OriginLimiter.ts"
@@ -14,7 +15,7 @@ import { type Leg, makeOpenLeg } from "./legs.ts"
 /**
  * `Origin` as a node of a fleet sees it. It asks the node that owns a stretch of a file, which has the bytes or fetches them for all. If it fails, the next node in rank takes over at the exact byte, and at last the origin. Alone, it is the origin itself.
  */
-export const layer: Layer.Layer<Origin, never, Origin> = Layer.effect(
+export const layer: Layer.Layer<Origin, never, Origin | OriginConfig> = Layer.effect(
   Origin,
   Effect.gen(function*() {
     const { self } = yield* Fleet

@@ -22,11 +22,13 @@ export const makeLegPlan = (fleet: FleetShape) => {
     return Math.min(end, next * self.stretch)
   }
 
-  /** The `Range` of the request for the next bytes. */
-  const rangeOf = (journey: Journey): string =>
-    journey.isAtPlace
+  /** The `Range` of the request for the next bytes; nothing for a head. */
+  const rangeOf = (journey: Journey): string | undefined => {
+    if (journey.isOfHead) return undefined
+    return journey.isAtPlace
       ? formatRange(journey.position, endOfOwner(journey))
-      : journey.request.headers["range"]!
+      : journey.request.headers["range"]
+  }
 
   /** The nodes above this one. Waiting goes up in rank only, so that no two nodes wait for each other. Nothing is handed on for a node. */
   const above = ({ avoided, position, question: { from, url } }: Journey): ReadonlyArray<FleetMember> => {

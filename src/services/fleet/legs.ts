@@ -2,8 +2,10 @@ import { Clock, Effect, Exit, Scope } from "effect"
 import type { FleetMember } from "../../domain/FleetMember.ts"
 import { codeOf, loggable, type OriginError, OriginTimeout } from "../../domain/OriginError.ts"
 import type { Wants } from "../../domain/PeerProtocol.ts"
+import { isSharable } from "../../domain/rfc/Cacheability.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { LruMap } from "../../effects/LruMap.ts"
+import { OriginConfig } from "../config/OriginConfig.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
 import { Origin, type OriginResponse } from "../origin/Origin.ts"
 import { Fleet } from "./Fleet.ts"
@@ -33,14 +35,26 @@ type Outcome = Leg | "Next" | "Origin"
 const isRefused = (error: OriginError): boolean =>
   codeOf(error) === "ECONNREFUSED" || (error._tag === "OriginTimeout" && error.phase === "connect")
 
-/** Fields for other nodes: without those that are this node's business with the origin. */
-const forPeers = ({ request: { headers, secrets = [] } }: Journey): HeaderFields =>
-  Object.fromEntries(Object.entries(headers).filter(([name]) => name !== "range" && !secrets.includes(name)))
+/** Makes the function that returns the fields for other nodes: without credentials, and those that are this node's business with the origin. */
+const makeForPeers = (credentialFields: ReadonlyArray<string>) => {
+  const own = new Set(["range", "authorization", ...credentialFields])
+  return ({ request: { headers, secrets = [] } }: Journey): HeaderFields =>
+    Object.fromEntries(Object.entries(headers).filter(([name]) => !own.has(name) && !secrets.includes(name)))
+}
+
+/** What is wanted of the nodes that rank above this one. */
+const wantsOf = ({ hasBegun, isOfHead, question, spec }: Journey): Wants | undefined => {
+  if (question.hasCredential === true) return "cached"
+  return spec === undefined && !hasBegun && !isOfHead ? "whole" : undefined
+}
 
 /** What a node's answer to a request is. */
 const judge = (journey: Journey, response: OriginResponse, wants: Wants | undefined) => {
-  const { status } = response
-  if (wants === "cached") return status === 206 ? "answered" : "had_nothing"
+  const { headers, status } = response
+  if (wants === "cached") {
+    const isThere = status === (journey.isOfHead ? 200 : 206)
+    return isThere && (!journey.question.hasCredential || isSharable(headers)) ? "answered" : "had_nothing"
+  }
   if (failures.has(status)) return "failed"
   return journey.isOfOtherVersion(response) ? "changed" : "answered"
 }
@@ -51,6 +65,7 @@ export const makeOpenLeg = Effect.gen(function*() {
   const fleet = yield* Fleet
   const clock = yield* Clock.Clock
   const { above, former, rangeOf } = makeLegPlan(fleet)
+  const forPeers = makeForPeers((yield* OriginConfig).credentialFields)
   /** Files that have changed at the origin, and until when other nodes may not know that. */
   const outdated = new LruMap<string, number>(MAX_OUTDATED)
   const countRequest = yield* Metrics.counters(
@@ -84,9 +99,9 @@ export const makeOpenLeg = Effect.gen(function*() {
     peer: FleetMember,
     wants: Wants | undefined
   ): Effect.fn.Return<Outcome, never, Scope.Scope> {
-    const { question } = journey
+    const { isOfHead, question } = journey
     const { url } = question
-    const validator = journey.validator()
+    const validator = isOfHead ? undefined : journey.validator()
     const isOutdated = (outdated.peek(url) ?? 0) > clock.currentTimeMillisUnsafe()
     const headers = {
       ...forPeers(journey),
@@ -95,7 +110,8 @@ export const makeOpenLeg = Effect.gen(function*() {
     }
     const scope = yield* Scope.fork(yield* Effect.scope)
     fleet.traffic.requests += 1
-    const asked = fleet.ask(peer, { question, headers, range: rangeOf(journey), wants })
+    const method = isOfHead ? "HEAD" : "GET"
+    const asked = fleet.ask(peer, { method, question, headers, range: rangeOf(journey), wants })
     const outcome = yield* Effect.result(Scope.provide(orLost(peer, url, asked), scope))
     if (outcome._tag === "Success") {
       const verdict = judge(journey, outcome.success, wants)
@@ -104,7 +120,8 @@ export const makeOpenLeg = Effect.gen(function*() {
       yield* Scope.close(scope, Exit.void)
       if (verdict === "failed") return "Origin"
       journey.avoid(peer)
-      return "Next"
+      // What the owner doesn't have, nobody else is likely to have.
+      return verdict === "had_nothing" ? "Origin" : "Next"
     }
     yield* Scope.close(scope, Exit.void)
     yield* missed(journey, peer, outcome.failure)
@@ -116,9 +133,10 @@ export const makeOpenLeg = Effect.gen(function*() {
     const { peers: _, ...direct } = request
     const validator = journey.hasBegun ? journey.validator() : undefined
     const scope = yield* Scope.fork(yield* Effect.scope)
+    const range = rangeOf(journey)
     const headers = {
       ...request.headers,
-      range: rangeOf(journey),
+      ...(range !== undefined && { range }),
       ...(validator !== undefined && { "if-range": validator })
     }
     const response = yield* Scope.provide(origin.request({ ...direct, headers }), scope)
@@ -129,9 +147,8 @@ export const makeOpenLeg = Effect.gen(function*() {
   })
 
   return Effect.fnUntraced(function*(journey: Journey): Effect.fn.Return<Leg, OriginError, Scope.Scope> {
-    const wants = journey.spec === undefined && !journey.hasBegun ? "whole" : undefined
     for (const peer of above(journey)) {
-      const outcome = yield* tryPeer(journey, peer, wants)
+      const outcome = yield* tryPeer(journey, peer, wantsOf(journey))
       if (outcome === "Origin") break
       if (outcome !== "Next") return outcome
     }

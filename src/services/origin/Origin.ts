@@ -26,6 +26,8 @@ export interface PeerQuestion {
   readonly from?: string
   /** The validator of the requested version, if it is known. */
   readonly validator?: string
+  /** The viewer has credentials. They don't travel between nodes, so nodes are asked only for what they have that is for everybody. */
+  readonly hasCredential?: boolean
 }
 
 /** A request as it goes to the origin. */

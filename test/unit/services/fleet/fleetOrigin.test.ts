@@ -4,6 +4,7 @@ import { TestClock } from "effect/testing"
 import type { OriginError } from "../../../../src/domain/OriginError.ts"
 import { type Candidate, rank } from "../../../../src/domain/Rendezvous.ts"
 import { CacheConfig } from "../../../../src/services/config/CacheConfig.ts"
+import { OriginConfig } from "../../../../src/services/config/OriginConfig.ts"
 import { Fleet } from "../../../../src/services/fleet/Fleet.ts"
 import * as fleetOrigin from "../../../../src/services/fleet/fleetOrigin.ts"
 import { Origin, type PeerQuestion } from "../../../../src/services/origin/Origin.ts"
@@ -172,7 +173,7 @@ describe("fleetOrigin", () => {
       const url = `http://origin.test${path}`
       const peers = questionOf(path)
       yield* Effect.scoped(origin.request({ method: "GET", url, headers: {} }))
-      yield* Effect.scoped(origin.request({ method: "HEAD", url, headers: {}, peers }))
+      yield* Effect.scoped(origin.request({ method: "POST", url, headers: {}, peers }))
       yield* Effect.scoped(origin.request({ method: "GET", url, headers: { range: "bytes=0-1,5-9" }, peers }))
       assert.deepStrictEqual(yield* requests, ["origin all", "origin all", "origin bytes=0-1,5-9"])
     }).pipe(Effect.provide(fleetOf())))
@@ -211,6 +212,113 @@ describe("fleetOrigin", () => {
         assert.strictEqual((yield* get(path)).status, status)
         assert.lengthOf(origin.requests, 1)
       }
+    }).pipe(Effect.provide(fleetOf())))
+})
+
+/** The response to a HEAD. */
+const head = (path: string, peers: Partial<PeerQuestion> = {}) =>
+  Effect.scoped(
+    Effect.flatMap(Origin, (origin) =>
+      origin.request({ method: "HEAD", url: `http://origin.test${path}`, headers: {}, peers: questionOf(path, peers) }))
+  )
+
+describe("a request for the head", () => {
+  const path = pathWith("n2,n3,n1")
+
+  it.effect("goes to the node that owns the first byte, without a range", () =>
+    Effect.gen(function*() {
+      const origin = yield* begin(path)
+      const { headers, status } = yield* head(path)
+      assert.strictEqual(status, 200)
+      assert.strictEqual(headers["content-length"], String(file.length))
+      assert.deepStrictEqual(origin.requests.map(({ method }) => method), ["HEAD"])
+      assert.deepStrictEqual(yield* requests, ["n2 all"])
+    }).pipe(Effect.provide(fleetOf())))
+
+  it.effect("goes to the next node, and to the origin at last", () =>
+    Effect.gen(function*() {
+      const origin = yield* begin(path)
+      origin.behaviour = (request) => isFrom("origin")(request) ? undefined : { _tag: "Refuse" }
+      assert.strictEqual((yield* head(path)).status, 200)
+      assert.deepStrictEqual(yield* requests, ["n2 all", "n3 all", "origin all"])
+    }).pipe(Effect.provide(fleetOf())))
+
+  it.effect("goes to a former owner for what that has", () =>
+    Effect.gen(function*() {
+      const own = pathWith("n1,n2,n3")
+      const origin = yield* begin(own)
+      assert.strictEqual((yield* head(own)).status, 200)
+      assert.strictEqual(origin.requests[0]!.headers["wants"], "cached")
+      assert.deepStrictEqual(yield* requests, ["n2 all"])
+    }).pipe(Effect.provide(fleetOf({ settle: 3_600_000 }))))
+})
+
+describe("a request with credentials", () => {
+  const path = pathWith("n2,n3,n1")
+  const headers = { range: "bytes=0-99", authorization: "Basic eA==", "x-api-key": "y", accept: "*/*" }
+  const asked = { headers, peers: { hasCredential: true } }
+
+  /** The owner has a file with this field. */
+  const withFile = Effect.fnUntraced(function*(cacheControl: string) {
+    const origin = yield* begin(path)
+    for (const host of ["origin.test", "n2.peer", "n3.peer"]) {
+      origin.files.set(`http://${host}${path}`, {
+        bytes: file,
+        etag: "\"1\"",
+        headers: { "cache-control": cacheControl }
+      })
+    }
+    return origin
+  })
+
+  it.effect.each(["public, max-age=60", "s-maxage=60", "max-age=60, must-revalidate"])(
+    "is answered by what the owner has if that is for everybody (%s), and the owner gets no credentials",
+    (cacheControl) =>
+      Effect.gen(function*() {
+        const origin = yield* withFile(cacheControl)
+        assertBytes((yield* get(path, asked)).bytes, file.subarray(0, 100))
+        assert.deepStrictEqual(yield* requests, ["n2 bytes=0-99"])
+        const [{ headers: sent } = { headers: {} }] = origin.requests
+        assert.deepStrictEqual(sent, { range: "bytes=0-99", accept: "*/*", wants: "cached" })
+      }).pipe(Effect.provide(fleetOf()))
+  )
+
+  it.effect.each(["max-age=60", "private, max-age=60"])(
+    "goes to the origin with its credentials if what the owner has isn't for everybody (%s)",
+    (cacheControl) =>
+      Effect.gen(function*() {
+        const origin = yield* withFile(cacheControl)
+        assertBytes((yield* get(path, asked)).bytes, file.subarray(0, 100))
+        assert.deepStrictEqual(yield* requests, ["n2 bytes=0-99", "origin bytes=0-99"])
+        assert.deepStrictEqual(origin.requests[1]!.headers, headers)
+        assert.strictEqual(origin.open, 0)
+      }).pipe(Effect.provide(fleetOf()))
+  )
+
+  it.effect("goes to the origin if the owner has nothing, and to no other node", () =>
+    Effect.gen(function*() {
+      const origin = yield* withFile("public, max-age=60")
+      origin.behaviour = (request) => isFrom("n2")(request) ? { _tag: "Status", status: 504 } : undefined
+      assertBytes((yield* get(path, asked)).bytes, file.subarray(0, 100))
+      assert.deepStrictEqual(yield* requests, ["n2 bytes=0-99", "origin bytes=0-99"])
+    }).pipe(Effect.provide(fleetOf())))
+
+  it.effect("gets the rest of what the owner has from the origin, with its credentials", () =>
+    Effect.gen(function*() {
+      const origin = yield* withFile("public, max-age=60")
+      const truncated = once("n2", { _tag: "Truncate", after: 40 })
+      origin.behaviour = (request) => isFrom("n3")(request) ? { _tag: "Status", status: 504 } : truncated(request)
+      assertBytes((yield* get(path, asked)).bytes, file.subarray(0, 100))
+      assert.deepStrictEqual((yield* requests).slice(-1), ["origin bytes=40-99"])
+      assert.strictEqual(origin.requests.at(-1)!.headers["authorization"], headers.authorization)
+      assert.strictEqual(origin.requests.at(-1)!.headers["if-range"], "\"1\"")
+    }).pipe(Effect.provide(fleetOf())))
+
+  it.effect("for the head is answered in the same way", () =>
+    Effect.gen(function*() {
+      yield* withFile("public, max-age=60")
+      assert.strictEqual((yield* head(path, { hasCredential: true })).status, 200)
+      assert.deepStrictEqual(yield* requests, ["n2 all"])
     }).pipe(Effect.provide(fleetOf())))
 })
 
@@ -474,5 +582,5 @@ describe("a node that is alone", () => {
       const alone = yield* Effect.provide(Origin, Layer.provide(fleetOrigin.layer, Layer.succeed(Origin, before)))
       assert.strictEqual(alone, before)
       assert.isUndefined((yield* Fleet).self)
-    }).pipe(Effect.provide(Layer.merge(TestOriginLayer.layer, CacheConfig.layer()))))
+    }).pipe(Effect.provide(Layer.mergeAll(TestOriginLayer.layer, CacheConfig.layer(), OriginConfig.layer()))))
 })
