@@ -17,7 +17,7 @@ export interface OriginTls {
   readonly certificate?: string
   /** The key of the client certificate. */
   readonly key?: Redacted.Redacted
-  /** The name that is asked for and verified, instead of the host of the URL. */
+  /** The name to request and verify, instead of the host of the URL. */
   readonly serverName?: string
 }
 

@@ -28,7 +28,7 @@ export interface RoutePolicy {
   readonly origins: readonly [RouteOrigin, ...ReadonlyArray<RouteOrigin>]
   /** Which server is asked: the first that works, or one by its weight. */
   readonly choice: "in-order" | "weighted"
-  /** A path that each server is asked for every `every` milliseconds to see whether it works. */
+  /** The path of the requests that show whether each server works, sent to it every `every` milliseconds. */
   readonly check?: { readonly path: string; readonly every: number }
   /** Changes of requests on their way to a server. */
   readonly requestFields: FieldChanges
