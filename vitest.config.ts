@@ -3,6 +3,8 @@ import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 import type { Reporter } from "vitest/node"
 
+const pathOf = (file: string): string => fileURLToPath(new URL(file, import.meta.url))
+
 /** Tests of whole programs, which come after the others: some of them are about time. */
 const ofPrograms = ["test/{cli,deploy,e2e,embed}/**/*.test.ts", "examples/**/*.test.ts"]
 
@@ -46,11 +48,16 @@ export default defineConfig({
           // Browsers, disks and time, on machines that others use too. `saysFlaky` tells which tests needed it.
           retry: 1,
           // They start the program some three hundred times; half of that is compiling.
-          env: { NODE_COMPILE_CACHE: fileURLToPath(new URL("node_modules/.cache/compiled", import.meta.url)) }
+          env: { NODE_COMPILE_CACHE: pathOf("node_modules/.cache/compiled") }
         }
       }
     ]
   },
   // The examples name the package as its users do, and get its sources.
-  ssr: { resolve: { conditions: ["spillway-source"], externalConditions: ["spillway-source"] } }
+  resolve: {
+    alias: [
+      { find: /^spillway$/, replacement: pathOf("src/index.ts") },
+      { find: "spillway/testing", replacement: pathOf("src/testing/index.ts") }
+    ]
+  }
 })

@@ -53,9 +53,9 @@ const inContext = (text: string): ReadonlyArray<string> => {
 const only = (stage: ReadonlyArray<Instruction>, name: string) => stage.filter((step) => step.name === name)
 
 describe("the Dockerfile", () => {
-  it("has two stages, of which the last one runs as nobody in particular", () => {
+  it("has two stages, of which the last one runs as a user with a number, which is not root", () => {
     assert.lengthOf(only(instructions, "FROM"), 2)
-    assert.deepStrictEqual(only(stages.last, "USER"), [{ name: "USER", text: "node" }])
+    assert.deepStrictEqual(only(stages.last, "USER"), [{ name: "USER", text: "1000:1000" }])
     assert.deepStrictEqual(only(stages.last, "VOLUME"), [{ name: "VOLUME", text: "/var/cache/spillway" }])
     const [major] = /\d+/.exec(stages.last[0]!.text)!
     assert.isAtLeast(Number(major), 24)

@@ -2,7 +2,7 @@ import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import { spawn } from "node:child_process"
 import * as Fs from "node:fs"
-import { join } from "node:path"
+import { dirname, join, relative } from "node:path"
 import { run } from "../support/command.ts"
 import { temporaryDirectory } from "../support/disks.ts"
 import { eventually, eventuallyHit, view } from "../support/Program.ts"
@@ -13,6 +13,15 @@ import { sha256 } from "../support/TestOrigin.ts"
 class Project extends Context.Service<Project, string>()("spillway/test/e2e/package.test/Project") {
   static readonly layer = Layer.effect(Project, makeProject)
 }
+
+/** Where the package is in the project. */
+const PACKAGE = "node_modules/spillway"
+
+/** The files of the package, by their paths in it. */
+const filesOf = (project: string): Array<string> =>
+  Fs.readdirSync(join(project, PACKAGE), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(join(project, PACKAGE), join(entry.parentPath, entry.name)))
 
 const program = `
 import { NodeServices } from "@effect/platform-node"
@@ -113,10 +122,26 @@ layer(Project.layer, { timeout: 180_000, excludeTestServices: true })(
 
     it.effect("has nothing in it that its users do not need", () =>
       Effect.gen(function*() {
-        const project = yield* Project
-        const files = Fs.readdirSync(join(project, "node_modules/spillway")).toSorted()
-        assert.includeMembers(files, ["LICENSE", "README.md", "assets", "dist", "package.json"])
-        for (const name of ["src", "test", "bench", "node_modules", "examples"]) assert.notInclude(files, name)
+        const files = filesOf(yield* Project)
+        assert.includeMembers(files, ["LICENSE", "README.md", "package.json", "dist/index.js", "assets/sample.mp4"])
+        assert.isEmpty(files.filter((file) => /^(?:src|test|bench|node_modules)\//.test(file) || file.endsWith(".map")))
+        const { exports } = JSON.parse(Fs.readFileSync(join(yield* Project, PACKAGE, "package.json"), "utf8"))
+        const named = Object.values(exports).flatMap((entry) =>
+          typeof entry === "string" ? entry : Object.values(entry!)
+        )
+        assert.isEmpty(named.filter((file) => !files.includes(file.slice(2))))
+      }))
+
+    it.effect("has documentation whose links lead to files in it", () =>
+      Effect.gen(function*() {
+        const files = filesOf(yield* Project)
+        const isThere = (target: string) => files.some((file) => file === target || file.startsWith(`${target}/`))
+        const dead = files.filter((file) => file.endsWith(".md")).flatMap((file) => {
+          const text = Fs.readFileSync(join(root, file), "utf8")
+          const targets = [...text.matchAll(/\]\((?!https?:|mailto:)([^)#\s]+)/g)].map(([, link = ""]) => link)
+          return targets.filter((link) => !isThere(join(dirname(file), link))).map((link) => `${file}: ${link}`)
+        })
+        assert.isEmpty(dead)
       }))
 
     it.effect("has a program that sizes the thread pool, by a module that nothing imports a value of", () =>

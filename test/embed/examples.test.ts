@@ -14,7 +14,7 @@ const run = Effect.fnUntraced(function*(name: string, url: string, env: Record<s
   let printed = ""
   yield* Effect.acquireRelease(
     Effect.sync(() => {
-      const child = spawn(process.execPath, ["--conditions=spillway-source", path(name)], {
+      const child = spawn(process.execPath, [path(name)], {
         env: { ...process.env, ...env }
       })
       for (const stream of [child.stdout, child.stderr]) stream.on("data", (data: Buffer) => printed += data.toString())
