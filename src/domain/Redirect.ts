@@ -1,10 +1,13 @@
 import type { HeaderFields } from "./rfc/HeaderFields.ts"
 import { type Access, accessTo, type Origins } from "./Route.ts"
+import type { RouteOrigin } from "./RoutePolicy.ts"
 
 /** One request of the chain that redirects make of it. */
 export interface Hop {
   readonly url: URL
   readonly access: Access
+  /** The server of a route that it goes to. Its credentials and certificates are for no other. */
+  readonly server?: RouteOrigin | undefined
   readonly headers: HeaderFields
   /** Which of the fields are for the first server alone, besides those that always are. */
   readonly secrets: ReadonlyArray<string>

@@ -18,3 +18,6 @@ export const reachesBelow = (method: string): boolean => method === "DELETE" || 
 
 /** Whether a request of `method` changes what its `Destination` names, with all that lies below (RFC 4918 §9.8, §9.9). */
 export const hasDestination = (method: string): boolean => method === "COPY" || method === "MOVE"
+
+/** Whether a request reads a file. */
+export const isRead = (method: string): boolean => method === "GET" || method === "HEAD"

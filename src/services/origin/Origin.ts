@@ -4,14 +4,15 @@ import { loggable, type OriginError, OriginUnreachable } from "../../domain/Orig
 import { OriginFault } from "../../domain/OriginFault.ts"
 import type { OriginHead } from "../../domain/Representation.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
+import { isRead } from "../../domain/rfc/Method.ts"
 import type { Access } from "../../domain/Route.ts"
 import type { RoutePolicy } from "../../domain/RoutePolicy.ts"
 import { OriginConfig, type OriginOptions } from "../config/OriginConfig.ts"
 import { isTraced } from "../observe/tracing.ts"
 import { makeTurn, withBodyTimeout } from "./bodyTimeout.ts"
-import { type Connections, makeExchange } from "./exchange.ts"
-import { isRead, makeFollowRedirects } from "./followRedirects.ts"
-import { makeConnections } from "./originConnections.ts"
+import { makeExchange } from "./exchange.ts"
+import { makeFollowRedirects } from "./followRedirects.ts"
+import { makeConnections, type OriginConnections } from "./originConnections.ts"
 import type { Slot } from "./OriginLimiter.ts"
 
 /** A viewer's request, as other nodes of a fleet can be asked it. */
@@ -72,14 +73,19 @@ export class Origin extends Context.Service<Origin, {
   readonly request: (request: OriginRequest) => Effect.Effect<OriginResponse, OriginError, Scope.Scope>
 }>()("spillway/services/origin/Origin") {
   /**
-   * Uses the `HttpClient` in context. That doesn't reveal the addresses that it connects to, so requests to public addresses only
-   * are refused.
+   * Uses the `HttpClient` in context. That doesn't reveal the addresses that it connects to and has TLS of its own, so requests are refused
+   * that may connect to public addresses only, or that need the TLS or `Host` field of a route.
    */
   static readonly layerNoDeps: Layer.Layer<Origin, never, HttpClient.HttpClient | OriginConfig> = Layer.effect(
     Origin,
     Effect.gen(function*() {
-      const client = yield* HttpClient.HttpClient
-      const connections = { any: { kept: client, fresh: client }, wasIdle: () => false }
+      const client = HttpClient.withScope(yield* HttpClient.HttpClient)
+      const clients = { kept: client, fresh: client }
+      const connections: OriginConnections = {
+        clients: ({ access, host, tls }) =>
+          Effect.succeed(access === "any" && host === undefined && tls === undefined ? clients : undefined),
+        wasIdle: () => false
+      }
       return make(yield* OriginConfig, connections, yield* isTraced)
     })
   )
@@ -111,7 +117,7 @@ const fieldsOf = ({ headers, method }: OriginRequest): HeaderFields => {
 /** Whether a response is a stream of events, which may be silent for any time. */
 const isEventStream = (headers: HeaderFields): boolean => /^text\/event-stream\b/i.test(headers["content-type"] ?? "")
 
-const make = (config: OriginOptions, connections: Connections, isTraced: boolean) => {
+const make = (config: OriginOptions, connections: OriginConnections, isTraced: boolean) => {
   const followRedirects = makeFollowRedirects(config, makeExchange(config, connections, isTraced))
 
   return Origin.of({
@@ -121,10 +127,13 @@ const make = (config: OriginOptions, connections: Connections, isTraced: boolean
         const cause = new OriginFault(config.offline ? "OFFLINE" : "NOT_A_URL")
         return yield* new OriginUnreachable({ url: loggable(request.url), cause })
       }
-      const { access = "any", secrets = [] } = request
+      const { access = "any", route, secrets = [] } = request
+      const server = route?.origins[0]
       const { connection, slot, stream, url: from, ...head } = yield* followRedirects(request, {
         url,
         access,
+        // An application's resolver may name another server than its route has.
+        server: server?.url.origin === url.origin ? server : undefined,
         headers: fieldsOf(request),
         secrets: [...secrets, ...config.credentialFields],
         isFirstOrigin: true,

@@ -1,12 +1,13 @@
 import { Clock, Effect, Exit, Latch, Metric, Scope } from "effect"
-import { HttpBody, HttpClient, HttpClientRequest, type HttpClientResponse, type HttpMethod } from "effect/http"
-import { loggable, OriginForbidden, OriginTimeout } from "../../domain/OriginError.ts"
+import { HttpBody, HttpClientRequest, type HttpClientResponse, type HttpMethod } from "effect/http"
+import { loggable, OriginForbidden, OriginTimeout, OriginUnexpected } from "../../domain/OriginError.ts"
 import type { Hop } from "../../domain/Redirect.ts"
 import type { Times } from "../../domain/rfc/Freshness.ts"
 import { isIdempotent } from "../../domain/rfc/Method.ts"
 import type { OriginOptions } from "../config/OriginConfig.ts"
 import { traceFields } from "../observe/tracing.ts"
 import { makeTurn, upload } from "./bodyTimeout.ts"
+import { credentialsFor, introduced } from "./credentials.ts"
 import type { OriginRequest } from "./Origin.ts"
 import {
   failureOf,
@@ -27,9 +28,6 @@ export interface HopExchange {
   readonly slot: OriginLimiter.Slot
 }
 
-/** Connections to any address, and to public ones only if those can be distinguished. */
-export type Connections = Omit<OriginConnections, "public"> & Partial<OriginConnections>
-
 /** Whether a request may be sent again although the origin may have received it. */
 const isRepeatable = ({ body, method }: OriginRequest): boolean => body === undefined && isIdempotent(method)
 
@@ -46,18 +44,12 @@ const messageOf = ({ body, method }: OriginRequest, { headers, url }: Hop): Http
   return type === undefined ? HttpClientRequest.removeHeader(withBody, "content-type") : withBody
 }
 
-const scoped = ({ fresh, kept }: OriginClients) => ({
-  fresh: HttpClient.withScope(fresh),
-  kept: HttpClient.withScope(kept)
-})
-
 /** Makes the function that sends a request to one server. Follows no redirect. */
-export const makeExchange = (config: OriginOptions, connections: Connections, isTraced: boolean) => {
+export const makeExchange = (config: OriginOptions, connections: OriginConnections, isTraced: boolean) => {
   const limiter = OriginLimiter.make({ limit: config.maxRequests, timeout: config.firstByteTimeout })
-  const clients = { any: scoped(connections.any), public: connections.public && scoped(connections.public) }
 
   /** Sends `message`, and once more on a new connection if the kept one had been closed and repeating is safe. */
-  const send = (clients: ReturnType<typeof scoped>, message: HttpClientRequest.HttpClientRequest, mayRepeat: boolean) =>
+  const send = (clients: OriginClients, message: HttpClientRequest.HttpClientRequest, mayRepeat: boolean) =>
     Effect.catch(clients.kept.execute(message), (error) =>
       mayRepeat && connections.wasIdle(error)
         ? Effect.andThen(Metric.update(retries, 1), clients.fresh.execute(message))
@@ -66,7 +58,8 @@ export const makeExchange = (config: OriginOptions, connections: Connections, is
   /** Waits for a slot, and sends the request. */
   const ask = Effect.fnUntraced(function*(request: OriginRequest, hop: Hop, slot: OriginLimiter.Slot) {
     const url = loggable(hop.url.href)
-    const allowed = clients[hop.access]
+    const { host, tls } = hop.server?.access ?? {}
+    const allowed = yield* connections.clients({ access: hop.access, tls, host })
     if (allowed === undefined || (hop.access === "public" && isPrivateLiteral(hop.url))) {
       return yield* new OriginForbidden({ url })
     }
@@ -76,7 +69,8 @@ export const makeExchange = (config: OriginOptions, connections: Connections, is
     const turn = yield* makeTurn(config.firstByteTimeout)
     const body = request.body && upload(request.body, turn)
     turn.begin()
-    const traced = isTraced ? { ...hop, headers: { ...hop.headers, ...yield* traceFields } } : hop
+    const known = introduced(hop, request.method)
+    const traced = isTraced ? { ...known, headers: { ...known.headers, ...yield* traceFields } } : known
     const late = (phase: OriginTimeout["phase"]) => Effect.fail(new OriginTimeout({ url, phase }))
     const { onHints } = request
     const message = send(allowed, messageOf({ ...request, body }, traced), isRepeatable(request))
@@ -111,6 +105,15 @@ export const makeExchange = (config: OriginOptions, connections: Connections, is
       Scope.provide(connection),
       Effect.onError(() => Scope.close(connection, Exit.void))
     )
+    if (response.status === 401 && credentialsFor(request.method, hop) !== undefined) {
+      yield* Scope.close(connection, Exit.void)
+      // Otherwise a browser would ask the viewer for the password of the origin.
+      return yield* new OriginUnexpected({
+        url: loggable(hop.url.href),
+        status: 401,
+        detail: "it refuses the credentials of its route"
+      })
+    }
     const times = { requested, received: clock.currentTimeMillisUnsafe() }
     return { hop, response, times, connection, slot } satisfies HopExchange
   })

@@ -5,6 +5,7 @@ import { foldChain, type HopAnswer } from "../../domain/RedirectChain.ts"
 import { needsRedirect } from "../../domain/RelativeNames.ts"
 import { flawOf } from "../../domain/Representation.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
+import { isRead } from "../../domain/rfc/Method.ts"
 import type { OriginOptions } from "../config/OriginConfig.ts"
 import type { HopExchange, makeExchange } from "./exchange.ts"
 import type { OriginRequest } from "./Origin.ts"
@@ -18,9 +19,6 @@ const REDIRECT_BODY_BYTES = 64 * 1024
 
 /** How long that may take, in milliseconds; a new connection takes about as long. */
 const REDIRECT_BODY_MILLIS = 250
-
-/** Whether a request reads a file. */
-export const isRead = (method: string): boolean => method === "GET" || method === "HEAD"
 
 const hasNoBody = (method: string, status: number): boolean => method === "HEAD" || status === 204 || status === 304
 

@@ -1,13 +1,15 @@
 import { NodeHttpClient } from "@effect/platform-node"
 import { buildConnector } from "@effect/platform-node/Undici"
-import { Context, Effect, type Scope } from "effect"
-import type { HttpClient, HttpClientError } from "effect/http"
+import { Context, Effect, RcMap, Redacted, type Scope } from "effect"
+import { HttpClient, type HttpClientError } from "effect/http"
 import { lookup } from "node:dns"
 import { isIP, type LookupFunction } from "node:net"
+import type { OriginTls } from "../../domain/OriginAccess.ts"
 import { type OriginError, OriginForbidden, OriginTimeout, OriginUnreachable } from "../../domain/OriginError.ts"
 import { faultOfBytes, OriginFault } from "../../domain/OriginFault.ts"
 import { isPublic } from "../../domain/PublicAddress.ts"
 import { endToEnd, type HeaderFields } from "../../domain/rfc/HeaderFields.ts"
+import type { Access } from "../../domain/Route.ts"
 import type { OriginOptions } from "../config/OriginConfig.ts"
 import { makeOriginSockets } from "./originSockets.ts"
 
@@ -16,18 +18,30 @@ export const HostLookup = Context.Reference<LookupFunction>("spillway/services/o
   defaultValue: () => lookup
 })
 
-/** Clients for requests to one kind of address. */
+/** A client whose requests hold their connection until their scope closes. */
+type Client = HttpClient.HttpClient.With<HttpClientError.HttpClientError, Scope.Scope>
+
+/** Clients for one kind of connection. */
 export interface OriginClients {
   /** Its connections are kept alive. */
-  readonly kept: HttpClient.HttpClient
+  readonly kept: Client
   /** Makes a connection for each request. */
-  readonly fresh: HttpClient.HttpClient
+  readonly fresh: Client
 }
 
-/** Clients that connect to any address, and clients that connect to public ones only. */
+/** A kind of connection. Requests of different kinds share none. */
+export interface ConnectionKind {
+  /** The addresses that it may be made to. */
+  readonly access: Access
+  readonly tls?: OriginTls | undefined
+  /** The `Host` field of its requests, if it isn't the host of the URL. */
+  readonly host?: string | undefined
+}
+
+/** The connections to all origins. */
 export interface OriginConnections {
-  readonly any: OriginClients
-  readonly public: OriginClients
+  /** The clients for one kind of connection, which the scope holds. `undefined` if such connections can't be made. */
+  readonly clients: (kind: ConnectionKind) => Effect.Effect<OriginClients | undefined, never, Scope.Scope>
   /** Whether a request failed with `error` only because its kept-alive connection had just been closed. */
   readonly wasIdle: (error: HttpClientError.HttpClientError) => boolean
 }
@@ -55,28 +69,56 @@ export const isPrivateLiteral = (url: URL): boolean => {
   return isIP(host) !== 0 && !isPublic(host)
 }
 
+/** How long connections of a route's own kind are kept after its last request, which may have been before a reload. */
+const KIND_IDLE = "2 minutes"
+
+/** The options of Node's TLS for `tls`. */
+const optionsOf = ({ ca, certificate, key }: OriginTls) => ({
+  ...(ca !== undefined && { ca }),
+  ...(certificate !== undefined && { cert: certificate }),
+  ...(key !== undefined && { key: Redacted.value(key) })
+})
+
+/** `connect` that asks for `serverName`, or else for the host of the URL, where undici would ask for the `Host` field. */
+const withServerName =
+  (connect: buildConnector.connector, serverName: string | undefined): buildConnector.connector =>
+  (options, callback) =>
+    connect({ ...options, servername: serverName ?? (isIP(options.hostname) === 0 ? options.hostname : "") }, callback)
+
 /** Makes clients with `options`. Their connections close with the scope. */
 export const makeConnections = Effect.fnUntraced(function*(
   { connectTimeout, maxRequests }: OriginOptions
 ): Effect.fn.Return<OriginConnections, never, Scope.Scope> {
-  const lookup = yield* HostLookup
+  const lookups = yield* Effect.map(HostLookup, (lookup) => ({ any: lookup, public: publicOnly(lookup) }))
   const sockets = yield* makeOriginSockets
-  const clientWith = (lookup: LookupFunction, pipelining: 0 | 1) =>
-    Effect.flatMap(
-      NodeHttpClient.makeDispatcherOptions({
-        connections: maxRequests,
-        pipelining,
-        // Transfers that share a connection block each other and can't be cut off separately.
-        allowH2: false,
-        connect: sockets.watched(buildConnector({ allowH2: false, timeout: connectTimeout, lookup }))
-      }),
-      (dispatcher) => Effect.provideService(NodeHttpClient.makeUndici, NodeHttpClient.Dispatcher, dispatcher)
+  const clientOf = ({ access, tls = {} }: ConnectionKind, pipelining: 0 | 1) => {
+    const connect = buildConnector({
+      allowH2: false,
+      timeout: connectTimeout,
+      lookup: lookups[access],
+      ...optionsOf(tls)
+    })
+    return NodeHttpClient.makeDispatcherOptions({
+      connections: maxRequests,
+      pipelining,
+      // Transfers that share a connection block each other and can't be cut off separately.
+      allowH2: false,
+      connect: sockets.watched(withServerName(connect, tls.serverName))
+    }).pipe(
+      Effect.flatMap((dispatcher) =>
+        Effect.provideService(NodeHttpClient.makeUndici, NodeHttpClient.Dispatcher, dispatcher)
+      ),
+      Effect.map(HttpClient.withScope)
     )
-  const clientsWith = (lookup: LookupFunction) =>
-    Effect.all({ kept: clientWith(lookup, 1), fresh: clientWith(lookup, 0) })
+  }
+  const clientsOf = (kind: ConnectionKind) => Effect.all({ kept: clientOf(kind, 1), fresh: clientOf(kind, 0) })
+  const usual = { any: yield* clientsOf({ access: "any" }), public: yield* clientsOf({ access: "public" }) }
+  const ofRoutes = yield* RcMap.make({ lookup: clientsOf, idleTimeToLive: KIND_IDLE })
   return {
-    any: yield* clientsWith(lookup),
-    public: yield* clientsWith(publicOnly(lookup)),
+    clients: (kind) =>
+      kind.tls === undefined && kind.host === undefined
+        ? Effect.succeed(usual[kind.access])
+        : RcMap.get(ofRoutes, kind),
     wasIdle: (error) => sockets.wasIdle(underlying(error))
   }
 })
