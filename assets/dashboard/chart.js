@@ -14,7 +14,7 @@ const FIRST_SECONDS = 60
 const HEIGHT = 220
 
 /** The top first: each hides what is below it. */
-const SERIES = /** @type {const} */ (["passthrough", "origin", "cached"])
+const SERIES = /** @type {const} */ (["passthrough", "origin", "peer", "cached"])
 
 /**
  * What passes through is hatched, so that it is told apart without colours.
@@ -60,8 +60,9 @@ export const makeChart = (element, onPoint) => {
     const known = (value) => value ?? 0
     return [
       shown.map(({ at }) => at),
-      column((s) => known(s.cached) + known(s.origin) + known(s.passthrough)),
-      column((s) => known(s.cached) + known(s.origin)),
+      column((s) => known(s.cached) + known(s.peer) + known(s.origin) + known(s.passthrough)),
+      column((s) => known(s.cached) + known(s.peer) + known(s.origin)),
+      column((s) => known(s.cached) + known(s.peer)),
       column((s) => known(s.cached))
     ]
   }

@@ -66,7 +66,7 @@ const update = keyed(byId("nodes"), (/** @type {FleetNode} */ { name }) => name,
 
 /** @param {FleetView | undefined} fleet */
 export const showFleet = (fleet) => {
-  byId("fleet").hidden = fleet === undefined
+  byId("fleet").hidden = byId("legend-peer").hidden = fleet === undefined
   if (fleet === undefined) return
   const { engine, nodes } = fleet
   say(byId("nodes-count"), count(nodes.length))

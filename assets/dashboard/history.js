@@ -13,16 +13,16 @@ const GAP_SECONDS = 5
 /**
  * Bytes per second in the time before `at`, in seconds since 1970; `undefined` where nothing is known of them.
  *
- * @typedef {{ readonly at: number, readonly cached: number | null, readonly origin: number | null, readonly passthrough: number | null }} Sample
+ * @typedef {{ readonly at: number, readonly cached: number | null, readonly peer: number | null, readonly origin: number | null, readonly passthrough: number | null }} Sample
  */
 
-/** @typedef {{ readonly cached: number, readonly origin: number, readonly passthrough: number }} Sums */
+/** @typedef {{ readonly cached: number, readonly peer: number, readonly origin: number, readonly passthrough: number }} Sums */
 
 /** @param {Totals["bytes"]} bytes */
-const sumsOf = ({ disk, memory, origin, passthrough }) => ({ cached: memory + disk, origin, passthrough })
+const sumsOf = ({ disk, memory, origin, passthrough, peer }) => ({ cached: memory + disk, peer, origin, passthrough })
 
 /** @param {Sums} sums */
-const totalOf = ({ cached, origin, passthrough }) => cached + origin + passthrough
+const totalOf = ({ cached, origin, passthrough, peer }) => cached + peer + origin + passthrough
 
 export const makeHistory = () => {
   /** @type {Array<Sample>} */
@@ -46,16 +46,22 @@ export const makeHistory = () => {
     const isAnother = before.startedAt !== startedAt || totalOf(sums) < totalOf(before.sums)
     if (isAnother && seconds < 0) samples.length = deltas.length = 0
     if (isAnother || seconds > GAP_SECONDS) {
-      samples.push({ at: before.at, cached: null, origin: null, passthrough: null })
+      samples.push({ at: before.at, cached: null, peer: null, origin: null, passthrough: null })
     }
     if (!isAnother && seconds > 0) {
       /** @type {(key: keyof Sums) => number} */
       const grown = (key) => Math.max(0, sums[key] - before.sums[key])
-      const delta = { cached: grown("cached"), origin: grown("origin"), passthrough: grown("passthrough") }
+      const delta = {
+        cached: grown("cached"),
+        peer: grown("peer"),
+        origin: grown("origin"),
+        passthrough: grown("passthrough")
+      }
       deltas.push({ at: now, sums: delta })
       samples.push({
         at: now,
         cached: delta.cached / seconds,
+        peer: delta.peer / seconds,
         origin: delta.origin / seconds,
         passthrough: delta.passthrough / seconds
       })
@@ -67,12 +73,13 @@ export const makeHistory = () => {
   /** @type {() => Sums} */
   const sums = () =>
     deltas.reduce(
-      ({ cached, origin, passthrough }, { sums }) => ({
+      ({ cached, origin, passthrough, peer }, { sums }) => ({
         cached: cached + sums.cached,
+        peer: peer + sums.peer,
         origin: origin + sums.origin,
         passthrough: passthrough + sums.passthrough
       }),
-      { cached: 0, origin: 0, passthrough: 0 }
+      { cached: 0, peer: 0, origin: 0, passthrough: 0 }
     )
 
   return {

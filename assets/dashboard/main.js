@@ -28,7 +28,7 @@ let sayGone
 
 const showNow = () => {
   const sample = pointed ?? history.samples().at(-1)
-  for (const name of /** @type {const} */ (["cached", "origin", "passthrough"])) {
+  for (const name of /** @type {const} */ (["cached", "peer", "origin", "passthrough"])) {
     const value = sample?.[name]
     say(byId(`now-${name}`), value == null ? "–" : rate(value))
   }
@@ -40,11 +40,12 @@ const chart = makeChart(byId("chart"), (sample) => {
 })
 
 const showSums = () => {
-  const { cached, origin, passthrough } = history.sums()
+  const { cached, origin, passthrough, peer } = history.sums()
+  const others = peer === 0 ? "" : `${bytes(peer)} from other nodes, `
   say(
     byId("traffic-text"),
     `Since this page was opened, 10 minutes at most: ${bytes(cached)} from the cache, ` +
-      `${bytes(origin)} fetched and kept, ${bytes(passthrough)} passed through.`
+      `${others}${bytes(origin)} fetched and kept, ${bytes(passthrough)} passed through.`
   )
 }
 

@@ -85,7 +85,7 @@ const showTotals = ({ bytes: sent, coalesced, originBytes, originRequests, reque
   say(byId("hit-rate"), percent(requests.hit, all))
   say(byId("hit-rate-of"), all === 0 ? "no requests yet" : `${count(requests.hit)} of ${things(all, "request")}`)
   const cached = sent.memory + sent.disk
-  const total = cached + sent.origin + sent.passthrough
+  const total = cached + sent.peer + sent.origin + sent.passthrough
   say(byId("byte-rate"), percent(cached, total))
   say(byId("byte-rate-of"), `${bytes(cached)} of ${bytes(total)}`)
   say(byId("fetched"), bytes(originBytes))
@@ -106,7 +106,10 @@ export const showStatus = (status, totals, now) => {
   say(byId("version"), `version ${version}, up ${duration(uptime)}`)
   say(byId("listening"), listening === undefined ? "" : `, at ${listening}`)
   showTotals(totals)
-  say(byId("rate"), rate(now === undefined ? 0 : (now.cached ?? 0) + (now.origin ?? 0) + (now.passthrough ?? 0)))
+  say(
+    byId("rate"),
+    rate(now === undefined ? 0 : (now.cached ?? 0) + (now.peer ?? 0) + (now.origin ?? 0) + (now.passthrough ?? 0))
+  )
   say(byId("rate-of"), `${things(streams, "stream")}, ${things(connections, "connection")}`)
   say(byId("kept"), bytes(cache.bytes))
   fill("kept-meter", cache.bytes, cache.maxBytes)

@@ -13,6 +13,7 @@ const SHOWN = 50
 const SOURCES = /** @type {const} */ ({
   memory: "Memory",
   disk: "Disk",
+  peer: "Other node",
   origin: "Origin",
   passthrough: "Passthrough"
 })

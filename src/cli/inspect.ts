@@ -31,7 +31,7 @@ const describeStatus = (status: Status): string => {
   const { backlog, connections, disk, memory, streams, totals, uptime, version } = status
   const { bytes, requests } = totals
   const all = Object.values(requests).reduce((sum, count) => sum + count, 0)
-  const sent = bytes.memory + bytes.disk + bytes.origin + bytes.passthrough
+  const sent = bytes.memory + bytes.disk + bytes.peer + bytes.origin + bytes.passthrough
   return table([
     [
       "server",
@@ -48,10 +48,9 @@ const describeStatus = (status: Status): string => {
     ["requests", `${all}, ${percent(requests.hit, all)} hits; ${requests.bypass} bypassed the cache`],
     [
       "bytes",
-      `${size(sent)} sent: ${size(bytes.memory)} from memory, ${size(bytes.disk)} from disk, ${
-        size(bytes.origin)
-      } from the ` +
-      `origin, ${size(bytes.passthrough)} bypassing the cache`
+      `${size(sent)} sent: ${size(bytes.memory)} from memory, ${size(bytes.disk)} from disk, ` +
+      (status.fleet === undefined ? "" : `${size(bytes.peer)} from other nodes, `) +
+      `${size(bytes.origin)} from the origin, ${size(bytes.passthrough)} bypassing the cache`
     ],
     [
       "origin",

@@ -30,6 +30,7 @@ const since = (before: Totals, { bytes, requests }: Totals): Pick<Report, "bytes
   bytes: {
     memory: bytes.memory - before.bytes.memory,
     disk: bytes.disk - before.bytes.disk,
+    peer: 0,
     origin: 0,
     passthrough: 0
   }

@@ -147,6 +147,8 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
       stage.show(() => sceneAt(FULL.from))
       yield* dashboard.says("#nodes-count", "4")
+      yield* dashboard.says("#now-peer", /^\d.* MB\/s$/)
+      yield* dashboard.says("#traffic-text", /MB from other nodes, /)
       yield* dashboard.says("#engine", "redis://redis.internal:6379 does not respond; the list stays as it is.")
       const node = (index: number, part: string) => `#nodes li:nth-child(${index}) ${part}`
       yield* dashboard.says(node(1, ".node b"), "n1")
@@ -166,6 +168,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       const { fleet: _, ...alone } = sceneAt(0)
       stage.show(() => alone)
       yield* Effect.promise(() => dashboard.page.locator("#fleet").waitFor({ state: "hidden" }))
+      assert.isFalse(yield* Effect.promise(() => dashboard.page.locator("#now-peer").isVisible()))
     }), TIMEOUT)
 
   it.live("shows as many as one can look at, and says how many there are", () =>
@@ -245,7 +248,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
             const { add, samples, sums } = makeHistory()
             for (const [from, to, startedAt] of ${JSON.stringify(spans)}) {
               for (let at = from; at <= to; at++) {
-                const bytes = { memory: 40 * at, disk: 60 * at, origin: 0, passthrough: 0 }
+                const bytes = { memory: 40 * at, disk: 60 * at, peer: 0, origin: 0, passthrough: 0 }
                 add(startedAt === "later" ? at + 100 : at, { bytes }, startedAt)
               }
             }

@@ -78,12 +78,20 @@ describe("a fleet of three nodes", () => {
       yield* eventually("all of the content on disk", Effect.map(onDisks, (bytes) => bytes >= content))
       assert.isAtMost(yield* onDisks, 1.02 * content)
       // Again at all nodes: nothing comes from elsewhere.
-      const before = yield* Effect.forEach(fleet.nodes, (node) => metric(node, "spillway_peer_received_bytes_total"))
+      const received = Effect.forEach(fleet.nodes, (node) => metric(node, "spillway_peer_received_bytes_total"))
+      const before = yield* received
+      const sentFrom = (source: string) =>
+        Effect.forEach(fleet.nodes, (node) => metric(node, `spillway_sent_bytes_total{source="${source}"}`))
+      // What a node has from another one isn't the origin's. What it has received may be in memory before it is sent.
+      for (const [i, sent] of (yield* sentFrom("peer")).entries()) {
+        assert.isAbove(sent, 0)
+        assert.isAtMost(sent, before[i]!)
+      }
+      assert.isAtMost((yield* sentFrom("origin")).reduce((sum, bytes) => sum + bytes, 0), content)
       for (const { url } of fleet.nodes) {
         for (const [path, film] of films) assertWhole(yield* watch(url + path), film)
       }
-      const after = yield* Effect.forEach(fleet.nodes, (node) => metric(node, "spillway_peer_received_bytes_total"))
-      assert.deepStrictEqual(after, before)
+      assert.deepStrictEqual(yield* received, before)
       assert.strictEqual(origin.bodyBytes(), content)
     }), PATIENCE)
 

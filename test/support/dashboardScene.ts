@@ -35,16 +35,18 @@ const isFull = (second: number) => second >= FULL.from && second < FULL.to
 const ratesAt = (second: number) => {
   const wave = Math.sin(second / 9) * 4 + Math.sin(second / 2.3) * 1.5
   const cached = (26 + wave + (second > 40 ? 9 : 0)) * MB
+  const peer = (7 + Math.sin(second / 4) * 2) * MB
   const origin = (11 + Math.sin(second / 5) * 3) * MB
-  return isFull(second) ? { cached, origin: 0, passthrough: origin } : { cached, origin, passthrough: 0 }
+  return isFull(second) ? { cached, peer, origin: 0, passthrough: origin } : { cached, peer, origin, passthrough: 0 }
 }
 
 const totalsAt = (second: number): Totals => {
-  const bytes = { memory: 9.1 * GB, disk: 31.4 * GB, origin: 5.2 * GB, passthrough: 0.05 * GB }
+  const bytes = { memory: 9.1 * GB, disk: 31.4 * GB, peer: 2.9 * GB, origin: 5.2 * GB, passthrough: 0.05 * GB }
   for (let at = 1; at <= second; at++) {
-    const { cached, origin, passthrough } = ratesAt(at)
+    const { cached, origin, passthrough, peer } = ratesAt(at)
     bytes.memory += cached * 0.3
     bytes.disk += cached * 0.7
+    bytes.peer += peer
     bytes.origin += origin
     bytes.passthrough += passthrough
   }

@@ -14,7 +14,7 @@ export const viewerOf = (request: HttpServerRequest.HttpServerRequest): string |
 /** Makes the function that lists the body of an uncacheable response in `ActiveStreams` while it runs. An unknown size counts as 0. */
 export const makePassing = Effect.map(ActiveStreams, (activeStreams) =>
   Effect.fnUntraced(function*(
-    body: OriginResponse["body"],
+    { body, isFromPeer = () => false }: OriginResponse,
     { id, url }: Resource,
     request: HttpServerRequest.HttpServerRequest,
     headers: HeaderFields,
@@ -25,5 +25,5 @@ export const makePassing = Effect.map(ActiveStreams, (activeStreams) =>
     const end = start + Number(headers["content-length"] ?? 0)
     const viewer = viewerOf(request)
     const progress = yield* activeStreams.begin({ url, resource: id, start, end, size: carried?.size ?? end, viewer })
-    return watchPieces(body, (bytes) => progress.advance(bytes.length, "passthrough", detail))
+    return watchPieces(body, (bytes) => progress.advance(bytes.length, isFromPeer() ? "peer" : "passthrough", detail))
   }))

@@ -68,15 +68,16 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
   /** The origin's response as a reply to the viewer. */
   const passedOn = Effect.fnUntraced(function*(
     resource: Resource,
-    { body, headers, setCookie, status }: OriginResponse,
+    received: OriginResponse,
     request: Request,
     cacheStatus: CacheStatus.CacheStatus
   ) {
+    const { headers, setCookie, status } = received
     const head = { status, headers: fieldsToViewer(headers, resource, request, cacheStatus) }
     if (request.method === "HEAD" || status === 204 || status === 304) {
       return { response: withCookies(answer(head), setCookie), cacheStatus }
     }
-    const stream = yield* passing(body, resource, request, headers, cacheStatus.detail)
+    const stream = yield* passing(received, resource, request, headers, cacheStatus.detail)
     const begun = logCut(resource.url)(yield* beginBody(stream, request))
     return { response: withCookies(answer(head, begun), setCookie), cacheStatus }
   })

@@ -25,11 +25,19 @@ export const layer: Layer.Layer<Origin, never, Origin | OriginConfig> = Layer.ef
 
 const NO_RELEASE = Effect.void
 
-/** Stands in for the slot of the leg that is read. The reader of the body sets how its request is ended. */
-const makeFacade = (): Slot => ({ ...makeSlot(), release: NO_RELEASE })
+/** Its slot stands in for that of the leg that is read. The reader of the body sets how its request is ended. */
+const makeFacade = (): Facade => ({ slot: { ...makeSlot(), release: NO_RELEASE }, isFromPeer: false })
 
-/** Has the reader of the body hold the slot of the leg that is read. */
-const hold = (facade: Slot, { response: { slot } }: Leg): void => {
+/** What the reader of a body sees of the leg that is read. */
+interface Facade {
+  readonly slot: Slot
+  isFromPeer: boolean
+}
+
+/** Has the reader of the body see a leg, and hold its slot. */
+const turnTo = (reader: Facade, { peer, response: { slot } }: Leg): void => {
+  reader.isFromPeer = peer !== undefined
+  const facade = reader.slot
   if (slot === undefined) return
   slot.grace = facade.grace
   if (facade.release !== NO_RELEASE) slot.release = facade.release
@@ -122,7 +130,7 @@ const makeRequest = Effect.gen(function*() {
   )
 
   /** The bytes of a leg. If those of a node break off, or it is lost, the leg ends, and the next one starts at that byte. */
-  const bytesOf = (journey: Journey, leg: Leg, facade: Slot): OriginResponse["body"] => {
+  const bytesOf = (journey: Journey, leg: Leg, facade: Facade): OriginResponse["body"] => {
     const { peer, response, scope } = leg
     const { request: { url } } = journey
     const close = Scope.close(scope, Exit.void)
@@ -140,7 +148,7 @@ const makeRequest = Effect.gen(function*() {
       return Effect.fail(new OriginBodyFailed({ url: loggable(url), offset: journey.position, cause: "end of body" }))
     }
     const bytes = Stream.suspend(() => {
-      hold(facade, leg)
+      turnTo(facade, leg)
       if (peer === undefined) return counted
       let isSilent = false
       const abandon = Effect.suspend(() => {
@@ -164,7 +172,7 @@ const makeRequest = Effect.gen(function*() {
   }
 
   /** The next leg, which has to be of the version that the journey began with. */
-  const next = (journey: Journey, facade: Slot): OriginResponse["body"] =>
+  const next = (journey: Journey, facade: Facade): OriginResponse["body"] =>
     Stream.unwrap(Effect.gen(function*() {
       const leg = yield* openLeg(journey)
       if (journey.continues(leg.response)) return bytesOf(journey, leg, facade)
@@ -172,7 +180,7 @@ const makeRequest = Effect.gen(function*() {
       return yield* new OriginBodyFailed({ url: loggable(journey.request.url), offset: journey.position, cause })
     }))
 
-  const bodyOf = (journey: Journey, first: Leg, facade: Slot): OriginResponse["body"] =>
+  const bodyOf = (journey: Journey, first: Leg, facade: Facade): OriginResponse["body"] =>
     Stream.flatMap(
       Stream.unfold(
         true,
@@ -196,11 +204,17 @@ const makeRequest = Effect.gen(function*() {
     if (journey === undefined) return yield* origin.request(direct)
     const first = yield* openLeg(journey)
     if (!journey.begin(first.response)) {
-      if (!isMisled(journey, first.response)) return first.response
+      if (!isMisled(journey, first.response)) return { ...first.response, isFromPeer: () => first.peer !== undefined }
       yield* Scope.close(first.scope, Exit.void)
       return yield* origin.request(direct)
     }
     const facade = makeFacade()
-    return { ...first.response, ...headOf(journey, first.response), body: bodyOf(journey, first, facade), slot: facade }
+    return {
+      ...first.response,
+      ...headOf(journey, first.response),
+      body: bodyOf(journey, first, facade),
+      slot: facade.slot,
+      isFromPeer: () => facade.isFromPeer
+    }
   })
 })

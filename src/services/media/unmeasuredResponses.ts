@@ -118,7 +118,7 @@ export const makeUnmeasuredResponses = Effect.gen(function*() {
       onTooLong: Effect.Effect<void>
     ): Arriving => {
       const { accepted, asker, background = false, resource } = exchange.request
-      const body = new UnmeasuredBody(selected.url, background)
+      const body = new UnmeasuredBody(selected.url, background, response.isFromPeer?.())
       const entry = catalog.assess(measure(0), response.headers, times, asker.cookie)
       release(selected.id)
       const found: Arriving = { entry, body, accepted }

@@ -3,6 +3,7 @@ import type { OriginError } from "../../domain/OriginError.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import { watchPieces } from "../../effects/pieces.ts"
 import { ActiveStreams } from "../observe/ActiveStreams.ts"
+import type { ByteSource } from "../observe/Counters.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import { ReceivedBytes } from "../transfer/ReceivedBytes.ts"
 import type { UnmeasuredBody } from "../transfer/UnmeasuredBody.ts"
@@ -28,15 +29,15 @@ export const makeUnmeasuredStream = Effect.fnUntraced(function*(viewerStream: Vi
       const { viewer } = receiver
       const progress = yield* activeStreams.begin({ url, resource, start: 0, end: 0, size: 0, viewer })
       const received = new ReceivedBytes(0)
-      const fromOrigin = (stream: Stream.Stream<Uint8Array, OriginError>) =>
+      const watched = (stream: Stream.Stream<Uint8Array, OriginError>, from: ByteSource) =>
         watchPieces(stream, (bytes) => {
           received.add(bytes)
-          progress.advance(bytes.length, "origin")
+          progress.advance(bytes.length, from)
         })
-      return Stream.catch(fromOrigin(body.stream), () => {
+      return Stream.catch(watched(body.stream, body.isFromPeer ? "peer" : "origin"), () => {
         const { stored } = body
         return stored === undefined
-          ? fromOrigin(resumeByContent(representation, source, received, Infinity))
+          ? watched(resumeByContent(representation, source, received, Infinity), "origin")
           : viewerStream(stored, { start: received.end, end: stored.size }, source, { ...receiver, received })
       })
     }))

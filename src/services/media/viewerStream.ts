@@ -157,10 +157,11 @@ export const makeViewerStream = Effect.gen(function*() {
         received?.add(bytes)
         reader.advance(bytes.length)
         const failure = cache.failure()
-        if (failure === undefined) progress.advance(bytes.length, "origin")
+        const { isFromPeer } = reader
+        if (failure === undefined) progress.advance(bytes.length, isFromPeer ? "peer" : "origin")
         else {
           countUncached(failure.errno, bytes.length)
-          progress.advance(bytes.length, "passthrough", detailOf(failure))
+          progress.advance(bytes.length, isFromPeer ? "peer" : "passthrough", detailOf(failure))
         }
       })
       const swapIn = () => {

@@ -1,8 +1,8 @@
 import { Context, Layer, Record } from "effect"
 import type { Outcome } from "../../domain/rfc/CacheStatus.ts"
 
-/** Where a viewer's bytes come from. `passthrough`: from the origin, and they can't be cached. */
-export type ByteSource = "memory" | "disk" | "origin" | "passthrough"
+/** Where a viewer's bytes come from. `peer`: from another node of a fleet; `passthrough`: from the origin, and they can't be cached. */
+export type ByteSource = "memory" | "disk" | "peer" | "origin" | "passthrough"
 
 /** What has been counted since the start. */
 export interface Totals {
@@ -50,7 +50,7 @@ export class Counters extends Context.Service<Counters, {
 
 const make = () => {
   const requests: Record<Outcome, number> = { hit: 0, miss: 0, partial: 0, stale: 0, bypass: 0, other: 0 }
-  const bytes: Record<ByteSource, number> = { memory: 0, disk: 0, origin: 0, passthrough: 0 }
+  const bytes: Record<ByteSource, number> = { memory: 0, disk: 0, peer: 0, origin: 0, passthrough: 0 }
   let originRequests = 0
   let originBytes = 0
   let coalesced = 0

@@ -22,7 +22,7 @@ export const layer: Layer.Layer<never, never, CacheConfig | CacheIndex | MemoryT
       const requests = "Viewers' requests for files, by the outcome in the cache"
       yield* Metrics.counter("spillway_requests_total", requests, () => totals().requests[outcome], { outcome })
     }
-    for (const source of ["memory", "disk", "origin", "passthrough"] as const) {
+    for (const source of ["memory", "disk", "peer", "origin", "passthrough"] as const) {
       const bytes = "Body bytes sent to viewers, by their source"
       yield* Metrics.counter("spillway_sent_bytes_total", bytes, () => totals().bytes[source], { source })
     }

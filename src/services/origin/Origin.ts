@@ -61,6 +61,8 @@ export interface OriginResponse extends OriginHead {
   readonly body: Stream.Stream<Uint8Array, OriginError>
   /** Its slot at the origin, for the reader to set how it is released. Otherwise the body is cut off when the slot is reclaimed. */
   readonly slot?: Slot
+  /** Whether the bytes that came last are those of another node of a fleet, and not the origin's. They are the origin's without it. */
+  readonly isFromPeer?: () => boolean
 }
 
 /**

@@ -10,6 +10,8 @@ export class ChunkAssembly {
   readonly #buffer: Buffer
   /** Whether the complete chunk has been handed to `ChunkCache`. */
   isHandedOver = false
+  /** Whether the bytes that arrived last are those of another node of a fleet. */
+  isFromPeer = false
   /** What has arrived: ordered ranges of the representation that neither overlap nor touch. */
   #filled: Array<ByteRange> = []
 

@@ -106,6 +106,8 @@ export class Fetch {
   readonly end: number
   /** The origin sends the whole file from the first byte, so readers at any later byte can wait for it. Set by `Fetches.move`. */
   sequential: boolean
+  /** Whether the bytes that arrive are those of another node of a fleet. */
+  isFromPeer = false
   /** What has arrived of a `Single` representation, to compare it with another response if its transfer breaks off. */
   readonly received: ReceivedBytes | undefined
   readonly readers = new Set<Reader>()

@@ -43,6 +43,8 @@ export class Reader {
   readonly stream: Stream.Stream<Uint8Array, OriginError>
   /** It failed because the only transfer of a `Single` representation has ended. */
   isWithoutTransfer = false
+  /** Whether the last piece of `stream` came from another node of a fleet. */
+  isFromPeer = false
   /** The chunk that couldn't be read from the cache. */
   #bypassed: number | undefined
   /** The chunks that it needs next. */
@@ -135,6 +137,7 @@ export class Reader {
     const filled = assembly === undefined ? offset : Math.min(assembly.filledTo(offset), end)
     if (filled > offset) {
       this.#joinAhead(filled)
+      this.isFromPeer = assembly!.isFromPeer
       return Exit.succeed([assembly!.read(offset, filled)])
     }
     // A fetch has completed the chunk, so its viewer continues from the cache.

@@ -37,6 +37,8 @@ export class UnmeasuredBody {
   readonly #url: string
   /** Whether it goes on to its end without viewers. */
   readonly #isBackground: boolean
+  /** Whether another node of a fleet sends it. */
+  readonly isFromPeer: boolean
   readonly #readers = new Set<Reader>()
   #state: State = { _tag: "Kept" }
   #pieces: Array<Uint8Array> = []
@@ -52,7 +54,8 @@ export class UnmeasuredBody {
   hadReader = false
   #wake: (() => void) | undefined
 
-  constructor(url: string, isBackground: boolean) {
+  constructor(url: string, isBackground: boolean, isFromPeer = false) {
+    this.isFromPeer = isFromPeer
     this.#url = url
     this.#isBackground = isBackground
   }

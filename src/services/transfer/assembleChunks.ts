@@ -50,7 +50,10 @@ export const makeAssembleChunks = Effect.fnUntraced(function*(startFill: (behind
     const filled = assembly.filledTo(position)
     if (filled > position && !fetch.sequential) return 0
     const taken = Math.min(bytes.length, (filled > position ? filled : assembly.missingTo(position)) - position)
-    if (filled === position) assembly.write(position, bytes.subarray(0, taken))
+    if (filled === position) {
+      assembly.write(position, bytes.subarray(0, taken))
+      assembly.isFromPeer = fetch.isFromPeer
+    }
     download.fetches.move(fetch, position + taken)
     settle(fetch, assembly)
     return taken

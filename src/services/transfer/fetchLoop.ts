@@ -103,7 +103,9 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
     while (isWanted && fetch.position < fetch.end && offset < end) {
       // Then the rest isn't even requested, where a body comes from several servers.
       if (isCovered(fetch)) return true
-      for (const bytes of yield* pull) {
+      const pieces = yield* pull
+      fetch.isFromPeer = response.isFromPeer?.() ?? false
+      for (const bytes of pieces) {
         // Bytes after the announced end belong nowhere.
         const announced = bytes.subarray(0, end - offset)
         // After a retry without range support, the bytes before the position have been read.

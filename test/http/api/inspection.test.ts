@@ -65,7 +65,7 @@ describe("the control API", () => {
       assert.strictEqual(status.backlog.bytes, 0)
       assert.deepStrictEqual(status.totals, {
         requests: { hit: 1, miss: 2, partial: 0, stale: 0, bypass: 0, other: 0 },
-        bytes: { memory: 100, disk: 0, origin: SIZE, passthrough: 0 },
+        bytes: { memory: 100, disk: 0, peer: 0, origin: SIZE, passthrough: 0 },
         originRequests: 2,
         originBytes: SIZE + "no such file\n".length,
         coalesced: 0,

@@ -52,7 +52,7 @@ export type DiskReport = typeof DiskReport.Type
 /** What has been counted since the start. `requests` are by outcome, `bytes` by where they came from on their way to viewers. */
 export const Totals = Schema.Struct({
   requests: Schema.Struct({ hit: count, miss: count, partial: count, stale: count, bypass: count, other: count }),
-  bytes: Schema.Struct({ memory: bytes, disk: bytes, origin: bytes, passthrough: bytes }),
+  bytes: Schema.Struct({ memory: bytes, disk: bytes, peer: bytes, origin: bytes, passthrough: bytes }),
   /** Requests made to origins, and bytes received of their bodies. */
   originRequests: count,
   originBytes: bytes,
@@ -120,8 +120,8 @@ export const FleetView = Schema.Struct({
 })
 export type FleetView = typeof FleetView.Type
 
-/** Where the bytes of a stream come from: `passthrough` is the origin while nothing can be kept. */
-export const StreamSource = Schema.Literals(["memory", "disk", "origin", "passthrough"])
+/** Where the bytes of a stream come from: `peer` is another node of a fleet, `passthrough` the origin while nothing can be kept. */
+export const StreamSource = Schema.Literals(["memory", "disk", "peer", "origin", "passthrough"])
 export type StreamSource = typeof StreamSource.Type
 
 /** A body that is being sent. Answers from memory alone are not listed. */

@@ -361,6 +361,27 @@ describe("a node that fails", () => {
       assert.deepStrictEqual((yield* Peers).questions, ["n2", "n3"])
     }).pipe(Effect.provide(fleetOf())))
 
+  it.effect("isn't taken for the source of the bytes that come from the origin after it", () =>
+    Effect.gen(function*() {
+      const origin = yield* begin(path)
+      origin.behaviour = (request) => isFrom("origin")(request) ? undefined : { _tag: "Reset", after: 40_000 }
+      const sources: Array<boolean> = []
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { request } = yield* Origin
+        const url = `http://origin.test${path}`
+        const response = yield* request({ method: "GET", url, headers: range, peers: questionOf(path) })
+        let bytes = 0
+        yield* Stream.runForEach(response.body, (piece) =>
+          Effect.sync(() => {
+            bytes += piece.length
+            const isFromPeer = response.isFromPeer!()
+            assert.strictEqual(isFromPeer, bytes <= 80_000, `after ${bytes} bytes`)
+            sources.push(isFromPeer)
+          }))
+      }))
+      assert.sameMembers([...new Set(sources)], [true, false])
+    }).pipe(Effect.provide(fleetOf())))
+
   it.effect("is asked again for the next stretch", () =>
     Effect.gen(function*() {
       const first = pathWith("n2,n3,n1")

@@ -66,6 +66,7 @@ describe("streams", () => {
       assert.deepStrictEqual((yield* Counters).totals().bytes, {
         memory: 0,
         disk: film.length,
+        peer: 0,
         origin: film.length,
         passthrough: film.length
       })
