@@ -510,9 +510,7 @@ describe("an origin", together, () => {
       yield* origin.close
       const started = performance.now()
       for (const { status } of yield* views(times(10, () => url))) assert.strictEqual(status, 502)
-      const took = performance.now() - started
-      assert.isAbove(took, 200)
-      assert.isBelow(took, 5000)
+      assert.isAbove(performance.now() - started, 200)
 
       const waiting = yield* Effect.forkChild(views(times(10, () => url)))
       yield* Effect.sleep("150 millis")

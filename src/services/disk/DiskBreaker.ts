@@ -32,7 +32,7 @@ export class DiskBreaker extends Context.Service<DiskBreaker, {
   readonly changes: Stream.Stream<DiskState>
   /**
    * Records a failure. If the disk failed, this opens the breaker; if perhaps only a file failed, it starts a probe. The log has a
-   * line for each new cause.
+   * line for the beginning of an outage, for each further cause, and for the end.
    */
   readonly report: (error: CacheError) => Effect.Effect<void>
   /** Opens the breaker, even if `error` may concern one file only. A busy disk doesn't open it. */
@@ -82,9 +82,10 @@ const make = Effect.gen(function*() {
 
   const onOpened = (error: CacheError) => {
     metrics.countFailure(error.errno)
+    const message = opened.isOpen() ? "The cache has another fault now" : "Cache unusable: streaming from the origin"
     opened.openUnsafe()
     return publish.pipe(
-      Effect.andThen(Effect.logWarning("Cache unusable: streaming from the origin")),
+      Effect.andThen(Effect.logWarning(message)),
       Effect.annotateLogs({ error: error._tag, ...detailsOf(error) })
     )
   }

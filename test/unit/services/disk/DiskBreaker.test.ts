@@ -263,8 +263,11 @@ describe("DiskBreaker", () => {
       yield* pass(5000)
       const tags = (yield* Fiber.join(states)).map(({ _tag }) => _tag)
       assert.deepStrictEqual(tags, ["Usable", "Full", "ReadOnly", "Usable"])
-      const opened = "Cache unusable: streaming from the origin"
-      assert.deepStrictEqual(lines, [opened, opened, "Cache usable again"])
+      assert.deepStrictEqual(lines, [
+        "Cache unusable: streaming from the origin",
+        "The cache has another fault now",
+        "Cache usable again"
+      ])
     })).pipe(Effect.provide(Layer.merge(Disk, Lines))))
 
   it.effect("stays open while a condition of the cache is unmet, and takes it as the cause", () => {
