@@ -42,6 +42,8 @@ import type { Membership } from "./services/fleet/Membership.ts"
 import { PeerClient } from "./services/fleet/PeerClient.ts"
 import { Lookup } from "./services/media/Lookup.ts"
 import { MediaStream } from "./services/media/MediaStream.ts"
+import * as mirrorOrigin from "./services/mirrors/mirrorOrigin.ts"
+import { OriginHealth } from "./services/mirrors/OriginHealth.ts"
 import { ActiveStreams } from "./services/observe/ActiveStreams.ts"
 import { Counters } from "./services/observe/Counters.ts"
 import { Explainer } from "./services/operate/Explainer.ts"
@@ -109,6 +111,8 @@ export const layerNoDeps: Layer.Layer<
   Layer.provideMerge(ChunkCache.layer),
   Layer.provideMerge(layerCache),
   Layer.provide(fleetOrigin.layer),
+  Layer.provide(mirrorOrigin.layer),
+  Layer.provideMerge(OriginHealth.layer),
   Layer.provide(instrumentedOrigin.layer),
   Layer.provideMerge(Layer.mergeAll(ActiveStreams.layer, FailureLog.layer, Readiness.layer)),
   Layer.provideMerge(Layer.merge(DiskBreaker.layer, Counters.layer)),

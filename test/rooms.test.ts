@@ -23,6 +23,7 @@ const ROOMS = [
   "services/transfer",
   "services/cache",
   "services/fleet",
+  "services/mirrors",
   "services/origin",
   "services/disk",
   "services/config",

@@ -17,6 +17,9 @@ const because = (cause: unknown): string => {
 export const loggable = (url: string): string =>
   url.replace(/^([a-z][a-z0-9+.-]*:[\\/]*)[^\\/?#]*@/i, "$1").replace(/#.*$/s, "").replace(/\?.*$/s, "?…")
 
+/** Another origin of the route works, so the rest of the body can be requested from there at once. */
+const hasOtherOrigin = Schema.optionalKey(Schema.Boolean)
+
 /**
  * No answer could be had: refused, unreachable, name not found, certificate not valid, an answer that is not HTTP, or the connection
  * broke before the header was complete. `cause` says which, by its `code`.
@@ -36,7 +39,8 @@ export class OriginUnreachable extends Schema.TaggedError<OriginUnreachable>()("
  */
 export class OriginTimeout extends Schema.TaggedError<OriginTimeout>()("OriginTimeout", {
   url: Schema.String,
-  phase: Schema.Literals(["location", "queue", "connect", "header", "body", "viewer"])
+  phase: Schema.Literals(["location", "queue", "connect", "header", "body", "viewer"]),
+  hasOtherOrigin
 }) {
   override get message(): string {
     switch (this.phase) {
@@ -67,7 +71,8 @@ export class OriginForbidden extends Schema.TaggedError<OriginForbidden>()("Orig
 export class OriginBodyFailed extends Schema.TaggedError<OriginBodyFailed>()("OriginBodyFailed", {
   url: Schema.String,
   offset: Schema.Int,
-  cause: Schema.Defect()
+  cause: Schema.Defect(),
+  hasOtherOrigin
 }) {
   override get message(): string {
     return `${this.url}: the body broke off at byte ${this.offset}${because(this.cause)}`
@@ -146,6 +151,22 @@ export const annotationsOf = (error: OriginError) => ({
   reason: error.message,
   advice: adviceOn(error)
 })
+
+/** `error`, the failure of a body whose rest another origin of the route has. */
+export const toBeHadElsewhere = (error: OriginError): OriginError => {
+  switch (error._tag) {
+    case "OriginBodyFailed":
+      return new OriginBodyFailed({ url: error.url, offset: error.offset, cause: error.cause, hasOtherOrigin: true })
+    case "OriginTimeout":
+      return new OriginTimeout({ url: error.url, phase: error.phase, hasOtherOrigin: true })
+    default:
+      return error
+  }
+}
+
+/** Whether another origin has the rest of a body that failed. */
+export const canBeHadElsewhere = (error: OriginError): boolean =>
+  "hasOtherOrigin" in error && error.hasOtherOrigin === true
 
 /** Whether asking again for the same byte may help. */
 export const isTransient = (error: OriginError): boolean => {

@@ -1,5 +1,6 @@
 import { Effect } from "effect"
 import type { FleetMember } from "../../domain/FleetMember.ts"
+import { awaitReturn } from "../../effects/awaitReturn.ts"
 import * as SingleFlight from "../../effects/SingleFlight.ts"
 
 /** How long a node is silent, as a part of the patience with it, before it is asked whether it is there; and how long it may take to answer. */
@@ -39,13 +40,13 @@ export const makePeerHealth = Effect.fnUntraced(function*({ isAlive, isMember, o
     })
 
   /** Waits until a lost node answers, or isn't a member any more. */
-  const awaitReturn = (peer: FleetMember) =>
+  const untilBack = (peer: FleetMember) =>
     Effect.gen(function*() {
-      let isBack = false
-      while (!isBack && isMember(peer)) {
-        yield* Effect.sleep(RETURN_MILLIS)
-        isBack = yield* isThere(peer)
-      }
+      const isBack = yield* awaitReturn({
+        isBack: isThere(peer),
+        isAwaited: () => isMember(peer),
+        pauseBefore: () => RETURN_MILLIS
+      })
       lost.delete(peer.name)
       if (isBack) yield* onChange(peer, false)
     })
@@ -55,7 +56,7 @@ export const makePeerHealth = Effect.fnUntraced(function*({ isAlive, isMember, o
     Effect.suspend(() => {
       if (lost.has(peer.name) || !isMember(peer)) return Effect.void
       lost.add(peer.name)
-      return Effect.andThen(Effect.forkIn(awaitReturn(peer), scope), onChange(peer, true))
+      return Effect.andThen(Effect.forkIn(untilBack(peer), scope), onChange(peer, true))
     })
 
   const question = (peer: FleetMember) =>

@@ -1,9 +1,9 @@
 import { Clock, Effect, Stream } from "effect"
 import { loggable, OriginBodyFailed, type OriginError, RepresentationChanged } from "../../domain/OriginError.ts"
-import { acceptSame, looksLike, type Representation, statusOf } from "../../domain/Representation.ts"
+import { acceptSame, looksLike, type OriginHead, type Representation, statusOf } from "../../domain/Representation.ts"
 import { toPull } from "../../effects/pieces.ts"
 import { makeAskOrigin, type Source } from "../origin/askOrigin.ts"
-import { mayRetry, pause } from "../origin/retry.ts"
+import { mayRetry, pauseAfter } from "../origin/retry.ts"
 import { failureOfStatus } from "../transfer/checkResponse.ts"
 import { ReceivedBytes } from "../transfer/ReceivedBytes.ts"
 
@@ -35,14 +35,19 @@ export const makeResumeByContent = Effect.map(makeAskOrigin, (askOrigin): Resume
       const url = loggable(representation.url)
       // Nothing shows that another response is of the same version. The viewer has no byte yet, so it may get the other one.
       if (received.end === received.start) return yield* new RepresentationChanged({ url, status: 200 })
-      const response = yield* askOrigin(source, { method: "GET", headers: acceptSame(representation) })
+      const isAlike = (head: OriginHead) => looksLike(representation, head, end !== Infinity)
+      const response = yield* askOrigin(source, {
+        method: "GET",
+        headers: acceptSame(representation),
+        accepts: isAlike
+      })
       const { status } = response
       const changed = new RepresentationChanged({ url, status })
       const failure = status === statusOf(representation)
         ? undefined
         : failureOfStatus(response, url, yield* Clock.currentTimeMillis)
       if (failure !== undefined) return yield* failure
-      if (!looksLike(representation, response, end !== Infinity)) return yield* changed
+      if (!isAlike(response)) return yield* changed
       const pull = yield* toPull(response.body)
       const { end: resumeAt, start } = received
       const repeated = new ReceivedBytes(start)
@@ -76,7 +81,7 @@ export const makeResumeByContent = Effect.map(makeAskOrigin, (askOrigin): Resume
     return Stream.catch(attempt(representation, source, received, end), (error) => {
       const count = received.end > before ? 1 : failures + 1
       if (!mayRetry(error, count)) return Stream.fail(error)
-      return Stream.unwrap(Effect.as(pause(count), resume(count)(representation, source, received, end)))
+      return Stream.unwrap(Effect.as(pauseAfter(error, count), resume(count)(representation, source, received, end)))
     })
   }
   return resume(0)

@@ -6,7 +6,7 @@ import type { OriginHead } from "../../domain/Representation.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { isRead } from "../../domain/rfc/Method.ts"
 import type { Access } from "../../domain/Route.ts"
-import type { RoutePolicy } from "../../domain/RoutePolicy.ts"
+import type { RouteOrigin, RoutePolicy } from "../../domain/RoutePolicy.ts"
 import { OriginConfig, type OriginOptions } from "../config/OriginConfig.ts"
 import { isTraced } from "../observe/tracing.ts"
 import { makeTurn, withBodyTimeout } from "./bodyTimeout.ts"
@@ -45,6 +45,14 @@ export interface OriginRequest {
   readonly access?: Access | undefined
   /** How requests of its route are treated; the defaults without it. */
   readonly route?: RoutePolicy | undefined
+  /** The origin of `route` that `url` is at; the first one without it. */
+  readonly server?: RouteOrigin | undefined
+  /** What the cache knows the file as, if `url` has more than that. */
+  readonly file?: string | undefined
+  /** The origin of `route` that is asked last, because it has just failed or is silent. */
+  readonly avoid?: RouteOrigin | undefined
+  /** Whether a response has what was requested. Otherwise the next origin of `route` is asked, if it has several. */
+  readonly accepts?: ((head: OriginHead) => boolean) | undefined
   /** Nobody waits for it, so requests that viewers wait for go first. */
   readonly background?: boolean | undefined
   /** Called with the fields of each 103 (Early Hints) before the response. */
@@ -63,6 +71,8 @@ export interface OriginResponse extends OriginHead {
   readonly slot?: Slot
   /** Whether the bytes that came last are those of another node of a fleet, and not the origin's. They are the origin's without it. */
   readonly isFromPeer?: () => boolean
+  /** The origin of the request's route that it is from. */
+  readonly server?: RouteOrigin
 }
 
 /**
@@ -129,8 +139,7 @@ const make = (config: OriginOptions, connections: OriginConnections, isTraced: b
         const cause = new OriginFault(config.offline ? "OFFLINE" : "NOT_A_URL")
         return yield* new OriginUnreachable({ url: loggable(request.url), cause })
       }
-      const { access = "any", route, secrets = [] } = request
-      const server = route?.origins[0]
+      const { access = "any", route, secrets = [], server = route?.origins[0] } = request
       const { connection, slot, stream, url: from, ...head } = yield* followRedirects(request, {
         url,
         access,

@@ -126,6 +126,7 @@ const make = (origins: Origins, rules: ReadonlyArray<CacheKeyRule>) => {
         const route = routeTo(from, { host: headers["host"], target }, at)
         return {
           ...locationOf(rules, target, url),
+          file: url,
           headers: {},
           access: accessTo(from, at) ?? "public",
           ...(route !== undefined && { route: route.policy })

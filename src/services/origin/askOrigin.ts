@@ -6,7 +6,7 @@ import type { Resource } from "../../domain/Resource.ts"
 import { responseDirectives } from "../../domain/rfc/CacheControl.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import type { Access } from "../../domain/Route.ts"
-import type { RoutePolicy } from "../../domain/RoutePolicy.ts"
+import type { RouteOrigin, RoutePolicy } from "../../domain/RoutePolicy.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
 import { Origin, type OriginResponse, type PeerQuestion } from "./Origin.ts"
 
@@ -24,6 +24,8 @@ export interface Location {
   readonly access?: Access
   /** How requests of its route are treated; the defaults without it. A reference to that of `OriginConfig`. */
   readonly route?: RoutePolicy
+  /** What the cache knows the resource as, if `url` has more than that. */
+  readonly file?: string
 }
 
 /** A location that the origin did not accept, and the status of its response: 401 or 403. */
@@ -75,6 +77,10 @@ export interface Question {
   readonly background?: boolean
   /** The validator of the requested version, if it is known. */
   readonly validator?: string | undefined
+  /** Whether a response has what was requested. Otherwise the next origin of the route is asked, if it has several. */
+  readonly accepts?: ((head: OriginHead) => boolean) | undefined
+  /** The origin of the route that is asked last, because it has just failed or is silent. */
+  readonly avoid?: RouteOrigin | undefined
 }
 
 const isElsewhere = (a: Location, b: Location): boolean =>
@@ -118,10 +124,10 @@ export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin | OriginConfi
 
   const askAt = Effect.fnUntraced(function*(
     source: Source,
-    { background = false, headers, method, validator }: Question,
+    { accepts, avoid, background = false, headers, method, validator }: Question,
     location: Location
   ) {
-    const { access = "any", headers: ofLocation, route, url } = location
+    const { access = "any", file, headers: ofLocation, route, url } = location
     const { peers } = source
     const scope = yield* Scope.fork(yield* Effect.scope)
     const response = yield* Scope.provide(
@@ -130,6 +136,9 @@ export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin | OriginConfi
         url,
         access,
         route,
+        file,
+        accepts,
+        avoid,
         background: background || source.background === true,
         headers: { ...source.fields, ...ofLocation, ...headers },
         secrets: Object.keys(ofLocation),

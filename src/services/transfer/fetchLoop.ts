@@ -1,13 +1,20 @@
 import { Cause, Clock, Effect, Scope } from "effect"
 import { loggable, OriginBodyFailed, type OriginError, RepresentationChanged } from "../../domain/OriginError.ts"
-import { acceptSame, ifUnchanged, isSingle, type RangeSupport, Representation } from "../../domain/Representation.ts"
+import {
+  acceptSame,
+  ifUnchanged,
+  isSingle,
+  type OriginHead,
+  type RangeSupport,
+  Representation
+} from "../../domain/Representation.ts"
 import { formatRange } from "../../domain/rfc/ByteRange.ts"
 import { toPull } from "../../effects/pieces.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { makeAskOrigin } from "../origin/askOrigin.ts"
 import type { OriginResponse } from "../origin/Origin.ts"
 import { GRACE_MILLIS } from "../origin/OriginLimiter.ts"
-import { mayRetry, pause } from "../origin/retry.ts"
+import { isLastTry, mayRetry, pauseAfter } from "../origin/retry.ts"
 import type { AssembleChunks } from "./assembleChunks.ts"
 import { checkResponse } from "./checkResponse.ts"
 import { makeIsCovered } from "./coverage.ts"
@@ -53,11 +60,15 @@ const modeOf = ({ download, sequential }: Fetch): RangeSupport =>
 export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: AssembleChunks, awaitDemand: AwaitDemand) {
   const askOrigin = yield* makeAskOrigin
   const catalog = yield* Catalog
+  const clock = yield* Clock.Clock
   const isCovered = yield* makeIsCovered
 
-  const request = (fetch: Fetch, mode: RangeSupport) => {
+  /** Requests the missing bytes. With `fromAny`, a mirror may respond with another version, which ends the fetch. */
+  const request = (fetch: Fetch, mode: RangeSupport, fromAny: boolean) => {
     const { download: { representation }, end, position } = fetch
     const unchanged = ifUnchanged(representation)
+    const expected = { representation, position, mode }
+    const accepts = (head: OriginHead) => !("_tag" in checkResponse(head, expected, clock.currentTimeMillisUnsafe()))
     return askOrigin(fetch.chooseSource(), {
       method: "GET",
       headers: {
@@ -66,7 +77,8 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
         ...(mode === "conditional" && unchanged)
       },
       background: fetch.isFill,
-      validator: unchanged["if-range"]
+      validator: unchanged["if-range"],
+      ...(!fromAny && { accepts })
     })
   }
 
@@ -79,7 +91,7 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
   /** Reads one response until the fetch has what it wants: `true`. `false` if another request is needed. */
   const readResponse = Effect.fnUntraced(function*(fetch: Fetch, response: OriginResponse, mode: RangeSupport) {
     const { download: { representation }, position } = fetch
-    const usable = checkResponse(response, { representation, position, mode }, yield* Clock.currentTimeMillis)
+    const usable = checkResponse(response, { representation, position, mode }, clock.currentTimeMillisUnsafe())
     if ("_tag" in usable) return yield* usable
     if (usable.ranges !== undefined) learnRanges(fetch, usable.ranges)
     if (usable.range === undefined) return false
@@ -129,10 +141,14 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
   })
 
   /** Sends one request, unless its response is open already, and reads the response. */
-  const attempt = (fetch: Fetch, open: OpenResponse | undefined): Effect.Effect<boolean, OriginError> => {
+  const attempt = (
+    fetch: Fetch,
+    open: OpenResponse | undefined,
+    fromAny: boolean
+  ): Effect.Effect<boolean, OriginError> => {
     const mode = modeOf(fetch)
     const read = open === undefined
-      ? Effect.scoped(Effect.flatMap(request(fetch, mode), (response) => readResponse(fetch, response, mode)))
+      ? Effect.scoped(Effect.flatMap(request(fetch, mode, fromAny), (response) => readResponse(fetch, response, mode)))
       : Effect.onExit(
         Scope.provide(readResponse(fetch, open.response, open.mode), open.scope),
         (exit) => Scope.close(open.scope, exit)
@@ -145,7 +161,7 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
     let failures = 0
     while (true) {
       const before = fetch.position
-      const outcome = yield* Effect.result(attempt(fetch, open))
+      const outcome = yield* Effect.result(attempt(fetch, open, isLastTry(failures)))
       open = undefined
       const isOfOneResponse = isSingle(fetch.download.representation)
       if (outcome._tag === "Success") {
@@ -165,7 +181,7 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
       }
       const retryAfter = error._tag === "OriginUnexpected" ? error.retryAfter : undefined
       if (retryAfter !== undefined || error._tag === "OriginTimeout") fetch.retry(error)
-      yield* pause(failures, Math.min(retryAfter ?? 0, MAX_RETRY_AFTER_MILLIS))
+      yield* pauseAfter(error, failures, Math.min(retryAfter ?? 0, MAX_RETRY_AFTER_MILLIS))
       if (!fetch.isWanted) return
     }
   })
