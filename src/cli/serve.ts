@@ -202,7 +202,7 @@ const runOwner = Effect.fnUntraced(function*(settings: Settings, targets: Target
     const address = socket === undefined
       ? yield* HttpServer.addressFormattedWith(Effect.succeed)
       : yield* Effect.mapError(
-        pool.start({ socket, sample: targets.sample?.href }),
+        pool.start({ socket, sample: targets.sample?.href, node: node?.options.node }),
         ({ message }) => new StartupError({ message })
       )
     yield* announce(address, settings, targets)

@@ -10,10 +10,14 @@ import type { Usage } from "../services/observe/WorkerUsage.ts"
  * arrives before what it withdraws.
  */
 
-/** The parameters of a worker, in its environment: the owner's socket, and the URL of the sample origin if there is one. */
+/**
+ * The parameters of a worker, in its environment: the owner's socket, the URL of the sample origin if there is one, and the name of the
+ * owner's node if it is in a fleet.
+ */
 export interface Orders {
   readonly socket: string
   readonly sample: string | undefined
+  readonly node: string | undefined
 }
 
 /** The environment variable with the `Orders` as JSON. */

@@ -7,6 +7,7 @@ import { GuardedServer } from "../http/server/guardedServer.ts"
 import { exchangeOf, RequestLog } from "../http/server/RequestLog.ts"
 import { NodeServer, tellDefects } from "../http/server/Server.ts"
 import { ServerConfig } from "../services/config/ServerConfig.ts"
+import { NodeName } from "../services/fleet/NodeName.ts"
 import { VIEWER_FIELD } from "./messages.ts"
 
 /** A path for a socket in a private directory. Both are removed when the scope closes. */
@@ -36,6 +37,7 @@ export const layer = (
       const options = yield* ServerConfig
       const log = yield* RequestLog
       const node = new GuardedServer({ ...options, maxConnections: Number.MAX_SAFE_INTEGER }, {
+        node: yield* NodeName,
         onConnections: () => {},
         onSurplus: () => {},
         onDefect: tellDefects(yield* Effect.context()),

@@ -3,6 +3,7 @@ import { buildConnector } from "@effect/platform-node/Undici"
 import { Effect, Layer, References } from "effect"
 import { type HttpServer, type HttpServerError, HttpServerRequest } from "effect/http"
 import { parseOutcome } from "../domain/rfc/CacheStatus.ts"
+import { ofNode } from "../http/proxy/errorResponses.ts"
 import { Proxy } from "../http/proxy/Proxy.ts"
 import { awaitTurn } from "../http/proxy/turn.ts"
 import * as Server from "../http/server/Server.ts"
@@ -15,6 +16,7 @@ import { OriginConfig, type OriginOptions } from "../services/config/OriginConfi
 import { ChunkStore } from "../services/disk/ChunkStore.ts"
 import { DiskLimiter } from "../services/disk/DiskLimiter.ts"
 import { DiskMonitor } from "../services/disk/DiskMonitor.ts"
+import { NodeName } from "../services/fleet/NodeName.ts"
 import { Origin } from "../services/origin/Origin.ts"
 import { OriginResolver } from "../services/origin/OriginResolver.ts"
 import { layerNoDeps } from "../spillway.ts"
@@ -84,7 +86,7 @@ const stepAside = (): void => void Atomics.wait(nothing, 0, 0, ASIDE_MILLIS)
 
 /** A proxy that serves fresh cached content, and passes other requests to the owner. */
 const layerProxy = (
-  { socket }: Orders
+  { node, socket }: Orders
 ): Layer.Layer<Proxy, never, CacheIndex | Catalog | ChunkStore | MemoryTier | OriginResolver | OwnerLink | Proxy> =>
   Layer.effect(
     Proxy,
@@ -92,15 +94,20 @@ const layerProxy = (
       const proxy = yield* Proxy
       const { identify } = yield* OriginResolver
       const ask = yield* Mirror.make
-      const relay = Relay.make(socket, yield* OwnerLink, ({ headers, method, url }, cacheStatus) => {
+      const relayed = Relay.make(socket, yield* OwnerLink, ({ headers, method, url }, cacheStatus) => {
         if (method !== "GET" || parseOutcome(cacheStatus) !== "hit") return
         const resource = identify({ target: url, headers })
         if (!("status" in resource)) ask(resource)
       })
+      const relay = node === undefined
+        ? relayed
+        : (request: HttpServerRequest.HttpServerRequest) => Effect.map(relayed(request), ofNode(node))
       const handler = Effect.flatMap(
         HttpServerRequest.HttpServerRequest,
         (request) =>
-          proxy.isCachedAndFresh(request) ? proxy.handler : Effect.andThen(awaitTurn(request), relay(request))
+          proxy.isCachedAndFresh(request)
+            ? proxy.handler
+            : Effect.andThen(awaitTurn(request), relay(request))
       )
       return Proxy.of({ ...proxy, handler })
     })
@@ -129,6 +136,7 @@ export const layer = (
       Layer.provideMerge(Layer.provide(Server.layerNode(address), Layer.succeed(References.MinimumLogLevel, level))),
       Layer.provide(layerNoDeps),
       Layer.provide(edges),
+      Layer.provide(Layer.succeed(NodeName, orders.node)),
       // So that the owner doesn't evict what is used here.
       Layer.provide(Layer.succeed(TouchInterval, "1 second")),
       // The owner logs the failures of the same disk.

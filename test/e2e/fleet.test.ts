@@ -107,6 +107,39 @@ describe("a fleet of three nodes", () => {
       assert.match(asked!, /^spillway\/n1; fwd=uri-miss/)
       assert.notInclude(asked!, "stored")
       assert.isUndefined(headers["spillway-proof"])
+      const own = yield* view(`${node(fleet, "n1").url}/absent`, { "cache-control": "only-if-cached" })
+      assert.strictEqual(own.headers["cache-status"], "spillway/n1; detail=NOT_CACHED")
+      yield* node(fleet, "n3").program.stop("SIGKILL")
+      const next = fleet.pathWith("n3,n2,n1")
+      origin.files.set(next, fileOf(1000, 2))
+      const field = String((yield* view(node(fleet, "n1").url + next)).headers["cache-status"])
+      assert.match(field, /^spillway\/n2; fwd=uri-miss.*, spillway\/n1; fwd=uri-miss.*; detail=PEER_LOST$/)
+    }), PATIENCE)
+
+  it.live("names its node in what workers answer", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      origin.files.set("/film", fileOf(1000, 1))
+      const fleet = yield* startFleet({ origin, names: ["n1"], args: ["--workers", "2"] })
+      const { url } = node(fleet, "n1")
+      const story = (path: string, fields: Record<string, string> = {}) =>
+        Effect.map(view(url + path, fields), ({ headers }) => String(headers["cache-status"]))
+      yield* story("/film")
+      // The first hits may be those of the owner.
+      const served = Effect.map(metric(node(fleet, "n1"), "spillway_requests_total{outcome=\"hit\"}"), (hits) =>
+        hits > 20)
+      yield* eventually(
+        "hits",
+        Effect.andThen(
+          Effect.map(story("/film"), (field) =>
+            assert.match(field, /^spillway\/n1; hit/)),
+          served
+        )
+      )
+      assert.strictEqual(
+        yield* story("/absent", { "cache-control": "only-if-cached" }),
+        "spillway/n1; detail=NOT_CACHED"
+      )
     }), PATIENCE)
 
   it.live(

@@ -58,6 +58,18 @@ export const append = (received: string | undefined, status: CacheStatus): strin
   return before === "" ? format(status) : `${before}, ${format(status)}`
 }
 
+/** A member of a list, which may have commas in strings. */
+const MEMBER = /(?:[^",]|"(?:[^"\\]|\\.)*")+/g
+
+/** The field without what the nodes `names` of a fleet say, apart from the last member. Other caches stay in it. */
+export const withLastNode = (field: string, names: ReadonlySet<string>): string => {
+  const members = (field.match(MEMBER) ?? []).map((member) => member.trim())
+  return members.filter((member, i) => {
+    const node = /^spillway\/([\w.-]+)/.exec(member)?.[1]
+    return i === members.length - 1 || node === undefined || !names.has(node)
+  }).join(", ")
+}
+
 /** What became of a request, for counting. `miss`: fetched; `partial`: in part; `stale`: used or asked about since it was stale. */
 export type Outcome = "hit" | "miss" | "partial" | "stale" | "bypass" | "other"
 

@@ -5,6 +5,7 @@ import { noCache } from "../../domain/rfc/CacheControl.ts"
 import { outcomeOf } from "../../domain/rfc/CacheStatus.ts"
 import type { CacheConfig } from "../../services/config/CacheConfig.ts"
 import { OriginConfig } from "../../services/config/OriginConfig.ts"
+import { NodeName } from "../../services/fleet/NodeName.ts"
 import type { Lookup } from "../../services/media/Lookup.ts"
 import { MediaStream } from "../../services/media/MediaStream.ts"
 import type { ActiveStreams } from "../../services/observe/ActiveStreams.ts"
@@ -13,7 +14,7 @@ import type { FleetPurger } from "../../services/operate/FleetPurger.ts"
 import type { Origin } from "../../services/origin/Origin.ts"
 import { OriginResolver } from "../../services/origin/OriginResolver.ts"
 import { AdminPages, PREFIX } from "../admin/AdminPages.ts"
-import { errorReply, originFailed, page, refused } from "./errorResponses.ts"
+import { errorReply, ofNode, originFailed, page, refused } from "./errorResponses.ts"
 import { makeFastHit } from "./fastHit.ts"
 import { makeGet } from "./get.ts"
 import { isLoop } from "./loopDetection.ts"
@@ -70,6 +71,7 @@ const make = Effect.gen(function*() {
   const limits = yield* StreamLimit
   const counters = yield* Counters
   const { credentialFields } = yield* OriginConfig
+  const node = yield* NodeName
   const log = makeOriginLog()
   const fast = yield* makeFastHit
   const passthrough = yield* makePassthrough(log)
@@ -146,14 +148,16 @@ const make = Effect.gen(function*() {
       : Effect.succeed(refused(405, "This method is not served here", { allow: "GET, HEAD" }))
   }
 
+  const handler = Effect.flatMap(HttpServerRequest.HttpServerRequest, handle).pipe(
+    Effect.catchDefect((defect) =>
+      Effect.as(Effect.logError("Defect while answering a request", defect), refused(500, "Internal error"))
+    )
+  )
+
   return Proxy.of({
     identify: (yield* OriginResolver).identify,
     tryReply: fast.tryReply,
     isCachedAndFresh: fast.isCachedAndFresh,
-    handler: Effect.flatMap(HttpServerRequest.HttpServerRequest, handle).pipe(
-      Effect.catchDefect((defect) =>
-        Effect.as(Effect.logError("Defect while answering a request", defect), refused(500, "Internal error"))
-      )
-    )
+    handler: node === undefined ? handler : Effect.map(handler, ofNode(node))
   })
 })

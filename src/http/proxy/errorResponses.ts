@@ -23,6 +23,14 @@ export const errorReply = (
   isError: true
 })
 
+/** Makes the function that has the errors of a node of a fleet name it in `Cache-Status`. */
+export const ofNode = (node: string) => (reply: Reply): Reply => {
+  const { cacheStatus, isError, response } = reply
+  if (cacheStatus === undefined || isError !== true) return reply
+  const field = CacheStatus.format({ ...cacheStatus, node })
+  return { ...reply, response: HttpServerResponse.setHeader(response, "cache-status", field) }
+}
+
 /** A page of Spillway's own, which does not concern the cache. */
 export const page = (response: Response): Reply => ({ response, cacheStatus: undefined })
 

@@ -6,7 +6,7 @@ import * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
 import { endToEnd, type HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { matchesAny } from "../../domain/TtlRule.ts"
 import { CacheConfig } from "../../services/config/CacheConfig.ts"
-import { Fleet } from "../../services/fleet/Fleet.ts"
+import { NodeName } from "../../services/fleet/NodeName.ts"
 import { makeAskOrigin, type Source } from "../../services/origin/askOrigin.ts"
 import type { OriginResponse } from "../../services/origin/Origin.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../../services/origin/OriginResolver.ts"
@@ -25,8 +25,8 @@ const replaced = new Set(["cache-status", "set-cookie"])
 
 /** The way past the cache: a viewer's request to the origin, and the origin's response to the viewer. */
 export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
-  const { self } = yield* Fleet
-  const named = self === undefined ? {} : { node: self.name }
+  const node = yield* NodeName
+  const named = node === undefined ? {} : { node }
   const askOrigin = yield* makeAskOrigin
   const resolver = yield* OriginResolver
   const { ignoreCookies } = yield* CacheConfig

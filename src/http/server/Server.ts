@@ -4,6 +4,7 @@ import { HttpMiddleware, HttpServer, type HttpServerError } from "effect/http"
 import { rateLimited } from "../../effects/rateLimited.ts"
 import { withoutServices } from "../../effects/withoutServices.ts"
 import { ServerConfig } from "../../services/config/ServerConfig.ts"
+import { NodeName } from "../../services/fleet/NodeName.ts"
 import { connections, refusals } from "../../services/observe/connections.ts"
 import * as Metrics from "../../services/observe/pullMetrics.ts"
 import { LocalUrls } from "../../services/origin/LocalUrls.ts"
@@ -68,6 +69,7 @@ export const layerNode = (
       connections.updateUnsafe(0, context)
       refusals.updateUnsafe(0, context)
       const node = new GuardedServer(options, {
+        node: yield* NodeName,
         onConnections: (count) => connections.updateUnsafe(count, context),
         onSurplus: () => {
           refusals.updateUnsafe(1, context)

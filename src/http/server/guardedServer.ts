@@ -55,12 +55,13 @@ const refuse = (
   status: number,
   reason: string,
   cacheStatus: CacheStatus.CacheStatus,
-  headers: Record<string, string>
+  headers: Record<string, string> = {}
 ): void => {
   const body = `${reason}\n`
   setCacheStatus(response, cacheStatus)
   response.writeHead(status, {
     ...headers,
+    "cache-status": CacheStatus.format(cacheStatus),
     "connection": "close",
     "content-type": "text/plain",
     "content-length": String(body.length)
@@ -93,6 +94,8 @@ const send = (response: ServerResponse, { cacheStatus }: PromptResponse, pieces:
 
 /** What a guarded server says of itself. */
 interface Watcher {
+  /** The name of its node of a fleet. */
+  readonly node?: string | undefined
   readonly onConnections: (count: number) => void
   /** A connection found no room. */
   readonly onSurplus: () => void
@@ -115,6 +118,7 @@ export class GuardedServer extends Server {
   readonly #resumed = new WeakSet<Socket>()
   readonly #options: ServerOptions
   readonly #watcher: Watcher
+  readonly #named: Pick<CacheStatus.CacheStatus, "node">
   readonly #tryReply: FastPath
   /** One for all answers. */
   readonly #onSettled: (this: ServerResponse) => void
@@ -132,6 +136,7 @@ export class GuardedServer extends Server {
     })
     this.#options = options
     this.#watcher = watcher
+    this.#named = watcher.node === undefined ? {} : { node: watcher.node }
     this.#tryReply = tryReply
     const settle = (response: ServerResponse) => this.#settle(response)
     this.#onSettled = function() {
@@ -356,13 +361,13 @@ export class GuardedServer extends Server {
     response.on("close", this.#onSettled)
     if (connection.isSurplus) {
       connection.isClosing = true
-      refuse(response, 503, "Too many connections", OVERLOADED, overloadedHeaders)
+      refuse(response, 503, "Too many connections", { ...OVERLOADED, ...this.#named }, overloadedHeaders)
       return true
     }
     const refusal = refusalOf(request)
     if (refusal !== undefined) {
       connection.isClosing = true
-      refuse(response, ...refusal, REFUSED, { "cache-status": CacheStatus.format(REFUSED) })
+      refuse(response, ...refusal, { ...REFUSED, ...this.#named })
       return true
     }
     // Anyone who read the body may have stopped when its sender goes away, and an error that nobody hears ends the process.

@@ -16,6 +16,7 @@ import { withoutServices } from "../../effects/withoutServices.ts"
 import { ServerConfig, type ServerOptions } from "../../services/config/ServerConfig.ts"
 import { Fleet } from "../../services/fleet/Fleet.ts"
 import { FleetConfig, type FleetOptions, type PeerTls } from "../../services/fleet/FleetConfig.ts"
+import { NodeName } from "../../services/fleet/NodeName.ts"
 import type { FleetPurger } from "../../services/operate/FleetPurger.ts"
 import { FleetReport } from "../admin/FleetReport.ts"
 import { markPeer } from "../proxy/peerRequests.ts"
@@ -133,6 +134,7 @@ const makeNode = Effect.fnUntraced(function*({ tls }: FleetOptions) {
   const context = yield* Effect.context()
   const gate = yield* makePeerGate
   const watcher = {
+    node: yield* NodeName,
     onConnections: () => {},
     onSurplus: () => {},
     onDefect: tellDefects(context),

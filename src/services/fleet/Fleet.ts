@@ -12,6 +12,7 @@ import { makeFleetFile } from "./fleetFile.ts"
 import { makeFleetMetrics } from "./fleetMetrics.ts"
 import { makeHeartbeat } from "./heartbeat.ts"
 import { Membership } from "./Membership.ts"
+import { NodeName } from "./NodeName.ts"
 import { PeerClient, PeerFailed, PeerUnproven } from "./PeerClient.ts"
 import { makePeerHealth } from "./peerHealth.ts"
 import { makePeerTraffic, type PeerTraffic } from "./peerTraffic.ts"
@@ -114,7 +115,12 @@ export class Fleet extends Context.Reference<FleetShape>("spillway/services/flee
     never,
     never,
     CacheConfig | FileSystem.FileSystem | FleetConfig | Membership | OriginConfig | Path.Path | PeerClient
-  > = Layer.effect(Fleet, Effect.suspend(() => make))
+  > = Layer.effectContext(
+    Effect.map(
+      Effect.suspend(() => make),
+      (fleet) => Context.make(Fleet, fleet).pipe(Context.add(NodeName, fleet.self?.name))
+    )
+  )
 }
 
 /** Tells whether two nodes get the same files from the same places. */

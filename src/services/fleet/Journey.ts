@@ -27,6 +27,8 @@ export class Journey {
   position: number
   /** Behind the last byte; infinite until the size is known. */
   end: number
+  /** Whether a node was passed over because it didn't respond. */
+  hasLostPeer = false
   /** The nodes that have failed this response at the current stretch. */
   readonly avoided = new Set<string>()
   #version: Version | undefined

@@ -203,8 +203,11 @@ const makeRequest = Effect.gen(function*() {
     const journey = fleet.peers().length === 0 ? undefined : Journey.of(request)
     if (journey === undefined) return yield* origin.request(direct)
     const first = yield* openLeg(journey)
+    const { hasLostPeer } = journey
     if (!journey.begin(first.response)) {
-      if (!isMisled(journey, first.response)) return { ...first.response, isFromPeer: () => first.peer !== undefined }
+      if (!isMisled(journey, first.response)) {
+        return { ...first.response, hasLostPeer, isFromPeer: () => first.peer !== undefined }
+      }
       yield* Scope.close(first.scope, Exit.void)
       return yield* origin.request(direct)
     }
@@ -214,6 +217,7 @@ const makeRequest = Effect.gen(function*() {
       ...headOf(journey, first.response),
       body: bodyOf(journey, first, facade),
       slot: facade.slot,
+      hasLostPeer,
       isFromPeer: () => facade.isFromPeer
     }
   })

@@ -3,6 +3,7 @@ import type { FleetMember } from "../../domain/FleetMember.ts"
 import { codeOf, loggable, type OriginError, OriginTimeout } from "../../domain/OriginError.ts"
 import type { Wants } from "../../domain/PeerProtocol.ts"
 import { isSharable } from "../../domain/rfc/Cacheability.ts"
+import * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { LruMap } from "../../effects/LruMap.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
@@ -86,9 +87,18 @@ export const makeOpenLeg = Effect.gen(function*() {
       })
     )
 
+  /** The response of a node without what `Cache-Status` says of the nodes before it: it would grow with each pass between nodes. */
+  const asLastNode = (response: OriginResponse): OriginResponse => {
+    const field = response.headers["cache-status"]
+    if (field === undefined) return response
+    const names = new Set([fleet.self!.name, ...fleet.peers().map(({ member }) => member.name)])
+    return { ...response, headers: { ...response.headers, "cache-status": CacheStatus.withLastNode(field, names) } }
+  }
+
   const missed = (journey: Journey, peer: FleetMember, error: OriginError | PeerUnproven) => {
     journey.avoid(peer)
     if (error._tag === "PeerUnproven") return Effect.sync(() => countRequest("unproven"))
+    journey.hasLostPeer = true
     countRequest(error._tag === "OriginTimeout" ? "lost" : "unreachable")
     return isRefused(error) ? fleet.lose(peer) : fleet.suspect(peer)
   }
@@ -116,7 +126,7 @@ export const makeOpenLeg = Effect.gen(function*() {
     if (outcome._tag === "Success") {
       const verdict = judge(journey, outcome.success, wants)
       countRequest(verdict)
-      if (verdict === "answered") return { response: outcome.success, peer, scope }
+      if (verdict === "answered") return { response: asLastNode(outcome.success), peer, scope }
       yield* Scope.close(scope, Exit.void)
       if (verdict === "failed") return "Origin"
       journey.avoid(peer)

@@ -40,7 +40,7 @@ export interface Request extends RangeRequest {
 /** A request to the origin that is under way. */
 export interface Exchange {
   readonly request: Request
-  readonly asked: OriginExchange
+  asked: OriginExchange
   /** Holds the connection. */
   readonly scope: Scope.Closeable
   /** Whether somebody else closes the scope: the viewer who takes the response, or the transfer. */

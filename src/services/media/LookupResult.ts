@@ -18,6 +18,8 @@ export type Provenance = "fresh" | "validated" | "fetched" | "described" | "stal
 export interface OriginExchange {
   readonly reason: ForwardReason
   readonly status: number | undefined
+  /** A node of a fleet that owns the file didn't respond. */
+  readonly hasLostPeer?: boolean
 }
 
 /** The current representation, which may be of an error or a redirect. */

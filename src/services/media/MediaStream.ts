@@ -12,7 +12,7 @@ import { toPull } from "../../effects/pieces.ts"
 import type { Catalog, Entry } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
 import type { OriginConfig } from "../config/OriginConfig.ts"
-import { Fleet } from "../fleet/Fleet.ts"
+import { NodeName } from "../fleet/NodeName.ts"
 import type { ActiveStreams } from "../observe/ActiveStreams.ts"
 import { Counters } from "../observe/Counters.ts"
 import { plainSource, type Source } from "../origin/askOrigin.ts"
@@ -138,8 +138,8 @@ const begin = Effect.fnUntraced(function*(stream: Stream.Stream<Uint8Array, Orig
 })
 
 const make = Effect.gen(function*() {
-  const { self } = yield* Fleet
-  const named = self === undefined ? {} : { node: self.name }
+  const node = yield* NodeName
+  const named = node === undefined ? {} : { node }
   const cache = yield* ChunkCache
   const clock = yield* Clock.Clock
   const downloader = yield* Downloader

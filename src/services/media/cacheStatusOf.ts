@@ -23,9 +23,10 @@ export const cacheStatusOf = (
   const common = { ttl: ttlSeconds(freshness, now), key: representation.resource }
   const reason = asked?.reason ?? "miss"
   const fwdStatus = asked?.status === undefined ? {} : { fwdStatus: asked.status }
+  const lost = asked?.hasLostPeer === true ? { detail: "PEER_LOST" } : {}
   if (body !== undefined) {
     // Bytes at hand are of an error or a redirect that isn't stored.
-    const detail = body instanceof Uint8Array ? { detail: "STATUS" } : {}
+    const detail = body instanceof Uint8Array ? { detail: "STATUS" } : lost
     return { fwd: reason, ...fwdStatus, ...(collapsed && { collapsed }), ...detail }
   }
   switch (means) {
@@ -34,12 +35,12 @@ export const cacheStatusOf = (
     case "revalidating":
       return { ...transfer, detail: transfer.detail ?? "REVALIDATING", ...common }
     case "validated":
-      return { fwd: reason, fwdStatus: asked?.status ?? 304, ...common, ...(collapsed && { collapsed }) }
+      return { fwd: reason, fwdStatus: asked?.status ?? 304, ...common, ...lost, ...(collapsed && { collapsed }) }
     case "described":
-      return { fwd: reason, ...fwdStatus, ...common }
+      return { fwd: reason, ...fwdStatus, ...common, ...lost }
     case "fetched":
       if (transfer.fwd === "bypass" && reason !== "request") return { ...transfer, ...common }
-      return { fwd: reason, ...fwdStatus, stored: isStoring, ...common, ...(collapsed && { collapsed }) }
+      return { fwd: reason, ...fwdStatus, stored: isStoring, ...common, ...lost, ...(collapsed && { collapsed }) }
     case "stale":
       if (asked === undefined) return { hit: true, detail: "OFFLINE", ...common }
       if (asked.status !== undefined) return { fwd: reason, ...fwdStatus, detail: "ORIGIN_ERROR", ...common }

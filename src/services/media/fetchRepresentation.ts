@@ -145,7 +145,7 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
   const ask = Effect.fnUntraced(function*(
     exchange: Exchange
   ): Effect.fn.Return<LookupResult, OriginError, Scope.Scope> {
-    const { asked, request } = exchange
+    const { request } = exchange
     const { accepted, background = false, entry, ifRange, method, resource, source, wanted } = request
     const known = entry?.representation
     const chunkSize = known?.chunkSize ?? config.chunkSize
@@ -153,8 +153,9 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
     const answered = yield* firstResponse(
       source,
       { method, accepted, wanted: range, ifRange, known, conditional: isConditional(request), background },
-      staleFor(request, asked) === undefined
+      staleFor(request, exchange.asked) === undefined
     )
+    if (answered.response.hasLostPeer === true) exchange.asked = { ...exchange.asked, hasLostPeer: true }
     if (answered.confirmed !== undefined) return yield* confirm(exchange, answered, answered.confirmed, 304)
     const { headers, status } = answered.response
     if (status === 304) return yield* unexpected(resource, status, "a 304 to an unconditional request")

@@ -73,6 +73,8 @@ export interface OriginResponse extends OriginHead {
   readonly isFromPeer?: () => boolean
   /** The origin of the request's route that it is from. */
   readonly server?: RouteOrigin
+  /** A node of a fleet was passed over because it doesn't respond. */
+  readonly hasLostPeer?: boolean
 }
 
 /**

@@ -6,7 +6,8 @@ import {
   format,
   type Outcome,
   outcomeOf,
-  parseOutcome
+  parseOutcome,
+  withLastNode
 } from "../../../../src/domain/rfc/CacheStatus.ts"
 
 const cases: ReadonlyArray<readonly [CacheStatus, string]> = [
@@ -114,6 +115,31 @@ describe("append", () => {
 
   it.each([undefined, "", "  "])("is alone after %j", (received) => {
     assert.strictEqual(append(received, { hit: true }), "spillway; hit")
+  })
+})
+
+describe("withLastNode", () => {
+  const names = new Set(["n1", "n2", "n3"])
+
+  it.each([
+    ["spillway/n2; hit", "spillway/n2; hit"],
+    ["spillway/n2; fwd=miss, spillway/n3; hit, spillway/n1; hit", "spillway/n1; hit"],
+    ["Origin; hit, spillway/n2; fwd=miss; key=\"a, spillway/n3\", spillway/n2; hit", "Origin; hit, spillway/n2; hit"],
+    [
+      "spillway; hit, spillway/elsewhere; hit, spillway/n1; hit",
+      "spillway; hit, spillway/elsewhere; hit, spillway/n1; hit"
+    ],
+    ["Origin; hit; key=\"a\\\", b\", spillway/n1; hit", "Origin; hit; key=\"a\\\", b\", spillway/n1; hit"]
+  ])("of %s is %s", (field, expected) => {
+    assert.strictEqual(withLastNode(field, names), expected)
+  })
+
+  it("is no longer however often a response passes between nodes", () => {
+    let field = ""
+    for (let pass = 0; pass < 10; pass++) {
+      field = withLastNode(append(field, { fwd: "miss", node: `n${1 + pass % 3}` }), names)
+    }
+    assert.strictEqual(field, "spillway/n1; fwd=miss")
   })
 })
 

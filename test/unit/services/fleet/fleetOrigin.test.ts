@@ -178,6 +178,17 @@ describe("fleetOrigin", () => {
       assert.deepStrictEqual(yield* requests, ["origin all", "origin all", "origin bytes=0-1,5-9"])
     }).pipe(Effect.provide(fleetOf())))
 
+  it.effect("tells of other nodes in Cache-Status only what the last one says", () =>
+    Effect.gen(function*() {
+      const path = pathWith("n2,n3,n1")
+      const origin = yield* begin(path)
+      const headers = { "cache-status": "Origin; hit, spillway/n3; fwd=miss, spillway/n1; hit, spillway/n2; hit" }
+      origin.files.set(`http://n2.peer${path}`, { bytes: file, etag: "\"1\"", headers })
+      const response = yield* get(path, { headers: { range: "bytes=0-9" } })
+      assert.strictEqual(response.headers["cache-status"], "Origin; hit, spillway/n2; hit")
+      assert.isFalse(response.hasLostPeer)
+    }).pipe(Effect.provide(fleetOf())))
+
   it.effect("sends other nodes no field that is secret", () =>
     Effect.gen(function*() {
       const path = pathWith("n2,n3,n1")
@@ -421,7 +432,9 @@ describe("a node that fails", () => {
       const origin = yield* begin(path)
       const fleet = yield* Fleet
       origin.behaviour = once("n2", { _tag: "Refuse" })
-      assertBytes((yield* get(path, { headers: range })).bytes, expected)
+      const { bytes, hasLostPeer } = yield* get(path, { headers: range })
+      assertBytes(bytes, expected)
+      assert.isTrue(hasLostPeer)
       assert.deepStrictEqual(fleet.peers().map(({ state }) => state), ["Lost", "Here"])
       assert.strictEqual(fleet.rank(`http://origin.test${path}`, 0)[0]!.name, "n3")
       yield* TestClock.adjust("500 millis")

@@ -51,6 +51,18 @@ const cases: ReadonlyArray<readonly [Partial<Current>, CacheStatus, boolean, str
   ],
   [{ means: "described", asked: { reason: "uri-miss", status: 200 } }, HIT, true, "fwd=uri-miss; fwd-status=200"],
   [{ means: "fetched", asked: { reason: "uri-miss", status: 206 } }, HIT, true, "fwd=uri-miss; fwd-status=206; stored"],
+  [
+    { means: "fetched", asked: { reason: "uri-miss", status: 206, hasLostPeer: true } },
+    HIT,
+    true,
+    "fwd=uri-miss; fwd-status=206; stored; detail=PEER_LOST"
+  ],
+  [
+    { means: "validated", asked: { reason: "stale", status: 304, hasLostPeer: true } },
+    HIT,
+    true,
+    "fwd=stale; fwd-status=304; detail=PEER_LOST"
+  ],
   [{ means: "fetched", asked: { reason: "uri-miss", status: 206 } }, FULL, false, "fwd=bypass; detail=DISK_FULL"],
   [{ means: "fetched", asked: { reason: "request", status: 200 } }, FULL, false, "fwd=request; fwd-status=200"],
   [{ means: "stale" }, HIT, true, "hit; detail=OFFLINE"],
