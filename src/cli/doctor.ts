@@ -40,16 +40,8 @@ const CLOCK_SECONDS = 5
 /** Enough for the connections of viewers and to origins, chunks, and Node's own files. */
 const OPEN_FILES = 10_000
 
-/** The oldest supported version of Node. */
-const NODE = { major: 22, minor: 19 }
-
-const node = (): Finding => {
-  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number)
-  const isNew = major > NODE.major || (major === NODE.major && minor >= NODE.minor)
-  return isNew
-    ? ok("node", `version ${process.versions.node}`)
-    : fail("node", `version ${process.versions.node}`, `Install Node ${NODE.major}.${NODE.minor} or newer`)
-}
+/** `src/main.ts` refuses older versions. */
+const node = (): Finding => ok("node", `version ${process.versions.node}`)
 
 const openFiles = (): Finding => {
   const { userLimits } = process.report.getReport() as unknown as {

@@ -1,4 +1,4 @@
-import { Console, Effect, type FileSystem, Layer, Option, type Path, type PlatformError } from "effect"
+import { Console, Effect, type FileSystem, Layer, Option, type Path, type PlatformError, Struct } from "effect"
 import { Argument, Command } from "effect/cli"
 import { HttpServer, type HttpServerError } from "effect/http"
 import cluster from "node:cluster"
@@ -10,6 +10,7 @@ import type { FleetReport } from "../http/admin/FleetReport.ts"
 import type { Proxy } from "../http/proxy/Proxy.ts"
 import * as Server from "../http/server/Server.ts"
 import * as SampleOrigin from "../sample/SampleOrigin.ts"
+import { ChunkWriter } from "../services/cache/ChunkWriter.ts"
 import * as Cache from "../services/config/CacheConfig.ts"
 import * as Origins from "../services/config/OriginConfig.ts"
 import * as Clients from "../services/config/ServerConfig.ts"
@@ -17,6 +18,7 @@ import { serveConfig, serveFlags, type SettingValues } from "../services/config/
 import { DiskBreaker } from "../services/disk/DiskBreaker.ts"
 import { WriterThread } from "../services/disk/WriterThread.ts"
 import { FleetConfig } from "../services/fleet/FleetConfig.ts"
+import { ActiveStreams } from "../services/observe/ActiveStreams.ts"
 import type { FleetPurger } from "../services/operate/FleetPurger.ts"
 import { Origin } from "../services/origin/Origin.ts"
 import { OriginResolver } from "../services/origin/OriginResolver.ts"
@@ -30,9 +32,10 @@ import { type FleetNode, fleetNode } from "./fleetSettings.ts"
 import { layerRequests } from "./logging.ts"
 import type { LogWriter } from "./LogWriter.ts"
 import { layer as processMetrics } from "./processMetrics.ts"
+import * as ServiceManager from "./serviceManager.ts"
 import { fromConfigError, StartupError } from "./StartupError.ts"
 import { layer as telemetry } from "./telemetry.ts"
-import { size } from "./text.ts"
+import { counted, size } from "./text.ts"
 
 /** The options of a run: those of the flags or the environment, and the admin token. */
 type Settings = SettingValues & { readonly origin: Option.Option<string> }
@@ -86,10 +89,18 @@ const ordersFromEnvironment = (): Orders | undefined => {
   return cluster.isWorker && orders !== undefined ? JSON.parse(orders) : undefined
 }
 
-/** The origins that are given, or else a sample origin, which the owner starts. */
-const targetsOf = Effect.fnUntraced(function*({ origin, origins, urlHosts }: Settings, orders: Orders | undefined) {
+/** The origins of the flags or the environment. */
+const targetsOf = Effect.fnUntraced(function*({ origin, origins, urlHosts }: Settings) {
   const routes = yield* Effect.forEach([...origins, ...Option.toArray(origin)], parseOrigin)
   if (routes.length + urlHosts.length > 0) return { routes, sample: undefined } satisfies Targets
+  return yield* new StartupError({
+    message: "no origin: specify its URL, as in `spillway serve https://media.example.org`, or set SPILLWAY_ORIGIN; " +
+      "`spillway demo` needs none"
+  })
+})
+
+/** The sample origin, which the owner starts. */
+const sampleTargets = Effect.fnUntraced(function*(orders: Orders | undefined) {
   const sample = orders === undefined ? yield* SampleOrigin.start : new URL(orders.sample!)
   return { routes: [makeRoute({ _tag: "All" }, sample)], sample } satisfies Targets
 })
@@ -174,6 +185,22 @@ const announce = (address: string, { directory, urlHosts, workers }: Settings, {
   return Console.log(sample === undefined ? line : `${line}\n${SampleOrigin.instructions(address)}`)
 }
 
+/** Says what the end of the program waits for. */
+const makeStopping = Effect.gen(function*() {
+  const { count } = yield* ActiveStreams
+  const { backlog } = yield* ChunkWriter
+  return Effect.gen(function*() {
+    const streams = count()
+    const waiting = streams === 0
+      ? "Stopping"
+      : `Stopping: ${counted(streams, "stream")} may finish within ${Server.DRAIN_TIMEOUT}`
+    yield* Effect.logInfo(`${waiting}; another signal stops at once`).pipe(
+      Effect.annotateLogs({ streams, unwrittenBytes: backlog().bytes })
+    )
+    yield* ServiceManager.stopping(waiting)
+  })
+})
+
 /** Owns the cache, and serves clients itself unless there are workers. */
 const runOwner = Effect.fnUntraced(function*(settings: Settings, targets: Targets, config: ProcessConfig) {
   const { directory, host, offline, otlp, port, workers } = settings
@@ -206,40 +233,59 @@ const runOwner = Effect.fnUntraced(function*(settings: Settings, targets: Target
         ({ message }) => new StartupError({ message })
       )
     yield* announce(address, settings, targets)
+    yield* ServiceManager.ready(`Listening on ${address}`)
     if (!offline) yield* Effect.forkScoped(Effect.forEach(targets.routes, checkOrigin, { discard: true }))
-    return yield* Effect.never
+    const stopping = yield* makeStopping
+    return yield* Effect.onInterrupt(Effect.never, () => stopping)
   }).pipe(Effect.provideContext(services))
 })
 
-const run = Effect.fnUntraced(function*(settings: Settings) {
-  const { chunkSize, host, maxSize, port } = settings
-  if (chunkSize > maxSize / 4) {
-    return yield* new StartupError({
-      message: `--max-size (${size(maxSize)}) is less than four chunks of --chunk-size (${size(chunkSize)}); ` +
-        "raise --max-size or lower --chunk-size"
+const run = Effect.fnUntraced(
+  function*<E, R>(
+    settings: Settings,
+    findTargets: (orders: Orders | undefined) => Effect.Effect<Targets, E, R>
+  ) {
+    const { chunkSize, host, maxSize, port } = settings
+    if (chunkSize > maxSize / 4) {
+      return yield* new StartupError({
+        message: `--max-size (${size(maxSize)}) is less than four chunks of --chunk-size (${size(chunkSize)}); ` +
+          "raise --max-size or lower --chunk-size"
+      })
+    }
+    const orders = ordersFromEnvironment()
+    const targets = yield* findTargets(orders)
+    const config = configOf(settings, targets, orders)
+    return orders === undefined
+      ? yield* runOwner(settings, targets, config)
+      : yield* runWorker({ host, port }, orders, config)
+  },
+  Effect.scoped,
+  Effect.onInterrupt(() =>
+    Effect.sync(() => {
+      // A signal is how a server normally ends.
+      process.exitCode = 0
     })
-  }
-  const orders = ordersFromEnvironment()
-  const targets = yield* targetsOf(settings, orders)
-  const config = configOf(settings, targets, orders)
-  return orders === undefined
-    ? yield* runOwner(settings, targets, config)
-    : yield* runWorker({ host, port }, orders, config)
-}, Effect.scoped)
+  )
+)
+
+/** The options that have no flag, because other users of a machine see flags. */
+const secrets = Effect.mapError(
+  Effect.all({ adminToken: serveConfig.adminToken, fleetSecret: serveConfig.fleetSecret }),
+  fromConfigError
+)
 
 export const serve = Command.make(
   "serve",
   {
     origin: Argument.String("origin").pipe(
-      Argument.withDescription("URL that paths are appended to; without any origin, a sample origin is started"),
+      Argument.withDescription("URL that paths are appended to"),
       Argument.optional
     ),
     ...serveFlags
   },
   Effect.fnUntraced(function*(flags) {
-    const adminToken = yield* Effect.mapError(serveConfig.adminToken, fromConfigError)
-    const fleetSecret = yield* Effect.mapError(serveConfig.fleetSecret, fromConfigError)
-    return yield* run({ ...flags, adminToken, fleetSecret })
+    const settings = { ...flags, ...yield* secrets }
+    return yield* run(settings, () => targetsOf(settings))
   })
 ).pipe(
   Command.withDescription(
@@ -248,7 +294,6 @@ export const serve = Command.make(
   ),
   Command.withShortDescription("Run the caching proxy"),
   Command.withExamples([
-    { command: "spillway serve", description: "Try it with a sample origin" },
     {
       command: "spillway serve https://media.example.org --cache-dir /var/cache/spillway --max-size 200GiB",
       description: "Cache an origin"
@@ -258,4 +303,17 @@ export const serve = Command.make(
       description: "Cache two origins"
     }
   ])
+)
+
+export const demo = Command.make(
+  "demo",
+  Struct.omit(serveFlags, ["origins", "urlHosts", "allowPrivate", "offline"]),
+  Effect.fnUntraced(function*(flags) {
+    const none = { origin: Option.none(), origins: [], urlHosts: [], allowPrivate: false, offline: false }
+    return yield* run({ ...flags, ...none, ...yield* secrets }, sampleTargets)
+  })
+).pipe(
+  Command.withDescription(
+    "Run the caching proxy with a sample origin that it starts: a page with a video, and a large file"
+  )
 )

@@ -1,4 +1,4 @@
-import { Console, Effect, Layer, Stream } from "effect"
+import { Console, Effect, FileSystem, Layer, Path, Stream } from "effect"
 import { Command } from "effect/cli"
 import { type CacheError, isDamage, isOfOneFile } from "../domain/CacheError.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
@@ -6,6 +6,7 @@ import { CacheConfig } from "../services/config/CacheConfig.ts"
 import { serveFlags } from "../services/config/settings.ts"
 import { ChunkStore } from "../services/disk/ChunkStore.ts"
 import { DiskLimiter } from "../services/disk/DiskLimiter.ts"
+import { rootOf } from "../services/disk/storeLayout.ts"
 import * as Progress from "./progress.ts"
 import { StartupError } from "./StartupError.ts"
 import { counted, size } from "./text.ts"
@@ -16,10 +17,16 @@ import { counted, size } from "./text.ts"
  */
 const run = Effect.gen(function*() {
   const store = yield* ChunkStore
+  const fs = yield* FileSystem.FileSystem
   const { directory } = yield* CacheConfig
   const unusable = Effect.mapError((error: { readonly message: string }) =>
     new StartupError({ message: `cannot list the cache directory ${directory}: ${error.message}` })
   )
+  if (!(yield* unusable(fs.exists(rootOf(yield* Path.Path, directory))))) {
+    return yield* new StartupError({
+      message: `${directory} has no cache; specify the server's directory with --cache-dir`
+    })
+  }
   const unlisted: Array<CacheError> = []
   const skip = (error: CacheError) => Effect.sync(() => void unlisted.push(error))
   const list = (resource: string) => Effect.catch(store.list(resource), (error) => Effect.as(skip(error), []))

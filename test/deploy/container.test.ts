@@ -89,7 +89,13 @@ describe("the Dockerfile", () => {
           only(stages.last, "ENV").flatMap(({ text }) => text.split(" ").map((pair) => pair.split("=")))
         ) as Record<string, string>
         assert.strictEqual(told["SPILLWAY_CACHE_DIR"], "/var/cache/spillway")
-        const env = { ...told, PATH: process.env["PATH"]!, SPILLWAY_PORT: port, SPILLWAY_CACHE_DIR: cache }
+        const env = {
+          ...told,
+          SPILLWAY_ORIGIN: "http://127.0.0.1:9",
+          PATH: process.env["PATH"]!,
+          SPILLWAY_PORT: port,
+          SPILLWAY_CACHE_DIR: cache
+        }
         const { bin: { spillway: program } } = JSON.parse(Fs.readFileSync(join(root, "package.json"), "utf8"))
         const command = ["ENTRYPOINT", "CMD"].flatMap((name) => JSON.parse(only(stages.last, name)[0]!.text))
         assert.deepStrictEqual(command, ["node", program, "serve"])

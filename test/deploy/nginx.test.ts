@@ -124,7 +124,7 @@ describe.skipIf(nginx === undefined)("nginx in front", () => {
 
   it.live("does not pass itself off as the machine that it is on", () =>
     Effect.gen(function*() {
-      const program = yield* startProgram(["--cache-dir", yield* temporaryDirectory])
+      const program = yield* startProgram(["--cache-dir", yield* temporaryDirectory], { command: "demo" })
       const host = new URL(program.url).host
       const url = yield* startNginx(host)
       const page = (path: string) => ask(url, `/_spillway/${path}`, { headers: { host: "localhost" } })

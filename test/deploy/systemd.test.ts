@@ -58,7 +58,12 @@ describe.skipIf(analyze === undefined)("the systemd unit", () => {
       const trace = join(directory, "trace")
       // The program is what is started, and strace beside it: by itself it would take the signals.
       const prefix = [strace!, "-D", "-f", "-qq", "-o", trace]
-      const program = yield* startProgram(["--cache-dir", join(directory, "cache")], { prefix })
+      const program = yield* startProgram(["--cache-dir", join(directory, "cache")], {
+        command: "demo",
+        prefix,
+        // Nothing receives it, but the program that sends it runs.
+        env: { NOTIFY_SOCKET: join(directory, "notify") }
+      })
       for (const path of ["sample.mp4", "sample.mp4", "_spillway/metrics"]) yield* view(`${program.url}/${path}`)
       yield* program.stop()
       const made = new Set([...Fs.readFileSync(trace, "utf8").matchAll(/^\d+ +(\w+)\(/gm)].map(([, call]) => call!))

@@ -212,10 +212,12 @@ describeWith("curl", "--version")("curl", () => {
       }), TIMEOUT)
   })
 
-  it.live("sees the sample, when no origin is given", () =>
+  it.live("sees the sample of the demo", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
-      const program = yield* startProgram(["--cache-dir", join(directory, "cache"), "--min-free", "0"])
+      const program = yield* startProgram(["--cache-dir", join(directory, "cache"), "--min-free", "0"], {
+        command: "demo"
+      })
       const page = yield* curl("--fail", `${program.url}/`)
       assert.include(page.stdout.toString(), "<video")
       for (let i = 0; i < 2; i++) {

@@ -182,8 +182,8 @@ describe("the program", () => {
     () =>
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
-        const first = yield* startProgram(["--cache-dir", directory])
-        const second = yield* runProgram(["serve", "--port", "0", "--cache-dir", directory])
+        const first = yield* startProgram(["--cache-dir", directory], { command: "demo" })
+        const second = yield* runProgram(["demo", "--port", "0", "--cache-dir", directory])
         assert.strictEqual(second.code, 1)
         assert.include(
           second.stderr,
@@ -192,16 +192,16 @@ describe("the program", () => {
         assert.strictEqual(second.stdout, "")
         yield* eventuallyHit(`${first.url}/sample.mp4`)
         yield* first.stop("SIGKILL")
-        const third = yield* startProgram(["--cache-dir", directory])
+        const third = yield* startProgram(["--cache-dir", directory], { command: "demo" })
         yield* eventuallyHit(`${third.url}/sample.mp4`)
         assert.strictEqual(yield* third.stop(), 0)
       }),
     30_000
   )
 
-  it.live("shows itself with a sample where no origin is given", () =>
+  it.live("shows itself with a sample, as a demo", () =>
     Effect.gen(function*() {
-      const program = yield* startProgram(["--cache-dir", yield* temporaryDirectory])
+      const program = yield* startProgram(["--cache-dir", yield* temporaryDirectory], { command: "demo" })
       const command = `curl -s -o /dev/null -D - ${program.url}/large.bin`
       yield* eventually("instructions", Effect.sync(() => program.stdout().includes(command)))
       const page = yield* view(`${program.url}/`)

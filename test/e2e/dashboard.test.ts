@@ -305,7 +305,7 @@ describe.skipIf(chromiumPath === undefined)("The dashboard before the sample ori
   it.live("plays the sample, and shows where it comes from", () =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
-      const program = yield* startProgram(["--cache-dir", directory, "--min-free", "0"])
+      const program = yield* startProgram(["--cache-dir", directory, "--min-free", "0"], { command: "demo" })
       const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), `${program.url}/_spillway/`)
       yield* dashboard.evaluate("document.querySelector('#sample video').play()")
       yield* eventually(

@@ -3,6 +3,7 @@ import { Context, Effect, Layer } from "effect"
 import { spawn } from "node:child_process"
 import * as Fs from "node:fs"
 import { dirname, join, relative } from "node:path"
+import { Script } from "node:vm"
 import { run } from "../support/command.ts"
 import { temporaryDirectory } from "../support/disks.ts"
 import { eventually, eventuallyHit, view } from "../support/Program.ts"
@@ -151,6 +152,13 @@ layer(Project.layer, { timeout: 180_000, excludeTestServices: true })(
         assert.include(stdout, "24 threads")
       }))
 
+    it.effect("has a program whose entry even a Node without modules can run", () =>
+      Effect.gen(function*() {
+        const entry = Fs.readFileSync(join(yield* Project, "node_modules/spillway/dist/bin/spillway.js"), "utf8")
+        // A script, not a module.
+        assert.doesNotThrow(() => new Script(entry))
+      }))
+
     it.effect("has a program that plays the sample", () =>
       Effect.gen(function*() {
         const project = yield* Project
@@ -158,7 +166,7 @@ layer(Project.layer, { timeout: 180_000, excludeTestServices: true })(
         let printed = ""
         const child = yield* Effect.acquireRelease(
           Effect.sync(() =>
-            spawn(join(project, "node_modules/.bin/spillway"), ["serve"], { env: { ...process.env, ...env } })
+            spawn(join(project, "node_modules/.bin/spillway"), ["demo"], { env: { ...process.env, ...env } })
           ),
           (child) =>
             Effect.callback<void>((resume) => {

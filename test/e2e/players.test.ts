@@ -232,7 +232,7 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
     it.effect("plays the sample on its page, cold and warm", () =>
       Effect.gen(function*() {
         const browser = yield* startChromium
-        const program = yield* startProgram(["--cache-dir", yield* temporaryDirectory, ...CACHE])
+        const program = yield* startProgram(["--cache-dir", yield* temporaryDirectory, ...CACHE], { command: "demo" })
         const { size } = Fs.statSync(new URL("../../assets/sample.mp4", import.meta.url))
         const cold = yield* openPlayer(browser, `${program.url}/`)
         const frames = yield* playAndSeek(cold)

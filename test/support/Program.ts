@@ -30,6 +30,8 @@ export interface ProgramOptions {
   readonly env?: Record<string, string>
   /** What goes before `node src/main.ts …` on the command line, such as `unshare` and its flags. */
   readonly prefix?: ReadonlyArray<string>
+  /** `serve` if omitted. */
+  readonly command?: "serve" | "demo"
 }
 
 /** How long a test waits for what has to happen, in milliseconds: shorter than a test may take, and long enough for a busy machine. */
@@ -56,14 +58,14 @@ const launch = (args: ReadonlyArray<string>, { env, prefix = [] }: ProgramOption
     return { process: child, stdout: () => stdout, stderr: () => stderr, stop, ended }
   })
 
-/** Starts `spillway serve ARGS` and waits until it listens; it is ended with the scope. */
+/** Starts the program and waits until it listens; it is ended with the scope. */
 export const startProgram = (
   args: ReadonlyArray<string>,
   options: ProgramOptions = {}
 ): Effect.Effect<Program, ProgramFailed, Scope.Scope> =>
   Effect.gen(function*() {
     const port = options.env?.["SPILLWAY_PORT"] === undefined ? ["--port", "0"] : []
-    const child = yield* launch(["serve", ...port, ...args], options)
+    const child = yield* launch([options.command ?? "serve", ...port, ...args], options)
     const failed = (why: string) => new ProgramFailed({ message: `${why}\n${child.stdout()}${child.stderr()}` })
     const url = yield* Effect.callback<string, ProgramFailed>((resume) => {
       const look = () => {

@@ -27,7 +27,7 @@ export class NodeServer
 {}
 
 /** How long the end of the program waits for running streams; then they are cut. */
-const DRAIN_TIMEOUT = "10 seconds"
+export const DRAIN_TIMEOUT = "10 seconds"
 
 /** What a `GuardedServer` does with defects of its listeners: they are logged. */
 export const tellDefects = (context: Context.Context<never>) => (event: string, defect: unknown): void =>

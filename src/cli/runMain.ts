@@ -1,0 +1,58 @@
+import { Cause, Exit, Runtime } from "effect"
+import cluster from "node:cluster"
+import { constants } from "node:os"
+
+/**
+ * Runs the program to its end. The first SIGINT or SIGTERM interrupts it, and the second one ends the process at once.
+ */
+
+/** `npm run` forwards a signal that the terminal has sent already. Signals that follow so closely count as one, in milliseconds. */
+const SAME_SIGNAL_MILLIS = 250
+
+/**
+ * Ends the process. Node waits for the threads of its pool and for `WriterThread`, so a disk that hangs would keep the process alive. Replacing
+ * the process doesn't wait.
+ */
+const end = (code: number, exit: (code: number) => void): void => {
+  const held = process.getActiveResourcesInfo().some((resource) => /^(FSReq|MessagePort)/.test(resource))
+  if (held && process.execve !== undefined) {
+    process.execve(process.execPath, [process.execPath, "-e", `process.exit(${code})`], {})
+  }
+  exit(code)
+}
+
+/** The exit code that shells give to a program that `signal` has ended. */
+const codeOf = (signal: NodeJS.Signals): number => 128 + constants.signals[signal]
+
+/**
+ * Runs an effect as the program. The exit code is 0 for success, 1 for failure, and 128 plus the number of the signal for an
+ * interruption, unless the program has set `process.exitCode`.
+ */
+export const runMain = Runtime.makeRunMain(({ fiber }) => {
+  let first: { readonly signal: NodeJS.Signals; readonly at: number } | undefined
+
+  const onSignal = (signal: NodeJS.Signals): void => {
+    const at = performance.now()
+    if (first === undefined) {
+      first = { signal, at }
+      return fiber.interruptUnsafe(fiber.id)
+    }
+    // Workers get a signal from the terminal and one from the owner, and end with the owner.
+    if (at - first.at > SAME_SIGNAL_MILLIS && !cluster.isWorker) end(codeOf(signal), process.exit)
+  }
+
+  const codeAtEnd = (exit: Exit.Exit<unknown, unknown>): number => {
+    if (Exit.isSuccess(exit)) return 0
+    if (!Cause.hasInterruptsOnly(exit.cause)) return 1
+    return Number(process.exitCode ?? (first === undefined ? 1 : codeOf(first.signal)))
+  }
+
+  fiber.addObserver((exit) => {
+    const code = codeAtEnd(exit)
+    end(code, (code) => {
+      if (first !== undefined || code !== 0) process.exit(code)
+    })
+  })
+  process.on("SIGINT", onSignal)
+  process.on("SIGTERM", onSignal)
+})
