@@ -1,13 +1,16 @@
-import { NodeHttpServerRequest, NodeStream } from "@effect/platform-node"
+import { NodeHttpServerRequest, NodeSocket, NodeStream } from "@effect/platform-node"
 import { Effect, Schema } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { Agent, type ClientRequest, type IncomingMessage, request as send, type ServerResponse } from "node:http"
-import { connect } from "node:net"
+import { connect, type Socket } from "node:net"
 import { ofConnection } from "../domain/rfc/HeaderFields.ts"
+import { offeredProtocol } from "../domain/rfc/Upgrade.ts"
+import { tunnel } from "../effects/tunnel.ts"
 import { viewerOf } from "../http/proxy/accounting.ts"
 import { errorReply, page } from "../http/proxy/errorResponses.ts"
 import type { Reply } from "../http/proxy/Reply.ts"
 import { RETRY_AFTER_SECONDS } from "../http/proxy/StreamLimit.ts"
+import { switchable, switchProtocols, unswitched } from "../http/proxy/upgrade.ts"
 import { WatchedResponse } from "../http/server/WatchedResponse.ts"
 import { VIEWER_FIELD } from "./messages.ts"
 import type { OwnerLink } from "./OwnerLink.ts"
@@ -66,13 +69,39 @@ const failureOf = ({ reason }: RelayFailed): Reply =>
       { "retry-after": String(RETRY_AFTER_SECONDS) }
     )
 
-/** The head of the owner's response. */
-const headOf = (outgoing: ClientRequest): Effect.Effect<IncomingMessage, RelayFailed> =>
+/** The head of the owner's response, and the connection if the owner has changed its protocol. */
+interface Head {
+  readonly answer: IncomingMessage
+  readonly connection?: Socket
+}
+
+const headOf = (outgoing: ClientRequest): Effect.Effect<Head, RelayFailed> =>
   Effect.callback((resume) => {
-    outgoing.on("response", (answer) => resume(Effect.succeed(answer)))
+    outgoing.on("response", (answer) => resume(Effect.succeed({ answer })))
+    outgoing.on("upgrade", (answer, connection: Socket, head) => {
+      // In another protocol, the end of one side need not be that of the other.
+      connection.allowHalfOpen = true
+      if (head.length > 0) connection.unshift(head)
+      resume(Effect.succeed({ answer, connection }))
+    })
     // Stays for as long as the request, because an error without a listener ends the process.
     outgoing.on("error", (cause) => resume(Effect.fail(unreachable(cause))))
   })
+
+const protocolFields = (protocol: string): ReadonlyArray<string> => ["connection", "Upgrade", "upgrade", protocol]
+
+/** Passes bytes between the viewer and the owner in another protocol. */
+const join = (response: ServerResponse, answer: IncomingMessage, connection: Socket): Effect.Effect<void> => {
+  const fields = [...passedFields(answer), ...protocolFields(answer.headers.upgrade ?? "")]
+  const owner = NodeSocket.fromDuplex(
+    Effect.acquireRelease(Effect.succeed(connection), () => Effect.sync(() => connection.destroySoon()))
+  )
+  return Effect.all([switchProtocols(response, fields), owner]).pipe(
+    Effect.flatMap(([viewer, owner]) => tunnel(viewer, owner, () => {})),
+    Effect.scoped,
+    Effect.ignore
+  )
+}
 
 /**
  * A handler that passes requests to the owner at the socket `path`, and its responses back unchanged. If the owner cuts a response, it
@@ -92,7 +121,11 @@ export const make = (
     outgoing: ClientRequest,
     response: ServerResponse
   ) {
-    const answer = yield* headOf(outgoing)
+    const { answer, connection } = yield* headOf(outgoing)
+    if (connection !== undefined) {
+      yield* join(response, answer, connection)
+      return page(HttpServerResponse.empty())
+    }
     yield* Effect.try({
       try: () => response.writeHead(answer.statusCode!, answer.statusMessage, passedFields(answer)),
       catch: (cause) => new RelayFailed({ reason: "malformed", cause })
@@ -113,8 +146,12 @@ export const make = (
     const incoming = NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage
     const response = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
     const { headers, method = "GET", url = "/" } = incoming
+    const protocol = offeredProtocol(request.headers)
+    const refused = protocol === undefined || switchable(request) !== undefined ? undefined : unswitched(protocol)
+    if (refused !== undefined) return Effect.succeed(refused)
     const hasBody = headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined
     const fields = requestFields(incoming, viewerOf(request), hasBody)
+    if (protocol !== undefined && !hasBody) fields.push(...protocolFields(protocol))
     setRelayed(response, true)
     return Effect.acquireUseRelease(
       Effect.sync(() => send({ agent, method, path: url, headers: fields, setHost: false })),

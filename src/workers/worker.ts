@@ -105,7 +105,7 @@ const layerProxy = (
       const handler = Effect.flatMap(
         HttpServerRequest.HttpServerRequest,
         (request) =>
-          proxy.isCachedAndFresh(request)
+          request.headers["upgrade"] === undefined && proxy.isCachedAndFresh(request)
             ? proxy.handler
             : Effect.andThen(awaitTurn(request), relay(request))
       )

@@ -252,7 +252,7 @@ describe("absurd fields", () => {
       yield* assertAnswered(proxy, get("/a", "Connection: etag, content-length, cache-status"), 200)
     }))
 
-  it.effect.each(["websocket", "h2c", ""])(
+  it.effect.each(["other", "h2c", ""])(
     "that ask for an upgrade to %j get the file without one",
     (protocol) =>
       Effect.gen(function*() {
@@ -320,11 +320,11 @@ describe("a malformed request", () => {
       assert.strictEqual(bodyOf(received), bytes.toString("latin1"))
     }))
 
-  it.effect("CONNECT is refused or closed", () =>
+  it.effect("CONNECT is refused", () =>
     Effect.gen(function*() {
       const proxy = yield* start
       const received = yield* exchange(proxy.port, "CONNECT other.example:80 HTTP/1.1\r\nHost: other.example\r\n\r\n")
-      if (received !== "") assert.isAtLeast(statusOf(received), 400)
+      assert.strictEqual(statusOf(received), 405)
       yield* assertServing(proxy)
     }))
 

@@ -27,6 +27,7 @@ import { makePassthrough } from "./passthrough.ts"
 import type { Handler, Reply } from "./Reply.ts"
 import { StreamLimit } from "./StreamLimit.ts"
 import { awaitTurn, isInLine, nodeResponse } from "./turn.ts"
+import { makeUpgrade } from "./upgrade.ts"
 import { makeWriteThrough } from "./writeThrough.ts"
 
 type Request = HttpServerRequest.HttpServerRequest
@@ -77,6 +78,7 @@ const make = Effect.gen(function*() {
   const passthrough = yield* makePassthrough(log)
   const get = yield* makeGet(passthrough)
   const writeThrough = yield* makeWriteThrough(passthrough)
+  const upgrade = yield* makeUpgrade(passthrough)
 
   const count = ({ cacheStatus, isError }: Reply): void => {
     if (isError) return counters.request("other")
@@ -88,7 +90,7 @@ const make = Effect.gen(function*() {
   const fetch = (parsed: ParsedRequest, request: Request) => {
     const { resource } = parsed
     const again = (more: Partial<ParsedRequest>) => () => get({ ...parsed, fresh: undefined, ...more }, request)
-    const reply = request.method === "GET" || request.method === "HEAD"
+    const ordinary = request.method === "GET" || request.method === "HEAD"
       ? get(parsed, request).pipe(
         // The file has changed, and no byte was sent. The second request gets the new file.
         Effect.catchTag("RepresentationChanged", again({})),
@@ -97,6 +99,9 @@ const make = Effect.gen(function*() {
         Effect.catchIf(isRefusal, again({ directives: { ...noCache, ...parsed.directives, noCache: true } }))
       )
       : Effect.andThen(awaitTurn(request), writeThrough(resource, request))
+    const reply = request.headers["upgrade"] === undefined
+      ? ordinary
+      : Effect.flatMap(upgrade(resource, request), (reply) => reply === undefined ? ordinary : Effect.succeed(reply))
     return reply.pipe(
       Effect.catch((error) => Effect.as(log.failed(resource.url, error), originFailed(error))),
       Effect.tap((reply) => Effect.sync(() => count(reply)))
@@ -112,7 +117,8 @@ const make = Effect.gen(function*() {
     }
     const response = nodeResponse(request)
     const inLine = response !== undefined && isInLine(response)
-    const hit = inLine || before !== undefined ? undefined : fast.memoryHit(request, parsed)
+    const isSlow = inLine || before !== undefined || request.headers["upgrade"] !== undefined
+    const hit = isSlow ? undefined : fast.memoryHit(request, parsed)
     if (hit !== undefined) return Effect.succeed(hit)
     // The platform runs handlers to their end otherwise, though the viewer may have gone.
     return Effect.interruptible(

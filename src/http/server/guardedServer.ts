@@ -1,6 +1,8 @@
-import { IncomingMessage, Server, type ServerResponse } from "node:http"
+import { IncomingMessage, Server, ServerResponse } from "node:http"
 import { Socket } from "node:net"
 import * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
+import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
+import { offeredProtocol, offersUpgrade } from "../../domain/rfc/Upgrade.ts"
 import type { ServerOptions } from "../../services/config/ServerConfig.ts"
 import type { ShortRead } from "../../services/media/shortReads.ts"
 import { isToBeRead, type PromptResponse } from "../proxy/mediaResponse.ts"
@@ -10,7 +12,7 @@ import { isInLine } from "../proxy/turn.ts"
 import { abandon, endTruthfully } from "./connectionEnds.ts"
 import { type Connection, isAnswered, isIdle, isStalled } from "./connectionState.ts"
 import { encoded, RestOfConnection } from "./rawTarget.ts"
-import { MAX_HEADER_FIELDS, offersUpgrade, refusalOf } from "./requestFraming.ts"
+import { hasBody, MAX_HEADER_FIELDS, refusalOf } from "./requestFraming.ts"
 import { setCacheStatus, WatchedResponse } from "./WatchedResponse.ts"
 
 /** How long an idle connection is kept for the viewer's next request, in milliseconds. */
@@ -125,6 +127,7 @@ export class GuardedServer extends Server {
 
   constructor(options: ServerOptions, watcher: Watcher, tryReply: FastPath = () => undefined) {
     const { headerTimeout, idleTimeout, maxConnections } = options
+    let mayUpgrade: (request: IncomingMessage) => boolean = () => false
     super({
       maxHeaderSize: MAX_HEADER_BYTES,
       headersTimeout: headerTimeout,
@@ -132,6 +135,7 @@ export class GuardedServer extends Server {
       connectionsCheckingInterval: Math.min(CHECKS.longest, Math.ceil(headerTimeout / CHECKS.parts)),
       keepAliveTimeout: KEEP_ALIVE_MILLIS,
       requireHostHeader: false,
+      shouldUpgradeCallback: (request) => mayUpgrade(request),
       ...(watcher.onAnswered !== undefined && { ServerResponse: WatchedResponse as typeof ServerResponse })
     })
     this.#options = options
@@ -160,11 +164,17 @@ export class GuardedServer extends Server {
       response.writeHead(417, { "content-length": "0" })
       response.end()
     })
-    // A request that offers an upgrade, as `curl --http2` does, is a request like any other: Node takes it for one as long as
-    // nobody listens for upgrades, which the platform does.
+    // The platform answers upgrades by itself.
     this.on("newListener", (event, listener) => {
-      if (event === "upgrade") queueMicrotask(() => this.off("upgrade", listener))
+      if (event === "upgrade" && listener !== serveLast) queueMicrotask(() => this.off("upgrade", listener))
     })
+    const serveLast = (request: IncomingMessage, socket: Socket, head: Buffer) => this.#serveLast(request, socket, head)
+    this.on("connect", serveLast)
+    // Before 22.21 and 24.9, Node hands over every request that offers an upgrade, and loses its body.
+    if ("shouldUpgradeCallback" in this) {
+      mayUpgrade = (request) => this.#mayUpgrade(request)
+      this.on("upgrade", serveLast)
+    }
   }
 
   override emit(event: string, ...args: Array<any>): boolean {
@@ -299,12 +309,36 @@ export class GuardedServer extends Server {
     return false
   }
 
+  /**
+   * Whether Node stops to read HTTP behind `request`, so that its connection may change to another protocol. Any other request that
+   * offers an upgrade, as `curl --http2` does, is a request like any other (RFC 9110 §7.8).
+   */
+  #mayUpgrade(request: IncomingMessage): boolean {
+    const connection = this.#connections.get(request.socket)
+    return connection !== undefined && !connection.isClosing && isAnswered(connection) && !hasBody(request) &&
+      request.httpVersion === "1.1" && offeredProtocol(request.headers as HeaderFields) !== undefined
+  }
+
+  /** Serves a request behind which Node has stopped to read HTTP. It is the last one of its connection. */
+  #serveLast(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    // Node has removed its listeners.
+    socket.on("error", ignore)
+    const connection = this.#connections.get(socket)
+    if (connection === undefined || !isAnswered(connection)) return void socket.destroy()
+    socket.on("timeout", () => this.emit("timeout", socket))
+    if (head.length > 0) socket.unshift(head)
+    const Response = this.#watcher.onAnswered === undefined ? ServerResponse : WatchedResponse
+    const response = new Response(request)
+    response.assignSocket(socket)
+    response.once("finish", () => socket.destroySoon())
+    socket.on("drain", () => response.writableNeedDrain && response.emit("drain"))
+    if (!this.#refuses(request, response)) super.emit("request", request, response)
+  }
+
   /** Whether a request was answered without waiting for anything. */
   #answers(request: IncomingMessage, response: ServerResponse): boolean {
-    if (isInLine(response)) return false
-    const { headers } = request
-    // The fast path does not read bodies.
-    if (headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined) return false
+    // The fast path neither reads bodies nor changes protocols.
+    if (isInLine(response) || hasBody(request) || request.headers.upgrade !== undefined) return false
     let prompt: PromptResponse | undefined
     try {
       prompt = this.#tryReply(request as IncomingMessage & RequestHead)
@@ -377,7 +411,9 @@ export class GuardedServer extends Server {
     // Node would for one that says that it knows chunks (RFC 9112 §6.1).
     if (request.httpVersionMinor === 0) response.useChunkedEncodingByDefault = false
     // Node drops what comes in one piece behind a request that offers an upgrade: it must not go on from the middle of something.
-    if (connection.isLast || offersUpgrade(request)) connection.isClosing = true
+    if (connection.isLast || request.method === "CONNECT" || offersUpgrade(request.headers)) {
+      connection.isClosing = true
+    }
     if (connection.isClosing || !this.listening) response.setHeader("connection", "close")
     return false
   }

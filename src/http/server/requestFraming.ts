@@ -26,6 +26,6 @@ export const refusalOf = (
   return hosts === 0 && httpVersion === "1.1" ? [400, "No Host"] : undefined
 }
 
-/** Whether a request offers to speak another protocol from here on. */
-export const offersUpgrade = ({ headers }: IncomingMessage): boolean =>
-  headers.upgrade !== undefined && headers.connection !== undefined && /upgrade/i.test(headers.connection)
+/** Whether a request has a body, which may be empty. */
+export const hasBody = ({ headers }: IncomingMessage): boolean =>
+  headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined

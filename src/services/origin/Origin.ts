@@ -1,5 +1,6 @@
 import { Context, Effect, Exit, Layer, Scope, Stream } from "effect"
 import { HttpClient } from "effect/http"
+import type { Socket } from "effect/socket"
 import { loggable, type OriginError, OriginUnreachable } from "../../domain/OriginError.ts"
 import { OriginFault } from "../../domain/OriginFault.ts"
 import type { OriginHead } from "../../domain/Representation.ts"
@@ -41,6 +42,8 @@ export interface OriginRequest {
   readonly secrets?: ReadonlyArray<string>
   /** Sent as it arrives: with the `content-length` in `headers`, which it has to match, or else chunked. */
   readonly body?: Stream.Stream<Uint8Array, unknown> | undefined
+  /** The protocols that its connection is offered to change to, as in the field `Upgrade`. Such a request follows no redirects. */
+  readonly upgrade?: string | undefined
   /** Which addresses may be connected to; any by default. */
   readonly access?: Access | undefined
   /** How requests of its route are treated; the defaults without it. */
@@ -75,6 +78,8 @@ export interface OriginResponse extends OriginHead {
   readonly server?: RouteOrigin
   /** A node of a fleet was passed over because it doesn't respond. */
   readonly hasLostPeer?: boolean
+  /** The connection behind a 101 (Switching Protocols), in the new protocol. It can be read once, and ends with the scope. */
+  readonly connection?: Socket.Socket
 }
 
 /**
@@ -118,13 +123,14 @@ export class Origin extends Context.Service<Origin, {
 export const VIA = "1.1 spillway"
 
 /** The header fields of `request` with Spillway's own. */
-const fieldsOf = ({ headers, method }: OriginRequest): HeaderFields => {
+const fieldsOf = ({ headers, method, upgrade }: OriginRequest): HeaderFields => {
   // Nobody else may be able to decode what a coding makes of a file.
   const plain = isRead(method) ? { "accept-encoding": "identity" } : {}
   const fields: Record<string, string> = { "user-agent": "spillway", ...plain, ...headers }
   fields["via"] = headers["via"] === undefined ? VIA : `${headers["via"]}, ${VIA}`
   // The server or client that passes the request on responds to it.
   delete fields["expect"]
+  if (upgrade !== undefined) fields["upgrade"] = upgrade
   return fields
 }
 
@@ -142,7 +148,7 @@ const make = (config: OriginOptions, connections: OriginConnections, isTraced: b
         return yield* new OriginUnreachable({ url: loggable(request.url), cause })
       }
       const { access = "any", route, secrets = [], server = route?.origins[0] } = request
-      const { connection, slot, stream, url: from, ...head } = yield* followRedirects(request, {
+      const { connection, slot, stream, switched, url: from, ...head } = yield* followRedirects(request, {
         url,
         access,
         // An application's resolver may name another server than its route has.
@@ -153,6 +159,10 @@ const make = (config: OriginOptions, connections: OriginConnections, isTraced: b
         isCookieWithheld: false
       })
       const abandon = Scope.close(connection, Exit.void)
+      if (switched !== undefined) {
+        slot.release = abandon
+        return { ...head, body: Stream.empty, slot, connection: switched }
+      }
       if (stream === undefined) {
         yield* abandon
         return { ...head, body: Stream.empty }

@@ -29,7 +29,8 @@ export interface HopExchange {
 }
 
 /** Whether a request may be sent again although the origin may have received it. */
-const isRepeatable = ({ body, method }: OriginRequest): boolean => body === undefined && isIdempotent(method)
+const isRepeatable = ({ body, method, upgrade }: OriginRequest): boolean =>
+  body === undefined && upgrade === undefined && isIdempotent(method)
 
 const messageOf = ({ body, method }: OriginRequest, { headers, url }: Hop): HttpClientRequest.HttpClientRequest => {
   // The platform knows the names of some methods only, and sends any.
@@ -72,8 +73,11 @@ export const makeExchange = (config: OriginOptions, connections: OriginConnectio
     const known = introduced(hop, request.method)
     const traced = isTraced ? { ...known, headers: { ...known.headers, ...yield* traceFields } } : known
     const late = (phase: OriginTimeout["phase"]) => Effect.fail(new OriginTimeout({ url, phase }))
-    const { onHints } = request
-    const message = send(allowed, messageOf({ ...request, body }, traced), isRepeatable(request))
+    const { onHints, upgrade } = request
+    const outgoing = messageOf({ ...request, body }, traced)
+    const message = upgrade === undefined
+      ? send(allowed, outgoing, isRepeatable(request))
+      : allowed.fresh.execute(outgoing)
     const sent = (onHints === undefined ? message : withHints(message, onHints)).pipe(
       Effect.mapError((error) => failureOf(url, error)),
       Effect.raceFirst(Effect.andThen(turn.overdue, late("header")))

@@ -1,5 +1,7 @@
 import { Effect, Exit, Scope, Stream } from "effect"
-import { loggable, OriginUnexpected } from "../../domain/OriginError.ts"
+import type { HttpClientResponse } from "effect/http"
+import type { Socket } from "effect/socket"
+import { loggable, type OriginError, OriginUnexpected } from "../../domain/OriginError.ts"
 import { follow, type Hop } from "../../domain/Redirect.ts"
 import { foldChain, type HopAnswer } from "../../domain/RedirectChain.ts"
 import { needsRedirect } from "../../domain/RelativeNames.ts"
@@ -9,6 +11,7 @@ import { isRead } from "../../domain/rfc/Method.ts"
 import type { OriginOptions } from "../config/OriginConfig.ts"
 import type { HopExchange, makeExchange } from "./exchange.ts"
 import type { OriginRequest } from "./Origin.ts"
+import { failureOf } from "./originConnections.ts"
 import { setCookieLines } from "./setCookieLines.ts"
 
 /** How many redirects of one request are followed. */
@@ -54,12 +57,19 @@ const discard = ({ connection, response }: HopExchange): Effect.Effect<void> => 
   )
 }
 
+/** The connection behind a 101. */
+const switchedOf = (
+  url: string,
+  response: HttpClientResponse.HttpClientResponse
+): Effect.Effect<Socket.Socket, OriginError> => Effect.mapError(response.upgrade, (error) => failureOf(url, error))
+
 /** Makes the function that sends a request and follows redirects to where they may lead. */
 export const makeFollowRedirects = (config: OriginOptions, exchange: ReturnType<typeof makeExchange>) =>
   Effect.fnUntraced(function*(request: OriginRequest, first: Hop) {
     let last = yield* exchange(request, first)
     const followed: Array<HopAnswer> = []
-    const maxRedirects = isRead(request.method) && request.body === undefined ? MAX_REDIRECTS : 0
+    const isFollowed = isRead(request.method) && request.body === undefined && request.upgrade === undefined
+    const maxRedirects = isFollowed ? MAX_REDIRECTS : 0
     while (followed.length < maxRedirects) {
       const next = follow(config.origins, last.hop, last.response)
       if (next === undefined || needsRedirect(config.origins, first.url, next.url)) break
@@ -70,12 +80,14 @@ export const makeFollowRedirects = (config: OriginOptions, exchange: ReturnType<
     const { connection, hop, slot, response } = last
     const { headers, status, stream } = response
     const url = loggable(hop.url.href)
-    const flaw = flawOf(response)
+    const isSwitched = status === 101 && request.upgrade !== undefined
+    // Other than after an offer, it isn't a final status.
+    const flaw = flawOf({ headers, status: isSwitched ? 200 : status })
     if (flaw !== undefined) {
       yield* Scope.close(connection, Exit.void)
       return yield* new OriginUnexpected({ url, status, detail: flaw })
     }
-    const from = { url, connection, slot }
+    const from = { url, connection, slot, switched: undefined }
     const [redirect] = followed
     // Only now is it known whether the file has relative names, which need the redirect.
     if (redirect !== undefined && status < 300 && needsRedirect(config.origins, first.url, hop.url, headers)) {
@@ -84,6 +96,7 @@ export const makeFollowRedirects = (config: OriginOptions, exchange: ReturnType<
     }
     return {
       ...from,
+      switched: isSwitched ? yield* switchedOf(url, response) : undefined,
       status,
       headers: redirect === undefined
         ? headers

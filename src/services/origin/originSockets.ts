@@ -51,7 +51,7 @@ const readThrough = (socket: Socket, filter: InterimFilter): void => {
 
 /** A message of undici's diagnostics channels, as documented. */
 interface Message {
-  readonly request: object
+  readonly request: object & { readonly upgrade?: string | null }
   readonly socket: Socket
   readonly error: object
 }
@@ -77,6 +77,8 @@ export const makeOriginSockets: Effect.Effect<OriginSockets, never, Scope.Scope>
     line.requests += 1
     line.filter.expect()
     sent.set(request, line)
+    // In another protocol, the end of one side need not be that of the other.
+    if (typeof request.upgrade === "string") socket.allowHalfOpen = true
   })
   yield* listen("undici:request:error", ({ error, request }) => {
     const line = sent.get(request)

@@ -247,6 +247,11 @@ const LARGE_HEADER_BYTES = 15_500
 
 const isLarge = ({ wire }: FuzzRequest): boolean => wire.indexOf("\r\n\r\n") > LARGE_HEADER_BYTES
 
+/** Whether a request is for a WebSocket, which no route of the test allows. */
+const isForWebSocket = (request: FuzzRequest): boolean =>
+  valuesOf(request, "connection").some((value) => /upgrade/i.test(value)) &&
+  valuesOf(request, "upgrade").some((value) => /websocket/i.test(value))
+
 /** The target that a request names: plain `.` segments of its path name nothing (RFC 3986 §5.2.4). */
 const namedBy = ({ target }: FuzzRequest): string => {
   const [path = "", ...query] = target.split("?")
@@ -266,6 +271,7 @@ const judgeAnswer = (request: FuzzRequest, response: Response): void => {
   const expectations = valuesOf(request, "expect")
   const isUnmet = request.version === "HTTP/1.1" && expectations.some((value) => !/^100-continue$/i.test(value))
   if (isUnmet || status === 417) return isUnmet ? may(417) : fail("417 without an expectation")
+  if (status === 501) return isForWebSocket(request) ? undefined : fail("501 without a WebSocket")
   if (request.method !== "GET" && request.method !== "HEAD") {
     if (status === 206 && valuesOf(request, "range").length === 0) fail("206 without Range")
     return
@@ -288,6 +294,7 @@ const judgeAnswer = (request: FuzzRequest, response: Response): void => {
   const query = target.split("?")[1]
   const isKnown = file !== undefined && (query === undefined || (/^\d+$/.test(query) && Number(query) < VARIANTS))
   if (!isKnown) return may(400, 403, 404, 414, 200, ...isCacheOnly ? [504] : [])
+  if (isForWebSocket(request)) return may(501)
   if (found.file !== undefined && found.file !== file) fail(`bytes of ${found.file.path} for ${request.target}`)
   if (status === 206 && valuesOf(request, "range").length === 0) fail("206 without Range")
   const passes = valuesOf(request, "authorization").length > 0 ||

@@ -69,6 +69,60 @@ const saying = (listener: (socket: Socket) => void) =>
 
 const get = (path: string, version = "1.1") => `GET ${path} HTTP/${version}\r\nHost: a\r\nConnection: close\r\n\r\n`
 
+describe("another protocol", () => {
+  /** An owner that greets in it, and answers after the viewer's end. */
+  const owner = Effect.suspend(() => {
+    const offered: Array<unknown> = []
+    const server = createServer((_, response) => response.end("plain"))
+    server.on("upgrade", ({ headers, url }, socket: Socket) => {
+      offered.push([url, headers.upgrade, headers.connection, headers["x-own"]])
+      if (url === "/refused") return void socket.end("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw\r\nX-Own: 2\r\n\r\nhello ")
+      let got = ""
+      socket.on("data", (data) => got += data.toString())
+      socket.on("end", () => socket.end(`to ${got}`))
+      socket.on("error", () => {})
+    })
+    return Effect.map(makeRelay(server), (relay) => ({ ...relay, offered }))
+  })
+
+  const request = (protocol: string, path: string) =>
+    `GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\nX-Own: 1\r\n\r\n`
+
+  it.live("is relayed in both directions, and each side may end before the other", () =>
+    Effect.gen(function*() {
+      const { logged, offered, port } = yield* owner
+      const viewer = yield* openRaw(port)
+      viewer.send(request("raw", "/raw"))
+      yield* viewer.until("the greeting", (received) => received.endsWith("\r\n\r\nhello "))
+      assert.match(viewer.received(), /^HTTP\/1\.1 101 [^]*\r\nX-Own: 2\r\n/)
+      viewer.socket.end("you")
+      yield* viewer.closed
+      assert.match(viewer.received(), /hello to you$/)
+      assert.deepStrictEqual(offered, [["/raw", "raw", "Upgrade", "1"]])
+      assert.deepStrictEqual(logged, [])
+    }))
+
+  it.live("is refused as the owner refuses it", () =>
+    Effect.gen(function*() {
+      const { port } = yield* owner
+      const viewer = yield* openRaw(port)
+      viewer.send(request("websocket", "/refused"))
+      yield* viewer.closed
+      assert.match(viewer.received(), /^HTTP\/1\.1 403 [^]*\r\n\r\nno$/)
+    }))
+
+  it.live("ends when the owner falls silent", () =>
+    Effect.gen(function*() {
+      const { fallSilent, port } = yield* owner
+      const viewer = yield* openRaw(port)
+      viewer.send(request("raw", "/raw"))
+      yield* viewer.until("the greeting", (received) => received.endsWith("hello "))
+      fallSilent()
+      yield* viewer.closed
+    }))
+})
+
 describe("a viewer of the relay who leaves", () => {
   it.live.each([
     ["GET", ""],
