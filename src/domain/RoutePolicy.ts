@@ -40,6 +40,13 @@ export interface RoutePolicy {
   readonly redirects: "follow" | "pass"
   /** Whether connections may change to another protocol, such as WebSocket. */
   readonly upgrades: boolean
+  /**
+   * Whether a server may wait for an event before it responds. Such requests are sent to it once each, without a limit on the time until
+   * the first byte. Nothing of the route is cached.
+   */
+  readonly longPolls: boolean
+  /** The maximum time until the header of a response, if it isn't that of `OriginConfig`. */
+  readonly firstByteTimeout?: number
   /** The maximum time between two reads of a body, if it isn't that of `OriginConfig`. */
   readonly silenceTimeout?: number
   /** How far a fetch goes ahead of its fastest reader, in bytes. */
@@ -69,6 +76,7 @@ export const defaultPolicy = (url: URL): RoutePolicy => ({
   forwarded: false,
   redirects: "follow",
   upgrades: false,
+  longPolls: false,
   readAhead: READ_AHEAD_BYTES,
   finish: false,
   parallel: 1,

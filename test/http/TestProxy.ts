@@ -4,6 +4,7 @@ import { HttpServer } from "effect/http"
 import { createServer, type IncomingHttpHeaders, request as httpRequest } from "node:http"
 import { connect, type Socket } from "node:net"
 import { makeRoute } from "../../src/domain/Route.ts"
+import { defaultPolicy, type RoutePolicy } from "../../src/domain/RoutePolicy.ts"
 import { Proxy } from "../../src/http/proxy/Proxy.ts"
 import { GuardedServer } from "../../src/http/server/guardedServer.ts"
 import * as Server from "../../src/http/server/Server.ts"
@@ -123,6 +124,8 @@ export const layerPlainHttp = NodeHttpServer.layer(createServer, listen)
 export interface TestProxyOptions {
   /** What goes after the origin's address. */
   readonly path?: string
+  /** How the route to the test's own origin differs from the defaults. */
+  readonly policy?: Partial<RoutePolicy>
   /** The server to answer on; without it, one that cuts what is open at its end. */
   readonly server?: Layer.Layer<HttpServer.HttpServer, unknown, Proxy>
   readonly cache?: Partial<CacheOptions>
@@ -142,6 +145,7 @@ export const makeTestProxy = (
     limits,
     origins,
     path = "",
+    policy = {},
     resolver = () => OriginResolver.layer,
     server = layerHttp
   }: TestProxyOptions = {}
@@ -149,7 +153,8 @@ export const makeTestProxy = (
   Effect.gen(function*() {
     const origin = before?.origin ?? (yield* makeTestOrigin)
     const store = before === undefined ? ChunkStore.layerMemory : Layer.succeed(ChunkStore, before.store)
-    const routes = [makeRoute({ _tag: "All" }, new URL(origin.url + path))]
+    const at = new URL(origin.url + path)
+    const routes = [makeRoute({ _tag: "All" }, at, { ...defaultPolicy(at), ...policy })]
     const config = Layer.mergeAll(
       CacheConfig.layer({ chunkSize: CHUNK_BYTES, ...cache }),
       OriginConfig.layer({ origins: { routes, urlHosts: [], allowPrivate: false }, ...origins }),

@@ -126,3 +126,23 @@ describe("a redirect that is followed", () => {
       assert.deepStrictEqual(headers["set-cookie"], ["id=1"])
     }))
 })
+
+describe("a redirect on a route that passes redirects on", () => {
+  it.effect("is the viewer's to follow, and is stored as other responses are", () =>
+    Effect.gen(function*() {
+      const { answer, ask, file, origin, seen } = yield* start({ policy: { redirects: "pass" } })
+      file("/v1", { headers: forever })
+      answer("/latest", () => to("/v1"))
+      answer("/moved", () => to(`${origin.url}/v1?a=b`, maxAge(60), 301))
+      for (const method of ["GET", "HEAD", "GET"]) {
+        const { headers, status } = yield* ask("/latest", { method })
+        assert.deepStrictEqual([status, headers["location"]], [302, "/v1"])
+      }
+      for (let i = 0; i < 2; i++) {
+        const { headers, status } = yield* ask("/moved")
+        assert.deepStrictEqual([status, headers["location"]], [301, "/v1?a=b"])
+      }
+      assert.strictEqual(seen("/moved").length, 1)
+      assert.strictEqual(seen("/v1").length, 0)
+    }))
+})

@@ -42,7 +42,7 @@ const ofPeer = ({ directives, fresh }: ParsedRequest, { isApart, wants }: PeerMa
 
 /** Replies to a GET or HEAD: from the cache, or past it. */
 export const makeGet = Effect.fnUntraced(function*(
-  { fieldsFor, forward, locations, logCut, passedOn, sourceOf }: Passthrough
+  { fieldsFor, forward, isLongPoll, locations, logCut, passedOn, sourceOf }: Passthrough
 ) {
   const clock = yield* Clock.Clock
   const media = yield* MediaStream
@@ -84,6 +84,8 @@ export const makeGet = Effect.fnUntraced(function*(
 
   return Effect.fnUntraced(function*(parsed: ParsedRequest, request: Request) {
     const { resource } = parsed
+    // Viewers who share an event could not share the one before it.
+    if (isLongPoll(resource, request)) return yield* forward(resource, request, "LONG_POLL")
     const peer = peerMarkOf(request)
     const mediaRequest = {
       ...parsed,

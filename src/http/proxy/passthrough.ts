@@ -4,8 +4,10 @@ import { loggable, type OriginError, OriginTimeout } from "../../domain/OriginEr
 import type { Resource } from "../../domain/Resource.ts"
 import * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
 import { endToEnd, type HeaderFields } from "../../domain/rfc/HeaderFields.ts"
+import { routeTo } from "../../domain/routeTo.ts"
 import { matchesAny } from "../../domain/TtlRule.ts"
 import { CacheConfig } from "../../services/config/CacheConfig.ts"
+import { OriginConfig } from "../../services/config/OriginConfig.ts"
 import { NodeName } from "../../services/fleet/NodeName.ts"
 import { makeAskOrigin, type Source } from "../../services/origin/askOrigin.ts"
 import type { OriginResponse } from "../../services/origin/Origin.ts"
@@ -32,6 +34,7 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
   const { ignoreCookies } = yield* CacheConfig
   const locations = yield* makeLocations
   const passing = yield* makePassing
+  const { origins } = yield* OriginConfig
 
   const logCut = (url: string) => (body: Stream.Stream<Uint8Array, OriginError>) =>
     Stream.tapError(body, (error) => log.cut(url, error))
@@ -46,6 +49,11 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
         orElse: () => Effect.fail(new OriginTimeout({ url: loggable(resource.url), phase: "location" }))
       })
   })
+
+  /** Whether the origin may wait for an event before it responds to a request for `resource`. */
+  const isLongPoll = ({ url }: Resource, { headers, url: target }: Pick<Request, "headers" | "url">): boolean =>
+    origins.routes.some(({ policy }) => policy.longPolls) &&
+    routeTo(origins, { host: headers["host"], target }, new URL(url))?.policy.longPolls === true
 
   /** The fields of a GET or HEAD for the origin. */
   const fieldsFor = ({ url }: Resource, { headers }: Request, drop: Names): HeaderFields => {
@@ -90,7 +98,7 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
     return yield* passedOn(resource, response, request, { fwd: "bypass", detail })
   })
 
-  return { fieldsFor, fieldsToViewer, forward, logCut, locations, passedOn, sourceOf }
+  return { fieldsFor, fieldsToViewer, forward, isLongPoll, logCut, locations, passedOn, sourceOf }
 })
 
 /** What `makePassthrough` makes. */

@@ -176,9 +176,8 @@ const make = Effect.gen(function*() {
     const record = watchedOf(asked.origin)
     if (record === undefined) return
     const millis = now() - asked.at
-    const { hedgeAfter, silenceTimeout } = asked.route
-    // A long poll takes as long as its event does.
-    const isSlow = millis >= hedgeAfter && silenceTimeout !== Number.POSITIVE_INFINITY
+    const { hedgeAfter, longPolls } = asked.route
+    const isSlow = millis >= hedgeAfter && !longPolls
     if (isGivenUp && !isSlow) return
     record.firstByteMillis = record.firstByteMillis === undefined
       ? millis

@@ -46,12 +46,8 @@ const UNAVAILABLE: ReadonlySet<number> = new Set([429, 502, 503, 504])
 const isFailure = (status: number): boolean => UNAVAILABLE.has(status) || status === 500
 
 /** Whether a request may be sent to one mirror after another. All others go to the first origin of the route alone. */
-const isSharable = ({ body, method }: OriginRequest): boolean =>
-  body === undefined && (method === "GET" || method === "HEAD")
-
-/** Whether a request may have waited for an event, which another request for it would miss. */
-const mayBeLongPoll = ({ route: { silenceTimeout } }: Asked, error: OriginError): boolean =>
-  silenceTimeout === Number.POSITIVE_INFINITY && error._tag === "OriginTimeout" && error.phase === "header"
+const isSharable = ({ body, method, route }: OriginRequest): boolean =>
+  body === undefined && (method === "GET" || method === "HEAD") && route?.longPolls !== true
 
 /** A response that is used if no other mirror has a better one, and the scope of its connection. */
 interface Spare {
@@ -126,7 +122,6 @@ const makeRequest = Effect.gen(function*() {
       const scope = yield* Scope.fork(yield* Effect.scope)
       const outcome = yield* Effect.result(Scope.provide(askOne(request, asked), scope))
       if (outcome._tag === "Failure") {
-        if (mayBeLongPoll(asked, outcome.failure)) return yield* outcome.failure
         failure ??= outcome.failure
         reason ??= troubleOf(outcome.failure) ?? "unreachable"
         yield* Scope.close(scope, Exit.void)

@@ -167,7 +167,8 @@ const make = (config: OriginOptions, connections: OriginConnections, isTraced: b
         yield* abandon
         return { ...head, body: Stream.empty }
       }
-      const turn = yield* makeTurn(isEventStream(head.headers) ? Number.POSITIVE_INFINITY : config.silenceTimeout)
+      const silence = route?.silenceTimeout ?? config.silenceTimeout
+      const turn = yield* makeTurn(isEventStream(head.headers) ? Number.POSITIVE_INFINITY : silence)
       return { ...head, body: withBodyTimeout(stream, { url: from, turn, slot, abandon }), slot }
     }, (effect) => Effect.provideService(effect, HttpClient.TracerDisabledWhen, () => true))
   })

@@ -4,6 +4,7 @@ import { loggable, OriginForbidden, OriginTimeout, OriginUnexpected } from "../.
 import type { Hop } from "../../domain/Redirect.ts"
 import type { Times } from "../../domain/rfc/Freshness.ts"
 import { isIdempotent } from "../../domain/rfc/Method.ts"
+import type { RoutePolicy } from "../../domain/RoutePolicy.ts"
 import type { OriginOptions } from "../config/OriginConfig.ts"
 import { traceFields } from "../observe/tracing.ts"
 import { makeTurn, upload } from "./bodyTimeout.ts"
@@ -28,9 +29,13 @@ export interface HopExchange {
   readonly slot: OriginLimiter.Slot
 }
 
+/** How long a server of a route may take until the header of a response, in milliseconds; `undefined` if the route doesn't say. */
+const firstByteTimeoutOf = (route: RoutePolicy | undefined): number | undefined =>
+  route?.longPolls === true ? Number.POSITIVE_INFINITY : route?.firstByteTimeout
+
 /** Whether a request may be sent again although the origin may have received it. */
-const isRepeatable = ({ body, method, upgrade }: OriginRequest): boolean =>
-  body === undefined && upgrade === undefined && isIdempotent(method)
+const isRepeatable = ({ body, method, route, upgrade }: OriginRequest): boolean =>
+  body === undefined && upgrade === undefined && route?.longPolls !== true && isIdempotent(method)
 
 const messageOf = ({ body, method }: OriginRequest, { headers, url }: Hop): HttpClientRequest.HttpClientRequest => {
   // The platform knows the names of some methods only, and sends any.
@@ -67,7 +72,7 @@ export const makeExchange = (config: OriginOptions, connections: OriginConnectio
     if (!(yield* limiter.enter(hop.url.origin, request.background === true, slot))) {
       return yield* new OriginTimeout({ url, phase: "queue" })
     }
-    const turn = yield* makeTurn(config.firstByteTimeout)
+    const turn = yield* makeTurn(firstByteTimeoutOf(request.route) ?? config.firstByteTimeout)
     const body = request.body && upload(request.body, turn)
     turn.begin()
     const known = introduced(hop, request.method)

@@ -68,7 +68,8 @@ export const makeFollowRedirects = (config: OriginOptions, exchange: ReturnType<
   Effect.fnUntraced(function*(request: OriginRequest, first: Hop) {
     let last = yield* exchange(request, first)
     const followed: Array<HopAnswer> = []
-    const isFollowed = isRead(request.method) && request.body === undefined && request.upgrade === undefined
+    const isFollowed = isRead(request.method) && request.body === undefined && request.upgrade === undefined &&
+      request.route?.redirects !== "pass"
     const maxRedirects = isFollowed ? MAX_REDIRECTS : 0
     while (followed.length < maxRedirects) {
       const next = follow(config.origins, last.hop, last.response)
