@@ -7,6 +7,7 @@ import { bytes, rate } from "./format.js"
 import { makeGauge } from "./gauge.js"
 import { makeHistory } from "./history.js"
 import { listen } from "./live.js"
+import { showOrigins } from "./origins.js"
 import { showGone, showStatus } from "./state.js"
 import { showStreams } from "./streams.js"
 
@@ -63,6 +64,7 @@ listen({
     showStreams(streams, status.streams, now)
     showMaps(resources)
     showFleet(fleet)
+    showOrigins(status.origins)
     showFailures(failures)
   },
   onGone: (nextAttempt, isFull) => {

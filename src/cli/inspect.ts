@@ -27,8 +27,15 @@ const describeFleet = ({ engine, node, peers }: NonNullable<Status["fleet"]>): s
   return `node ${node}, ${all.join(", ")}, by ${describeEngine(engine)}`
 }
 
+const describeOrigin = ({ firstByteSeconds, since, state, trouble, url }: Status["origins"][number]): string => {
+  if (state !== "up") return `${url} ${state} since ${since}: ${trouble}`
+  return firstByteSeconds === undefined
+    ? `${url} not asked yet`
+    : `${url} up, first byte after ${Math.round(firstByteSeconds * 1000)} ms`
+}
+
 const describeStatus = (status: Status): string => {
-  const { backlog, connections, disk, memory, streams, totals, uptime, version } = status
+  const { backlog, connections, disk, memory, origins, streams, totals, uptime, version } = status
   const { bytes, requests } = totals
   const all = Object.values(requests).reduce((sum, count) => sum + count, 0)
   const sent = bytes.memory + bytes.disk + bytes.peer + bytes.origin + bytes.passthrough
@@ -58,6 +65,7 @@ const describeStatus = (status: Status): string => {
         counted(totals.coalesced, "viewer")
       } shared a request`
     ],
+    ...origins.map((origin, i) => [i === 0 ? "origins" : "", describeOrigin(origin)]),
     ...status.fleet === undefined ? [] : [["fleet", describeFleet(status.fleet)]]
   ])
 }

@@ -40,6 +40,7 @@ const normal = (text: string, origin: string, server: string, directory: string)
     .replace(/node: version [\d.]+/, "node: version 24.21.0")
     .replace(/\w+( +)open files: \d+ allowed(?:, and.*\n.*)?/, "ok$1open files: 20000 allowed")
     .replace(/[\d.]+ [KM]iB\/s/g, "100 MiB/s")
+    .replace(/first byte after \d+ ms/g, "first byte after 12 ms")
     .replace(/version \d+\.\d+\.\d+(-\w+)?, up/, "version 1.0.0, up")
 
 /** Files that are fetched at one time are done in any order. */

@@ -119,6 +119,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       const scene = sceneAt(FULL.from)
       stage.show(() => ({
         ...scene,
+        status: { ...scene.status, origins: [{ url: hostile, state: "up" }] },
         streams: [{ ...scene.streams[0]!, id: "x", url: hostile, viewer: "<b>", detail: "<i>A_B" }],
         failures: [{ ...scene.failures[0]!, kind: "<u>", message: "<s>", url: hostile }],
         resources: [{ ...scene.resources[0]!, resource: "x", url: hostile }],
@@ -132,6 +133,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       yield* dashboard.says("#maps h3", shown)
       yield* dashboard.says("#failures .kind b", "<u>")
       yield* dashboard.says("#nodes .node b", "<s>")
+      yield* dashboard.says("#origins .node b", hostile)
       yield* dashboard.says("#engine", "Listed by <i>.")
       assert.strictEqual(
         yield* dashboard.evaluate("document.querySelectorAll('main :is(img, script, i b, u, s)').length"),
@@ -171,6 +173,23 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       assert.isFalse(yield* Effect.promise(() => dashboard.page.locator("#now-peer").isVisible()))
     }), TIMEOUT)
 
+  it.live("shows how the origins are doing", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      stage.show(() => sceneAt(FULL.from))
+      yield* dashboard.says("#origins-count", "3")
+      const origin = (index: number, part: string) => `#origins-list li:nth-child(${index}) ${part}`
+      yield* dashboard.says(origin(1, ".node b"), "https://media.example.org/")
+      yield* dashboard.says(origin(1, ".node-state"), "Up")
+      yield* dashboard.says(origin(1, ".figures"), "first byte after 41 ms")
+      yield* dashboard.says(origin(2, ".node-state"), "Down")
+      yield* dashboard.says(origin(2, ".figures"), /^since .*: no connection$/)
+      yield* dashboard.says(origin(3, ".figures"), "not asked yet")
+      stage.show(() => sceneAt(FULL.to + 1))
+      yield* dashboard.says(origin(2, ".node-state"), "Slow: others of its route are asked first")
+    }), TIMEOUT)
+
   it.live("shows as many as one can look at, and says how many there are", () =>
     Effect.gen(function*() {
       const stage = yield* makeEmptyStage
@@ -179,7 +198,11 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       const times = <A>(f: (name: string) => A) => Array.from({ length: 500 }, (_, index) => f(String(index)))
       stage.show(() => ({
         ...scene,
-        status: { ...scene.status, streams: 2345 },
+        status: {
+          ...scene.status,
+          streams: 2345,
+          origins: times((url) => ({ ...scene.status.origins[0]!, url }))
+        },
         streams: times((id) => ({ ...scene.streams[0]!, id })),
         failures: times((url) => ({ ...scene.failures[0]!, url })),
         resources: times((resource) => ({ ...scene.resources[0]!, resource })),
@@ -189,6 +212,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       yield* dashboard.says("#failures-more", "and 492 more")
       yield* dashboard.says("#maps-more", "and 488 more")
       yield* dashboard.says("#nodes-more", "and 450 more")
+      yield* dashboard.says("#origins-more", "and 450 more")
       const count = (selector: string) => dashboard.evaluate(`document.querySelectorAll("${selector}").length`)
       assert.deepStrictEqual([yield* count("#streams li"), yield* count("#failures li"), yield* count("canvas")], [
         50,

@@ -3,6 +3,7 @@ import { Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { makeRoute } from "../../src/domain/Route.ts"
 import { defaultPolicy, type RouteOrigin, type RoutePolicy } from "../../src/domain/RoutePolicy.ts"
+import type { Status } from "../../src/http/admin/api/model.ts"
 import {
   headOf,
   makeScriptedOrigin,
@@ -139,12 +140,17 @@ describe("a mirror that is killed in the middle of a body", () => {
   it.effect("shows in the metrics and the API", () =>
     Effect.gen(function*() {
       const file = fileOf({ etag: "\"1\"" })
-      const { get, mirrors: [a], url } = yield* begin([file, file])
+      const { get, mirrors: [a, b], url } = yield* begin([file, file])
       a.scripts.set(path, () => upTo(1000, "close"))
       yield* get
       const metrics = (yield* ask(url, "/_spillway/metrics")).body.toString()
       assert.include(metrics, `spillway_origin_up{origin="${a.url}/"} 0`)
       assert.match(metrics, /spillway_origin_failovers_total\{reason="body"\} [1-9]/)
+      const { origins } = JSON.parse((yield* ask(url, "/_spillway/api/status")).body.toString()) as Status
+      assert.deepStrictEqual(origins, [
+        { url: `${a.url}/`, state: "down", trouble: "body", since: "2030-01-01T12:00:00.000Z", firstByteSeconds: 0 },
+        { url: `${b.url}/`, state: "up", firstByteSeconds: 0 }
+      ])
     }))
 })
 

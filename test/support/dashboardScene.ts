@@ -8,6 +8,7 @@ import type {
   ResourceMap,
   RunningStream,
   Snapshot,
+  Status,
   StreamSource,
   Totals
 } from "../../src/http/admin/api/model.ts"
@@ -210,6 +211,14 @@ const fleetAt = (second: number): FleetView => ({
   ]
 })
 
+const originsAt = (second: number): Status["origins"] => [
+  { url: "https://media.example.org/", state: "up", firstByteSeconds: 0.041 },
+  isFull(second)
+    ? { url: "https://mirror.example.net/pub/films/", state: "down", trouble: "unreachable", since: timeAt(FULL.from) }
+    : { url: "https://mirror.example.net/pub/films/", state: "slow", trouble: "slow", since: timeAt(FULL.to) },
+  { url: "https://spare.example.com/", state: "up" }
+]
+
 /** The scene at a second. */
 export const sceneAt = (second: number): Snapshot => {
   const totals = totalsAt(second)
@@ -245,7 +254,8 @@ export const sceneAt = (second: number): Snapshot => {
       backlog: { bytes: isFull(second) ? 0 : 3 * CHUNK, maxBytes: 128 * CHUNK },
       totals,
       connections: 9,
-      streams: streams.length
+      streams: streams.length,
+      origins: originsAt(second)
     },
     streams,
     failures: failuresAt(second),

@@ -9,6 +9,7 @@ import { CacheConfig } from "../../services/config/CacheConfig.ts"
 import { DiskBreaker } from "../../services/disk/DiskBreaker.ts"
 import { DiskMonitor } from "../../services/disk/DiskMonitor.ts"
 import { Fleet } from "../../services/fleet/Fleet.ts"
+import { OriginHealth } from "../../services/mirrors/OriginHealth.ts"
 import { ActiveStreams } from "../../services/observe/ActiveStreams.ts"
 import { connections } from "../../services/observe/connections.ts"
 import { Counters } from "../../services/observe/Counters.ts"
@@ -18,7 +19,7 @@ import { Inventory } from "../../services/operate/Inventory.ts"
 import { LocalUrls } from "../../services/origin/LocalUrls.ts"
 import { version } from "../../version.ts"
 import type { CacheStatus, DiskReport, Snapshot, Status } from "./api/model.ts"
-import { failureOf, mapOf, optional, streamOf, time } from "./api/present.ts"
+import { failureOf, mapOf, optional, originOf, streamOf, time } from "./api/present.ts"
 
 /** What the server is doing, all of it from memory: the disk is not asked, so that one that hangs delays nothing. */
 export class StatusReport extends Context.Service<StatusReport, {
@@ -41,6 +42,7 @@ export class StatusReport extends Context.Service<StatusReport, {
     | ChunkWriter
     | LocalUrls
     | Inventory
+    | OriginHealth
     | Counters
   > = Layer.effect(StatusReport, Effect.suspend(() => make))
 }
@@ -62,6 +64,7 @@ const make = Effect.gen(function*() {
   const writer = yield* ChunkWriter
   const { servedAt } = yield* LocalUrls
   const inventory = yield* Inventory
+  const health = yield* OriginHealth
   const counters = yield* Counters
   const workerUsage = yield* WorkerUsage
   const { engine, isEngineUp, peers, self } = yield* Fleet
@@ -118,6 +121,7 @@ const make = Effect.gen(function*() {
     totals: counters.totals(),
     connections: value,
     streams: activeStreams.count(),
+    origins: health.report().map(originOf),
     ...optional("fleet", fleetSummary())
   }))
 

@@ -71,6 +71,19 @@ const FleetSummary = Schema.Struct({
   peers: Schema.Struct({ here: count, lost: count, leaving: count, different: count })
 })
 
+/** An origin of a route. While it is `slow` or `down`, others of its route are asked first. */
+export const OriginStatus = Schema.Struct({
+  url: Schema.String,
+  state: Schema.Literals(["up", "slow", "down"]),
+  /** Why it isn't up. */
+  trouble: Schema.optionalKey(Schema.Literals(["unreachable", "timeout", "status", "body", "check", "slow"])),
+  /** Since when it has that state, if it has ever had another. */
+  since: Schema.optionalKey(time),
+  /** The mean time to the first byte of recent responses. */
+  firstByteSeconds: Schema.optionalKey(seconds)
+})
+export type OriginStatus = typeof OriginStatus.Type
+
 /** The state of a server. */
 export const Status = Schema.Struct({
   version: Schema.String,
@@ -86,6 +99,8 @@ export const Status = Schema.Struct({
   totals: Totals,
   connections: count,
   streams: count,
+  /** The origins of all routes, in the order of the configuration. */
+  origins: Schema.Array(OriginStatus),
   /** In a fleet only. */
   fleet: Schema.optionalKey(FleetSummary)
 })

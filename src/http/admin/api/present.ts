@@ -1,12 +1,22 @@
 import { count } from "../../../domain/Chunk.ts"
 import { isFresh } from "../../../domain/rfc/Freshness.ts"
 import * as HttpDate from "../../../domain/rfc/HttpDate.ts"
+import type { OriginReport } from "../../../services/mirrors/OriginHealth.ts"
 import type { Running } from "../../../services/observe/ActiveStreams.ts"
 import type { Explanation } from "../../../services/operate/explanations.ts"
 import type * as Failures from "../../../services/operate/FailureLog.ts"
 import type { Cached } from "../../../services/operate/Inventory.ts"
 import type { Job } from "../../../services/operate/Warmer.ts"
-import type { Failure, ResourceDetail, ResourceMap, ResourceSummary, RunningStream, WarmJob, Why } from "./model.ts"
+import type {
+  Failure,
+  OriginStatus,
+  ResourceDetail,
+  ResourceMap,
+  ResourceSummary,
+  RunningStream,
+  WarmJob,
+  Why
+} from "./model.ts"
 
 /**
  * From what the services tell to what the API tells.
@@ -24,6 +34,14 @@ export const streamOf = ({ detail, startedAt, viewer, ...stream }: Running): Run
   startedAt: time(startedAt),
   ...optional("viewer", viewer),
   ...optional("detail", detail)
+})
+
+export const originOf = ({ firstByteMillis, since, standing, trouble, url }: OriginReport): OriginStatus => ({
+  url,
+  state: standing,
+  ...optional("trouble", trouble),
+  ...optional("since", since === undefined ? undefined : time(since)),
+  ...optional("firstByteSeconds", firstByteMillis === undefined ? undefined : Math.round(firstByteMillis) / 1000)
 })
 
 export const summaryOf = ({ bytes, chunks, entry, lastUsed, pinned }: Cached, now: number): ResourceSummary => {
