@@ -6,6 +6,7 @@ import { isSharable } from "../../domain/rfc/Cacheability.ts"
 import * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { LruMap } from "../../effects/LruMap.ts"
+import { monotonicMillis } from "../../effects/monotonic.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
 import { Origin, type OriginResponse } from "../origin/Origin.ts"
@@ -76,6 +77,12 @@ export const makeOpenLeg = Effect.gen(function*() {
     ["answered", "changed", "failed", "had_nothing", "lost", "unproven", "unreachable"]
   )
 
+  const now = yield* monotonicMillis
+  const observeFirstByte = yield* Metrics.observations(
+    "spillway_peer_first_byte_seconds",
+    "Time from a request to another node to the head of its response; quantiles are of the last 1024"
+  )
+
   /** Fails when a node is silent for long, and doesn't say either that it is there. */
   const orLost = <A, E>(peer: FleetMember, url: string, waiting: Effect.Effect<A, E, Scope.Scope>) =>
     Effect.raceFirst(
@@ -120,10 +127,12 @@ export const makeOpenLeg = Effect.gen(function*() {
     }
     const scope = yield* Scope.fork(yield* Effect.scope)
     fleet.traffic.requests += 1
+    const began = now()
     const method = isOfHead ? "HEAD" : "GET"
     const asked = fleet.ask(peer, { method, question, headers, range: rangeOf(journey), wants })
     const outcome = yield* Effect.result(Scope.provide(orLost(peer, url, asked), scope))
     if (outcome._tag === "Success") {
+      observeFirstByte((now() - began) / 1000)
       const verdict = judge(journey, outcome.success, wants)
       countRequest(verdict)
       if (verdict === "answered") return { response: asLastNode(outcome.success), peer, scope }

@@ -45,6 +45,27 @@ export const gauge = (name: string, description: string, read: () => number, lab
 export const summary = (name: string, description: string, read: () => Metric.SummaryState) =>
   enter("Summary", name, description, {}, read)
 
+/** How many of the last values `observations` computes quantiles from, and which ones. */
+const MAX_OBSERVATIONS = 1024
+const QUANTILES = [0.5, 0.9, 0.99, 1]
+
+/** A summary of the last observed values. Returns the function that observes one. Until there is one, the quantiles are 0. */
+export const observations = Effect.fnUntraced(function*(name: string, description: string) {
+  const last: Array<number> = []
+  let count = 0
+  let sum = 0
+  yield* summary(name, description, () => {
+    const sorted = last.toSorted((a, b) => a - b)
+    const at = (q: number) => sorted[Math.max(0, Math.ceil(q * sorted.length) - 1)] ?? 0
+    return { quantiles: QUANTILES.map((q) => [q, at(q)] as const), count, min: at(0), max: at(1), sum }
+  })
+  return (value: number): void => {
+    last[count % MAX_OBSERVATIONS] = value
+    count += 1
+    sum += value
+  }
+})
+
 /** How many values a label may have. Further values are counted as `other`. */
 const MAX_VALUES = 64
 
