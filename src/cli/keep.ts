@@ -34,6 +34,16 @@ const describePurged = ({ bytes, missing = [], resources }: Purged): string =>
   `${counted(resources, "file")} removed, ${size(bytes)}` +
   (missing.length === 0 ? "" : `; not confirmed by ${missing.join(", ")}`)
 
+/** The exit code of a purge that not all nodes have confirmed, with `--strict`. */
+const UNCONFIRMED = 3
+
+/** Fails if a node has not confirmed a purge. */
+const confirmed = ({ missing = [] }: Purged): Effect.Effect<void, StartupError> => {
+  if (missing.length === 0) return Effect.void
+  const message = `the purge is not confirmed by ${missing.join(", ")}, which may still serve what it removes`
+  return Effect.fail(new StartupError({ message, exitCode: UNCONFIRMED }))
+}
+
 const requestOf = (
   server: URL,
   { all, prefix, url }: {
@@ -57,6 +67,10 @@ export const purge = Command.make("purge", {
     Flag.optional
   ),
   all: Flag.Boolean("all").pipe(Flag.withDefault(false), Flag.withDescription("All files")),
+  strict: Flag.Boolean("strict").pipe(
+    Flag.withDefault(false),
+    Flag.withDescription("Failure unless all nodes of the fleet confirm")
+  ),
   server: serverFlag,
   json: jsonFlag
 }, (flags) => {
@@ -64,6 +78,7 @@ export const purge = Command.make("purge", {
   return payload === undefined
     ? Effect.fail(new StartupError({ message: "specify exactly one of URL, --prefix or --all" }))
     : withServer(flags.server, (client) => client.purge({ payload })).pipe(
-      Effect.flatMap((value) => show(flags.json, value, describePurged))
+      Effect.tap((value) => show(flags.json, value, describePurged)),
+      Effect.flatMap((value) => flags.strict ? confirmed(value) : Effect.void)
     )
 }).pipe(Command.withDescription("Remove cached files; running streams continue from the origin"))

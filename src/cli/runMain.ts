@@ -1,6 +1,7 @@
 import { Cause, Exit, Runtime } from "effect"
 import cluster from "node:cluster"
 import { constants } from "node:os"
+import { StartupError } from "./StartupError.ts"
 
 /**
  * Runs the program to its end. The first SIGINT or SIGTERM interrupts it, and the second one ends the process at once.
@@ -25,7 +26,7 @@ const end = (code: number, exit: (code: number) => void): void => {
 const codeOf = (signal: NodeJS.Signals): number => 128 + constants.signals[signal]
 
 /**
- * Runs an effect as the program. The exit code is 0 for success, 1 for failure, and 128 plus the number of the signal for an
+ * Runs an effect as the program. The exit code is 0 for success, 1 for failure unless a `StartupError` has another one, and 128 plus the number of the signal for an
  * interruption, unless the program has set `process.exitCode`.
  */
 export const runMain = Runtime.makeRunMain(({ fiber }) => {
@@ -43,7 +44,10 @@ export const runMain = Runtime.makeRunMain(({ fiber }) => {
 
   const codeAtEnd = (exit: Exit.Exit<unknown, unknown>): number => {
     if (Exit.isSuccess(exit)) return 0
-    if (!Cause.hasInterruptsOnly(exit.cause)) return 1
+    if (!Cause.hasInterruptsOnly(exit.cause)) {
+      const error = Cause.squash(exit.cause)
+      return error instanceof StartupError ? error.exitCode ?? 1 : 1
+    }
     return Number(process.exitCode ?? (first === undefined ? 1 : codeOf(first.signal)))
   }
 

@@ -1,4 +1,6 @@
 import { Schema } from "effect"
+import { randomBytes } from "node:crypto"
+import { EVERYTHING } from "./UrlTrees.ts"
 
 const MAX_URL_LENGTH = 16 * 1024
 
@@ -17,12 +19,29 @@ export const PurgeTarget = Schema.Union([
 
 export type PurgeTarget = typeof PurgeTarget.Type
 
+/** Everything has to be revalidated. */
+export const everything: PurgeTarget = { _tag: "OutdatedTree", url: EVERYTHING }
+
+const ID_BYTES = 16
+
+/** What tells a purge from all others. */
+const newId = (): string => randomBytes(ID_BYTES).toString("hex")
+
 /** A purge as one node sends it to the others, twice: what was read from a node that had not done it yet is forgotten by the second round. */
 export class FleetPurge extends Schema.Class<FleetPurge>("spillway/domain/FleetPurge")({
   /** The same in both rounds. */
   id: Schema.String.check(Schema.isMinLength(16), Schema.isMaxLength(64)),
   /** The name of the node that sends it. */
   from: Schema.String.check(Schema.isMaxLength(63)),
+  /** When it was ordered there, in milliseconds since 1970. */
+  time: Schema.Finite,
   round: Schema.Literals([1, 2]),
   targets: Schema.Array(PurgeTarget).check(Schema.isMaxLength(16))
 }) {}
+
+/** The first round of a purge that a node orders now. */
+export const firstRound = (from: string, time: number, targets: ReadonlyArray<PurgeTarget>): FleetPurge =>
+  new FleetPurge({ id: newId(), from, time, round: 1, targets: [...targets] })
+
+/** What stands for too many purges, of which `last` is the last one. */
+export const insteadOfMany = ({ from, time }: FleetPurge): FleetPurge => firstRound(from, time, [everything])

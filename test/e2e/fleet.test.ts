@@ -497,10 +497,15 @@ describe("a change at one node", () => {
         n2.program.process.kill("SIGSTOP")
         const current = fileOf(1000, 2)
         origin.files.set(path, current)
-        const { stdout } = yield* runProgram(["purge", "--server", node(fleet, "n1").url, origin.url + path, "--json"])
+        const purge = runProgram(["purge", "--server", node(fleet, "n1").url, origin.url + path, "--json", "--strict"])
+        const { code, stderr, stdout } = yield* purge
         assert.deepStrictEqual(JSON.parse(stdout).missing, ["n2"])
+        assert.strictEqual(code, 3)
+        assert.include(stderr, "spillway: the purge is not confirmed by n2")
         n2.program.process.kill("SIGCONT")
         assertWhole(yield* watch(n2.url + path), current)
+        yield* fleet.settled(1)
+        assert.strictEqual((yield* purge).code, 0)
       }),
     PATIENCE
   )

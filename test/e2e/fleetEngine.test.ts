@@ -65,7 +65,8 @@ const peersThroughout = Effect.fnUntraced(
 
 const failures: ReadonlyArray<readonly [string, (redis: RedisServer) => Effect.Effect<void>]> = [
   ["is killed", ({ kill }) => kill],
-  ["hangs", ({ signal }) => signal("SIGSTOP")]
+  ["hangs", ({ signal }) => signal("SIGSTOP")],
+  ["is full", ({ command }) => Effect.asVoid(command("CONFIG", "SET", "maxmemory", "1"))]
 ]
 
 describe.skipIf(noRedis !== undefined)(`Redis ${noRedis ?? ""}`, () => {
@@ -89,6 +90,55 @@ describe.skipIf(noRedis !== undefined)(`Redis ${noRedis ?? ""}`, () => {
           })
         )
         assert.deepStrictEqual(counts, [2])
+        yield* assertOneCache(origin, fleet.nodes)
+      }),
+    PATIENCE
+  )
+
+  it.live("that is full gets purges in their order when it has room again", () =>
+    Effect.gen(function*() {
+      const { fleet, origin, redis } = yield* begin({ names: ["n1", "n2"] })
+      const [n1] = fleet.nodes as [FleetPrograms["nodes"][number]]
+      yield* redis.command("CONFIG", "SET", "maxmemory", "1")
+      yield* engineIs(fleet.nodes, 0)
+      const urls = [1, 2, 3].map((n) => `${origin.url}/film${n}`)
+      for (const url of urls) {
+        const { code, stderr } = yield* runProgram(["purge", "--server", n1.url, url, "--strict"])
+        assert.strictEqual(code, 0, stderr)
+      }
+      yield* redis.command("CONFIG", "SET", "maxmemory", "0")
+      const logged = Effect.map(redis.command("XRANGE", "spillway:{default}:purges", "-", "+"), (text) =>
+        [...text.matchAll(/"url":"([^"]+)"/g)].map(([, url]) => url))
+      yield* eventually(
+        "three purges in the log",
+        Effect.map(logged, ({ length }) =>
+          length === 3)
+      )
+      assert.deepStrictEqual(yield* logged, urls)
+    }), PATIENCE)
+
+  it.live(
+    "that refuses the password keeps no node from serving, and isn't told of in the log",
+    () =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        const redis = yield* makeRedis
+        yield* redis.start
+        yield* redis.command("CONFIG", "SET", "requirepass", "another")
+        const engine = `redis://:password-of-nodes@127.0.0.1:${redis.port}`
+        const fleet = yield* startFleet({ origin, engine, names: ["n1", "n2"] })
+        origin.files.set("/film", fileOf(1000, 1))
+        for (const { url } of fleet.nodes) assert.strictEqual((yield* watch(`${url}/film`)).status, 200)
+        for (const { program } of fleet.nodes) {
+          yield* eventually(
+            "a line of the log",
+            Effect.sync(() => program.printed().includes("membership engine does not respond"))
+          )
+          assert.match(program.printed(), /WRONGPASS|NOAUTH|invalid username-password/)
+          assert.notInclude(program.printed(), "password-of-nodes")
+        }
+        yield* redis.command("-a", "another", "CONFIG", "SET", "requirepass", "password-of-nodes")
+        yield* fleet.settled(1)
         yield* assertOneCache(origin, fleet.nodes)
       }),
     PATIENCE

@@ -38,6 +38,8 @@ export class Engine extends Context.Service<Engine, {
   /** Why it doesn't answer. */
   failure: "refuses" | "hangs" | undefined
   log: LogAnswer | undefined
+  /** It answers, but adds nothing to its log. */
+  refusesAppends: boolean
   readonly beats: Array<Heartbeat>
   readonly appended: Array<string>
   readonly left: Array<string>
@@ -68,6 +70,7 @@ const layerEngine = (hasLog: boolean) =>
       nodes: [],
       failure: undefined,
       log: undefined,
+      refusesAppends: false,
       beats: [],
       appended: [],
       left: []
@@ -91,7 +94,10 @@ const layerEngine = (hasLog: boolean) =>
               engine.beats.push(heartbeat)
               return { nodes: engine.nodes, log: engine.log }
             }),
-          append: (text) => call(() => void engine.appended.push(text)),
+          append: (text) =>
+            engine.refusesAppends
+              ? Effect.fail(new MembershipFailed({ cause: "full" }))
+              : call(() => void engine.appended.push(text)),
           leave: (name) => call(() => void engine.left.push(name))
         }))
     })

@@ -1,5 +1,5 @@
 import { Clock, Effect, Option, Queue } from "effect"
-import { FleetPurge } from "../../domain/FleetPurge.ts"
+import { FleetPurge, insteadOfMany } from "../../domain/FleetPurge.ts"
 import { CLOCK_MILLIS, openRecord, type RecordPurpose, sealRecord, type Secrets } from "../../domain/FleetSignature.ts"
 import { monotonicMillis } from "../../effects/monotonic.ts"
 import type { LogAnswer, LogEntry, MembershipFailed, MembershipSession } from "./Membership.ts"
@@ -15,7 +15,7 @@ export interface PurgeBatch {
   readonly absence: number
 }
 
-/** How many purges wait for an engine that is down. If there are more, the oldest are lost to nodes that were away. */
+/** How many purges wait for an engine that is down. If there are more, nodes that were away revalidate everything instead. */
 const MAX_UNSENT = 1000
 
 /** How often this process notes that it runs, and after which time without such a note it counts as away, in milliseconds. */
@@ -111,16 +111,17 @@ export const makePurgeFeed = Effect.fnUntraced(function*({ fleet, place: remembe
     },
     /** Adds a purge to the log as soon as `flush` can. */
     append: (purge: FleetPurge): void => {
-      unsent.push(purge)
-      if (unsent.length > MAX_UNSENT) unsent.shift()
+      if (unsent.length < MAX_UNSENT) unsent.push(purge)
+      else unsent.splice(0, unsent.length, insteadOfMany(purge))
     },
-    /** Sends what waits to be added to the log. */
-    flush: (session: MembershipSession): Effect.Effect<void, MembershipFailed> =>
-      Effect.whileLoop({
-        while: () => unsent.length > 0,
-        body: () => Effect.flatMap(seal(unsent[0]!), session.append),
-        step: () => void unsent.shift()
-      })
+    /** Sends what waits to be added to the log, in order. What the engine doesn't confirm is sent again by the next call. */
+    flush: Effect.fnUntraced(function*(session: MembershipSession): Effect.fn.Return<void, MembershipFailed> {
+      for (let next = unsent[0]; next !== undefined; next = unsent[0]) {
+        yield* session.append(yield* seal(next))
+        // Too many may have come meanwhile.
+        if (unsent[0] === next) unsent.shift()
+      }
+    })
   }
 })
 

@@ -1,8 +1,7 @@
-import { Context, Effect, Fiber, FiberSet, Layer } from "effect"
-import { randomBytes } from "node:crypto"
+import { Clock, Context, Effect, Fiber, FiberSet, Layer } from "effect"
 import type { CacheError } from "../../domain/CacheError.ts"
 import type { FleetMember } from "../../domain/FleetMember.ts"
-import { FleetPurge, type PurgeTarget } from "../../domain/FleetPurge.ts"
+import { everything, firstRound, FleetPurge, insteadOfMany, type PurgeTarget } from "../../domain/FleetPurge.ts"
 import { PURGE_PATH } from "../../domain/PeerProtocol.ts"
 import { make as makeResource, makePublic } from "../../domain/Resource.ts"
 import { EVERYTHING } from "../../domain/UrlTrees.ts"
@@ -55,11 +54,7 @@ const MAX_MISSED = 100
 /** How often they are sent again, in milliseconds. */
 const RESEND_MILLIS = 1000
 
-const ID_BYTES = 16
-
 const NOTHING: Purged = { resources: 0, bytes: 0 }
-
-const everything: PurgeTarget = { _tag: "OutdatedTree", url: EVERYTHING }
 
 /** Makes the function that does a purge in this process. */
 const makeLocal = Effect.gen(function*() {
@@ -144,12 +139,10 @@ const makeMissed = Effect.fnUntraced(function*(send: Effect.Success<typeof makeS
   return (purge: FleetPurge, { name }: FleetMember): void => {
     const purges = missed.get(name) ?? []
     if (purges.length < MAX_MISSED) purges.push(purge)
-    else purges.splice(0, purges.length, new FleetPurge({ ...purge, id: newId(), targets: [everything] }))
+    else purges.splice(0, purges.length, insteadOfMany(purge))
     missed.set(name, purges)
   }
 })
-
-const newId = (): string => randomBytes(ID_BYTES).toString("hex")
 
 const makeAlone = (local: Local) =>
   FleetPurger.of({
@@ -159,6 +152,7 @@ const makeAlone = (local: Local) =>
   })
 
 const make = Effect.gen(function*() {
+  const clock = yield* Clock.Clock
   const fleet = yield* Fleet
   const local = yield* makeLocal
   const { self } = fleet
@@ -182,11 +176,18 @@ const make = Effect.gen(function*() {
     ["direct", "log"]
   )
 
+  const observeLag = yield* Metrics.observations(
+    "spillway_fleet_purge_lag_seconds",
+    "Time from the order of a purge at another node until this one has done it, by their clocks; quantiles are of the last 1024"
+  )
+
   const keyOf = ({ id, round }: FleetPurge): string => `${id} ${round}`
 
-  const finish = (key: string, { round }: FleetPurge, way: string): void => {
+  const finish = (key: string, { round, time }: FleetPurge, way: string): void => {
     seen.set(key, true)
-    if (round === 1) countPurge(way)
+    if (round === 2) return
+    countPurge(way)
+    observeLag(Math.max(0, clock.currentTimeMillisUnsafe() - time) / 1000)
   }
 
   const receive = (way: "direct" | "log") => (purge: FleetPurge): Effect.Effect<boolean> =>
@@ -202,7 +203,7 @@ const make = Effect.gen(function*() {
 
   /** Two rounds: everybody forgets; then everybody forgets what was read meanwhile from a node that had not done it yet. */
   const tell = Effect.fnUntraced(function*(targets: ReadonlyArray<PurgeTarget>) {
-    const first = new FleetPurge({ id: newId(), from: self.name, round: 1, targets: [...targets] })
+    const first = firstRound(self.name, clock.currentTimeMillisUnsafe(), targets)
     const second = new FleetPurge({ ...first, round: 2 })
     for (const purge of [first, second]) seen.set(keyOf(purge), true)
     fleet.log.append(first)
@@ -211,6 +212,7 @@ const make = Effect.gen(function*() {
     const [done, told] = yield* Effect.all([own, spread(first, members)], { concurrency: "unbounded" })
     for (const member of told.missing) addMissed(first, member)
     const again = yield* Effect.all([own, spread(second, told.answered)], { concurrency: "unbounded" })
+    for (const member of again[1].missing) addMissed(second, member)
     const absent = [...told.missing, ...again[1].missing].map(({ name }) => name)
     missing += absent.length
     const purged = yield* done

@@ -132,6 +132,7 @@ describe("a signed record", () => {
     const value = new FleetPurge({
       id: "0123456789abcdef",
       from: "n1",
+      time: NOW,
       round: 1,
       targets: [{ _tag: "Prefix", prefix: "" }]
     })

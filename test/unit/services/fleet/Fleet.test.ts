@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Layer, Option } from "effect"
 import { TestClock } from "effect/testing"
 import { FleetMember } from "../../../../src/domain/FleetMember.ts"
-import { FleetPurge } from "../../../../src/domain/FleetPurge.ts"
+import { everything, firstRound, FleetPurge } from "../../../../src/domain/FleetPurge.ts"
 import { sealRecord, type Secrets } from "../../../../src/domain/FleetSignature.ts"
 import { Fleet } from "../../../../src/services/fleet/Fleet.ts"
 import { configured, Engine, fleetOf, LEASE, options, Peers } from "../../../support/fleet.ts"
@@ -30,6 +30,7 @@ const beats = (seconds: number) =>
 const purge = new FleetPurge({
   id: "0123456789abcdef",
   from: "n2",
+  time: 0,
   round: 1,
   targets: [{ _tag: "Prefix", prefix: "http://origin.test/" }]
 })
@@ -233,6 +234,46 @@ describe("the log of purges", () => {
       yield* beats(2)
       assert.lengthOf(engine.appended, 1)
       assert.deepStrictEqual(yield* fleet.log.open(engine.appended[0]!), Option.some(purge))
+    }).pipe(Effect.provide(fleetOf())))
+
+  const after = (n: number) => firstRound("n1", n, [{ _tag: "Url", url: `http://origin.test/${n}` }])
+
+  /** What was added to the log, in order. */
+  const added = Effect.flatMap(Engine, ({ appended }) =>
+    Effect.forEach(appended, (text) =>
+      Effect.map(
+        Effect.flatMap(Fleet, ({ log }) => log.open(text)),
+        (purge) => Option.getOrThrow(purge)
+      )))
+
+  it.effect("gets purges in their order, although the engine refuses or forgets some", () =>
+    Effect.gen(function*() {
+      const engine = yield* Engine
+      const { log } = yield* Fleet
+      const purges = [1, 2, 3].map(after)
+      engine.refusesAppends = true
+      for (const purge of purges) log.append(purge)
+      yield* beats(5)
+      assert.lengthOf(engine.appended, 0)
+      const last = after(4)
+      log.append(last)
+      engine.refusesAppends = false
+      yield* beats(2)
+      assert.deepStrictEqual(yield* added, [...purges, last])
+    }).pipe(Effect.provide(fleetOf())))
+
+  it.effect("says that everything is out of date after too many purges without an engine", () =>
+    Effect.gen(function*() {
+      const engine = yield* Engine
+      const { log } = yield* Fleet
+      engine.refusesAppends = true
+      for (let n = 0; n <= 1000; n++) log.append(after(n))
+      yield* beats(2)
+      engine.refusesAppends = false
+      yield* beats(2)
+      const [only, ...others] = yield* added
+      assert.deepStrictEqual(only!.targets, [everything])
+      assert.deepStrictEqual(others, [])
     }).pipe(Effect.provide(fleetOf())))
 
   it.effect("leaves a node behind until it has been read once", () =>
