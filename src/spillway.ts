@@ -46,6 +46,7 @@ import * as mirrorOrigin from "./services/mirrors/mirrorOrigin.ts"
 import { OriginHealth } from "./services/mirrors/OriginHealth.ts"
 import { ActiveStreams } from "./services/observe/ActiveStreams.ts"
 import { Counters } from "./services/observe/Counters.ts"
+import { ResponseMetrics } from "./services/observe/ResponseMetrics.ts"
 import { Explainer } from "./services/operate/Explainer.ts"
 import { FailureLog } from "./services/operate/FailureLog.ts"
 import { FleetPurger } from "./services/operate/FleetPurger.ts"
@@ -94,6 +95,7 @@ export const layerNoDeps: Layer.Layer<
   | LocalUrls
   | Inventory
   | Readiness
+  | ResponseMetrics
   | Counters,
   never,
   CacheConfig | DirectoryLock | ChunkStore | DiskMonitor | Origin | OriginConfig | OriginResolver
@@ -115,7 +117,7 @@ export const layerNoDeps: Layer.Layer<
   Layer.provideMerge(OriginHealth.layer),
   Layer.provide(instrumentedOrigin.layer),
   Layer.provideMerge(Layer.mergeAll(ActiveStreams.layer, FailureLog.layer, Readiness.layer)),
-  Layer.provideMerge(Layer.merge(DiskBreaker.layer, Counters.layer)),
+  Layer.provideMerge(Layer.mergeAll(DiskBreaker.layer, Counters.layer, ResponseMetrics.layer)),
   Layer.provide(LocalUrls.layerResolver),
   Layer.provideMerge(LocalUrls.layer)
 )
@@ -139,6 +141,7 @@ export const layerNoResolver: Layer.Layer<
   | ChunkWriter
   | LocalUrls
   | Readiness
+  | ResponseMetrics
   | Counters,
   never,
   CacheConfig | OriginConfig | OriginResolver | FileSystem.FileSystem | Path.Path
@@ -158,7 +161,7 @@ export const facade = <Self>(tag: Context.Key<Self, Spillway["Service"]>) =>
   )
 
 /** The services of a running Spillway that `Spillway.routes`, its servers and `Server.layerProxy` need. */
-export type Running = FleetPurger | FleetReport | LocalUrls | Proxy | Readiness | SnapshotFeed
+export type Running = FleetPurger | FleetReport | LocalUrls | Proxy | Readiness | ResponseMetrics | SnapshotFeed
 
 /**
  * Spillway in an application: media streams through the cache, an HTTP handler for the application's router, and local URLs for

@@ -1,12 +1,12 @@
-import { Effect, Layer, Logger, LogLevel, References } from "effect"
-import { formatJson, formatPretty, RequestLog } from "../http/server/RequestLog.ts"
+import { Effect, Layer, Logger } from "effect"
 import { LogWriter } from "./LogWriter.ts"
 
 /**
  * The log of the program: text on a terminal, one JSON object per line elsewhere.
  */
 
-const isTerminal = process.stderr.isTTY
+/** Whether people read the log as it is written. */
+export const isTerminal = process.stderr.isTTY
 
 /** `text` as ASCII: some readers interpret other characters as line ends or control sequences. */
 const ascii = (text: string): string =>
@@ -24,29 +24,3 @@ export const layer: Layer.Layer<LogWriter> = Logger.layer([
     ? Logger.consolePretty()
     : Effect.map(LogWriter, ({ write }) => Logger.map(jsonLine, (line) => write(line, true)))
 ]).pipe(Layer.provideMerge(LogWriter.layer))
-
-/** The current time as ISO 8601. The text is reused within a millisecond. */
-const makeTimestamp = () => {
-  let at = 0
-  let text = ""
-  return (): string => {
-    const now = Date.now()
-    if (now !== at) {
-      at = now
-      text = new Date(now).toISOString()
-    }
-    return text
-  }
-}
-
-/** Logs one line per request, unless the log level is above `info`. */
-export const layerRequests: Layer.Layer<never, never, LogWriter> = Layer.effect(
-  RequestLog,
-  Effect.gen(function*() {
-    const { write } = yield* LogWriter
-    if (LogLevel.isGreaterThan(yield* References.MinimumLogLevel, "Info")) return undefined
-    const timestamp = makeTimestamp()
-    const format = isTerminal ? formatPretty : formatJson
-    return (exchange) => write(format(exchange, timestamp()))
-  })
-)

@@ -28,8 +28,8 @@ import { tell } from "../workers/mirror.ts"
 import * as OwnerServer from "../workers/ownerServer.ts"
 import * as Pool from "../workers/pool.ts"
 import * as Worker from "../workers/worker.ts"
+import * as AccessLog from "./accessLog.ts"
 import { type FleetNode, fleetNode } from "./fleetSettings.ts"
-import { layerRequests } from "./logging.ts"
 import type { LogWriter } from "./LogWriter.ts"
 import { layer as processMetrics } from "./processMetrics.ts"
 import * as ServiceManager from "./serviceManager.ts"
@@ -116,7 +116,7 @@ const configOf = (settings: Settings, { routes, sample }: Targets, orders: Order
     maxStreams: Math.ceil(settings.maxStreams / servers)
   }
   return Layer.mergeAll(
-    layerRequests,
+    AccessLog.layer(settings),
     Cache.CacheConfig.layer(Cache.fromSettings(own)),
     Origins.OriginConfig.layer(Origins.fromSettings(own, routes)),
     Clients.ServerConfig.layer({
@@ -126,7 +126,7 @@ const configOf = (settings: Settings, { routes, sample }: Targets, orders: Order
   )
 }
 
-type ProcessConfig = Layer.Layer<Cache.CacheConfig | Origins.OriginConfig, never, LogWriter>
+type ProcessConfig = Layer.Layer<Cache.CacheConfig | Origins.OriginConfig, StartupError, LogWriter>
 
 /** Serves clients from the cache of the process that started this one. */
 const runWorker = Effect.fnUntraced(function*(address: Server.Address, orders: Orders, config: ProcessConfig) {

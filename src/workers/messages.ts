@@ -3,6 +3,7 @@ import type { Resource } from "../domain/Resource.ts"
 import type { Coding } from "../domain/rfc/ContentCoding.ts"
 import type { Entry } from "../services/cache/Catalog.ts"
 import type { Totals } from "../services/observe/Counters.ts"
+import type { ResponseCounts } from "../services/observe/ResponseMetrics.ts"
 import type { Usage } from "../services/observe/WorkerUsage.ts"
 
 /**
@@ -51,6 +52,8 @@ export type ToWorker =
 
 /** What has happened since the last report, and the current state. */
 export interface Report extends Usage, Pick<Totals, "requests" | "bytes"> {
+  /** Counts and times of responses since the last report. */
+  readonly responses: ResponseCounts
   readonly connections: number
   /** Connections refused because of the limit. */
   readonly refused: number

@@ -5,6 +5,7 @@ import { CacheIndex } from "../services/cache/CacheIndex.ts"
 import { Catalog, freshnessFor } from "../services/cache/Catalog.ts"
 import { refusals } from "../services/observe/connections.ts"
 import { Counters } from "../services/observe/Counters.ts"
+import { ResponseMetrics } from "../services/observe/ResponseMetrics.ts"
 import type { Member } from "./members.ts"
 import type { Known, ToOwner } from "./messages.ts"
 
@@ -20,6 +21,7 @@ export const make = Effect.fnUntraced(function*({ onFailed, onListening, onRepor
   const catalog = yield* Catalog
   const index = yield* CacheIndex
   const counters = yield* Counters
+  const responses = yield* ResponseMetrics
   const clock = yield* Clock.Clock
   const context = yield* Effect.context()
 
@@ -58,6 +60,7 @@ export const make = Effect.fnUntraced(function*({ onFailed, onListening, onRepor
       case "Report":
         member.take(message.report)
         counters.add(message.report)
+        responses.add(message.report.responses)
         refusals.updateUnsafe(message.report.refused, context)
         return onReport()
     }

@@ -4,10 +4,11 @@ import { HttpServer, type HttpServerError } from "effect/http"
 import type { IncomingMessage } from "node:http"
 import { Proxy } from "../http/proxy/Proxy.ts"
 import { GuardedServer } from "../http/server/guardedServer.ts"
-import { exchangeOf, RequestLog } from "../http/server/RequestLog.ts"
+import { makeOnAnswered } from "../http/server/RequestLog.ts"
 import { NodeServer, tellDefects } from "../http/server/Server.ts"
 import { ServerConfig } from "../services/config/ServerConfig.ts"
 import { NodeName } from "../services/fleet/NodeName.ts"
+import type { ResponseMetrics } from "../services/observe/ResponseMetrics.ts"
 import { VIEWER_FIELD } from "./messages.ts"
 
 /** A path for a socket in a private directory. Both are removed when the scope closes. */
@@ -30,18 +31,17 @@ const tellViewer = ({ headers, socket }: IncomingMessage): void => {
 /** The owner's server for its workers, at the socket `path`. The workers limit connections and slow clients. */
 export const layer = (
   path: string
-): Layer.Layer<HttpServer.HttpServer | NodeServer, HttpServerError.ServeError, Proxy> =>
+): Layer.Layer<HttpServer.HttpServer | NodeServer, HttpServerError.ServeError, Proxy | ResponseMetrics> =>
   Layer.effectContext(
     Effect.gen(function*() {
       const { tryReply } = yield* Proxy
       const options = yield* ServerConfig
-      const log = yield* RequestLog
       const node = new GuardedServer({ ...options, maxConnections: Number.MAX_SAFE_INTEGER }, {
         node: yield* NodeName,
         onConnections: () => {},
         onSurplus: () => {},
         onDefect: tellDefects(yield* Effect.context()),
-        onAnswered: log === undefined ? undefined : (response) => log(exchangeOf(response))
+        onAnswered: yield* makeOnAnswered
       }, tryReply)
       node.on("request", tellViewer).on("checkContinue", tellViewer)
       // The workers have let their responses finish already.

@@ -7,6 +7,7 @@ import { Replicas } from "../services/cache/Replicas.ts"
 import { connections, refusals } from "../services/observe/connections.ts"
 import type { Counters } from "../services/observe/Counters.ts"
 import * as Metrics from "../services/observe/pullMetrics.ts"
+import type { ResponseMetrics } from "../services/observe/ResponseMetrics.ts"
 import { WorkerUsage } from "../services/observe/WorkerUsage.ts"
 import { LocalUrls } from "../services/origin/LocalUrls.ts"
 import { heeding } from "./heeding.ts"
@@ -52,7 +53,7 @@ export const make = (count: number) => {
   ): Effect.fn.Return<
     string,
     WorkerFailed,
-    CacheIndex | Catalog | Readiness | LocalUrls | Scope.Scope | Counters
+    CacheIndex | Catalog | Readiness | LocalUrls | ResponseMetrics | Scope.Scope | Counters
   > {
     const { drain } = yield* Readiness
     const { serveAt } = yield* LocalUrls

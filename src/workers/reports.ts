@@ -5,6 +5,7 @@ import { CacheConfig } from "../services/config/CacheConfig.ts"
 import { ActiveStreams, type Running } from "../services/observe/ActiveStreams.ts"
 import { connections, refusals } from "../services/observe/connections.ts"
 import { Counters, type Totals } from "../services/observe/Counters.ts"
+import { ResponseMetrics, responsesSince } from "../services/observe/ResponseMetrics.ts"
 import type { Report } from "./messages.ts"
 import { tellIfRoom } from "./mirror.ts"
 
@@ -37,36 +38,42 @@ const since = (before: Totals, { bytes, requests }: Totals): Pick<Report, "bytes
 })
 
 /** Reports to the owner at each `INTERVAL` what this process has done and is doing. */
-export const layer: Layer.Layer<never, never, ActiveStreams | CacheConfig | MemoryTier | Counters> = Layer
-  .effectDiscard(
-    Effect.gen(function*() {
-      const activeStreams = yield* ActiveStreams
-      const { memory: maxBytes } = yield* CacheConfig
-      const memory = yield* MemoryTier
-      const counters = yield* Counters
-      let before = counters.totals()
-      let refusedBefore = 0
+export const layer: Layer.Layer<never, never, ActiveStreams | CacheConfig | MemoryTier | Counters | ResponseMetrics> =
+  Layer
+    .effectDiscard(
+      Effect.gen(function*() {
+        const activeStreams = yield* ActiveStreams
+        const { memory: maxBytes } = yield* CacheConfig
+        const memory = yield* MemoryTier
+        const counters = yield* Counters
+        const responses = yield* ResponseMetrics
+        let before = counters.totals()
+        let respondedBefore = responses.counts()
+        let refusedBefore = 0
 
-      const report = Effect.gen(function*() {
-        const now = counters.totals()
-        const { count: refused } = yield* Metric.value(refusals)
-        const isTold = tellIfRoom({
-          _tag: "Report",
-          report: {
-            ...since(before, now),
-            refused: refused - refusedBefore,
-            connections: (yield* Metric.value(connections)).value,
-            memory: { ...memory.usage(), maxBytes },
-            streams: activeStreams.streams().filter(isOwn).map(named)
-          }
+        const report = Effect.gen(function*() {
+          const now = counters.totals()
+          const responded = responses.counts()
+          const { count: refused } = yield* Metric.value(refusals)
+          const isTold = tellIfRoom({
+            _tag: "Report",
+            report: {
+              ...since(before, now),
+              responses: responsesSince(respondedBefore, responded),
+              refused: refused - refusedBefore,
+              connections: (yield* Metric.value(connections)).value,
+              memory: { ...memory.usage(), maxBytes },
+              streams: activeStreams.streams().filter(isOwn).map(named)
+            }
+          })
+          // The next report includes this one.
+          if (!isTold) return
+          before = now
+          respondedBefore = responded
+          refusedBefore = refused
         })
-        // The next report includes this one.
-        if (!isTold) return
-        before = now
-        refusedBefore = refused
+        yield* Effect.sleep(INTERVAL).pipe(Effect.andThen(report), keepRunning("Reports"))
+        // Reports what was counted while the last responses were sent.
+        yield* Effect.addFinalizer(() => report)
       })
-      yield* Effect.sleep(INTERVAL).pipe(Effect.andThen(report), keepRunning("Reports"))
-      // Reports what was counted while the last responses were sent.
-      yield* Effect.addFinalizer(() => report)
-    })
-  )
+    )

@@ -1,6 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import * as Fs from "node:fs"
 import { request } from "node:http"
+import { join } from "node:path"
 import { ask } from "../http/TestProxy.ts"
 import { temporaryDirectory } from "../support/disks.ts"
 import { eventually, openView, type Program, startProgram, view } from "../support/Program.ts"
@@ -33,8 +35,14 @@ describe.concurrent("the log", () => {
         yield* view(`${program.url}/film?token=hidden`, { range: "bytes=0-99" })
         yield* view(`${program.url}/nothing`)
         yield* view(`${program.url}/_spillway/ready`)
+        yield* view(`${program.url}/film?token=hidden`, {
+          "range": "bytes=1-1",
+          "user-agent": "a",
+          "x-request-id": "r1"
+        })
         assert.strictEqual(yield* program.stop(), 0)
-        const [miss, hit, nothing, ready] = requestsOf(program)
+        const [miss, hit, nothing, named, ...others] = requestsOf(program)
+        assert.isEmpty(others)
         assert.deepInclude(miss, {
           method: "GET",
           url: "/film?…",
@@ -52,7 +60,8 @@ describe.concurrent("the log", () => {
           level: "INFO"
         })
         assert.deepInclude(nothing, { url: "/nothing", status: 404, outcome: "miss" })
-        assert.deepInclude(ready, { url: "/_spillway/ready", status: 200, outcome: "other" })
+        const { host } = new URL(program.url)
+        assert.deepInclude(named, { client: "127.0.0.1", host, range: "bytes=1-1", userAgent: "a", requestId: "r1" })
         for (const { milliseconds, timestamp } of requestsOf(program)) {
           assert.isAbove(milliseconds as number, 0)
           assert.match(timestamp as string, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
@@ -60,6 +69,50 @@ describe.concurrent("the log", () => {
       }),
     30_000
   )
+
+  it.live("has Spillway's own pages at the level debug", () =>
+    Effect.gen(function*() {
+      const { program } = yield* start("--log-level", "debug")
+      yield* view(`${program.url}/_spillway/ready`)
+      yield* program.stop()
+      assert.deepInclude(requestsOf(program)[0], { level: "DEBUG", url: "/_spillway/ready", status: 200 })
+    }), 30_000)
+
+  it.live("can be a file, which is made again when it was renamed", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const file = join(directory, "access.log")
+      const { program } = yield* start("--access-log", file, "--access-log-format", "combined")
+      const read = (path: string) => Fs.existsSync(path) ? Fs.readFileSync(path, "utf8") : ""
+      yield* view(`${program.url}/film?token=hidden`, { "range": "bytes=0-9", "user-agent": "test" })
+      const line = /^127\.0\.0\.1 - - \[[^\]]+\] "GET \/film\?… HTTP\/1\.1" 206 10 "-" "test"\n$/
+      yield* eventually("a line", Effect.sync(() => line.test(read(file))))
+      assert.strictEqual(Fs.statSync(file).mode & 0o777, 0o640)
+      Fs.renameSync(file, `${file}.1`)
+      yield* eventually(
+        "a line in another file",
+        Effect.andThen(
+          view(`${program.url}/none`),
+          Effect.sync(() => read(file).includes("\"GET /none HTTP/1.1\" 404 "))
+        )
+      )
+      yield* program.stop()
+      assert.isEmpty(requestsOf(program))
+    }), 30_000)
+
+  it.live("can be off", () =>
+    Effect.gen(function*() {
+      const { program } = yield* start("--access-log", "off")
+      yield* view(`${program.url}/film`)
+      yield* program.stop()
+      assert.isEmpty(requestsOf(program))
+    }), 30_000)
+
+  it.live("that can't be written to is a reason not to start", () =>
+    Effect.gen(function*() {
+      const { message } = yield* Effect.flip(start("--access-log", "/proc/none/access.log"))
+      assert.include(message, "--access-log: cannot write to /proc/none/access.log: ENOENT")
+    }), 30_000)
 
   it.live("tells of answers that were cut, by the origin or by the viewer", () =>
     Effect.gen(function*() {

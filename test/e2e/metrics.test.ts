@@ -39,15 +39,18 @@ const start = Effect.fnUntraced(function*() {
 })
 
 describe.concurrent("the metrics of the program", () => {
-  it.live("are those that are documented, from the start", () =>
+  it.live("are those that are documented, from the first request on", () =>
     Effect.gen(function*() {
-      const { scrape } = yield* start()
+      const { program, scrape } = yield* start()
+      // Origins have their series from their first request on.
+      yield* view(`${program.url}/film`)
       assert.deepStrictEqual(familiesOf(yield* scrape), documented.filter((family) => !isOfFleets(family)))
     }), 30_000)
 
   it.live("are those that are documented in a fleet, too", () =>
     Effect.gen(function*() {
       const { nodes: [node] } = yield* startFleet({ origin: yield* makeTestOrigin, names: ["n1"] })
+      yield* view(`${node!.url}/none`)
       const { body } = yield* ask(node!.url, "/_spillway/metrics")
       assert.deepStrictEqual(familiesOf(body.toString()), documented)
     }), 30_000)
@@ -65,7 +68,7 @@ describe.concurrent("the metrics of the program", () => {
 
   it.live("tell what viewers got, and what the process does", () =>
     Effect.gen(function*() {
-      const { program, scrape } = yield* start()
+      const { origin, program, scrape } = yield* start()
       yield* view(`${program.url}/film`)
       yield* view(`${program.url}/film`, { range: "bytes=0-999" })
       yield* view(`${program.url}/none`)
@@ -75,6 +78,15 @@ describe.concurrent("the metrics of the program", () => {
       const sent = ["memory", "disk", "origin", "passthrough"]
         .map((source) => valueOf(text, `spillway_sent_bytes_total{source="${source}"}`)!)
       assert.strictEqual(sent.reduce((a, b) => a + b), 3 * MiB + 1000)
+      assert.strictEqual(valueOf(text, "spillway_responses_total{class=\"2xx\"}"), 2)
+      assert.strictEqual(valueOf(text, "spillway_responses_total{class=\"4xx\"}"), 1)
+      for (const name of ["spillway_first_byte_seconds", "spillway_response_seconds"]) {
+        assert.strictEqual(valueOf(text, `${name}_count{source="memory"}`), 1)
+        assert.isAbove(valueOf(text, `${name}_sum{source="origin"}`)!, 0)
+      }
+      const host = new URL(origin.url).host
+      assert.strictEqual(valueOf(text, `spillway_origin_first_byte_seconds_count{origin="${host}"}`), 2)
+      assert.strictEqual(valueOf(text, `spillway_origin_failures_total{origin="${host}"}`), 0)
       // And the text of the 404.
       assert.approximately(valueOf(text, "spillway_origin_received_bytes_total")!, 3 * MiB, 100)
       assert.strictEqual(valueOf(text, "spillway_origin_requests_total{outcome=\"4xx\"}"), 1)

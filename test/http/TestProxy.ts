@@ -14,6 +14,7 @@ import { ServerConfig, type ServerOptions } from "../../src/services/config/Serv
 import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
 import { DirectoryLock } from "../../src/services/disk/DirectoryLock.ts"
 import { DiskMonitor } from "../../src/services/disk/DiskMonitor.ts"
+import type { ResponseMetrics } from "../../src/services/observe/ResponseMetrics.ts"
 import { Origin } from "../../src/services/origin/Origin.ts"
 import { OriginResolver } from "../../src/services/origin/OriginResolver.ts"
 import { Spillway } from "../../src/spillway.ts"
@@ -127,7 +128,7 @@ export interface TestProxyOptions {
   /** How the route to the test's own origin differs from the defaults. */
   readonly policy?: Partial<RoutePolicy>
   /** The server to answer on; without it, one that cuts what is open at its end. */
-  readonly server?: Layer.Layer<HttpServer.HttpServer, unknown, Proxy>
+  readonly server?: Layer.Layer<HttpServer.HttpServer, unknown, Proxy | ResponseMetrics>
   readonly cache?: Partial<CacheOptions>
   /** `origins` are the test's own origin unless this says otherwise. */
   readonly origins?: Partial<OriginOptions>

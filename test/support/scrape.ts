@@ -12,8 +12,9 @@ const orderedNames = (labels: string): ReadonlyArray<string> =>
 export const familiesOf = (text: string): ReadonlyArray<Family> => {
   const series = text.split("\n").filter((line) => line !== "" && !line.startsWith("#"))
   return [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, type]) => {
-    const own = series.filter((line) => new RegExp(`^${name}[{ ]`).test(line))
-    return { name: name!, type: type!, labels: orderedNames(own.join(" ")) }
+    const own = series.filter((line) => new RegExp(`^${name}(?:_bucket)?[{ ]`).test(line))
+    const labels = orderedNames(own.join(" ")).filter((label) => type !== "histogram" || label !== "le")
+    return { name: name!, type: type!, labels }
   }).toSorted((a, b) => a.name < b.name ? -1 : 1)
 }
 

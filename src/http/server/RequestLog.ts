@@ -6,14 +6,31 @@ import { loggable } from "../../domain/OriginError.ts"
 import { type Outcome, outcomeOf } from "../../domain/rfc/CacheStatus.ts"
 import { SourceListener } from "../../services/observe/ActiveStreams.ts"
 import type { ByteSource } from "../../services/observe/Counters.ts"
+import { ResponseMetrics } from "../../services/observe/ResponseMetrics.ts"
+import { LOCAL_PATH } from "../../services/origin/LocalUrls.ts"
+import { URL_PATH } from "../../services/origin/OriginResolver.ts"
+import { PREFIX } from "../admin/AdminPages.ts"
 import type { Handler } from "../proxy/Reply.ts"
 import { setCacheStatus, WatchedResponse } from "./WatchedResponse.ts"
 
-/** A request that is over. */
+/** A request that is over. What the viewer wrote may have any characters that a header field may have. */
 export interface Exchange {
+  /** The address of the client, which may be a proxy. */
+  readonly client: string | undefined
+  /** What `X-Forwarded-For` claims: the addresses of the viewer and of proxies. */
+  readonly forwardedFor: string | undefined
+  readonly host: string | undefined
   readonly method: string
   /** As it was requested, without query, user and password. */
   readonly url: string
+  readonly httpVersion: string
+  readonly range: string | undefined
+  readonly referer: string | undefined
+  readonly userAgent: string | undefined
+  /** The trace ID of `traceparent`, or else `X-Request-Id`, to find the request in the logs of other programs. */
+  readonly requestId: string | undefined
+  /** Whether it was for one of Spillway's own pages. */
+  readonly isOwnPage: boolean
   /** The status, or 0 where no head was sent. */
   readonly status: number
   readonly outcome: Outcome
@@ -22,6 +39,8 @@ export interface Exchange {
   readonly detail: string | undefined
   /** Bytes of the body. Of a cut one, those that were handed to the connection. */
   readonly bytes: number
+  /** From the request's head to the first byte of the answer; `undefined` if none was sent. */
+  readonly firstByteMillis: number | undefined
   /** From the request's head to the answer's end. */
   readonly milliseconds: number
   /** Whether the answer did not come to its end. */
@@ -48,23 +67,51 @@ const sourceOf = (outcome: Outcome): ByteSource | undefined => {
   }
 }
 
+/** Whether `url` is for one of Spillway's own pages, not for content below the same prefix. */
+const isOwnPage = (url: string): boolean =>
+  url.startsWith(PREFIX) && !url.startsWith(URL_PATH) && !url.startsWith(LOCAL_PATH)
+
+/** The longest text of a request field that is logged, in characters. */
+const MAX_FIELD_LENGTH = 512
+
+const textOf = (field: string | Array<string> | undefined): string | undefined =>
+  field === undefined ? undefined : String(field).slice(0, MAX_FIELD_LENGTH)
+
+/** The trace ID in `traceparent` (W3C Trace Context §3.2). */
+const TRACE_PARENT = /^[\da-f]{2}-([\da-f]{32})-/
+
+const requestIdOf = ({ traceparent, "x-request-id": id }: IncomingMessage["headers"]): string | undefined =>
+  (typeof traceparent === "string" ? TRACE_PARENT.exec(traceparent)?.[1] : undefined) ?? textOf(id)
+
 /** What there is to be said of an answer that has ended. */
-export const exchangeOf = (response: WatchedResponse): Exchange => {
+const exchangeOf = (response: WatchedResponse): Exchange => {
   const { req } = response as WatchedResponse & { readonly req: IncomingMessage }
   const { cacheStatus = {} } = response
   const outcome = outcomeOf(cacheStatus)
   const isCut = !response.writableFinished
   const hasBody = req.method !== "HEAD" && response.statusCode !== 304 && response.statusCode !== 204
   const bytes = hasBody ? response.bodyBytes : 0
+  const { firstByteAt, startedAt } = response
+  const { headers } = req
   return {
+    client: req.socket.remoteAddress,
+    forwardedFor: textOf(headers["x-forwarded-for"]),
+    host: textOf(headers["host"]),
     method: req.method ?? "",
     url: loggable(req.url ?? ""),
+    httpVersion: req.httpVersion,
+    range: textOf(headers["range"]),
+    referer: headers["referer"] === undefined ? undefined : textOf(loggable(headers["referer"])),
+    userAgent: textOf(headers["user-agent"]),
+    requestId: requestIdOf(headers),
+    isOwnPage: isOwnPage(req.url ?? ""),
     status: response.headersSent ? response.statusCode : 0,
     outcome,
     source: bytes === 0 ? undefined : response.source ?? sourceOf(outcome),
     detail: cacheStatus.detail,
     bytes,
-    milliseconds: performance.now() - response.startedAt,
+    firstByteMillis: firstByteAt === undefined ? undefined : firstByteAt - startedAt,
+    milliseconds: performance.now() - startedAt,
     isCut
   }
 }
@@ -80,31 +127,13 @@ export const logged = (handler: Handler): Handler =>
     )
   })
 
-/** Only what every terminal and every reader of logs takes for what it is. */
-const printable = /^[\x21-\x7e]*$/
-
-const safe = (url: string): string => printable.test(url) ? url : url.replace(/[^\x21-\x7e…]/g, escape)
-
-const escape = (character: string): string => `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`
-
-const rounded = (milliseconds: number): number => Math.round(milliseconds * 100) / 100
-
-/** A line of JSON, with the fields of the other lines of the log. */
-export const formatJson = (exchange: Exchange, timestamp: string): string => {
-  const { bytes, detail, isCut, method, milliseconds, outcome, source, status, url } = exchange
-  return `{"timestamp":"${timestamp}","level":"INFO","message":"request","method":"${method}","url":${
-    JSON.stringify(safe(url))
-  },"status":${status},"outcome":"${outcome}"${source === undefined ? "" : `,"source":"${source}"`}${
-    detail === undefined ? "" : `,"detail":"${detail}"`
-  },"bytes":${bytes},"milliseconds":${rounded(milliseconds)}${isCut ? ",\"cut\":true" : ""}}`
-}
-
-/** A line for people. */
-export const formatPretty = (exchange: Exchange, timestamp: string): string => {
-  const { bytes, detail, isCut, method, milliseconds, outcome, source, status, url } = exchange
-  const how = [outcome, source, detail].filter((word) => word !== undefined).join(" ")
-  const end = isCut ? " CUT" : ""
-  return `[${timestamp.slice(11, 23)}] INFO: ${method} ${safe(url)} ${status} ${how} ${bytes} B ${
-    rounded(milliseconds)
-  } ms${end}`
-}
+/** Makes the function that counts and logs a response that has ended. Spillway's own pages don't count. */
+export const makeOnAnswered = Effect.gen(function*() {
+  const { record } = yield* ResponseMetrics
+  const log = yield* RequestLog
+  return (response: WatchedResponse): void => {
+    const exchange = exchangeOf(response)
+    if (!exchange.isOwnPage) record(exchange)
+    log?.(exchange)
+  }
+})

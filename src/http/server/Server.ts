@@ -7,12 +7,13 @@ import { ServerConfig } from "../../services/config/ServerConfig.ts"
 import { NodeName } from "../../services/fleet/NodeName.ts"
 import { connections, refusals } from "../../services/observe/connections.ts"
 import * as Metrics from "../../services/observe/pullMetrics.ts"
+import type { ResponseMetrics } from "../../services/observe/ResponseMetrics.ts"
 import { LocalUrls } from "../../services/origin/LocalUrls.ts"
 import { Readiness } from "../admin/Readiness.ts"
 import { SnapshotFeed } from "../admin/SnapshotFeed.ts"
 import { Proxy } from "../proxy/Proxy.ts"
 import { GuardedServer } from "./guardedServer.ts"
-import { exchangeOf, logged, RequestLog } from "./RequestLog.ts"
+import { logged, makeOnAnswered } from "./RequestLog.ts"
 import { withRequestSpan } from "./requestSpan.ts"
 
 /** Where to listen. Port 0 is any free one. */
@@ -54,12 +55,12 @@ const cutAtEnd = (node: GuardedServer): Effect.Effect<void, never, Scope.Scope> 
  */
 export const layerNode = (
   { host, port }: Address
-): Layer.Layer<HttpServer.HttpServer | NodeServer, HttpServerError.ServeError, Proxy> =>
+): Layer.Layer<HttpServer.HttpServer | NodeServer, HttpServerError.ServeError, Proxy | ResponseMetrics> =>
   Layer.effectContext(
     Effect.gen(function*() {
       const { tryReply } = yield* Proxy
       const options = yield* ServerConfig
-      const log = yield* RequestLog
+      const onAnswered = yield* makeOnAnswered
       const context = yield* Effect.context()
       const warn = rateLimited(
         Effect.annotateLogs(Effect.logWarning("Too many connections: more are refused"), {
@@ -76,7 +77,9 @@ export const layerNode = (
           Effect.runForkWith(context)(warn)
         },
         onDefect: tellDefects(context),
-        onAnswered: log === undefined ? undefined : (response) => response.isRelayed || log(exchangeOf(response))
+        onAnswered: (response) => {
+          if (!response.isRelayed) onAnswered(response)
+        }
       }, tryReply)
       yield* Metrics.gauge(
         "spillway_unsent_bytes",
@@ -100,10 +103,9 @@ export const layerProxy: Layer.Layer<
       const { handler } = yield* Proxy
       const { drain } = yield* Readiness
       const feed = yield* SnapshotFeed
-      const log = yield* RequestLog
       const { serveAt } = yield* LocalUrls
       yield* HttpServer.addressFormattedWith((address) => Effect.sync(() => serveAt(address)))
-      const observed = yield* withRequestSpan(log === undefined ? handler : logged(handler))
+      const observed = yield* withRequestSpan(logged(handler))
       yield* withoutServices(HttpServer.serveEffect(Effect.map(observed, ({ response }) => response)))
       yield* Effect.addFinalizer(() => drain)
       // They go on without end otherwise, and the end of the server waits for them.

@@ -6,6 +6,8 @@ import type { ByteSource } from "../../services/observe/Counters.ts"
 export class WatchedResponse extends ServerResponse {
   /** When its request came, by `performance.now`. */
   readonly startedAt = performance.now()
+  /** When its first byte was handed to the connection. */
+  firstByteAt: number | undefined
   /** What the cache did for it. */
   cacheStatus: CacheStatus | undefined
   /** Bytes of its body that were handed to the connection. */
@@ -17,12 +19,14 @@ export class WatchedResponse extends ServerResponse {
 
   override write(chunk: any, ...rest: Array<any>): boolean {
     this.bodyBytes += chunk.length
+    this.firstByteAt ??= performance.now()
     return super.write(chunk, ...rest)
   }
 
   override end(...args: Array<any>): this {
     const [chunk] = args
     if (chunk !== undefined && chunk !== null && typeof chunk !== "function") this.bodyBytes += chunk.length
+    this.firstByteAt ??= performance.now()
     return super.end(...args)
   }
 }

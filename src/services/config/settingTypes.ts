@@ -163,6 +163,20 @@ export const TOKEN: SettingType<string> = {
   isSecret: true
 }
 
+/** Where the access log goes: nowhere, to standard error, or to the end of a file. */
+export const ACCESS_LOG: SettingType<"off" | "stderr" | { readonly file: string }> = {
+  unit: "TARGET",
+  expected: "off, stderr or a file",
+  parse: (text) =>
+    text === "" ? Option.none() : Option.some(text === "off" || text === "stderr" ? text : { file: text })
+}
+
+export const ACCESS_LOG_FORMAT: SettingType<"json" | "combined"> = {
+  unit: "FORMAT",
+  expected: "json or combined",
+  parse: (text) => text === "json" || text === "combined" ? Option.some(text) : Option.none()
+}
+
 export const LEVEL: SettingType<LogLevel.LogLevel> = {
   unit: "LEVEL",
   expected: `one of ${LogLevel.values.map((level) => level.toLowerCase()).join(", ")}`,

@@ -87,6 +87,18 @@ const settings = {
     "1",
     "Processes that serve clients; with 2 or more, another process owns the disk and the origins"
   ),
+  accessLog: one(
+    "access-log",
+    Type.ACCESS_LOG,
+    "stderr",
+    "Log of requests: `off`, `stderr` or a file, which is opened again if it is renamed"
+  ),
+  accessLogFormat: one(
+    "access-log-format",
+    Type.ACCESS_LOG_FORMAT,
+    "json",
+    "Format of the access log: `json` (text on a terminal) or `combined`, as Apache and nginx write it"
+  ),
   otlp: optional(
     "otlp",
     Type.COLLECTOR,
@@ -167,7 +179,10 @@ type Settings = typeof flagged & { readonly adminToken: typeof adminToken; reado
 export type SettingValues = { readonly [Name in keyof Settings]: Settings[Name]["fallback"] }
 
 /** Those that configure services; the others configure the program. */
-export type ServiceSettings = Omit<SettingValues, "host" | "port" | "workers" | "otlp" | keyof FleetSettings>
+export type ServiceSettings = Omit<
+  SettingValues,
+  "host" | "port" | "workers" | "accessLog" | "accessLogFormat" | "otlp" | keyof FleetSettings
+>
 
 /** Those of a node in a fleet. */
 type FleetSettings = typeof fleetSettings & { readonly fleetSecret: typeof fleetSecret }
@@ -177,6 +192,8 @@ export const programSettings = [
   "host",
   "port",
   "workers",
+  "accessLog",
+  "accessLogFormat",
   "otlp",
   "fleetSecret",
   ...Struct.keys(fleetSettings)

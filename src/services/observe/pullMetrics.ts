@@ -1,4 +1,5 @@
 import { Effect, Metric, type Scope } from "effect"
+import { Histogram } from "../../effects/Histogram.ts"
 
 /**
  * Metrics whose values are read when they are exported. The values are plain numbers of the services that count, so counting costs one
@@ -14,7 +15,7 @@ const ignore = (): void => {}
  * but no reference to the service.
  */
 const enter = <State>(
-  type: "Counter" | "Gauge" | "Summary",
+  type: "Counter" | "Gauge" | "Histogram" | "Summary",
   id: string,
   description: string,
   labels: Labels,
@@ -40,6 +41,14 @@ export const counter = (name: string, description: string, read: () => number, l
 /** A value that grows and shrinks. */
 export const gauge = (name: string, description: string, read: () => number, labels: Labels = {}) =>
   enter("Gauge", name, description, labels, () => ({ value: read() }))
+
+/** How many observed values lie in each range, with count and sum since the start. */
+export const histogram = (
+  name: string,
+  description: string,
+  read: () => Metric.HistogramState,
+  labels: Labels = {}
+) => enter("Histogram", name, description, labels, read)
 
 /** Quantiles of observed values, with count and sum since the start. */
 export const summary = (name: string, description: string, read: () => Metric.SummaryState) =>
@@ -94,5 +103,25 @@ export const counters = Effect.fnUntraced(function*(
     const before = counts.get(counted)
     counts.set(counted, (before ?? 0) + by)
     if (before === undefined) begin(counted)
+  }
+})
+
+/** A histogram for each value of a label, registered when it is first observed. */
+export const histograms = Effect.fnUntraced(function*(
+  name: string,
+  description: string,
+  label: string,
+  bounds: ReadonlyArray<number>
+) {
+  const context = yield* Effect.context<Scope.Scope>()
+  const series = new Map<string, Histogram>()
+  return (value: string, observed: number): void => {
+    const counted = series.has(value) || series.size < MAX_VALUES ? value : "other"
+    const known = series.get(counted)
+    if (known !== undefined) return known.observe(observed)
+    const begun = new Histogram(bounds)
+    series.set(counted, begun)
+    Effect.runSyncWith(context)(histogram(name, description, () => begun.state(), { [label]: counted }))
+    begun.observe(observed)
   }
 })
