@@ -32,7 +32,8 @@ const documented = new Set(
   [...Fs.readFileSync(pathOf("docs/reference/metrics.md"), "utf8").matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name)
 )
 
-const named = (text: string) => [...text.matchAll(/\b(?:spillway|process)_\w+/g)].map(([name]) => name)
+/** The metrics in a query; those of a histogram have a suffix. */
+const named = (text: string) => [...text.matchAll(/\b(?:spillway|process)_\w+/g)].map(([name]) => name.replace(/_bucket$/, ""))
 
 describe("alerts and dashboard", () => {
   it("ask for metrics that there are", () => {
