@@ -33,7 +33,8 @@ const documented = new Set(
 )
 
 /** The metrics in a query; those of a histogram have a suffix. */
-const named = (text: string) => [...text.matchAll(/\b(?:spillway|process)_\w+/g)].map(([name]) => name.replace(/_bucket$/, ""))
+const named = (text: string) =>
+  [...text.matchAll(/\b(?:spillway|process)_\w+/g)].map(([name]) => name.replace(/_bucket$/, ""))
 
 describe("alerts and dashboard", () => {
   it("ask for metrics that there are", () => {
