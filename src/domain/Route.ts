@@ -102,7 +102,8 @@ const matches = (host: string, url: URL): boolean => {
  */
 export const accessTo = (origins: Origins, url: URL): Access | undefined => {
   if (url.protocol !== "http:" && url.protocol !== "https:") return undefined
-  if (origins.routes.some((route) => route.url.origin === url.origin)) return "any"
+  const isRouted = ({ policy }: Route) => policy.origins.some((server) => server.url.origin === url.origin)
+  if (origins.routes.some(isRouted)) return "any"
   if (!origins.urlHosts.some((host) => matches(host, url))) return undefined
   return origins.allowPrivate ? "any" : "public"
 }

@@ -99,6 +99,15 @@ describe("accessTo", () => {
     ) assert.isUndefined(access(configured, url), url)
   })
 
+  it("is any for each origin of a route", () => {
+    const first = route("http://a.example")
+    const mirror = { url: new URL("http://10.0.0.1/pub"), weight: 1, access: {} }
+    const mirrored = { ...first, policy: { ...first.policy, origins: [...first.policy.origins, mirror] as const } }
+    const all = { ...origins([]), routes: [mirrored] }
+    for (const url of ["http://a.example/x", "http://10.0.0.1/x"]) assert.strictEqual(access(all, url), "any")
+    assert.isUndefined(access(all, "http://10.0.0.2/x"))
+  })
+
   it("is public for hosts that may be named, at the scheme's port unless one is said", () => {
     const named = origins([], { urlHosts: ["Example.org", "other.example:8443", "[::1]:81", "std.example:443"] })
     for (
