@@ -53,7 +53,7 @@ const Listener = Layer.unwrap(
 HttpRouter.serve(Layer.mergeAll(Home, Trailer, Play)).pipe(
   // It listens when everything else is there: a request that comes before would wait for ever.
   Layer.provide(Listener),
-  Layer.provide(Spillway.layerConfig),
+  Layer.provide(Spillway.layerEnvironment),
   Layer.provide(NodeServices.layer),
   Layer.launch,
   NodeRuntime.runMain

@@ -4,7 +4,7 @@ import { Spillway } from "spillway"
 
 // SPILLWAY_ORIGIN=https://media.example.org node examples/server.ts
 Spillway.layerServer.pipe(
-  Layer.provide(Spillway.layerConfig),
+  Layer.provide(Spillway.layerEnvironment),
   Layer.provide(NodeServices.layer),
   Layer.launch,
   NodeRuntime.runMain

@@ -1,8 +1,9 @@
-import { type Config, Context, Effect, type FileSystem, Layer, type Path, type Scope } from "effect"
+import { Config, Context, Effect, type FileSystem, Layer, type Path, type Scope } from "effect"
 import { type HttpRouter, HttpServer, type HttpServerError } from "effect/http"
 import type { OpenError } from "./domain/OpenError.ts"
 import { address, layerOptions } from "./embed/config.ts"
 import * as openMedia from "./embed/openMedia.ts"
+import * as Options from "./embed/options.ts"
 import { routes } from "./embed/routes.ts"
 import { AdminPages } from "./http/admin/AdminPages.ts"
 import { ControlApi } from "./http/admin/api/ControlApi.ts"
@@ -165,7 +166,7 @@ export type Running = FleetPurger | FleetReport | LocalUrls | Proxy | Readiness 
 
 /**
  * Spillway in an application: media streams through the cache, an HTTP handler for the application's router, and local URLs for
- * players that cannot send header fields. `layer` is the whole of it. Cached content outlives the program.
+ * players that cannot send header fields. `layer` is the whole of it.
  */
 export class Spillway extends Context.Service<Spillway, {
   /**
@@ -201,21 +202,44 @@ export class Spillway extends Context.Service<Spillway, {
   > = Layer.provideMerge(facade(this), layerNoResolver)
 
   /** Spillway with the disk of `CacheConfig`, and real connections to the origins of `OriginConfig` and of URLs that are opened. */
-  static readonly layer: Layer.Layer<
+  static readonly layerNoOptions: Layer.Layer<
     Spillway | Running,
     never,
     CacheConfig | OriginConfig | FileSystem.FileSystem | Path.Path
   > = Layer.provide(this.layerNoResolver, OriginResolver.layer)
 
   /**
+   * The configuration that `layerNoOptions`, `layerNoResolver`, `layerNoDeps` and `layerFleet` need, with the limits of `layerServer`.
+   * Fails with `InvalidOptions`, which has a line for each mistake.
+   */
+  static readonly layerOptions: (
+    options: Options.SpillwayOptions
+  ) => Layer.Layer<CacheConfig | OriginConfig, Options.InvalidOptions> = Options.layer
+
+  /**
+   * All of Spillway, with real disks and origins. Cached content outlives the program. Fails with `InvalidOptions`, which has a line for
+   * each mistake. A disk that can't be used isn't an error: streams come from the origin until it can.
+   */
+  static readonly layer = (
+    options: Options.SpillwayOptions = {}
+  ): Layer.Layer<Spillway | Running, Options.InvalidOptions, FileSystem.FileSystem | Path.Path> =>
+    Layer.provide(this.layerNoOptions, Options.layer(options))
+
+  /** `layer` with options from the `ConfigProvider` in the context, such as `{ maxSize: Config.ByteSize("MAX_SIZE") }`. */
+  static readonly layerConfig = (
+    config: Config.Wrap<Options.SpillwayOptions>
+  ): Layer.Layer<Spillway | Running, Config.ConfigError | Options.InvalidOptions, FileSystem.FileSystem | Path.Path> =>
+    Layer.unwrap(Effect.map(Config.unwrap(config), this.layer))
+
+  /**
    * `layer` with the options of `spillway serve` from its environment variables (`SPILLWAY_ORIGIN` and so on), read from the
    * `ConfigProvider` in the context. Includes `ServerConfig`. Fails with a `ConfigError` that names the variable.
    */
-  static readonly layerConfig: Layer.Layer<
+  static readonly layerEnvironment: Layer.Layer<
     Spillway | Running | CacheConfig | OriginConfig,
     Config.ConfigError,
     FileSystem.FileSystem | Path.Path
-  > = Layer.provideMerge(this.layer, layerOptions)
+  > = Layer.provideMerge(this.layerNoOptions, layerOptions)
 
   /**
    * The handler for an `HttpRouter`, for all paths below `prefix`, which starts with `/`. A request for `prefix/films/a.mp4` is handled

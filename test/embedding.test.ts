@@ -2,15 +2,7 @@ import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Layer, Stream } from "effect"
 import { HttpServer } from "effect/http"
-import {
-  CacheConfig,
-  OriginConfig,
-  OriginResolver,
-  OriginUnexpected,
-  Resource,
-  Server,
-  Spillway
-} from "../src/index.ts"
+import { OriginResolver, OriginUnexpected, Resource, Server, Spillway } from "../src/index.ts"
 import { makeSignedOrigin, type SignedOrigin } from "./support/SignedOrigin.ts"
 import { MiB, randomBytes, sha256 } from "./support/TestOrigin.ts"
 
@@ -62,8 +54,7 @@ describe("an application with Spillway in it", () => {
         Layer.provideMerge(Server.layerNode({ host: "127.0.0.1", port: 0 })),
         Layer.provideMerge(Spillway.layerNoResolver),
         Layer.provide(layerResolver(new Storage(origin))),
-        Layer.provide(CacheConfig.layer({ directory, minFree: 0 })),
-        Layer.provide(OriginConfig.layer({ firstByteTimeout: 5000 }))
+        Layer.provide(Spillway.layerOptions({ directory, minFree: 0, firstByteTimeout: "5 seconds" }))
       )
 
       yield* Effect.gen(function*() {

@@ -246,7 +246,7 @@ const run = Effect.fnUntraced(
     findTargets: (orders: Orders | undefined) => Effect.Effect<Targets, E, R>
   ) {
     const { chunkSize, host, maxSize, port } = settings
-    if (chunkSize > maxSize / 4) {
+    if (!Cache.hasRoom(settings)) {
       return yield* new StartupError({
         message: `--max-size (${size(maxSize)}) is less than four chunks of --chunk-size (${size(chunkSize)}); ` +
           "raise --max-size or lower --chunk-size"

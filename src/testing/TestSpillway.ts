@@ -1,8 +1,7 @@
 import { NodePath } from "@effect/platform-node"
 import { Effect, type FileSystem, Layer, type Path } from "effect"
+import * as Options from "../embed/options.ts"
 import { ChunkWriter } from "../services/cache/ChunkWriter.ts"
-import { CacheConfig, type CacheOptions } from "../services/config/CacheConfig.ts"
-import { OriginConfig, type OriginOptions } from "../services/config/OriginConfig.ts"
 import { ChunkStore } from "../services/disk/ChunkStore.ts"
 import { DirectoryLock } from "../services/disk/DirectoryLock.ts"
 import { DiskLimiter } from "../services/disk/DiskLimiter.ts"
@@ -12,12 +11,6 @@ import { facade, layerNoDeps, type Running, Spillway } from "../spillway.ts"
 import * as FaultyFileSystem from "./FaultyFileSystem.ts"
 import * as MemoryFileSystem from "./MemoryFileSystem.ts"
 import * as MemoryOrigin from "./MemoryOrigin.ts"
-
-/** The options of the cache, and of its origins. */
-export interface TestOptions {
-  readonly cache?: Partial<CacheOptions>
-  readonly origin?: Partial<OriginOptions>
-}
 
 const Files = Layer.mergeAll(
   FaultyFileSystem.layer,
@@ -29,16 +22,18 @@ const Monitor = Layer.unwrap(
   Effect.map(MemoryFileSystem.MemoryDisk, (disk) => DiskMonitor.layerTest(Effect.sync(disk.usage)))
 )
 
+const defaults: Options.SpillwayOptions = { directory: "/cache", chunkSize: "64KiB", minFree: 0, memory: 0 }
+
 /** Waits until all background writes to the disk are done. */
 export const idle: Effect.Effect<void, never, ChunkWriter> = Effect.flatMap(ChunkWriter, ({ idle }) => idle)
 
 /**
  * `Spillway.layer` with a disk and origins in memory, for tests of an application. `MemoryOrigin` is the origin of every URL,
  * `MemoryDisk` is the disk, and `Faults` makes the disk fail. By default chunks have 64 KiB, no chunk is cached in memory, and the
- * cache may use the whole disk. Runs under `TestClock`.
+ * cache may use the whole disk. Runs under `TestClock`. Options that can't be used are a defect.
  */
 export const layer = (
-  { cache, origin }: TestOptions = {}
+  options: Options.SpillwayOptions = {}
 ): Layer.Layer<
   | Spillway
   | Running
@@ -57,9 +52,6 @@ export const layer = (
     Layer.provideMerge(MemoryOrigin.layer),
     Layer.provide(Layer.mergeAll(DirectoryLock.layerNone, DiskLimiter.layer, OriginResolver.layer)),
     Layer.provide(
-      Layer.merge(
-        CacheConfig.layer({ directory: "/cache", chunkSize: 64 * 1024, minFree: 0, memory: 0, ...cache }),
-        OriginConfig.layer(origin)
-      )
+      Layer.orDie(Options.layer({ ...defaults, ...options }))
     )
   )

@@ -27,7 +27,7 @@ const filesOf = (project: string): Array<string> =>
 const program = `
 import { NodeServices } from "@effect/platform-node"
 import { Effect, Layer, Stream } from "effect"
-import { CacheConfig, OriginConfig, type OriginError, Spillway } from "spillway"
+import { type InvalidOptions, type OriginError, Spillway } from "spillway"
 import { MemoryOrigin, TestSpillway } from "spillway/testing"
 
 const kept = Effect.gen(function*() {
@@ -42,10 +42,9 @@ const kept = Effect.gen(function*() {
 // @ts-expect-error There is no such option.
 void Effect.flatMap(Spillway, ({ open }) => open("/a", { rnage: { start: 5 } }))
 
-export const whole: Layer.Layer<Spillway, never, never> = Spillway.layer.pipe(
-  Layer.provide(CacheConfig.layer({ directory: "cache" })),
-  Layer.provide(OriginConfig.layer()),
-  Layer.provide(NodeServices.layer)
+export const whole: Layer.Layer<Spillway, InvalidOptions, never> = Layer.provide(
+  Spillway.layer({ directory: "cache", maxSize: "10 GiB", readDeadline: "1 second" }),
+  NodeServices.layer
 )
 
 Effect.runPromise(kept).then((told) => console.log(JSON.stringify(told)))
@@ -70,10 +69,10 @@ const options = (resolution: "nodenext" | "bundler", files: ReadonlyArray<string
 
 /** What an application has around the code that the documentation shows without its imports. */
 const inAnApplication = (code: string) => `
-import { Effect, Layer, Stream } from "effect"
-import { CacheConfig, Engines, OriginConfig, OriginResolver, type Refusal, Resource, Spillway } from "spillway"
-declare const cache: Parameters<typeof CacheConfig.layer>[0]
-declare const origins: Parameters<typeof OriginConfig.layer>[0]
+import { NodeServices } from "@effect/platform-node"
+import { Config, Effect, Layer, Stream } from "effect"
+import { Engines, InvalidOptions, OriginResolver, type Refusal, Resource, Spillway, type SpillwayOptions } from "spillway"
+declare const options: SpillwayOptions
 declare const secret: string
 declare const spillway: Spillway["Service"]
 declare const token: string
@@ -112,7 +111,7 @@ layer(Project.layer, { timeout: 180_000, excludeTestServices: true })(
     it.effect("has the types that the code in the documentation wants", () =>
       Effect.gen(function*() {
         const project = yield* Project
-        assert.lengthOf(documented, 6)
+        assert.lengthOf(documented, 7)
         for (const { code, name } of documented) Fs.writeFileSync(join(project, name), code)
         const config = join(project, "tsconfig.documented.json")
         Fs.writeFileSync(config, JSON.stringify(options("nodenext", documented.map(({ name }) => name))))

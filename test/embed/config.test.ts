@@ -14,7 +14,7 @@ const options = (values: Record<string, string>) =>
     return { cache: yield* CacheConfig, origin: yield* OriginConfig, server: yield* ServerConfig }
   }).pipe(Effect.provide(layerOptions.pipe(Layer.provide(variables(values)))))
 
-describe("layerConfig", () => {
+describe("layerEnvironment", () => {
   it.effect("is the defaults where nothing is said", () =>
     Effect.gen(function*() {
       const { cache, origin } = yield* options({})
@@ -67,7 +67,7 @@ describe("layerConfig", () => {
   ] as const
   it.effect.each(wrong)("names %s where it is wrong", ([name, value]) =>
     Effect.gen(function*() {
-      const layer = Spillway.layerConfig.pipe(Layer.provide(variables({ [name]: value })))
+      const layer = Spillway.layerEnvironment.pipe(Layer.provide(variables({ [name]: value })))
       const error = yield* Effect.flip(Layer.build(layer))
       assert.strictEqual(error._tag, "ConfigError")
       assert.include(error.message, name)

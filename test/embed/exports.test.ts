@@ -5,7 +5,6 @@ import * as Testing from "../../src/testing/index.ts"
 describe("the public API", () => {
   it("has the exports of docs/decisions/0007-public-api.md, and no others", () => {
     assert.deepStrictEqual(Object.keys(Spillway).toSorted(), [
-      "CacheConfig",
       "ChunkStore",
       "DirectoryLock",
       "DiskBusy",
@@ -13,6 +12,7 @@ describe("the public API", () => {
       "DiskLimiter",
       "DiskMonitor",
       "Engines",
+      "InvalidOptions",
       "IoError",
       "MediaRefused",
       "Membership",
@@ -21,7 +21,6 @@ describe("the public API", () => {
       "NotServed",
       "Origin",
       "OriginBodyFailed",
-      "OriginConfig",
       "OriginForbidden",
       "OriginResolver",
       "OriginTimeout",
@@ -33,7 +32,6 @@ describe("the public API", () => {
       "RequestLog",
       "Resource",
       "Server",
-      "ServerConfig",
       "Spillway",
       "TooManyRegistrations",
       "defaultPolicy",

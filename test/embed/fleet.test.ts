@@ -1,17 +1,7 @@
 import { NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Stream } from "effect"
-import {
-  CacheConfig,
-  Engines,
-  type FleetOptions,
-  Membership,
-  MembershipFailed,
-  OriginConfig,
-  parseRoute,
-  type Route,
-  Spillway
-} from "../../src/index.ts"
+import { Engines, type FleetOptions, Membership, MembershipFailed, Spillway } from "../../src/index.ts"
 import { temporaryDirectory } from "../support/disks.ts"
 import { freePort } from "../support/freePort.ts"
 import { fileOf, makeTestOrigin, MiB, sha256, type TestOrigin } from "../support/TestOrigin.ts"
@@ -37,11 +27,10 @@ const start = Effect.fnUntraced(function*(
   membership: Layer.Layer<Membership>
 ) {
   const directory = yield* temporaryDirectory
-  const origins = { routes: [parseRoute(origin.url) as Route], urlHosts: [], allowPrivate: true }
   const layer = Spillway.layerPeers({ host: "127.0.0.1", port }).pipe(
-    Layer.provideMerge(Spillway.layer),
+    Layer.provideMerge(Spillway.layerNoOptions),
     Layer.provide(Spillway.layerFleet(optionsOf(node, port), membership)),
-    Layer.provide(Layer.merge(CacheConfig.layer({ directory, minFree: 0 }), OriginConfig.layer({ origins }))),
+    Layer.provide(Spillway.layerOptions({ directory, minFree: 0, origins: [origin.url] })),
     Layer.provide(NodeServices.layer)
   )
   return Context.get(yield* Layer.build(Layer.fresh(layer)), Spillway)

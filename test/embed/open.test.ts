@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stream } from "effect"
-import { makeRoute } from "../../src/domain/Route.ts"
 import type { OpenOptions } from "../../src/embed/openMedia.ts"
 import * as Resource from "../../src/embed/Resource.ts"
+import type { SpillwayOptions } from "../../src/index.ts"
 import { type ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
 import { Spillway } from "../../src/spillway.ts"
 import { FaultyFileSystem, MemoryOrigin, TestSpillway } from "../../src/testing/index.ts"
@@ -28,7 +28,7 @@ const take = Effect.fnUntraced(function*(what: string, options?: OpenOptions) {
 const tests = <A, E>(
   name: string,
   effect: Effect.Effect<A, E, Spillway | MemoryOrigin.MemoryOrigin | ChunkWriter | FaultyFileSystem.Faults>,
-  options?: TestSpillway.TestOptions
+  options?: SpillwayOptions
 ) => it.effect(name, () => Effect.provide(effect, TestSpillway.layer(options)))
 
 describe("open", () => {
@@ -46,7 +46,7 @@ describe("open", () => {
       const { cacheStatus } = yield* take(url("b"), { range: { start: 5, end: 10 } })
       assert.include(cacheStatus, `key="${Resource.make(`${FILM}?v=1`).id}"`)
     }),
-    { cache: { cacheKey: [{ pattern: "/*", ignore: ["token"] }] } }
+    { cacheKey: ["/* ignore=token"] }
   )
 
   tests(
@@ -120,7 +120,7 @@ describe("open", () => {
       assert.strictEqual(error._tag, "NotInCache")
       assert.notInclude(error.message, "secret")
     }),
-    { origin: { offline: true } }
+    { offline: true }
   )
 
   tests(
@@ -133,15 +133,7 @@ describe("open", () => {
       // It is the same entry as that of the URL.
       assert.match((yield* take(FILM)).cacheStatus, /^spillway; hit/)
     }),
-    {
-      origin: {
-        origins: {
-          routes: [makeRoute({ _tag: "All" }, new URL("https://media.example.org"))],
-          urlHosts: [],
-          allowPrivate: false
-        }
-      }
-    }
+    { origins: ["https://media.example.org"] }
   )
 
   tests(

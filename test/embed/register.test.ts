@@ -3,7 +3,6 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Layer, Scope } from "effect"
 import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
 import { createServer } from "node:http"
-import { makeRoute } from "../../src/domain/Route.ts"
 import { MAX_LOCAL_URLS } from "../../src/services/origin/LocalUrls.ts"
 import { Spillway } from "../../src/spillway.ts"
 import { MemoryOrigin, TestSpillway } from "../../src/testing/index.ts"
@@ -18,13 +17,7 @@ const Application = HttpRouter.serve(
   { disableLogger: true, disableListenLog: true }
 ).pipe(
   Layer.provideMerge(TestSpillway.layer({
-    origin: {
-      origins: {
-        routes: [makeRoute({ _tag: "All" }, new URL("https://media.example.org"))],
-        urlHosts: [],
-        allowPrivate: false
-      }
-    }
+    origins: ["https://media.example.org"]
   })),
   Layer.provideMerge(
     NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1", disablePreemptiveShutdown: true })

@@ -271,7 +271,7 @@ const startOn = Effect.fnUntraced(function*(directory: string, origin: TestOrigi
   const routes = [makeRoute({ _tag: "All" }, new URL(origin.url))]
   const services = yield* Server.layerProxy.pipe(
     Layer.provideMerge(Server.layerNode({ host: "127.0.0.1", port: 0 })),
-    Layer.provideMerge(Spillway.layer),
+    Layer.provideMerge(Spillway.layerNoOptions),
     Layer.provide(CacheConfig.layer({ directory, chunkSize: CHUNK_BYTES, minFree: 0, memory: 0 })),
     Layer.provide(OriginConfig.layer({ origins: { routes, urlHosts: [], allowPrivate: false } })),
     Layer.provide(NodeServices.layer),

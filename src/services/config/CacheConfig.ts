@@ -45,6 +45,13 @@ export const fromSettings = (settings: ServiceSettings): CacheOptions =>
     "assumeUnchanged"
   ])
 
+/** Whether the cache has room for `MIN_CHUNKS` chunks. */
+export const hasRoom = ({ chunkSize, maxSize }: Pick<CacheOptions, "chunkSize" | "maxSize">): boolean =>
+  maxSize >= MIN_CHUNKS * chunkSize
+
+/** The number of chunks that a cache has room for at least. */
+const MIN_CHUNKS = 4
+
 /** The defaults. */
 export const defaults: CacheOptions = fromSettings(defaultSettings)
 
