@@ -66,6 +66,8 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   readonly failed: (key: ChunkKey, error: CacheError) => Effect.Effect<void>
   /** Whether the chunk with the byte at `offset` would be written to disk if it were complete now. */
   readonly isStoring: (representation: Representation, offset: number) => boolean
+  /** The same, but also whether the disk keeps up: `false` before chunks would be dropped. */
+  readonly hasRoomAhead: (representation: Representation, offset: number) => boolean
   /** Why nothing can be kept on disk now, or `undefined`. */
   readonly failure: () => CacheFailure | undefined
   /** Whether a read would fail at once because the disk is too busy. */
@@ -215,6 +217,8 @@ const make = Effect.gen(function*() {
     },
     isStoring: (representation, offset) =>
       breaker.unwritable() === undefined && writer.hasRoom(representation) && owns(representation.url, offset),
+    hasRoomAhead: (representation, offset) =>
+      breaker.unwritable() === undefined && !writer.isBehind() && owns(representation.url, offset),
     failed,
     failure: breaker.unwritable,
     isBusy: store.isBusy

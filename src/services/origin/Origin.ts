@@ -58,6 +58,8 @@ export interface OriginRequest {
   readonly accepts?: ((head: OriginHead) => boolean) | undefined
   /** Nobody waits for it, so requests that viewers wait for go first. */
   readonly background?: boolean | undefined
+  /** Called when it has its slot at the origin, before it is sent. */
+  readonly onAdmitted?: (() => void) | undefined
   /** Called with the fields of each 103 (Early Hints) before the response. */
   readonly onHints?: ((fields: HeaderFields) => void) | undefined
   /** What nodes of a fleet that own the bytes are asked instead. Without it, only the origin is asked. */

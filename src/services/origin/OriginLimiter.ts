@@ -44,8 +44,9 @@ interface Queue {
   isReclaiming: boolean
 }
 
-/** How many requests to one origin may wait. */
+/** How many requests to one origin may wait: of viewers, and in the background. */
 const MAX_WAITING = 4096
+const MAX_WAITING_BACKGROUND = 1024
 
 /** How long a slot whose loss harms its holder may be idle while others wait, in milliseconds. */
 export const GRACE_MILLIS = 10_000
@@ -113,8 +114,8 @@ export const make = ({ limit, timeout }: {
             queue.slots.add(slot)
             return hold
           }
-          if (queue.viewers.size + queue.background.size >= MAX_WAITING) return Effect.succeed(false)
           const line = background ? queue.background : queue.viewers
+          if (line.size >= (background ? MAX_WAITING_BACKGROUND : MAX_WAITING)) return Effect.succeed(false)
           const waiter: Waiter = { slot, admitted: false, wake: () => {} }
           line.add(waiter)
           const mustReclaim = !background && !queue.isReclaiming

@@ -75,6 +75,8 @@ export interface Question {
   readonly headers: HeaderFields
   /** Nobody waits for it, so requests that viewers wait for go first. */
   readonly background?: boolean
+  /** Called when it no longer waits for those. */
+  readonly onAdmitted?: () => void
   /** The validator of the requested version, if it is known. */
   readonly validator?: string | undefined
   /** Whether a response has what was requested. Otherwise the next origin of the route is asked, if it has several. */
@@ -124,7 +126,7 @@ export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin | OriginConfi
 
   const askAt = Effect.fnUntraced(function*(
     source: Source,
-    { accepts, avoid, background = false, headers, method, validator }: Question,
+    { accepts, avoid, background = false, headers, method, onAdmitted, validator }: Question,
     location: Location
   ) {
     const { access = "any", file, headers: ofLocation, route, url } = location
@@ -140,6 +142,7 @@ export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin | OriginConfi
         accepts,
         avoid,
         background: background || source.background === true,
+        onAdmitted,
         headers: { ...source.fields, ...ofLocation, ...headers },
         secrets: Object.keys(ofLocation),
         onHints: source.onHints,

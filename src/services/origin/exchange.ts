@@ -72,6 +72,7 @@ export const makeExchange = (config: OriginOptions, connections: OriginConnectio
     if (!(yield* limiter.enter(hop.url.origin, request.background === true, slot))) {
       return yield* new OriginTimeout({ url, phase: "queue" })
     }
+    request.onAdmitted?.()
     const turn = yield* makeTurn(firstByteTimeoutOf(request.route) ?? config.firstByteTimeout)
     const body = request.body && upload(request.body, turn)
     turn.begin()

@@ -1,5 +1,6 @@
 import type { ChunkKey } from "../../domain/Chunk.ts"
 import type { Representation } from "../../domain/Representation.ts"
+import type { RoutePolicy } from "../../domain/RoutePolicy.ts"
 import { Assemblies } from "./Assemblies.ts"
 import { Fetches } from "./Fetches.ts"
 import type { Reader } from "./Reader.ts"
@@ -12,6 +13,10 @@ export class Download {
   readonly assemblies = new Assemblies()
   readonly fetches: Fetches
   readonly readers = new Set<Reader>()
+  /** The policy of its route: `"asked"` until that is known, or if it has none; `undefined` if nobody has asked. */
+  policy: RoutePolicy | "asked" | undefined
+  /** Whether it is being fetched to its end without viewers. */
+  isFinishing = false
   /** Called when a reader is added. */
   onReader: (() => void) | undefined
 
@@ -23,7 +28,7 @@ export class Download {
 
   /** Whether it can be forgotten. */
   get isIdle(): boolean {
-    return this.readers.size === 0 && this.fetches.size === 0
+    return this.readers.size === 0 && this.fetches.size === 0 && !this.isFinishing
   }
 
   keyOf(index: number): ChunkKey {

@@ -5,11 +5,13 @@ import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { atEnd } from "../../effects/withoutServices.ts"
 import type { Catalog } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
+import type { CacheConfig } from "../config/CacheConfig.ts"
 import type { OriginConfig } from "../config/OriginConfig.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import type { Origin } from "../origin/Origin.ts"
 import { Download } from "./Download.ts"
 import type { OpenResponse } from "./fetchLoop.ts"
+import { makeFillAhead } from "./fillAhead.ts"
 import { Reader } from "./Reader.ts"
 import { makeStartFetch } from "./startFetch.ts"
 
@@ -17,7 +19,8 @@ import { makeStartFetch } from "./startFetch.ts"
  * Streams bytes from the origin to any number of viewers, in memory. A *fetch* is one origin request for a contiguous stretch of
  * missing chunks. A viewer's *reader* joins the fetch that is about to deliver its byte, or starts one at that very byte, and gets
  * bytes as they arrive. A fetch stays a bounded distance ahead of its fastest reader, stops at bytes that are cached, and ends when
- * its last reader has left, or when none has taken bytes for some seconds. If a fetch for another viewer fails, the reader tries its
+ * its last reader has left, or when none has taken bytes for some seconds. If a route says so, the cache is filled further ahead
+ * (`ReadAhead`). If a fetch for another viewer fails, the reader tries its
  * own. A complete chunk is handed to `ChunkCache`, once.
  *
  * A byte passes through these files: `startFetch` runs `fetchLoop`, which checks the response (`checkResponse`) and passes its bytes to
@@ -51,10 +54,11 @@ export class Downloader extends Context.Service<Downloader, {
    */
   readonly canFollow: (representation: Representation, offset: number, source?: Source) => boolean
 }>()("spillway/services/transfer/Downloader") {
-  static readonly layer: Layer.Layer<Downloader, never, Catalog | ChunkCache | Origin | OriginConfig> = Layer.effect(
-    Downloader,
-    Effect.suspend(() => make)
-  )
+  static readonly layer: Layer.Layer<Downloader, never, CacheConfig | Catalog | ChunkCache | Origin | OriginConfig> =
+    Layer.effect(
+      Downloader,
+      Effect.suspend(() => make)
+    )
 }
 
 const make = Effect.gen(function*() {
@@ -78,7 +82,8 @@ const make = Effect.gen(function*() {
     if (download.isIdle) downloads.delete(download.key)
   }
 
-  const { start, startAt } = yield* makeStartFetch(forget)
+  const { start, startAhead, startAt } = yield* makeStartFetch(forget)
+  const fillAhead = yield* makeFillAhead(startAhead, forget)
   const supply = {
     hasChunk: (download: Download, index: number) => cache.has(download.keyOf(index)),
     startFetch: startAt
@@ -95,8 +100,10 @@ const make = Effect.gen(function*() {
   return Downloader.of({
     read: Effect.fnUntraced(function*(representation, range, source) {
       const reader = new Reader(downloadOf(representation, source), source, range, supply)
+      fillAhead.begin(reader)
       yield* atEnd((exit) => {
         reader.close(Exit.isSuccess(exit))
+        fillAhead.end(reader)
         forget(reader.download)
       })
       return reader

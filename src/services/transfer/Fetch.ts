@@ -7,6 +7,7 @@ import { READ_AHEAD_BYTES } from "../../domain/RoutePolicy.ts"
 import { isSameSource, type Source } from "../origin/askOrigin.ts"
 import { noHold } from "./Assemblies.ts"
 import type { Download } from "./Download.ts"
+import type { ReadAhead } from "./ReadAhead.ts"
 import type { Reader } from "./Reader.ts"
 import { ReceivedBytes } from "./ReceivedBytes.ts"
 
@@ -36,7 +37,7 @@ export type Event =
   | { readonly _tag: "Throttle"; readonly tick: number }
   /** A reader needs more. */
   | { readonly _tag: "Resume" }
-  /** Its connection is needed elsewhere, or it has been throttled for long. */
+  /** Its connection is needed elsewhere while no reader needs its bytes, or it has been throttled for long. */
   | { readonly _tag: "Preempt" }
   /** Its last reader has left. */
   | { readonly _tag: "Abandon" }
@@ -55,7 +56,8 @@ const STOPPING: State = { _tag: "Stopping" }
  *     ┌───┴───────┐ ──────► ┌───────────┐
  *     │  Running  │ Resume  │ Throttled │
  *     └─┬───────┬─┘ ◄────── └─┬───────┬─┘
- *       │       │ Abandon     │       │ Abandon, Preempt
+ *       │       │ Abandon,    │       │ Abandon,
+ *       │       │ Preempt     │       │ Preempt
  *       │       └──────────►──│───────┴──────► ┌──────────┐
  *       │ End                 │ End            │ Stopping │
  *       ▼                     ▼                └────┬─────┘
@@ -74,7 +76,6 @@ export const transition = (state: State, event: Event): State => {
     case "Resume":
       return state._tag === "Throttled" ? RUNNING : state
     case "Preempt":
-      return state._tag === "Throttled" ? STOPPING : state
     case "Abandon":
       return state._tag === "Running" || state._tag === "Throttled" ? STOPPING : state
     case "End":
@@ -92,6 +93,8 @@ export interface FetchOptions {
   readonly awaitsReader?: boolean
   /** The origin sends the whole file from the first byte for every range. */
   readonly sequential?: boolean
+  /** The read-ahead that it was started for. */
+  readonly follower?: ReadAhead | undefined
 }
 
 /** One origin request for a contiguous stretch of missing chunks, and the readers that share it. */
@@ -111,9 +114,13 @@ export class Fetch {
   /** What has arrived of a `Single` representation, to compare it with another response if its transfer breaks off. */
   readonly received: ReceivedBytes | undefined
   readonly readers = new Set<Reader>()
+  /** Those that want its bytes in the cache. */
+  readonly followers = new Set<ReadAhead>()
   /** It goes on to here even without readers. */
   keepUntil: number
   readonly isFill: boolean
+  /** Whether its request waits behind those of viewers. Readers don't wait with it. */
+  isQueued = false
   /** Has the fetch look at the demand again, while it is throttled. */
   wake: (() => void) | undefined
   fiber: Pick<Fiber.Fiber<unknown, unknown>, "interruptUnsafe"> | undefined
@@ -132,6 +139,7 @@ export class Fetch {
     this.keepUntil = options.keepUntil ?? 0
     this.isFill = options.isFill ?? false
     this.#awaitsReader = options.awaitsReader ?? false
+    if (options.follower !== undefined) this.followers.add(options.follower)
   }
 
   /** Whether it is running or throttled. */
@@ -151,6 +159,7 @@ export class Fetch {
   /** Whether a reader with this source may wait for it. */
   isOpenTo(source: Source | undefined): boolean {
     const state = this.#state
+    if (this.isQueued) return false
     if (state._tag === "Throttled") return true
     return state._tag === "Running" && (state.retrying === undefined || isSameSource(this.source, source))
   }
@@ -170,10 +179,19 @@ export class Fetch {
 
   /** Whether it should go on now, wait for its readers, or end because none is left. */
   get demand(): "go" | "wait" | "end" {
-    if (this.position < this.keepUntil) return "go"
-    if (this.readers.size === 0) return "end"
-    for (const reader of this.readers) if (this.position < reader.offset + READ_AHEAD_BYTES) return "go"
-    return "wait"
+    if (this.position < this.keepUntil || this.#isNearReader) return "go"
+    for (const follower of this.followers) if (follower.wants(this.position)) return "go"
+    return this.readers.size === 0 && this.followers.size === 0 ? "end" : "wait"
+  }
+
+  /** Whether nobody needs its bytes soon, though they are wanted in the cache. Then viewers' requests go first. */
+  get isAhead(): boolean {
+    return this.followers.size > 0 && !this.#isNearReader
+  }
+
+  get #isNearReader(): boolean {
+    for (const reader of this.readers) if (this.position < reader.offset + READ_AHEAD_BYTES) return true
+    return false
   }
 
   /** Whether it should send another request. */
@@ -182,12 +200,12 @@ export class Fetch {
   }
 
   /**
-   * Chooses the source of the next request. A viewer who has left may have taken a token along that expires, so it is a reader's own if
-   * there is one.
+   * Chooses the source of the next request. A viewer who has left may have taken a token along that expires, so it is that of somebody
+   * who wants the bytes, if there is one.
    */
   chooseSource(): Source {
     let first: Source | undefined
-    for (const { source } of this.readers) {
+    for (const { source } of [...this.readers, ...this.followers]) {
       if (isSameSource(source, this.source)) return this.source
       first ??= source
     }
@@ -210,13 +228,24 @@ export class Fetch {
   leave(reader: Reader): void {
     reader.fetch = undefined
     this.readers.delete(reader)
-    if (!this.isActive || this.demand !== "end") return
-    this.abandon()
-    this.fiber?.interruptUnsafe()
+    this.#endIfUnwanted()
   }
 
-  /** Ends the fetch if it is throttled, to free its connection. Its readers start another when they need more. */
+  /** Adds a read-ahead. */
+  follow(ahead: ReadAhead): void {
+    this.followers.add(ahead)
+    this.wake?.()
+  }
+
+  /** Removes a read-ahead. The fetch ends unless it is still wanted. */
+  unfollow(ahead: ReadAhead): void {
+    this.followers.delete(ahead)
+    this.#endIfUnwanted()
+  }
+
+  /** Ends the fetch if no reader needs its bytes soon, to free its connection. Others start another when they need more. */
   preempt(): void {
+    if (this.#state._tag !== "Throttled" && !this.isAhead) return
     this.#apply({ _tag: "Preempt" })
     if (this.isStopping) this.fiber?.interruptUnsafe()
   }
@@ -263,6 +292,12 @@ export class Fetch {
     const index = indexAt(this.position, representation.chunkSize)
     const first = this.#awaitsReader && hold.last >= hold.first ? hold.first : index
     if (hold.last !== index || hold.first !== first) assemblies.move(hold, first, index)
+  }
+
+  #endIfUnwanted(): void {
+    if (!this.isActive || this.demand !== "end") return
+    this.abandon()
+    this.fiber?.interruptUnsafe()
   }
 
   #apply(event: Event): void {

@@ -64,6 +64,16 @@ export class Fetches {
     return found
   }
 
+  /** An active fetch that brings the chunk with the byte at `offset`, or comes to it next. */
+  bringing(offset: number): Fetch | undefined {
+    const there = [
+      ...this.#at.get(indexAt(offset, this.#chunkSize)) ?? [],
+      ...this.approaching(offset, this.#chunkSize)
+    ]
+      .filter((fetch) => fetch.isActive)
+    return there.find((fetch) => !fetch.isFill) ?? there[0]
+  }
+
   #put(fetch: Fetch, index: number): void {
     const there = this.#at.get(index)
     if (there === undefined) this.#at.set(index, new Set([fetch]))

@@ -9,6 +9,7 @@ import { noHold } from "./Assemblies.ts"
 import { chooseFetch } from "./chooseFetch.ts"
 import type { Download } from "./Download.ts"
 import type { Fetch } from "./Fetch.ts"
+import type { Consumer, ReadAhead } from "./ReadAhead.ts"
 
 /** Where a reader gets what isn't in memory. */
 interface Supply {
@@ -22,7 +23,8 @@ interface Supply {
  * One viewer's position in a representation. It keeps the fetch that it has joined alive, even while its viewer reads from the cache,
  * until `close`.
  */
-export class Reader {
+export class Reader implements Consumer {
+  readonly isViewer = true
   readonly download: Download
   readonly source: Source
   /** The next byte that the viewer needs; `end` when it has everything. */
@@ -30,6 +32,8 @@ export class Reader {
   readonly end: number
   /** The fetch that it waits for. Set by `Fetch.join` and `leave`. */
   fetch: Fetch | undefined
+  /** What fetches for it further ahead than `READ_AHEAD_BYTES`, if its route says so. Closed with the reader. */
+  ahead: ReadAhead | undefined
   /** Has the reader look for bytes again, while it waits. */
   wake: (() => void) | undefined
   /** What a fetch with its own source has failed with since its last byte. */
@@ -69,8 +73,16 @@ export class Reader {
     this.ownFailure = undefined
     this.foreignFailures = 0
     this.#holdAhead()
-    const { fetch } = this
+    const { ahead, fetch } = this
+    ahead?.advanced()
     if (fetch?.wake !== undefined && fetch.position < this.offset + READ_AHEAD_BYTES) fetch.wake()
+  }
+
+  disregards(fetch: Fetch): boolean {
+    if (fetch !== this.fetch) return true
+    if (this.wake !== undefined) return false
+    fetch.leave(this)
+    return true
   }
 
   /** Fetches the chunk at `offset` although `ChunkCache` has it: it couldn't be read. */
@@ -84,6 +96,7 @@ export class Reader {
     if (isComplete && fetch !== undefined && offset >= end) {
       fetch.keepUntil = Math.max(fetch.keepUntil, roundUp(offset, download.representation.chunkSize, fetch.end))
     }
+    this.ahead?.close()
     fetch?.leave(this)
     download.readers.delete(this)
     download.assemblies.move(this.#hold, 0, -1)
@@ -151,8 +164,10 @@ export class Reader {
       const url = loggable(download.representation.url)
       return Exit.fail(new OriginBodyFailed({ url, offset, cause: "the only transfer of these bytes has ended" }))
     }
+    if (chosen === undefined) this.ahead?.makeWay(offset)
     const fetch = chosen ?? this.#supply.startFetch(this)
     fetch.join(this)
+    this.ahead?.look()
     return undefined
   }
 }

@@ -69,6 +69,7 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
     const unchanged = ifUnchanged(representation)
     const expected = { representation, position, mode }
     const accepts = (head: OriginHead) => !("_tag" in checkResponse(head, expected, clock.currentTimeMillisUnsafe()))
+    fetch.isQueued = fetch.isAhead
     return askOrigin(fetch.chooseSource(), {
       method: "GET",
       headers: {
@@ -76,7 +77,8 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
         ...(mode !== "none" && { range: formatRange(position, end) }),
         ...(mode === "conditional" && unchanged)
       },
-      background: fetch.isFill,
+      background: fetch.isFill || fetch.isAhead,
+      onAdmitted: () => fetch.isQueued = false,
       validator: unchanged["if-range"],
       ...(!fromAny && { accepts })
     })
@@ -97,6 +99,7 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
     if (usable.range === undefined) return false
     catalog.learnVary(representation, response.headers)
     const { end, start } = usable.range
+    fetch.isQueued = false
     fetch.receive()
     let offset = start
     if (offset < fetch.position && fetch.position > 0 && !fetch.sequential) {
@@ -106,6 +109,8 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
     if (response.slot !== undefined) {
       // Readers have a mebibyte in hand. A sequential fetch would have to read everything again.
       response.slot.grace = fetch.sequential ? GRACE_MILLIS : 0
+      const { idleFor } = response.slot
+      response.slot.idleFor = () => fetch.isAhead ? Math.max(1, idleFor()) : idleFor()
       response.slot.release = Effect.sync(() => fetch.preempt())
     }
     const { received } = fetch

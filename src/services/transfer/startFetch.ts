@@ -11,6 +11,7 @@ import { ignoresRanges } from "./checkResponse.ts"
 import type { Download } from "./Download.ts"
 import { Fetch, type FetchOptions } from "./Fetch.ts"
 import { makeFetchLoop, type OpenResponse } from "./fetchLoop.ts"
+import type { ReadAhead } from "./ReadAhead.ts"
 import type { Reader } from "./Reader.ts"
 import { makeAwaitDemand } from "./throttling.ts"
 import { transferFailure } from "./transferFailure.ts"
@@ -48,10 +49,12 @@ export const makeStartFetch = Effect.fnUntraced(function*(forget: (download: Dow
   const fetchLoop = yield* makeFetchLoop(yield* makeAssembleChunks(startFill), makeAwaitDemand(fork))
 
   const end = (fetch: Fetch, exit: Exit.Exit<void, OriginError>): void => {
-    const { download, isStopping, position, readers } = fetch
+    const { download, followers, isStopping, position, readers } = fetch
     if (fetch.isFill) fills -= 1
     download.fetches.remove(fetch)
-    fetch.finish(transferFailure(exit, download.representation.url, position))
+    const failure = transferFailure(exit, download.representation.url, position)
+    fetch.finish(failure)
+    for (const follower of followers) follower.ended(fetch, isStopping ? undefined : failure)
     if (isStopping) { for (const reader of readers) reader.releaseCached() }
     for (const reader of readers) reader.wake?.()
     forget(download)
@@ -80,18 +83,25 @@ export const makeStartFetch = Effect.fnUntraced(function*(forget: (download: Dow
     return fetch
   }
 
+  /** A range to where it meets a cached chunk. */
+  const toCached = (download: Download, range: ByteRange): ByteRange => {
+    const { chunkSize } = download.representation
+    const first = indexAt(range.start, chunkSize) + 1
+    for (let index = first; index < first + LOOK_AHEAD_CHUNKS && index * chunkSize < range.end; index++) {
+      if (cache.has(download.keyOf(index))) return { start: range.start, end: index * chunkSize }
+    }
+    return range
+  }
+
   /** Starts a fetch at the reader's next byte, to where it meets a cached chunk. */
   const startAt = ({ download, end, offset, source }: Reader): Fetch => {
     const { chunkSize, size } = download.representation
-    const rounded = roundUp(end, chunkSize, size)
-    const first = indexAt(offset, chunkSize) + 1
-    for (let index = first; index < first + LOOK_AHEAD_CHUNKS && index * chunkSize < rounded; index++) {
-      if (cache.has(download.keyOf(index))) {
-        return start(download, source, { start: offset, end: index * chunkSize }, {})
-      }
-    }
-    return start(download, source, { start: offset, end: rounded }, {})
+    return start(download, source, toCached(download, { start: offset, end: roundUp(end, chunkSize, size) }), {})
   }
 
-  return { start, startAt }
+  /** Starts a fetch for a read-ahead, to where it meets a cached chunk. */
+  const startAhead = (follower: ReadAhead, download: Download, range: ByteRange): Fetch =>
+    start(download, follower.source, toCached(download, range), { follower })
+
+  return { start, startAt, startAhead }
 })

@@ -25,6 +25,8 @@ export const makeAwaitDemand = (fork: (effect: Effect.Effect<void>) => unknown):
       yield* Effect.sleep(TICK_MILLIS)
       ticks += 1
       for (const fetch of throttled) {
+        // The disk may have caught up.
+        fetch.wake?.()
         if (!fetch.sequential && fetch.throttledTicks(ticks) > PREEMPT_TICKS) fetch.preempt()
       }
     }

@@ -1,4 +1,5 @@
 import type { RangeSpec } from "../../../src/domain/rfc/ByteRange.ts"
+import type { RoutePolicy } from "../../../src/domain/RoutePolicy.ts"
 import { bytesOnDisk, MANIFEST_BYTES } from "../../../src/services/disk/ChunkStore.ts"
 import type { Operation } from "../../../src/testing/FaultyFileSystem.ts"
 import type { Misbehaviour } from "../../../src/testing/MemoryOrigin.ts"
@@ -115,6 +116,8 @@ export interface Schedule {
   readonly places?: number
   /** Whether nothing happens to the disk for which it may go out of use. */
   readonly isDiskWell?: boolean
+  /** What the policy of the route says besides the defaults. */
+  readonly policy?: Partial<RoutePolicy>
   readonly files: ReadonlyArray<FilePlan>
   readonly steps: ReadonlyArray<Step>
 }
@@ -300,6 +303,9 @@ export const LAST_UNCODED = 90_000
 /** Seeds beyond this one have responses without a length, besides, and so their files are longer. */
 export const LAST_WITH_LENGTHS = 120_000
 
+/** Seeds beyond this one have routes that say how far to read ahead, and so their files are longer; their responses have a length. */
+export const LAST_WITHOUT_POLICIES = 150_000
+
 const withCodings = (random: Random) => (plan: FilePlan): FilePlan => ({
   ...plan,
   codings: {
@@ -343,7 +349,9 @@ export const versionField = ({ validator }: FilePlan): string => {
 export const make = (seed: number, random: Random): Schedule => {
   // Only large chunks make a run go as far ahead as it may, or further ahead than a chunk is long.
   const chunkSize = random.weighted(
-    seed > LAST_WITH_LENGTHS
+    seed > LAST_WITHOUT_POLICIES
+      ? [[100 * 1024, 3], [160 * 1024, 2], [320 * 1024, 1]]
+      : seed > LAST_WITH_LENGTHS
       ? [[5000, 1], [16 * 1024, 4], [50_000, 2], [160 * 1024, 1]]
       : [[1024, 6], [4096, 2], [5000, 1], [160 * 1024, 0.2], [1536 * 1024, 0.15]]
   )

@@ -6,6 +6,7 @@ import { DiskLimiter } from "../../../src/services/disk/DiskLimiter.ts"
 import { DiskMonitor } from "../../../src/services/disk/DiskMonitor.ts"
 import { Origin } from "../../../src/services/origin/Origin.ts"
 import type { Misbehaviour } from "../../../src/testing/MemoryOrigin.ts"
+import { makeAhead } from "./ahead.ts"
 import { makeDiskTrouble } from "./diskTrouble.ts"
 import { makeDiskJudge, onWaiting, patience, type View } from "./invariants.ts"
 import * as Machine from "./machine.ts"
@@ -52,6 +53,7 @@ interface OriginFault {
 
 /** What makes the schedule of `seed`. */
 const scheduleOf = (seed: number): typeof makeWide => {
+  if (seed > Schedule.LAST_WITHOUT_POLICIES) return makeAhead
   if (seed > Schedule.LAST_WITH_LENGTHS) return makeUnmeasured
   return seed > LAST_WITHOUT_SITES && seed <= Schedule.LAST_WITH_VALIDATORS ? makeWide : Schedule.make
 }

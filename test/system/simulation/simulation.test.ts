@@ -4,7 +4,8 @@ import {
   LAST_UNCODED,
   LAST_WITH_LENGTHS,
   LAST_WITH_VALIDATORS,
-  LAST_WITHOUT_KEEPING
+  LAST_WITHOUT_KEEPING,
+  LAST_WITHOUT_POLICIES
 } from "./schedule.ts"
 import { simulate } from "./simulate.ts"
 import { LAST_WITHOUT_SITES } from "./wide.ts"
@@ -13,14 +14,15 @@ const PER_TEST = 100
 
 /** Beyond `LAST_WITHOUT_KEEPING` people purge and pin; beyond `LAST_WITHOUT_SITES` the origin tells viewers apart, besides. Beyond
  * `LAST_WITH_VALIDATORS` files have no strong validator, beyond `LAST_UNCODED` origins code, and
- * beyond `LAST_WITH_LENGTHS` responses have no length. */
+ * beyond `LAST_WITH_LENGTHS` responses have no length, and beyond `LAST_WITHOUT_POLICIES` the cache is filled ahead of viewers. */
 const seeds = [
   ...Array.from({ length: 12 }, (_, i) => i * PER_TEST + 1),
   ...Array.from({ length: 3 }, (_, i) => LAST_WITHOUT_KEEPING + i * PER_TEST + 1),
   ...Array.from({ length: 5 }, (_, i) => LAST_WITHOUT_SITES + i * PER_TEST + 1),
   ...Array.from({ length: 5 }, (_, i) => LAST_WITH_VALIDATORS + i * PER_TEST + 1),
   ...Array.from({ length: 5 }, (_, i) => LAST_UNCODED + i * PER_TEST + 1),
-  ...Array.from({ length: 3 }, (_, i) => LAST_WITH_LENGTHS + i * PER_TEST + 1)
+  ...Array.from({ length: 3 }, (_, i) => LAST_WITH_LENGTHS + i * PER_TEST + 1),
+  ...Array.from({ length: 3 }, (_, i) => LAST_WITHOUT_POLICIES + i * PER_TEST + 1)
 ]
 
 describe("a simulated world", () => {

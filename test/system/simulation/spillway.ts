@@ -1,6 +1,7 @@
 import { Context, Effect, Exit, type Fiber, type FileSystem, Layer, Path, Scope } from "effect"
 import { HttpClient } from "effect/http"
 import { makeRoute } from "../../../src/domain/Route.ts"
+import { defaultPolicy } from "../../../src/domain/RoutePolicy.ts"
 import type { Proxy } from "../../../src/http/proxy/Proxy.ts"
 import type { CacheIndex } from "../../../src/services/cache/CacheIndex.ts"
 import type { ChunkWriter } from "../../../src/services/cache/ChunkWriter.ts"
@@ -80,11 +81,12 @@ export type FleetLayer = Layer.Layer<never, never, CacheConfig | FileSystem.File
 export const start = (
   machine: Machine,
   { client, context, disk }: Surroundings,
-  { chunkSize, maxSize, memory, minFree, places }: Omit<Schedule, "steps">,
+  { chunkSize, maxSize, memory, minFree, places, policy }: Omit<Schedule, "steps">,
   random: Random,
   onError: (message: string) => void,
   fleet: FleetLayer = Layer.empty
 ): Spillway => {
+  const at = new URL(ORIGIN)
   const process = machine.startProcess(random, onError)
   const scope = Scope.makeUnsafe()
   const asked = client === undefined
@@ -104,7 +106,11 @@ export const start = (
     )),
     Layer.provideMerge(CacheConfig.layer({ directory: DIRECTORY, chunkSize, maxSize, memory, minFree })),
     Layer.provideMerge(OriginConfig.layer({
-      origins: { routes: [makeRoute({ _tag: "All" }, new URL(ORIGIN))], urlHosts: [], allowPrivate: false },
+      origins: {
+        routes: [makeRoute({ _tag: "All" }, at, { ...defaultPolicy(at), ...policy })],
+        urlHosts: [],
+        allowPrivate: false
+      },
       ...(places !== undefined && { maxRequests: places }),
       // `MemoryOrigin` itself ends what takes 30 s, and tells that it did.
       firstByteTimeout: 31_000,

@@ -24,8 +24,8 @@ describe("transition", () => {
   const running = { Retry: retrying, Receive: RUNNING, Throttle: throttled, Abandon: stopping, End: failed }
 
   const table: ReadonlyArray<readonly [string, State, Row]> = [
-    ["Running", RUNNING, { ...running, Resume: RUNNING, Preempt: RUNNING }],
-    ["Running, retrying", retrying, { ...running, Resume: retrying, Preempt: retrying }],
+    ["Running", RUNNING, { ...running, Resume: RUNNING, Preempt: stopping }],
+    ["Running, retrying", retrying, { ...running, Resume: retrying, Preempt: stopping }],
     ["Throttled", throttled, {
       ...unchanged(throttled),
       Resume: RUNNING,

@@ -1,0 +1,126 @@
+import { Effect, FiberSet } from "effect"
+import { indexAt, span } from "../../domain/Chunk.ts"
+import { isSingle, type Representation } from "../../domain/Representation.ts"
+import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
+import { READ_AHEAD_BYTES, type RoutePolicy } from "../../domain/RoutePolicy.ts"
+import { withoutServices } from "../../effects/withoutServices.ts"
+import { ChunkCache } from "../cache/ChunkCache.ts"
+import { CacheConfig } from "../config/CacheConfig.ts"
+import type { Source } from "../origin/askOrigin.ts"
+import type { Download } from "./Download.ts"
+import { type AheadSupply, ReadAhead } from "./ReadAhead.ts"
+import type { Reader } from "./Reader.ts"
+
+/** How many files are fetched to their ends without viewers at a time. */
+const MAX_FINISHING = 8
+
+/** Which part of the cache read-aheads for one file may fill. Else they would evict what they have brought. */
+const MAX_SHARE_OF_CACHE = 0.5
+
+/** Whether parts of it can be fetched apart and kept. */
+const isInParts = (representation: Representation): boolean =>
+  !isSingle(representation) && representation.ranges !== "none"
+
+/**
+ * Makes the functions that fill the cache ahead of readers as the policies of their routes say, and complete files after their last
+ * readers. `forget` is called with the download when a file is complete or given up.
+ */
+export const makeFillAhead = Effect.fnUntraced(function*(
+  startAhead: AheadSupply["startAhead"],
+  forget: (download: Download) => void
+) {
+  const cache = yield* ChunkCache
+  const { maxSize } = yield* CacheConfig
+  const fork = yield* withoutServices(FiberSet.makeRuntime<never, void, never>())
+  let finishing = 0
+
+  /** Passes over chunks that are complete in memory, but not cached. */
+  const cachedTo = (download: Download, { end, start }: ByteRange): number => {
+    const { assemblies, representation } = download
+    const { chunkSize, size } = representation
+    let at = start
+    while (at < end) {
+      at = cache.endOfCached(representation, { start: at, end })
+      const index = indexAt(at, chunkSize)
+      if (at >= end || assemblies.get(index)?.whole === undefined) break
+      at = span(index, chunkSize, size).end
+    }
+    return Math.min(at, end)
+  }
+
+  const supply: AheadSupply = {
+    startAhead,
+    cachedTo,
+    hasRoomAhead: ({ representation }, offset) => cache.hasRoomAhead(representation, offset),
+    after: (millis, work) => {
+      const fiber = fork(Effect.andThen(Effect.sleep(millis), Effect.sync(work)))
+      return () => fiber.interruptUnsafe()
+    }
+  }
+
+  const bounded = (policy: RoutePolicy): RoutePolicy => ({
+    ...policy,
+    readAhead: Math.min(policy.readAhead, maxSize * MAX_SHARE_OF_CACHE)
+  })
+
+  const attach = (reader: Reader, policy: RoutePolicy): void => {
+    if (policy.readAhead <= READ_AHEAD_BYTES || reader.ahead !== undefined) return
+    reader.ahead = new ReadAhead(reader, bounded(policy), supply)
+    reader.ahead.look()
+  }
+
+  /** Asks for the policy of a download's route, once for all its readers. */
+  const askPolicy = (download: Download, source: Source): void => {
+    download.policy = "asked"
+    fork(
+      Effect.matchEffect(source.locate(), {
+        onFailure: () => Effect.sync(() => download.policy = undefined),
+        onSuccess: ({ route }) =>
+          Effect.sync(() => {
+            if (route === undefined) return
+            download.policy = route
+            for (const reader of download.readers) attach(reader, route)
+          })
+      })
+    )
+  }
+
+  return {
+    /** A reader begins. */
+    begin: (reader: Reader): void => {
+      const { download, end, offset, source } = reader
+      const { representation } = download
+      if (source.background === true || source.isApart === true || !isInParts(representation)) return
+      if (cache.hasAll(representation, { start: offset, end })) return
+      if (download.policy === undefined) return askPolicy(download, source)
+      if (download.policy !== "asked") attach(reader, download.policy)
+    },
+    /** A reader has left. If it was the last one, the rest of the file is fetched if the policy says so. */
+    end: ({ download, source }: Reader): void => {
+      const { policy, representation } = download
+      if (policy === undefined || policy === "asked" || !policy.finish) return
+      if (download.readers.size > 0 || download.isFinishing || finishing >= MAX_FINISHING) return
+      if (!isInParts(representation) || representation.size > maxSize * MAX_SHARE_OF_CACHE) return
+      download.isFinishing = true
+      finishing += 1
+      const onIdle = () => {
+        if (!download.isFinishing) return
+        download.isFinishing = false
+        finishing -= 1
+        ahead.close()
+        forget(download)
+      }
+      const consumer = {
+        download,
+        source: { ...source, background: true, onHints: undefined },
+        offset: 0,
+        end: representation.size,
+        isViewer: false,
+        disregards: () => true,
+        onIdle
+      }
+      const ahead = new ReadAhead(consumer, { ...policy, readAhead: Number.POSITIVE_INFINITY }, supply)
+      ahead.look()
+    }
+  }
+})
