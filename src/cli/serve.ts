@@ -72,9 +72,9 @@ const noTemporaryDirectory = ({ reason }: PlatformError.PlatformError): StartupE
   })
 
 /** Logs a warning if an origin is down. Spillway starts nevertheless. */
-const checkOrigin = Effect.fnUntraced(function*({ url }: Route) {
+const checkOrigin = Effect.fnUntraced(function*({ policy, url }: Route) {
   const origin = yield* Origin
-  yield* Effect.scoped(origin.request({ method: "HEAD", url: url.href, headers: {} })).pipe(
+  yield* Effect.scoped(origin.request({ method: "HEAD", url: url.href, headers: {}, route: policy })).pipe(
     Effect.catch((error) =>
       Effect.logWarning("The origin does not respond; only cached content is served").pipe(
         Effect.annotateLogs({ origin: url.href, ...annotationsOf(error) })

@@ -68,7 +68,7 @@ const ruleFor = (rules: ReadonlyArray<CacheKeyRule>, { pathname }: URL): CacheKe
  * Parameters stay as they are written.
  */
 export const cacheKey = (rules: ReadonlyArray<CacheKeyRule>, url: URL): string => {
-  const file = url.origin + url.pathname
+  const file = `${url.protocol}//${url.host}${url.pathname}`
   const rule = ruleFor(rules, url)
   if (rule === undefined) return file + url.search
   const parameters = parametersOf(url).filter((parameter) => isPartOfKey(rule, parameter))

@@ -31,6 +31,8 @@ const TRUST = "Name a file with the certificate of its CA in NODE_EXTRA_CA_CERTS
 
 const NETWORK = "Check routes and firewalls between this machine and the origin"
 
+const MOUNT = "Mount it, or correct the path of its URL"
+
 const ITS_LOG = "See the origin's log"
 
 const unknownIssuer: Told = {
@@ -65,6 +67,17 @@ const faults: Readonly<Record<string, Told>> = {
   },
   ENFILE: { message: "too many open files on this machine", advice: "Raise the limit fs.file-max" },
   EADDRNOTAVAIL: { message: "no local port is left", advice: "Lower --origin-requests, or widen ip_local_port_range" },
+  // Directories
+  ENOENT: { message: "its directory does not exist", advice: MOUNT },
+  ENOTDIR: { message: "its directory is a file", advice: MOUNT },
+  EMPTY_DIRECTORY: { message: "its directory is empty, as if nothing were mounted there", advice: MOUNT },
+  ENOTCONN: { message: "its file system has ended", advice: "Mount it again" },
+  ESTALE: { message: "the server of its file system no longer knows the file", advice: "Mount it again" },
+  EIO: { message: "its file system reports an I/O error", advice: "See the log of the kernel: dmesg" },
+  FILE_CHANGED: {
+    message: "the file changed while it was read",
+    advice: "Nothing: the next request gets the new file"
+  },
   // Certificates
   DEPTH_ZERO_SELF_SIGNED_CERT: {
     message: "its certificate is self-signed",

@@ -13,8 +13,8 @@ export interface Route {
     /** Requests to a host, in lower case; to any port of it unless one is named. */
     | { readonly _tag: "Host"; readonly host: string }
   /**
-   * That of the first origin, which names the files in the cache, whichever origin has sent them. Absolute, `http` or `https`, without user,
-   * query and fragment.
+   * That of the first origin, which names the files in the cache, whichever origin has sent them. Absolute, `http`, `https` or `file`, without
+   * user, query and fragment.
    */
   readonly url: URL
   readonly policy: RoutePolicy
@@ -45,7 +45,7 @@ export type Access = "any" | "public"
 const SCHEME = /^[a-z][a-z0-9+.-]*:\/\//i
 
 /** Where the URL of `/prefix=URL` or `host=URL` begins. */
-const ASSIGNED = /=https?:\/\//i
+const ASSIGNED = /=(?:https?|file):\/\//i
 
 const parsePrefix = (text: string): Route["match"] | undefined => {
   const url = URL.parse(`http://prefix${text}`)
@@ -76,7 +76,10 @@ export const parseRoute = (text: string): Route | string => {
   const at = SCHEME.test(text) ? -1 : ASSIGNED.exec(text)?.index ?? text.indexOf("=")
   const url = URL.parse(text.slice(at + 1))
   if (url === null) return wrong("not a URL; give one such as https://media.example.org")
-  if (url.protocol !== "http:" && url.protocol !== "https:") return wrong("only http and https are supported")
+  if (!/^(?:https?|file):$/.test(url.protocol)) return wrong("only http, https and file are supported")
+  if (url.protocol === "file:" && url.host !== "") {
+    return wrong("a file URL has no host; give one such as file:///mnt/films")
+  }
   if (url.username !== "" || url.password !== "") return wrong("a user name or password in it is not supported")
   if (/[?#]/.test(url.href)) return wrong("it must have no query and no fragment")
   if (at < 0) return makeRoute({ _tag: "All" }, url)

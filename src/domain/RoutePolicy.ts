@@ -14,6 +14,9 @@ export interface RouteOrigin {
   readonly access: OriginAccess
 }
 
+/** Whether `origin` is a directory, in which a path names a file and a query means nothing. */
+export const hasNoQueries = ({ url }: RouteOrigin): boolean => url.protocol === "file:"
+
 /** Header fields that are changed on the way. Names are in lower case. */
 export interface FieldChanges {
   /** The fields to set, instead of those of these names. */

@@ -20,7 +20,11 @@ const wrong: ReadonlyArray<
   { what: "an unknown command", args: ["server"], says: /server/ },
   { what: "a second origin", args: ["serve", ORIGIN, "http://127.0.0.1:10"], says: /./ },
   { what: "an origin without scheme", args: ["serve", "media.example.org"], says: /media\.example\.org.*URL/ },
-  { what: "an origin of another scheme", args: ["serve", "ftp://media.example.org"], says: /only http and https/ },
+  {
+    what: "an origin of another scheme",
+    args: ["serve", "ftp://media.example.org"],
+    says: /only http, https and file/
+  },
   { what: "an origin with a password", args: ["serve", "http://a:b@media.example.org"], says: /password/ },
   { what: "an origin with a query", args: ["serve", "http://media.example.org/?a=b"], says: /no query/ },
   { what: "a size that is none", args: ["serve", ORIGIN, "--max-size", "big"], says: /a size such as .*"big"/ },

@@ -12,7 +12,7 @@ const ORIGIN = "http://127.0.0.1:9"
 
 const wrong: ReadonlyArray<readonly [flag: string, value: string, says: RegExp]> = [
   ["origin", "/films", /origin "\/films": not a URL/],
-  ["origin", "/films=ftp://a.example", /only http and https/],
+  ["origin", "/films=ftp://a.example", /only http, https and file/],
   ["origin", "a b=http://a.example", /neither a path/],
   ["url-host", "http://a.example", /\(SPILLWAY_URL_HOST\): expected a host such as/],
   ["url-host", "*", /a host such as/],

@@ -3,7 +3,7 @@ import * as Fs from "node:fs"
 
 /**
  * A program of its own: mounts a file system in memory at the path it is given, by way of `/dev/fuse`, in its own mount
- * namespace. Its parent tells it over the IPC channel what goes wrong.
+ * namespace. Its parent tells it over the IPC channel what goes wrong, and is told how many calls a disk that hangs holds.
  */
 
 /** What a disk does: as it should, or nothing at all, or it fails reads and writes, or each read takes so many milliseconds. */
@@ -264,7 +264,10 @@ const handle = (request: Buffer): void => {
     waiting = waiting.filter((other) => uniqueOf(other) !== unique)
     return
   }
-  if (conduct === "hung") return void waiting.push(request)
+  if (conduct === "hung") {
+    waiting.push(request)
+    return void process.send?.(waiting.length)
+  }
   try {
     if (conduct === "failing" && (opcode === Op.READ || opcode === Op.WRITE)) throw new Failed(EIO)
     const node = nodes.get(Number(request.readBigUInt64LE(16)))

@@ -144,6 +144,8 @@ export const freeze = ({ mountPoint, run }: RealDisk): Effect.Effect<void, never
 /** A disk whose conduct can be changed. */
 export interface FuseDisk extends RealDisk {
   readonly behave: (conduct: Conduct) => Effect.Effect<void>
+  /** How many calls it held when it hung and was called last. */
+  readonly held: () => number
 }
 
 const fuseDisk = fileURLToPath(new URL("fuseDisk.ts", import.meta.url))
@@ -157,8 +159,11 @@ export const makeFuse: Effect.Effect<FuseDisk, never, Scope.Scope> = Effect.gen(
     // The kernel then fails whatever is under way.
     (holder) => void holder.kill("SIGKILL")
   )
+  let held = 0
+  holder.on("message", (count: number) => held = count)
   return {
     ...diskOf(holder, mountPoint),
+    held: () => held,
     behave: (conduct) =>
       Effect.callback((resume) => {
         holder.send(conduct, () => resume(Effect.void))

@@ -56,7 +56,11 @@ const settings = {
     "A request field that is a credential, like `Authorization` and `X-Api-Key`"
   ),
   offline: toggle("offline", "Serve cached content without asking the origin, however old it is"),
-  origins: many("origin", Type.ROUTE, "Another origin, as `/prefix=URL` or `host=URL`"),
+  origins: many(
+    "origin",
+    Type.ROUTE,
+    "Another origin, as `/prefix=URL` or `host=URL`; a directory has a URL such as `file:///mnt/films`"
+  ),
   urlHosts: many(
     "url-host",
     Type.HOST,

@@ -1,5 +1,6 @@
 import { Context, Effect, Exit, Layer, Option } from "effect"
 import { type CacheError, DiskBusy, IoError } from "../../domain/CacheError.ts"
+import { poolSize } from "../../effects/poolSize.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
 import * as DiskCalls from "./diskCalls.ts"
 import { LateReads } from "./LateReads.ts"
@@ -67,9 +68,6 @@ export class DiskLimiter extends Context.Service<DiskLimiter, {
     Effect.suspend(() => make(Math.max(2, Math.floor(poolSize() / 2))))
   )
 }
-
-/** The number of threads in Node's pool: four unless `UV_THREADPOOL_SIZE` says otherwise. */
-const poolSize = (): number => Number(process.env["UV_THREADPOOL_SIZE"]) || 4
 
 /** The part of a viewer's patience in which a disk that doesn't hang makes progress. */
 const QUIET = 0.8

@@ -15,6 +15,10 @@ const outcomeOf = (exit: Exit.Exit<OriginResponse, OriginError>): string => {
   return error._tag === "Some" ? error.value._tag : "cancelled"
 }
 
+/** The host that is asked, or the directory of its route. */
+const hostOf = ({ route, server = route?.origins[0], url }: OriginRequest): string =>
+  URL.parse(url)?.host || (server?.url.pathname ?? "")
+
 /**
  * Wraps the `Origin` in context: counts its requests and bytes in `Counters`, and reports failures to `FailureLog`.
  */
@@ -54,7 +58,7 @@ export const layer: Layer.Layer<Origin, never, Origin | FailureLog | Counters> =
       })
 
     const request = Effect.fnUntraced(function*(request: OriginRequest) {
-      const host = URL.parse(request.url)?.host ?? ""
+      const host = hostOf(request)
       const began = now()
       const url = loggable(request.url)
       counters.originRequest()

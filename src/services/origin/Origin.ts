@@ -12,7 +12,9 @@ import { OriginConfig, type OriginOptions } from "../config/OriginConfig.ts"
 import { isTraced } from "../observe/tracing.ts"
 import { makeTurn, withBodyTimeout } from "./bodyTimeout.ts"
 import { makeExchange } from "./exchange.ts"
+import { makeFileRequests } from "./fileRequests.ts"
 import { makeFollowRedirects } from "./followRedirects.ts"
+import { makeHttpRequests } from "./httpRequests.ts"
 import { makeConnections, type OriginConnections } from "./originConnections.ts"
 import type { Slot } from "./OriginLimiter.ts"
 
@@ -107,7 +109,7 @@ export class Origin extends Context.Service<Origin, {
           Effect.succeed(access === "any" && host === undefined && tls === undefined ? clients : undefined),
         wasIdle: () => false
       }
-      return make(yield* OriginConfig, connections, yield* isTraced)
+      return yield* make(yield* OriginConfig, connections)
     })
   )
 
@@ -116,7 +118,7 @@ export class Origin extends Context.Service<Origin, {
     Origin,
     Effect.gen(function*() {
       const config = yield* OriginConfig
-      return make(config, yield* makeConnections(config), yield* isTraced)
+      return yield* make(config, yield* makeConnections(config))
     })
   )
 }
@@ -139,8 +141,10 @@ const fieldsOf = ({ headers, method, upgrade }: OriginRequest): HeaderFields => 
 /** Whether a response is a stream of events, which may be silent for any time. */
 const isEventStream = (headers: HeaderFields): boolean => /^text\/event-stream\b/i.test(headers["content-type"] ?? "")
 
-const make = (config: OriginOptions, connections: OriginConnections, isTraced: boolean) => {
-  const followRedirects = makeFollowRedirects(config, makeExchange(config, connections, isTraced))
+const make = Effect.fnUntraced(function*(config: OriginOptions, connections: OriginConnections) {
+  const tracing = yield* isTraced
+  const requests = { http: makeHttpRequests(connections, tracing), file: yield* makeFileRequests }
+  const followRedirects = makeFollowRedirects(config, makeExchange(config, requests, tracing))
 
   return Origin.of({
     request: Effect.fnUntraced(function*(request) {
@@ -174,4 +178,4 @@ const make = (config: OriginOptions, connections: OriginConnections, isTraced: b
       return { ...head, body: withBodyTimeout(stream, { url: from, turn, slot, abandon }), slot }
     }, (effect) => Effect.provideService(effect, HttpClient.TracerDisabledWhen, () => true))
   })
-}
+})

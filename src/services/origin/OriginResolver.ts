@@ -5,6 +5,7 @@ import { pathOf, refusalOf, type TargetError, urlBelow, withoutDots } from "../.
 import { make as makeResource, makePublic, type Resource } from "../../domain/Resource.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import { accessTo, findRoute, type Origins } from "../../domain/Route.ts"
+import { hasNoQueries } from "../../domain/RoutePolicy.ts"
 import { routeTo } from "../../domain/routeTo.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
@@ -104,7 +105,9 @@ const make = (origins: Origins, rules: ReadonlyArray<CacheKeyRule>) => {
     if (route === undefined) return { status: 404, reason: "no origin is configured for this" }
     const below = route.match._tag === "Path" ? plain.slice(route.match.prefix.length) : plain
     const url = urlBelow(route.url, below.startsWith("/") ? below : `/${below}`)
-    return "status" in url ? url : makeResource(cacheKey(rules, url))
+    if ("status" in url) return url
+    if (route.policy.origins.some(hasNoQueries)) url.search = ""
+    return makeResource(cacheKey(rules, url))
   }
 
   return OriginResolver.of({

@@ -1,8 +1,7 @@
 import { Effect, Stream } from "effect"
-import type { HttpClientError } from "effect/http"
 import { OriginBodyFailed, type OriginError, OriginTimeout } from "../../domain/OriginError.ts"
+import type { OriginFault } from "../../domain/OriginFault.ts"
 import { monotonicMillis } from "../../effects/monotonic.ts"
-import { causeOf } from "./originConnections.ts"
 import type { Slot } from "./OriginLimiter.ts"
 
 /** Measures how long a peer takes: whether the origin has to act next, or the viewer, and since when. */
@@ -59,7 +58,7 @@ export const upload = (body: Stream.Stream<Uint8Array, unknown>, turn: Turn): St
  * The same happens if its reader is idle while others wait for `slot`. It can be read once.
  */
 export const withBodyTimeout = (
-  body: Stream.Stream<Uint8Array, HttpClientError.HttpClientError>,
+  body: Stream.Stream<Uint8Array, OriginFault>,
   { abandon, slot, turn, url }: {
     readonly url: string
     readonly turn: Turn
@@ -90,9 +89,9 @@ export const withBodyTimeout = (
   })
   return Stream.mapError(
     watched,
-    (error): OriginError =>
+    (cause): OriginError =>
       late !== undefined
         ? new OriginTimeout({ url, phase: late })
-        : new OriginBodyFailed({ url, offset, cause: causeOf(error) })
+        : new OriginBodyFailed({ url, offset, cause })
   )
 }

@@ -1,7 +1,5 @@
 import { Effect, Exit, Scope, Stream } from "effect"
-import type { HttpClientResponse } from "effect/http"
-import type { Socket } from "effect/socket"
-import { loggable, type OriginError, OriginUnexpected } from "../../domain/OriginError.ts"
+import { loggable, OriginUnexpected } from "../../domain/OriginError.ts"
 import { follow, type Hop } from "../../domain/Redirect.ts"
 import { foldChain, type HopAnswer } from "../../domain/RedirectChain.ts"
 import { needsRedirect } from "../../domain/RelativeNames.ts"
@@ -11,8 +9,6 @@ import { isRead } from "../../domain/rfc/Method.ts"
 import type { OriginOptions } from "../config/OriginConfig.ts"
 import type { HopExchange, makeExchange } from "./exchange.ts"
 import type { OriginRequest } from "./Origin.ts"
-import { failureOf } from "./originConnections.ts"
-import { setCookieLines } from "./setCookieLines.ts"
 
 /** How many redirects of one request are followed. */
 const MAX_REDIRECTS = 5
@@ -57,12 +53,6 @@ const discard = ({ connection, response }: HopExchange): Effect.Effect<void> => 
   )
 }
 
-/** The connection behind a 101. */
-const switchedOf = (
-  url: string,
-  response: HttpClientResponse.HttpClientResponse
-): Effect.Effect<Socket.Socket, OriginError> => Effect.mapError(response.upgrade, (error) => failureOf(url, error))
-
 /** Makes the function that sends a request and follows redirects to where they may lead. */
 export const makeFollowRedirects = (config: OriginOptions, exchange: ReturnType<typeof makeExchange>) =>
   Effect.fnUntraced(function*(request: OriginRequest, first: Hop) {
@@ -81,9 +71,9 @@ export const makeFollowRedirects = (config: OriginOptions, exchange: ReturnType<
     const { connection, hop, slot, response } = last
     const { headers, status, stream } = response
     const url = loggable(hop.url.href)
-    const isSwitched = status === 101 && request.upgrade !== undefined
+    const switched = status === 101 && request.upgrade !== undefined ? response.switched : undefined
     // Other than after an offer, it isn't a final status.
-    const flaw = flawOf({ headers, status: isSwitched ? 200 : status })
+    const flaw = flawOf({ headers, status: switched === undefined ? status : 200 })
     if (flaw !== undefined) {
       yield* Scope.close(connection, Exit.void)
       return yield* new OriginUnexpected({ url, status, detail: flaw })
@@ -97,12 +87,12 @@ export const makeFollowRedirects = (config: OriginOptions, exchange: ReturnType<
     }
     return {
       ...from,
-      switched: isSwitched ? yield* switchedOf(url, response) : undefined,
+      switched: switched && (yield* switched),
       status,
       headers: redirect === undefined
         ? headers
         : located(foldChain([...followed, hopAnswer(last)]), hop.url, first.url),
-      setCookie: setCookieLines(response),
+      setCookie: response.setCookie,
       stream: hasNoBody(request.method, status) ? undefined : stream
     }
   })

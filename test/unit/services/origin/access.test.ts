@@ -177,6 +177,7 @@ describe("the credentials of a route", () => {
         yield* ask(origin, server.url, bearer, { method })
         yield* ask(origin, server.url, bearer, { method, headers: { authorization: "Basic eDp5" } })
       }
+      yield* ask(origin, server.url, bearer, { upgrade: "websocket" })
       assert.deepStrictEqual(
         new Set(server.requests.map(({ fields }) => fields["authorization"])),
         new Set([undefined, "Basic eDp5"])
