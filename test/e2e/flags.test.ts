@@ -32,6 +32,7 @@ const wrong: ReadonlyArray<readonly [flag: string, value: string, says: RegExp]>
   ["silence-timeout", "25d", /at most 24d/],
   ["idle-timeout", "-1s", /a duration such as/],
   ["header-timeout", "1 minute", /a duration such as/],
+  ["trusted-proxy", "10.0.0.0/33", /\(SPILLWAY_TRUSTED_PROXY\): expected an address or a network/],
   ["read-deadline", "250", /a duration such as/],
   ["origin-requests", "0", /\(SPILLWAY_ORIGIN_REQUESTS\): expected a number from 1 to \d+; got "0"/],
   ["max-connections", "1.5", /a number from 1/],

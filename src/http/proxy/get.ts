@@ -42,7 +42,7 @@ const ofPeer = ({ directives, fresh }: ParsedRequest, { isApart, wants }: PeerMa
 
 /** Replies to a GET or HEAD: from the cache, or past it. */
 export const makeGet = Effect.fnUntraced(function*(
-  { fieldsFor, forward, isLongPoll, locations, logCut, passedOn, sourceOf }: Passthrough
+  { fieldsFor, forward, forwarding, isLongPoll, locations, logCut, passedOn, sourceOf }: Passthrough
 ) {
   const clock = yield* Clock.Clock
   const media = yield* MediaStream
@@ -93,6 +93,8 @@ export const makeGet = Effect.fnUntraced(function*(
       source: {
         ...sourceOf(resource, request, fieldsFor(resource, request, ofTheViewer)),
         ...peerSource(resource, request),
+        // The address of another node of a fleet is not that of its viewer.
+        forwarded: peer === undefined ? forwarding(request, false) : undefined,
         onHints: earlyHintsTo(request)
       },
       reuses: waitsForDrain(request),

@@ -16,6 +16,7 @@ import { makePassing } from "./accounting.ts"
 import { beginBody } from "./beginBody.ts"
 import { earlyHintsTo } from "./earlyHints.ts"
 import { type Names, ofTheHop } from "./forwardedFields.ts"
+import { makeForwarding } from "./forwarding.ts"
 import { makeLocations } from "./locations.ts"
 import { answer, withCookies } from "./mediaResponse.ts"
 import type { OriginLog } from "./originLog.ts"
@@ -35,6 +36,7 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
   const locations = yield* makeLocations
   const passing = yield* makePassing
   const { origins } = yield* OriginConfig
+  const forwarding = yield* makeForwarding
 
   const logCut = (url: string) => (body: Stream.Stream<Uint8Array, OriginError>) =>
     Stream.tapError(body, (error) => log.cut(url, error))
@@ -94,11 +96,12 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
   const forward = Effect.fnUntraced(function*(resource: Resource, request: Request, detail: string) {
     const method = request.method === "HEAD" ? "HEAD" : "GET"
     const source = sourceOf(resource, request, fieldsFor(resource, request, ofTheHop))
-    const response = yield* askOrigin({ ...source, onHints: earlyHintsTo(request) }, { method, headers: {} })
+    const forwarded = forwarding(request, true)
+    const response = yield* askOrigin({ ...source, forwarded, onHints: earlyHintsTo(request) }, { method, headers: {} })
     return yield* passedOn(resource, response, request, { fwd: "bypass", detail })
   })
 
-  return { fieldsFor, fieldsToViewer, forward, isLongPoll, logCut, locations, passedOn, sourceOf }
+  return { fieldsFor, fieldsToViewer, forward, forwarding, isLongPoll, logCut, locations, passedOn, sourceOf }
 })
 
 /** What `makePassthrough` makes. */

@@ -3,6 +3,7 @@ import { Effect, Exit, type Scope } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import type { Socket } from "effect/socket"
 import { IncomingMessage, type ServerResponse } from "node:http"
+import { withForwarded } from "../../domain/Forwarded.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import type { CacheStatus } from "../../domain/rfc/CacheStatus.ts"
@@ -74,63 +75,68 @@ export const unswitched = (protocol: string): Reply | undefined =>
  * Makes the function that replies to a request that offers another protocol. `undefined` if the offer is ignored, so that the request is
  * like any other.
  */
-export const makeUpgrade = Effect.fnUntraced(function*({ fieldsToViewer, passedOn, sourceOf }: Passthrough) {
-  const origin = yield* Origin
-  const activeStreams = yield* ActiveStreams
-  const now = yield* monotonicMillis
+export const makeUpgrade = Effect.fnUntraced(
+  function*({ fieldsToViewer, forwarding, passedOn, sourceOf }: Passthrough) {
+    const origin = yield* Origin
+    const activeStreams = yield* ActiveStreams
+    const now = yield* monotonicMillis
 
-  /** Passes bytes in both directions until both connections have ended, or one breaks. */
-  const join = Effect.fnUntraced(function*(
-    { id, url }: Resource,
-    request: Request,
-    viewer: Socket.Socket,
-    connection: Socket.Socket,
-    slot: Slot | undefined
-  ) {
-    const stream = { url, resource: id, start: 0, end: 0, size: 0, viewer: viewerOf(request) }
-    const progress = yield* activeStreams.begin(stream)
-    let moved = now()
-    if (slot !== undefined) slot.idleFor = () => now() - moved
-    yield* tunnel(viewer, connection, (bytes, direction) => {
-      moved = now()
-      if (direction === "back") progress.advance(bytes, "passthrough", UPGRADE.detail)
+    /** Passes bytes in both directions until both connections have ended, or one breaks. */
+    const join = Effect.fnUntraced(function*(
+      { id, url }: Resource,
+      request: Request,
+      viewer: Socket.Socket,
+      connection: Socket.Socket,
+      slot: Slot | undefined
+    ) {
+      const stream = { url, resource: id, start: 0, end: 0, size: 0, viewer: viewerOf(request) }
+      const progress = yield* activeStreams.begin(stream)
+      let moved = now()
+      if (slot !== undefined) slot.idleFor = () => now() - moved
+      yield* tunnel(viewer, connection, (bytes, direction) => {
+        moved = now()
+        if (direction === "back") progress.advance(bytes, "passthrough", UPGRADE.detail)
+      })
     })
-  })
 
-  return Effect.fnUntraced(function*(
-    resource: Resource,
-    request: Request
-  ): Effect.fn.Return<Reply | undefined, OriginError, Scope.Scope> {
-    const { headers, method } = request
-    const protocol = offeredProtocol(headers)
-    if (protocol === undefined) return undefined
-    const location = yield* sourceOf(resource, request, {}).locate()
-    const viewerResponse = switchable(request)
-    if (location.route?.upgrades !== true) {
-      return isWebSocket(protocol) ? notUpgraded("WebSocket is not enabled here") : undefined
-    }
-    if (viewerResponse === undefined) return unswitched(protocol)
-    const response = yield* origin.request({
-      method,
-      url: location.url,
-      access: location.access ?? "any",
-      route: location.route,
-      headers: { ...endToEnd(headers, ofTheHop), ...location.headers },
-      secrets: Object.keys(location.headers),
-      upgrade: protocol
+    return Effect.fnUntraced(function*(
+      resource: Resource,
+      request: Request
+    ): Effect.fn.Return<Reply | undefined, OriginError, Scope.Scope> {
+      const { headers, method } = request
+      const protocol = offeredProtocol(headers)
+      if (protocol === undefined) return undefined
+      const location = yield* sourceOf(resource, request, {}).locate()
+      const viewerResponse = switchable(request)
+      if (location.route?.upgrades !== true) {
+        return isWebSocket(protocol) ? notUpgraded("WebSocket is not enabled here") : undefined
+      }
+      if (viewerResponse === undefined) return unswitched(protocol)
+      const response = yield* origin.request({
+        method,
+        url: location.url,
+        access: location.access ?? "any",
+        route: location.route,
+        headers: {
+          ...withForwarded(endToEnd(headers, ofTheHop), location.route, forwarding(request, true)),
+          ...location.headers
+        },
+        secrets: Object.keys(location.headers),
+        upgrade: protocol
+      })
+      const { connection, headers: fields, setCookie, slot } = response
+      if (connection === undefined) return yield* passedOn(resource, response, request, UPGRADE)
+      const head = {
+        ...fieldsToViewer(fields, resource, request, UPGRADE),
+        connection: "Upgrade",
+        upgrade: fields["upgrade"] ?? protocol
+      }
+      const lines = [...Object.entries(head), ...setCookie.map((line) => ["set-cookie", line] as const)].flat()
+      yield* Effect.scoped(Effect.flatMap(
+        switchProtocols(viewerResponse, lines),
+        (viewer) => join(resource, request, viewer, connection, slot)
+      )).pipe(Effect.ignore)
+      return written
     })
-    const { connection, headers: fields, setCookie, slot } = response
-    if (connection === undefined) return yield* passedOn(resource, response, request, UPGRADE)
-    const head = {
-      ...fieldsToViewer(fields, resource, request, UPGRADE),
-      connection: "Upgrade",
-      upgrade: fields["upgrade"] ?? protocol
-    }
-    const lines = [...Object.entries(head), ...setCookie.map((line) => ["set-cookie", line] as const)].flat()
-    yield* Effect.scoped(Effect.flatMap(
-      switchProtocols(viewerResponse, lines),
-      (viewer) => join(resource, request, viewer, connection, slot)
-    )).pipe(Effect.ignore)
-    return written
-  })
-})
+  }
+)

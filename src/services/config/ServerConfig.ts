@@ -11,6 +11,8 @@ export interface ServerOptions {
   readonly idleTimeout: number
   /** The maximum time to receive a request header. */
   readonly headerTimeout: number
+  /** The addresses, and networks in CIDR notation, of reverse proxies whose fields about viewers are right. */
+  readonly trustedProxies: ReadonlyArray<string>
   /** The token for Spillway's own pages. Without it, they are available from this machine only. */
   readonly adminToken: string | undefined
   /** The path of a video that the dashboard plays. */
@@ -19,7 +21,14 @@ export interface ServerOptions {
 
 /** The options of a server among all settings. */
 export const fromSettings = (settings: ServiceSettings): ServerOptions => ({
-  ...Struct.pick(settings, ["maxConnections", "maxStreams", "idleTimeout", "headerTimeout", "adminToken"]),
+  ...Struct.pick(settings, [
+    "maxConnections",
+    "maxStreams",
+    "idleTimeout",
+    "headerTimeout",
+    "trustedProxies",
+    "adminToken"
+  ]),
   sampleVideo: undefined
 })
 

@@ -1,4 +1,5 @@
 import { ByteSize, LogLevel, Option } from "effect"
+import { isIP } from "node:net"
 import * as CacheKey from "../../domain/CacheKey.ts"
 import { type FleetEngine, parseAddress, parseEngine } from "../../domain/FleetEngine.ts"
 import { NODE_NAME } from "../../domain/FleetMember.ts"
@@ -138,6 +139,17 @@ export const HOST: SettingType<string> = {
   unit: "HOST",
   expected: "a host such as media.example.org, media.example.org:8443 or *.example.org",
   parse: (text) => HOST_PATTERN.test(text) ? Option.some(text.toLowerCase()) : Option.none()
+}
+
+/** An address or a network in CIDR notation. */
+export const NETWORK: SettingType<string> = {
+  unit: "NETWORK",
+  expected: "an address or a network, such as 127.0.0.1 or 10.0.0.0/8",
+  parse: (text) => {
+    const [, address = "", prefix = "0"] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? []
+    const family = isIP(address)
+    return family !== 0 && Number(prefix) <= (family === 4 ? 32 : 128) ? Option.some(text) : Option.none()
+  }
 }
 
 /** Parsed later by `parseRoute`, whose messages don't show passwords. */

@@ -84,6 +84,11 @@ const settings = {
     "5m",
     "Close a connection after this long without progress in either direction"
   ),
+  trustedProxies: many(
+    "trusted-proxy",
+    Type.NETWORK,
+    "A reverse proxy or network of them in front of Spillway, such as `127.0.0.1` or `10.0.0.0/8`, whose `X-Forwarded-…` fields are right"
+  ),
   headerTimeout: one("header-timeout", Type.DURATION, "30s", "Maximum time to receive a request header"),
   workers: one(
     "workers",

@@ -1,5 +1,6 @@
 import { Effect, Exit, Scope } from "effect"
 import { hasCredential } from "../../domain/Asker.ts"
+import { variesOnForwarded, withForwarded } from "../../domain/Forwarded.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
 import type { OriginHead } from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
@@ -38,6 +39,8 @@ export interface Refusal {
 export interface Source {
   /** The viewer's fields that are sent to the origin, which `Vary` may name. */
   readonly fields: HeaderFields
+  /** What servers learn about the viewer, on routes that want it. It is neither part of the cache key nor named by `Vary`. */
+  readonly forwarded?: HeaderFields | undefined
   /** What the viewer requested, if `locate` may depend on it. */
   readonly target?: string
   /** Nobody waits for its responses, so requests that viewers wait for go first. */
@@ -100,8 +103,15 @@ const mayBeAboutViewer = ({ headers, status }: OriginHead, hasIgnored: boolean):
 }
 
 /** `response` as it is to the cache: `private` if it may be about parameters that other viewers don't share. */
-const forItsViewers = (response: OriginResponse, { ignored = [] }: Location, isAuthorized: boolean): OriginResponse => {
+const forItsViewers = (
+  response: OriginResponse,
+  { ignored = [], route }: Location,
+  isAuthorized: boolean
+): OriginResponse => {
   const { headers } = response
+  if (route?.forwarded === true && variesOnForwarded(headers["vary"])) {
+    return { ...response, headers: { ...headers, "cache-control": "private" } }
+  }
   const hasIgnored = ignored.length > 0
   const repeats = PLACES.some((name) => ignored.some((parameter) => headers[name]?.includes(parameter)))
   const isAboutViewer = repeats || ((hasIgnored || isAuthorized) && mayBeAboutViewer(response, hasIgnored))
@@ -143,7 +153,7 @@ export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin | OriginConfi
         avoid,
         background: background || source.background === true,
         onAdmitted,
-        headers: { ...source.fields, ...ofLocation, ...headers },
+        headers: { ...withForwarded(source.fields, route, source.forwarded), ...ofLocation, ...headers },
         secrets: Object.keys(ofLocation),
         onHints: source.onHints,
         ...(peers !== undefined && { peers: validator === undefined ? peers : { ...peers, validator } })
