@@ -11,7 +11,7 @@ import { identify } from "../../src/domain/Resource.ts"
 import { makeRoute } from "../../src/domain/Route.ts"
 import * as Server from "../../src/http/server/Server.ts"
 import { CacheConfig } from "../../src/services/config/CacheConfig.ts"
-import { OriginConfig } from "../../src/services/config/OriginConfig.ts"
+import { OriginConfig, type OriginOptions } from "../../src/services/config/OriginConfig.ts"
 import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
 import { DiskLimiter } from "../../src/services/disk/DiskLimiter.ts"
 import { Spillway } from "../../src/spillway.ts"
@@ -30,14 +30,14 @@ const statuses = (received: string): ReadonlyArray<number> =>
 
 describe("a request in a loop", () => {
   /** A Spillway whose origin is itself, below `path`; what it is asked is counted. */
-  const circle = Effect.fnUntraced(function*(path: string) {
+  const circle = Effect.fnUntraced(function*(path: string, options: Partial<OriginOptions> = {}) {
     let requests = 0
     const server = createServer().on("request", () => requests += 1)
     // Its port is known only when it listens.
     const url = new URL(`http://127.0.0.1:1${path}`)
     const { ask, port } = yield* makeTestProxy({
       origins: {
-        firstByteTimeout: 500,
+        ...options,
         origins: { routes: [makeRoute({ _tag: "All" }, url)], urlHosts: [], allowPrivate: false }
       },
       server: NodeHttpServer.layer(() => server, { port: 0, host: "127.0.0.1", disablePreemptiveShutdown: true })
@@ -70,7 +70,7 @@ describe("a request in a loop", () => {
 
   it.live("is answered 504 after the origin's timeout if it waits for itself", () =>
     Effect.gen(function*() {
-      const { ask, requests } = yield* circle("")
+      const { ask, requests } = yield* circle("", { firstByteTimeout: 500 })
       assert.strictEqual((yield* ask("/a")).status, 504)
       assert.isAtMost(requests(), 4)
     }))
