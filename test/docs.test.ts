@@ -3,6 +3,8 @@ import { Effect } from "effect"
 import { execFileSync } from "node:child_process"
 import * as Fs from "node:fs"
 import { basename, dirname, join } from "node:path"
+import { jsonSchema } from "../src/services/config/configSchema.ts"
+import type { JsonSchema } from "../src/services/config/section.ts"
 import { readmeRows } from "../src/services/config/settings.ts"
 import { runProgram } from "./support/Program.ts"
 import { root } from "./support/Project.ts"
@@ -27,6 +29,26 @@ const all = (
 /** The name by which a heading is linked to, as GitHub makes it. */
 const anchor = (heading: string): string =>
   heading.toLowerCase().replace(/\[([^\]]*)\]\([^)]*\)/g, "$1").replace(/[^\p{L}\p{N} _-]/gu, "").replaceAll(" ", "-")
+
+/** What a value of a configuration file may be. */
+const kindsOf = ({ anyOf, type }: JsonSchema): ReadonlyArray<string> =>
+  anyOf !== undefined
+    ? [...new Set(anyOf.flatMap(kindsOf))]
+    : [{ string: "text", array: "list", object: "table" }[type!] ?? type!]
+
+/** The tables that a value may be, or a list of it. */
+const tablesOf = (schema: JsonSchema): ReadonlyArray<JsonSchema> => [
+  ...schema.properties === undefined ? [] : [schema],
+  ...(schema.anyOf ?? []).flatMap(tablesOf)
+]
+
+/** A row for each key of a table, and of the tables in it: the name, what it may be, and the description. */
+const keyRows = (schema: JsonSchema, prefix = ""): ReadonlyArray<string> =>
+  Object.entries(schema.properties ?? {}).flatMap(([name, value]) =>
+    [`| \`${prefix}${name}\` | ${kindsOf(value).join(" or ")} | ${value.description} |`].concat(
+      tablesOf(value).flatMap((table) => keyRows(table, `${prefix}${name}.`))
+    )
+  )
 
 const help = (...command: ReadonlyArray<string>) =>
   Effect.map(runProgram([...command, "--help"]), ({ stdout }) => stdout)
@@ -96,6 +118,15 @@ describe("the documentation", () => {
     const rows = `${readmeRows.join("\n")}\n`
     if (process.env["SPILLWAY_TEST_WRITE_DOCS"] === "1") {
       Fs.writeFileSync(join(root, "README.md"), before + rows + after)
+    } else assert.strictEqual(table, rows)
+  })
+
+  it("has a row for each key of a route in configuration.md: SPILLWAY_TEST_WRITE_DOCS=1 writes them", () => {
+    const page = "docs/reference/configuration.md"
+    const [before, table, after] = read(page).split(/(?<=\n\| key \| value \| \|\n.*\n)([^]*?\n)(?=\n)/, 3)
+    const rows = keyRows(jsonSchema.properties!["route"]!.items!).map((row) => `${row}\n`).join("")
+    if (process.env["SPILLWAY_TEST_WRITE_DOCS"] === "1") {
+      Fs.writeFileSync(join(root, page), before + rows + after)
     } else assert.strictEqual(table, rows)
   })
 

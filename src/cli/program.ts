@@ -19,7 +19,8 @@ const spillway = Command.make("spillway").pipe(
   Command.withSubcommands([serve, demo, status, fleet, ls, mapCommand, why, warm, pin, unpin, purge, verify, doctor])
 )
 
-const say = (message: string) => Console.error(`spillway: ${message}`)
+/** Prints a message, whose lines are about one thing each. */
+const say = (message: string) => Console.error(message.replace(/^/gm, "spillway: "))
 
 /** The flags of `makeSetting` write the whole message themselves. */
 const messageOf = (error: CliError.CliError): string =>

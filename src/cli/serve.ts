@@ -1,20 +1,31 @@
-import { Console, Effect, type FileSystem, Layer, Option, type Path, type PlatformError, Struct } from "effect"
-import { Argument, Command } from "effect/cli"
+import {
+  Console,
+  Effect,
+  type FileSystem,
+  Layer,
+  type LogLevel,
+  Option,
+  type Path,
+  type PlatformError,
+  References,
+  Struct
+} from "effect"
+import { Argument, Command, GlobalFlag } from "effect/cli"
 import { HttpServer, type HttpServerError } from "effect/http"
 import cluster from "node:cluster"
 import { tmpdir } from "node:os"
 import { errnoOf } from "../domain/CacheError.ts"
 import { annotationsOf } from "../domain/OriginError.ts"
-import { makeRoute, parseRoute, type Route } from "../domain/Route.ts"
+import { makeRoute, type Route } from "../domain/Route.ts"
 import type { FleetReport } from "../http/admin/FleetReport.ts"
 import type { Proxy } from "../http/proxy/Proxy.ts"
 import * as Server from "../http/server/Server.ts"
 import * as SampleOrigin from "../sample/SampleOrigin.ts"
 import { ChunkWriter } from "../services/cache/ChunkWriter.ts"
-import * as Cache from "../services/config/CacheConfig.ts"
-import * as Origins from "../services/config/OriginConfig.ts"
+import { CacheConfig, hasRoom } from "../services/config/CacheConfig.ts"
+import { OriginConfig } from "../services/config/OriginConfig.ts"
 import * as Clients from "../services/config/ServerConfig.ts"
-import { serveConfig, serveFlags, type SettingValues } from "../services/config/settings.ts"
+import { configSetting, givenFlags, logLevelVariable } from "../services/config/settings.ts"
 import { DiskBreaker } from "../services/disk/DiskBreaker.ts"
 import { WriterThread } from "../services/disk/WriterThread.ts"
 import { FleetConfig } from "../services/fleet/FleetConfig.ts"
@@ -32,23 +43,15 @@ import * as AccessLog from "./accessLog.ts"
 import { type FleetNode, fleetNode } from "./fleetSettings.ts"
 import type { LogWriter } from "./LogWriter.ts"
 import { layer as processMetrics } from "./processMetrics.ts"
+import { cacheOptions, originOptions, readConfig, type ServeSettings, settingsOf } from "./serveSettings.ts"
 import * as ServiceManager from "./serviceManager.ts"
-import { fromConfigError, StartupError } from "./StartupError.ts"
+import { StartupError } from "./StartupError.ts"
 import { layer as telemetry } from "./telemetry.ts"
 import { counted, size } from "./text.ts"
 
-/** The options of a run: those of the flags or the environment, and the admin token. */
-type Settings = SettingValues & { readonly origin: Option.Option<string> }
-
-/** The origins of a run, and the URL of the sample origin if it is the only one. */
-interface Targets {
-  readonly routes: ReadonlyArray<Route>
+/** The options of a run, and the URL of the sample origin if it is the only origin. */
+interface Settings extends ServeSettings {
   readonly sample: URL | undefined
-}
-
-const parseOrigin = (text: string): Effect.Effect<Route, StartupError> => {
-  const route = parseRoute(text)
-  return typeof route === "string" ? Effect.fail(new StartupError({ message: route })) : Effect.succeed(route)
 }
 
 const cannotListen = (
@@ -89,24 +92,26 @@ const ordersFromEnvironment = (): Orders | undefined => {
   return cluster.isWorker && orders !== undefined ? JSON.parse(orders) : undefined
 }
 
-/** The origins of the flags or the environment. */
-const targetsOf = Effect.fnUntraced(function*({ origin, origins, urlHosts }: Settings) {
-  const routes = yield* Effect.forEach([...origins, ...Option.toArray(origin)], parseOrigin)
-  if (routes.length + urlHosts.length > 0) return { routes, sample: undefined } satisfies Targets
-  return yield* new StartupError({
-    message: "no origin: specify its URL, as in `spillway serve https://media.example.org`, or set SPILLWAY_ORIGIN; " +
-      "`spillway demo` needs none"
-  })
-})
+/** Options that have an origin. */
+const withOrigin = (settings: ServeSettings) =>
+  settings.routes.length + settings.urlHosts.length > 0
+    ? Effect.succeed<Settings>({ ...settings, sample: undefined })
+    : Effect.fail(
+      new StartupError({
+        message:
+          "no origin: specify its URL, as in `spillway serve https://media.example.org`, or set SPILLWAY_ORIGIN; " +
+          "`spillway demo` needs none"
+      })
+    )
 
-/** The sample origin, which the owner starts. */
-const sampleTargets = Effect.fnUntraced(function*(orders: Orders | undefined) {
+/** Options with the sample origin, which the owner starts. */
+const withSample = Effect.fnUntraced(function*(settings: ServeSettings, orders: Orders | undefined) {
   const sample = orders === undefined ? yield* SampleOrigin.start : new URL(orders.sample!)
-  return { routes: [makeRoute({ _tag: "All" }, sample)], sample } satisfies Targets
+  return { ...settings, routes: [makeRoute({ _tag: "All" }, sample)], sample } satisfies Settings
 })
 
 /** The options of this process. All processes share the memory, and the workers share the clients. */
-const configOf = (settings: Settings, { routes, sample }: Targets, orders: Orders | undefined) => {
+const configOf = (settings: Settings, orders: Orders | undefined) => {
   const processes = settings.workers > 1 ? settings.workers + 1 : 1
   const servers = orders === undefined ? 1 : settings.workers
   const own = {
@@ -117,16 +122,16 @@ const configOf = (settings: Settings, { routes, sample }: Targets, orders: Order
   }
   return Layer.mergeAll(
     AccessLog.layer(settings),
-    Cache.CacheConfig.layer(Cache.fromSettings(own)),
-    Origins.OriginConfig.layer(Origins.fromSettings(own, routes)),
+    CacheConfig.layer(cacheOptions(own)),
+    OriginConfig.layer(originOptions(own)),
     Clients.ServerConfig.layer({
       ...Clients.fromSettings(own),
-      sampleVideo: sample === undefined ? undefined : SampleOrigin.VIDEO
+      sampleVideo: settings.sample === undefined ? undefined : SampleOrigin.VIDEO
     })
   )
 }
 
-type ProcessConfig = Layer.Layer<Cache.CacheConfig | Origins.OriginConfig, StartupError, LogWriter>
+type ProcessConfig = Layer.Layer<CacheConfig | OriginConfig, StartupError, LogWriter>
 
 /** Serves clients from the cache of the process that started this one. */
 const runWorker = Effect.fnUntraced(function*(address: Server.Address, orders: Orders, config: ProcessConfig) {
@@ -160,7 +165,7 @@ interface FleetLayers {
   readonly view: Layer.Layer<
     never,
     never,
-    Cache.CacheConfig | FileSystem.FileSystem | Origins.OriginConfig | Path.Path
+    CacheConfig | FileSystem.FileSystem | OriginConfig | Path.Path
   >
   readonly server: Layer.Layer<never, StartupError, FleetPurger | FleetReport | Proxy>
 }
@@ -177,7 +182,7 @@ const layersOf = (node: FleetNode | undefined): FleetLayers =>
       )
     }
 
-const announce = (address: string, { directory, urlHosts, workers }: Settings, { routes, sample }: Targets) => {
+const announce = (address: string, { directory, routes, sample, urlHosts, workers }: Settings) => {
   const to = routes.length > 0 ? [`origin ${routes.map(describe).join(" ")}`] : []
   const named = urlHosts.length > 0 ? [`URLs of ${urlHosts.join(" ")}`] : []
   const by = workers > 1 ? [`${workers} workers`] : []
@@ -202,8 +207,8 @@ const makeStopping = Effect.gen(function*() {
 })
 
 /** Owns the cache, and serves clients itself unless there are workers. */
-const runOwner = Effect.fnUntraced(function*(settings: Settings, targets: Targets, config: ProcessConfig) {
-  const { directory, host, offline, otlp, port, workers } = settings
+const runOwner = Effect.fnUntraced(function*(settings: Settings, config: ProcessConfig) {
+  const { directory, host, offline, otlp, port, routes, sample, workers } = settings
   const node = yield* fleetNode(settings)
   const fleet = layersOf(node)
   const pool = Pool.make(workers)
@@ -229,34 +234,41 @@ const runOwner = Effect.fnUntraced(function*(settings: Settings, targets: Target
     const address = socket === undefined
       ? yield* HttpServer.addressFormattedWith(Effect.succeed)
       : yield* Effect.mapError(
-        pool.start({ socket, sample: targets.sample?.href, node: node?.options.node }),
+        pool.start({ socket, sample: sample?.href, node: node?.options.node }),
         ({ message }) => new StartupError({ message })
       )
-    yield* announce(address, settings, targets)
+    yield* announce(address, settings)
     yield* ServiceManager.ready(`Listening on ${address}`)
-    if (!offline) yield* Effect.forkScoped(Effect.forEach(targets.routes, checkOrigin, { discard: true }))
+    if (!offline) yield* Effect.forkScoped(Effect.forEach(routes, checkOrigin, { discard: true }))
     const stopping = yield* makeStopping
     return yield* Effect.onInterrupt(Effect.never, () => stopping)
   }).pipe(Effect.provideContext(services))
 })
 
+/** Sets the lowest level that is logged to `level`, that of a configuration file, unless a flag or a variable says another. */
+const logging = Effect.fnUntraced(function*(level: LogLevel.LogLevel | undefined) {
+  const isGiven = Option.isSome(yield* GlobalFlag.LogLevel) || Option.isSome(yield* Effect.orDie(logLevelVariable))
+  return <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    level === undefined || isGiven ? effect : Effect.provideService(effect, References.MinimumLogLevel, level)
+})
+
 const run = Effect.fnUntraced(
   function*<E, R>(
-    settings: Settings,
-    findTargets: (orders: Orders | undefined) => Effect.Effect<Targets, E, R>
+    options: ServeSettings,
+    withTargets: (options: ServeSettings, orders: Orders | undefined) => Effect.Effect<Settings, E, R>
   ) {
-    const { chunkSize, host, maxSize, port } = settings
-    if (!Cache.hasRoom(settings)) {
+    const { chunkSize, host, maxSize, port } = options
+    if (!hasRoom(options)) {
       return yield* new StartupError({
         message: `--max-size (${size(maxSize)}) is less than four chunks of --chunk-size (${size(chunkSize)}); ` +
           "raise --max-size or lower --chunk-size"
       })
     }
     const orders = ordersFromEnvironment()
-    const targets = yield* findTargets(orders)
-    const config = configOf(settings, targets, orders)
+    const settings = yield* withTargets(options, orders)
+    const config = configOf(settings, orders)
     return orders === undefined
-      ? yield* runOwner(settings, targets, config)
+      ? yield* runOwner(settings, config)
       : yield* runWorker({ host, port }, orders, config)
   },
   Effect.scoped,
@@ -268,12 +280,6 @@ const run = Effect.fnUntraced(
   )
 )
 
-/** The options that have no flag, because other users of a machine see flags. */
-const secrets = Effect.mapError(
-  Effect.all({ adminToken: serveConfig.adminToken, fleetSecret: serveConfig.fleetSecret }),
-  fromConfigError
-)
-
 export const serve = Command.make(
   "serve",
   {
@@ -281,11 +287,13 @@ export const serve = Command.make(
       Argument.withDescription("URL that paths are appended to"),
       Argument.optional
     ),
-    ...serveFlags
+    config: configSetting.flag,
+    ...givenFlags
   },
-  Effect.fnUntraced(function*(flags) {
-    const settings = { ...flags, ...yield* secrets }
-    return yield* run(settings, () => targetsOf(settings))
+  Effect.fnUntraced(function*({ config, origin, ...flags }) {
+    const file = config === undefined ? undefined : yield* readConfig(config)
+    const settings = yield* settingsOf({ flags, origin }, file)
+    return yield* run(settings, withOrigin).pipe(yield* logging(settings.logLevel))
   })
 ).pipe(
   Command.withDescription(
@@ -307,10 +315,9 @@ export const serve = Command.make(
 
 export const demo = Command.make(
   "demo",
-  Struct.omit(serveFlags, ["origins", "urlHosts", "allowPrivate", "offline"]),
+  Struct.omit(givenFlags, ["origins", "urlHosts", "allowPrivate", "offline"]),
   Effect.fnUntraced(function*(flags) {
-    const none = { origin: Option.none(), origins: [], urlHosts: [], allowPrivate: false, offline: false }
-    return yield* run({ ...flags, ...none, ...yield* secrets }, sampleTargets)
+    return yield* run(yield* settingsOf({ flags, origin: Option.none() }), withSample)
   })
 ).pipe(
   Command.withDescription(

@@ -1,4 +1,4 @@
-import { matches } from "./TtlRule.ts"
+import { isFor, matches, type PathRule } from "./TtlRule.ts"
 
 /**
  * Which query parameters identify a file.
@@ -8,9 +8,7 @@ import { matches } from "./TtlRule.ts"
  * What the query contributes to the cache key at some paths. Without `ignore` and `keep`, all parameters are part of the key. In names, `*`
  * stands for any characters.
  */
-export interface CacheKeyRule {
-  /** A path in which `*` stands for any characters. */
-  readonly pattern: string
+export interface CacheKeyRule extends PathRule {
   /** The parameters that are not part of the key, such as tokens. Case-sensitive. */
   readonly ignore?: ReadonlyArray<string>
   /** The only parameters that are part of the key. In any case, because some origins ignore it. */
@@ -60,8 +58,8 @@ const byName = (a: string, b: string): number => {
 const parametersOf = ({ search }: URL): ReadonlyArray<string> =>
   search.slice(1).split("&").filter((parameter) => parameter !== "")
 
-const ruleFor = (rules: ReadonlyArray<CacheKeyRule>, { pathname }: URL): CacheKeyRule | undefined =>
-  rules.find(({ pattern }) => matches(pattern, pathname))
+const ruleFor = (rules: ReadonlyArray<CacheKeyRule>, url: URL): CacheKeyRule | undefined =>
+  rules.find((rule) => isFor(rule, url))
 
 /**
  * The key of `url`: the URL without user, password and fragment, with the query as the first rule says whose pattern matches the path.

@@ -1,6 +1,6 @@
+import { isBelow } from "./below.ts"
 import type { HeaderFields } from "./rfc/HeaderFields.ts"
 import { accessTo, type Origins } from "./Route.ts"
-import { isBelow } from "./viewerTargets.ts"
 
 /**
  * When a redirect is followed here, the viewer takes what it leads to for what was requested, and resolves the relative names in it

@@ -63,30 +63,41 @@ const parseHost = (text: string): Route["match"] | undefined => {
   return { _tag: "Host", host: port === undefined ? url.hostname : `${url.hostname}:${Number(port)}` }
 }
 
+/** The requests that a text names: those below a path, which starts with `/`, or those to a host. */
+export const parseMatch = (text: string): Route["match"] | undefined =>
+  text.startsWith("/") ? parsePrefix(text) : parseHost(text)
+
 /** What is said of a text that is wrong ends up in logs, also where what is wrong with it is that it has a password or a token. */
 const withoutSecrets = (text: string): string =>
   text.replace(/:\/\/[^/?#]*@/, "://…@").replace(/(:\/\/[^?#]*[?#]).+$/s, "$1…")
 
-/**
- * A route as it is written on the command line: `URL` for everything, `/prefix=URL`, or `host=URL`. What is wrong with one that
- * is not is said in a line.
- */
-export const parseRoute = (text: string): Route | string => {
-  const wrong = (why: string) => `origin "${withoutSecrets(text)}": ${why}`
-  const at = SCHEME.test(text) ? -1 : ASSIGNED.exec(text)?.index ?? text.indexOf("=")
-  const url = URL.parse(text.slice(at + 1))
+/** The URL of an origin, or what is wrong with it in a line; `whole` is the text that it is part of. */
+export const parseOrigin = (text: string, whole = text): URL | string => {
+  const wrong = (why: string) => `origin "${withoutSecrets(whole)}": ${why}`
+  const url = URL.parse(text)
   if (url === null) return wrong("not a URL; give one such as https://media.example.org")
   if (!/^(?:https?|file):$/.test(url.protocol)) return wrong("only http, https and file are supported")
   if (url.protocol === "file:" && url.host !== "") {
     return wrong("a file URL has no host; give one such as file:///mnt/films")
   }
   if (url.username !== "" || url.password !== "") return wrong("a user name or password in it is not supported")
-  if (/[?#]/.test(url.href)) return wrong("it must have no query and no fragment")
+  return /[?#]/.test(url.href) ? wrong("it must have no query and no fragment") : url
+}
+
+/**
+ * A route as it is written on the command line: `URL` for everything, `/prefix=URL`, or `host=URL`. What is wrong with one that
+ * is not is said in a line.
+ */
+export const parseRoute = (text: string): Route | string => {
+  const at = SCHEME.test(text) ? -1 : ASSIGNED.exec(text)?.index ?? text.indexOf("=")
+  const url = parseOrigin(text.slice(at + 1), text)
+  if (typeof url === "string") return url
   if (at < 0) return makeRoute({ _tag: "All" }, url)
   const key = text.slice(0, at)
   const isPath = key.startsWith("/")
-  const match = isPath ? parsePrefix(key) : parseHost(key)
+  const match = parseMatch(key)
   if (match !== undefined) return makeRoute(match, url)
+  const wrong = (why: string) => `origin "${withoutSecrets(text)}": ${why}`
   return wrong(isPath ? `"${key}" is no path` : `"${key}" is neither a path, which starts with /, nor a host`)
 }
 

@@ -1,11 +1,20 @@
+import { isUrlBelow } from "./below.ts"
 import type { Ttl } from "./rfc/Freshness.ts"
 
 /**
  * What the people who run a cache say about freshness where the origin says nothing, or says it wrongly.
  */
 
+/** Which URLs a rule is for. */
+export interface PathRule {
+  /** A path in which `*` stands for any characters. */
+  readonly pattern: string
+  /** The URL below which they are, if the rule is that of a route. */
+  readonly below?: URL
+}
+
 /** How long files are fresh whose path matches. */
-export interface TtlRule {
+export interface TtlRule extends Omit<PathRule, "pattern"> {
   /** A path in which `*` stands for any characters; all paths without it. */
   readonly pattern: string | undefined
   readonly ttl: Ttl
@@ -43,17 +52,20 @@ export const matches = (pattern: string, path: string): boolean => {
   return at <= path.length - last.length
 }
 
-/** Whether the path of `url` matches one of `patterns`. */
-export const matchesAny = (patterns: ReadonlyArray<string>, url: string): boolean => {
-  if (patterns.length === 0) return false
-  const path = URL.parse(url)?.pathname ?? ""
-  return patterns.some((pattern) => matches(pattern, path))
+/** Whether a rule is for `url`. */
+export const isFor = ({ below, pattern }: PathRule, url: URL): boolean =>
+  (below === undefined || isUrlBelow(below, url)) && matches(pattern, url.pathname)
+
+/** Whether one of `rules`, which may be patterns alone, is for `url`. */
+export const matchesAny = (rules: ReadonlyArray<string | PathRule>, url: string): boolean => {
+  const parsed = rules.length === 0 ? null : URL.parse(url)
+  return parsed !== null && rules.some((rule) => isFor(typeof rule === "string" ? { pattern: rule } : rule, parsed))
 }
 
-/** The rule for the file at `url`: the first whose pattern matches, else the one without a pattern. */
+/** The rule for the file at `url`: the first whose pattern matches, else the first without a pattern. */
 export const ttlOf = (rules: ReadonlyArray<TtlRule>, url: string): Ttl | undefined => {
-  if (rules.length === 0) return undefined
-  const path = URL.parse(url)?.pathname ?? ""
-  const named = rules.find(({ pattern }) => pattern !== undefined && matches(pattern, path))
-  return (named ?? rules.find(({ pattern }) => pattern === undefined))?.ttl
+  const parsed = rules.length === 0 ? null : URL.parse(url)
+  if (parsed === null) return rules.find(({ below, pattern }) => below === undefined && pattern === undefined)?.ttl
+  const fitting = rules.filter((rule) => isFor({ ...rule, pattern: rule.pattern ?? "*" }, parsed))
+  return (fitting.find(({ pattern }) => pattern !== undefined) ?? fitting[0])?.ttl
 }

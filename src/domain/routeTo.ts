@@ -1,10 +1,6 @@
+import { isUrlBelow } from "./below.ts"
 import { pathOf, withoutDots } from "./RequestTarget.ts"
 import { findRoute, type Origins, type Route } from "./Route.ts"
-import { isBelow } from "./viewerTargets.ts"
-
-/** Whether paths below `route` lead to `url`. */
-const leadsTo = (route: Route, url: URL): boolean =>
-  route.url.origin === url.origin && isBelow(route.url.pathname, url.pathname)
 
 /**
  * The route by which a request has come to `url`: the one for its target and host, or, if that leads elsewhere because an operator or an
@@ -16,7 +12,7 @@ export const routeTo = (
   url: URL
 ): Route | undefined => {
   const own = target.startsWith("/") ? findRoute(origins, host, pathOf(withoutDots(target))) : undefined
-  if (own !== undefined && leadsTo(own, url)) return own
-  return origins.routes.filter((route) => leadsTo(route, url))
+  if (own !== undefined && isUrlBelow(own.url, url)) return own
+  return origins.routes.filter((route) => isUrlBelow(route.url, url))
     .toSorted((a, b) => b.url.pathname.length - a.url.pathname.length)[0]
 }

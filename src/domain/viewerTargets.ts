@@ -1,15 +1,5 @@
+import { below } from "./below.ts"
 import { findRoute, type Origins } from "./Route.ts"
-
-const withoutSlash = (path: string): string => path.replace(/\/$/, "")
-
-/** What `path` is below `base`, or `undefined` when it is not. */
-const below = (base: string, path: string): string | undefined => {
-  const root = withoutSlash(base)
-  return path === root || path.startsWith(`${root}/`) ? path.slice(root.length) : undefined
-}
-
-/** Whether `path` is `base` or below it. */
-export const isBelow = (base: string, path: string): boolean => below(base, path) !== undefined
 
 /**
  * The request targets by which viewers of `host` may find `url`, a URL at an origin: first by the route of `path`, in whose response the

@@ -224,7 +224,7 @@ const decode = Schema.decodeUnknownEffect(Options, { errors: "all", onExcessProp
 
 /** The options among all settings, with the defaults of the others. */
 const settingsOf = Effect.fnUntraced(function*(options: SpillwayOptions) {
-  const { origins = [], ...decoded } = yield* Effect.mapError(
+  const decoded = yield* Effect.mapError(
     decode(Record.filter(options as Readonly<Record<string, unknown>>, Predicate.isNotUndefined)),
     (error) => new InvalidOptions({ mistakes: linesOf(error) })
   )
@@ -232,16 +232,16 @@ const settingsOf = Effect.fnUntraced(function*(options: SpillwayOptions) {
   if (!Cache.hasRoom(settings)) {
     return yield* new InvalidOptions({ mistakes: ["maxSize: less than four chunks of chunkSize"] })
   }
-  return { settings, routes: origins }
+  return settings
 })
 
 /** The configuration of Spillway by `options`. */
 export const layer = (
   options: SpillwayOptions
 ): Layer.Layer<Cache.CacheConfig | Origin.OriginConfig, InvalidOptions> =>
-  Layer.unwrap(Effect.map(settingsOf(options), ({ routes, settings }) =>
+  Layer.unwrap(Effect.map(settingsOf(options), (settings) =>
     Layer.mergeAll(
       Cache.CacheConfig.layer(Cache.fromSettings(settings)),
-      Origin.OriginConfig.layer(Origin.fromSettings(settings, routes)),
+      Origin.OriginConfig.layer(Origin.fromSettings(settings)),
       Server.ServerConfig.layer(Server.fromSettings(settings))
     )))

@@ -1,6 +1,6 @@
 import { Context, Layer, Struct } from "effect"
 import type { CacheKeyRule } from "../../domain/CacheKey.ts"
-import type { TtlRule } from "../../domain/TtlRule.ts"
+import type { PathRule, TtlRule } from "../../domain/TtlRule.ts"
 import { defaultSettings, type ServiceSettings } from "./settings.ts"
 
 /** The options of a cache. Sizes are in bytes, times in milliseconds. */
@@ -22,12 +22,12 @@ export interface CacheOptions {
   /** Which query parameters identify a file. The first rule that matches the path of its URL at the origin counts. */
   readonly cacheKey: ReadonlyArray<CacheKeyRule>
   /** Paths where responses don't depend on cookies; `*` stands for any characters. GET and HEAD requests go to the origin without them. */
-  readonly ignoreCookies: ReadonlyArray<string>
+  readonly ignoreCookies: ReadonlyArray<string | PathRule>
   /**
    * Paths where a file without a validator never changes while its size and `Content-Type` stay the same; `*` stands for any characters.
    * Parts of such files are cached and combined.
    */
-  readonly assumeUnchanged: ReadonlyArray<string>
+  readonly assumeUnchanged: ReadonlyArray<string | PathRule>
 }
 
 /** The options of the cache among all settings. */

@@ -21,15 +21,15 @@ export interface OriginOptions {
   readonly offline: boolean
 }
 
-/** The options of origins among all settings, and the routes that these name. */
-export const fromSettings = (settings: ServiceSettings, routes: Origins["routes"]): OriginOptions => ({
+/** The options of origins among all settings. */
+export const fromSettings = (settings: ServiceSettings): OriginOptions => ({
   ...Struct.pick(settings, ["connectTimeout", "firstByteTimeout", "silenceTimeout", "maxRequests", "offline"]),
   credentialFields: [...CREDENTIAL_FIELDS, ...settings.credentialFields],
-  origins: { routes, urlHosts: settings.urlHosts, allowPrivate: settings.allowPrivate }
+  origins: { routes: settings.origins, urlHosts: settings.urlHosts, allowPrivate: settings.allowPrivate }
 })
 
 /** The defaults. */
-export const defaults: OriginOptions = fromSettings(defaultSettings, [])
+export const defaults: OriginOptions = fromSettings(defaultSettings)
 
 /** The options for origins. */
 export class OriginConfig

@@ -1,9 +1,11 @@
-import { Config, ConfigProvider, Effect, Option } from "effect"
+import { Config, ConfigProvider, Effect, Option, type Schema } from "effect"
 import { CliError, Flag } from "effect/cli"
-import { BOOLEAN, type SettingType } from "./settingTypes.ts"
+import { listOf, secretOf, valueOf } from "./fileValues.ts"
+import type { SecretSource } from "./SecretSource.ts"
+import { BOOLEAN, mismatch, type SettingType } from "./settingTypes.ts"
 
 /**
- * Makes a flag and an environment variable of one option.
+ * Makes a flag, an environment variable and a key of the configuration file of one option.
  */
 
 /** An option that has an environment variable. */
@@ -18,18 +20,19 @@ export interface Setting<A> {
   /** The default as it is used. */
   readonly fallback: A
   readonly config: Config.Config<A>
+  /** The value in a configuration file. */
+  readonly value: Schema.ConstraintDecoder<A, SecretSource>
 }
 
 /** An option that has a flag as well. */
 export interface FlagSetting<A> extends Setting<A> {
   readonly flag: Flag.Flag<A>
+  /** The value of the flag or the variable; `undefined` if neither is given. */
+  readonly given: Flag.Flag<A | undefined>
 }
 
 /** `SPILLWAY_MAX_SIZE` of `max-size`. */
 export const variableOf = (name: string): string => `SPILLWAY_${name.toUpperCase().replaceAll("-", "_")}`
-
-const mismatch = <A>({ expected, isSecret = false }: SettingType<A>, text: string): string =>
-  `expected ${expected}${isSecret ? "" : `; got "${text}"`}`
 
 const parseVariable = <A>(name: string, type: SettingType<A>) => (text: string) =>
   Effect.mapError(
@@ -55,35 +58,18 @@ const describe = ({ help, isRepeatable, name, text }: Omit<Setting<unknown>, "co
   return `${help.replaceAll("`", "")} (${variableOf(name)}${last === undefined ? "" : `, ${last}`})`
 }
 
+const inFile = <A>(type: SettingType<A>) => type.isSecret === true ? secretOf(type) : valueOf(type)
+
 /** An option without a flag. */
-export const variable = <A>(
-  name: string,
-  type: SettingType<A>,
-  text: string,
-  help: string
-): Setting<A> => ({
+export const variable = <A>(name: string, type: SettingType<A>, text: string, help: string): Setting<A> => ({
   name,
   help,
   isRepeatable: false,
   text,
   fallback: Option.getOrThrow(type.parse(text)),
-  config: Config.mapEffect(textOf(name, text), parseVariable(name, type))
+  config: Config.mapEffect(textOf(name, text), parseVariable(name, type)),
+  value: inFile(type)
 })
-
-/** An option with a default. */
-export const one = <A>(name: string, type: SettingType<A>, text: string, help: string): FlagSetting<A> => {
-  const row = variable(name, type, text, help)
-  return {
-    ...row,
-    flag: Flag.String(name).pipe(
-      Flag.withMetavar(type.unit),
-      Flag.withFallbackConfig(Config.String(variableOf(name))),
-      Flag.withDefault(text),
-      Flag.withDescription(describe(row)),
-      Flag.mapEffect(parseFlag(name, type))
-    )
-  }
-}
 
 /** An option without a flag or a default. */
 export const optionalVariable = <A>(name: string, type: SettingType<A>, help: string): Setting<A | undefined> => ({
@@ -94,55 +80,69 @@ export const optionalVariable = <A>(name: string, type: SettingType<A>, help: st
   fallback: undefined,
   config: Config.option(Config.String(variableOf(name))).pipe(
     Config.mapEffect(Option.match({ onNone: () => Effect.undefined, onSome: parseVariable(name, type) }))
-  )
+  ),
+  value: inFile(type)
 })
 
-/** An option without a default. */
-export const optional = <A>(name: string, type: SettingType<A>, help: string): FlagSetting<A | undefined> => {
-  const row = optionalVariable(name, type, help)
-  return {
-    ...row,
-    flag: Flag.String(name).pipe(
-      Flag.withMetavar(type.unit),
-      Flag.withFallbackConfig(Config.String(variableOf(name))),
-      Flag.optional,
-      Flag.withDescription(describe(row)),
-      Flag.mapEffect(Option.match({ onNone: () => Effect.undefined, onSome: parseFlag(name, type) }))
-    )
-  }
+/** A flag with the default of its row. */
+const withFlag = <A>(row: Setting<A>, given: Flag.Flag<A | undefined>): FlagSetting<A> => {
+  const described = Flag.withDescription(given, describe(row))
+  return { ...row, given: described, flag: Flag.map(described, (value) => value ?? row.fallback) }
 }
+
+/** A flag for one text. */
+const textFlag = <A>(name: string, type: SettingType<A>): Flag.Flag<A | undefined> =>
+  Flag.String(name).pipe(
+    Flag.withMetavar(type.unit),
+    Flag.withFallbackConfig(Config.String(variableOf(name))),
+    Flag.optional,
+    Flag.mapEffect(Option.match({ onNone: () => Effect.undefined, onSome: parseFlag(name, type) }))
+  )
+
+/** An option with a default. */
+export const one = <A>(name: string, type: SettingType<A>, text: string, help: string): FlagSetting<A> =>
+  withFlag(variable(name, type, text, help), textFlag(name, type))
+
+/** An option without a default. */
+export const optional = <A>(name: string, type: SettingType<A>, help: string): FlagSetting<A | undefined> =>
+  withFlag(optionalVariable(name, type, help), textFlag(name, type))
 
 /** An option that can be given several times. Its variable is a list. */
 export const many = <A>(name: string, type: SettingType<A>, help: string): FlagSetting<ReadonlyArray<A>> => {
-  const row = { name, help, isRepeatable: true, text: undefined, fallback: [] } as const
   const { separator = /\s+/ } = type
   const texts = Config.map(textOf(name, ""), (text) => text.trim().split(separator).filter((part) => part !== ""))
-  return {
-    ...row,
-    flag: Flag.String(name).pipe(
+  const row: Setting<ReadonlyArray<A>> = {
+    name,
+    help,
+    isRepeatable: true,
+    text: undefined,
+    fallback: [],
+    config: Config.mapEffect(texts, Effect.forEach(parseVariable(name, type))),
+    value: listOf(inFile(type))
+  }
+  return withFlag(
+    row,
+    Flag.String(name).pipe(
       Flag.withMetavar(type.unit),
       Flag.atLeast(0),
-      Flag.withDescription(describe(row)),
-      Flag.mapEffect(Effect.fnUntraced(function*(given) {
-        return yield* Effect.forEach(given.length > 0 ? given : yield* Effect.orDie(texts), parseFlag(name, type))
+      Flag.mapEffect(Effect.fnUntraced(function*(flags) {
+        const given = flags.length > 0 ? flags : yield* Effect.orDie(texts)
+        return given.length === 0 ? undefined : yield* Effect.forEach(given, parseFlag(name, type))
       }))
-    ),
-    config: Config.mapEffect(texts, Effect.forEach(parseVariable(name, type)))
-  }
+    )
+  )
 }
 
 /** An option that is on or off; its variable says `true` or `false`. */
-export const toggle = (name: string, help: string): FlagSetting<boolean> => {
-  const row = variable(name, BOOLEAN, "false", help)
-  return {
-    ...row,
-    flag: Flag.Boolean(name).pipe(
+export const toggle = (name: string, help: string): FlagSetting<boolean> =>
+  withFlag(
+    variable(name, BOOLEAN, "false", help),
+    Flag.Boolean(name).pipe(
       Flag.optional,
-      Flag.withDescription(describe(row)),
-      Flag.mapEffect(Effect.fnUntraced(function*(given) {
-        if (Option.isSome(given)) return given.value
-        return yield* parseFlag(name, BOOLEAN)(yield* Effect.orDie(textOf(name, "false")))
+      Flag.mapEffect(Effect.fnUntraced(function*(flag) {
+        if (Option.isSome(flag)) return flag.value
+        const text = yield* Effect.orDie(textOf(name, ""))
+        return text === "" ? undefined : yield* parseFlag(name, BOOLEAN)(text)
       }))
     )
-  }
-}
+  )

@@ -5,6 +5,7 @@ import { type FleetEngine, parseAddress, parseEngine } from "../../domain/FleetE
 import { NODE_NAME } from "../../domain/FleetMember.ts"
 import { MIN_SECRET_LENGTH, type Secrets } from "../../domain/FleetSignature.ts"
 import { isFieldName } from "../../domain/rfc/HeaderFields.ts"
+import { parseMatch, parseOrigin, parseRoute, type Route } from "../../domain/Route.ts"
 import * as TtlRule from "../../domain/TtlRule.ts"
 
 /**
@@ -16,11 +17,19 @@ export interface SettingType<A> {
   /** The valid texts, as error messages describe them. */
   readonly expected: string
   readonly parse: (text: string) => Option.Option<A>
+  /** What it may be in a configuration file besides a text. */
+  readonly native?: "number" | "boolean"
   /** What separates several of them in a variable; white space if omitted. */
   readonly separator?: RegExp
   /** Error messages don't show the text. */
   readonly isSecret?: boolean
+  /** What is wrong with a text, without secrets, if that says more than `expected`. */
+  readonly explain?: (text: string) => string
 }
+
+/** What is wrong with `text`, which is not of the type. */
+export const mismatch = ({ expected, explain, isSecret = false }: SettingType<unknown>, text: string): string =>
+  explain?.(text) ?? `expected ${expected}${isSecret ? "" : `; got "${text}"`}`
 
 /** The bounds of a chunk, in bytes. */
 export const CHUNK_SIZE = { minimum: 64 * 1024, maximum: 64 * 1024 ** 2 }
@@ -39,6 +48,7 @@ export const DIRECTORY: SettingType<string> = { unit: "DIRECTORY", expected: "a 
 
 export const PORT: SettingType<number> = {
   unit: "PORT",
+  native: "number",
   expected: "a port from 0 to 65535",
   parse: (text) => Option.filter(Option.some(Number(text)), (port) => /^\d{1,5}$/.test(text) && port < 65536)
 }
@@ -49,6 +59,7 @@ export const sizeText = (bytes: number): string => ByteSize.format(ByteSize.byte
 /** Bytes, from `10GiB`, `500MB` or `65536`. */
 const sizeWithin = (minimum: number, maximum: number, bounds: string): SettingType<number> => ({
   unit: "SIZE",
+  native: "number",
   expected: `a size such as 10GiB, 500MB or 65536${bounds}`,
   parse: (text) => {
     const size = /^\d+$/.test(text.trim()) ? Option.some(Number(text)) : Option.map(ByteSize.fromString(text), Number)
@@ -84,6 +95,7 @@ export const DURATION: SettingType<number> = {
 
 const countTo = (maximum: number): SettingType<number> => ({
   unit: "NUMBER",
+  native: "number",
   expected: `a number from 1 to ${maximum}`,
   parse: (text) =>
     Option.filter(
@@ -98,6 +110,7 @@ export const WORKERS = countTo(MAX_WORKERS)
 
 export const BOOLEAN: SettingType<boolean> = {
   unit: "BOOLEAN",
+  native: "boolean",
   expected: "true or false",
   parse: (text) => {
     const value = text.trim().toLowerCase()
@@ -152,8 +165,32 @@ export const NETWORK: SettingType<string> = {
   }
 }
 
-/** Parsed later by `parseRoute`, whose messages don't show passwords. */
-export const ROUTE: SettingType<string> = { unit: "ROUTE", expected: "a route", parse: Option.some }
+export const ROUTE: SettingType<Route> = {
+  unit: "ROUTE",
+  expected: "a URL, or a path or host with a URL, such as /films=https://films.example.org",
+  parse: (text) => Option.liftPredicate(parseRoute(text), (route) => typeof route !== "string"),
+  explain: (text) => String(parseRoute(text))
+}
+
+export const MATCH: SettingType<Route["match"]> = {
+  unit: "MATCH",
+  expected: "a path such as /films or a host such as films.example.org",
+  parse: (text) => Option.fromNullishOr(parseMatch(text))
+}
+
+export const ORIGIN: SettingType<URL> = {
+  unit: "URL",
+  expected: "a URL such as https://media.example.org",
+  parse: (text) => Option.liftPredicate(parseOrigin(text), (url) => typeof url !== "string"),
+  explain: (text) => String(parseOrigin(text))
+}
+
+/** The name of a query parameter, in which `*` stands for any characters. */
+export const PARAMETER: SettingType<string> = {
+  unit: "NAME",
+  expected: "the name of a query parameter, such as token or utm_*",
+  parse: nonEmpty
+}
 
 /** An HTTP URL without a password or a query. */
 export const COLLECTOR: SettingType<URL> = {
@@ -218,6 +255,7 @@ export const HOST_AND_PORT: SettingType<{ readonly host: string; readonly port: 
 
 export const WEIGHT: SettingType<number> = {
   unit: "NUMBER",
+  native: "number",
   expected: "a number from 0 to 1000000, such as 2 or 0.5",
   parse: (text) =>
     Option.filter(

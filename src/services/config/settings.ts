@@ -1,5 +1,5 @@
-import { Struct } from "effect"
-import { many, one, optional, optionalVariable, toggle, variable, variableOf } from "./makeSetting.ts"
+import { Config, type Option, Struct } from "effect"
+import { many, one, optional, optionalVariable, type Setting, toggle, variable, variableOf } from "./makeSetting.ts"
 import * as Type from "./settingTypes.ts"
 
 /**
@@ -179,6 +179,13 @@ const logLevel = variable(
   "Lowest level that is logged: `all`, `trace`, `debug`, `info`, `warn`, `error`, `fatal` or `none`"
 )
 
+/** The file that sets options, too. */
+export const configSetting = optional(
+  "config",
+  Type.FILE,
+  "Configuration file in TOML with these options and `[[route]]` sections; flags and variables override it"
+)
+
 /** Those with a flag. */
 const flagged = { ...settings, ...fleetSettings }
 
@@ -216,10 +223,25 @@ const parts = <Table extends object, Part extends keyof Table[keyof Table]>(tabl
 /** The options as flags. Other users of a machine see flags, so secrets have none. */
 export const serveFlags = parts(flagged, "flag")
 
+/** The same without defaults: `undefined` if neither the flag nor its variable is given. */
+export const givenFlags = parts(flagged, "given")
+
+/** The options by their names in a configuration file, each with the name of its value. */
+export const fileSettings: Readonly<Record<string, Setting<unknown> & { readonly key: string }>> = Object.fromEntries(
+  Object.entries({ ...flagged, adminToken, fleetSecret, logLevel }).map((
+    [key, setting]
+  ) => [setting.name, { ...setting, key }])
+)
+
 /** The options as environment variables. */
 export const serveConfig = parts({ ...flagged, adminToken, fleetSecret }, "config")
 
 /** The log level as an environment variable; its flag is that of all Effect programs. */
+export const logLevelVariable: Config.Config<Option.Option<string>> = Config.option(
+  Config.String(variableOf(logLevel.name))
+)
+
+/** The same with its default. */
 export const logLevelConfig: typeof logLevel["config"] = logLevel.config
 
 /** The defaults of all options. */
@@ -229,6 +251,7 @@ const cell = (code: string | undefined): string => code === undefined ? "" : `\`
 
 /** The rows of the table in README: flag, variable, default and help. */
 export const readmeRows: ReadonlyArray<string> = [
+  configSetting,
   ...Object.values(flagged),
   fleetSecret,
   adminToken,

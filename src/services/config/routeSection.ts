@@ -1,0 +1,95 @@
+import { Schema } from "effect"
+import type { CacheKeyRule } from "../../domain/CacheKey.ts"
+import { makeRoute, type Route } from "../../domain/Route.ts"
+import { defaultPolicy, type RouteOrigin } from "../../domain/RoutePolicy.ts"
+import type { CacheOptions } from "./CacheConfig.ts"
+import { expecting, listOf, valueOf } from "./fileValues.ts"
+import { optional, required, section } from "./section.ts"
+import * as Type from "./settingTypes.ts"
+
+/**
+ * A `[[route]]` section of a configuration file.
+ */
+
+/** The cache key of a route: a `CacheKeyRule` for all its paths. */
+const KeySection = section({
+  ignore: optional(
+    listOf(valueOf(Type.PARAMETER)),
+    "Query parameters that are not part of the cache key, such as tokens; `*` stands for any characters"
+  ),
+  keep: optional(
+    listOf(valueOf(Type.PARAMETER)),
+    "The only query parameters that are part of the cache key; not together with `ignore`"
+  ),
+  sort: optional(valueOf(Type.BOOLEAN), "Whether query parameters identify a file in any order")
+}).check(
+  Schema.makeFilter(({ ignore, keep }) =>
+    ignore === undefined || keep === undefined || "expected either ignore or keep, not both"
+  )
+)
+
+/** A server of a route. */
+const OriginSection = section({
+  url: required(valueOf(Type.ORIGIN), "URL that paths are appended to")
+})
+
+type OriginSection = typeof OriginSection.Type
+
+/** The keys of a section. */
+export const RouteSection = section({
+  match: optional(
+    valueOf(Type.MATCH),
+    "Requests of the route: those below a path, such as `/films`, or those to a host; all if omitted"
+  ),
+  origin: required(
+    listOf(Schema.Union([valueOf(Type.ORIGIN), OriginSection]).annotate(expecting(Type.ORIGIN.expected))),
+    "URL of the server that has the files, or a list of servers with the same files"
+  ),
+  ttl: optional(
+    listOf(valueOf(Type.TTL)),
+    "Freshness of files: `1h` if the origin doesn't say, `/live/*=2s` regardless of the origin"
+  ),
+  key: optional(KeySection, "What identifies a file"),
+  "assume-unchanged": optional(
+    Schema.Union([Schema.Boolean, listOf(valueOf(Type.PATH_PATTERN))]).annotate(
+      expecting("true, false, or paths such as /library/*")
+    ),
+    "Whether files without a validator never change while their size stays the same, or the paths of those"
+  ),
+  cookies: optional(
+    valueOf(Type.BOOLEAN),
+    "`false` if responses don't depend on cookies: GET and HEAD requests go to the origin without them"
+  )
+})
+
+/** What a section says. */
+export type RouteSection = typeof RouteSection.Type
+
+/** The rules of a cache by path. */
+export type CacheRules = Pick<CacheOptions, "assumeUnchanged" | "cacheKey" | "ignoreCookies" | "ttl">
+
+const serverOf = (origin: URL | OriginSection): RouteOrigin => ({
+  url: origin instanceof URL ? origin : origin.url,
+  weight: 1,
+  access: {}
+})
+
+/** The route of a section. */
+export const routeOf = ({ match = { _tag: "All" }, origin }: RouteSection): Route => {
+  const [first, ...others] = origin.map(serverOf)
+  return makeRoute(match, first!.url, { ...defaultPolicy(first!.url), origins: [first!, ...others] })
+}
+
+/** The rules of a section, for the URLs of its route. */
+export const rulesOf = (section: RouteSection): CacheRules => {
+  const { url: below } = routeOf(section)
+  const everywhere = { pattern: "*", below }
+  const { "assume-unchanged": assumed = false, cookies = true, key, ttl = [] } = section
+  const patterns = typeof assumed === "boolean" ? assumed ? ["*"] : [] : assumed
+  return {
+    ttl: ttl.map(({ pattern, ttl }) => ({ pattern, ttl, below })),
+    cacheKey: key === undefined ? [] : [{ ...everywhere, ...key } satisfies CacheKeyRule],
+    ignoreCookies: cookies ? [] : [everywhere],
+    assumeUnchanged: patterns.map((pattern) => ({ pattern, below }))
+  }
+}

@@ -1,0 +1,273 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { cacheKey } from "../../../../src/domain/CacheKey.ts"
+import { matchesAny, ttlOf } from "../../../../src/domain/TtlRule.ts"
+import { parseConfig } from "../../../../src/services/config/ConfigFile.ts"
+import { SecretSource } from "../../../../src/services/config/SecretSource.ts"
+
+const SECRET = "secret-4f9a"
+
+const secrets = Layer.succeed(SecretSource, {
+  read: ({ kind, name }) =>
+    kind === "env" && name === "TOKEN"
+      ? Effect.succeed(SECRET)
+      : Effect.fail(kind === "env" ? `the environment variable ${name} is not set` : `cannot read ${name} (NotFound)`)
+})
+
+const parse = (lines: ReadonlyArray<string>) => Effect.provide(parseConfig(lines.join("\n"), "spillway.toml"), secrets)
+
+const ORIGIN = "origin = \"https://media.example\""
+
+/** What is wrong, in which file, and what is said after the name of the file. */
+const mistakes: ReadonlyArray<
+  readonly [what: string, lines: ReadonlyArray<string>, says: ReadonlyArray<string>]
+> = [
+  [
+    "text that isn't TOML",
+    ["port = 8080", "host = "],
+    ["2: not TOML: unspecified values are invalid in column 8"]
+  ],
+  [
+    "a key that is repeated",
+    ["port = 1", "port = 2"],
+    ["2: not TOML: defining a key multiple times is invalid in column 1"]
+  ],
+  [
+    "a misspelt key",
+    ["max-sise = \"1GiB\""],
+    ["1: max-sise: there is no such key; did you mean max-size?"]
+  ],
+  [
+    "a key unlike any other",
+    ["colour = \"red\""],
+    ["1: colour: there is no such key"]
+  ],
+  [
+    "a misspelt section",
+    ["[[routes]]", ORIGIN],
+    ["1: routes: there is no such key; did you mean route?"]
+  ],
+  [
+    "a misspelt key of a section",
+    ["[[route]]", ORIGIN, "", "[route.key]", "ignored = [\"token\"]"],
+    ["5: route.key.ignored: there is no such key; did you mean ignore?"]
+  ],
+  [
+    "a size of another form",
+    ["", "memory = \"2 gigs\""],
+    ["2: memory: expected a size such as 10GiB, 500MB or 65536; got \"2 gigs\""]
+  ],
+  [
+    "a type of another kind",
+    ["cache-dir = 5"],
+    ["1: cache-dir: expected a directory; got 5"]
+  ],
+  [
+    "a list for one value",
+    ["port = [", "  1", "]"],
+    ["1: port: expected a port from 0 to 65535"]
+  ],
+  [
+    "an element of a list",
+    ["ttl = [", "  \"1h\",", "  \"live=2s\",", "]"],
+    ["3: ttl: expected a duration such as 1h, or a path and a duration such as /live/*=2s; got \"live=2s\""]
+  ],
+  [
+    "a boolean in quotes",
+    ["offline = \"yes\""],
+    ["1: offline: expected true or false; got \"yes\""]
+  ],
+  [
+    "a section without an origin",
+    ["[[route]]", "match = \"/films\""],
+    ["1: route.origin: it is missing"]
+  ],
+  [
+    "an origin with a password",
+    ["[[route]]", `origin = "https://user:${SECRET}@media.example"`],
+    ["2: route.origin: origin \"https://…@media.example\": a user name or password in it is not supported"]
+  ],
+  [
+    "an origin without a scheme",
+    ["[[route]]", "origin = \"media.example\""],
+    ["2: route.origin: origin \"media.example\": not a URL; give one such as https://media.example.org"]
+  ],
+  [
+    "an origin of a list",
+    ["[[route]]", "origin = [\"http://a.example\", \"ftp://b.example\"]"],
+    ["2: route.origin: origin \"ftp://b.example\": only http, https and file are supported"]
+  ],
+  [
+    "a match that is neither a path nor a host",
+    ["[[route]]", ORIGIN, "match = \"films/\""],
+    ["3: route.match: expected a path such as /films or a host such as films.example.org; got \"films/\""]
+  ],
+  [
+    "two sections for the same",
+    ["[[route]]", ORIGIN, "match = \"/a\"", "[[route]]", ORIGIN, "match = \"/a/\""],
+    ["6: route.match: the route in line 3 is for the same requests"]
+  ],
+  [
+    "ignore and keep",
+    ["[[route]]", ORIGIN, "key = { ignore = \"a\", keep = \"b\" }"],
+    ["3: route.key: expected either ignore or keep, not both"]
+  ],
+  [
+    "a reference in what is no secret",
+    ["cache-dir = \"${env:HOME}/cache\""],
+    ["1: cache-dir: a reference such as ${env:NAME} is possible in secrets only"]
+  ],
+  [
+    "a variable that is not set",
+    ["admin-token = \"${env:NONE}\""],
+    ["1: admin-token: the environment variable NONE is not set"]
+  ],
+  [
+    "a file that is missing",
+    ["admin-token = \"${file:/run/none}\""],
+    ["1: admin-token: cannot read /run/none (NotFound)"]
+  ],
+  [
+    "a reference of another form",
+    ["admin-token = \"${TOKEN}\""],
+    ["1: admin-token: a reference is ${env:NAME} or ${file:path}"]
+  ],
+  [
+    "a secret of another type",
+    [`fleet-secret = "${SECRET}"`],
+    ["1: fleet-secret: expected one or two secrets of at least 32 visible ASCII characters, with a space between them"]
+  ],
+  [
+    "a secret that is no text",
+    ["admin-token = 5"],
+    ["1: admin-token: expected visible ASCII characters without spaces"]
+  ],
+  [
+    "one section in single brackets",
+    ["[route]", ORIGIN],
+    ["1: route: expected sections that begin with [[route]]"]
+  ],
+  [
+    "a table that is a text",
+    ["[[route]]", ORIGIN, "key = \"token\""],
+    ["3: route.key: expected a table; got \"token\""]
+  ],
+  [
+    "a list of numbers",
+    ["ttl = [1]"],
+    ["1: ttl: expected a duration such as 1h, or a path and a duration such as /live/*=2s; got 1"]
+  ],
+  [
+    "paths that are a number",
+    ["[[route]]", ORIGIN, "assume-unchanged = 1"],
+    ["3: route.assume-unchanged: expected true, false, or paths such as /library/*; got 1"]
+  ],
+  [
+    "several",
+    ["port = 99999", "ofline = true", "[[route]]", "origin = 5"],
+    [
+      "1: port: expected a port from 0 to 65535; got \"99999\"",
+      "2: ofline: there is no such key; did you mean offline?",
+      "4: route.origin: expected a URL such as https://media.example.org; got 5"
+    ]
+  ]
+]
+
+describe("parseConfig", () => {
+  it.effect.each(mistakes)("tells of %s", ([, lines, says]) =>
+    Effect.gen(function*() {
+      const { message } = yield* Effect.flip(parse(lines))
+      assert.strictEqual(message, says.map((line) => `spillway.toml:${line}`).join("\n"))
+      assert.notInclude(message, SECRET)
+    }))
+
+  it.effect("has the options of the program, by the names of flags, with secrets from elsewhere", () =>
+    Effect.gen(function*() {
+      const { settings } = yield* parse([
+        "port = 81",
+        "max-size = \"1GiB\"",
+        "min-free = 0",
+        "offline = true",
+        "ttl = [\"1h\", \"/live/*=2s\"]",
+        "cache-key = \"/films/* ignore=token\"",
+        "origin = \"/a=http://a.example\"",
+        "admin-token = \"a-${env:TOKEN}-b\"",
+        "log-level = \"debug\""
+      ])
+      const { origins, ...others } = settings
+      assert.deepStrictEqual(origins?.map(({ url }) => url.href), ["http://a.example/"])
+      assert.deepStrictEqual(others, {
+        port: 81,
+        maxSize: 1024 ** 3,
+        minFree: 0,
+        offline: true,
+        ttl: [
+          { pattern: undefined, ttl: { lifetime: 3_600_000, override: false } },
+          { pattern: "/live/*", ttl: { lifetime: 2000, override: true } }
+        ],
+        cacheKey: [{ pattern: "/films/*", ignore: ["token"] }],
+        adminToken: `a-${SECRET}-b`,
+        logLevel: "Debug"
+      })
+    }))
+
+  it.effect("has a route for each section", () =>
+    Effect.gen(function*() {
+      const { routes } = yield* parse([
+        "[[route]]",
+        "match = \"/films/\"",
+        "origin = [\"http://a.example/v\", { url = \"http://b.example\" }]",
+        "[[route]]",
+        "match = \"Films.example:80\"",
+        ORIGIN,
+        "[[route]]",
+        ORIGIN
+      ])
+      assert.deepStrictEqual(routes.map(({ match }) => match), [
+        { _tag: "Path", prefix: "/films" },
+        { _tag: "Host", host: "films.example:80" },
+        { _tag: "All" }
+      ])
+      assert.deepStrictEqual(
+        routes.map(({ policy, url }) => ({ url: url.href, origins: policy.origins.map(({ url }) => url.href) })),
+        [
+          { url: "http://a.example/v", origins: ["http://a.example/v", "http://b.example/"] },
+          { url: "https://media.example/", origins: ["https://media.example/"] },
+          { url: "https://media.example/", origins: ["https://media.example/"] }
+        ]
+      )
+    }))
+
+  it.effect("limits the rules of a section to the URLs of its route, the longest first", () =>
+    Effect.gen(function*() {
+      const { rules } = yield* parse([
+        "[[route]]",
+        "origin = \"http://a.example\"",
+        "ttl = [\"1h\", \"/*.m3u8=2s\"]",
+        "cookies = false",
+        "assume-unchanged = \"/library/*\"",
+        "key = { keep = [\"v\"], sort = true }",
+        "[[route]]",
+        "match = \"/films\"",
+        "origin = \"http://a.example/films\"",
+        "ttl = \"1d\"",
+        "assume-unchanged = true",
+        "key.ignore = \"token\""
+      ])
+      const lifetime = (url: string) => ttlOf(rules.ttl, url)?.lifetime
+      assert.strictEqual(lifetime("http://a.example/x"), 3_600_000)
+      assert.strictEqual(lifetime("http://a.example/x.m3u8"), 2000)
+      assert.strictEqual(lifetime("http://a.example/films/x"), 86_400_000)
+      assert.strictEqual(lifetime("http://a.example/films-too"), 3_600_000)
+      assert.isUndefined(lifetime("http://b.example/x.m3u8"))
+      const key = (url: string) => cacheKey(rules.cacheKey, new URL(url))
+      assert.strictEqual(key("http://a.example/x?token=1&v=2"), "http://a.example/x?v=2")
+      assert.strictEqual(key("http://a.example/films/x?token=1&v=2"), "http://a.example/films/x?v=2")
+      assert.strictEqual(key("http://b.example/x?token=1&v=2"), "http://b.example/x?token=1&v=2")
+      assert.isTrue(matchesAny(rules.ignoreCookies, "http://a.example/x"))
+      assert.isFalse(matchesAny(rules.ignoreCookies, "http://b.example/x"))
+      assert.isTrue(matchesAny(rules.assumeUnchanged, "http://a.example/films/x"))
+      assert.isTrue(matchesAny(rules.assumeUnchanged, "http://a.example/library/x"))
+      assert.isFalse(matchesAny(rules.assumeUnchanged, "http://a.example/x"))
+    }))
+})
