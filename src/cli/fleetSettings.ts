@@ -107,12 +107,10 @@ export const fleetNode = Effect.fnUntraced(
     }
     const listen = { host: settings.peerHost ?? settings.host, port: settings.peerPort }
     const identity = yield* identityOf(settings, engine, listen)
-    // Where nodes don't announce themselves, nobody knows the others' weights.
-    const weight = engine._tag === "Redis" ? settings.fleetWeight ?? maxSize / GIB : 1
     const options: FleetOptions = {
       fleet: settings.fleetName,
       ...identity,
-      weight,
+      weight: settings.fleetWeight ?? maxSize / GIB,
       secrets: fleetSecret,
       stretch,
       patience: settings.peerPatience,

@@ -27,6 +27,9 @@ export class FleetMember extends Schema.Class<FleetMember>("spillway/domain/Flee
   leaving: Schema.Boolean
 }) implements Candidate {}
 
+/** The weight of each node if nobody knows the weights of others. */
+export const EQUAL_WEIGHT = 1
+
 /** Whether two nodes divide files alike and fetch them from the same places, so that one can use what the other has. */
 export const isOfSameConfiguration = (a: FleetMember, b: FleetMember): boolean =>
   a.stretch === b.stretch && a.routes === b.routes

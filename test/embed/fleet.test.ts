@@ -68,6 +68,7 @@ describe("Spillway.layerFleet", () => {
       const failing = Layer.succeed(Membership, {
         label: "mine",
         hasLog: false,
+        hasWeights: false,
         beatMillis: 1000,
         leaseMillis: 3000,
         open: () => Effect.fail(new MembershipFailed({ cause: "not now" }))

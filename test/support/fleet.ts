@@ -85,6 +85,7 @@ const layerEngine = (hasLog: boolean) =>
     const membership = Membership.of({
       label: "test",
       hasLog,
+      hasWeights: hasLog,
       beatMillis: 1000,
       leaseMillis: LEASE,
       open: () =>

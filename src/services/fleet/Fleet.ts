@@ -1,5 +1,5 @@
 import { Clock, Context, Effect, type FileSystem, Layer, type Option, type Path } from "effect"
-import { FleetMember, isOfSameConfiguration } from "../../domain/FleetMember.ts"
+import { EQUAL_WEIGHT, FleetMember, isOfSameConfiguration } from "../../domain/FleetMember.ts"
 import type { FleetPurge } from "../../domain/FleetPurge.ts"
 import { rank, stretchAt } from "../../domain/Rendezvous.ts"
 import { identify } from "../../domain/Resource.ts"
@@ -154,7 +154,7 @@ const make = Effect.gen(function*() {
   const started = new FleetMember({
     name: options.node,
     ...options.advertise,
-    weight: options.weight,
+    weight: membership.hasWeights ? options.weight : EQUAL_WEIGHT,
     stretch: options.stretch,
     version,
     routes: yield* makeFingerprint,

@@ -16,7 +16,7 @@ export interface FleetOptions {
   readonly node: string
   /** Where the other nodes find this one. */
   readonly advertise: { readonly host: string; readonly port: number }
-  /** How much this node owns compared with the others. 0: it asks others, and owns nothing. */
+  /** How much this node owns compared with the others. 0: it asks others, and owns nothing. 1 if the engine has no weights. */
   readonly weight: number
   /** The first secret signs, all of them verify. */
   readonly secrets: Secrets

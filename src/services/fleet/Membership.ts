@@ -67,6 +67,8 @@ export class Membership extends Context.Service<Membership, {
   readonly label: string
   /** Whether it has a log of purges. */
   readonly hasLog: boolean
+  /** Whether nodes announce their weights there. If not, all have the same weight, since none knows those of the others. */
+  readonly hasWeights: boolean
   /** The interval of heartbeats, in milliseconds. */
   readonly beatMillis: number
   /** A node is dropped when the engine has answered without it for this long, in milliseconds. */

@@ -32,6 +32,7 @@ export const layer = (
   Layer.succeed(Membership, {
     label: `dns://${host}:${port}`,
     hasLog: false,
+    hasWeights: false,
     beatMillis: RESOLVE_MILLIS,
     leaseMillis: LEASE_MILLIS,
     open: () =>

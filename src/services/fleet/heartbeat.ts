@@ -1,5 +1,5 @@
 import { Cause, Clock, Effect, Exit, Latch, Option } from "effect"
-import { FleetMember } from "../../domain/FleetMember.ts"
+import { EQUAL_WEIGHT, FleetMember } from "../../domain/FleetMember.ts"
 import { CLOCK_MILLIS, openRecord, type RecordPurpose, sealRecord } from "../../domain/FleetSignature.ts"
 import { monotonicMillis } from "../../effects/monotonic.ts"
 import type { FleetOptions } from "./FleetConfig.ts"
@@ -41,7 +41,7 @@ const makeMemberOf =
   ({ options, self }: Heart, forged: () => void) => (time: number) => (announcement: Announcement) => {
     if (announcement._tag === "Configured") {
       const { host, name, port } = announcement
-      return [new FleetMember({ ...self(), name, host, port, leaving: false, since: 0 })]
+      return [new FleetMember({ ...self(), name, host, port, weight: EQUAL_WEIGHT, leaving: false, since: 0 })]
     }
     const record = openRecord(FleetMember, options.secrets, purposeOf(options), announcement.text)
     const isValid = Option.isSome(record) && Math.abs(record.value.time - time) <= CLOCK_MILLIS

@@ -9,6 +9,7 @@ export const layer = (nodes: ReadonlyArray<Announcement>): Layer.Layer<Membershi
   Layer.succeed(Membership, {
     label: "list",
     hasLog: false,
+    hasWeights: false,
     beatMillis: MILLIS,
     leaseMillis: MILLIS,
     open: () =>

@@ -141,6 +141,7 @@ export const layer = (url: URL): Layer.Layer<Membership> =>
   Layer.succeed(Membership, {
     label: `${url.protocol}//${url.host}`,
     hasLog: true,
+    hasWeights: true,
     beatMillis: BEAT_MILLIS,
     leaseMillis: LEASE_MILLIS,
     open: (fleet) => Effect.map(connect(url.href), (client) => sessionOf(client, fleet))

@@ -89,6 +89,7 @@ export const makeEngine = ({ kind, latency, names, note, now, onAppended, onRead
     membership: Membership.of({
       label: kind,
       hasLog: kind === "redis",
+      hasWeights: kind === "redis",
       beatMillis: BEAT_MILLIS,
       leaseMillis: LEASE_MILLIS,
       open: () => Effect.suspend(() => call(epoch, session))

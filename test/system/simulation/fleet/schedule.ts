@@ -190,8 +190,7 @@ const makeStill = (random: Random): Omit<FleetSchedule, "steps"> => {
     settle: random.pick([1, 5000, 3_600_000]),
     nodes: Array.from({ length: NODES }, (_, i) => ({
       name: `n${i + 1}`,
-      // A list tells nobody's weight, so that with 0 nobody would own anything.
-      weight: isEven ? 1 : random.int(i === 0 || engine === "list" ? 1 : 0, 3),
+      weight: isEven ? 1 : random.int(i === 0 ? 1 : 0, 3),
       stretch: random.chance(0.04) ? STRETCH * 2 : STRETCH
     })),
     files: Array.from({ length: random.int(1, 2) }, (_, i): FilePlan => ({

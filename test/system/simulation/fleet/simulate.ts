@@ -346,11 +346,8 @@ const play = (seed: number, schedule: FleetSchedule, root: Random.Random): Fleet
     }
   }
 
-  /** Whether all nodes rank nodes alike. A list says nothing of weights, so that each node takes its own for that of all. */
-  const isAgreed =
-    [schedule.engine === "list" ? "weight" as const : undefined, "stretch" as const].every((of) =>
-      of === undefined || new Set(nodes.map(({ plan }) => plan[of])).size === 1
-    ) && (schedule.engine === "redis" || schedule.steps.every(({ action }) => action._tag !== "Restart"))
+  /** Whether all nodes rank nodes alike: weights are announced, or the same for all. */
+  const isAgreed = new Set(nodes.map(({ plan }) => plan.stretch)).size === 1
 
   /** Nobody disturbs any more: all who watch come to their end, and the fleet is one cache again. */
   const recover = () => {

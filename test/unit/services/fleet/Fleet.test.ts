@@ -184,6 +184,24 @@ describe("a node", () => {
     }).pipe(Effect.provide(fleetOf())))
 })
 
+describe("an engine without weights", () => {
+  it.effect.each([0, 7])(
+    "has each node own its share, although this one is configured with weight %i",
+    (weight) =>
+      Effect.gen(function*() {
+        const engine = yield* Engine
+        engine.nodes = ["n1", "n2", "n3"].map(configured)
+        yield* beats(2)
+        const { owns, rank } = yield* Fleet
+        const urls = Array.from({ length: 600 }, (_, i) => `http://origin.test/${i}`)
+        const owned = urls.filter((url) => owns(url, 0)).length
+        // A third of 600, and 4 standard deviations.
+        assert.isAtMost(Math.abs(owned - 200), 47)
+        assert.strictEqual(rank(urls[0]!, 0).length, 3)
+      }).pipe(Effect.provide(fleetOf({ weight }, false)))
+  )
+})
+
 describe("the log of purges", () => {
   const sealed = Effect.fnUntraced(function*(secrets: Secrets = options.secrets) {
     const time = yield* Clock.currentTimeMillis
