@@ -13,6 +13,11 @@ const FIRST_SECONDS = 60
 
 const HEIGHT = 220
 
+/** Bytes per second between two lines: round figures in the units that they are shown in. */
+const STEPS = [1, 1024, 1024 ** 2, 1024 ** 3].flatMap((unit) =>
+  [1, 2, 5, 10, 20, 50, 100, 200, 500].map((n) => n * unit)
+)
+
 /** The top first: each hides what is below it. */
 const SERIES = /** @type {const} */ (["passthrough", "origin", "peer", "cached"])
 
@@ -93,7 +98,7 @@ export const makeChart = (element, onPoint) => {
               return [now - Math.min(SECONDS, Math.max(FIRST_SECONDS, now - first)), now]
             }
           },
-          y: { range: (_, __, max) => [0, Math.max(100_000, (max ?? 0) * 1.1)] }
+          y: { range: (_, __, max) => [0, Math.max(100 * 1024, (max ?? 0) * 1.1)] }
         },
         axes: [
           {
@@ -104,9 +109,10 @@ export const makeChart = (element, onPoint) => {
           },
           {
             ...axis,
-            size: 74,
+            size: 82,
             gap: 6,
             space: 40,
+            incrs: STEPS,
             values: (_, splits) => splits.map((value) => value === 0 ? "0" : rate(value))
           }
         ],

@@ -2,10 +2,10 @@
  * Figures for people.
  */
 
-const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"]
+const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
 
 /**
- * Bytes, in powers of 1000, with three digits that count.
+ * Bytes in the units of the flags, with three digits that count.
  *
  * @param {number} count
  */
@@ -13,7 +13,7 @@ export const bytes = (count) => {
   let value = Math.max(0, count)
   let unit = 0
   while (value >= 999.5 && unit < UNITS.length - 1) {
-    value /= 1000
+    value /= 1024
     unit += 1
   }
   const digits = unit === 0 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2

@@ -10,6 +10,7 @@ import { listen } from "./live.js"
 import { showOrigins } from "./origins.js"
 import { showGone, showStatus } from "./state.js"
 import { showStreams } from "./streams.js"
+import { makeTrend } from "./trend.js"
 
 /**
  * The page: what the server says goes to the parts that show it.
@@ -18,6 +19,7 @@ import { showStreams } from "./streams.js"
  */
 
 const history = makeHistory()
+const trend = makeTrend()
 const gauge = makeGauge(byId("gauge"))
 
 /** @type {Sample | undefined} */
@@ -56,7 +58,7 @@ listen({
     sayGone = undefined
     const now = Date.parse(status.startedAt) / 1000 + status.uptime
     history.add(now, totals, status.startedAt)
-    showStatus(status, totals, history.samples().at(-1))
+    showStatus(status, totals, history.samples().at(-1), trend.add(now, status))
     chart.show(history.samples())
     showNow()
     showSums()
@@ -79,7 +81,7 @@ setInterval(() => sayGone?.(), 1000)
 const { video } = document.documentElement.dataset
 if (video !== undefined && video !== "") {
   byId("sample").append(
-    make("video", { src: video, controls: "", preload: "metadata", "aria-labelledby": "sample-title" })
+    make("video", { src: video, controls: "", preload: "none", "aria-labelledby": "sample-title" })
   )
   byId("sample").hidden = false
 }

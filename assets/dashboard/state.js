@@ -32,13 +32,50 @@ const diskTexts = {
   critical: " The disk has hardly any room left."
 }
 
+/** A cache thrashes that removes all its chunks within this time, in seconds. */
+const THRASH_SECONDS = 600
+
+/** From when on it is said that the cache will be full, in seconds. */
+const FULL_SOON_SECONDS = 86_400
+
+/**
+ * A duration in words that change seldom.
+ *
+ * @param {number} seconds
+ */
+const roughly = (seconds) => seconds < 3600 ? "an hour" : things(Math.ceil(seconds / 3600), "hour")
+
+/**
+ * How the cache changes.
+ *
+ * @typedef {{ readonly evictedPerSecond: number, readonly keptPerSecond: number }} Trend
+ */
+
+/**
+ * What the cache does now that the disk works. A cache that removes as much as it has in ten minutes is too small for its viewers.
+ *
+ * @param {Status} status
+ * @param {Trend} trend
+ */
+const describeUsable = ({ cache, disk }, { evictedPerSecond, keptPerSecond }) => {
+  if (!cache.indexed) return "What the disk has from before is still being read in."
+  if (evictedPerSecond * THRASH_SECONDS > cache.chunks && evictedPerSecond > 0) {
+    return "The cache is too small for what is being watched: chunks are removed soon after they were written. Raise --max-size."
+  }
+  const left = keptPerSecond > 0 ? (cache.maxBytes - cache.bytes) / keptPerSecond : Number.POSITIVE_INFINITY
+  const full = left > 0 && left < FULL_SOON_SECONDS ? ` At this rate the cache is full within ${roughly(left)}.` : ""
+  return `What viewers watch is kept.${diskTexts[disk.status]}${full}`
+}
+
 /**
  * Says how the cache is, in words that stay the same for as long as it is so.
  *
  * @param {Status} status
+ * @param {Trend} trend
  * @returns {readonly [state: string, title: string, text: string]}
  */
-const describe = ({ cache, disk }) => {
+const describe = (status, trend) => {
+  const { cache } = status
   if (cache.state === "unusable") {
     const { meanwhile, what } = causes[cache.error ?? ""] ?? causes.IoError
     const how = [cache.errno, cache.operation].filter((text) => text !== undefined).join(", ")
@@ -49,8 +86,7 @@ const describe = ({ cache, disk }) => {
       `${what}${how === "" ? "" : ` (${how})`}${since}. ${meanwhile} Caching resumes by itself.`
     ]
   }
-  if (!cache.indexed) return ["good", "Caching", "What the disk has from before is still being read in."]
-  return ["good", "Caching", `What viewers watch is kept.${diskTexts[disk.status]}`]
+  return ["good", "Caching", describeUsable(status, trend)]
 }
 
 const signs = new Map([["good", "#good"], ["around", "#around"], ["gone", "#gone"]])
@@ -97,10 +133,11 @@ const showTotals = ({ bytes: sent, coalesced, originBytes, originRequests, reque
  * @param {Status} status
  * @param {Totals} totals
  * @param {Sample | undefined} now
+ * @param {Trend} trend
  */
-export const showStatus = (status, totals, now) => {
+export const showStatus = (status, totals, now, trend) => {
   const { cache, connections, listening, memory, streams, uptime, version } = status
-  showState(...describe(status))
+  showState(...describe(status, trend))
   showLink("live", "Live")
   document.title = cache.state === "usable" ? "Spillway" : "Passing through – Spillway"
   say(byId("version"), `version ${version}, up ${duration(uptime)}`)

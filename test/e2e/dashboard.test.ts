@@ -52,7 +52,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage), look)
       yield* play(stage, 15, FULL.from + 12)
       yield* dashboard.says("#state-title", "Passing through")
-      yield* dashboard.says("#streams li:first-child .source", "Passthrough, the disk is full")
+      yield* dashboard.says("#streams > li:first-child li:first-child .source", "Passthrough, the disk is full")
       const check = Effect.fnUntraced(function*(state: string) {
         assert.deepStrictEqual(yield* dashboard.evaluate<Array<string>>(misplaced), [])
         assert.deepStrictEqual(yield* dashboard.violations, [])
@@ -149,14 +149,14 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
       stage.show(() => sceneAt(FULL.from))
       yield* dashboard.says("#nodes-count", "4")
-      yield* dashboard.says("#now-peer", /^\d.* MB\/s$/)
-      yield* dashboard.says("#traffic-text", /MB from other nodes, /)
+      yield* dashboard.says("#now-peer", /^\d.* MiB\/s$/)
+      yield* dashboard.says("#traffic-text", /MiB from other nodes, /)
       yield* dashboard.says("#engine", "redis://redis.internal:6379 does not respond; the list stays as it is.")
       const node = (index: number, part: string) => `#nodes li:nth-child(${index}) ${part}`
       yield* dashboard.says(node(1, ".node b"), "n1")
       yield* dashboard.says(node(1, ".node-state"), "This node")
-      yield* dashboard.says(node(1, ".figures span:first-child"), "148 GB on disk, 74.1 % of 200 GB · weight 200")
-      yield* dashboard.says(node(1, ".figures span:last-child"), "215 GB in · 206 GB out")
+      yield* dashboard.says(node(1, ".figures span:first-child"), "138 GiB on disk, 74.1 % of 186 GiB · weight 200")
+      yield* dashboard.says(node(1, ".figures span:last-child"), "200 GiB in · 192 GiB out")
       yield* dashboard.says(node(3, ".node-state"), "Lost: it does not respond")
       yield* dashboard.says(node(3, ".figures span:last-child"), "no report")
       yield* dashboard.says(node(4, ".node-state"), "Other configuration: not used")
@@ -203,7 +203,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
           streams: 2345,
           origins: times((url) => ({ ...scene.status.origins[0]!, url }))
         },
-        streams: times((id) => ({ ...scene.streams[0]!, id })),
+        streams: times((id) => ({ ...scene.streams[0]!, id, resource: id })),
         failures: times((url) => ({ ...scene.failures[0]!, url })),
         resources: times((resource) => ({ ...scene.resources[0]!, resource })),
         fleet: { ...scene.fleet!, nodes: times((name) => ({ ...scene.fleet!.nodes[0]!, name })) }
@@ -214,7 +214,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       yield* dashboard.says("#nodes-more", "and 450 more")
       yield* dashboard.says("#origins-more", "and 450 more")
       const count = (selector: string) => dashboard.evaluate(`document.querySelectorAll("${selector}").length`)
-      assert.deepStrictEqual([yield* count("#streams li"), yield* count("#failures li"), yield* count("canvas")], [
+      assert.deepStrictEqual([yield* count("#streams > li"), yield* count("#failures li"), yield* count("canvas")], [
         50,
         8,
         13
@@ -222,11 +222,77 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       // And those go that are over.
       stage.show(() => ({ ...scene, streams: [], failures: [], resources: [] }))
       yield* Effect.promise(() => dashboard.page.locator("#failures-none").waitFor())
-      assert.deepStrictEqual([yield* count("#streams li"), yield* count("#failures li"), yield* count("canvas")], [
+      assert.deepStrictEqual([yield* count("#streams > li"), yield* count("#failures li"), yield* count("canvas")], [
         0,
         0,
         1
       ])
+    }), TIMEOUT)
+
+  it.live("groups the streams by file, and folds many of them away", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      const scene = sceneAt(3)
+      const stream = { ...scene.streams[0]!, resource: "many", bytesPerSecond: 1024 ** 2 }
+      const many = Array.from({ length: 49 }, (_, index) => ({ ...stream, id: `many ${index}` }))
+      const one = { ...stream, id: "one", resource: "one", url: "https://media.example.org/one" }
+      stage.show(() => ({ ...scene, streams: [one, ...many], status: { ...scene.status, streams: 50 } }))
+      yield* dashboard.says("#streams > li:first-child .figures", "49 streams, 49.0 MiB/s")
+      yield* dashboard.says("#streams > li:nth-child(2) .figures", "1 stream, 1.00 MiB/s")
+      const shown = (index: number) => dashboard.page.locator(`#streams > li:nth-child(${index}) ul li`)
+      assert.isFalse(yield* Effect.promise(() => shown(1).first().isVisible()))
+      assert.isTrue(yield* Effect.promise(() => shown(2).first().isVisible()))
+      yield* Effect.promise(() => dashboard.page.locator("#streams summary").first().press("Enter"))
+      assert.isTrue(yield* Effect.promise(() => shown(1).first().isVisible()))
+      assert.strictEqual(yield* Effect.promise(() => shown(1).count()), 20)
+      yield* dashboard.says("#streams > li:first-child .more", "and 29 more")
+      assert.deepStrictEqual(yield* dashboard.violations, [])
+    }), TIMEOUT)
+
+  it.live("says when the cache is too small, and when it will be full", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      const { status } = sceneAt(3)
+      const trend = (...marks: ReadonlyArray<readonly [at: number, evictions: number, bytes: number]>) =>
+        dashboard.evaluate<{ readonly evictedPerSecond: number; readonly keptPerSecond: number }>(
+          `import("./assets/trend.js").then(({ makeTrend }) => {
+            const { add } = makeTrend()
+            return ${JSON.stringify(marks)}.map(([at, evictions, bytes]) =>
+              add(at, { cache: { bytes }, totals: { evictions } })).at(-1)
+          })`
+        )
+      assert.deepStrictEqual(yield* trend([0, 0, 0], [5, 10, 10]), { evictedPerSecond: 0, keptPerSecond: 0 })
+      assert.deepStrictEqual(yield* trend([0, 0, 0], [20, 10, 40]), { evictedPerSecond: 0.5, keptPerSecond: 2 })
+      // Only the last minute counts, and a server that has started anew counts anew.
+      assert.deepStrictEqual(yield* trend([0, 0, 0], [40, 40, 0], [100, 40, 0]), {
+        evictedPerSecond: 0,
+        keptPerSecond: 0
+      })
+      assert.deepStrictEqual(yield* trend([0, 90, 90], [10, 0, 0], [20, 10, 0]), {
+        evictedPerSecond: 1,
+        keptPerSecond: 0
+      })
+      const told = (trend: { readonly evictedPerSecond: number; readonly keptPerSecond: number }) =>
+        dashboard.evaluate<string>(
+          `import("./assets/state.js").then(({ showStatus }) => {
+            const status = ${
+            JSON.stringify({ ...status, cache: { ...status.cache, bytes: 0, maxBytes: 1e9, chunks: 600 } })
+          }
+            showStatus(status, status.totals, undefined, ${JSON.stringify(trend)})
+            return document.getElementById("state-text").textContent
+          })`
+        )
+      assert.match(
+        yield* told({ evictedPerSecond: 2, keptPerSecond: 0 }),
+        /^The cache is too small for what is being watched/
+      )
+      assert.match(yield* told({ evictedPerSecond: 0.5, keptPerSecond: 0 }), /^What viewers watch is kept\./)
+      assert.match(
+        yield* told({ evictedPerSecond: 0, keptPerSecond: 1e5 }),
+        / At this rate the cache is full within 3 hours\.$/
+      )
     }), TIMEOUT)
 
   it.live("can be used by keyboard, and tells of changes of state alone", () =>
@@ -366,16 +432,16 @@ describe.skipIf(chromiumPath === undefined || noDisks !== undefined)("The dashbo
       yield* dashboard.says("#failures-none", "None since the start.")
 
       const rest = yield* Effect.forkChild((yield* openView(`${program.url}/films/the-long-river.mp4`)).rest)
-      const first = "#streams li:first-child"
+      const first = "#streams > li:first-child"
       yield* dashboard.says(`${first} .what`, "/films/the-long-river.mp4")
       yield* dashboard.says(`${first} .source`, "Origin")
-      yield* dashboard.says("#now-origin", /^\d.* MB\/s$/)
+      yield* dashboard.says("#now-origin", /^\d.* MiB\/s$/)
       const map = "#maps .map:first-child p"
-      yield* dashboard.says(map, /^[1-9]\S* % cached: .* of 37.7 MB in 144 chunks, 1 viewer in it$/)
+      yield* dashboard.says(map, /^[1-9]\S* % cached: .* of 36.0 MiB in 144 chunks, 1 viewer in it$/)
       // One who has come to what is cached, and stays there.
       const listener = yield* openView(`${program.url}/music/quintet.flac`)
       yield* listener.readTo(MiB)
-      yield* dashboard.says("#streams li:nth-child(2) .source", "Disk")
+      yield* dashboard.says("#streams > li:nth-child(2) .source", "Disk")
       assert.match(yield* dashboard.textOf("#streams-count"), /^2$/)
 
       yield* Effect.scoped(Effect.gen(function*() {
@@ -387,7 +453,7 @@ describe.skipIf(chromiumPath === undefined || noDisks !== undefined)("The dashbo
         )
         yield* dashboard.says(`${first} .source`, "Passthrough, the disk is full")
         yield* dashboard.says("#gauge .disk-state", "Hardly any room left")
-        yield* dashboard.says("#now-passthrough", /^\d.* MB\/s$/)
+        yield* dashboard.says("#now-passthrough", /^\d.* MiB\/s$/)
         yield* dashboard.says("#failures li:first-child .kind b", "Disk full")
         yield* dashboard.says("#failures li:first-child .recovery", /^Not over yet/)
         yield* dashboard.picture("program-failing")

@@ -10,7 +10,8 @@ import { DiskBreaker } from "../../services/disk/DiskBreaker.ts"
 import { DiskMonitor } from "../../services/disk/DiskMonitor.ts"
 import { Fleet } from "../../services/fleet/Fleet.ts"
 import { OriginHealth } from "../../services/mirrors/OriginHealth.ts"
-import { ActiveStreams } from "../../services/observe/ActiveStreams.ts"
+import { detailOf } from "../../services/media/viewerStream.ts"
+import { ActiveStreams, type Running } from "../../services/observe/ActiveStreams.ts"
 import { connections } from "../../services/observe/connections.ts"
 import { Counters } from "../../services/observe/Counters.ts"
 import { WorkerUsage } from "../../services/observe/WorkerUsage.ts"
@@ -125,8 +126,16 @@ const make = Effect.gen(function*() {
     ...optional("fleet", fleetSummary())
   }))
 
+  /** While nothing can be written, what comes from the origin passes through. A stream notices that only at its next chunk. */
+  const asKept = (streams: ReadonlyArray<Running>): ReadonlyArray<Running> => {
+    const error = breaker.unwritable()
+    if (error === undefined) return streams
+    const detail = detailOf(error)
+    return streams.map((stream) => stream.source === "origin" ? { ...stream, source: "passthrough", detail } : stream)
+  }
+
   const snapshot = Effect.map(status, (status): Snapshot => {
-    const streams = activeStreams.streams()
+    const streams = asKept(activeStreams.streams())
     const ids = [...new Set(streams.map(({ resource }) => resource))]
     const entries = ids.flatMap((id) => catalog.known(id) ?? []).slice(0, MAX_MAPS)
     return {

@@ -21,7 +21,7 @@ export interface Running extends Begun {
   /** The offset of the next byte. */
   readonly position: number
   readonly source: ByteSource
-  /** Averaged over about the last second. */
+  /** Averaged over the last 5 to 10 seconds: players fetch in bursts. */
   readonly bytesPerSecond: number
   /** Milliseconds since 1970. */
   readonly startedAt: number
@@ -62,8 +62,17 @@ export class ActiveStreams extends Context.Service<ActiveStreams, {
 /** How many streams are listed. All are counted. */
 const MAX_LISTED = 1000
 
-/** The shortest time over which a rate is measured, in milliseconds. */
-const RATE_MILLIS = 500
+/** A rate is measured since a position that is at least this old, and at most twice as old if it is asked for often, in milliseconds. */
+const RATE_MILLIS = 5000
+
+/** No rate is measured over less than this, in milliseconds. */
+const MIN_RATE_MILLIS = 500
+
+/** A position, and when it was reached. */
+interface Mark {
+  readonly position: number
+  readonly at: number
+}
 
 interface Entry {
   readonly id: string
@@ -72,10 +81,8 @@ interface Entry {
   position: number
   source: ByteSource
   detail: string | undefined
-  /** The last measurement of the rate: the position, the time and the result. */
-  measured: number
-  measuredAt: number
-  rate: number
+  /** The rate is measured since the first mark. The second will replace it. */
+  marks: readonly [Mark, Mark]
 }
 
 const make = Effect.gen(function*() {
@@ -85,22 +92,22 @@ const make = Effect.gen(function*() {
   const entries = new Set<Entry>()
   let ids = 0
 
-  const measure = (entry: Entry, now: number): void => {
-    const millis = now - entry.measuredAt
-    if (millis < RATE_MILLIS) return
-    entry.rate = Math.round((entry.position - entry.measured) / millis * 1000)
-    entry.measured = entry.position
-    entry.measuredAt = now
+  const rateOf = (entry: Entry, now: number): number => {
+    const { marks: [, last], position } = entry
+    if (now - last.at >= RATE_MILLIS) entry.marks = [last, { position, at: now }]
+    const [since] = entry.marks
+    const millis = now - since.at
+    return millis < MIN_RATE_MILLIS ? 0 : Math.round((position - since.position) / millis * 1000)
   }
 
   const running = (entry: Entry, now: number): Running => {
-    measure(entry, now)
-    const { detail, id, position, rate, source, startedAt, stream } = entry
-    return { ...stream, id, position, source, bytesPerSecond: rate, startedAt, detail }
+    const { detail, id, position, source, startedAt, stream } = entry
+    return { ...stream, id, position, source, bytesPerSecond: rateOf(entry, now), startedAt, detail }
   }
 
   const enter = (stream: Begun): Entry => {
     const now = clock.currentTimeMillisUnsafe()
+    const begin = { position: stream.start, at: now }
     const entry: Entry = {
       id: String(++ids),
       stream,
@@ -108,9 +115,7 @@ const make = Effect.gen(function*() {
       position: stream.start,
       source: "origin",
       detail: undefined,
-      measured: stream.start,
-      measuredAt: now,
-      rate: 0
+      marks: [begin, begin]
     }
     entries.add(entry)
     return entry

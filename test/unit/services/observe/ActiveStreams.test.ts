@@ -72,7 +72,7 @@ describe("streams", () => {
       })
     }).pipe(Effect.provide(stack("faulty"))))
 
-  it.effect("tell their rate over the last time that it was asked", () =>
+  it.effect("have a rate that is measured over 5 to 10 seconds, since players fetch in bursts", () =>
     Effect.gen(function*() {
       const activity = yield* ActiveStreams
       const rate = () => activity.streams()[0]!.bytesPerSecond
@@ -81,10 +81,13 @@ describe("streams", () => {
       stream.advance(3000, "origin")
       yield* TestClock.adjust("2 seconds")
       assert.strictEqual(rate(), 1500)
+      yield* TestClock.adjust("3 seconds")
+      assert.strictEqual(rate(), 600)
       stream.advance(1000, "disk")
-      yield* TestClock.adjust("100 millis")
-      assert.strictEqual(rate(), 1500)
-      yield* TestClock.adjust("900 millis")
-      assert.strictEqual(rate(), 1000)
+      yield* TestClock.adjust("4 seconds")
+      assert.strictEqual(rate(), Math.round(4000 / 9))
+      yield* TestClock.adjust("1 second")
+      // The burst at the beginning is forgotten.
+      assert.strictEqual(rate(), 200)
     }).pipe(Effect.scoped, Effect.provide(stack("memory"))))
 })
