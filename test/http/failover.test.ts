@@ -110,6 +110,16 @@ describe("a mirror that is killed in the middle of a body", () => {
       assert.deepStrictEqual(mirrors.map((mirror) => mirror.gets(path).length), [1, 1, 1])
     }))
 
+  it.effect("is asked after the others that have failed, too", () =>
+    Effect.gen(function*() {
+      const file = fileOf({ etag: "\"1\"" })
+      const { get, mirrors: [a, b] } = yield* begin([file, file])
+      a.scripts.set(path, (nth) => upTo(nth === 0 ? 100_000 : 0, "close"))
+      b.scripts.set(path, (nth) => nth === 0 ? upTo(100_000, "close") : undefined)
+      assert.isTrue((yield* withTime(get)).body.equals(film))
+      assert.deepStrictEqual([a.gets(path).length, b.gets(path).length], [2, 2])
+    }))
+
   it.effect("is replaced by itself if the others have another version, and continues from the exact byte", () =>
     Effect.gen(function*() {
       const { get, mirrors: [a, b] } = yield* begin([

@@ -3,7 +3,7 @@ import { indexAt } from "../../domain/Chunk.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
 import { isSingle } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
-import { READ_AHEAD_BYTES } from "../../domain/RoutePolicy.ts"
+import { READ_AHEAD_BYTES, type RouteOrigin } from "../../domain/RoutePolicy.ts"
 import { isSameSource, type Source } from "../origin/askOrigin.ts"
 import { noHold } from "./Assemblies.ts"
 import type { Download } from "./Download.ts"
@@ -104,6 +104,8 @@ export class Fetch {
   source: Source
   /** The chunk that it starts in. It fetches this one even if it is cached. */
   readonly firstChunk: number
+  /** The origin of the route that its last response is from. */
+  server: RouteOrigin | undefined
   /** The next byte to arrive. Set by `Fetches.move`. */
   position: number
   readonly end: number

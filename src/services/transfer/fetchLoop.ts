@@ -63,8 +63,8 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
   const clock = yield* Clock.Clock
   const isCovered = yield* makeIsCovered
 
-  /** Requests the missing bytes. With `fromAny`, a mirror may respond with another version, which ends the fetch. */
-  const request = (fetch: Fetch, mode: RangeSupport, fromAny: boolean) => {
+  /** Requests the missing bytes. At the last try, a mirror may respond with another version, which ends the fetch. */
+  const request = (fetch: Fetch, mode: RangeSupport, failures: number) => {
     const { download: { representation }, end, position } = fetch
     const unchanged = ifUnchanged(representation)
     const expected = { representation, position, mode }
@@ -80,7 +80,8 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
       background: fetch.isFill || fetch.isAhead,
       onAdmitted: () => fetch.isQueued = false,
       validator: unchanged["if-range"],
-      ...(!fromAny && { accepts })
+      ...(!isLastTry(failures) && { accepts }),
+      ...(failures > 0 && { avoid: fetch.server })
     })
   }
 
@@ -97,6 +98,7 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
     if ("_tag" in usable) return yield* usable
     if (usable.ranges !== undefined) learnRanges(fetch, usable.ranges)
     if (usable.range === undefined) return false
+    fetch.server = response.server
     catalog.learnVary(representation, response.headers)
     const { end, start } = usable.range
     fetch.isQueued = false
@@ -149,11 +151,11 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
   const attempt = (
     fetch: Fetch,
     open: OpenResponse | undefined,
-    fromAny: boolean
+    failures: number
   ): Effect.Effect<boolean, OriginError> => {
     const mode = modeOf(fetch)
     const read = open === undefined
-      ? Effect.scoped(Effect.flatMap(request(fetch, mode, fromAny), (response) => readResponse(fetch, response, mode)))
+      ? Effect.scoped(Effect.flatMap(request(fetch, mode, failures), (response) => readResponse(fetch, response, mode)))
       : Effect.onExit(
         Scope.provide(readResponse(fetch, open.response, open.mode), open.scope),
         (exit) => Scope.close(open.scope, exit)
@@ -166,7 +168,7 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
     let failures = 0
     while (true) {
       const before = fetch.position
-      const outcome = yield* Effect.result(attempt(fetch, open, isLastTry(failures)))
+      const outcome = yield* Effect.result(attempt(fetch, open, failures))
       open = undefined
       const isOfOneResponse = isSingle(fetch.download.representation)
       if (outcome._tag === "Success") {
