@@ -193,7 +193,10 @@ export const onEnd = (view: View, error: { readonly _tag: string } | undefined, 
   const since = file.strikes().filter(({ time }) => time >= opened)
   const isExplained = since.some(({ isTransient }) => !isTransient) ||
     (since.length > 0 && (isPassedOn || file.strikes().length >= ATTEMPTS))
-  return isExplained ? undefined : `cut with ${error._tag} though the origin was well`
+  // Another origin has the same bytes.
+  const isReplaceable = !isPassedOn && !hasChanged(view, now) &&
+    new Set(file.strikes().map(({ host }) => host)).size < file.hosts
+  return isExplained && !isReplaceable ? undefined : `cut with ${error._tag} though the origin was well`
 }
 
 /** How long a viewer may wait for its next byte after the origin was unwell last, in milliseconds. */

@@ -15,10 +15,14 @@ interface Era {
   /** `undefined`: the file was not there. */
   readonly version: Version | undefined
   readonly from: number
+  /** Until when a mirror still had it that lags behind the first origin. */
+  heldUntil: number
 }
 
 interface Strike {
   readonly time: number
+  /** At which origin. */
+  readonly host: string
   readonly isTransient: boolean
 }
 
@@ -26,8 +30,12 @@ interface Strike {
 export interface OriginFile {
   readonly plan: FilePlan
   readonly url: string
+  /** How many origins have it. */
+  readonly hosts: number
   readonly change: (how: "new" | "back" | "gone", size: number, now: number) => void
-  readonly strike: (misbehaviour: Misbehaviour, now: number) => void
+  /** Its mirrors get it as it is at the first origin. */
+  readonly synchronise: (now: number) => void
+  readonly strike: (misbehaviour: Misbehaviour, now: number, host?: string) => void
   readonly versionOf: (validator: string | undefined) => Version | undefined
   /** What the file was at some time of `periods`. */
   readonly during: (periods: ReadonlyArray<Period>) => ReadonlyArray<Version | undefined>
@@ -59,6 +67,9 @@ export interface OriginFile {
 
 export const ORIGIN = "http://origin.test"
 
+/** The mirror with a number from 1. */
+export const mirrorOf = (number: number): string => `http://mirror${number}.test`
+
 /** Whether Spillway tries again after `misbehaviour`, unless it goes on. */
 const isTransient = (misbehaviour: Misbehaviour): boolean =>
   misbehaviour._tag === "Status"
@@ -79,7 +90,8 @@ export const makeFile = (
   plan: FilePlan,
   origin: MemoryOrigin["Service"],
   now: number,
-  random: Random.Random
+  random: Random.Random,
+  mirrors: ReadonlyArray<string> = []
 ): OriginFile => {
   const url = `${ORIGIN}/${plan.name}`
   const versions: Array<Version> = []
@@ -130,22 +142,37 @@ export const makeFile = (
     return version
   }
 
-  const put = (version: Version | undefined, now: number) => {
-    eras.push({ version, from: now })
+  const putAt = (host: string, version: Version | undefined) => {
+    const url = `${host}/${plan.name}`
     if (version === undefined) origin.files.delete(url)
     else origin.files.set(url, version.file)
   }
 
+  const put = (version: Version | undefined, now: number) => {
+    const before = eras.at(-1)
+    if (before !== undefined && mirrors.length > 0) before.heldUntil = Infinity
+    eras.push({ version, from: now, heldUntil: -Infinity })
+    putAt(ORIGIN, version)
+  }
+
+  const synchronise = (now: number) => {
+    for (const era of eras) if (era.heldUntil === Infinity) era.heldUntil = now
+    for (const mirror of mirrors) putAt(mirror, eras.at(-1)!.version)
+  }
+
   put(create(plan.size), now)
+  synchronise(now)
   return {
     plan,
     url,
+    hosts: mirrors.length + 1,
     change: (how, size, now) => {
       if (how === "gone") return put(undefined, now)
       put(how === "back" ? versions[random.int(0, versions.length - 1)] : create(size), now)
     },
-    strike: (misbehaviour, now) => {
-      strikes.push({ time: now, isTransient: isTransient(misbehaviour) })
+    synchronise,
+    strike: (misbehaviour, now, host = ORIGIN) => {
+      strikes.push({ time: now, host, isTransient: isTransient(misbehaviour) })
       struckUntil = Math.max(struckUntil, now + (misbehaviour._tag === "Stall" ? misbehaviour.millis ?? 0 : 0))
     },
     versionOf: (validator) => {
@@ -153,7 +180,10 @@ export const makeFile = (
       return versions.find((version) => version.validator === plain)
     },
     during: (periods) =>
-      eras.filter((era, i) => periods.some(([from, to]) => era.from <= to && (eras[i + 1]?.from ?? Infinity) >= from))
+      eras.filter((era, i) => {
+        const until = Math.max(eras[i + 1]?.from ?? Infinity, era.heldUntil)
+        return periods.some(([from, to]) => era.from <= to && until >= from)
+      })
         .map(({ version }) => version),
     wasBefore: (version, time) => eras.some((era) => era.version === version && era.from <= time),
     purged: (from, ended) => void voids.push({ from, ended, isOnDisk: true }),

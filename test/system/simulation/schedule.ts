@@ -79,11 +79,19 @@ export type Action =
     readonly fault: Misbehaviour
     /** Of one file, or of all. */
     readonly file: number | undefined
+    /** At one origin, 0 for the first, or at all. */
+    readonly host?: number
     readonly times: number
     readonly millis: number
   }
   | { readonly _tag: "OriginLatency"; readonly millis: number }
-  | { readonly _tag: "Change"; readonly file: number; readonly how: "new" | "back" | "gone"; readonly size: number }
+  | {
+    readonly _tag: "Change"
+    readonly file: number
+    readonly how: "new" | "back" | "gone"
+    readonly size: number /** How long mirrors lag behind, in milliseconds. */
+    readonly lag?: number
+  }
   /** A viewer has the origin delete a file. */
   | { readonly _tag: "Delete"; readonly file: number }
   /** A viewer replaces a file by another one of its planned size. */
@@ -112,6 +120,8 @@ export interface Schedule {
   readonly capacity: number
   readonly memory: number
   readonly order: "first" | "any"
+  /** How many mirrors the origin has. */
+  readonly mirrors?: number
   /** How many requests the origin gets at a time; as many as there are without it. */
   readonly places?: number
   /** Whether nothing happens to the disk for which it may go out of use. */
@@ -305,6 +315,9 @@ export const LAST_WITH_LENGTHS = 120_000
 
 /** Seeds beyond this one have routes that say how far to read ahead, and so their files are longer; their responses have a length. */
 export const LAST_WITHOUT_POLICIES = 150_000
+
+/** Seeds beyond this one have an origin with mirrors. */
+export const LAST_WITHOUT_MIRRORS = 180_000
 
 const withCodings = (random: Random) => (plan: FilePlan): FilePlan => ({
   ...plan,

@@ -10,7 +10,8 @@ import { makeAhead } from "./ahead.ts"
 import { makeDiskTrouble } from "./diskTrouble.ts"
 import { makeDiskJudge, onWaiting, patience, type View } from "./invariants.ts"
 import * as Machine from "./machine.ts"
-import { makeFile, type OriginFile } from "./origin.ts"
+import { makeMirrored } from "./mirrored.ts"
+import { makeFile, mirrorOf, ORIGIN, type OriginFile } from "./origin.ts"
 import { makePeople } from "./people.ts"
 import * as Random from "./random.ts"
 import * as Schedule from "./schedule.ts"
@@ -47,12 +48,14 @@ const POLLERS = 6
 interface OriginFault {
   readonly fault: Misbehaviour
   readonly file: OriginFile | undefined
+  readonly host: string | undefined
   times: number
   readonly until: number
 }
 
 /** What makes the schedule of `seed`. */
 const scheduleOf = (seed: number): typeof makeWide => {
+  if (seed > Schedule.LAST_WITHOUT_MIRRORS) return makeMirrored
   if (seed > Schedule.LAST_WITHOUT_POLICIES) return makeAhead
   if (seed > Schedule.LAST_WITH_LENGTHS) return makeUnmeasured
   return seed > LAST_WITHOUT_SITES && seed <= Schedule.LAST_WITH_VALIDATORS ? makeWide : Schedule.make
@@ -101,14 +104,18 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
   origin.latency = () => latencies.int(0, originLatency)
   origin.sliceBytes = schedule.sliceBytes
 
-  const files = schedule.files.map((plan) => makeFile(plan, origin, machine.now(), root.fork()))
+  const mirrors = Array.from({ length: schedule.mirrors ?? 0 }, (_, i) => mirrorOf(i + 1))
+  const hosts = [ORIGIN, ...mirrors]
+  const files = schedule.files.map((plan) => makeFile(plan, origin, machine.now(), root.fork(), mirrors))
   const last = makeFile(
     { name: "last", size: 2 * schedule.chunkSize - 7, validator: "etag", maxAge: 3600, acceptsRanges: true },
     origin,
     machine.now(),
-    root.fork()
+    root.fork(),
+    mirrors
   )
-  const fileAt = (url: string) => files.find((file) => file.url === url)
+  const hostOf = (url: string) => hosts.find((host) => url.startsWith(`${host}/`))
+  const fileAt = (url: string) => files.find((file) => file.url === ORIGIN + url.slice(hostOf(url)?.length))
   let originFaults: Array<OriginFault> = []
   let silentUntil = -Infinity
   origin.behaviour = ({ headers, method, url }) => {
@@ -116,7 +123,8 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
     const file = fileAt(url)
     if (file === undefined) return undefined
     const active = originFaults.find((fault) =>
-      fault.times > 0 && fault.until > machine.now() && (fault.file === undefined || fault.file === file)
+      fault.times > 0 && fault.until > machine.now() && (fault.file === undefined || fault.file === file) &&
+      (fault.host === undefined || fault.host === hostOf(url))
     )
     if (active === undefined) return undefined
     active.times -= 1
@@ -126,7 +134,7 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
   origin.struck = ({ url }, misbehaviour) => {
     note(`struck ${misbehaviour._tag} ${url}`)
     if (misbehaviour._tag === "Stall") silentUntil = Math.max(silentUntil, machine.now() + misbehaviour.millis!)
-    fileAt(url)?.strike(misbehaviour, machine.now())
+    fileAt(url)?.strike(misbehaviour, machine.now(), hostOf(url)!)
   }
 
   if (files.some(({ plan }) => plan.site !== undefined)) {
@@ -229,10 +237,11 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
       case "ObjectFault":
         return diskTrouble.perform(action)
       case "OriginFault": {
-        const { fault, file, millis, times } = action
+        const { fault, file, host, millis, times } = action
         originFaults.push({
           fault,
           file: file === undefined ? undefined : files[file],
+          host: host === undefined ? undefined : hosts[host],
           times,
           until: machine.now() + millis
         })
@@ -242,8 +251,11 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
         originLatency = action.millis
         slowest = Math.max(slowest, originLatency)
         return
-      case "Change":
-        return files[action.file]!.change(action.how, action.size, machine.now())
+      case "Change": {
+        const file = files[action.file]!
+        file.change(action.how, action.size, machine.now())
+        return machine.at(machine.now() + (action.lag ?? 0), () => file.synchronise(machine.now()))
+      }
       case "Delete":
         return addFiber(spillway!.fork(alter("DELETE", files[action.file]!, observer)))
       case "Put":

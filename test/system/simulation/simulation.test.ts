@@ -5,6 +5,7 @@ import {
   LAST_WITH_LENGTHS,
   LAST_WITH_VALIDATORS,
   LAST_WITHOUT_KEEPING,
+  LAST_WITHOUT_MIRRORS,
   LAST_WITHOUT_POLICIES
 } from "./schedule.ts"
 import { simulate } from "./simulate.ts"
@@ -14,7 +15,8 @@ const PER_TEST = 100
 
 /** Beyond `LAST_WITHOUT_KEEPING` people purge and pin; beyond `LAST_WITHOUT_SITES` the origin tells viewers apart, besides. Beyond
  * `LAST_WITH_VALIDATORS` files have no strong validator, beyond `LAST_UNCODED` origins code, and
- * beyond `LAST_WITH_LENGTHS` responses have no length, and beyond `LAST_WITHOUT_POLICIES` the cache is filled ahead of viewers. */
+ * beyond `LAST_WITH_LENGTHS` responses have no length, and beyond `LAST_WITHOUT_POLICIES` the cache is filled ahead of viewers.
+ * Beyond `LAST_WITHOUT_MIRRORS`, the origin has mirrors. */
 const seeds = [
   ...Array.from({ length: 12 }, (_, i) => i * PER_TEST + 1),
   ...Array.from({ length: 3 }, (_, i) => LAST_WITHOUT_KEEPING + i * PER_TEST + 1),
@@ -22,7 +24,8 @@ const seeds = [
   ...Array.from({ length: 5 }, (_, i) => LAST_WITH_VALIDATORS + i * PER_TEST + 1),
   ...Array.from({ length: 5 }, (_, i) => LAST_UNCODED + i * PER_TEST + 1),
   ...Array.from({ length: 3 }, (_, i) => LAST_WITH_LENGTHS + i * PER_TEST + 1),
-  ...Array.from({ length: 3 }, (_, i) => LAST_WITHOUT_POLICIES + i * PER_TEST + 1)
+  ...Array.from({ length: 3 }, (_, i) => LAST_WITHOUT_POLICIES + i * PER_TEST + 1),
+  ...Array.from({ length: 4 }, (_, i) => LAST_WITHOUT_MIRRORS + i * PER_TEST + 1)
 ]
 
 describe("a simulated world", () => {

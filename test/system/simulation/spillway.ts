@@ -1,7 +1,7 @@
 import { Context, Effect, Exit, type Fiber, type FileSystem, Layer, Path, Scope } from "effect"
 import { HttpClient } from "effect/http"
 import { makeRoute } from "../../../src/domain/Route.ts"
-import { defaultPolicy } from "../../../src/domain/RoutePolicy.ts"
+import { defaultPolicy, type RouteOrigin } from "../../../src/domain/RoutePolicy.ts"
 import type { Proxy } from "../../../src/http/proxy/Proxy.ts"
 import type { CacheIndex } from "../../../src/services/cache/CacheIndex.ts"
 import type { ChunkWriter } from "../../../src/services/cache/ChunkWriter.ts"
@@ -21,7 +21,7 @@ import * as FaultyFileSystem from "../../../src/testing/FaultyFileSystem.ts"
 import * as MemoryFileSystem from "../../../src/testing/MemoryFileSystem.ts"
 import * as MemoryOrigin from "../../../src/testing/MemoryOrigin.ts"
 import type { Machine, Process } from "./machine.ts"
-import { ORIGIN } from "./origin.ts"
+import { mirrorOf, ORIGIN } from "./origin.ts"
 import type { Random } from "./random.ts"
 import type { Schedule } from "./schedule.ts"
 
@@ -77,11 +77,19 @@ export interface Spillway {
 /** What makes a process a node of a fleet. */
 export type FleetLayer = Layer.Layer<never, never, CacheConfig | FileSystem.FileSystem | OriginConfig | Path.Path>
 
+const serverAt = (url: string): RouteOrigin => ({ url: new URL(url), weight: 1, access: {} })
+
+/** The policy of a route with so many mirrors besides the first origin. */
+const policyWith = (mirrors: number) => ({
+  ...defaultPolicy(new URL(ORIGIN)),
+  origins: [serverAt(ORIGIN), ...Array.from({ length: mirrors }, (_, i) => serverAt(mirrorOf(i + 1)))] as const
+})
+
 /** Starts a process on `machine`: all services but the lock are the real ones. */
 export const start = (
   machine: Machine,
   { client, context, disk }: Surroundings,
-  { chunkSize, maxSize, memory, minFree, places, policy }: Omit<Schedule, "steps">,
+  { chunkSize, maxSize, memory, minFree, mirrors = 0, places, policy }: Omit<Schedule, "steps">,
   random: Random,
   onError: (message: string) => void,
   fleet: FleetLayer = Layer.empty
@@ -107,7 +115,7 @@ export const start = (
     Layer.provideMerge(CacheConfig.layer({ directory: DIRECTORY, chunkSize, maxSize, memory, minFree })),
     Layer.provideMerge(OriginConfig.layer({
       origins: {
-        routes: [makeRoute({ _tag: "All" }, at, { ...defaultPolicy(at), ...policy })],
+        routes: [makeRoute({ _tag: "All" }, at, { ...policyWith(mirrors), ...policy })],
         urlHosts: [],
         allowPrivate: false
       },
