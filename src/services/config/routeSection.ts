@@ -1,7 +1,7 @@
 import { Schema } from "effect"
 import type { CacheKeyRule } from "../../domain/CacheKey.ts"
 import { makeRoute, type Route } from "../../domain/Route.ts"
-import { defaultPolicy, type RouteOrigin } from "../../domain/RoutePolicy.ts"
+import { defaultPolicy, type RouteOrigin, type RoutePolicy } from "../../domain/RoutePolicy.ts"
 import type { CacheOptions } from "./CacheConfig.ts"
 import { expecting, listOf, valueOf } from "./fileValues.ts"
 import { optional, required, section } from "./section.ts"
@@ -59,6 +59,27 @@ export const RouteSection = section({
   cookies: optional(
     valueOf(Type.BOOLEAN),
     "`false` if responses don't depend on cookies: GET and HEAD requests go to the origin without them"
+  ),
+  redirects: optional(
+    valueOf(Type.REDIRECTS),
+    "`follow` redirects to routes and hosts of `url-host`, except to pages, playlists and directories, or `pass` all of them on; `follow` if omitted"
+  ),
+  forwarded: optional(
+    valueOf(Type.BOOLEAN),
+    "Whether the origin gets the viewer's address, host and scheme in `Forwarded` and `X-Forwarded-…`"
+  ),
+  upgrades: optional(valueOf(Type.BOOLEAN), "Whether WebSocket and other protocols pass; otherwise WebSocket gets 501"),
+  "long-polls": optional(
+    valueOf(Type.BOOLEAN),
+    "Whether the origin may wait for events: requests are sent once, without a limit until the first byte, and nothing is cached"
+  ),
+  "first-byte-timeout": optional(
+    valueOf(Type.DURATION),
+    "Maximum time until an origin begins its response, instead of `first-byte-timeout` outside of sections"
+  ),
+  "silence-timeout": optional(
+    valueOf(Type.DURATION),
+    "Maximum time between two reads of an origin's body, instead of `silence-timeout` outside of sections"
   )
 })
 
@@ -74,10 +95,29 @@ const serverOf = (origin: URL | OriginSection): RouteOrigin => ({
   access: {}
 })
 
+/** What a section says of requests on their way to the origin and back. */
+const passageOf = (section: RouteSection): Partial<RoutePolicy> => {
+  const { "first-byte-timeout": firstByteTimeout, forwarded, "long-polls": longPolls, redirects } = section
+  const { "silence-timeout": silenceTimeout, upgrades } = section
+  return {
+    ...(redirects !== undefined && { redirects }),
+    ...(forwarded !== undefined && { forwarded }),
+    ...(upgrades !== undefined && { upgrades }),
+    ...(longPolls !== undefined && { longPolls }),
+    ...(firstByteTimeout !== undefined && { firstByteTimeout }),
+    ...(silenceTimeout !== undefined && { silenceTimeout })
+  }
+}
+
 /** The route of a section. */
-export const routeOf = ({ match = { _tag: "All" }, origin }: RouteSection): Route => {
+export const routeOf = (section: RouteSection): Route => {
+  const { match = { _tag: "All" }, origin } = section
   const [first, ...others] = origin.map(serverOf)
-  return makeRoute(match, first!.url, { ...defaultPolicy(first!.url), origins: [first!, ...others] })
+  return makeRoute(match, first!.url, {
+    ...defaultPolicy(first!.url),
+    origins: [first!, ...others],
+    ...passageOf(section)
+  })
 }
 
 /** The rules of a section, for the URLs of its route. */

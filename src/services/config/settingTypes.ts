@@ -108,6 +108,13 @@ export const COUNT = countTo(9_999_999)
 
 export const WORKERS = countTo(MAX_WORKERS)
 
+/** What becomes of redirects. */
+export const REDIRECTS: SettingType<"follow" | "pass"> = {
+  unit: "REDIRECTS",
+  expected: "follow or pass",
+  parse: (text) => text === "follow" || text === "pass" ? Option.some(text) : Option.none()
+}
+
 export const BOOLEAN: SettingType<boolean> = {
   unit: "BOOLEAN",
   native: "boolean",

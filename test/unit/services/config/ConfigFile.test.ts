@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { cacheKey } from "../../../../src/domain/CacheKey.ts"
+import { defaultPolicy } from "../../../../src/domain/RoutePolicy.ts"
 import { matchesAny, ttlOf } from "../../../../src/domain/TtlRule.ts"
 import { parseConfig } from "../../../../src/services/config/ConfigFile.ts"
 import { SecretSource } from "../../../../src/services/config/SecretSource.ts"
@@ -163,6 +164,11 @@ const mistakes: ReadonlyArray<
     ["3: route.assume-unchanged: expected true, false, or paths such as /library/*; got 1"]
   ],
   [
+    "what to do with redirects",
+    ["[[route]]", ORIGIN, "redirects = \"keep\""],
+    ["3: route.redirects: expected follow or pass; got \"keep\""]
+  ],
+  [
     "several",
     ["port = 99999", "ofline = true", "[[route]]", "origin = 5"],
     [
@@ -236,6 +242,33 @@ describe("parseConfig", () => {
           { url: "https://media.example/", origins: ["https://media.example/"] }
         ]
       )
+    }))
+
+  it.effect("says how requests of a route go to the origin and back", () =>
+    Effect.gen(function*() {
+      const { routes: [plain, other] } = yield* parse([
+        "[[route]]",
+        ORIGIN,
+        "[[route]]",
+        "match = \"/other\"",
+        ORIGIN,
+        "redirects = \"pass\"",
+        "forwarded = true",
+        "upgrades = true",
+        "long-polls = true",
+        "first-byte-timeout = \"2m\"",
+        "silence-timeout = \"5m\""
+      ])
+      assert.deepStrictEqual(plain!.policy, defaultPolicy(plain!.url))
+      assert.deepStrictEqual(other!.policy, {
+        ...plain!.policy,
+        redirects: "pass",
+        forwarded: true,
+        upgrades: true,
+        longPolls: true,
+        firstByteTimeout: 120_000,
+        silenceTimeout: 300_000
+      })
     }))
 
   it.effect("limits the rules of a section to the URLs of its route, the longest first", () =>
