@@ -25,12 +25,21 @@ export interface OriginTls {
 export type Authorization =
   | { readonly _tag: "Basic"; readonly user: string; readonly password: Redacted.Redacted }
   | { readonly _tag: "Bearer"; readonly token: Redacted.Redacted }
-  /** Requests are signed with AWS Signature Version 4. */
-  | {
-    readonly _tag: "SigV4"
-    readonly region: string
-    readonly service: string
-    readonly accessKeyId: string
-    readonly secretAccessKey: Redacted.Redacted
-    readonly sessionToken?: Redacted.Redacted
-  }
+  /** Requests to a bucket are signed with AWS Signature Version 4. */
+  | { readonly _tag: "SigV4"; readonly region: string; readonly keys: AwsKeys | AwsProfile }
+
+/** Keys of an AWS account, or of a service that is compatible with S3. */
+export interface AwsKeys {
+  readonly _tag: "Keys"
+  readonly accessKeyId: string
+  readonly secretAccessKey: Redacted.Redacted
+  /** That of temporary keys. */
+  readonly sessionToken?: Redacted.Redacted | undefined
+}
+
+/** A profile of a file with shared credentials, such as `~/.aws/credentials`. It is read again while it is in use. */
+export interface AwsProfile {
+  readonly _tag: "Profile"
+  readonly file: string
+  readonly profile: string
+}

@@ -78,6 +78,11 @@ const faults: Readonly<Record<string, Told>> = {
     message: "the file changed while it was read",
     advice: "Nothing: the next request gets the new file"
   },
+  // Buckets
+  NO_CREDENTIALS: {
+    message: "its credentials can't be read",
+    advice: "Check the file with credentials, and whether it has the profile of the route"
+  },
   // Certificates
   DEPTH_ZERO_SELF_SIGNED_CERT: {
     message: "its certificate is self-signed",

@@ -14,8 +14,9 @@ export interface RouteOrigin {
   readonly access: OriginAccess
 }
 
-/** Whether `origin` is a directory, in which a path names a file and a query means nothing. */
-export const hasNoQueries = ({ url }: RouteOrigin): boolean => url.protocol === "file:"
+/** Whether `origin` is a directory or a bucket. A path names a file there; a query means nothing, or asks for something else than the file. */
+export const hasNoQueries = ({ access, url }: RouteOrigin): boolean =>
+  url.protocol === "file:" || access.authorization?._tag === "SigV4"
 
 /** Header fields that are changed on the way. Names are in lower case. */
 export interface FieldChanges {

@@ -17,6 +17,7 @@ import { makeFollowRedirects } from "./followRedirects.ts"
 import { makeHttpRequests } from "./httpRequests.ts"
 import { makeConnections, type OriginConnections } from "./originConnections.ts"
 import type { Slot } from "./OriginLimiter.ts"
+import { makeS3Requests } from "./s3/s3Requests.ts"
 
 /** A viewer's request, as other nodes of a fleet can be asked it. */
 export interface PeerQuestion {
@@ -143,7 +144,8 @@ const isEventStream = (headers: HeaderFields): boolean => /^text\/event-stream\b
 
 const make = Effect.fnUntraced(function*(config: OriginOptions, connections: OriginConnections) {
   const tracing = yield* isTraced
-  const requests = { http: makeHttpRequests(connections, tracing), file: yield* makeFileRequests }
+  const http = makeHttpRequests(connections, tracing)
+  const requests = { http, file: yield* makeFileRequests, s3: yield* makeS3Requests(http) }
   const followRedirects = makeFollowRedirects(config, makeExchange(config, requests, tracing))
 
   return Origin.of({

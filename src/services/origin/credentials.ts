@@ -14,6 +14,7 @@ const fieldsOf = (authorization: Authorization): HeaderFields => {
     }
     case "Bearer":
       return { authorization: `Bearer ${Redacted.value(authorization.token)}` }
+    // Each request has a signature of its own, which `s3Requests` adds.
     case "SigV4":
       return {}
   }

@@ -23,7 +23,12 @@ export interface HopExchange {
 export interface Requests {
   readonly http: SendRequest
   readonly file: SendRequest
+  /** Signs them. */
+  readonly s3: SendRequest
 }
+
+const kindOf = ({ server, url }: Hop): keyof Requests =>
+  url.protocol === "file:" ? "file" : server?.access.authorization?._tag === "SigV4" ? "s3" : "http"
 
 /** How long a server of a route may take until the header of a response, in milliseconds; `undefined` if the route doesn't say. */
 const firstByteTimeoutOf = (route: RoutePolicy | undefined): number | undefined =>
@@ -48,7 +53,7 @@ export const makeExchange = (config: OriginOptions, requests: Requests, isTraced
     const body = request.body && upload(request.body, turn)
     turn.begin()
     const late = (phase: OriginTimeout["phase"]) => Effect.fail(new OriginTimeout({ url, phase }))
-    const send = hop.url.protocol === "file:" ? requests.file : requests.http
+    const send = requests[kindOf(hop)]
     const sent = Effect.raceFirst(send({ ...request, body }, hop), Effect.andThen(turn.overdue, late("header")))
     if (body === undefined) return yield* sent
     // The sender of the body may be slow. While others wait for a slot, that has a limit.
