@@ -1,5 +1,5 @@
 import { NodeHttpClient } from "@effect/platform-node"
-import { Config, Console, Effect, Option } from "effect"
+import { Clock, Config, Console, Effect, Option } from "effect"
 import { Argument, Flag } from "effect/cli"
 import { HttpClient, HttpClientRequest } from "effect/http"
 import { HttpApiClient } from "effect/http-api"
@@ -20,11 +20,11 @@ const ANSWER_MILLIS = 60_000
 
 const SERVER: SettingType<URL> = {
   unit: "URL",
-  expected: `a URL such as ${DEFAULT_SERVER}`,
+  expected: `a URL such as ${DEFAULT_SERVER}, or http://127.0.0.1:3000/media if an application serves Spillway there`,
   parse: (text) =>
     Option.filter(
       Option.fromNullishOr(URL.parse(text)),
-      ({ pathname, protocol, search }) => /^https?:$/.test(protocol) && pathname === "/" && search === ""
+      ({ protocol, search }) => /^https?:$/.test(protocol) && search === ""
     )
 }
 
@@ -40,10 +40,14 @@ export const jsonFlag = Flag.Boolean("json").pipe(
   Flag.withDescription("Print one line of JSON")
 )
 
+/** The URL of a server without the last slash, such as `http://127.0.0.1:8080`. */
+export const baseOf = (server: URL): string => server.href.replace(/\/+$/, "")
+
 /** The URL as the API takes it: a path for a URL at the server, and the URL itself for any other. */
 export const toTarget = (server: URL, text: string): string => {
-  const url = URL.parse(text)
-  return url?.origin === server.origin ? url.pathname + url.search : text
+  const base = baseOf(server)
+  const href = URL.parse(text)?.href
+  return href?.startsWith(`${base}/`) ? href.slice(base.length).replace(/#.*$/, "") : text
 }
 
 const adminToken = Config.option(Config.String("SPILLWAY_ADMIN_TOKEN"))
@@ -51,7 +55,7 @@ const adminToken = Config.option(Config.String("SPILLWAY_ADMIN_TOKEN"))
 const makeClient = Effect.fnUntraced(function*(server: URL) {
   const token = Option.getOrUndefined(yield* Effect.orDie(adminToken))
   return yield* HttpApiClient.make(SpillwayApi, {
-    baseUrl: server.origin,
+    baseUrl: baseOf(server),
     transformResponse: Effect.timeout(ANSWER_MILLIS),
     transformClient: (client) =>
       token === undefined ? client : HttpClient.mapRequest(client, HttpClientRequest.bearerToken(token))
@@ -62,23 +66,28 @@ const makeClient = Effect.fnUntraced(function*(server: URL) {
 export type Client = Effect.Success<ReturnType<typeof makeClient>>
 
 /** One line that says why the server did not do what was asked. */
-const explain = (server: URL, error: unknown): string => {
+const explain = (server: URL, hasToken: boolean, error: unknown): string => {
   const { _tag, message, reason } = error as {
     readonly _tag?: string
     readonly message?: string
     readonly reason?: { readonly _tag: string; readonly response?: { readonly status: number } }
   }
   const status = reason?.response?.status
+  const base = baseOf(server)
   if (reason?._tag === "TransportError") {
-    return `no server responds at ${server.origin}; start it, or name another one with --server`
+    return `no server responds at ${base}; start it, or name another one with --server`
   }
-  if (status === 401) return `${server.origin} requires its admin token; set SPILLWAY_ADMIN_TOKEN`
+  if (status === 401) {
+    return hasToken
+      ? `${base} has another admin token than that in SPILLWAY_ADMIN_TOKEN; set the server's`
+      : `${base} requires its admin token; set SPILLWAY_ADMIN_TOKEN`
+  }
   if (status === 403) {
-    return `${server.origin} is available from its own machine only; run the command there, or set SPILLWAY_ADMIN_TOKEN on both`
+    return `${base} is available from its own machine only; run the command there, or set SPILLWAY_ADMIN_TOKEN on both`
   }
-  if (_tag === "TimeoutError") return `${server.origin} did not respond within ${ANSWER_MILLIS / 1000} s`
+  if (_tag === "TimeoutError") return `${base} did not respond within ${ANSWER_MILLIS / 1000} s`
   if (status === 404 || _tag === "SchemaError" || reason !== undefined) {
-    return `${server.origin} is not a Spillway server of this version (${version})`
+    return `${base} is not a Spillway server of this version (${version})`
   }
   return message ?? String(error)
 }
@@ -91,9 +100,15 @@ export const withServer = <A, E>(
   makeClient(server).pipe(
     Effect.flatMap(work),
     Effect.provide(NodeHttpClient.layerUndici),
-    Effect.mapError((error) => new StartupError({ message: explain(server, error) }))
+    Effect.catch((error) =>
+      Effect.flatMap(Effect.orDie(adminToken), (token) =>
+        Effect.fail(new StartupError({ message: explain(server, Option.isSome(token), error) })))
+    )
   )
 
-/** Prints `value` as one line of JSON, or as the text of `describe`. */
-export const show = <A>(json: boolean, value: A, describe: (value: A) => string): Effect.Effect<void> =>
-  Console.log(json ? JSON.stringify(value) : describe(value))
+/** Prints `value` as one line of JSON, or as the text of `describe`, which gets the time too, in milliseconds since 1970. */
+export const show = <A>(json: boolean, value: A, describe: (value: A, now: number) => string): Effect.Effect<void> =>
+  Effect.flatMap(
+    Clock.currentTimeMillis,
+    (now) => Console.log(json ? JSON.stringify(value) : describe(value, now))
+  )

@@ -1,5 +1,6 @@
-import { Clock, Console, Effect, Layer } from "effect"
+import { Clock, Console, Effect, FileSystem, Layer, Path } from "effect"
 import { Argument, Command } from "effect/cli"
+import { rmdir } from "node:fs/promises"
 import { adviceOn } from "../domain/OriginError.ts"
 import { fromHead } from "../domain/Representation.ts"
 import { make as makeResource } from "../domain/Resource.ts"
@@ -11,6 +12,7 @@ import { serveFlags } from "../services/config/settings.ts"
 import { ChunkStore } from "../services/disk/ChunkStore.ts"
 import { DiskLimiter } from "../services/disk/DiskLimiter.ts"
 import { DiskMonitor } from "../services/disk/DiskMonitor.ts"
+import { rootOf } from "../services/disk/storeLayout.ts"
 import { uncacheableAdvice } from "../services/operate/uncacheableAdvice.ts"
 import { Origin } from "../services/origin/Origin.ts"
 import { jsonFlag } from "./client.ts"
@@ -61,9 +63,26 @@ const openFiles = (): Finding => {
 const threads = (): Finding =>
   ok("thread pool", `${process.env["UV_THREADPOOL_SIZE"]} threads, half of them for the disk`)
 
+/** Removes the directories again that didn't exist before: they would belong to the user who runs this command, not to the server's. */
+const leaveNoDirectory = Effect.fnUntraced(function*(directory: string) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const created: Array<string> = []
+  for (
+    let at = rootOf(path, path.resolve(directory));
+    !(yield* Effect.orElseSucceed(fs.exists(at), () => true));
+    at = path.dirname(at)
+  ) {
+    created.push(at)
+  }
+  // Only empty ones can be removed this way.
+  yield* Effect.addFinalizer(() => Effect.forEach(created, (at) => Effect.ignore(Effect.tryPromise(() => rmdir(at)))))
+})
+
 /** Checks that the directory is writable, and the free space. */
 const disk = Effect.gen(function*() {
   const { chunkSize, directory, maxSize, minFree } = yield* CacheConfig
+  yield* leaveNoDirectory(directory)
   const store = yield* ChunkStore
   const monitor = yield* DiskMonitor
   const written = yield* Effect.match(store.probe(chunkSize), {
@@ -107,7 +126,7 @@ const disk = Effect.gen(function*() {
     }
   })
   return [written, room]
-})
+}).pipe(Effect.scoped)
 
 /** The response of an origin to a GET of the first byte; its body is not read. */
 const ask = (url: string) =>

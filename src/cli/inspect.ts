@@ -3,19 +3,19 @@ import { Argument, Command, Flag } from "effect/cli"
 import type { FleetNode, FleetView, ResourceDetail, ResourceSummary, Status, Why } from "../http/admin/api/model.ts"
 import { RESOURCES_LISTED } from "../http/admin/api/SpillwayApi.ts"
 import { jsonFlag, serverFlag, show, toTarget, urlArgument, withServer } from "./client.ts"
-import { counted, duration, map, percent, size, table } from "./text.ts"
+import { ago, counted, duration, map, percent, size, table } from "./text.ts"
 
 /**
  * The commands that show the state of a running server.
  */
 
-const describeCache = ({ cache }: Status): string => {
+const describeCache = ({ cache }: Status, now: number): string => {
   const { bytes, chunks, directory, error, errno, indexed, maxBytes, operation, resources, since, state } = cache
   const held = `${size(bytes)} of ${size(maxBytes)} in ${counted(chunks, "chunk")} of ${counted(resources, "file")}`
   const counting = indexed ? "" : ", still counting"
   return state === "usable"
     ? `usable, ${held}${counting} (${directory})`
-    : `unusable since ${since}: ${error} (${errno} on ${operation}); ${held}${counting} (${directory})`
+    : `unusable since ${ago(since ?? "", now)}: ${error} (${errno} on ${operation}); ${held}${counting} (${directory})`
 }
 
 const describeEngine = ({ name, up }: FleetView["engine"]): string => up ? name : `${name}, which does not respond`
@@ -27,14 +27,17 @@ const describeFleet = ({ engine, node, peers }: NonNullable<Status["fleet"]>): s
   return `node ${node}, ${all.join(", ")}, by ${describeEngine(engine)}`
 }
 
-const describeOrigin = ({ firstByteSeconds, since, state, trouble, url }: Status["origins"][number]): string => {
-  if (state !== "up") return `${url} ${state} since ${since}: ${trouble}`
+const describeOrigin = (
+  { firstByteSeconds, since, state, trouble, url }: Status["origins"][number],
+  now: number
+): string => {
+  if (state !== "up") return `${url} ${state}${since === undefined ? "" : ` since ${ago(since, now)}`}: ${trouble}`
   return firstByteSeconds === undefined
     ? `${url} not asked yet`
     : `${url} up, first byte after ${Math.round(firstByteSeconds * 1000)} ms`
 }
 
-const describeStatus = (status: Status): string => {
+const describeStatus = (status: Status, now: number): string => {
   const { backlog, connections, disk, memory, origins, streams, totals, uptime, version } = status
   const { bytes, requests } = totals
   const all = Object.values(requests).reduce((sum, count) => sum + count, 0)
@@ -44,7 +47,7 @@ const describeStatus = (status: Status): string => {
       "server",
       `version ${version}, up ${duration(uptime)}, ${counted(connections, "connection")}, ${counted(streams, "stream")}`
     ],
-    ["cache", describeCache(status)],
+    ["cache", describeCache(status, now)],
     [
       "disk",
       `${disk.status}, ${size(disk.freeBytes)} of ${size(disk.totalBytes)} free, ${size(disk.minFreeBytes)} kept free` +
@@ -52,7 +55,7 @@ const describeStatus = (status: Status): string => {
     ],
     ["memory", `${size(memory.bytes)} of ${size(memory.maxBytes)} in ${counted(memory.chunks, "chunk")}`],
     ["backlog", `${size(backlog.bytes)} of ${size(backlog.maxBytes)} waiting to be written`],
-    ["requests", `${all}, ${percent(requests.hit, all)} hits; ${requests.bypass} bypassed the cache`],
+    ["requests", all === 0 ? "0" : `${all}, ${percent(requests.hit, all)} hits; ${requests.bypass} bypassed the cache`],
     [
       "bytes",
       `${size(sent)} sent: ${size(bytes.memory)} from memory, ${size(bytes.disk)} from disk, ` +
@@ -65,7 +68,7 @@ const describeStatus = (status: Status): string => {
         counted(totals.coalesced, "viewer")
       } shared a request`
     ],
-    ...origins.map((origin, i) => [i === 0 ? "origins" : "", describeOrigin(origin)]),
+    ...origins.map((origin, i) => [i === 0 ? "origins" : "", describeOrigin(origin, now)]),
     ...status.fleet === undefined ? [] : [["fleet", describeFleet(status.fleet)]]
   ])
 }
@@ -85,13 +88,13 @@ const STATES: Record<FleetNode["state"], string> = {
   different: "other configuration"
 }
 
-const describeNode = ({ address, name, report, state, weight }: FleetNode): ReadonlyArray<string> => [
+const describeNode = (now: number) => ({ address, name, report, state, weight }: FleetNode): ReadonlyArray<string> => [
   name,
   address,
   String(Math.round(weight * 100) / 100),
   STATES[state],
   ...report === undefined ? Array.from({ length: 8 }, () => "-") : [
-    report.startedAt,
+    duration((now - Date.parse(report.startedAt)) / 1000),
     report.version,
     `${size(report.cache.bytes)} of ${size(report.cache.maxBytes)}${
       report.cache.state === "usable" ? "" : ", unusable"
@@ -104,10 +107,10 @@ const describeNode = ({ address, name, report, state, weight }: FleetNode): Read
   ]
 ]
 
-const NODE_HEADING = "name address weight state since version disk memory asked served in out".split(" ")
+const NODE_HEADING = "name address weight state up version disk memory asked served in out".split(" ")
 
-const describeNodes = ({ engine, nodes }: FleetView): string =>
-  `${table([NODE_HEADING, ...nodes.map(describeNode)], new Set([2, 7, 8, 9, 10, 11]))}\n` +
+const describeNodes = ({ engine, nodes }: FleetView, now: number): string =>
+  `${table([NODE_HEADING, ...nodes.map(describeNode(now))], new Set([2, 7, 8, 9, 10, 11]))}\n` +
   `${counted(nodes.length, "node")}, by ${describeEngine(engine)}`
 
 export const fleet = Command.make(
@@ -119,20 +122,23 @@ export const fleet = Command.make(
   Command.withDescription("List the nodes of a server's fleet: whether they respond, and what they hold and pass on")
 )
 
-const describeFreshness = ({ expiresAt, fresh }: ResourceSummary): string =>
-  fresh ? `fresh until ${expiresAt ?? "?"}` : "stale"
+const describeFreshness = ({ expiresAt, fresh }: ResourceSummary, now: number): string => {
+  if (!fresh) return "stale"
+  return expiresAt === undefined ? "fresh" : `fresh for another ${duration((Date.parse(expiresAt) - now) / 1000)}`
+}
 
 const describeResources = (
   { bytes, resources, total }: {
     readonly resources: ReadonlyArray<ResourceSummary>
     readonly total: number
     readonly bytes: number
-  }
+  },
+  now: number
 ): string => {
   const rows = resources.map((resource) => [
     size(resource.size),
     percent(resource.cachedBytes, resource.size),
-    resource.lastUsed ?? "-",
+    resource.lastUsed === undefined ? "-" : ago(resource.lastUsed, now),
     [resource.status, resource.pinned ? "pinned" : undefined].filter((note) => note !== undefined).join(" "),
     resource.url
   ])
@@ -150,7 +156,11 @@ export const ls = Command.make(
     ),
     limit: Flag.Int("limit").pipe(
       Flag.withDefault(RESOURCES_LISTED.default),
-      Flag.withDescription(`Maximum number of files, 1 to ${RESOURCES_LISTED.maximum}`)
+      Flag.withDescription(`Maximum number of files, 1 to ${RESOURCES_LISTED.maximum}`),
+      Flag.filter(
+        (limit) => limit >= 1 && limit <= RESOURCES_LISTED.maximum,
+        (limit) => `expected a number from 1 to ${RESOURCES_LISTED.maximum}; got ${limit}`
+      )
     ),
     server: serverFlag,
     json: jsonFlag
@@ -167,7 +177,7 @@ export const ls = Command.make(
 /** The width of a map if that of the terminal is unknown, in characters. */
 const MAP_WIDTH = 80
 
-const describeMap = (resource: ResourceDetail): string => {
+const describeMap = (resource: ResourceDetail, now: number): string => {
   const { cachedBytes, chunks, chunkSize, pinned, ranges, size: bytes, streams, url } = resource
   const width = Math.max(10, (process.stdout.columns ?? MAP_WIDTH) - 1)
   const cached = ranges.map(({ end, start }) => `  bytes ${start}-${end - 1} (${size(end - start)})`)
@@ -176,7 +186,7 @@ const describeMap = (resource: ResourceDetail): string => {
     url,
     map(ranges, bytes, width),
     `${size(cachedBytes)} of ${size(bytes)} cached (${percent(cachedBytes, bytes)}), ` +
-    `${chunks.cached} of ${chunks.total} chunks of ${size(chunkSize)}, ${describeFreshness(resource)}` +
+    `${chunks.cached} of ${chunks.total} chunks of ${size(chunkSize)}, ${describeFreshness(resource, now)}` +
     (pinned ? ", pinned" : ""),
     ...cached,
     ...positions

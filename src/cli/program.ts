@@ -22,16 +22,28 @@ const spillway = Command.make("spillway").pipe(
 /** Prints a message, whose lines are about one thing each. */
 const say = (message: string) => Console.error(message.replace(/^/gm, "spillway: "))
 
-/** The flags of `makeSetting` write the whole message themselves. */
-const messageOf = (error: CliError.CliError): string =>
-  error._tag === "InvalidValue" && error.expected.startsWith("--") ? error.expected : error.message
+/** What is wrong, in one line. The flags of `makeSetting` write the whole message themselves. */
+const messageOf = (error: CliError.CliError): string => {
+  switch (error._tag) {
+    case "InvalidValue":
+      return error.expected.startsWith("--") ? error.expected : error.message
+    case "UnknownSubcommand":
+      return `there is no command ${error.subcommand}${didYouMean(error.suggestions)}`
+    case "UnrecognizedOption":
+      return `there is no flag ${error.option}${didYouMean(error.suggestions)}`
+    default:
+      return error.message
+  }
+}
+
+const didYouMean = ([first]: ReadonlyArray<string>): string => first === undefined ? "" : `; did you mean ${first}?`
 
 /** Prints one line about a wrong invocation, not the whole manual. */
 const presenter: CliOutput.Presenter = {
   present: (event) =>
     event._tag === "InvalidInvocation"
       ? Effect.forEach(event.errors.slice(0, 1), (error) =>
-        say(`${messageOf(error).split("\n")[0]} (see spillway ${event.commandPath.slice(1).join(" ")} --help)`), {
+        say(`${messageOf(error).split("\n")[0]} (see ${event.commandPath.join(" ")} --help)`), {
         discard: true
       })
       : CliOutput.defaultPresenter.present(event)

@@ -1,4 +1,5 @@
 import { ByteSize, Clock, Effect } from "effect"
+import { fit } from "./text.ts"
 
 /** Shows the progress of long work on standard error: a bar on a terminal, a line for each tenth elsewhere. */
 interface Progress {
@@ -39,7 +40,11 @@ export const make = Effect.fnUntraced(function*(total: number, items: string) {
         if (terminal && (now - drawn >= REDRAW_MILLIS || done === total)) {
           drawn = now
           const filled = Math.round((done / total) * WIDTH)
-          write(`\r[${"#".repeat(filled)}${".".repeat(WIDTH - filled)}] ${text(bytes)}\u001b[K`)
+          write(
+            `\r${
+              fit(`[${"#".repeat(filled)}${".".repeat(WIDTH - filled)}] ${text(bytes)}`, process.stderr.columns)
+            }\u001b[K`
+          )
         }
         if (!terminal && Math.floor((done / total) * 10) > tenth) {
           tenth = Math.floor((done / total) * 10)

@@ -25,6 +25,13 @@ export const duration = (seconds: number): string => {
   return words.join(" ")
 }
 
+/** `5 min ago`, for a time in ISO 8601. */
+export const ago = (time: string, now: number): string => `${duration((now - Date.parse(time)) / 1000)} ago`
+
+/** `line` as long as it fits into one line of a terminal: a longer one would not be overwritten as a whole. */
+export const fit = (line: string, columns: number): string =>
+  line.length < columns ? line : line.slice(0, Math.max(0, columns - 1))
+
 /** `part` as a percentage of `total`, rounded down. 100 % if `total` is 0. */
 export const percent = (part: number, total: number): string =>
   total === 0 ? "100 %" : `${Math.floor(part / total * 100)} %`

@@ -1,4 +1,4 @@
-import { Console, Effect, FileSystem, Layer, Path, Stream } from "effect"
+import { Effect, FileSystem, Layer, Path, Stream } from "effect"
 import { Command } from "effect/cli"
 import { type CacheError, isDamage, isOfOneFile } from "../domain/CacheError.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
@@ -7,6 +7,7 @@ import { serveFlags } from "../services/config/settings.ts"
 import { ChunkStore } from "../services/disk/ChunkStore.ts"
 import { DiskLimiter } from "../services/disk/DiskLimiter.ts"
 import { rootOf } from "../services/disk/storeLayout.ts"
+import { jsonFlag, show } from "./client.ts"
 import * as Progress from "./progress.ts"
 import { StartupError } from "./StartupError.ts"
 import { counted, size } from "./text.ts"
@@ -15,7 +16,7 @@ import { counted, size } from "./text.ts"
  * Reads every chunk, and removes those that are damaged or unreadable, so that they are fetched again when needed. A server can use
  * the directory meanwhile: a missing chunk is a miss.
  */
-const run = Effect.gen(function*() {
+const run = Effect.fnUntraced(function*(json: boolean) {
   const store = yield* ChunkStore
   const fs = yield* FileSystem.FileSystem
   const { directory } = yield* CacheConfig
@@ -58,9 +59,14 @@ const run = Effect.gen(function*() {
     yield* progress.advance(bytes)
   }
   yield* progress.end
-  yield* Console.log(
-    `${counted(keys.length, "chunk")} of ${counted(resources.length, "file")}, ${size(bytes)}: ` +
-      `${keys.length - damaged - unreadable} intact, ${damaged} damaged and removed, ${unreadable} unreadable`
+  const intact = keys.length - damaged - unreadable
+  const found = { files: resources.length, chunks: keys.length, bytes, intact, damaged, unreadable }
+  yield* show(
+    json,
+    found,
+    () =>
+      `${counted(keys.length, "chunk")} of ${counted(resources.length, "file")}, ${size(bytes)}: ` +
+      `${intact} intact, ${damaged} damaged and removed, ${unreadable} unreadable`
   )
   if (unreadable + unlisted.length > 0) {
     return yield* new StartupError({
@@ -73,10 +79,10 @@ const run = Effect.gen(function*() {
 
 export const verify = Command.make(
   "verify",
-  { directory: serveFlags.directory },
-  ({ directory }) =>
+  { directory: serveFlags.directory, json: jsonFlag },
+  ({ directory, json }) =>
     Effect.provide(
-      run,
+      run(json),
       ChunkStore.layer.pipe(Layer.provideMerge(CacheConfig.layer({ directory })), Layer.provide(DiskLimiter.layer))
     )
 ).pipe(Command.withDescription("Read the whole cache, and remove damaged and unreadable chunks"))

@@ -3,10 +3,11 @@ import { Console, Effect, FileSystem, Option, Schedule, Stream } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import { HttpClient } from "effect/http"
 import type { WarmJob } from "../http/admin/api/model.ts"
-import { type Client, jsonFlag, serverFlag, toTarget, withServer } from "./client.ts"
+import { baseOf, type Client, jsonFlag, serverFlag, toTarget, withServer } from "./client.ts"
 import { isPlaylist, urlsOf } from "./playlist.ts"
 import { StartupError } from "./StartupError.ts"
-import { bar, counted, duration, percent, size } from "./text.ts"
+import { bar, counted, duration, fit, percent, size } from "./text.ts"
+import { secondsLeft } from "./warmEstimate.ts"
 
 /** The number of files that one run requests at a time. The server fetches few at once, and has a short queue. */
 const AT_ONCE = 4
@@ -36,22 +37,19 @@ const makeDisplay = (total: number, json: boolean) => {
   const terminal = process.stderr.isTTY === true && !json
   const running = new Map<string, WarmJob>()
   const started = performance.now()
-  let done = 0
-  let bytes = 0
-  let fetched = 0
+  const ended = { files: 0, bytes: 0, fetched: 0 }
 
   const draw = (): void => {
     if (!terminal) return
     const jobs = [...running.values()]
-    const now = bytes + jobs.reduce((sum, job) => sum + job.bytes, 0)
+    const now = ended.bytes + jobs.reduce((sum, job) => sum + job.bytes, 0)
     const rate = jobs.reduce((sum, job) => sum + job.bytesPerSecond, 0)
     // Parts of files count if their sizes are known.
-    const files = done + jobs.reduce((sum, job) => sum + (job.size ? job.bytes / job.size : 0), 0)
-    const seconds = (performance.now() - started) / 1000
-    const left = files > 0 ? `, ${duration(seconds / files * (total - files))} left` : ""
-    process.stderr.write(
-      `\r${bar(files, total, BAR_WIDTH)} ${done}/${total} files, ${size(now)}, ${size(rate)}/s${left}\u001b[K`
-    )
+    const files = ended.files + jobs.reduce((sum, job) => sum + (job.size ? job.bytes / job.size : 0), 0)
+    const left = secondsLeft(ended, jobs, total, (performance.now() - started) / 1000)
+    const line = `${bar(files, total, BAR_WIDTH)} ${ended.files}/${total} files, ${size(now)}, ${size(rate)}/s` +
+      (left === undefined ? "" : `, ${duration(left)} left`)
+    process.stderr.write(`\r${fit(line, process.stderr.columns)}\u001b[K`)
   }
 
   return {
@@ -62,9 +60,9 @@ const makeDisplay = (total: number, json: boolean) => {
     end: ({ job, url }: Ended) =>
       Effect.suspend(() => {
         running.delete(url)
-        done += 1
-        bytes += job.bytes
-        fetched += Math.max(0, job.bytes - job.cachedBytes)
+        ended.files += 1
+        ended.bytes += job.bytes
+        ended.fetched += Math.max(0, job.bytes - job.cachedBytes)
         draw()
         const clear = terminal ? "\r\u001b[K" : ""
         if (json) return Console.log(JSON.stringify(job))
@@ -72,13 +70,15 @@ const makeDisplay = (total: number, json: boolean) => {
         const how = job.state === "done"
           ? `${size(job.bytes)}, ${percent(job.cachedBytes, job.bytes)} already cached`
           : job.error ?? job.state
-        return Effect.sync(() => process.stderr.write(`${clear}${done}/${total} ${job.state}: ${url}, ${how}\n`))
+        return Effect.sync(() => process.stderr.write(`${clear}${ended.files}/${total} ${job.state}: ${url}, ${how}\n`))
       }),
     summary: (failed: number) =>
       Effect.andThen(
         Effect.sync(() => terminal && process.stderr.write("\r\u001b[K")),
         json ? Effect.void : Console.log(
-          `${done - failed} of ${counted(total, "file")} cached, ${size(bytes)}; ${size(fetched)} fetched`
+          `${ended.files - failed} of ${counted(total, "file")} cached, ${size(ended.bytes)}; ${
+            size(ended.fetched)
+          } fetched`
         )
       )
   }
@@ -109,7 +109,7 @@ const warmOne = Effect.fnUntraced(function*(
 })
 
 const textAt = (server: URL, url: string) => {
-  const at = url.startsWith("/") ? server.origin + url : url
+  const at = url.startsWith("/") ? baseOf(server) + url : url
   return Effect.gen(function*() {
     const response = yield* HttpClient.get(at)
     if (response.status !== 200) {
@@ -155,11 +155,20 @@ const withPlaylists = (
     (lists) => [...new Set(lists.flat())]
   )
 
+/** Why a list can't be read. */
+const LIST_ERRORS: Readonly<Record<string, string>> = {
+  NotFound: "there is no such file",
+  PermissionDenied: "permission denied",
+  BadResource: "it is a directory"
+}
+
 /** The URLs of a list, one per line. Empty lines and lines that start with `#` are ignored. */
 const fromList = Effect.fnUntraced(function*(path: string) {
   const fs = yield* FileSystem.FileSystem
   const text = yield* fs.readFileString(path === "-" ? "/dev/stdin" : path).pipe(
-    Effect.mapError((error) => new StartupError({ message: `cannot read the list ${path}: ${error.message}` }))
+    Effect.mapError(({ message, reason }) =>
+      new StartupError({ message: `cannot read the list ${path}: ${LIST_ERRORS[reason._tag] ?? message}` })
+    )
   )
   return text.split(/\r?\n/).map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("#"))
 })

@@ -47,6 +47,11 @@ const noTls: Told = {
   advice: "Use http:// in the origin's URL, or the port that it has TLS on"
 }
 
+const notAUrl: Told = {
+  message: "not a URL",
+  advice: "Give a URL that begins with http:// or https://, such as https://media.example.org"
+}
+
 const faults: Readonly<Record<string, Told>> = {
   // The system
   ECONNREFUSED: { message: "connection refused", advice: "Start the origin, or correct host and port of its URL" },
@@ -125,7 +130,8 @@ const faults: Readonly<Record<string, Told>> = {
   INTERIM_ANSWER: { message: "it sends too many interim answers, or malformed ones", advice: ITS_LOG },
   UPGRADE: { message: "it switches to another protocol unasked", advice: ITS_LOG },
   OFFLINE: { message: "no origin is asked (--offline)", advice: "Start Spillway without --offline" },
-  NOT_A_URL: { message: "not a URL", advice: "Correct the URL" }
+  NOT_A_URL: notAUrl,
+  ERR_INVALID_URL: notAUrl
 }
 
 const certificate: Told = {

@@ -22,10 +22,12 @@ export interface TtlRule extends Omit<PathRule, "pattern"> {
 
 const units: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 }
 
-/** A duration such as `90s`, `15m`, `1h` or `7d`, in milliseconds. */
+/** A duration such as `90s`, `15m`, `1h`, `7d`, `30min` or `1hour`, in milliseconds. */
 export const parseDuration = (text: string): number | undefined => {
-  const match = /^(\d{1,9})([smhd])$/.exec(text.trim())
-  return match === null ? undefined : Number(match[1]) * units[match[2]!]! * 1000
+  const match = /^(\d{1,9})(?:([smhd])|(s)ec(?:ond)?s?|(m)in(?:ute)?s?|(h)ours?|(d)ays?)$/.exec(text.trim())
+  if (match === null) return undefined
+  const [, count, ...letters] = match
+  return Number(count) * units[letters.find((letter) => letter !== undefined)!]! * 1000
 }
 
 /** `1h` holds for what the origin gives no freshness; `/live/*=2s` holds for these paths, regardless of the origin. */

@@ -63,11 +63,14 @@ const respond = (file: SampleFile) =>
   })
 
 const page = `<!doctype html>
+<html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>Spillway sample</title>
+<link rel="icon" href="data:,">
 <style>
-  body { font: 1rem/1.5 system-ui; max-width: 44rem; margin: 2rem auto; padding: 0 1rem; color-scheme: light dark }
+  :root { color-scheme: light dark }
+  body { font: 1rem/1.5 system-ui; max-width: 44rem; margin: 2rem auto; padding: 0 1rem }
   video { width: 100%; background: #000 }
 </style>
 <h1>Spillway sample</h1>
@@ -89,7 +92,7 @@ export const start = Effect.gen(function*() {
       "/",
       HttpServerResponse.text(page, {
         contentType: "text/html; charset=utf-8",
-        headers: { "cache-control": "max-age=60", "etag": "\"sample-page-3\"" }
+        headers: { "cache-control": "max-age=60", "etag": "\"sample-page-4\"" }
       })
     ),
     HttpRouter.add(

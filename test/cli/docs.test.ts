@@ -42,6 +42,8 @@ const normal = (text: string, origin: string, server: string, directory: string)
     .replace(/[\d.]+ [KM]iB\/s/g, "100 MiB/s")
     .replace(/first byte after \d+ ms/g, "first byte after 12 ms")
     .replace(/version \d+\.\d+\.\d+(-\w+)?, up/, "version 1.0.0, up")
+    .replace(/last used {2,}/, "last used     ")
+    .replace(new RegExp(`${duration.source} ago +`, "g"), "59 min ago    ")
 
 /** Files that are fetched at one time are done in any order. */
 const inAnyOrder = (text: string): ReadonlyArray<string> => text.replace(/^\d+(?=\/\d+ )/gm, "#").split("\n").toSorted()

@@ -17,7 +17,22 @@ const wrong: ReadonlyArray<
   { readonly what: string; readonly args: ReadonlyArray<string>; readonly says: RegExp }
 > = [
   { what: "an unknown flag", args: ["serve", ORIGIN, "--cache-dri", "x"], says: /--cache-dri/ },
-  { what: "an unknown command", args: ["server"], says: /server/ },
+  {
+    what: "a misspelt command",
+    args: ["staus"],
+    says: /no command staus; did you mean status\? \(see spillway --help\)/
+  },
+  {
+    what: "a misspelt flag",
+    args: ["serve", ORIGIN, "--maxsize", "1"],
+    says: /no flag --maxsize; did you mean --max-size\?/
+  },
+  { what: "too small a limit", args: ["ls", "--limit", "0"], says: /from 1 to \d+; got 0/ },
+  {
+    what: "a list that does not exist",
+    args: ["warm", "--from", "/nowhere"],
+    says: /the list \/nowhere: there is no such file/
+  },
   { what: "a second origin", args: ["serve", ORIGIN, "http://127.0.0.1:10"], says: /./ },
   { what: "an origin without scheme", args: ["serve", "media.example.org"], says: /media\.example\.org.*URL/ },
   {
@@ -241,6 +256,25 @@ describe("the program", () => {
       assert.strictEqual(code, 0)
       assert.include(stdout, "3 intact, 1 damaged and removed, 0 unreadable")
       assert.deepStrictEqual(chunkFiles(directory), before.toSpliced(2, 1))
+      const again = yield* runProgram(["verify", "--json", ...args])
+      assert.deepInclude(JSON.parse(again.stdout), { files: 1, chunks: 3, intact: 3, damaged: 0, unreadable: 0 })
+    }), 30_000)
+
+  it.live("has doctor leave no directory behind that did not exist", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const { code, stdout } = yield* runProgram([
+        "doctor",
+        "--cache-dir",
+        join(directory, "a/b"),
+        "--min-free",
+        "0",
+        "localhost:9"
+      ])
+      assert.strictEqual(code, 1)
+      assert.include(stdout, "a/b is readable and writable")
+      assert.include(stdout, "localhost:9: no answer from the origin: not a URL")
+      assert.deepStrictEqual(Fs.readdirSync(directory), [])
     }), 30_000)
 
   it.live("answers --version and --help", () =>

@@ -231,6 +231,14 @@ describe("Spillway's own pages", () => {
       })
       const guarded = yield* start([ORIGIN], { SPILLWAY_ADMIN_TOKEN: "open-sesame" })
       assert.deepStrictEqual(yield* statuses(guarded.url), [401, 200, 401])
+      const status = (token?: string) =>
+        runProgram(
+          ["status", "--server", guarded.url],
+          token === undefined ? {} : { env: { SPILLWAY_ADMIN_TOKEN: token } }
+        )
+      assert.include((yield* status()).stderr, "requires its admin token; set SPILLWAY_ADMIN_TOKEN")
+      assert.include((yield* status("wrong")).stderr, "has another admin token than that in SPILLWAY_ADMIN_TOKEN")
+      assert.include((yield* status("open-sesame")).stdout, "requests  0\n")
       const plain = yield* start([ORIGIN])
       assert.deepStrictEqual(yield* statuses(plain.url), [200, 200, 403])
       assert.notInclude(guarded.printed(), "open-sesame")

@@ -4,7 +4,7 @@ import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { temporaryDirectory } from "../support/disks.ts"
 import { freePort } from "../support/freePort.ts"
-import { eventually, view } from "../support/Program.ts"
+import { eventually, runProgram, view } from "../support/Program.ts"
 import { fileOf, makeTestOrigin, MiB, sha256 } from "../support/TestOrigin.ts"
 
 const path = (name: string): string => fileURLToPath(new URL(`../../examples/${name}`, import.meta.url))
@@ -76,5 +76,11 @@ describe("the examples", () => {
       assert.strictEqual(status, 302)
       assert.strictEqual((yield* view(url + headers.location!)).sha256, sha256(film.bytes))
       assert.include(origin.requests.map((request) => request.headers.authorization), "Bearer secret")
+      // The command line reaches it below its prefix.
+      const server = ["--server", `${url}/media/`]
+      const { stdout } = yield* runProgram(["map", `${url}/media/film.mp4`, "--json", ...server])
+      assert.strictEqual(JSON.parse(stdout).url, `${origin.url}/film.mp4`)
+      const elsewhere = yield* runProgram(["status", "--server", `${url}/film`])
+      assert.include(elsewhere.stderr, `${url}/film is not a Spillway server of this version`)
     }), 30_000)
 })

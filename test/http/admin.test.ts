@@ -236,6 +236,19 @@ describe("Spillway's own pages", () => {
       assert.lengthOf(proxy.origin.requests, 0)
     }))
 
+  it.effect("are found without the last slash, which the origin doesn't see", () =>
+    Effect.gen(function*() {
+      const proxy = yield* start()
+      for (const target of ["/_spillway", "/_spillway?x=1"]) {
+        const { headers, status } = yield* proxy.ask(target)
+        // Relative, as it may be below a prefix.
+        assert.deepStrictEqual([status, headers["location"]], [308, "_spillway/"])
+      }
+      assert.lengthOf(proxy.origin.requests, 0)
+      yield* proxy.ask("/_spillways")
+      assert.lengthOf(proxy.origin.requests, 1)
+    }))
+
   it.effect("are guarded for every form of the target", () =>
     Effect.gen(function*() {
       const proxy = yield* start()

@@ -66,6 +66,12 @@ export class Proxy extends Context.Service<Proxy, {
   > = Layer.effect(Proxy, Effect.suspend(() => make))
 }
 
+/** Spillway's own pages without the slash at the end, which isn't a path of an origin either. */
+const WITHOUT_SLASH = /^\/_spillway(?=\?|$)/
+
+/** Relative, because an application may serve all of this below a prefix. */
+const toDashboard = HttpServerResponse.empty({ status: 308, headers: { location: "_spillway/" } })
+
 const make = Effect.gen(function*() {
   const media = yield* MediaStream
   const admin = yield* AdminPages
@@ -129,6 +135,7 @@ const make = Effect.gen(function*() {
   }
 
   const handle = (request: Request): Handler => {
+    if (WITHOUT_SLASH.test(request.url)) return Effect.succeed(page(toDashboard))
     const before = fast.parsedBefore(request)
     if (before !== undefined) return serve(request, before)
     const { headers: { via }, method, url } = request

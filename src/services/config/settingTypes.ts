@@ -62,7 +62,15 @@ const sizeWithin = (minimum: number, maximum: number, bounds: string): SettingTy
   native: "number",
   expected: `a size such as 10GiB, 500MB or 65536${bounds}`,
   parse: (text) => {
-    const size = /^\d+$/.test(text.trim()) ? Option.some(Number(text)) : Option.map(ByteSize.fromString(text), Number)
+    const size = /^\d+$/.test(text.trim())
+      ? Option.some(Number(text))
+      // `10G` is 10 GiB, as for many servers.
+      : Option.map(
+        ByteSize.fromString(
+          text.trim().replace(/^(\d+) ?([KMGTP])$/i, (_, count, unit) => `${count}${unit.toUpperCase()}iB`)
+        ),
+        Number
+      )
     return Option.filter(size, (size) => size >= minimum && size <= maximum)
   }
 })
@@ -85,7 +93,7 @@ export const CHUNK = sizeWithin(
 /** Milliseconds, from `250ms`, `1s` or `5m`. A number without a unit is refused: it could mean seconds as well. */
 export const DURATION: SettingType<number> = {
   unit: "DURATION",
-  expected: "a duration such as 250ms, 30s or 5m, at most 24d",
+  expected: "a duration such as 250ms, 30s, 5m or 1hour, at most 24d",
   parse: (text) => {
     const match = /^(\d{1,9})ms$/.exec(text.trim())
     const millis = match === null ? TtlRule.parseDuration(text) : Number(match[1])

@@ -56,6 +56,10 @@ const storeReasons = ({ unwritable }: Circumstances): ReadonlyArray<Reason> =>
     ? []
     : [{ code: "STORE_UNUSABLE", message: `The cache cannot be written to: ${unwritable.message}` }]
 
+/** `advice`, or what comes before it. */
+const fetchAdvice = ({ unwritable }: Circumstances, advice: string): string =>
+  unwritable === undefined ? advice : "Repair the disk first (spillway doctor); then requests are cached again"
+
 const sizeReasons = ({ maxSize }: Circumstances, size: number): ReadonlyArray<Reason> =>
   size <= maxSize ? [] : [{ code: "TOO_LARGE", message: "The file is larger than the cache (--max-size)" }]
 
@@ -120,7 +124,7 @@ export const explainCached = (circumstances: Circumstances, cached: Cached): Exp
     size,
     storable: true,
     reasons: [
-      ...(isWhole
+      ...(isWhole || circumstances.unwritable !== undefined
         ? []
         : [{ code: "NOT_ASKED_FOR", message: "The rest has not been requested yet, or has been evicted" }]),
       ...(current.fresh ? [] : [{ code: "STALE", message: "It is stale: the next request revalidates it" }]),
@@ -133,7 +137,7 @@ export const explainCached = (circumstances: Circumstances, cached: Cached): Exp
     rangeSupport: hasRanges(representation),
     advice: [
       ...validatorAdvice(representation),
-      ...(isWhole ? [] : ["Fetch the rest ahead: spillway warm URL"]),
+      ...(isWhole ? [] : [fetchAdvice(circumstances, "Fetch the rest ahead: spillway warm URL")]),
       ...(current.fresh || freshness.lifetime > 0
         ? []
         : ["Have the origin send Cache-Control with max-age, or set --ttl, to avoid revalidating each time"])
@@ -152,7 +156,9 @@ export const explainStorable = (
   size: representation.size,
   storable: true,
   reasons: [
-    { code: "NOT_ASKED_FOR", message: "It has not been requested yet, or has been evicted" },
+    ...(circumstances.unwritable === undefined
+      ? [{ code: "NOT_ASKED_FOR", message: "It has not been requested yet, or has been evicted" }]
+      : []),
     ...identityReasons(representation),
     ...storeReasons(circumstances),
     ...sizeReasons(circumstances, representation.size)
@@ -160,7 +166,7 @@ export const explainStorable = (
   freshness: freshnessIn(circumstances, freshness, headers, representation.url),
   rangeSupport: hasRanges(representation),
   advice: representation.status === undefined
-    ? [...validatorAdvice(representation), "Fetch it ahead: spillway warm URL"]
+    ? [...validatorAdvice(representation), fetchAdvice(circumstances, "Fetch it ahead: spillway warm URL")]
     : []
 })
 

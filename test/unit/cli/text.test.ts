@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
-import { bar, counted, duration, map, percent, table } from "../../../src/cli/text.ts"
+import { ago, bar, counted, duration, fit, map, percent, table } from "../../../src/cli/text.ts"
 
 describe("what the command line writes", () => {
   it("durations in their two largest units", () => {
@@ -23,6 +23,16 @@ describe("what the command line writes", () => {
       "100 %",
       "33 %"
     ])
+  })
+
+  it("times as they are from now", () => {
+    assert.strictEqual(ago("2030-01-02T03:04:05.678Z", Date.parse("2030-01-02T03:06:05.678Z")), "2 min ago")
+    // The server's clock may be ahead.
+    assert.strictEqual(ago("2030-01-02T03:04:05.678Z", Date.parse("2030-01-02T03:04:04.678Z")), "0 s ago")
+  })
+
+  it("lines that fit into a terminal, whose last column stays free", () => {
+    assert.deepStrictEqual([fit("abc", 4), fit("abc", 3), fit("abc", 1), fit("abc", 0)], ["abc", "ab", "", ""])
   })
 
   it("counts, bars and tables", () => {
