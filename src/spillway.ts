@@ -55,6 +55,7 @@ import * as instrumentedOrigin from "./services/operate/instrumentedOrigin.ts"
 import { Inventory } from "./services/operate/Inventory.ts"
 import * as metrics from "./services/operate/metrics.ts"
 import { Purger } from "./services/operate/Purger.ts"
+import { TrafficHistory } from "./services/operate/TrafficHistory.ts"
 import { Warmer } from "./services/operate/Warmer.ts"
 import { LocalUrls } from "./services/origin/LocalUrls.ts"
 import { Origin } from "./services/origin/Origin.ts"
@@ -97,6 +98,7 @@ export const layerNoDeps: Layer.Layer<
   | Inventory
   | Readiness
   | ResponseMetrics
+  | TrafficHistory
   | Counters,
   never,
   CacheConfig | DirectoryLock | ChunkStore | DiskMonitor | Origin | OriginConfig | OriginResolver
@@ -117,7 +119,7 @@ export const layerNoDeps: Layer.Layer<
   Layer.provide(mirrorOrigin.layer),
   Layer.provideMerge(OriginHealth.layer),
   Layer.provide(instrumentedOrigin.layer),
-  Layer.provideMerge(Layer.mergeAll(ActiveStreams.layer, FailureLog.layer, Readiness.layer)),
+  Layer.provideMerge(Layer.mergeAll(ActiveStreams.layer, FailureLog.layer, Readiness.layer, TrafficHistory.layer)),
   Layer.provideMerge(Layer.mergeAll(DiskBreaker.layer, Counters.layer, ResponseMetrics.layer)),
   Layer.provide(LocalUrls.layerResolver),
   Layer.provideMerge(LocalUrls.layer)

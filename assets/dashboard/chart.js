@@ -1,5 +1,5 @@
 import { rate } from "./format.js"
-import { SECONDS } from "./history.js"
+import { SHOWN_SECONDS } from "./history.js"
 import uPlot from "./uPlot.esm.js"
 
 /**
@@ -72,6 +72,25 @@ export const makeChart = (element, onPoint) => {
     ]
   }
 
+  /**
+   * Shades the times in which the cache could not be used.
+   *
+   * @param {uPlot} plot
+   */
+  const shadeOutages = ({ bbox, ctx, valToPos }) => {
+    ctx.save()
+    ctx.fillStyle = variable("around-paper")
+    shown.forEach(({ at, isDown }, index) => {
+      const before = shown[index - 1]
+      if (!isDown || before === undefined) return
+      const from = Math.max(bbox.left, valToPos(before.at, "x", true))
+      const to = Math.min(bbox.left + bbox.width, valToPos(at, "x", true))
+      // The same width as the samples beside it, without a seam.
+      if (to > from) ctx.fillRect(Math.floor(from), bbox.top, Math.ceil(to) - Math.floor(from), bbox.height)
+    })
+    ctx.restore()
+  }
+
   const width = () => Math.max(200, element.clientWidth)
 
   const build = () => {
@@ -95,7 +114,7 @@ export const makeChart = (element, onPoint) => {
             range: () => {
               const now = shown.at(-1)?.at ?? Date.now() / 1000
               const first = shown[0]?.at ?? now
-              return [now - Math.min(SECONDS, Math.max(FIRST_SECONDS, now - first)), now]
+              return [now - Math.min(SHOWN_SECONDS, Math.max(FIRST_SECONDS, now - first)), now]
             }
           },
           y: { range: (_, __, max) => [0, Math.max(100 * 1024, (max ?? 0) * 1.1)] }
@@ -126,6 +145,7 @@ export const makeChart = (element, onPoint) => {
           }))
         ],
         hooks: {
+          drawClear: [shadeOutages],
           setCursor: [(plot) => onPoint(plot.cursor.idx == null ? undefined : shown[plot.cursor.idx])]
         }
       },

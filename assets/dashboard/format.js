@@ -28,6 +28,21 @@ export const bytes = (count) => {
 export const rate = (perSecond) => `${bytes(perSecond)}/s`
 
 /**
+ * Something that happens so often in a second.
+ *
+ * @param {number} perSecond
+ */
+export const often = (perSecond) => `${perSecond >= 99.95 ? count(Math.round(perSecond)) : perSecond.toFixed(1)}/s`
+
+/**
+ * A short time.
+ *
+ * @param {number} seconds
+ */
+export const short = (seconds) =>
+  seconds < 1 ? `${Number((seconds * 1000).toPrecision(3))} ms` : `${Number(seconds.toPrecision(3))} s`
+
+/**
  * A part of a whole, which may be nothing.
  *
  * @param {number} part

@@ -1,11 +1,14 @@
 /**
- * What has been sent in the last minutes, from totals that only grow.
+ * What has been sent in the last hour: from totals that only grow, and before the page was opened from the server's memory.
  *
- * @import { Totals } from "../../src/http/admin/api/model.ts"
+ * @import { Totals, TrafficSample } from "../../src/http/admin/api/model.ts"
  */
 
-/** How much is remembered, in seconds: one sample each. */
-export const SECONDS = 600
+/** How much is remembered of each second. */
+const SECONDS = 600
+
+/** How much is shown, in seconds. What is older than `SECONDS` comes from the server, in samples of ten seconds. */
+export const SHOWN_SECONDS = 3600
 
 /** Samples that are further apart than this have a gap between them, in seconds. */
 const GAP_SECONDS = 5
@@ -13,7 +16,9 @@ const GAP_SECONDS = 5
 /**
  * Bytes per second in the time before `at`, in seconds since 1970; `undefined` where nothing is known of them.
  *
- * @typedef {{ readonly at: number, readonly cached: number | null, readonly peer: number | null, readonly origin: number | null, readonly passthrough: number | null }} Sample
+ * `isDown`: the cache could not be used.
+ *
+ * @typedef {{ readonly at: number, readonly isDown: boolean, readonly cached: number | null, readonly peer: number | null, readonly origin: number | null, readonly passthrough: number | null }} Sample
  */
 
 /** @typedef {{ readonly cached: number, readonly peer: number, readonly origin: number, readonly passthrough: number }} Sums */
@@ -27,6 +32,8 @@ const totalOf = ({ cached, origin, passthrough, peer }) => cached + peer + origi
 export const makeHistory = () => {
   /** @type {Array<Sample>} */
   const samples = []
+  /** @type {ReadonlyArray<Sample>} */
+  let past = []
   /** @type {{ readonly at: number, readonly sums: Sums, readonly startedAt: string } | undefined} */
   let last
   /** @type {Array<{ readonly at: number, readonly sums: Sums }>} */
@@ -36,8 +43,9 @@ export const makeHistory = () => {
    * @param {number} now in seconds since 1970, by the server's clock: events may come late, several at once
    * @param {Totals} totals
    * @param {string} startedAt when the server began to count
+   * @param {boolean} isDown
    */
-  const add = (now, totals, startedAt) => {
+  const add = (now, totals, startedAt, isDown) => {
     const sums = sumsOf(totals.bytes)
     const before = last
     last = { at: now, sums, startedAt }
@@ -46,7 +54,7 @@ export const makeHistory = () => {
     const isAnother = before.startedAt !== startedAt || totalOf(sums) < totalOf(before.sums)
     if (isAnother && seconds < 0) samples.length = deltas.length = 0
     if (isAnother || seconds > GAP_SECONDS) {
-      samples.push({ at: before.at, cached: null, peer: null, origin: null, passthrough: null })
+      samples.push({ at: before.at, isDown: false, cached: null, peer: null, origin: null, passthrough: null })
     }
     if (!isAnother && seconds > 0) {
       /** @type {(key: keyof Sums) => number} */
@@ -60,6 +68,7 @@ export const makeHistory = () => {
       deltas.push({ at: now, sums: delta })
       samples.push({
         at: now,
+        isDown,
         cached: delta.cached / seconds,
         peer: delta.peer / seconds,
         origin: delta.origin / seconds,
@@ -82,10 +91,25 @@ export const makeHistory = () => {
       { cached: 0, peer: 0, origin: 0, passthrough: 0 }
     )
 
+  /** @param {ReadonlyArray<TrafficSample>} told */
+  const setPast = (told) => {
+    past = told.map(({ at, bytesPerSecond, cache }) => ({
+      at: Date.parse(at) / 1000,
+      isDown: cache === "unusable",
+      ...sumsOf(bytesPerSecond)
+    }))
+  }
+
   return {
     add,
-    /** The oldest first, at most `SECONDS` of them and a few gaps. */
-    samples: () => /** @type {ReadonlyArray<Sample>} */ (samples),
+    /** Takes what the server remembers. */
+    setPast,
+    /** The oldest first, of at most `SHOWN_SECONDS`. */
+    samples: () => {
+      const first = samples[0]?.at ?? Number.POSITIVE_INFINITY
+      const oldest = (samples.at(-1)?.at ?? 0) - SHOWN_SECONDS
+      return [...past.filter(({ at }) => at < first && at >= oldest), ...samples]
+    },
     /** How many bytes that was in all. */
     sums
   }

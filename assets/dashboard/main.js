@@ -8,7 +8,7 @@ import { makeGauge } from "./gauge.js"
 import { makeHistory } from "./history.js"
 import { listen } from "./live.js"
 import { showOrigins } from "./origins.js"
-import { showGone, showStatus } from "./state.js"
+import { showGone, showLastMinute, showStatus } from "./state.js"
 import { showStreams } from "./streams.js"
 import { makeTrend } from "./trend.js"
 
@@ -47,17 +47,18 @@ const showSums = () => {
   const others = peer === 0 ? "" : `${bytes(peer)} from other nodes, `
   say(
     byId("traffic-text"),
-    `Since this page was opened, 10 minutes at most: ${bytes(cached)} from the cache, ` +
+    `In the last 10 minutes, as far as this page was open: ${bytes(cached)} from the cache, ` +
       `${others}${bytes(origin)} fetched and kept, ${bytes(passthrough)} passed through.`
   )
 }
 
 listen({
-  onSnapshot: ({ failures, fleet, resources, status, streams, totals }) => {
+  onSnapshot: ({ failures, fleet, lastMinute, resources, status, streams, totals }) => {
     lastHeard = Date.now()
     sayGone = undefined
     const now = Date.parse(status.startedAt) / 1000 + status.uptime
-    history.add(now, totals, status.startedAt)
+    history.add(now, totals, status.startedAt, status.cache.state === "unusable")
+    showLastMinute(lastMinute)
     showStatus(status, totals, history.samples().at(-1), trend.add(now, status))
     chart.show(history.samples())
     showNow()
@@ -74,6 +75,17 @@ listen({
     sayGone()
   }
 })
+
+/** How often the server's memory is asked for, in milliseconds: it has the samples that the page has dropped. */
+const PAST_MILLIS = 60_000
+
+const refreshPast = async () => {
+  const response = await fetch("api/history", { cache: "no-store" }).catch(() => undefined)
+  if (response?.status === 200) history.setPast((await response.json()).samples)
+}
+
+refreshPast()
+setInterval(refreshPast, PAST_MILLIS)
 
 // Counts down.
 setInterval(() => sayGone?.(), 1000)

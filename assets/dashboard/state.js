@@ -1,10 +1,10 @@
 import { byId, say } from "./dom.js"
-import { bytes, clock, count, duration, percent, rate, things } from "./format.js"
+import { bytes, clock, count, duration, often, percent, rate, short, things } from "./format.js"
 
 /**
  * Whether all is well, and the figures at the top.
  *
- * @import { Status, Totals } from "../../src/http/admin/api/model.ts"
+ * @import { Status, Totals, TrafficSample } from "../../src/http/admin/api/model.ts"
  * @import { Sample } from "./history.js"
  */
 
@@ -127,6 +127,17 @@ const showTotals = ({ bytes: sent, coalesced, originBytes, originRequests, reque
   say(byId("fetched"), bytes(originBytes))
   const shared = coalesced === 0 ? "" : `, shared by ${count(coalesced)} more`
   say(byId("fetched-of"), things(originRequests, "request") + shared)
+}
+
+/** @param {TrafficSample} traffic */
+export const showLastMinute = ({ errorsPerSecond, firstByte, responsesPerSecond }) => {
+  say(byId("requests"), often(responsesPerSecond))
+  say(byId("requests-of"), `${percent(errorsPerSecond, responsesPerSecond)} errors, in the last minute`)
+  say(byId("first-byte"), firstByte === undefined ? "–" : `≤ ${short(firstByte.p50)}`)
+  say(
+    byId("first-byte-of"),
+    firstByte === undefined ? "no requests in the last minute" : `median; 95 % ≤ ${short(firstByte.p95)}`
+  )
 }
 
 /**

@@ -61,3 +61,26 @@ export const countsSince = (before: HistogramCounts, now: HistogramCounts): Hist
   const buckets = now.buckets.map((count, index) => count - before.buckets[index]!)
   return buckets.some((count) => count > 0) ? { buckets, sum: now.sum - before.sum } : undefined
 }
+
+/** The sum of counts with the same buckets. */
+export const sumOf = (counts: ReadonlyArray<HistogramCounts>): HistogramCounts | undefined =>
+  counts.length === 0 ? undefined : counts.reduce((a, b) => ({
+    buckets: a.buckets.map((count, index) => count + b.buckets[index]!),
+    sum: a.sum + b.sum
+  }))
+
+/**
+ * The value that the part `q` of the observed values doesn't exceed, as the upper bound of its bucket, or the highest bound for values above
+ * it; `undefined` without values.
+ */
+export const quantileOf = (
+  { buckets }: HistogramCounts,
+  bounds: ReadonlyArray<number>,
+  q: number
+): number | undefined => {
+  const rank = q * buckets.reduce((sum, count) => sum + count, 0)
+  if (rank === 0) return undefined
+  let seen = 0
+  const index = buckets.findIndex((count) => (seen += count) >= rank)
+  return bounds[index] ?? bounds.at(-1)
+}

@@ -75,6 +75,10 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
       yield* dashboard.says("#link", "Live")
       assert.strictEqual(yield* dashboard.evaluate("document.title"), "Spillway")
+      yield* dashboard.says("#requests", "8.2/s")
+      yield* dashboard.says("#requests-of", "1.2 % errors, in the last minute")
+      yield* dashboard.says("#first-byte", "≤ 2.5 ms")
+      yield* dashboard.says("#first-byte-of", "median; 95 % ≤ 250 ms")
       yield* stage.setGone(true)
       yield* dashboard.says("#state-title", "No answer from the server")
       yield* dashboard.says("#link", /^Trying again/)
@@ -327,15 +331,22 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       yield* dashboard.says("#state-title", "Passing through")
     }), TIMEOUT)
 
-  it.live("remembers ten minutes, and knows what it has missed", () =>
+  it.live("remembers an hour, and knows what it has missed", () =>
     Effect.gen(function*() {
       const stage = yield* makeEmptyStage
       const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
       /** Adds samples of 100 bytes each second, from one to another: what is known then. */
-      const remembered = (...spans: ReadonlyArray<readonly [from: number, to: number, startedAt: string]>) =>
+      const remembered = (
+        spans: ReadonlyArray<readonly [from: number, to: number, startedAt: string]>,
+        past: ReadonlyArray<number> = []
+      ) =>
         dashboard.evaluate<{ readonly samples: ReadonlyArray<readonly [number, number | null]>; readonly sum: number }>(
           `import("./assets/history.js").then(({ makeHistory }) => {
-            const { add, samples, sums } = makeHistory()
+            const { add, samples, setPast, sums } = makeHistory()
+            const bytesPerSecond = { memory: 1, disk: 2, peer: 0, origin: 0, passthrough: 0 }
+            setPast(${
+            JSON.stringify(past)
+          }.map((at) => ({ at: new Date(at * 1000), bytesPerSecond, cache: "unusable" })))
             for (const [from, to, startedAt] of ${JSON.stringify(spans)}) {
               for (let at = from; at <= to; at++) {
                 const bytes = { memory: 40 * at, disk: 60 * at, peer: 0, origin: 0, passthrough: 0 }
@@ -345,16 +356,19 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
             return { samples: samples().map(({ at, cached }) => [at, cached]), sum: sums().cached }
           })`
         )
-      const long = yield* remembered([0, 2000, ""])
+      const long = yield* remembered([[0, 2000, ""]])
       assert.deepStrictEqual([long.samples.length, long.samples[0], long.sum], [601, [1400, 100], 60_100])
       // A silence is a gap before what has come of it.
-      assert.deepStrictEqual((yield* remembered([0, 1, ""], [9, 10, ""])).samples, [[1, 100], [1, null], [9, 100], [
+      assert.deepStrictEqual((yield* remembered([[0, 1, ""], [9, 10, ""]])).samples, [[1, 100], [1, null], [9, 100], [
         10,
         100
       ]])
+      // The server knows what was before the page was opened. An hour is shown.
+      const { samples } = yield* remembered([[9000, 9002, ""]], [5401, 5402, 5410, 9001])
+      assert.deepStrictEqual(samples, [[5402, 3], [5410, 3], [9001, 100], [9002, 100]])
       // A server that has started anew counts anew.
       assert.deepStrictEqual(
-        (yield* remembered([0, 1, ""], [0, 2, "later"])).samples,
+        (yield* remembered([[0, 1, ""], [0, 2, "later"]])).samples,
         [[1, 100], [1, null], [101, 100], [102, 100]]
       )
     }), TIMEOUT)

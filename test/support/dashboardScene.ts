@@ -257,6 +257,14 @@ export const sceneAt = (second: number): Snapshot => {
       streams: streams.length,
       origins: originsAt(second)
     },
+    lastMinute: {
+      at: timeAt(second),
+      bytesPerSecond: { memory: 0, disk: 0, peer: 0, origin: 0, passthrough: 0 },
+      responsesPerSecond: 8.2,
+      errorsPerSecond: 0.1,
+      firstByte: { p50: 0.0025, p95: 0.25 },
+      cache: isFull(second) ? "unusable" : "usable"
+    },
     streams,
     failures: failuresAt(second),
     totals,

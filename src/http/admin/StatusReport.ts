@@ -17,10 +17,11 @@ import { Counters } from "../../services/observe/Counters.ts"
 import { WorkerUsage } from "../../services/observe/WorkerUsage.ts"
 import { FailureLog } from "../../services/operate/FailureLog.ts"
 import { Inventory } from "../../services/operate/Inventory.ts"
+import { TrafficHistory } from "../../services/operate/TrafficHistory.ts"
 import { LocalUrls } from "../../services/origin/LocalUrls.ts"
 import { version } from "../../version.ts"
 import type { CacheStatus, DiskReport, Snapshot, Status } from "./api/model.ts"
-import { failureOf, mapOf, optional, originOf, streamOf, time } from "./api/present.ts"
+import { failureOf, mapOf, optional, originOf, streamOf, time, trafficOf } from "./api/present.ts"
 
 /** What the server is doing, all of it from memory: the disk is not asked, so that one that hangs delays nothing. */
 export class StatusReport extends Context.Service<StatusReport, {
@@ -45,6 +46,7 @@ export class StatusReport extends Context.Service<StatusReport, {
     | Inventory
     | OriginHealth
     | Counters
+    | TrafficHistory
   > = Layer.effect(StatusReport, Effect.suspend(() => make))
 }
 
@@ -67,6 +69,7 @@ const make = Effect.gen(function*() {
   const inventory = yield* Inventory
   const health = yield* OriginHealth
   const counters = yield* Counters
+  const traffic = yield* TrafficHistory
   const workerUsage = yield* WorkerUsage
   const { engine, isEngineUp, peers, self } = yield* Fleet
   const startedAt = clock.currentTimeMillisUnsafe()
@@ -140,6 +143,7 @@ const make = Effect.gen(function*() {
     const entries = ids.flatMap((id) => catalog.known(id) ?? []).slice(0, MAX_MAPS)
     return {
       status,
+      lastMinute: trafficOf(traffic.lastMinute()),
       streams: streams.map(streamOf),
       failures: failureLog.recent().map(failureOf),
       totals: status.totals,

@@ -62,7 +62,7 @@ export class ActiveStreams extends Context.Service<ActiveStreams, {
 /** How many streams are listed. All are counted. */
 const MAX_LISTED = 1000
 
-/** A rate is measured since a position that is at least this old, and at most twice as old if it is asked for often, in milliseconds. */
+/** A rate is measured since a position of at least this age and at most twice this age, in milliseconds. */
 const RATE_MILLIS = 5000
 
 /** No rate is measured over less than this, in milliseconds. */

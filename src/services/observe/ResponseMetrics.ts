@@ -1,5 +1,5 @@
 import { Context, Effect, Layer, type Scope } from "effect"
-import { countsSince, Histogram, type HistogramCounts } from "../../effects/Histogram.ts"
+import { countsSince, Histogram, type HistogramCounts, sumOf } from "../../effects/Histogram.ts"
 import type { ByteSource } from "./Counters.ts"
 import * as Metrics from "./pullMetrics.ts"
 
@@ -50,6 +50,18 @@ export const responsesSince = (before: ResponseCounts, now: ResponseCounts): Res
   }
   return changed
 }
+
+/** The responses among `counted` whose status has this class. */
+export const responsesOf = (counted: ResponseCounts, name: (typeof CLASSES)[number]): number =>
+  counted[`class ${name}`]?.buckets[0] ?? 0
+
+/** All responses among `counted`. */
+export const allResponses = (counted: ResponseCounts): number =>
+  CLASSES.reduce((sum, name) => sum + responsesOf(counted, name), 0)
+
+/** The times to the first byte among `counted`, in seconds, from all sources. */
+export const firstBytes = (counted: ResponseCounts): HistogramCounts | undefined =>
+  sumOf(SOURCES.flatMap((source) => counted[`first byte ${source}`] ?? []))
 
 const make: Effect.Effect<ResponseMetrics["Service"], never, Scope.Scope> = Effect.gen(function*() {
   const series = new Map<string, Histogram>()

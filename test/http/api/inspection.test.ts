@@ -324,6 +324,7 @@ describe("the control API", () => {
           "/resource",
           "/why",
           "/fleet",
+          "/history",
           "/events",
           "/purge",
           "/pin",

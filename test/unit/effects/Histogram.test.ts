@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
-import { countsSince, Histogram } from "../../../src/effects/Histogram.ts"
+import { countsSince, Histogram, quantileOf, sumOf } from "../../../src/effects/Histogram.ts"
 
 const BOUNDS = [1, 10, 100]
 
@@ -38,4 +38,18 @@ describe("Histogram", () => {
       assert.deepStrictEqual(sum.counts(), histogramOf([...given.own, ...given.after]).counts())
     }
   )
+
+  it("has quantiles, which are bounds of buckets", () => {
+    const quantile = (values: ReadonlyArray<number>, q: number) => quantileOf(histogramOf(values).counts(), BOUNDS, q)
+    assert.strictEqual(quantile([], 0.5), undefined)
+    assert.strictEqual(quantile([0, 5, 50, 50], 0.5), 10)
+    assert.strictEqual(quantile([0, 5, 50, 50], 0.51), 100)
+    assert.strictEqual(quantile([5000], 0.5), 100)
+  })
+
+  it("can be summed", () => {
+    const counts = [[1, 2], [3, 20], [200]].map((values) => histogramOf(values).counts())
+    assert.deepStrictEqual(sumOf(counts), histogramOf([1, 2, 3, 20, 200]).counts())
+    assert.strictEqual(sumOf([]), undefined)
+  })
 })

@@ -10,6 +10,7 @@ import {
   RunningStream,
   Snapshot,
   Status,
+  TrafficSample,
   UrlRequest,
   WarmJob,
   Why
@@ -61,6 +62,9 @@ class Inspection extends HttpApiGroup.make("inspection", { topLevel: true })
       .annotate(OpenApi.Summary, "Whether a URL is cached, whether it would be, and why not"),
     HttpApiEndpoint.get("fleet", "/fleet", { success: FleetView, error: NotFound })
       .annotate(OpenApi.Summary, "The nodes of the fleet, with what each one reports of itself"),
+    HttpApiEndpoint.get("history", "/history", {
+      success: Schema.Struct({ samples: Schema.Array(TrafficSample) })
+    }).annotate(OpenApi.Summary, "The traffic of the last hour, a sample each 10 seconds, the oldest first"),
     HttpApiEndpoint.get("events", "/events", {
       success: HttpApiSchema.StreamSse({
         events: Schema.Struct({

@@ -7,11 +7,12 @@ import { ActiveStreams } from "../../../services/observe/ActiveStreams.ts"
 import { makeAddressing } from "../../../services/operate/addressing.ts"
 import { Explainer } from "../../../services/operate/Explainer.ts"
 import { Inventory } from "../../../services/operate/Inventory.ts"
+import { TrafficHistory } from "../../../services/operate/TrafficHistory.ts"
 import { FleetReport } from "../FleetReport.ts"
 import { SnapshotFeed } from "../SnapshotFeed.ts"
 import { StatusReport } from "../StatusReport.ts"
 import { NotFound, refusalOf, Unavailable } from "./errors.ts"
-import { detailOf, streamOf, summaryOf, whyOf } from "./present.ts"
+import { detailOf, streamOf, summaryOf, trafficOf, whyOf } from "./present.ts"
 import { RESOURCES_LISTED, SpillwayApi } from "./SpillwayApi.ts"
 
 /** The disk cannot be asked. */
@@ -35,6 +36,7 @@ export const layer = HttpApiBuilder.group(
     const breaker = yield* DiskBreaker
     const report = yield* StatusReport
     const inventory = yield* Inventory
+    const traffic = yield* TrafficHistory
     const now = () => clock.currentTimeMillisUnsafe()
 
     return handlers.handleAll({
@@ -64,6 +66,7 @@ export const layer = HttpApiBuilder.group(
       fleet: Effect.fnUntraced(function*() {
         return (yield* fleet.view) ?? (yield* new NotFound({ message: "This server is not in a fleet; see --fleet" }))
       }),
+      history: () => Effect.sync(() => ({ samples: traffic.samples().map(trafficOf) })),
       events: Effect.fnUntraced(function*() {
         const stream = yield* feed.watch
         if (stream === undefined) return yield* new Unavailable({ message: "As many watch the events as may" })

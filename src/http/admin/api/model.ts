@@ -261,6 +261,20 @@ export const WarmJob = Schema.Struct({
 })
 export type WarmJob = typeof WarmJob.Type
 
+/** The traffic in the time before `at`. `firstByte` has the median and the 95th percentile, and is missing without responses. */
+export const TrafficSample = Schema.Struct({
+  at: time,
+  /** Body bytes per second to viewers, by where they came from. */
+  bytesPerSecond: Schema.Struct({ memory: bytes, disk: bytes, peer: bytes, origin: bytes, passthrough: bytes }),
+  responsesPerSecond: Schema.Finite,
+  /** Responses with a status of 500 or above. */
+  errorsPerSecond: Schema.Finite,
+  firstByte: Schema.optionalKey(Schema.Struct({ p50: seconds, p95: seconds })),
+  /** The state of the cache at the end. */
+  cache: Schema.Literals(["usable", "unusable"])
+})
+export type TrafficSample = typeof TrafficSample.Type
+
 /**
  * A failure of the disk or of an origin. `kind` is the tag of the error, `errno` the code of its cause (`ECONNREFUSED`,
  * `CERT_HAS_EXPIRED`), `advice` what the operator can do; `recoveredAt` is there once it has passed.
@@ -280,6 +294,8 @@ export type Failure = typeof Failure.Type
 /** All that changes from second to second. `resources` are those that are being streamed, `failures` the newest first. */
 export const Snapshot = Schema.Struct({
   status: Status,
+  /** The traffic of the last minute. */
+  lastMinute: TrafficSample,
   streams: Schema.Array(RunningStream),
   failures: Schema.Array(Failure),
   totals: Totals,

@@ -6,6 +6,7 @@ import type { Running } from "../../../services/observe/ActiveStreams.ts"
 import type { Explanation } from "../../../services/operate/explanations.ts"
 import type * as Failures from "../../../services/operate/FailureLog.ts"
 import type { Cached } from "../../../services/operate/Inventory.ts"
+import type * as Traffic from "../../../services/operate/TrafficHistory.ts"
 import type { Job } from "../../../services/operate/Warmer.ts"
 import type {
   Failure,
@@ -14,6 +15,7 @@ import type {
   ResourceMap,
   ResourceSummary,
   RunningStream,
+  TrafficSample,
   WarmJob,
   Why
 } from "./model.ts"
@@ -104,6 +106,13 @@ export const jobOf = ({ error, secondsLeft, size, ...job }: Job): WarmJob => ({
   ...optional("size", size),
   ...optional("secondsLeft", secondsLeft),
   ...optional("error", error)
+})
+
+export const trafficOf = ({ at, firstByte, isUsable, ...rates }: Traffic.TrafficSample): TrafficSample => ({
+  ...rates,
+  at: time(at),
+  ...optional("firstByte", firstByte),
+  cache: isUsable ? "usable" : "unusable"
 })
 
 export const failureOf = ({ at, recoveredAt, ...failure }: Failures.Failure): Failure => ({
