@@ -22,9 +22,10 @@ import type { Proxy } from "../http/proxy/Proxy.ts"
 import * as Server from "../http/server/Server.ts"
 import * as SampleOrigin from "../sample/SampleOrigin.ts"
 import { ChunkWriter } from "../services/cache/ChunkWriter.ts"
-import { CacheConfig, hasRoom } from "../services/config/CacheConfig.ts"
-import { OriginConfig } from "../services/config/OriginConfig.ts"
-import * as Clients from "../services/config/ServerConfig.ts"
+import type { CacheConfig } from "../services/config/CacheConfig.ts"
+import { ConfigReload } from "../services/config/ConfigReload.ts"
+import { makeLiveConfig } from "../services/config/LiveConfig.ts"
+import type { OriginConfig } from "../services/config/OriginConfig.ts"
 import { configSetting, givenFlags, logLevelVariable } from "../services/config/settings.ts"
 import { DiskBreaker } from "../services/disk/DiskBreaker.ts"
 import { WriterThread } from "../services/disk/WriterThread.ts"
@@ -34,25 +35,30 @@ import type { FleetPurger } from "../services/operate/FleetPurger.ts"
 import { Origin } from "../services/origin/Origin.ts"
 import { OriginResolver } from "../services/origin/OriginResolver.ts"
 import { layerNoResolver, Spillway } from "../spillway.ts"
+import { firstConfiguration, Reconfigure } from "../workers/inbox.ts"
 import { ORDERS, type Orders } from "../workers/messages.ts"
 import { tell } from "../workers/mirror.ts"
 import * as OwnerServer from "../workers/ownerServer.ts"
 import * as Pool from "../workers/pool.ts"
 import * as Worker from "../workers/worker.ts"
-import * as AccessLog from "./accessLog.ts"
 import { type FleetNode, fleetNode } from "./fleetSettings.ts"
-import type { LogWriter } from "./LogWriter.ts"
+import { configOf, type ProcessConfig, reconfigureBy, type Settings, shareOf } from "./processConfig.ts"
 import { layer as processMetrics } from "./processMetrics.ts"
-import { cacheOptions, originOptions, readConfig, type ServeSettings, settingsOf } from "./serveSettings.ts"
+import { makeReload, onHangup } from "./reload.ts"
+import {
+  checkSettings,
+  type Given,
+  optionsOf,
+  parseSource,
+  type ReadConfig,
+  readConfig,
+  type ServeSettings,
+  settingsOf
+} from "./serveSettings.ts"
 import * as ServiceManager from "./serviceManager.ts"
 import { StartupError } from "./StartupError.ts"
 import { layer as telemetry } from "./telemetry.ts"
-import { counted, size } from "./text.ts"
-
-/** The options of a run, and the URL of the sample origin if it is the only origin. */
-interface Settings extends ServeSettings {
-  readonly sample: URL | undefined
-}
+import { counted } from "./text.ts"
 
 const cannotListen = (
   { host, port }: Server.Address,
@@ -92,46 +98,17 @@ const ordersFromEnvironment = (): Orders | undefined => {
   return cluster.isWorker && orders !== undefined ? JSON.parse(orders) : undefined
 }
 
-/** Options that have an origin. */
-const withOrigin = (settings: ServeSettings) =>
-  settings.routes.length + settings.urlHosts.length > 0
-    ? Effect.succeed<Settings>({ ...settings, sample: undefined })
-    : Effect.fail(
-      new StartupError({
-        message:
-          "no origin: specify its URL, as in `spillway serve https://media.example.org`, or set SPILLWAY_ORIGIN; " +
-          "`spillway demo` needs none"
-      })
-    )
-
 /** Options with the sample origin, which the owner starts. */
 const withSample = Effect.fnUntraced(function*(settings: ServeSettings, orders: Orders | undefined) {
   const sample = orders === undefined ? yield* SampleOrigin.start : new URL(orders.sample!)
   return { ...settings, routes: [makeRoute({ _tag: "All" }, sample)], sample } satisfies Settings
 })
 
-/** The options of this process. All processes share the memory, and the workers share the clients. */
-const configOf = (settings: Settings, orders: Orders | undefined) => {
-  const processes = settings.workers > 1 ? settings.workers + 1 : 1
-  const servers = orders === undefined ? 1 : settings.workers
-  const own = {
-    ...settings,
-    memory: Math.ceil(settings.memory / processes),
-    maxConnections: Math.ceil(settings.maxConnections / servers),
-    maxStreams: Math.ceil(settings.maxStreams / servers)
-  }
-  return Layer.mergeAll(
-    AccessLog.layer(settings),
-    CacheConfig.layer(cacheOptions(own)),
-    OriginConfig.layer(originOptions(own)),
-    Clients.ServerConfig.layer({
-      ...Clients.fromSettings(own),
-      sampleVideo: settings.sample === undefined ? undefined : SampleOrigin.VIDEO
-    })
-  )
+/** Where the options of a run come from. */
+interface Plan {
+  readonly given: Given
+  readonly read: ReadConfig | undefined
 }
-
-type ProcessConfig = Layer.Layer<CacheConfig | OriginConfig, StartupError, LogWriter>
 
 /** Serves clients from the cache of the process that started this one. */
 const runWorker = Effect.fnUntraced(function*(address: Server.Address, orders: Orders, config: ProcessConfig) {
@@ -207,11 +184,14 @@ const makeStopping = Effect.gen(function*() {
 })
 
 /** Owns the cache, and serves clients itself unless there are workers. */
-const runOwner = Effect.fnUntraced(function*(settings: Settings, config: ProcessConfig) {
+const runOwner = Effect.fnUntraced(function*(
+  settings: Settings,
+  config: ProcessConfig,
+  pool: Omit<ReturnType<typeof Pool.make>, "configure">
+) {
   const { directory, host, offline, otlp, port, routes, sample, workers } = settings
   const node = yield* fleetNode(settings)
   const fleet = layersOf(node)
-  const pool = Pool.make(workers)
   const socket = workers > 1 ? yield* Effect.mapError(OwnerServer.makeSocket, noTemporaryDirectory) : undefined
   const running = Spillway.layerLeaving.pipe(
     Layer.provideMerge(Server.layerProxy),
@@ -252,24 +232,24 @@ const logging = Effect.fnUntraced(function*(level: LogLevel.LogLevel | undefined
     level === undefined || isGiven ? effect : Effect.provideService(effect, References.MinimumLogLevel, level)
 })
 
+/** Serves with these options. */
 const run = Effect.fnUntraced(
-  function*<E, R>(
-    options: ServeSettings,
-    withTargets: (options: ServeSettings, orders: Orders | undefined) => Effect.Effect<Settings, E, R>
-  ) {
-    const { chunkSize, host, maxSize, port } = options
-    if (!hasRoom(options)) {
-      return yield* new StartupError({
-        message: `--max-size (${size(maxSize)}) is less than four chunks of --chunk-size (${size(chunkSize)}); ` +
-          "raise --max-size or lower --chunk-size"
-      })
+  function*(settings: Settings, orders: Orders | undefined, { given, read }: Plan) {
+    const live = makeLiveConfig(optionsOf(shareOf(settings, orders)))
+    const config = configOf(settings, orders, live)
+    if (orders === undefined) {
+      const { configure, ...pool } = Pool.make(settings.workers)
+      if (read === undefined) return yield* runOwner(settings, config, pool)
+      yield* configure(read.source)
+      const reload = yield* makeReload({ given, settings, live, configure, file: read.source.file })
+      yield* onHangup(reload)
+      return yield* runOwner(settings, Layer.merge(config, Layer.succeed(ConfigReload, reload)), pool)
     }
-    const orders = ordersFromEnvironment()
-    const settings = yield* withTargets(options, orders)
-    const config = configOf(settings, orders)
-    return orders === undefined
-      ? yield* runOwner(settings, config)
-      : yield* runWorker({ host, port }, orders, config)
+    // The signal is for the owner, but a terminal sends it to all.
+    process.on("SIGHUP", () => {})
+    const { host, port } = settings
+    const reconfigure = Layer.succeed(Reconfigure, reconfigureBy(given, live))
+    return yield* runWorker({ host, port }, orders, Layer.merge(config, reconfigure))
   },
   Effect.scoped,
   Effect.onInterrupt(() =>
@@ -279,6 +259,13 @@ const run = Effect.fnUntraced(
     })
   )
 )
+
+/** The configuration file of a process: that of `file`, or, for a worker, that of the owner. */
+const configuration = Effect.fnUntraced(function*(file: string, orders: Orders | undefined) {
+  if (orders === undefined) return yield* readConfig(file)
+  const source = yield* firstConfiguration
+  return source && { source, config: yield* parseSource(source) }
+})
 
 export const serve = Command.make(
   "serve",
@@ -291,9 +278,12 @@ export const serve = Command.make(
     ...givenFlags
   },
   Effect.fnUntraced(function*({ config, origin, ...flags }) {
-    const file = config === undefined ? undefined : yield* readConfig(config)
-    const settings = yield* settingsOf({ flags, origin }, file)
-    return yield* run(settings, withOrigin).pipe(yield* logging(settings.logLevel))
+    const orders = ordersFromEnvironment()
+    const given = { flags, origin }
+    const read = config === undefined ? undefined : yield* configuration(config, orders)
+    const settings = yield* checkSettings(yield* settingsOf(given, read?.config))
+    const running = run({ ...settings, sample: undefined }, orders, { given, read })
+    return yield* running.pipe(yield* logging(settings.logLevel))
   })
 ).pipe(
   Command.withDescription(
@@ -317,8 +307,12 @@ export const demo = Command.make(
   "demo",
   Struct.omit(givenFlags, ["origins", "urlHosts", "allowPrivate", "offline"]),
   Effect.fnUntraced(function*(flags) {
-    return yield* run(yield* settingsOf({ flags, origin: Option.none() }), withSample)
-  })
+    const orders = ordersFromEnvironment()
+    const given = { flags, origin: Option.none() }
+    const settings = yield* withSample(yield* settingsOf(given), orders)
+    yield* checkSettings(settings)
+    return yield* run(settings, orders, { given, read: undefined })
+  }, Effect.scoped)
 ).pipe(
   Command.withDescription(
     "Run the caching proxy with a sample origin that it starts: a page with a video, and a large file"

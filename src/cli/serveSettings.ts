@@ -2,11 +2,14 @@ import { Effect, FileSystem, type LogLevel, Option, Path, Struct } from "effect"
 import { parseRoute, type Route } from "../domain/Route.ts"
 import * as Cache from "../services/config/CacheConfig.ts"
 import { type ConfigFile, parseConfig } from "../services/config/ConfigFile.ts"
+import type { Options } from "../services/config/LiveConfig.ts"
 import * as Origins from "../services/config/OriginConfig.ts"
 import type { CacheRules } from "../services/config/routeSection.ts"
 import { SecretSource } from "../services/config/SecretSource.ts"
 import { defaultSettings, serveConfig, type SettingValues } from "../services/config/settings.ts"
+import type { ConfigSource } from "../workers/messages.ts"
 import { fromConfigError, StartupError } from "./StartupError.ts"
+import { size } from "./text.ts"
 
 /**
  * The options of a run: flags override environment variables, which override the configuration file, which overrides the defaults.
@@ -37,6 +40,22 @@ const noFile: ConfigFile = {
   rules: { ttl: [], cacheKey: [], ignoreCookies: [], assumeUnchanged: [] }
 }
 
+/** A configuration file: what it says, and what another process needs to find the same in it. */
+export interface ReadConfig {
+  readonly config: ConfigFile
+  readonly source: ConfigSource
+}
+
+const parse = (text: string, file: string, secrets: SecretSource["Service"]): Effect.Effect<ConfigFile, StartupError> =>
+  parseConfig(text, file).pipe(
+    Effect.provideService(SecretSource, secrets),
+    Effect.mapError(({ message }) => new StartupError({ message }))
+  )
+
+/** What a configuration file says that another process has read. */
+export const parseSource = ({ file, secrets, text }: ConfigSource): Effect.Effect<ConfigFile, StartupError> =>
+  parse(text, file, SecretSource.from(secrets))
+
 /** Reads the configuration file at `file`. */
 export const readConfig = Effect.fnUntraced(function*(file: string) {
   const fs = yield* FileSystem.FileSystem
@@ -52,11 +71,9 @@ export const readConfig = Effect.fnUntraced(function*(file: string) {
   if (text === undefined) {
     return yield* new StartupError({ message: `${file} has more than ${MAX_CONFIG_BYTES} bytes` })
   }
-  const secrets = yield* SecretSource.make(path.dirname(file))
-  return yield* parseConfig(text, file).pipe(
-    Effect.provideService(SecretSource, secrets),
-    Effect.mapError(({ message }) => new StartupError({ message }))
-  )
+  const secrets = new Map<string, string>()
+  const config = yield* parse(text, file, SecretSource.noting(yield* SecretSource.make(path.dirname(file)), secrets))
+  return { config, source: { file, text, secrets } } satisfies ReadConfig
 })
 
 const parseArgument = (text: string): Effect.Effect<Route, StartupError> => {
@@ -88,12 +105,25 @@ const rulesOf = ({ rules, ...settings }: ServeSettings): CacheRules => ({
   assumeUnchanged: [...rules.assumeUnchanged, ...settings.assumeUnchanged]
 })
 
-/** The options of the cache. */
-export const cacheOptions = (settings: ServeSettings): Cache.CacheOptions => ({
-  ...Cache.fromSettings(settings),
-  ...rulesOf(settings)
+/** The options of the cache and for origins. */
+export const optionsOf = (settings: ServeSettings): Options => ({
+  cache: { ...Cache.fromSettings(settings), ...rulesOf(settings) },
+  origin: Origins.fromSettings({ ...Struct.omit(settings, ["routes", "rules", "logLevel"]), origins: settings.routes })
 })
 
-/** The options for origins. */
-export const originOptions = (settings: ServeSettings): Origins.OriginOptions =>
-  Origins.fromSettings({ ...Struct.omit(settings, ["routes", "rules", "logLevel"]), origins: settings.routes })
+/** Fails if options can't be those of a run: they need an origin, and the cache needs room. */
+export const checkSettings = (settings: ServeSettings): Effect.Effect<ServeSettings, StartupError> => {
+  const { chunkSize, maxSize, routes, urlHosts } = settings
+  if (routes.length + urlHosts.length === 0) {
+    return new StartupError({
+      message:
+        "no origin: specify its URL, as in `spillway serve https://media.example.org`, or set SPILLWAY_ORIGIN; " +
+        "`spillway demo` needs none"
+    })
+  }
+  if (Cache.hasRoom(settings)) return Effect.succeed(settings)
+  return new StartupError({
+    message: `--max-size (${size(maxSize)}) is less than four chunks of --chunk-size (${size(chunkSize)}); ` +
+      "raise --max-size or lower --chunk-size"
+  })
+}

@@ -37,8 +37,18 @@ export interface Known extends Omit<Entry, "audience"> {
   readonly chunks: ReadonlyArray<readonly [first: number, end: number]>
 }
 
+/** A configuration file that has been read. */
+export interface ConfigSource {
+  readonly file: string
+  readonly text: string
+  /** What its references name, by their texts. */
+  readonly secrets: ReadonlyMap<string, string>
+}
+
 /** A message of the owner. */
 export type ToWorker =
+  /** The configuration file in force, if there is one: the first message, and sent again when it has been replaced. */
+  | { readonly _tag: "Configure"; readonly source: ConfigSource | undefined }
   /** The answer to `Ask`. Without `known`, the worker must not serve the resource. */
   | { readonly _tag: "Answer"; readonly resource: string; readonly known?: Known }
   | { readonly _tag: "Forgotten"; readonly resource: string }

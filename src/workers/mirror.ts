@@ -11,6 +11,7 @@ import { Catalog } from "../services/cache/Catalog.ts"
 import { MemoryTier } from "../services/cache/MemoryTier.ts"
 import { bytesOnDisk, ChunkStore } from "../services/disk/ChunkStore.ts"
 import { heeding } from "./heeding.ts"
+import { heed, Reconfigure } from "./inbox.ts"
 import type { Known, ToOwner, ToWorker } from "./messages.ts"
 
 /** Whether the channel to the owner is full. */
@@ -44,6 +45,7 @@ export const make: Effect.Effect<
   const store = yield* ChunkStore
   const context = yield* Effect.context()
   const asked = new Set<string>()
+  const reconfigure = yield* Reconfigure
 
   const adopt = ({ choices, chunks, representation: fields, ...known }: Known): void => {
     const representation = new Representation(fields)
@@ -66,6 +68,8 @@ export const make: Effect.Effect<
 
   const hear = (message: ToWorker): void => {
     switch (message._tag) {
+      case "Configure":
+        return reconfigure(message.source)
       case "Answer":
         asked.delete(message.resource)
         forget(message.resource)
@@ -89,11 +93,7 @@ export const make: Effect.Effect<
     }
   }
 
-  const listener = (yield* heeding)(hear)
-  yield* Effect.acquireRelease(
-    Effect.sync(() => process.on("message", listener)),
-    () => Effect.sync(() => process.off("message", listener))
-  )
+  yield* heed((yield* heeding)(hear))
 
   return (resource) => {
     const { id } = resource

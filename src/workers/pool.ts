@@ -12,7 +12,7 @@ import { WorkerUsage } from "../services/observe/WorkerUsage.ts"
 import { LocalUrls } from "../services/origin/LocalUrls.ts"
 import { heeding } from "./heeding.ts"
 import { Member, replicasOf, usageOf } from "./members.ts"
-import { ORDERS, type Orders } from "./messages.ts"
+import { type ConfigSource, ORDERS, type Orders } from "./messages.ts"
 import * as OwnerMessages from "./ownerMessages.ts"
 import * as Supervision from "./supervision.ts"
 
@@ -39,6 +39,7 @@ const beat = (members: ReadonlySet<Member>): Effect.Effect<never> =>
 export const make = (count: number) => {
   const members = new Set<Member>()
   let restarts = 0
+  let source: ConfigSource | undefined
 
   const metrics = Effect.gen(function*() {
     yield* Metrics.gauge("spillway_workers", "Processes that serve viewers", () => count === 1 ? 1 : members.size)
@@ -79,6 +80,7 @@ export const make = (count: number) => {
     const fork = Effect.sync(() => {
       const process = cluster.fork({ [ORDERS]: JSON.stringify(orders) })
       const member: Member = new Member(process, heed((message) => hear(member, message)))
+      member.send({ _tag: "Configure", source })
       members.add(member)
       return member
     })
@@ -103,6 +105,14 @@ export const make = (count: number) => {
     return address
   })
 
+  /** Sets the configuration of all workers. One that doesn't confirm it is replaced. */
+  const configure = (next: ConfigSource | undefined): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      source = next
+      members.forEach((member) => member.send({ _tag: "Configure", source }))
+      return Effect.forEach(members, ({ settle }) => settle, { concurrency: "unbounded", discard: true })
+    })
+
   const layer = Layer.mergeAll(
     // Without workers, nobody has to be notified.
     count === 1 ? Layer.empty : Layer.succeed(Replicas, replicasOf(members)),
@@ -110,5 +120,5 @@ export const make = (count: number) => {
     Layer.effectDiscard(metrics)
   )
 
-  return { layer, start }
+  return { configure, layer, start }
 }

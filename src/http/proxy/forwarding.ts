@@ -27,10 +27,11 @@ const makeIsTrusted = (networks: ReadonlyArray<string>) => {
  * the response.
  */
 export const makeForwarding = Effect.gen(function*() {
-  const { origins } = yield* OriginConfig
+  const config = yield* OriginConfig
   const { trustedProxies } = yield* ServerConfig
   const isTrusted = makeIsTrusted(trustedProxies)
   return (request: HttpServerRequest.HttpServerRequest, isOwn: boolean): HeaderFields | undefined => {
+    const { origins } = config
     if (!origins.routes.some(({ policy }) => policy.forwarded)) return undefined
     const { headers, url } = request
     const address = viewerOf(request)

@@ -23,16 +23,16 @@ const PLACES = ["location", "content-location"] as const
 const HERE = "http://viewer.invalid"
 
 export const makeLocations = Effect.gen(function*() {
-  const { cacheKey: rules } = yield* CacheConfig
-  const { origins } = yield* OriginConfig
+  const cacheConfig = yield* CacheConfig
+  const originConfig = yield* OriginConfig
   const resolver = yield* OriginResolver
 
   /** The target by which the viewer of a request finds `url` here. */
   const targetOf = (url: URL, { headers, url: asked }: AboutRequest): string | undefined => {
-    const key = cacheKey(rules, url)
+    const key = cacheKey(cacheConfig.cacheKey, url)
     const targets = pathOf(asked) === URL_PATH
       ? [`${URL_PATH}?url=${encodeURIComponent(url.origin + url.pathname + url.search)}`]
-      : viewerTargets(origins, url, { host: headers["host"], path: pathOf(asked) })
+      : viewerTargets(originConfig.origins, url, { host: headers["host"], path: pathOf(asked) })
     return targets.find((target) => {
       const found = resolver.identify({ target, headers })
       // The path of a route has a slash at its end, even if its origin has none.

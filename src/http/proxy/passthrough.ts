@@ -32,10 +32,10 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
   const named = node === undefined ? {} : { node }
   const askOrigin = yield* makeAskOrigin
   const resolver = yield* OriginResolver
-  const { ignoreCookies } = yield* CacheConfig
+  const cacheConfig = yield* CacheConfig
   const locations = yield* makeLocations
   const passing = yield* makePassing
-  const { origins } = yield* OriginConfig
+  const originConfig = yield* OriginConfig
   const forwarding = yield* makeForwarding
 
   const logCut = (url: string) => (body: Stream.Stream<Uint8Array, OriginError>) =>
@@ -53,14 +53,16 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
   })
 
   /** Whether the origin may wait for an event before it responds to a request for `resource`. */
-  const isLongPoll = ({ url }: Resource, { headers, url: target }: Pick<Request, "headers" | "url">): boolean =>
-    origins.routes.some(({ policy }) => policy.longPolls) &&
-    routeTo(origins, { host: headers["host"], target }, new URL(url))?.policy.longPolls === true
+  const isLongPoll = ({ url }: Resource, { headers, url: target }: Pick<Request, "headers" | "url">): boolean => {
+    const { origins } = originConfig
+    return origins.routes.some(({ policy }) => policy.longPolls) &&
+      routeTo(origins, { host: headers["host"], target }, new URL(url))?.policy.longPolls === true
+  }
 
   /** The fields of a GET or HEAD for the origin. */
   const fieldsFor = ({ url }: Resource, { headers }: Request, drop: Names): HeaderFields => {
     const fields = endToEnd(headers, drop)
-    if (fields["cookie"] !== undefined && matchesAny(ignoreCookies, url)) delete fields["cookie"]
+    if (fields["cookie"] !== undefined && matchesAny(cacheConfig.ignoreCookies, url)) delete fields["cookie"]
     return fields
   }
 

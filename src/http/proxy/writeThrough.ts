@@ -22,7 +22,7 @@ type Request = HttpServerRequest.HttpServerRequest
  */
 export const makeWriteThrough = Effect.fnUntraced(
   function*({ forwarding, locations, passedOn, sourceOf }: Passthrough) {
-    const { cacheKey: rules } = yield* CacheConfig
+    const config = yield* CacheConfig
     const origin = yield* Origin
     const { outdate } = yield* FleetPurger
 
@@ -35,7 +35,7 @@ export const makeWriteThrough = Effect.fnUntraced(
       ["location", "content-location"].flatMap((field) => {
         const place = headers[field] === undefined ? null : URL.parse(headers[field], url)
         return place?.origin === new URL(url).origin
-          ? [makeResource(cacheKey(rules, place))]
+          ? [makeResource(cacheKey(config.cacheKey, place))]
           : []
       })
 

@@ -217,8 +217,7 @@ const make = Effect.gen(function*() {
   const { known, use } = memory
   const manifests = yield* Manifests
   const trees = yield* RevokedTrees
-  const { ignoreCookies, ttl } = yield* CacheConfig
-  const { assess, restored } = entriesOf(ttl, ignoreCookies)
+  const { assess, restored } = entriesOf(yield* CacheConfig)
   const variants = new Variants()
   const disk = yield* makeDiskCatalog(restored, variants)
   const now = () => clock.currentTimeMillisUnsafe()

@@ -43,16 +43,16 @@ export const weightOf = ({ audience, representation: { headers, url } }: Entry):
   OVERHEAD_BYTES + MEMBER_BYTES * audience.size + url.length + lengthOf(headers)
 
 /** Makes entries, by the rules of the people who run the cache. */
-export const entriesOf = (ttl: CacheOptions["ttl"], ignoreCookies: CacheOptions["ignoreCookies"]) => {
+export const entriesOf = (rules: Pick<CacheOptions, "ignoreCookies" | "ttl">) => {
   /** The operator's rule, which is for files. */
-  const ruleFor = ({ status, url }: Representation) => status === undefined ? ttlOf(ttl, url) : undefined
+  const ruleFor = ({ status, url }: Representation) => status === undefined ? ttlOf(rules.ttl, url) : undefined
 
   const entryOf = (representation: Representation, freshness: Freshness, audience: Audience): Entry => ({
     representation,
     freshness,
     audience,
     isSharable: isSharable(representation.headers),
-    isShared: isForAnyCookie(representation.headers) || matchesAny(ignoreCookies, representation.url)
+    isShared: isForAnyCookie(representation.headers) || matchesAny(rules.ignoreCookies, representation.url)
   })
 
   const assess = (

@@ -55,7 +55,10 @@ const MIN_CHUNKS = 4
 /** The defaults. */
 export const defaults: CacheOptions = fromSettings(defaultSettings)
 
-/** The options of the cache. */
+/**
+ * The options of the cache. A program may replace `ttl`, `cacheKey`, `ignoreCookies` and `assumeUnchanged` while it runs, so services read them
+ * when they need them.
+ */
 export class CacheConfig extends Context.Service<CacheConfig, CacheOptions>()("spillway/services/config/CacheConfig") {
   /** `options`, and the defaults of the others. */
   static readonly layer = (options: Partial<CacheOptions> = {}): Layer.Layer<CacheConfig> =>

@@ -13,6 +13,8 @@ export interface Reference {
   readonly name: string
 }
 
+const textOf = ({ kind, name }: Reference): string => `${kind}:${name}`
+
 /** Reads what references name. */
 export class SecretSource extends Context.Service<SecretSource, {
   /** Its text, or why there is none. */
@@ -45,5 +47,19 @@ export class SecretSource extends Context.Service<SecretSource, {
     })
 
     return SecretSource.of({ read: ({ kind, name }) => kind === "env" ? readVariable(name) : readFile(name) })
+  })
+
+  /** The secrets that another source has read. */
+  static readonly from = (secrets: ReadonlyMap<string, string>): SecretSource["Service"] => ({
+    read: (reference) =>
+      Effect.fromNullishOr(secrets.get(textOf(reference))).pipe(Effect.mapError(() => "it was not read"))
+  })
+
+  /** A source that notes in `secrets` what it has read. */
+  static readonly noting = (
+    { read }: SecretSource["Service"],
+    secrets: Map<string, string>
+  ): SecretSource["Service"] => ({
+    read: (reference) => Effect.tap(read(reference), (text) => Effect.sync(() => secrets.set(textOf(reference), text)))
   })
 }

@@ -123,11 +123,14 @@ export class Fleet extends Context.Reference<FleetShape>("spillway/services/flee
   )
 }
 
-/** Tells whether two nodes get the same files from the same places. */
+/** Makes the function that tells whether two nodes get the same files from the same places. */
 const makeFingerprint = Effect.gen(function*() {
-  const { cacheKey } = yield* CacheConfig
-  const { origins } = yield* OriginConfig
-  return identify(JSON.stringify([origins.routes.map(({ match, url }) => [match, url.href]), cacheKey]))
+  const cacheConfig = yield* CacheConfig
+  const originConfig = yield* OriginConfig
+  return () => {
+    const routes = originConfig.origins.routes.map(({ match, url }) => [match, url.href])
+    return identify(JSON.stringify([routes, cacheConfig.cacheKey]))
+  }
 })
 
 /** Warns of nodes that can't be used. */
@@ -151,13 +154,14 @@ const make = Effect.gen(function*() {
   const remembered = yield* file.read
   const roster = new Roster(options.node, membership.leaseMillis, remembered.members, now())
   const feed = yield* makePurgeFeed({ fleet: options.fleet, secrets: options.secrets, place: remembered.place })
+  const fingerprint = yield* makeFingerprint
   const started = new FleetMember({
     name: options.node,
     ...options.advertise,
     weight: membership.hasWeights ? options.weight : EQUAL_WEIGHT,
     stretch: options.stretch,
     version,
-    routes: yield* makeFingerprint,
+    routes: fingerprint(),
     since: clock.currentTimeMillisUnsafe(),
     leaving: false
   })
@@ -216,7 +220,14 @@ const make = Effect.gen(function*() {
     options,
     roster,
     feed,
-    self: () => self,
+    self: () => {
+      const routes = fingerprint()
+      if (routes !== self.routes) {
+        self = new FleetMember({ ...self, routes })
+        update()
+      }
+      return self
+    },
     onAnswer: Effect.suspend(() => Effect.andThen(warnOf(take()), save)),
     onFailure: options.isolated === "serve"
       ? membership.hasLog ? Effect.sync(feed.giveUp) : Effect.void

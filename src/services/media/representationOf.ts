@@ -47,7 +47,7 @@ const measured = Effect.fnUntraced(function*(
  * stored is shared by those who wait for it, so that an origin in trouble is not asked once for each viewer.
  */
 export const makeRepresentationOf = Effect.gen(function*() {
-  const { assumeUnchanged, ttl } = yield* CacheConfig
+  const config = yield* CacheConfig
   const catalog = yield* Catalog
 
   return Effect.fnUntraced(function*(
@@ -61,7 +61,7 @@ export const makeRepresentationOf = Effect.gen(function*() {
     // A 416 is about the range of one request, and a redirect that sets a cookie may be the end of a login.
     const isForOne = method === "HEAD" || status === 416 || headers["set-cookie"] !== undefined
     if (!isForFile && isForOne) return { found: "STATUS", response }
-    const isAssumed = matchesAny(assumeUnchanged, resource.url)
+    const isAssumed = matchesAny(config.assumeUnchanged, resource.url)
     const selectedBy = catalog.selectedBy(resource, response.headers, accepted)
     const transfer = method === "GET" ? randomUUID() : undefined
     const read = (response: OriginResponse, isMeasured = false) =>
@@ -75,7 +75,7 @@ export const makeRepresentationOf = Effect.gen(function*() {
     const stated = read(response)
     const hasLength = stated !== "NO_LENGTH"
     if (hasLength && (typeof stated === "string" || !isSingle(stated))) return { found: stated, response }
-    const rule = isForFile ? ttlOf(ttl, resource.url) : undefined
+    const rule = isForFile ? ttlOf(config.ttl, resource.url) : undefined
     const freshness = freshnessOf(headers, times, rule, longestGuess(status, resource.url, headers))
     const isStorable = isFresh(freshness, times.received) && (isForFile || isStorableStatus(status, freshness.explicit))
     if (hasLength && isReusable(stated, isStorable)) return { found: stated, response }

@@ -88,7 +88,7 @@ const questionFor = ({ origin, route: { check }, url }: Asked) =>
 
 const make = Effect.gen(function*() {
   const asking = yield* Origin
-  const { offline, origins: { routes } } = yield* OriginConfig
+  const config = yield* OriginConfig
   const clock = yield* Clock.Clock
   const now = yield* monotonicMillis
   const scope = yield* Effect.scope
@@ -185,8 +185,9 @@ const make = Effect.gen(function*() {
     change(record, asked, afterResponse(record.state, { asked: asked.at, now: now(), isSlow }))
   }
 
-  const configured = routes.flatMap(({ policy: route }) => route.origins.map((origin) => ({ route, origin })))
-  for (const { origin } of configured) if (!watched.has(origin.url.href)) yield* watch(origin)
+  const configured = () =>
+    config.origins.routes.flatMap(({ policy: route }) => route.origins.map((origin) => ({ route, origin })))
+  for (const { origin } of configured()) if (!watched.has(origin.url.href)) yield* watch(origin)
 
   /** Asks an origin in intervals while it is up. */
   const checks = ({ origin, route }: Pick<Asked, "origin" | "route">, every: number) =>
@@ -195,8 +196,8 @@ const make = Effect.gen(function*() {
       if (stateOf(origin).standing === "up" && !(yield* works(asked))) failed(asked, "check")
     }).pipe(Effect.delay(every), Effect.forever)
 
-  if (!offline) {
-    for (const each of configured) {
+  if (!config.offline) {
+    for (const each of configured()) {
       if (each.route.check !== undefined) yield* Effect.forkScoped(checks(each, each.route.check.every))
     }
   }
@@ -218,6 +219,6 @@ const make = Effect.gen(function*() {
     failed,
     responded: (asked) => responded(asked, false),
     abandoned: (asked) => responded(asked, true),
-    report: () => [...new Map(configured.map(({ origin }) => [origin.url.href, origin])).values()].map(reportOf)
+    report: () => [...new Map(configured().map(({ origin }) => [origin.url.href, origin])).values()].map(reportOf)
   })
 })

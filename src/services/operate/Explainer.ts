@@ -43,13 +43,19 @@ const DEADLINE = "10 seconds"
 
 const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
-  const { assumeUnchanged, chunkSize, maxSize, ttl } = yield* CacheConfig
+  const config = yield* CacheConfig
+  const { chunkSize, maxSize } = config
   const breaker = yield* DiskBreaker
   const askOrigin = yield* makeAskOrigin
   const { offline } = yield* OriginConfig
   const inventory = yield* Inventory
   const now = () => clock.currentTimeMillisUnsafe()
-  const circumstances = (): Circumstances => ({ now: now(), ttl, maxSize, unwritable: breaker.unwritable() })
+  const circumstances = (): Circumstances => ({
+    now: now(),
+    ttl: config.ttl,
+    maxSize,
+    unwritable: breaker.unwritable()
+  })
 
   const explainOrigin = Effect.fnUntraced(function*(resource: Resource, source: Source) {
     const requested = now()
@@ -59,12 +65,12 @@ const make = Effect.gen(function*() {
     const { headers, status } = hasHead ? head : yield* askOrigin(source, { method: "GET", headers: {} })
     const found = fromHead(resource, { headers, status }, chunkSize, false, {
       transfer: randomUUID(),
-      isAssumed: matchesAny(assumeUnchanged, resource.url)
+      isAssumed: matchesAny(config.assumeUnchanged, resource.url)
     })
     const isForFile = isFile(status)
     const times = { requested, received: now() }
     const guess = longestGuess(status, resource.url, headers)
-    const freshness = freshnessOf(headers, times, isForFile ? ttlOf(ttl, resource.url) : undefined, guess)
+    const freshness = freshnessOf(headers, times, isForFile ? ttlOf(config.ttl, resource.url) : undefined, guess)
     const isStorable = isFresh(freshness, times.received) && (isForFile || isStorableStatus(status, freshness.explicit))
     if (found === "NO_LENGTH" && isStorable) {
       return explainUnmeasured(circumstances(), freshness, headers, resource.url)

@@ -14,8 +14,8 @@ import { LOCATE_MILLIS, OriginResolver } from "../origin/OriginResolver.ts"
  * Turns an operator's text, which is a URL at the origin or a path at this server, into a resource and its source.
  */
 export const makeAddressing = Effect.gen(function*() {
-  const { cacheKey: rules } = yield* CacheConfig
-  const { origins } = yield* OriginConfig
+  const cacheConfig = yield* CacheConfig
+  const originConfig = yield* OriginConfig
   const resolver = yield* OriginResolver
   const questionOf = yield* makeOwnQuestion
 
@@ -27,8 +27,8 @@ export const makeAddressing = Effect.gen(function*() {
     }
     // An application may have keys that are not HTTP URLs.
     if (!/^https?:$/.test(url.protocol)) return makeResource(text)
-    const key = cacheKey(rules, url)
-    return accessTo(origins, url) === "public" ? makePublic(key) : makeResource(key)
+    const key = cacheKey(cacheConfig.cacheKey, url)
+    return accessTo(originConfig.origins, url) === "public" ? makePublic(key) : makeResource(key)
   }
 
   return {
@@ -43,6 +43,7 @@ export const makeAddressing = Effect.gen(function*() {
     /** Whether viewers can request a resource: an origin is configured for its URL, or none is configured at all. */
     isServed: ({ url }: Resource): boolean => {
       const parsed = URL.parse(url)
+      const { origins } = originConfig
       if (parsed === null || origins.routes.length + origins.urlHosts.length === 0) return true
       return accessTo(origins, parsed) !== undefined
     },

@@ -1,13 +1,13 @@
 import { Context, Effect, Layer, type Scope } from "effect"
 import { createHmac, randomBytes } from "node:crypto"
-import { cacheKey, type CacheKeyRule } from "../../domain/CacheKey.ts"
+import { cacheKey } from "../../domain/CacheKey.ts"
 import { MediaRefused, NotServed, TooManyRegistrations } from "../../domain/OpenError.ts"
 import { loggable, OriginUnexpected } from "../../domain/OriginError.ts"
 import { pathOf, type TargetError } from "../../domain/RequestTarget.ts"
 import { make as makeResource, type Resource } from "../../domain/Resource.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import type { Access } from "../../domain/Route.ts"
-import { CacheConfig } from "../config/CacheConfig.ts"
+import { CacheConfig, type CacheOptions } from "../config/CacheConfig.ts"
 import type { Location } from "./askOrigin.ts"
 import { OriginResolver } from "./OriginResolver.ts"
 
@@ -70,7 +70,7 @@ export class LocalUrls extends Context.Service<LocalUrls, {
 }>()("spillway/services/origin/LocalUrls") {
   static readonly layer: Layer.Layer<LocalUrls, never, CacheConfig> = Layer.effect(
     LocalUrls,
-    Effect.map(CacheConfig, ({ cacheKey }) => make(cacheKey))
+    Effect.map(CacheConfig, (config) => make(config))
   )
 
   /** Resolves local URLs, and leaves others to the `OriginResolver` in context. */
@@ -107,7 +107,7 @@ const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 /** The last segment of a path, for players that need its extension. Nothing in it needs encoding. */
 const nameOf = (url: URL): string => /[\w.-]{1,64}$/.exec(url.pathname)?.[0] ?? "media"
 
-const make = (rules: ReadonlyArray<CacheKeyRule>): LocalUrls["Service"] => {
+const make = (config: Pick<CacheOptions, "cacheKey">): LocalUrls["Service"] => {
   const byPath = new Map<string, Named>()
   // Keyed, so that nobody can guess fields from the key that they produce. Lost when this program ends.
   const secret = randomBytes(32)
@@ -115,7 +115,7 @@ const make = (rules: ReadonlyArray<CacheKeyRule>): LocalUrls["Service"] => {
 
   const keyOf = (url: URL, headers: HeaderFields, key: string | undefined): string => {
     if (key !== undefined) return `registered:${encodeURIComponent(key)}`
-    const href = cacheKey(rules, url)
+    const href = cacheKey(config.cacheKey, url)
     const fields = Object.entries(headers).toSorted(([a], [b]) => a < b ? -1 : 1)
     if (fields.length === 0) return href
     // A fragment is never sent, so no plain URL can be the same.

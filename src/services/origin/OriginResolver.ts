@@ -39,9 +39,21 @@ export class OriginResolver extends Context.Service<OriginResolver, {
   static readonly layer: Layer.Layer<OriginResolver, never, CacheConfig | OriginConfig> = Layer.effect(
     OriginResolver,
     Effect.gen(function*() {
-      const { cacheKey } = yield* CacheConfig
-      const { origins } = yield* OriginConfig
-      return make(origins, cacheKey)
+      const cacheConfig = yield* CacheConfig
+      const originConfig = yield* OriginConfig
+      let origins = originConfig.origins
+      let resolver = make(origins, cacheConfig.cacheKey)
+      return OriginResolver.of({
+        identify: (wanted) => {
+          // What it remembers is right for its routes and rules only.
+          if (originConfig.origins !== origins) {
+            origins = originConfig.origins
+            resolver = make(origins, cacheConfig.cacheKey)
+          }
+          return resolver.identify(wanted)
+        },
+        locate: (wanted, resource) => (makers.get(resource) ?? resolver).locate(wanted, resource)
+      })
     })
   )
 }
@@ -77,6 +89,9 @@ const locationOf = (rules: ReadonlyArray<CacheKeyRule>, target: string, key: str
   return cacheKey(rules, url) === key ? { url: url.href, ignored: ignoredParameters(rules, url) } : plain
 }
 
+/** What has identified a resource. A request keeps its route to the end, also when the routes have been replaced. */
+const makers = new WeakMap<Resource, OriginResolver["Service"]>()
+
 const make = (origins: Origins, rules: ReadonlyArray<CacheKeyRule>) => {
   const known = new Map<string, Resource>()
   const byHost = origins.routes.some(({ match }) => match._tag === "Host")
@@ -110,13 +125,15 @@ const make = (origins: Origins, rules: ReadonlyArray<CacheKeyRule>) => {
     return makeResource(cacheKey(rules, url))
   }
 
-  return OriginResolver.of({
+  const resolver = OriginResolver.of({
     identify: (wanted) => {
       const key = byHost ? `${wanted.headers["host"]} ${wanted.target}` : wanted.target
       const remembered = known.get(key)
       if (remembered !== undefined) return remembered
       const resource = identify(wanted)
-      if (!("status" in resource) && key.length <= REMEMBERED_LENGTH) {
+      if ("status" in resource) return resource
+      makers.set(resource, resolver)
+      if (key.length <= REMEMBERED_LENGTH) {
         if (known.size >= REMEMBERED) known.clear()
         known.set(key, resource)
       }
@@ -136,4 +153,5 @@ const make = (origins: Origins, rules: ReadonlyArray<CacheKeyRule>) => {
         }
       })
   })
+  return resolver
 }

@@ -328,6 +328,7 @@ describe("the control API", () => {
           "/events",
           "/purge",
           "/pin",
+          "/reload",
           "/warm",
           "/warm/{id}"
         ]

@@ -1,6 +1,7 @@
 import { ByteSize, Context, Effect, Layer, type Scope } from "effect"
 import { HttpIncomingMessage, HttpRouter, HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder, HttpApiMiddleware, OpenApi } from "effect/http-api"
+import * as Configuring from "./configuring.ts"
 import { BadRequest } from "./errors.ts"
 import * as Inspection from "./inspection.ts"
 import * as Keeping from "./keeping.ts"
@@ -52,7 +53,7 @@ const Described = HttpApiMiddleware.layerSchemaErrorTransform(
 )
 
 const Routes = HttpApiBuilder.layer(SpillwayApi, { openapiPath: `${API_PATH}/openapi.json` }).pipe(
-  Layer.provide([Inspection.layer, Keeping.layer, Warming.layer]),
+  Layer.provide([Inspection.layer, Keeping.layer, Warming.layer, Configuring.layer]),
   Layer.provide(Described),
   // Nothing of the API is a file.
   Layer.provide(HttpServer.layerServices)

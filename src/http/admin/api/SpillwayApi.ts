@@ -5,6 +5,7 @@ import {
   FleetView,
   Purged,
   PurgeRequest,
+  Reloaded,
   ResourceDetail,
   ResourceSummary,
   RunningStream,
@@ -113,9 +114,21 @@ class Warming extends HttpApiGroup.make("warming", { topLevel: true })
   .middleware(Requests)
 {}
 
+/** Changing the configuration. */
+class Configuring extends HttpApiGroup.make("configuring", { topLevel: true })
+  .add(
+    HttpApiEndpoint.post("reload", "/reload", { success: Reloaded, error: Conflict })
+      .annotate(
+        OpenApi.Summary,
+        "Reads the configuration file again; if it has mistakes, the former configuration stays in force"
+      )
+  )
+  .middleware(Requests)
+{}
+
 /** The control API of a running server, for those whom `AdminGuard` lets in. */
 export class SpillwayApi extends HttpApi.make("spillway")
-  .add(Inspection, Keeping, Warming)
+  .add(Inspection, Keeping, Warming, Configuring)
   .prefix(API_PATH)
   .annotateMerge(OpenApi.annotations({
     title: "Spillway",

@@ -304,3 +304,6 @@ export const Snapshot = Schema.Struct({
   fleet: Schema.optionalKey(FleetView)
 })
 export type Snapshot = typeof Snapshot.Type
+
+/** What a reload has done. `restart` has the changed options that have an effect after a restart only. */
+export const Reloaded = Schema.Struct({ routes: count, restart: Schema.Array(Schema.String) })
