@@ -57,6 +57,7 @@ import * as metrics from "./services/operate/metrics.ts"
 import { Purger } from "./services/operate/Purger.ts"
 import { TrafficHistory } from "./services/operate/TrafficHistory.ts"
 import { Warmer } from "./services/operate/Warmer.ts"
+import * as hedgedOrigin from "./services/origin/hedgedOrigin.ts"
 import { LocalUrls } from "./services/origin/LocalUrls.ts"
 import { Origin } from "./services/origin/Origin.ts"
 import { OriginResolver } from "./services/origin/OriginResolver.ts"
@@ -115,7 +116,7 @@ export const layerNoDeps: Layer.Layer<
   Layer.provideMerge(Downloader.layer),
   Layer.provideMerge(ChunkCache.layer),
   Layer.provideMerge(layerCache),
-  Layer.provide(fleetOrigin.layer),
+  Layer.provide(Layer.provide(fleetOrigin.layer, hedgedOrigin.layer)),
   Layer.provide(mirrorOrigin.layer),
   Layer.provideMerge(OriginHealth.layer),
   Layer.provide(instrumentedOrigin.layer),

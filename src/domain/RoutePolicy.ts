@@ -59,7 +59,7 @@ export interface RoutePolicy {
   readonly finish: boolean
   /** How many requests for one file run at a time, 1 to 8. */
   readonly parallel: number
-  /** How long a server is silent before another request for the same bytes is sent. */
+  /** How long a server is silent while a viewer waits before another request for the same bytes is sent; 0 for never. */
   readonly hedgeAfter: number
 }
 
@@ -67,7 +67,7 @@ export interface RoutePolicy {
 export const READ_AHEAD_BYTES = 1024 ** 2
 
 /** How long a server is silent before it is asked again unless its route says otherwise, in milliseconds. */
-const HEDGE_AFTER_MILLIS = 3000
+export const HEDGE_AFTER_MILLIS = 3000
 
 const noChanges: FieldChanges = { set: {}, remove: [] }
 

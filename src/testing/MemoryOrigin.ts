@@ -135,7 +135,7 @@ const make = () => {
     const closed = yield* Latch.make(false)
     yield* Effect.addFinalizer(() => closed.open)
     yield* turn
-    origin.onAdmitted?.()
+    origin.onAdmitted?.(origin)
     const seen: MemoryRequest = { ...origin, sent: 0 }
     const index = knobs.requests.push(seen) - 1
     const { url } = origin

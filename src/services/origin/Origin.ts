@@ -61,8 +61,12 @@ export interface OriginRequest {
   readonly accepts?: ((head: OriginHead) => boolean) | undefined
   /** Nobody waits for it, so requests that viewers wait for go first. */
   readonly background?: boolean | undefined
-  /** Called when it has its slot at the origin, before it is sent. */
-  readonly onAdmitted?: (() => void) | undefined
+  /** Called with the request when it has its slot at the origin, before it is sent. A redirect has it called again. */
+  readonly onAdmitted?: ((request: OriginRequest) => void) | undefined
+  /** Whether it may be sent once more if its response is late: a viewer waits for a file. */
+  readonly isHedgeable?: boolean | undefined
+  /** It is for bytes that have been requested already, and is refused unless such requests are rare. */
+  readonly isHedge?: boolean | undefined
   /** Called with the fields of each 103 (Early Hints) before the response. */
   readonly onHints?: ((fields: HeaderFields) => void) | undefined
   /** What nodes of a fleet that own the bytes are asked instead. Without it, only the origin is asked. */
@@ -79,6 +83,8 @@ export interface OriginResponse extends OriginHead {
   readonly slot?: Slot
   /** Whether the bytes that came last are those of another node of a fleet, and not the origin's. They are the origin's without it. */
   readonly isFromPeer?: () => boolean
+  /** The route of the request. */
+  readonly route?: RoutePolicy
   /** The origin of the request's route that it is from. */
   readonly server?: RouteOrigin
   /** A node of a fleet was passed over because it doesn't respond. */

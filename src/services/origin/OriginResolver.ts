@@ -27,7 +27,8 @@ export class OriginResolver extends Context.Service<OriginResolver, {
   readonly identify: (wanted: Wanted) => Resource | TargetError
   /**
    * The current location of `resource`. Called before each request to the origin, and again with the `refusal` when the origin has responded
-   * to GET or HEAD with 401 or 403, also in the middle of a body. If it fails or exceeds `LOCATE_MILLIS`, the viewer gets a 502 or its
+   * to GET or HEAD with 401 or 403, also in the middle of a body. Also called to learn how far to read ahead of a viewer who begins with cached
+   * bytes. If it fails or exceeds `LOCATE_MILLIS`, the viewer gets a 502 or its
    * response is cut off, and the failure is logged.
    */
   readonly locate: (wanted: Wanted, resource: Resource, refusal?: Refusal) => Effect.Effect<Location, OriginError>

@@ -9,7 +9,7 @@ import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
 import type { Access } from "../../domain/Route.ts"
 import type { RouteOrigin, RoutePolicy } from "../../domain/RoutePolicy.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
-import { Origin, type OriginResponse, type PeerQuestion } from "./Origin.ts"
+import { Origin, type OriginRequest, type OriginResponse, type PeerQuestion } from "./Origin.ts"
 
 /** Where the bytes of a resource are at the moment. */
 export interface Location {
@@ -79,7 +79,11 @@ export interface Question {
   /** Nobody waits for it, so requests that viewers wait for go first. */
   readonly background?: boolean
   /** Called when it no longer waits for those. */
-  readonly onAdmitted?: () => void
+  readonly onAdmitted?: OriginRequest["onAdmitted"]
+  /** Whether it may be sent once more if its response is late: a viewer waits for a file. */
+  readonly isHedgeable?: boolean
+  /** It is for bytes that have been requested already. */
+  readonly isHedge?: boolean
   /** The validator of the requested version, if it is known. */
   readonly validator?: string | undefined
   /** Whether a response has what was requested. Otherwise the next origin of the route is asked, if it has several. */
@@ -136,7 +140,7 @@ export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin | OriginConfi
 
   const askAt = Effect.fnUntraced(function*(
     source: Source,
-    { accepts, avoid, background = false, headers, method, onAdmitted, validator }: Question,
+    { background = false, headers, validator, ...question }: Question,
     location: Location
   ) {
     const { access = "any", file, headers: ofLocation, route, url } = location
@@ -144,15 +148,12 @@ export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin | OriginConfi
     const scope = yield* Scope.fork(yield* Effect.scope)
     const response = yield* Scope.provide(
       origin.request({
-        method,
+        ...question,
         url,
         access,
         route,
         file,
-        accepts,
-        avoid,
         background: background || source.background === true,
-        onAdmitted,
         headers: { ...withForwarded(source.fields, route, source.forwarded), ...ofLocation, ...headers },
         secrets: Object.keys(ofLocation),
         onHints: source.onHints,
@@ -160,7 +161,8 @@ export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin | OriginConfi
       }),
       scope
     )
-    return { response: forItsViewers(response, location, hasCredential(source.fields, credentialFields)), scope }
+    const told = forItsViewers(response, location, hasCredential(source.fields, credentialFields))
+    return { response: route === undefined ? told : { ...told, route }, scope }
   })
 
   return Effect.fnUntraced(function*(source, question) {

@@ -48,7 +48,7 @@ export const makeExchange = (config: OriginOptions, requests: Requests, isTraced
     if (!(yield* limiter.enter(limited(hop), request.background === true, slot))) {
       return yield* new OriginTimeout({ url, phase: "queue" })
     }
-    request.onAdmitted?.()
+    request.onAdmitted?.(request)
     const turn = yield* makeTurn(firstByteTimeoutOf(request.route) ?? config.firstByteTimeout)
     const body = request.body && upload(request.body, turn)
     turn.begin()

@@ -61,7 +61,9 @@ const makePatient = (askOrigin: AskOrigin) =>
         const scope = yield* Scope.fork(yield* Effect.scope)
         const requested = now()
         const headers = range === undefined ? question.headers : { ...question.headers, range }
-        const outcome = yield* Effect.result(Scope.provide(askOrigin(source, { ...question, headers }), scope))
+        const isHedgeable = isKnown && question.background !== true
+        const asked = askOrigin(source, { ...question, headers, isHedgeable })
+        const outcome = yield* Effect.result(Scope.provide(asked, scope))
         if (outcome._tag === "Success") {
           const response = outcome.success
           const other = range === undefined || wanted === undefined || hasChangedRange

@@ -13,8 +13,10 @@ export class Download {
   readonly assemblies = new Assemblies()
   readonly fetches: Fetches
   readonly readers = new Set<Reader>()
-  /** The policy of its route: `"asked"` until that is known, or if it has none; `undefined` if nobody has asked. */
-  policy: RoutePolicy | "asked" | undefined
+  /** The policy of its route; `"none"` if it has none, and `undefined` until that is known. */
+  policy: RoutePolicy | "none" | undefined
+  /** Called when the policy is known. */
+  onPolicy: ((policy: RoutePolicy) => void) | undefined
   /** Whether it is being fetched to its end without viewers. */
   isFinishing = false
   /** Called when a reader is added. */
@@ -29,6 +31,13 @@ export class Download {
   /** Whether it can be forgotten. */
   get isIdle(): boolean {
     return this.readers.size === 0 && this.fetches.size === 0 && !this.isFinishing
+  }
+
+  /** Notes the route of a request. */
+  learnPolicy(route: RoutePolicy | undefined): void {
+    if (this.policy !== undefined) return
+    this.policy = route ?? "none"
+    if (route !== undefined) this.onPolicy?.(route)
   }
 
   keyOf(index: number): ChunkKey {

@@ -111,7 +111,9 @@ const make = Effect.gen(function*() {
     adopt: (representation, open, range, source, wanted = range.start) => {
       if (isRunning(representation, range.start, source)) return false
       const keepUntil = roundUp(Math.max(range.start, wanted) + 1, representation.chunkSize, range.end)
-      start(downloadOf(representation, source), source, range, { keepUntil, open })
+      const download = downloadOf(representation, source)
+      download.learnPolicy(open.response.route)
+      start(download, source, range, { keepUntil, open })
       return true
     },
     isRunning,

@@ -104,8 +104,6 @@ export class Fetch {
   source: Source
   /** The chunk that it starts in. It fetches this one even if it is cached. */
   readonly firstChunk: number
-  /** The origin of the route that its last response is from. */
-  server: RouteOrigin | undefined
   /** The next byte to arrive. Set by `Fetches.move`. */
   position: number
   readonly end: number
@@ -125,6 +123,13 @@ export class Fetch {
   isQueued = false
   /** Has the fetch look at the demand again, while it is throttled. */
   wake: (() => void) | undefined
+  /** Since when the origin has to act, in milliseconds; `undefined` while it hasn't. */
+  silentSince: number | undefined
+  /** The origin of the route that it is asking, or receives bytes from. */
+  server: RouteOrigin | undefined
+  /** Called when a reader begins to wait for it, and when bytes arrive. */
+  onAwaited: (() => void) | undefined
+  onReceived: (() => void) | undefined
   fiber: Pick<Fiber.Fiber<unknown, unknown>, "interruptUnsafe"> | undefined
   #state: State = RUNNING
   #awaitsReader: boolean
@@ -147,6 +152,12 @@ export class Fetch {
   /** Whether it is running or throttled. */
   get isActive(): boolean {
     return this.#state._tag === "Running" || this.#state._tag === "Throttled"
+  }
+
+  /** Whether a reader waits for its next byte. */
+  get isAwaited(): boolean {
+    for (const reader of this.readers) if (reader.wake !== undefined) return true
+    return false
   }
 
   get isStopping(): boolean {

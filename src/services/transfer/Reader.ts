@@ -137,6 +137,7 @@ export class Reader implements Consumer {
       }
       if (look()) return
       this.wake = look
+      this.fetch?.onAwaited?.()
       return Effect.sync(() => this.wake = undefined)
     })
   }

@@ -9,9 +9,10 @@ import {
   Representation
 } from "../../domain/Representation.ts"
 import { formatRange } from "../../domain/rfc/ByteRange.ts"
+import { monotonicMillis } from "../../effects/monotonic.ts"
 import { toPull } from "../../effects/pieces.ts"
 import { Catalog } from "../cache/Catalog.ts"
-import { makeAskOrigin } from "../origin/askOrigin.ts"
+import { makeAskOrigin, type Question } from "../origin/askOrigin.ts"
 import type { OriginResponse } from "../origin/Origin.ts"
 import { GRACE_MILLIS } from "../origin/OriginLimiter.ts"
 import { isLastTry, mayRetry, pauseAfter } from "../origin/retry.ts"
@@ -19,6 +20,7 @@ import type { AssembleChunks } from "./assembleChunks.ts"
 import { checkResponse } from "./checkResponse.ts"
 import { makeIsCovered } from "./coverage.ts"
 import type { Fetch } from "./Fetch.ts"
+import { makeHedge } from "./hedge.ts"
 import { ReceivedBytes } from "./ReceivedBytes.ts"
 import type { AwaitDemand } from "./throttling.ts"
 
@@ -63,13 +65,34 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
   const clock = yield* Clock.Clock
   const isCovered = yield* makeIsCovered
 
+  const now = yield* monotonicMillis
+
   /** Requests the missing bytes. At the last try, a mirror may respond with another version, which ends the fetch. */
   const request = (fetch: Fetch, mode: RangeSupport, failures: number) => {
+    fetch.isQueued = fetch.isAhead
+    fetch.silentSince = undefined
+    return ask(fetch, mode, {
+      isFromAny: isLastTry(failures),
+      background: fetch.isFill || fetch.isAhead,
+      onAdmitted: ({ route, server }) => {
+        fetch.download.learnPolicy(route)
+        fetch.isQueued = false
+        fetch.server = server
+        fetch.silentSince = now()
+      },
+      ...(failures > 0 && { avoid: fetch.server })
+    })
+  }
+
+  const ask = (
+    fetch: Fetch,
+    mode: RangeSupport,
+    { isFromAny = false, ...how }: Partial<Question> & { readonly isFromAny?: boolean }
+  ) => {
     const { download: { representation }, end, position } = fetch
     const unchanged = ifUnchanged(representation)
     const expected = { representation, position, mode }
     const accepts = (head: OriginHead) => !("_tag" in checkResponse(head, expected, clock.currentTimeMillisUnsafe()))
-    fetch.isQueued = fetch.isAhead
     return askOrigin(fetch.chooseSource(), {
       method: "GET",
       headers: {
@@ -77,13 +100,17 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
         ...(mode !== "none" && { range: formatRange(position, end) }),
         ...(mode === "conditional" && unchanged)
       },
-      background: fetch.isFill || fetch.isAhead,
-      onAdmitted: () => fetch.isQueued = false,
       validator: unchanged["if-range"],
-      ...(!isLastTry(failures) && { accepts }),
-      ...(failures > 0 && { avoid: fetch.server })
+      ...how,
+      ...(!isFromAny && { accepts })
     })
   }
+
+  const hedge = makeHedge({
+    requestAgain: (fetch, mode) => ask(fetch, mode, { avoid: fetch.server, background: true, isHedge: true }),
+    now,
+    date: () => clock.currentTimeMillisUnsafe()
+  })
 
   const learnRanges = ({ download }: Fetch, ranges: RangeSupport): void => {
     // Chunks that arrive from now on are kept with it, so that it is written to the manifest.
@@ -122,7 +149,10 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
     while (isWanted && fetch.position < fetch.end && offset < end) {
       // Then the rest isn't even requested, where a body comes from several servers.
       if (isCovered(fetch)) return true
+      fetch.silentSince = now()
       const pieces = yield* pull
+      fetch.silentSince = undefined
+      fetch.onReceived?.()
       fetch.isFromPeer = response.isFromPeer?.() ?? false
       for (const bytes of pieces) {
         // Bytes after the announced end belong nowhere.
@@ -152,7 +182,7 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
     fetch: Fetch,
     open: OpenResponse | undefined,
     failures: number
-  ): Effect.Effect<boolean, OriginError> => {
+  ): Effect.Effect<boolean | OpenResponse, OriginError> => {
     const mode = modeOf(fetch)
     const read = open === undefined
       ? Effect.scoped(Effect.flatMap(request(fetch, mode, failures), (response) => readResponse(fetch, response, mode)))
@@ -160,7 +190,7 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
         Scope.provide(readResponse(fetch, open.response, open.mode), open.scope),
         (exit) => Scope.close(open.scope, exit)
       )
-    return Effect.catchIf(read, Cause.isDone, () => Effect.fail(endedEarly(fetch)))
+    return hedge(fetch, mode, Effect.catchIf(read, Cause.isDone, () => Effect.fail(endedEarly(fetch))))
   }
 
   return Effect.fnUntraced(function*(fetch: Fetch, first: OpenResponse | undefined) {
@@ -172,6 +202,10 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
       open = undefined
       const isOfOneResponse = isSingle(fetch.download.representation)
       if (outcome._tag === "Success") {
+        if (typeof outcome.success === "object") {
+          open = outcome.success
+          continue
+        }
         if (outcome.success || !fetch.isWanted) return
         if (!isOfOneResponse) {
           failures = 0

@@ -6,7 +6,6 @@ import { READ_AHEAD_BYTES, type RoutePolicy } from "../../domain/RoutePolicy.ts"
 import { withoutServices } from "../../effects/withoutServices.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
-import type { Source } from "../origin/askOrigin.ts"
 import type { Download } from "./Download.ts"
 import { type AheadSupply, ReadAhead } from "./ReadAhead.ts"
 import type { Reader } from "./Reader.ts"
@@ -64,41 +63,30 @@ export const makeFillAhead = Effect.fnUntraced(function*(
   })
 
   const attach = (reader: Reader, policy: RoutePolicy): void => {
-    if (policy.readAhead <= READ_AHEAD_BYTES || reader.ahead !== undefined) return
+    if (policy.readAhead <= READ_AHEAD_BYTES || reader.ahead !== undefined || reader.source.background === true) return
     reader.ahead = new ReadAhead(reader, bounded(policy), supply)
     reader.ahead.look()
-  }
-
-  /** Asks for the policy of a download's route, once for all its readers. */
-  const askPolicy = (download: Download, source: Source): void => {
-    download.policy = "asked"
-    fork(
-      Effect.matchEffect(source.locate(), {
-        onFailure: () => Effect.sync(() => download.policy = undefined),
-        onSuccess: ({ route }) =>
-          Effect.sync(() => {
-            if (route === undefined) return
-            download.policy = route
-            for (const reader of download.readers) attach(reader, route)
-          })
-      })
-    )
   }
 
   return {
     /** A reader begins. */
     begin: (reader: Reader): void => {
       const { download, end, offset, source } = reader
-      const { representation } = download
+      const { policy, representation } = download
       if (source.background === true || source.isApart === true || !isInParts(representation)) return
       if (cache.hasAll(representation, { start: offset, end })) return
-      if (download.policy === undefined) return askPolicy(download, source)
-      if (download.policy !== "asked") attach(reader, download.policy)
+      if (policy !== undefined) return policy === "none" ? undefined : attach(reader, policy)
+      download.onPolicy = (policy) => {
+        for (const reader of download.readers) attach(reader, policy)
+      }
+      // Otherwise the request for its first byte brings it.
+      if (!cache.hasAll(representation, { start: offset, end: offset + 1 })) return
+      fork(Effect.ignore(Effect.map(source.locate(), ({ route }) => download.learnPolicy(route))))
     },
     /** A reader has left. If it was the last one, the rest of the file is fetched if the policy says so. */
     end: ({ download, source }: Reader): void => {
       const { policy, representation } = download
-      if (policy === undefined || policy === "asked" || !policy.finish) return
+      if (policy === undefined || policy === "none" || !policy.finish) return
       if (download.readers.size > 0 || download.isFinishing || finishing >= MAX_FINISHING) return
       if (!isInParts(representation) || representation.size > maxSize * MAX_SHARE_OF_CACHE) return
       download.isFinishing = true

@@ -9,7 +9,8 @@ import * as Schedule from "./schedule.ts"
 
 const policyOf = (random: Random): Partial<RoutePolicy> => ({
   readAhead: random.weighted([[Number.POSITIVE_INFINITY, 1], [random.int(MiB, 4 * MiB), 3]]),
-  finish: random.chance(0.3)
+  finish: random.chance(0.3),
+  hedgeAfter: random.pick([0, 500, 3000])
 })
 
 /** The schedule of `seed`. */
