@@ -15,6 +15,7 @@ import { Proxy } from "./http/proxy/Proxy.ts"
 import { StreamLimit } from "./http/proxy/StreamLimit.ts"
 import { layerLeaving, layerPeers } from "./http/server/peerServer.ts"
 import * as Server from "./http/server/Server.ts"
+import { Bans } from "./services/cache/Bans.ts"
 import { CacheIndex } from "./services/cache/CacheIndex.ts"
 import { Catalog } from "./services/cache/Catalog.ts"
 import { CatalogMemory } from "./services/cache/CatalogMemory.ts"
@@ -26,7 +27,6 @@ import { Manifests } from "./services/cache/Manifests.ts"
 import { MemoryTier } from "./services/cache/MemoryTier.ts"
 import * as recovery from "./services/cache/recovery.ts"
 import * as Replicas from "./services/cache/Replicas.ts"
-import { RevokedTrees } from "./services/cache/RevokedTrees.ts"
 import * as Scrubber from "./services/cache/Scrubber.ts"
 import { WriteLock } from "./services/cache/WriteLock.ts"
 import type { CacheConfig } from "./services/config/CacheConfig.ts"
@@ -55,6 +55,7 @@ import * as instrumentedOrigin from "./services/operate/instrumentedOrigin.ts"
 import { Inventory } from "./services/operate/Inventory.ts"
 import * as metrics from "./services/operate/metrics.ts"
 import { Purger } from "./services/operate/Purger.ts"
+import { Sweeper } from "./services/operate/Sweeper.ts"
 import { TrafficHistory } from "./services/operate/TrafficHistory.ts"
 import { Warmer } from "./services/operate/Warmer.ts"
 import * as hedgedOrigin from "./services/origin/hedgedOrigin.ts"
@@ -67,7 +68,8 @@ import { Downloader } from "./services/transfer/Downloader.ts"
 const layerCache = ChunkWriter.layer.pipe(
   Layer.provideMerge(Layer.provide(Replicas.layerMemoryTier, MemoryTier.layer)),
   Layer.provideMerge(Layer.provide(Replicas.layerCatalog, Catalog.layer)),
-  Layer.provide(Layer.merge(RevokedTrees.layer, Layer.provide(Replicas.layerCatalogMemory, CatalogMemory.layer))),
+  Layer.provideMerge(Layer.provide(Replicas.layerCatalogMemory, CatalogMemory.layer)),
+  Layer.provideMerge(Layer.provide(Replicas.layerBans, Bans.layer)),
   Layer.provideMerge(Manifests.layer),
   Layer.provideMerge(Layer.provideMerge(recovery.layer, Evictor.layer)),
   Layer.provideMerge(IndexScan.layer),
@@ -77,9 +79,11 @@ const layerCache = ChunkWriter.layer.pipe(
 /** All services except those at the edges: configuration, lock, store, disk and origin. */
 export const layerNoDeps: Layer.Layer<
   | ActiveStreams
+  | Bans
   | DiskBreaker
   | CacheIndex
   | Catalog
+  | CatalogMemory
   | ChunkCache
   | Downloader
   | SnapshotFeed
@@ -89,6 +93,7 @@ export const layerNoDeps: Layer.Layer<
   | FleetReport
   | IndexScan
   | Purger
+  | Sweeper
   | Lookup
   | Manifests
   | MediaStream
@@ -110,7 +115,7 @@ export const layerNoDeps: Layer.Layer<
   Layer.provideMerge(FleetReport.layer),
   Layer.provideMerge(FleetPurger.layer),
   Layer.provideMerge(Layer.mergeAll(Explainer.layer, Purger.layer, StatusReport.layer, Warmer.layer)),
-  Layer.provideMerge(Inventory.layer),
+  Layer.provideMerge(Layer.provideMerge(Sweeper.layer, Inventory.layer)),
   Layer.provideMerge(MediaStream.layer),
   Layer.provideMerge(Lookup.layer),
   Layer.provideMerge(Downloader.layer),

@@ -1,7 +1,7 @@
 import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import type { Purged, PurgeRequest, ResourceSummary } from "../http/admin/api/model.ts"
-import { jsonFlag, serverFlag, show, toTarget, urlArgument, withServer } from "./client.ts"
+import type { Purged, PurgeRequest, PurgeState, ResourceSummary } from "../http/admin/api/model.ts"
+import { type Client, jsonFlag, serverFlag, show, toTarget, urlArgument, withServer } from "./client.ts"
 import { StartupError } from "./StartupError.ts"
 import { counted, percent, size } from "./text.ts"
 
@@ -30,8 +30,16 @@ export const unpin = Command.make(
     )
 ).pipe(Command.withDescription("Allow the eviction of a pinned file again"))
 
-const describePurged = ({ bytes, missing = [], resources }: Purged): string =>
-  `${counted(resources, "file")} removed, ${size(bytes)}` +
+/** The interval between two requests for the progress, in milliseconds. */
+const POLL_MILLIS = 250
+
+/** What the server has done, and what it has removed if the command waited for that. */
+interface Outcome extends Purged, Partial<Pick<PurgeState, "bytes" | "resources">> {}
+
+const describePurged = ({ bytes, missing = [], resources }: Outcome): string =>
+  (resources === undefined || bytes === undefined
+    ? "purged; files are removed in the background"
+    : `${counted(resources, "file")} removed, ${size(bytes)}`) +
   (missing.length === 0 ? "" : `; not confirmed by ${missing.join(", ")}`)
 
 /** The exit code of a purge that not all nodes have confirmed, with `--strict`. */
@@ -44,26 +52,53 @@ const confirmed = ({ missing = [] }: Purged): Effect.Effect<void, StartupError> 
   return Effect.fail(new StartupError({ message, exitCode: UNCONFIRMED }))
 }
 
+/** What is purged. A URL with `*` at its end is a prefix. */
 const requestOf = (
   server: URL,
-  { all, prefix, url }: {
+  { all, prefix, tag, url }: {
     readonly all: boolean
     readonly prefix: Option.Option<string>
+    readonly tag: Option.Option<string>
     readonly url: Option.Option<string>
   }
 ): PurgeRequest | undefined => {
+  const ofUrl = (text: string): PurgeRequest =>
+    text.endsWith("*") ? { prefix: toTarget(server, text.slice(0, -1)) } : { url: toTarget(server, text) }
   const wanted = [
-    ...Option.toArray(Option.map(url, (url): PurgeRequest => ({ url: toTarget(server, url) }))),
+    ...Option.toArray(Option.map(url, ofUrl)),
     ...Option.toArray(Option.map(prefix, (prefix): PurgeRequest => ({ prefix }))),
+    ...Option.toArray(Option.map(tag, (tag): PurgeRequest => ({ tag }))),
     ...all ? [{ all: true } satisfies PurgeRequest] : []
   ]
   return wanted.length === 1 ? wanted[0] : undefined
 }
 
+/** Waits until the server has removed the files of a purge. A purge that is no longer listed is part of a later one. */
+const removed = Effect.fnUntraced(function*(client: Client, purged: Purged) {
+  for (;;) {
+    const { purges } = yield* client.purges()
+    const found = purges.find(({ id }) => id === purged.id)
+    if (found === undefined || found.state === "done") {
+      return { ...purged, resources: found?.resources ?? 0, bytes: found?.bytes ?? 0 } satisfies Outcome
+    }
+    yield* Effect.sleep(POLL_MILLIS)
+  }
+})
+
 export const purge = Command.make("purge", {
-  url: Argument.optional(urlArgument),
+  url: Argument.optional(
+    Argument.String("url").pipe(
+      Argument.withDescription(
+        "The URL at the origin, or the URL or path at the server; with * at its end, all that begin so"
+      )
+    )
+  ),
   prefix: Flag.String("prefix").pipe(
     Flag.withDescription("Files whose URL at the origin starts with this"),
+    Flag.optional
+  ),
+  tag: Flag.String("tag").pipe(
+    Flag.withDescription("Files with this tag in Surrogate-Key or Cache-Tag"),
     Flag.optional
   ),
   all: Flag.Boolean("all").pipe(Flag.withDefault(false), Flag.withDescription("All files")),
@@ -71,14 +106,28 @@ export const purge = Command.make("purge", {
     Flag.withDefault(false),
     Flag.withDescription("Failure unless all nodes of the fleet confirm")
   ),
+  soft: Flag.Boolean("soft").pipe(
+    Flag.withDefault(false),
+    Flag.withDescription("Mark as stale: may be served while the origin is asked, or fails")
+  ),
+  wait: Flag.Boolean("wait").pipe(
+    Flag.withDefault(false),
+    Flag.withDescription("Wait until the files are removed")
+  ),
   server: serverFlag,
   json: jsonFlag
 }, (flags) => {
-  const payload = requestOf(flags.server, flags)
-  return payload === undefined
-    ? Effect.fail(new StartupError({ message: "specify exactly one of URL, --prefix or --all" }))
-    : withServer(flags.server, (client) => client.purge({ payload })).pipe(
+  const request = requestOf(flags.server, flags)
+  if (request === undefined) {
+    return Effect.fail(new StartupError({ message: "specify exactly one of URL, --prefix, --tag or --all" }))
+  }
+  const payload: PurgeRequest = flags.soft ? { ...request, soft: true } : request
+  return withServer(flags.server, (client) =>
+    Effect.flatMap(
+      client.purge({ payload }),
+      (purged): Effect.Effect<Outcome, unknown> => flags.wait ? removed(client, purged) : Effect.succeed(purged)
+    )).pipe(
       Effect.tap((value) => show(flags.json, value, describePurged)),
       Effect.flatMap((value) => flags.strict ? confirmed(value) : Effect.void)
     )
-}).pipe(Command.withDescription("Remove cached files; running streams continue from the origin"))
+}).pipe(Command.withDescription("Make cached files out of date; running streams continue from the origin"))

@@ -1,20 +1,15 @@
 import { Schema } from "effect"
 import { randomBytes } from "node:crypto"
-import { EVERYTHING } from "./UrlTrees.ts"
+import { BanTarget, EVERYTHING } from "./BanList.ts"
 
 const MAX_URL_LENGTH = 16 * 1024
 
-const url = Schema.String.check(Schema.isMaxLength(MAX_URL_LENGTH))
-
 /**
- * What the nodes of a fleet have to forget. `Url` and `Prefix` remove what is cached; the empty prefix is that of all URLs. `Outdated` and
- * `OutdatedTree` end its freshness: a request that may have changed it was passed on.
+ * What the nodes of a fleet have to forget: what a ban covers, or `Outdated`, one URL that a request which was passed on may have changed.
  */
 export const PurgeTarget = Schema.Union([
-  Schema.TaggedStruct("Url", { url }),
-  Schema.TaggedStruct("Prefix", { prefix: url }),
-  Schema.TaggedStruct("Outdated", { url }),
-  Schema.TaggedStruct("OutdatedTree", { url })
+  ...BanTarget.members,
+  Schema.TaggedStruct("Outdated", { url: Schema.String.check(Schema.isMaxLength(MAX_URL_LENGTH)) })
 ])
 
 export type PurgeTarget = typeof PurgeTarget.Type

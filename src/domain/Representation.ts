@@ -52,6 +52,10 @@ export class Representation extends Schema.Class<Representation>("spillway/Repre
   accepted: Schema.optionalKey(Schema.String),
   /** Only viewers with a cookie have been given it so far. */
   withCookie: Schema.optionalKey(Schema.Boolean),
+  /** The number of the last ban when its last request to the origin began; 0 if it is absent. It is newer than the bans up to this one. */
+  afterBan: Schema.optionalKey(Schema.Number),
+  /** When a soft purge made it stale, in milliseconds since 1970. */
+  softenedAt: Schema.optionalKey(Schema.Number),
   /** When its age was 0, by the origin's last word, in milliseconds since 1970; 0 where that is not known. */
   generatedAt: Schema.Number.pipe(Schema.withDecodingDefaultKey(Effect.succeed(0)))
 }) {}
@@ -158,6 +162,8 @@ export interface Identification {
   readonly accepted?: AcceptedCodings
   /** What selects the response among those of the URL. */
   readonly selectedBy?: Pick<Representation, "accepted" | "varyNames">
+  /** The number of the last ban when the request began. Later responses have other identifiers, so no purged byte is one of theirs. */
+  readonly afterBan?: number
 }
 
 /**
@@ -169,7 +175,7 @@ export const fromHead = (
   head: OriginHead,
   chunkSize: number,
   isAuthorized = false,
-  { accepted = UNCODED, isAssumed = false, isMeasured = false, selectedBy, transfer }: Identification = {}
+  { accepted = UNCODED, afterBan = 0, isAssumed = false, isMeasured = false, selectedBy, transfer }: Identification = {}
 ): Representation | Uncacheable => {
   const { headers, status } = head
   if (!isFile(status) && transfer === undefined) return "STATUS"
@@ -190,13 +196,15 @@ export const fromHead = (
     size,
     chunkSize,
     ...selectedBy,
+    ...(afterBan > 0 && { afterBan }),
     ...(etag !== undefined && { etag }),
     ...(lastModified !== undefined && { lastModified }),
     // Outside of a 206, `Content-Range` means nothing, and is stored like any other field (RFC 9110 §14.4).
     headers: withCodingInVary(endToEnd(headers, status === 206 ? notKept : notKeptOfWhole)),
     generatedAt: 0
   }
-  const idOf = (version: string) => identify(resource.id, version, String(size), String(chunkSize))
+  const idOf = (version: string) =>
+    identify(resource.id, version, String(size), String(chunkSize), ...(afterBan > 0 ? [`ban ${afterBan}`] : []))
   if (isValidated) {
     const id = idOf(etag ?? `last-modified ${lastModified}`)
     return new Representation({ ...described, id, ...rangesShown(head) })
@@ -288,13 +296,14 @@ export const isConfirmedBy = (representation: Representation, headers: HeaderFie
 
 /**
  * `representation` with the fields that a 304 brought (RFC 9111 §3.2). A stored `CDN-Cache-Control` would hide a new `Cache-Control`:
- * it is kept only if the 304 repeats it.
+ * it is kept only if the 304 repeats it. `afterBan` is that of the request.
  */
-export const updated = (representation: Representation, headers: HeaderFields): Representation => {
+export const updated = (representation: Representation, headers: HeaderFields, afterBan = 0): Representation => {
   const { "cdn-cache-control": targeted, ...stored } = representation.headers
   const kept = targeted !== undefined && headers["cache-control"] === undefined ? { "cdn-cache-control": targeted } : {}
   return new Representation({
     ...representation,
+    ...(afterBan > 0 && { afterBan }),
     headers: withCodingInVary({ ...stored, ...kept, ...endToEnd(headers, notUpdated) })
   })
 }

@@ -114,6 +114,8 @@ export class Member {
 export const replicasOf = (members: ReadonlySet<Member>): ReplicasShape => ({
   forgotten: (resource) => members.forEach((member) => member.forget(resource)),
   withdrawn: (resource) => members.forEach((member) => member.withdraw(resource)),
+  banned: (ban) => members.forEach((member) => member.send({ _tag: "Banned", ban })),
+  unbanned: (until) => members.forEach((member) => member.send({ _tag: "Unbanned", until })),
   added: (key, bytes) => {
     for (const member of members) if (member.shares(key.resource)) member.send({ _tag: "Added", key, bytes })
   },

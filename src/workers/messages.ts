@@ -1,3 +1,4 @@
+import type { Ban } from "../domain/BanList.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
 import type { Resource } from "../domain/Resource.ts"
 import type { Coding } from "../domain/rfc/ContentCoding.ts"
@@ -53,6 +54,9 @@ export type ToWorker =
   | { readonly _tag: "Answer"; readonly resource: string; readonly known?: Known }
   | { readonly _tag: "Forgotten"; readonly resource: string }
   | { readonly _tag: "Withdrawn"; readonly resource: string }
+  | { readonly _tag: "Banned"; readonly ban: Ban }
+  /** Nothing is left at the owner of what the bans up to this number cover. */
+  | { readonly _tag: "Unbanned"; readonly until: number }
   | { readonly _tag: "Added"; readonly key: ChunkKey; readonly bytes: number }
   | { readonly _tag: "Removed"; readonly key: ChunkKey }
   /** Sent each second, to show that the owner responds. */

@@ -6,8 +6,10 @@ import { Representation } from "../domain/Representation.ts"
 import type { Resource } from "../domain/Resource.ts"
 import { acceptedBy } from "../domain/rfc/ContentCoding.ts"
 import { isFresh } from "../domain/rfc/Freshness.ts"
+import { Bans } from "../services/cache/Bans.ts"
 import { CacheIndex } from "../services/cache/CacheIndex.ts"
 import { Catalog } from "../services/cache/Catalog.ts"
+import { CatalogMemory } from "../services/cache/CatalogMemory.ts"
 import { MemoryTier } from "../services/cache/MemoryTier.ts"
 import { bytesOnDisk, ChunkStore } from "../services/disk/ChunkStore.ts"
 import { heeding } from "./heeding.ts"
@@ -36,11 +38,13 @@ export const tellIfRoom = (message: ToOwner): boolean => {
 export const make: Effect.Effect<
   (resource: Resource) => void,
   never,
-  CacheIndex | Catalog | ChunkStore | MemoryTier | Scope.Scope
+  Bans | CacheIndex | Catalog | CatalogMemory | ChunkStore | MemoryTier | Scope.Scope
 > = Effect.gen(function*() {
+  const bans = yield* Bans
   const catalog = yield* Catalog
   const clock = yield* Clock.Clock
   const index = yield* CacheIndex
+  const entries = yield* CatalogMemory
   const memory = yield* MemoryTier
   const store = yield* ChunkStore
   const context = yield* Effect.context()
@@ -79,6 +83,12 @@ export const make: Effect.Effect<
       case "Withdrawn":
         memory.removeResource(message.resource)
         return forget(message.resource)
+      case "Banned":
+        return bans.adopt(message.ban)
+      case "Unbanned":
+        // Before the bans are dropped, what they cover is forgotten here, too.
+        for (const _ of entries.applyBans());
+        return bans.drop(message.until)
       case "Added":
         return index.add(message.key, message.bytes)
       case "Removed":

@@ -31,8 +31,9 @@ export const layerStore = (
         // The owner writes manifests.
         writeManifest: () => Effect.void,
         revokeManifest: () => Effect.void,
-        readRevokedTrees: Effect.succeedNone,
-        writeRevokedTrees: () => Effect.void,
+        // The owner sends its bans.
+        readBans: Effect.succeedNone,
+        writeBans: () => Effect.void,
         removeResource: refuse("unlink"),
         pin: refuse("write"),
         probe: refuse("write"),

@@ -7,8 +7,10 @@ import { ofNode } from "../http/proxy/errorResponses.ts"
 import { Proxy } from "../http/proxy/Proxy.ts"
 import { awaitTurn } from "../http/proxy/turn.ts"
 import * as Server from "../http/server/Server.ts"
+import type { Bans } from "../services/cache/Bans.ts"
 import { type CacheIndex } from "../services/cache/CacheIndex.ts"
 import type { Catalog } from "../services/cache/Catalog.ts"
+import type { CatalogMemory } from "../services/cache/CatalogMemory.ts"
 import type { MemoryTier } from "../services/cache/MemoryTier.ts"
 import { TouchInterval } from "../services/cache/touches.ts"
 import type { CacheConfig } from "../services/config/CacheConfig.ts"
@@ -87,7 +89,11 @@ const stepAside = (): void => void Atomics.wait(nothing, 0, 0, ASIDE_MILLIS)
 /** A proxy that serves fresh cached content, and passes other requests to the owner. */
 const layerProxy = (
   { node, socket }: Orders
-): Layer.Layer<Proxy, never, CacheIndex | Catalog | ChunkStore | MemoryTier | OriginResolver | OwnerLink | Proxy> =>
+): Layer.Layer<
+  Proxy,
+  never,
+  Bans | CacheIndex | Catalog | CatalogMemory | ChunkStore | MemoryTier | OriginResolver | OwnerLink | Proxy
+> =>
   Layer.effect(
     Proxy,
     Effect.gen(function*() {

@@ -59,7 +59,7 @@ describe("--cache-key", () => {
           yield* run("map", film("bob-5c1")),
           yield* run("pin", film("bob-5c1")),
           yield* run("status"),
-          yield* run("purge", film("alice-7f3")),
+          yield* run("purge", "--wait", film("alice-7f3")),
           yield* Effect.promise(async () => (await fetch(`${program.url}/_spillway/metrics`)).text()),
           contentOf(directory),
           program.printed()

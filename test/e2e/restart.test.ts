@@ -27,6 +27,10 @@ const hashOf = ({ bytes }: OriginFile, start?: number, end?: number) => sha256(b
 const stored = (directory: string, count: number) =>
   eventually(`${count} chunks on disk`, Effect.sync(() => chunkFiles(directory).length === count))
 
+/** How many short files are on disk. */
+const storedFiles = (directory: string): number =>
+  Fs.readdirSync(directory, { recursive: true }).filter((name) => String(name).endsWith(".compact")).length
+
 /** Adds files of chunks for resources that nobody asks for. Those of one resource are links to one file. */
 const addLinks = (directory: string, resources: number, chunks: number): void => {
   for (let number = 0; number < resources; number++) {
@@ -79,6 +83,37 @@ describe("a restart", () => {
       assert.strictEqual(part.sha256, hashOf(film, 5_000_000, 7_000_000))
       assert.strictEqual(origin.bodyBytes(), 0)
     }), 30_000)
+
+  it.live(
+    "serves nothing that was purged before a kill, in the same moment as the purge was answered",
+    () =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        const directory = yield* temporaryDirectory
+        const paths = Array.from({ length: 100 }, (_, i) => `/${i % 2 === 0 ? "old" : "kept"}/${i}`)
+        for (const [i, path] of paths.entries()) origin.files.set(path, fileOf(2048, i))
+        const first = yield* start(origin, directory)
+        for (const path of paths) yield* view(first.url + path)
+        yield* eventually("the writes", Effect.sync(() => storedFiles(directory) === paths.length))
+        yield* Effect.promise(() =>
+          fetch(`${first.url}/_spillway/api/purge`, {
+            method: "POST",
+            headers: { "content-type": "application/json" },
+            body: JSON.stringify({ prefix: "/old/" })
+          }).then(({ status }) => {
+            first.process.kill("SIGKILL")
+            assert.strictEqual(status, 200)
+          })
+        )
+        yield* first.stop("SIGKILL")
+        origin.reset()
+        const second = yield* start(origin, directory)
+        for (const path of paths) yield* view(second.url + path)
+        const asked = gets(origin).map(({ url }) => url)
+        assert.deepStrictEqual(asked, paths.filter((path) => path.startsWith("/old/")))
+      }),
+    30_000
+  )
 
   it.live("on a cache of many chunks serves from it at once, and then knows all of them", () =>
     Effect.gen(function*() {

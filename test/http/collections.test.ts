@@ -123,7 +123,7 @@ describe("a stored member of a collection (RFC 4918)", () => {
             schedule: Schedule.spaced("10 millis")
           })))
         yield* site.ask("/col/", { method: "DELETE" })
-        assert.strictEqual((yield* store.readRevokedTrees)._tag, "Some")
+        assert.strictEqual((yield* store.readBans)._tag, "Some")
       }))
       // The first process has revoked them, the second one asks, and has the disk know that they are the same.
       for (const expected of [below, []]) {

@@ -2,6 +2,7 @@ import { NodeFileSystem, NodePath } from "@effect/platform-node"
 import { Context, Effect, Fiber, FileSystem, Layer, Ref, Stream } from "effect"
 import { HttpServerRequest } from "effect/http"
 import { TestClock } from "effect/testing"
+import type { BanTarget } from "../../src/domain/BanList.ts"
 import type { DiskUsage } from "../../src/domain/DiskStatus.ts"
 import { make as makeResource } from "../../src/domain/Resource.ts"
 import type { ByteRange, RangeSpec } from "../../src/domain/rfc/ByteRange.ts"
@@ -15,6 +16,8 @@ import { DiskLimiter } from "../../src/services/disk/DiskLimiter.ts"
 import { DiskMonitor } from "../../src/services/disk/DiskMonitor.ts"
 import { WriterThread } from "../../src/services/disk/WriterThread.ts"
 import { MediaStream } from "../../src/services/media/MediaStream.ts"
+import { Purger } from "../../src/services/operate/Purger.ts"
+import { Sweeper } from "../../src/services/operate/Sweeper.ts"
 import { OriginResolver } from "../../src/services/origin/OriginResolver.ts"
 import { layerNoDeps } from "../../src/spillway.ts"
 import * as FaultyFileSystem from "../../src/testing/FaultyFileSystem.ts"
@@ -104,6 +107,17 @@ export const stack = (store: keyof typeof stores, options: Partial<CacheOptions>
     Layer.provideMerge(config(store, options))
   )
 
+/** The same over another store. */
+export const stackOver = (store: Layer.Layer<ChunkStore>) =>
+  layerNoDeps.pipe(
+    Layer.provideMerge(store),
+    Layer.provideMerge(DirectoryLock.layerNone),
+    Layer.provide(Edges),
+    Layer.provideMerge(Monitor),
+    Layer.provideMerge(MemoryOrigin.layer),
+    Layer.provideMerge(config("memory", {}))
+  )
+
 /** The same over a disk and an origin that outlive it, to see what a restart finds. */
 export const restartable = (options: Partial<CacheOptions> = {}, lock = DirectoryLock.layerNone) =>
   layerNoDeps.pipe(
@@ -152,3 +166,15 @@ export const ticking = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     )
     return yield* Effect.ensuring(effect, Fiber.interrupt(fiber))
   })
+
+/** Purges, and waits until nothing is left. Returns how many resources were removed, and their bytes on disk. */
+export const purge = (target: BanTarget) =>
+  ticking(Effect.gen(function*() {
+    const sweeper = yield* Sweeper
+    const ban = yield* (yield* Purger).purge(target)
+    yield* sweeper.swept(ban)
+    const { bytes, resources } = sweeper.progress().removals.find((one) => one.ban.at === ban.at)!
+    return { resources, bytes }
+  }))
+
+export const EVERYTHING: BanTarget = { _tag: "Prefix", prefix: "" }

@@ -6,6 +6,7 @@ import * as Fs from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { make as makeResource } from "../../src/domain/Resource.ts"
+import { Bans } from "../../src/services/cache/Bans.ts"
 import { CacheIndex } from "../../src/services/cache/CacheIndex.ts"
 import { ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
 import { IndexScan } from "../../src/services/cache/IndexScan.ts"
@@ -104,12 +105,13 @@ const lookRight = Effect.fnUntraced(function*(one: Case) {
 const written = Effect.flatMap(ChunkWriter, ({ idle }) => idle)
 
 const write = Effect.gen(function*() {
-  const { invalidate, invalidateTree } = yield* Lookup
+  const { ban, invalidate } = yield* Lookup
   for (const one of cases) yield* lookRight(one)
   yield* written
   yield* (yield* Purger).pin(`${ORIGIN}/pinned`, true)
   yield* invalidate(makeResource(`${ORIGIN}/revoked`))
-  yield* invalidateTree(makeResource(`${ORIGIN}/tree/`))
+  yield* ban({ _tag: "OutdatedTree", url: `${ORIGIN}/tree` })
+  yield* (yield* Bans).saved
   yield* written
 })
 

@@ -11,7 +11,7 @@ import { MediaStream } from "../../src/services/media/MediaStream.ts"
 import { Purger } from "../../src/services/operate/Purger.ts"
 import { MemoryDisk } from "../../src/testing/MemoryFileSystem.ts"
 import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
-import { CHUNK, restartable, view, World } from "../support/stack.ts"
+import { CHUNK, purge, restartable, view, World } from "../support/stack.ts"
 import { randomBytes, sha256 } from "../support/TestOrigin.ts"
 import { ticking } from "../support/ticking.ts"
 
@@ -126,7 +126,7 @@ describe("a short file", () => {
         yield* ticking(Purger.use((_) => _.pin(url, false)))
         assert.strictEqual(index.oldest()?.resource, resource.id)
         assert.deepStrictEqual(yield* look, { bytes: sha256(short), asked: false })
-        yield* ticking(Purger.use((_) => _.purge((other) => other === url)))
+        yield* purge({ _tag: "Url", url })
         assert.strictEqual(index.bytes(), 0)
         assert.isFalse(yield* isCompact)
       }))

@@ -176,5 +176,11 @@ export const mayServeStale = (freshness: Freshness, now: number, request?: Reque
 /** The whole seconds for which the response stays fresh, negative when it is stale, as `Cache-Status` has it (RFC 9211 §2.5). */
 export const ttlSeconds = (freshness: Freshness, now: number): number => Math.floor(-staleness(freshness, now) / 1000)
 
+/** `freshness` that ends at `at` at the latest, in milliseconds since 1970. It may still be used while the origin is asked, or fails. */
+export const softened = (freshness: Freshness, at: number): Freshness => ({
+  ...freshness,
+  lifetime: Math.max(0, Math.min(freshness.lifetime, at - freshness.generatedAt))
+})
+
 /** The instant, in milliseconds since 1970, at which a response becomes stale. */
 export const endOf = ({ generatedAt, lifetime }: Freshness): number => generatedAt + lifetime

@@ -1,6 +1,7 @@
 import { type Clock, Effect, type Scope, Stream } from "effect"
 import { HttpBody, HttpServerResponse } from "effect/http"
 import { randomBytes } from "node:crypto"
+import { hasTags, isTagField, tagFields } from "../../domain/CacheTags.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
 import { type Representation, statusOf } from "../../domain/Representation.ts"
 import { type ByteRange, formatContentRange, formatUnsatisfied } from "../../domain/rfc/ByteRange.ts"
@@ -14,6 +15,7 @@ import { apart } from "../../effects/pieces.ts"
 import type { Bytes, Hit, Media, Opened } from "../../services/media/MediaStream.ts"
 import type { ShortRead } from "../../services/media/shortReads.ts"
 import type { RequestHead } from "./parseRequest.ts"
+import { isOfPeer } from "./peerRequests.ts"
 import type { Reply, Response } from "./Reply.ts"
 
 /**
@@ -97,8 +99,15 @@ type Fields = ReadonlyArray<string>
 /** Without `Accept-Ranges` if coded: a client that resumes by a range without `If-Range` would get one of the file itself. */
 const fieldsOf = (headers: HeaderFields, isForFile = true): Array<string> => {
   const fields = isForFile && !isCoded(headers) ? ["accept-ranges", "bytes"] : []
-  for (const name in headers) if (name !== "cache-status") fields.push(name, headers[name]!)
+  for (const name in headers) {
+    if (name !== "cache-status" && !isTagField(name)) fields.push(name, headers[name]!)
+  }
   return fields
+}
+
+/** Adds the fields with tags to those for another node of a fleet, which purges by them, too. */
+const addTags = (fields: Array<string>, headers: HeaderFields): void => {
+  for (const name of tagFields) if (headers[name] !== undefined) fields.push(name, headers[name])
 }
 
 /** The fields of a whole file may have a `Content-Range`, which means nothing there. */
@@ -161,6 +170,7 @@ const headOf = (
     ? commonFieldsOf(representation).slice()
     : fieldsOf(status === 304 ? notModifiedHeaders(headers) : failureHeaders(headers))
   const cacheStatus = toldStatus(opened, status, hasBody)
+  if (hasTags(headers) && isOfPeer(request)) addTags(fields, headers)
   fields.push("cache-status", CacheStatus.append(headers["cache-status"], cacheStatus))
   // By an `Age` it is seen that an answer is not the origin's own (RFC 9111 §5.1).
   if (seconds > 0 || !isOfNow(opened)) fields.push("age", String(seconds))

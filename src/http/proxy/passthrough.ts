@@ -1,5 +1,6 @@
 import { Effect, Stream } from "effect"
 import type { HttpServerRequest } from "effect/http"
+import { tagFields } from "../../domain/CacheTags.ts"
 import { loggable, type OriginError, OriginTimeout } from "../../domain/OriginError.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
@@ -20,11 +21,15 @@ import { makeForwarding } from "./forwarding.ts"
 import { makeLocations } from "./locations.ts"
 import { answer, withCookies } from "./mediaResponse.ts"
 import type { OriginLog } from "./originLog.ts"
+import { isOfPeer } from "./peerRequests.ts"
 
 type Request = HttpServerRequest.HttpServerRequest
 
 /** Fields of the origin's response that Spillway writes itself. */
 const replaced = new Set(["cache-status", "set-cookie"])
+
+/** The same, and those that are for caches only. */
+const replacedForViewers = new Set([...replaced, ...tagFields])
 
 /** The way past the cache: a viewer's request to the origin, and the origin's response to the viewer. */
 export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
@@ -73,7 +78,7 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
     request: Request,
     cacheStatus: CacheStatus.CacheStatus
   ) => ({
-    ...locations.toViewer(endToEnd(headers, replaced), resource.url, request),
+    ...locations.toViewer(endToEnd(headers, isOfPeer(request) ? replaced : replacedForViewers), resource.url, request),
     "cache-status": CacheStatus.append(headers["cache-status"], { ...cacheStatus, ...named })
   })
 

@@ -26,6 +26,11 @@ export const markPeer = (source: object, mark: PeerMark): void => void marks.set
 /** What is known of a request if another node has sent it. */
 export const peerMarkOf = ({ source }: HttpServerRequest.HttpServerRequest): PeerMark | undefined => marks.get(source)
 
+/** Whether another node has sent a request, given as the platform has it or as Node has it. */
+export const isOfPeer = (request: object): boolean =>
+  marks.has(request) || ("source" in request && typeof request.source === "object" && request.source !== null &&
+    marks.has(request.source))
+
 /**
  * Makes the function that says what other nodes can be asked instead of the origin. Nothing, if only this process knows what the target
  * means.

@@ -7,18 +7,17 @@ import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
 import { type AcceptedCodings, type Coding, codingOf } from "../../domain/rfc/ContentCoding.ts"
 import { isFresh, type Times } from "../../domain/rfc/Freshness.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
-import { isIn, type Tree } from "../../domain/UrlTrees.ts"
 import { type Choices, type Selection, Variants } from "../../domain/Variants.ts"
 import * as SingleFlight from "../../effects/SingleFlight.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { ChunkStore } from "../disk/ChunkStore.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
+import { Bans } from "./Bans.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { CatalogMemory } from "./CatalogMemory.ts"
-import { entriesOf, type Entry, freshnessFor, freshUntil } from "./Entry.ts"
+import { entriesOf, type Entry, freshnessFor, freshUntil, softenRepresentation } from "./Entry.ts"
 import { IndexScan } from "./IndexScan.ts"
 import { Manifests } from "./Manifests.ts"
-import { RevokedTrees } from "./RevokedTrees.ts"
 
 export { type Entry, freshnessFor } from "./Entry.ts"
 
@@ -69,7 +68,8 @@ export class Catalog extends Context.Service<Catalog, {
   readonly assess: (representation: Representation, answer: HeaderFields, times: Times, cookie: string) => Entry
   /**
    * Makes a response of the origin the current state of a variant, and supersedes any other representation. The parameters are those of
-   * `assess`. After a contested representation, no chunk is used again: the file starts afresh.
+   * `assess`. After a contested representation, no chunk is used again: the file starts afresh. A response that may be older than a purge is
+   * for those who wait for it, and supersedes nothing.
    */
   readonly confirm: (representation: Representation, answer: HeaderFields, times: Times, cookie: string) => Entry
   /** Requires revalidation before a representation is used again for viewers with `cookie`, also if the origin fails. */
@@ -84,8 +84,6 @@ export class Catalog extends Context.Service<Catalog, {
   readonly peek: (resource: string) => Effect.Effect<Option.Option<Entry>, CacheError>
   /** Removes the entry of a resource from memory. */
   readonly forget: (resource: string) => void
-  /** The identifiers of the resources in memory, variants included, whose URL `matches` accepts. */
-  readonly identifiers: (matches: (url: string) => boolean) => ReadonlyArray<string>
   /** Whether `representation` is still the current one of its resource. */
   readonly isCurrent: (representation: Representation) => boolean
   /** Records that a response with a part of `representation` depends on request fields, if no response for the resource did. */
@@ -96,13 +94,11 @@ export class Catalog extends Context.Service<Catalog, {
   readonly expire: (representation: Representation, isContested?: boolean) => void
   /** Expires a resource and its variants. None is used again, even stale, before the origin confirms it (RFC 9111 §4.4). */
   readonly invalidate: (resource: Resource) => Effect.Effect<void>
-  /** Invalidates all resources in a tree. Waits briefly until the disk has recorded it. */
-  readonly invalidateTree: (tree: Tree) => Effect.Effect<void>
 }>()("spillway/services/cache/Catalog") {
   static readonly layer: Layer.Layer<
     Catalog,
     never,
-    CacheConfig | CatalogMemory | DiskBreaker | CacheIndex | ChunkStore | IndexScan | Manifests | RevokedTrees
+    CacheConfig | CatalogMemory | DiskBreaker | CacheIndex | ChunkStore | IndexScan | Manifests | Bans
   > = Layer.effect(Catalog, Effect.suspend(() => make))
 }
 
@@ -120,25 +116,31 @@ const makeDiskCatalog = Effect.fnUntraced(function*(
   const scan = yield* IndexScan
   const memory = yield* CatalogMemory
   const manifests = yield* Manifests
-  const trees = yield* RevokedTrees
+  const bans = yield* Bans
+  const clock = yield* Clock.Clock
   const { readDeadline } = yield* CacheConfig
   const { share: shared } = SingleFlight.make<string, void, never>()
 
-  /** The manifest of a resource, and whether it is no longer valid. `forViewer` as in `ChunkStore.readManifest`. */
+  /** The manifest of a resource as the bans leave it, and whether it is no longer valid. `forViewer` as in `ChunkStore.readManifest`. */
   const recall = Effect.fnUntraced(function*(resource: string, forViewer = false) {
     const isTrusted = manifests.isTrusted(resource)
-    const manifest = yield* store.readManifest(resource, forViewer)
-    if (Option.isSome(manifest)) {
-      const { generatedAt, url } = manifest.value
-      return { isRevoked: !isTrusted || (yield* trees.covers(url, generatedAt)), manifest }
-    }
-    return { isRevoked: true, manifest: yield* store.readRevoked(resource, forViewer) }
+    const valid = yield* store.readManifest(resource, forViewer)
+    const manifest = Option.isSome(valid) ? valid : yield* store.readRevoked(resource, forViewer)
+    if (Option.isNone(manifest)) return { isRevoked: true, manifest }
+    yield* bans.loaded
+    const verdict = bans.verdict(manifest.value)
+    const isRevoked = !isTrusted || Option.isNone(valid) || verdict?.effect === "outdate"
+    if (verdict?.effect === "purge") return { isRevoked, manifest: Option.none<Representation>() }
+    if (verdict?.effect !== "soften") return { isRevoked, manifest }
+    const at = Math.min(verdict.at, clock.currentTimeMillisUnsafe())
+    return { isRevoked, manifest: Option.some(softenRepresentation(manifest.value, at, bans.latest())) }
   })
 
   /** Reads the entry of a resource into memory. Returns none if the disk has none, or fails. */
-  const fromDisk = (resource: Resource) =>
+  const fromDisk = (resource: Resource): Effect.Effect<Option.Option<Entry>> =>
     Effect.gen(function*() {
       if (!breaker.readable() || scan.hasNothingOf(resource.id)) return Option.none()
+      const latest = bans.latest()
       const revocations = manifests.revocations()
       const { isRevoked, manifest } = yield* recall(resource.id, true)
       if (Option.isSome(manifest)) yield* Effect.timeoutOption(scan.load(manifest.value), readDeadline)
@@ -146,11 +148,13 @@ const makeDiskCatalog = Effect.fnUntraced(function*(
       const newer = memory.known(resource.id)
       if (newer !== undefined) return Option.some(newer)
       if (Option.isNone(manifest) || manifest.value.url !== resource.url) return Option.none()
+      // It may have been purged and removed since it was read.
+      if (bans.isPast(latest)) return yield* fromDisk(resource)
       const entry = restored(manifest.value)
       memory.put(entry)
       // It may have been this one, which the disk still called fresh.
       if (isRevoked || manifests.revocations() !== revocations) memory.revoke(resource.id, { mustRevalidate: true })
-      return Option.some(memory.known(resource.id) ?? entry)
+      return Option.fromUndefinedOr(memory.known(resource.id))
     }).pipe(
       Effect.catch((error) => Effect.as(breaker.report(error), Option.none<Entry>()))
     )
@@ -216,7 +220,7 @@ const make = Effect.gen(function*() {
   const memory = yield* CatalogMemory
   const { known, use } = memory
   const manifests = yield* Manifests
-  const trees = yield* RevokedTrees
+  const bans = yield* Bans
   const { assess, restored } = entriesOf(yield* CacheConfig)
   const variants = new Variants()
   const disk = yield* makeDiskCatalog(restored, variants)
@@ -250,14 +254,15 @@ const make = Effect.gen(function*() {
       const before = known(answered.resource)
       const found = before === undefined ? answered : following(before, answered)
       const isOther = before !== undefined && before.representation.id !== found.id
-      if (isOther) index.supersede(found.resource, found.id)
-      const wasRevoked = memory.isRevoked(answered.resource)
+      const wasEnded = memory.isRevoked(answered.resource) || before?.representation.softenedAt !== undefined
       const audience = isOther || before === undefined ? undefined : before.audience
       const next = isOther || before === undefined ? found : withRangesOf(before.representation, found)
       const entry = assess(next, answer, times, cookie, audience)
+      if (bans.isPast(entry.representation.afterBan ?? 0)) return entry
+      if (isOther) index.supersede(found.resource, found.id)
       memory.put(entry)
       const endsSooner = before !== undefined && freshUntil(entry) < freshUntil(before)
-      manifests.confirmed(entry.representation, isOther || endsSooner || wasRevoked)
+      manifests.confirmed(entry.representation, isOther || endsSooner || wasEnded)
       return entry
     },
     exclude: (representation, cookie) => {
@@ -288,7 +293,6 @@ const make = Effect.gen(function*() {
         return entry === undefined ? disk.peek(resource) : Effect.succeedSome(entry)
       }),
     forget: memory.forget,
-    identifiers: memory.identifiers,
     isCurrent: ({ id, resource }) => known(resource)?.representation.id === id && !memory.isRevoked(resource),
     learnVary: ({ accepted, resource, url, varyNames }, answer) => {
       if (accepted === undefined && varyNames === undefined) variants.vary({ id: resource, url }, answer, true)
@@ -312,12 +316,6 @@ const make = Effect.gen(function*() {
         // What is on disk only is taken into memory first, so that the origin can be asked whether it is the same still.
         const read = Effect.andThen(disk.learn(resource), disk.get(resource))
         return known(resource.id) === undefined ? Effect.ensuring(Effect.asVoid(read), all) : all
-      }),
-    invalidateTree: (tree) =>
-      Effect.suspend(() => {
-        trees.add(tree)
-        for (const id of memory.identifiers((url) => isIn(tree, url))) memory.revoke(id, { mustRevalidate: true })
-        return trees.settled
       })
   })
 })

@@ -1,13 +1,17 @@
-import { Context, Layer } from "effect"
+import { Clock, Context, Effect, Layer } from "effect"
 import type { Freshness } from "../../domain/rfc/Freshness.ts"
 import { type Kept, Sieve } from "../../effects/Sieve.ts"
-import { type Entry, weightOf } from "./Entry.ts"
+import { Bans } from "./Bans.ts"
+import { type Entry, soften, weightOf } from "./Entry.ts"
 import { Families } from "./Families.ts"
 
 /** How entries of the catalog are ended: their fields of freshness are overridden by these. */
 const ENDED = { lifetime: 0, staleWhileRevalidate: 0 } satisfies Partial<Freshness>
 
-/** The catalog's entries in memory, by the identifiers of their resources. It is bounded in bytes, and evicts as `Sieve` does. */
+/**
+ * The catalog's entries in memory, by the identifiers of their resources. It is bounded in bytes, and evicts as `Sieve` does. Each entry is
+ * compared with new bans before it is returned: one that was purged isn't there.
+ */
 export class CatalogMemory extends Context.Service<CatalogMemory, {
   /** The entry of a resource; doesn't count as a use. */
   readonly known: (resource: string) => Entry | undefined
@@ -25,10 +29,13 @@ export class CatalogMemory extends Context.Service<CatalogMemory, {
   readonly forget: (resource: string) => void
   /** A resource and its variants, those that have an entry. */
   readonly family: (resource: string) => ReadonlyArray<string>
-  /** The resources whose URL `matches` accepts. */
-  readonly identifiers: (matches: (url: string) => boolean) => ReadonlyArray<string>
+  /** Compares all entries with the bans so far. Each step of the generator is short. */
+  readonly applyBans: () => Generator<void>
 }>()("spillway/services/cache/CatalogMemory") {
-  static readonly layer: Layer.Layer<CatalogMemory> = Layer.sync(CatalogMemory, () => make())
+  static readonly layer: Layer.Layer<CatalogMemory, never, Bans> = Layer.effect(
+    CatalogMemory,
+    Effect.suspend(() => make)
+  )
 }
 
 /** How much memory entries may take, in bytes. */
@@ -38,26 +45,66 @@ const CAPACITY_BYTES = 64 * 1024 ** 2
 interface Held {
   entry: Entry
   isRevoked: boolean
+  /** The last ban that it was compared with. */
+  checked: number
 }
+
+/** How many entries are compared with bans before others have their turn. */
+const COMPARED_AT_ONCE = 500
 
 const none: ReadonlyArray<string> = []
 
-const make = () => {
+const make = Effect.gen(function*() {
+  const bans = yield* Bans
+  const clock = yield* Clock.Clock
   const sieve = new Sieve<Held>(CAPACITY_BYTES)
   const entries = new Map<string, Kept<Held>>()
   const families = new Families()
-
-  const known = (resource: string): Entry | undefined => entries.get(resource)?.value.entry
 
   const remove = (resource: string): void => {
     entries.delete(resource)
     families.delete(resource)
   }
 
+  const forget = (resource: string): void => {
+    const kept = entries.get(resource)
+    if (kept === undefined) return
+    sieve.remove(kept)
+    remove(resource)
+  }
+
+  const revoke = (held: Held, change: Partial<Freshness>, isContested: boolean): void => {
+    const { audience, freshness } = held.entry
+    const ended = (freshness: Freshness): Freshness => ({ ...freshness, ...ENDED, ...change })
+    const ends = { freshness: ended(freshness), audience: audience.map(ended), ...(isContested && { isContested }) }
+    held.entry = { ...held.entry, ...ends }
+    held.isRevoked = true
+  }
+
+  /** The entry of a resource as the bans leave it. */
+  const current = (resource: string): Kept<Held> | undefined => {
+    const kept = entries.get(resource)
+    const latest = bans.latest()
+    if (kept === undefined || kept.value.checked === latest) return kept
+    const held = kept.value
+    const verdict = bans.verdict(held.entry.representation, held.checked)
+    held.checked = latest
+    switch (verdict?.effect) {
+      case "purge":
+        return forget(resource) as undefined
+      case "outdate":
+        revoke(held, { mustRevalidate: true }, false)
+        break
+      case "soften":
+        held.entry = soften(held.entry, Math.min(verdict!.at, clock.currentTimeMillisUnsafe()), latest)
+    }
+    return kept
+  }
+
   return CatalogMemory.of({
-    known,
+    known: (resource) => current(resource)?.value.entry,
     use: (resource) => {
-      const kept = entries.get(resource)
+      const kept = current(resource)
       if (kept === undefined) return undefined
       kept.visited = true
       return kept.value.entry
@@ -67,7 +114,7 @@ const make = () => {
       const weight = weightOf(entry)
       const kept = entries.get(resource)
       if (kept?.weight === weight) {
-        Object.assign(kept.value, { entry, isRevoked: false })
+        Object.assign(kept.value, { entry, isRevoked: false, checked: 0 })
         return none
       }
       if (kept !== undefined) sieve.remove(kept)
@@ -76,34 +123,27 @@ const make = () => {
         remove(representation.resource)
         evicted.push(representation.resource)
       }
-      entries.set(resource, sieve.add({ entry, isRevoked: false }, weight, evict))
+      entries.set(resource, sieve.add({ entry, isRevoked: false, checked: 0 }, weight, evict))
       families.add(resource)
       return evicted
     },
     change: (entry) => {
-      const held = entries.get(entry.representation.resource)?.value
+      const held = current(entry.representation.resource)?.value
       if (held !== undefined) held.entry = entry
     },
     revoke: (resource, change = {}, isContested = false) => {
-      const held = entries.get(resource)?.value
-      if (held === undefined) return
-      const { audience, freshness } = held.entry
-      const ended = (freshness: Freshness): Freshness => ({ ...freshness, ...ENDED, ...change })
-      const ends = { freshness: ended(freshness), audience: audience.map(ended), ...(isContested && { isContested }) }
-      held.entry = { ...held.entry, ...ends }
-      held.isRevoked = true
+      const held = current(resource)?.value
+      if (held !== undefined) revoke(held, change, isContested)
     },
-    isRevoked: (resource) => entries.get(resource)?.value.isRevoked === true,
-    forget: (resource) => {
-      const kept = entries.get(resource)
-      if (kept === undefined) return
-      sieve.remove(kept)
-      remove(resource)
-    },
-    family: (resource) => families.of(resource),
-    identifiers: (matches) =>
-      [...entries.values()].flatMap(({ value: { entry: { representation: { resource, url } } } }) =>
-        matches(url) ? [resource] : []
-      )
+    isRevoked: (resource) => current(resource)?.value.isRevoked === true,
+    forget,
+    family: (resource) => families.of(resource).filter((other) => current(other) !== undefined),
+    *applyBans() {
+      let compared = 0
+      for (const resource of entries.keys()) {
+        current(resource)
+        if (++compared % COMPARED_AT_ONCE === 0) yield
+      }
+    }
   })
-}
+})

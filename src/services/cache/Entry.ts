@@ -3,7 +3,7 @@ import { Audience } from "../../domain/Audience.ts"
 import { longestGuess } from "../../domain/Guess.ts"
 import { Representation, statusOf } from "../../domain/Representation.ts"
 import { isForAnyCookie, isSharable } from "../../domain/rfc/Cacheability.ts"
-import { endOf, type Freshness, freshnessOf, type Times } from "../../domain/rfc/Freshness.ts"
+import { endOf, type Freshness, freshnessOf, softened, type Times } from "../../domain/rfc/Freshness.ts"
 import { type HeaderFields, lengthOf } from "../../domain/rfc/HeaderFields.ts"
 import * as HttpDate from "../../domain/rfc/HttpDate.ts"
 import { matchesAny, ttlOf } from "../../domain/TtlRule.ts"
@@ -33,6 +33,18 @@ export const freshUntil = (entry: Entry): number => {
   const freshness = freshnessFor(entry, ANONYMOUS)
   return freshness === undefined ? -Infinity : endOf(freshness)
 }
+
+/** `entry` as a soft purge leaves it: stale since `at`, in milliseconds since 1970. It is newer than the bans up to `afterBan`. */
+export const soften = (entry: Entry, at: number, afterBan: number): Entry => ({
+  ...entry,
+  representation: softenRepresentation(entry.representation, at, afterBan),
+  freshness: softened(entry.freshness, at),
+  audience: entry.audience.map((freshness) => softened(freshness, at))
+})
+
+/** The same for what a manifest says. */
+export const softenRepresentation = (found: Representation, at: number, afterBan: number): Representation =>
+  new Representation({ ...found, afterBan, softenedAt: Math.min(at, found.softenedAt ?? Infinity) })
 
 /** What an entry takes besides its URL and fields, and each viewer for which it is confirmed, in bytes, roughly. */
 const OVERHEAD_BYTES = 2048
@@ -67,7 +79,7 @@ export const entriesOf = (rules: Pick<CacheOptions, "ignoreCookies" | "ttl">) =>
     const guess = longestGuess(statusOf(found), found.url, headers)
     const freshness = freshnessOf({ ...headers, ...age }, times, ruleFor(found), guess)
     const audience = before.with(cookie, freshness)
-    const { withCookie: _, ...described } = found
+    const { softenedAt: _, withCookie: _1, ...described } = found
     const representation = new Representation({
       ...described,
       headers,
@@ -79,12 +91,12 @@ export const entriesOf = (rules: Pick<CacheOptions, "ignoreCookies" | "ttl">) =>
 
   /** As far as its fields tell, and no fresher than when it was written. One from the future is stale. */
   const restored = (representation: Representation): Entry => {
-    const { generatedAt, headers, url, withCookie = false } = representation
+    const { generatedAt, headers, softenedAt = Infinity, url, withCookie = false } = representation
     const guess = longestGuess(statusOf(representation), url, headers)
-    const freshness = {
+    const freshness = softened({
       ...freshnessOf(headers, { requested: generatedAt, received: generatedAt }, ruleFor(representation), guess),
       generatedAt
-    }
+    }, softenedAt)
     return entryOf(representation, freshness, withCookie ? Audience.nobody : Audience.nobody.with(ANONYMOUS, freshness))
   }
 

@@ -23,6 +23,8 @@ export class IndexScan extends Context.Service<IndexScan, {
   readonly loaded: Effect.Effect<void>
   /** Whether everything that the store had at the start is entered. */
   readonly isLoaded: () => boolean
+  /** Whether a scan was completed, and skipped nothing that is still to be read. */
+  readonly isComplete: () => boolean
   /** Why the store can't be read, so that nobody knows what is on disk; `undefined` if the last try didn't fail. */
   readonly unreadable: () => CacheError | undefined
   /** Whether the index alone can say that no chunk of a resource is on disk. */
@@ -163,7 +165,7 @@ const makeScan = Effect.gen(function*() {
     yield* arrange
   })
 
-  return { dateAll, enterSkipped, scan, unreadable: () => unreadable }
+  return { dateAll, enterSkipped, hasSkipped: () => skipped.size > 0, scan, unreadable: () => unreadable }
 })
 
 const make = Effect.gen(function*() {
@@ -174,7 +176,7 @@ const make = Effect.gen(function*() {
   const index = yield* CacheIndex
   const { withWriteLock } = yield* WriteLock
   const loaded = yield* Latch.make(false)
-  const { dateAll, enterSkipped, scan, unreadable } = yield* makeScan
+  const { dateAll, enterSkipped, hasSkipped, scan, unreadable } = yield* makeScan
   const known = new Set<string>()
   const rest = yield* FiberHandle.make()
 
@@ -228,6 +230,7 @@ const make = Effect.gen(function*() {
     reconcile,
     loaded: loaded.await,
     isLoaded: () => loaded.isOpen(),
+    isComplete: () => loaded.isOpen() && !hasSkipped(),
     unreadable,
     hasNothingOf: (resource) => loaded.isOpen() && !index.hasResource(resource)
   })

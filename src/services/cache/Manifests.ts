@@ -37,6 +37,8 @@ export class Manifests extends Context.Service<Manifests, {
    * `isOutdated`, since it knows another one or has it fresh for longer, that is corrected.
    */
   readonly confirmed: (representation: Representation, isOutdated: boolean) => void
+  /** Has the disk know a representation, or, without one, that its manifest of a resource is no longer valid. Done when it is. */
+  readonly replace: (resource: string, next: Representation | undefined) => Effect.Effect<void, CacheError>
   /** Whether the manifest on disk of a resource can be trusted. */
   readonly isTrusted: (resource: string) => boolean
   /** How often anything was revoked. What was read from the disk before the last time may no longer be valid. */
@@ -124,7 +126,7 @@ const make = Effect.gen(function*() {
   }
 
   /** Replaces a manifest of which there are chunks. */
-  const replace = (representation: Representation, file: Uint8Array) =>
+  const rewrite = (representation: Representation, file: Uint8Array) =>
     Effect.suspend((): Effect.Effect<void, CacheError, Scope.Scope> => {
       const { resource, size } = representation
       const key = index.compactChunk(resource)
@@ -159,7 +161,7 @@ const make = Effect.gen(function*() {
       if (next === undefined || !hasChunkOf(next)) return disown(resource)
       const file = missing(next)
       if (file === undefined) return Effect.void
-      return Effect.scoped(replace(next, file))
+      return Effect.scoped(rewrite(next, file))
     })
 
   /** Makes the changes that wait, and says whether all of them could be made. */
@@ -222,6 +224,7 @@ const make = Effect.gen(function*() {
         add(resource, { resource, isFamily: false, next: representation })
       }
     },
+    replace: (resource, next) => withWriteLock(Effect.uninterruptible(apply({ resource, isFamily: false, next }))),
     isTrusted: (resource) => !isFlooded && !isPending(resource),
     revocations: () => revocations,
     settled: Effect.suspend(() =>

@@ -1,6 +1,8 @@
 import { Context, Effect, Layer } from "effect"
 import { ANONYMOUS } from "../../domain/Asker.ts"
+import type { Ban } from "../../domain/BanList.ts"
 import type { ChunkKey } from "../../domain/Chunk.ts"
+import { Bans } from "./Bans.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { Catalog } from "./Catalog.ts"
 import { CatalogMemory } from "./CatalogMemory.ts"
@@ -12,6 +14,10 @@ export interface ReplicasShape {
   readonly forgotten: (resource: string) => void
   /** Nothing of a resource that is in memory or on disk may be served any more. */
   readonly withdrawn: (resource: string) => void
+  /** What was stored before this ban, and what it matches, must not be served as it was. */
+  readonly banned: (ban: Ban) => void
+  /** Nothing is left here of what the bans up to this number cover. */
+  readonly unbanned: (until: number) => void
   /** A chunk was written, and takes this many bytes of the disk. */
   readonly added: (key: ChunkKey, bytes: number) => void
   /** A chunk must not be read any more: it was removed, or is about to be. */
@@ -23,6 +29,8 @@ export interface ReplicasShape {
 const none: ReplicasShape = {
   forgotten: () => {},
   withdrawn: () => {},
+  banned: () => {},
+  unbanned: () => {},
   added: () => {},
   removed: () => {},
   settled: Effect.void
@@ -67,6 +75,19 @@ export const layerCacheIndex = replicated(CacheIndex, (index, { added, removed }
   forget: (resource) => {
     for (const { key } of index.chunksOf(resource)) removed(key)
     index.forget(resource)
+  }
+}))
+
+/** `Bans`, with notifications of new ones, and of those that are dropped. */
+export const layerBans = replicated(Bans, (bans, { banned, unbanned }) => ({
+  add: (target) => {
+    const ban = bans.add(target)
+    banned(ban)
+    return ban
+  },
+  drop: (until, isKept) => {
+    bans.drop(until, isKept)
+    unbanned(until)
   }
 }))
 

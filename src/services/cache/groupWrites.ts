@@ -31,24 +31,26 @@ interface Plan {
   /** The manifests that have to be written before the chunks. */
   readonly manifests: ReadonlyArray<readonly [Representation, Uint8Array]>
   /** The manifests that share a file with their only chunk. */
-  readonly compact: ReadonlyMap<Job, Uint8Array>
+  readonly compact: ReadonlyMap<Job, readonly [Representation, Uint8Array]>
 }
 
 const planOf = (
   group: ReadonlyArray<Job>,
+  asKnown: (representation: Representation) => Representation,
   missing: (representation: Representation) => Uint8Array | undefined,
   hasFolder: (resource: string) => boolean
 ): Plan => {
   const additions: Array<Addition> = []
   const manifests: Array<readonly [Representation, Uint8Array]> = []
-  const compact = new Map<Job, Uint8Array>()
+  const compact = new Map<Job, readonly [Representation, Uint8Array]>()
   let bytes = 0
   for (const [resource, jobs] of Map.groupBy(group, ({ key }) => key.resource)) {
     const job = jobs.at(-1)!
-    const { payload, representation } = job
+    const { payload } = job
+    const representation = asKnown(job.representation)
     if (isShort(representation) && jobs.length === 1 && !hasFolder(resource)) {
       const file = ManifestFormat.encode(representation)
-      compact.set(job, file)
+      compact.set(job, [representation, file])
       bytes += compactBytesOnDisk(payload.length, file.length)
       additions.push({ resource, chunks: 1, manifest: 0, isCompact: true })
       continue
@@ -126,9 +128,20 @@ export const make = Effect.gen(function*() {
     ["won", "lost"]
   )
 
+  /** The representation of a chunk as it is by now: a soft purge may have made it stale. */
+  const asKnown = (found: Representation): Representation => {
+    const known = catalog.known(found.resource)?.representation
+    return known?.id === found.id ? known : found
+  }
+
   /** Reserves room for chunks and the manifests that they need, and writes those. */
   const prepare = Effect.fnUntraced(function*(group: ReadonlyArray<Job>) {
-    const { additions, bytes, compact, manifests: missing } = planOf(group, manifests.missing, index.hasFolder)
+    const { additions, bytes, compact, manifests: missing } = planOf(
+      group,
+      asKnown,
+      manifests.missing,
+      index.hasFolder
+    )
     yield* evictor.reserve(() => bytes + index.growth(additions), group.length)
     yield* Effect.forEach(missing, ([representation, file]) => manifests.write(representation, file), {
       concurrency: CONCURRENCY,
@@ -137,13 +150,13 @@ export const make = Effect.gen(function*() {
     return compact
   })
 
-  const write = Effect.fnUntraced(function*(job: Job, compact: ReadonlyMap<Job, Uint8Array>) {
+  const write = Effect.fnUntraced(function*(job: Job, compact: Plan["compact"]) {
     const { key, payload, representation } = job
-    const file = compact.get(job)
-    if (file === undefined) {
+    const manifest = compact.get(job)
+    if (manifest === undefined) {
       yield* store.write(key, payload)
       index.add(key, bytesOnDisk(payload.length))
-    } else yield* manifests.writeCompact(representation, file, payload)
+    } else yield* manifests.writeCompact(...manifest, payload)
     breaker.succeeded("write")
     // It may have been invalidated while nothing of it was on disk.
     if (!catalog.isCurrent(representation)) manifests.revoke(key.resource)

@@ -175,10 +175,10 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   readonly isBusy: () => boolean
   /** Waits until calls have been under way for `millis` milliseconds without progress of the disk. */
   readonly stalled: (millis: number) => Effect.Effect<void>
-  /** The list that `writeRevokedTrees` wrote last, or none. */
-  readonly readRevokedTrees: Effect.Effect<Option.Option<string>, CacheError>
-  /** Writes the list of `RevokedTrees`, whole or not at all. */
-  readonly writeRevokedTrees: (file: Uint8Array) => Effect.Effect<void, CacheError>
+  /** The list that `writeBans` wrote last, or none. */
+  readonly readBans: Effect.Effect<Option.Option<string>, CacheError>
+  /** Writes the list of `Bans`, whole or not at all. It survives a loss of power. */
+  readonly writeBans: (file: Uint8Array) => Effect.Effect<void, CacheError>
   /** Writes, reads and removes a file of so many bytes. Succeeds if the store can be used. */
   readonly probe: (bytes: number) => Effect.Effect<void, CacheError>
 }>()("spillway/services/disk/ChunkStore") {

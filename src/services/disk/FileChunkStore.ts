@@ -153,7 +153,7 @@ export const make = Effect.gen(function*() {
   const { directory, readDeadline } = yield* CacheConfig
   const limiter = yield* DiskLimiter
   const layout = StoreLayout.make(path, directory)
-  const { compactOf, directoryOf, fileOf, pathOf, prefixOf, revokedTrees, root } = layout
+  const { bans, compactOf, directoryOf, fileOf, pathOf, prefixOf, revokedTrees, root } = layout
   const calls = yield* FileCalls.make(limiter.progressed)
   const { readDirectory, remove } = calls
   const { probe, removeTemporaries, writeBehind, writeFile } = yield* AtomicFiles.make(calls, root)
@@ -226,9 +226,14 @@ export const make = Effect.gen(function*() {
     return forViewer ? limiter.passWithin(readDeadline, at, manifest) : limiter.pass(manifest)
   }
 
+  const readBans = Effect.flatMap(
+    manifests.readText(bans),
+    (found) => Option.isSome(found) ? Effect.succeed(found) : manifests.readText(revokedTrees)
+  )
+
   const store: ChunkStore["Service"] = {
-    readRevokedTrees: limiter.passWithin(readDeadline, revokedTrees, manifests.readText(revokedTrees)),
-    writeRevokedTrees: (file) => limiter.pass(writeFile(revokedTrees, [file], true)),
+    readBans: limiter.passWithin(readDeadline, bans, readBans),
+    writeBans: (file) => limiter.pass(writeFile(bans, [file], true)),
     read: (key, length, range, scratch) =>
       Effect.suspend(() => limiter.passWithin(readDeadline, knownPathOf(key), files.read(key, length, range, scratch))),
     readInto: (scratch, key, length, range, onEnd) =>

@@ -17,12 +17,24 @@ interface Kept {
 
 /** Chunks in a map, with the same contract as the store on disk. */
 export const makeInMemory = (): ChunkStore["Service"] => {
-  const chunks = new Map<string, Kept>()
+  /** By resource, and then by key. */
+  const chunks = new Map<string, Map<string, Kept>>()
   const manifests = new Map<string, { readonly file: Uint8Array; readonly isRevoked: boolean }>()
   const pins = new Set<string>()
-  let revokedTrees: string | undefined
-  const of = (resource: string) => [...chunks.values()].filter(({ key }) => key.resource === resource)
-  const resources = () => [...new Set([...manifests.keys(), ...Array.from(chunks.values(), ({ key }) => key.resource)])]
+  let bans: string | undefined
+  const of = (resource: string): ReadonlyArray<Kept> => [...chunks.get(resource)?.values() ?? []]
+  const find = (key: ChunkKey): Kept | undefined => chunks.get(key.resource)?.get(keyText(key))
+  const put = (kept: Kept): void => {
+    const others = chunks.get(kept.key.resource)
+    if (others === undefined) chunks.set(kept.key.resource, new Map([[keyText(kept.key), kept]]))
+    else others.set(keyText(kept.key), kept)
+  }
+  const drop = (key: ChunkKey): void => {
+    const others = chunks.get(key.resource)
+    others?.delete(keyText(key))
+    if (others?.size === 0) chunks.delete(key.resource)
+  }
+  const resources = () => [...new Set([...manifests.keys(), ...chunks.keys()])]
   const bytesOf = ({ isCompact, key, payload }: Kept) =>
     isCompact === true
       ? compactBytesOnDisk(payload.length, manifests.get(key.resource)?.file.length ?? 0)
@@ -46,7 +58,7 @@ export const makeInMemory = (): ChunkStore["Service"] => {
   }
   const read: ChunkStore["Service"]["read"] = (key, length, { end, start }) =>
     Effect.suspend(() => {
-      const found = chunks.get(keyText(key))
+      const found = find(key)
       const path = keyText(key)
       if (found === undefined) return Effect.fail(new IoError({ errno: "ENOENT", operation: "open", path }))
       return found.payload.length === length
@@ -64,41 +76,38 @@ export const makeInMemory = (): ChunkStore["Service"] => {
       pinned: pins.has(resource)
     }))
   return {
-    readRevokedTrees: Effect.sync(() => Option.fromUndefinedOr(revokedTrees)),
-    writeRevokedTrees: (file) => Effect.sync(() => void (revokedTrees = Buffer.from(file).toString())),
+    readBans: Effect.sync(() => Option.fromUndefinedOr(bans)),
+    writeBans: (file) => Effect.sync(() => void (bans = Buffer.from(file).toString())),
     read,
     readInto: (_, key, length, range, onEnd) => onEnd(Effect.runSyncExit(read(key, length, range))),
     verify: (key) =>
       Effect.suspend(() => {
-        const found = chunks.get(keyText(key))
+        const found = find(key)
         return found === undefined
           ? Effect.fail(new IoError({ errno: "ENOENT", operation: "stat", path: keyText(key) }))
           : Effect.succeed(found.payload.length)
       }),
     write: (key, payload) =>
       Effect.clockWith((clock) =>
-        Effect.sync(() =>
-          void chunks.set(keyText(key), { key, payload: payload.slice(), used: clock.currentTimeMillisUnsafe() })
-        )
+        Effect.sync(() => put({ key, payload: payload.slice(), used: clock.currentTimeMillisUnsafe() }))
       ),
     remove: (key) =>
       Effect.sync(() => {
-        if (chunks.get(keyText(key))?.isCompact === true) manifests.delete(key.resource)
-        chunks.delete(keyText(key))
+        if (find(key)?.isCompact === true) manifests.delete(key.resource)
+        drop(key)
       }),
     readManifest: (resource) => Effect.sync(() => manifestOf(resource, false)),
     readRevoked: (resource) => Effect.sync(() => manifestOf(resource, true)),
     writeCompact: (key, payload, file) =>
       Effect.clockWith((clock) =>
         Effect.sync(() => {
-          const used = clock.currentTimeMillisUnsafe()
-          chunks.set(keyText(key), { key, payload: payload.slice(), used, isCompact: true })
+          put({ key, payload: payload.slice(), used: clock.currentTimeMillisUnsafe(), isCompact: true })
           manifests.set(key.resource, { file, isRevoked: false })
         })
       ),
     writeManifest: (resource, file) =>
       Effect.sync(() => {
-        for (const { isCompact, key } of of(resource)) if (isCompact === true) chunks.delete(keyText(key))
+        for (const { isCompact, key } of of(resource)) if (isCompact === true) drop(key)
         manifests.set(resource, { file, isRevoked: false })
       }),
     revokeManifest: (resource) =>
@@ -109,7 +118,7 @@ export const makeInMemory = (): ChunkStore["Service"] => {
     family: (resource) => Effect.sync(() => resources().filter((other) => familyOf(other) === familyOf(resource))),
     removeResource: (resource) =>
       Effect.sync(() => {
-        for (const { key } of of(resource)) chunks.delete(keyText(key))
+        chunks.delete(resource)
         manifests.delete(resource)
         pins.delete(resource)
       }),
@@ -119,7 +128,7 @@ export const makeInMemory = (): ChunkStore["Service"] => {
     stat: (key) =>
       Effect.sync(() =>
         Option.map(
-          Option.fromNullishOr(chunks.get(keyText(key))),
+          Option.fromUndefinedOr(find(key)),
           (found) => ({ key, bytes: bytesOf(found), used: found.used })
         )
       ),
@@ -136,7 +145,7 @@ export const makeInMemory = (): ChunkStore["Service"] => {
         isHollow: keys.length === 0 && others.compact === undefined,
         chunks: Array.from(Map.groupBy(keys, (key) => key.representation), ([representation, all]) => {
           const ordered = all.toSorted((a, b) => a.index - b.index)
-          const [first, last] = [ordered[0]!, ordered.at(-1)!].map((key) => chunks.get(keyText(key))!) as [Kept, Kept]
+          const [first, last] = [ordered[0]!, ordered.at(-1)!].map((key) => find(key!)!) as [Kept, Kept]
           return {
             representation,
             indices: ordered.map(({ index }) => index),

@@ -5,7 +5,7 @@ import type { NamedResource } from "./ChunkStore.ts"
 /**
  * Where files are in the cache directory. A resource has a directory, below one for the first two digits of its identifier:
  *
- *     v1/revoked-trees.json
+ *     v1/bans.json
  *     v1/3f/3f0a…/manifest.json        its representation
  *     v1/3f/3f0a…/revoked.json         the same, if it was revoked
  *     v1/3f/3f0a…/pinned               present if the resource is pinned
@@ -20,6 +20,8 @@ import type { NamedResource } from "./ChunkStore.ts"
 export const MANIFEST = "manifest.json"
 export const REVOKED = "revoked.json"
 export const PINNED = "pinned"
+const BANS = "bans.json"
+/** What earlier versions had instead. */
 const REVOKED_TREES = "revoked-trees.json"
 
 /** Whether `name` is that of a directory for resources with the same first digits. */
@@ -79,6 +81,7 @@ export const make = (path: Path.Path, directory: string) => {
       `${directoryOf(resource)}.${isRevoked ? "revoked" : "compact"}`,
     /** A file of the resource that is not a chunk. */
     fileOf: (resource: string, name: string) => path.join(directoryOf(resource), name),
+    bans: path.join(root, BANS),
     revokedTrees: path.join(root, REVOKED_TREES)
   }
 }

@@ -41,6 +41,8 @@ export interface Request extends RangeRequest {
 export interface Exchange {
   readonly request: Request
   asked: OriginExchange
+  /** The number of the last ban when it began. */
+  readonly afterBan: number
   /** Holds the connection. */
   readonly scope: Scope.Closeable
   /** Whether somebody else closes the scope: the viewer who takes the response, or the transfer. */

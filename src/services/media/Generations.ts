@@ -38,10 +38,6 @@ export const makeGenerations = () => {
     end: ({ id }: Resource): void => {
       const entry = underWay.get(familyOf(id))
       if (entry !== undefined) entry.generation += 1
-    },
-    /** Makes all requests outdated. */
-    endAll: (): void => {
-      for (const entry of underWay.values()) entry.generation += 1
     }
   }
 }

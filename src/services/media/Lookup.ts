@@ -1,5 +1,6 @@
 import { Clock, Context, Effect, FiberSet, Layer, Metric } from "effect"
 import { ANONYMOUS, type Asker, askerOf, hasCredential } from "../../domain/Asker.ts"
+import type { Ban, BanTarget } from "../../domain/BanList.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import type { RangeSpec } from "../../domain/rfc/ByteRange.ts"
@@ -7,6 +8,7 @@ import { noCache, type RequestDirectives } from "../../domain/rfc/CacheControl.t
 import { decide } from "../../domain/rfc/CacheDecision.ts"
 import { type AcceptedCodings, isAcceptable } from "../../domain/rfc/ContentCoding.ts"
 import type { HeaderFields } from "../../domain/rfc/HeaderFields.ts"
+import { Bans } from "../cache/Bans.ts"
 import { Catalog, type Entry, freshnessFor } from "../cache/Catalog.ts"
 import type { ChunkCache } from "../cache/ChunkCache.ts"
 import type { Manifests } from "../cache/Manifests.ts"
@@ -61,15 +63,13 @@ export class Lookup extends Context.Service<Lookup, {
   readonly fresh: (request: FreshRequest, fields: HeaderFields) => Entry | undefined
   /** Makes the origin be asked before anything stored of a resource is used again, and waits until the disk knows it. */
   readonly invalidate: (resource: Resource) => Effect.Effect<void>
-  /** The same for a resource with any query, and for everything below it. */
-  readonly invalidateTree: (resource: Resource) => Effect.Effect<void>
-  /** Forgets which resources are uncacheable. */
-  readonly forget: () => void
+  /** Bans what is stored until now, and forgets which resources are uncacheable. Doesn't wait until the disk knows it: see `Bans.saved`. */
+  readonly ban: (target: BanTarget) => Effect.Effect<Ban>
 }>()("spillway/services/media/Lookup") {
   static readonly layer: Layer.Layer<
     Lookup,
     never,
-    CacheConfig | Catalog | ChunkCache | Downloader | Manifests | Origin | OriginConfig
+    Bans | CacheConfig | Catalog | ChunkCache | Downloader | Manifests | Origin | OriginConfig
   > = Layer.effect(Lookup, Effect.suspend(() => make))
 }
 
@@ -92,6 +92,7 @@ const groupOf = ({ isApart, peers }: Source, stretch: number): string =>
 
 const make = Effect.gen(function*() {
   const { credentialFields, offline } = yield* OriginConfig
+  const bans = yield* Bans
   const catalog = yield* Catalog
   const clock = yield* Clock.Clock
   const hints = UncacheableHints.make()
@@ -173,7 +174,9 @@ const make = Effect.gen(function*() {
       const isOwn = isAlone || (known !== undefined && !known.isShared)
       const who = `${accepted.field} ${asker.credential}${isOwn ? ` ${asker.cookie}` : ""}${groupOf(source, stretch)}`
       const own = request.isAlone === true ? ` ${alone++}` : ""
-      const flight = `${method} ${variant.id} ${generations.current(request.resource)} ${who}${own}`
+      // Those who ask after a ban don't share a request from before it.
+      const generation = `${generations.current(request.resource)} ${bans.latest()}`
+      const flight = `${method} ${variant.id} ${generation} ${who}${own}`
       if (decision._tag === "RevalidateBehind") {
         inBackground(Effect.ignore(collapse(flight, asker.cookie, fetch({ ...question, background: true }))))
         return { _tag: "Current", entry: mine!, means: "revalidating" }

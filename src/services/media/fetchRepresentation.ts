@@ -4,6 +4,7 @@ import { isTransient, loggable, type OriginError, OriginUnexpected } from "../..
 import { carriedRange, isFile, isSameVersion, isSingle, type Representation } from "../../domain/Representation.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import { type ByteRange, resolve } from "../../domain/rfc/ByteRange.ts"
+import { Bans } from "../cache/Bans.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
@@ -52,6 +53,7 @@ const ownPart = (
  */
 export const makeFetch = Effect.fnUntraced(function*({ generations, hints, storedUse, unmeasured }: Memories) {
   const config = yield* CacheConfig
+  const bans = yield* Bans
   const cache = yield* ChunkCache
   const catalog = yield* Catalog
   const downloader = yield* Downloader
@@ -187,7 +189,8 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
       Effect.gen(function*() {
         const scope = yield* Scope.make()
         const asked: OriginExchange = { reason: request.reason, status: undefined }
-        const exchange: Exchange = { request, asked, scope, isHandedOver: false }
+        const afterBan = yield* bans.begin
+        const exchange: Exchange = { request, asked, afterBan, scope, isHandedOver: false }
         const found = ask(exchange).pipe(
           Scope.provide(scope),
           Effect.catch((error) => {

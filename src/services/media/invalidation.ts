@@ -1,24 +1,31 @@
 import { Effect } from "effect"
 import { ANONYMOUS } from "../../domain/Asker.ts"
+import type { Ban, BanTarget } from "../../domain/BanList.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import { everyAccepted } from "../../domain/rfc/ContentCoding.ts"
-import { treeAt } from "../../domain/UrlTrees.ts"
+import { Bans } from "../cache/Bans.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { Manifests } from "../cache/Manifests.ts"
 import type { Memories } from "./fetchRepresentation.ts"
 import { memoryKey } from "./storedUse.ts"
 
-/** Ends the use of what is stored: `forget`, `invalidate` and `invalidateTree` of `Lookup`. */
+/** Ends the use of what is stored: `ban` and `invalidate` of `Lookup`. */
 export const makeInvalidation = Effect.fnUntraced(
   function*({ generations, hints, unmeasured }: Pick<Memories, "generations" | "hints" | "unmeasured">) {
+    const bans = yield* Bans
     const catalog = yield* Catalog
     const manifests = yield* Manifests
     return {
-      forget: (): void => {
-        hints.clear()
-        generations.endAll()
-        unmeasured.releaseAll()
-      },
+      ban: (target: BanTarget): Effect.Effect<Ban> =>
+        // A new ban has a higher number than those of earlier processes.
+        Effect.andThen(
+          Effect.ignore(bans.loaded),
+          Effect.sync(() => {
+            hints.clear()
+            unmeasured.releaseAll()
+            return bans.add(target)
+          })
+        ),
       invalidate: (resource: Resource): Effect.Effect<void> =>
         Effect.suspend(() => {
           generations.end(resource)
@@ -29,13 +36,6 @@ export const makeInvalidation = Effect.fnUntraced(
             }
           }
           return Effect.andThen(catalog.invalidate(resource), manifests.settled)
-        }),
-      invalidateTree: ({ url }: Resource): Effect.Effect<void> =>
-        Effect.suspend(() => {
-          hints.clear()
-          generations.endAll()
-          unmeasured.releaseAll()
-          return catalog.invalidateTree(treeAt(url))
         })
     }
   }

@@ -51,7 +51,7 @@ export const makeRepresentationOf = Effect.gen(function*() {
   const catalog = yield* Catalog
 
   return Effect.fnUntraced(function*(
-    { request: { accepted, asker, method, resource } }: Exchange,
+    { afterBan, request: { accepted, asker, method, resource } }: Exchange,
     { response, times }: FirstResponse,
     selected: Resource,
     chunkSize: number
@@ -67,6 +67,7 @@ export const makeRepresentationOf = Effect.gen(function*() {
     const read = (response: OriginResponse, isMeasured = false) =>
       fromHead(selected, response, chunkSize, asker.credential !== "", {
         accepted,
+        afterBan,
         selectedBy,
         transfer,
         isMeasured,

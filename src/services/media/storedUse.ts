@@ -94,12 +94,12 @@ export const makeStoredUse = Effect.fnUntraced(function*(
 
   /** Takes a response of the origin that confirms a stored representation. */
   const confirm = Effect.fnUntraced(function*(
-    { asked, request }: Exchange,
+    { afterBan, asked, request }: Exchange,
     { response, times }: FirstResponse,
-    representation: Representation,
+    stored: Representation,
     status: number
   ): Effect.fn.Return<LookupResult> {
-    const next = updated(representation, response.headers)
+    const next = updated(stored, response.headers, afterBan)
     const why = whyUncacheable(200, next.headers, request.asker.credential !== "")
     if (why !== undefined) {
       yield* remember(request, why, response)

@@ -1,42 +1,43 @@
 import { Clock, Context, Effect, Fiber, FiberSet, Layer } from "effect"
+import { type Ban, type BanTarget, treeAt } from "../../domain/BanList.ts"
 import type { CacheError } from "../../domain/CacheError.ts"
 import type { FleetMember } from "../../domain/FleetMember.ts"
 import { everything, firstRound, FleetPurge, insteadOfMany, type PurgeTarget } from "../../domain/FleetPurge.ts"
 import { PURGE_PATH } from "../../domain/PeerProtocol.ts"
 import { make as makeResource, makePublic } from "../../domain/Resource.ts"
-import { EVERYTHING } from "../../domain/UrlTrees.ts"
 import { keepRunning } from "../../effects/keepRunning.ts"
 import { LruMap } from "../../effects/LruMap.ts"
 import * as SingleFlight from "../../effects/SingleFlight.ts"
-import { Catalog } from "../cache/Catalog.ts"
+import { Bans } from "../cache/Bans.ts"
 import { Replicas } from "../cache/Replicas.ts"
 import { Fleet } from "../fleet/Fleet.ts"
 import { Lookup } from "../media/Lookup.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
-import { type Purged, Purger } from "./Purger.ts"
+import { Purger } from "./Purger.ts"
 
-/** What was removed here, and which nodes of the fleet have done the same, or have not said so. */
-export interface FleetPurged extends Purged {
+/** What this node has banned, and which nodes of the fleet have done the same, or have not said so. */
+export interface FleetPurged {
+  readonly bans: ReadonlyArray<Ban>
   readonly nodes: ReadonlyArray<string>
   readonly missing: ReadonlyArray<string>
 }
 
-/** What a purge is of, in this process. */
-type Local = (target: PurgeTarget) => Effect.Effect<Purged, CacheError>
+/** Does a purge in this process. Returns its ban, if it needs one. */
+type Local = (target: PurgeTarget) => Effect.Effect<ReadonlyArray<Ban>, CacheError>
 
 /**
  * Purges and invalidations for all nodes of the fleet, or for this one if it is alone. They go to all nodes directly, and into the log for
  * those that don't answer. There are two rounds, since a node may read what is purged from one that is about to purge it.
  */
 export class FleetPurger extends Context.Service<FleetPurger, {
-  /** Removes what is cached, here and on all nodes. Fails if the disk of this node does. */
-  readonly purge: (target: PurgeTarget) => Effect.Effect<FleetPurged, CacheError>
+  /** Bans what is cached, here and on all nodes. Fails if the disk of this node does. */
+  readonly purge: (target: BanTarget) => Effect.Effect<FleetPurged, CacheError>
   /** Ends the freshness of resources, here and on all nodes, and waits briefly for their disks. */
   readonly outdate: (targets: ReadonlyArray<PurgeTarget>) => Effect.Effect<void>
   /** Does what another node has purged. `false` if the disk fails. */
   readonly receive: (purge: FleetPurge) => Effect.Effect<boolean>
 }>()("spillway/services/operate/FleetPurger") {
-  static readonly layer: Layer.Layer<FleetPurger, never, Catalog | Lookup | Purger> = Layer.effect(
+  static readonly layer: Layer.Layer<FleetPurger, never, Bans | Lookup | Purger> = Layer.effect(
     FleetPurger,
     Effect.suspend(() => make)
   )
@@ -54,29 +55,26 @@ const MAX_MISSED = 100
 /** How often they are sent again, in milliseconds. */
 const RESEND_MILLIS = 1000
 
-const NOTHING: Purged = { resources: 0, bytes: 0 }
-
 /** Makes the function that does a purge in this process. */
 const makeLocal = Effect.gen(function*() {
-  const catalog = yield* Catalog
+  const bans = yield* Bans
   const lookup = yield* Lookup
   const purger = yield* Purger
   const { settled } = yield* Replicas
-  const outdate = (work: Effect.Effect<void>) => Effect.as(Effect.andThen(work, settled), NOTHING)
   const local: Local = (target) => {
     switch (target._tag) {
-      case "Url":
-        return purger.purge((url) => url === target.url)
-      case "Prefix":
-        return purger.purge((url) => url.startsWith(target.prefix))
-      case "Outdated":
-        return outdate(
-          Effect.forEach([makeResource(target.url), makePublic(target.url)], lookup.invalidate, { discard: true })
-        )
-      case "OutdatedTree": {
-        if (target.url !== EVERYTHING) return outdate(lookup.invalidateTree(makeResource(target.url)))
-        return outdate(Effect.andThen(Effect.sync(lookup.forget), catalog.invalidateTree(EVERYTHING)))
+      case "Outdated": {
+        const both = [makeResource(target.url), makePublic(target.url)]
+        return Effect.as(Effect.andThen(Effect.forEach(both, lookup.invalidate, { discard: true }), settled), [])
       }
+      // Somebody waits for the answer to the request that has changed it.
+      case "OutdatedTree":
+        return Effect.map(
+          Effect.tap(lookup.ban({ ...target, url: treeAt(target.url) }), Effect.andThen(bans.settled, settled)),
+          (ban) => [ban]
+        )
+      default:
+        return Effect.map(purger.purge(target), (ban) => [ban])
     }
   }
   return local
@@ -146,7 +144,7 @@ const makeMissed = Effect.fnUntraced(function*(send: Effect.Success<typeof makeS
 
 const makeAlone = (local: Local) =>
   FleetPurger.of({
-    purge: (target) => Effect.map(local(target), (purged) => ({ ...purged, nodes: [], missing: [] })),
+    purge: (target) => Effect.map(local(target), (bans) => ({ bans, nodes: [], missing: [] })),
     outdate: (targets) => Effect.forEach(targets, (target) => Effect.ignore(local(target)), { discard: true }),
     receive: () => Effect.succeed(false)
   })
@@ -215,10 +213,8 @@ const make = Effect.gen(function*() {
     for (const member of again[1].missing) addMissed(second, member)
     const absent = [...told.missing, ...again[1].missing].map(({ name }) => name)
     missing += absent.length
-    const purged = yield* done
     return {
-      resources: purged.reduce((sum, { resources }) => sum + resources, 0),
-      bytes: purged.reduce((sum, { bytes }) => sum + bytes, 0),
+      bans: (yield* done).flat(),
       nodes: [self.name, ...again[1].answered.map(({ name }) => name)],
       missing: absent
     }

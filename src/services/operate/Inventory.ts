@@ -46,10 +46,8 @@ export class Inventory extends Context.Service<Inventory, {
   readonly find: (url: string) => Effect.Effect<Option.Option<Cached>, CacheError>
   /** The identifiers of the resource at a URL and its variants, if any of their bytes are on disk. */
   readonly family: (url: string) => Effect.Effect<ReadonlyArray<string>, CacheError>
-  /** The identifiers of all resources and variants whose URL `matches`. It gets `undefined` if a URL is unknown. */
-  readonly identifiers: (
-    matches: (url: string | undefined) => boolean
-  ) => Effect.Effect<ReadonlyArray<string>, CacheError>
+  /** The URL of a resource, if it is in memory. */
+  readonly knownUrl: (resource: string) => string | undefined
   /** How much of an entry is on disk. */
   readonly cached: (entry: Entry) => Cached
 }>()("spillway/services/operate/Inventory") {
@@ -105,13 +103,14 @@ const make = Effect.gen(function*() {
         : Effect.succeed(known)
     })
 
-  const identifiers = Effect.fnUntraced(function*(matches: (url: string | undefined) => boolean) {
+  /** The identifiers of all resources and variants whose URL is known and `matches`. */
+  const identifiers = Effect.fnUntraced(function*(matches: (url: string) => boolean) {
     // Only then are all resources known.
     yield* scan.loaded
     for (const resource of urls.keys()) if (!index.hasResource(resource)) urls.delete(resource)
     const found = yield* Effect.forEach(
       new Set([...index.resources(), ...index.pinned()]),
-      (resource) => Effect.map(urlOf(resource), (url) => matches(url) ? [resource] : []),
+      (resource) => Effect.map(urlOf(resource), (url) => url !== undefined && matches(url) ? [resource] : []),
       { concurrency: CONCURRENCY }
     )
     return found.flat()
@@ -146,7 +145,7 @@ const make = Effect.gen(function*() {
         if (prefix === "") {
           return { resources: yield* known(index.recent(limit)), total: index.resourceCount(), bytes: index.bytes() }
         }
-        const matching = (yield* identifiers((url) => url?.startsWith(prefix) ?? false)).filter(index.hasResource)
+        const matching = (yield* identifiers((url) => url.startsWith(prefix))).filter(index.hasResource)
         return {
           resources: yield* known(byUse(matching).slice(0, limit)),
           total: matching.length,
@@ -160,7 +159,7 @@ const make = Effect.gen(function*() {
         return Option.fromNullishOr((yield* known(ids))[0])
       })),
     family: (url) => bounded(Effect.map(scan.loaded, () => index.family(makeResource(url).id))),
-    identifiers: (matches) => bounded(identifiers(matches)),
+    knownUrl: (resource) => catalog.known(resource)?.representation.url ?? urls.peek(resource),
     cached
   })
 })

@@ -29,6 +29,7 @@ const settled = (text: string, origin: string, own: string): unknown =>
     text.replaceAll(origin, "https://media.example.org").replaceAll(own, "http://127.0.0.1:8080")
       .replace(/"resource":"[0-9a-f]{32}"/g, "\"resource\":\"5e1c6d9f0a4b4d4e8f7a6b5c4d3e2f10\"")
       .replace(/"version":"[^"]*"/g, "\"version\":\"0.1.0\"")
+      .replace(/"id":"\d{13}"/g, "\"id\":\"1893499200000\"")
       .replace(/"connections":\d+/g, "\"connections\":1")
       .replace(/"bytesPerSecond":[1-9]\d*/g, "\"bytesPerSecond\":1000000")
   )

@@ -306,7 +306,7 @@ describe("the control API", () => {
       const pinned = yield* client.pin({ payload: { url: "/a.mp4" } })
       assert.isTrue(pinned.pinned)
       assert.isFalse((yield* client.unpin({ query: { url: "/a.mp4" } })).pinned)
-      assert.strictEqual((yield* client.purge({ payload: { all: true } })).resources, 1)
+      assert.match((yield* client.purge({ payload: { all: true } })).id, /^\d+$/)
       assert.strictEqual((yield* client.warm({ payload: { url: "/a.mp4" } })).state, "running")
     }).pipe(Effect.provide(FetchHttpClient.layer)))
 
@@ -327,6 +327,7 @@ describe("the control API", () => {
           "/history",
           "/events",
           "/purge",
+          "/purges",
           "/pin",
           "/reload",
           "/warm",

@@ -3,6 +3,7 @@ import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import type {
   Purged,
+  PurgeState,
   ResourceDetail,
   ResourceSummary,
   RunningStream,
@@ -11,7 +12,7 @@ import type {
 import { ROOT_BYTES } from "../../../src/services/disk/blocks.ts"
 import { ChunkStore } from "../../../src/services/disk/ChunkStore.ts"
 import { makeTestOrigin } from "../../support/TestOrigin.ts"
-import { bytes, makeGate, maxAge, otherBytes, type Site, SIZE, start, withTime } from "../Site.ts"
+import { bytes, makeGate, maxAge, otherBytes, type Site, SIZE, start, until, withTime } from "../Site.ts"
 import { CHUNK_BYTES } from "../TestProxy.ts"
 import { control } from "./Control.ts"
 
@@ -44,10 +45,36 @@ const CHUNK_ON_DISK = CHUNK_BYTES + 4096
 /** What the file of `Site` takes of it. */
 const FILE_ON_DISK = 3 * CHUNK_ON_DISK + 4096 + 12_288
 
-const purge = (api: Api, what: object) => api.call<Purged>("POST", "/purge", what)
+/** Purges, and waits until the files are gone. */
+const purge = Effect.fnUntraced(function*(api: Api, what: object) {
+  const { id } = yield* api.call<Purged>("POST", "/purge", what)
+  const state = Effect.map(
+    api.get<{ readonly purges: ReadonlyArray<PurgeState> }>("/purges"),
+    ({ purges }) => purges.find((purge) => purge.id === id)
+  )
+  const { bytes, resources } = (yield* Effect.repeat(state, { until: (found) => found?.state === "done" }))!
+  return { resources, bytes }
+})
 
 const isCached = (site: Site, path: string) =>
   Effect.map(site.ask(path, { headers: { "cache-control": "only-if-cached" } }), ({ status }) => status === 200)
+
+/** Has `/a.mp4` be used while it is revalidated, and `/b.mp4` be revalidated first, and used when the origin fails. */
+const checked = Effect.fnUntraced(function*(site: Site) {
+  site.origin.reset()
+  const first = yield* site.ask("/a.mp4")
+  assert.isTrue(bytes.equals(first.body))
+  assert.match(String(first.headers["cache-status"]), /hit/)
+  yield* until("the revalidation", () => site.seen("/a.mp4").length === 1)
+  yield* site.ask("/b.mp4")
+  assert.lengthOf(site.seen("/b.mp4"), 1)
+  assert.isTrue(yield* isCached(site, "/b.mp4"))
+  yield* purge(control(site), { url: "/b.mp4", soft: true })
+  yield* site.origin.close
+  const { body, status } = yield* withTime(site.ask("/b.mp4"))
+  assert.strictEqual(status, 200)
+  assert.isTrue(bytes.equals(body))
+})
 
 describe("purging", () => {
   it.effect("removes a URL in all content codings", () =>
@@ -95,6 +122,124 @@ describe("purging", () => {
       assert.deepStrictEqual(yield* purge(api, { all: true }), { resources: 1, bytes: FILE_ON_DISK })
       assert.lengthOf(site.seen("/films/a.mp4"), 1)
     }))
+
+  it.effect("takes effect before anything is removed, and for no response that comes later", () =>
+    Effect.gen(function*() {
+      const gate = makeGate()
+      const memory = yield* ChunkStore
+      const readManifest: typeof memory.readManifest = (resource, forViewer) =>
+        Effect.andThen(
+          forViewer === true ? Effect.void : Effect.promise(() => gate.opened),
+          memory.readManifest(resource, forViewer)
+        )
+      const store = ChunkStore.of({ ...memory, readManifest })
+      const site = yield* start({ before: { origin: yield* makeTestOrigin, store } })
+      const api = control(site)
+      for (const path of ["/films/a.mp4", "/films/b.mp4"]) site.file(path)
+      yield* site.ask("/films/a.mp4")
+      yield* chunks(api, 4)
+      site.file("/films/a.mp4", { bytes: otherBytes })
+      const { id } = yield* api.call<Purged>("POST", "/purge", { prefix: "/films/" })
+      assert.isFalse(yield* isCached(site, "/films/a.mp4"))
+      // The same validator, and yet none of the old bytes, which are in memory and on disk.
+      assert.isTrue(otherBytes.equals((yield* site.ask("/films/a.mp4")).body))
+      yield* site.ask("/films/b.mp4")
+      yield* chunks(api, 12)
+      const { purges } = yield* api.get<{ readonly purges: ReadonlyArray<PurgeState> }>("/purges")
+      assert.deepStrictEqual(purges, [
+        { id, prefix: `${site.origin.url}/films/`, soft: false, state: "running", resources: 0, bytes: 0 }
+      ])
+      gate.open()
+      yield* chunks(api, 8)
+      assert.isTrue(yield* isCached(site, "/films/a.mp4"))
+      assert.isTrue(yield* isCached(site, "/films/b.mp4"))
+      assert.isTrue(otherBytes.equals((yield* site.ask("/films/a.mp4")).body))
+    }).pipe(Effect.provide(ChunkStore.layerMemory)))
+
+  it.effect("keeps nothing of a response that is on its way when the purge arrives", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      const api = control(site)
+      const gate = makeGate()
+      site.file("/a.mp4", { hold: { after: CHUNK_BYTES + 100, until: gate.opened } })
+      const before = yield* Effect.forkChild(site.ask("/a.mp4"))
+      yield* chunks(api, 1)
+      yield* purge(api, { url: "/a.mp4" })
+      site.file("/a.mp4", { bytes: otherBytes })
+      assert.isTrue(otherBytes.equals((yield* site.ask("/a.mp4")).body))
+      gate.open()
+      assert.isTrue(bytes.equals((yield* Fiber.join(before)).body))
+      yield* chunks(api, 4)
+      site.origin.reset()
+      assert.isTrue(otherBytes.equals((yield* site.ask("/a.mp4")).body))
+      assert.lengthOf(site.seen("/a.mp4"), 0)
+    }))
+
+  it.effect("doesn't let a request share the one of before", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      const gate = makeGate()
+      site.answer("/a.txt", () => gate.opened.then(() => ({ headers: maxAge(60), body: "old" })))
+      const before = yield* Effect.forkChild(site.ask("/a.txt"))
+      yield* until("the request", () => site.seen("/a.txt").length === 1)
+      yield* purge(control(site), { all: true })
+      site.answer("/a.txt", () => ({ headers: maxAge(60), body: "new" }))
+      assert.strictEqual((yield* site.ask("/a.txt")).body.toString(), "new")
+      gate.open()
+      assert.strictEqual((yield* Fiber.join(before)).body.toString(), "old")
+      assert.strictEqual((yield* site.ask("/a.txt")).body.toString(), "new")
+      assert.lengthOf(site.seen("/a.txt"), 2)
+    }))
+
+  it.effect("removes what the origin gave a tag, in either field, which viewers don't see", () =>
+    Effect.gen(function*() {
+      const site = yield* start()
+      const api = control(site)
+      const tags: ReadonlyArray<[string, Record<string, string>]> = [
+        ["/a.mp4", { "surrogate-key": "film show-1" }],
+        ["/b.mp4", { "cache-tag": "show-1, music" }],
+        ["/c.mp4", { "cache-tag": "show-10" }]
+      ]
+      for (const [path, fields] of tags) {
+        site.file(path, { headers: { ...maxAge(60), ...fields } })
+        for (let i = 0; i < 2; i++) {
+          const { headers } = yield* site.ask(path)
+          for (const name of Object.keys(fields)) assert.notProperty(headers, name)
+        }
+      }
+      yield* chunks(api, 12)
+      assert.strictEqual((yield* purge(api, { tag: "show-1" })).resources, 2)
+      for (const [path, expected] of [["/a.mp4", false], ["/b.mp4", false], ["/c.mp4", true]] as const) {
+        assert.strictEqual(yield* isCached(site, path), expected, path)
+      }
+      site.answer("/private", () => ({ headers: { "cache-control": "private", "surrogate-key": "film" }, body: "x" }))
+      assert.notProperty((yield* site.ask("/private")).headers, "surrogate-key")
+    }))
+
+  it.effect.each(["memory", "disk"] as const)(
+    "marks as stale if it is soft: used while the origin is asked, or fails, from %s",
+    (where) =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        const before = { origin, store: yield* ChunkStore }
+        const fields = maxAge(3600, "stale-while-revalidate=60")
+        yield* Effect.scoped(Effect.gen(function*() {
+          const site = yield* start({ before })
+          const api = control(site)
+          site.file("/a.mp4", { headers: fields })
+          site.file("/b.mp4", { headers: maxAge(3600) })
+          for (const path of ["/a.mp4", "/b.mp4"]) yield* site.ask(path)
+          yield* chunks(api, 8)
+          yield* TestClock.adjust("10 seconds")
+          assert.strictEqual((yield* purge(api, { prefix: "/", soft: true })).resources, 0)
+          if (where === "memory") yield* checked(site)
+        }))
+        if (where === "memory") return
+        const site = yield* start({ before })
+        yield* TestClock.adjust("20 seconds")
+        yield* checked(site)
+      }).pipe(Effect.provide(ChunkStore.layerMemory))
+  )
 
   it.effect("removes stored errors", () =>
     Effect.gen(function*() {

@@ -3,7 +3,7 @@ import { bytesOnDisk, MANIFEST_BYTES } from "../../../src/services/disk/ChunkSto
 import type { MemoryDisk } from "../../../src/testing/MemoryFileSystem.ts"
 import { judgeAudience, pageVersion } from "./audience.ts"
 import type { Period } from "./machine.ts"
-import type { OriginFile, Version } from "./origin.ts"
+import { type OriginFile, SENT_AT, type Version } from "./origin.ts"
 import { type Schedule, versionField } from "./schedule.ts"
 import type { Identity } from "./site.ts"
 
@@ -109,6 +109,9 @@ export const onHead = (view: View, { headers, length, status }: Head, now: numbe
   view.isPassedOn = PASSED_ON.test(own)
   if (STALE.test(own) && !struckSince(file, view.opened)) return "a stale answer though the origin was well"
   if (!allowed(view, now).includes(version)) return `version ${version.validator} which was not current`
+  const sentAt = Number(headers[SENT_AT] ?? now)
+  if (sentAt < file.sentSince(view.opened, "purge")) return "a response from before a purge"
+  if (sentAt < file.sentSince(view.opened, "soft") && !view.isStale) return "a response from before a soft purge"
   const coding = headers["content-encoding"]
   if (coding === undefined) return onVersion(view, version, { headers, status, length })
   if (!view.decodes.includes(coding)) return `${coding} to a viewer who can't decode it`

@@ -40,8 +40,12 @@ export interface OriginFile {
   /** What the file was at some time of `periods`. */
   readonly during: (periods: ReadonlyArray<Period>) => ReadonlyArray<Version | undefined>
   readonly wasBefore: (version: Version, time: number) => boolean
-  /** All that was kept of it when a purge began was gone by its end, `now`. */
+  /** A purge that began at `begun` has been confirmed `now`: nothing that was stored when it began is used any more. */
   readonly purged: (begun: number, now: number) => void
+  /** The same for a soft purge: it is used only if the origin fails. */
+  readonly softened: (begun: number, now: number) => void
+  /** When a response for those who come at `time` was sent at the earliest, by the purges of this kind that were confirmed by then. */
+  readonly sentSince: (time: number, kind: "purge" | "soft") => number
   /** Since when what was kept is of no use to those who come at `time`: it has been purged or invalidated. */
   readonly voidBefore: (time: number) => number
   /** A viewer's request replaced it at `time`, and Spillway was told so by `now`. */
@@ -76,6 +80,16 @@ const isTransient = (misbehaviour: Misbehaviour): boolean =>
     ? [429, 500, 502, 503, 504].includes(misbehaviour.status)
     : misbehaviour._tag !== "Displace"
 
+/** The response field that says when the origin has sent or confirmed a response. */
+export const SENT_AT = "x-sent-at"
+
+/** `file`, with the time of each response in its fields. */
+const dated = (file: MemoryFile, now: () => number): MemoryFile =>
+  Object.defineProperty({ ...file }, "headers", {
+    enumerable: true,
+    get: () => ({ ...file.headers, [SENT_AT]: String(now()) })
+  })
+
 /** A strong `ETag` is of one coding. */
 const codedValidator = (validator: string, coding: string): string =>
   validator.startsWith("\"") ? validator.replace(/"$/, `-${coding}"`) : validator
@@ -89,7 +103,7 @@ const encode = (coding: string, bytes: Uint8Array): Uint8Array =>
 export const makeFile = (
   plan: FilePlan,
   origin: MemoryOrigin["Service"],
-  now: number,
+  clock: () => number,
   random: Random.Random,
   mirrors: ReadonlyArray<string> = []
 ): OriginFile => {
@@ -99,6 +113,7 @@ export const makeFile = (
   const strikes: Array<Strike> = []
   /** What was kept until `from` is void for those who come after `ended`. */
   let voids: Array<{ readonly from: number; readonly ended: number; readonly isOnDisk: boolean }> = []
+  const purges: Array<{ readonly from: number; readonly ended: number; readonly kind: "purge" | "soft" }> = []
   let refusal = -Infinity
   let takenBack: number | undefined
   let struckUntil = -Infinity
@@ -122,21 +137,22 @@ export const makeFile = (
       // Without it, a file would be fresh by its age.
       headers: {
         "cache-control": `max-age=${plan.maxAge ?? 0}`,
+        "surrogate-key": `all ${plan.name}`,
         ...(plan.codings?.vary && { vary: "Accept-Encoding" }),
         ...(plan.validator === "none" && { [field]: validator })
       }
     })
     const bytes = randomBytes(size, random.int(1, 2 ** 31))
-    const file: MemoryFile = {
+    const file: MemoryFile = dated({
       ...inCoding(bytes, validator),
       ...(plan.codings && {
         coded: Object.fromEntries(
           plan.codings.names.map((
             coding
-          ) => [coding, inCoding(encode(coding, bytes), codedValidator(validator, coding))])
+          ) => [coding, dated(inCoding(encode(coding, bytes), codedValidator(validator, coding)), clock)])
         )
       })
-    }
+    }, clock)
     const version = { file, validator }
     versions.push(version)
     return version
@@ -160,8 +176,8 @@ export const makeFile = (
     for (const mirror of mirrors) putAt(mirror, eras.at(-1)!.version)
   }
 
-  put(create(plan.size), now)
-  synchronise(now)
+  put(create(plan.size), clock())
+  synchronise(clock())
   return {
     plan,
     url,
@@ -186,7 +202,16 @@ export const makeFile = (
       })
         .map(({ version }) => version),
     wasBefore: (version, time) => eras.some((era) => era.version === version && era.from <= time),
-    purged: (from, ended) => void voids.push({ from, ended, isOnDisk: true }),
+    purged: (from, ended) => {
+      voids.push({ from, ended, isOnDisk: true })
+      purges.push({ from, ended, kind: "purge" })
+    },
+    softened: (from, ended) => void purges.push({ from, ended, kind: "soft" }),
+    sentSince: (time, kind) =>
+      Math.max(
+        ...purges.filter((purge) => purge.kind === kind && purge.ended < time).map(({ from }) => from),
+        -Infinity
+      ),
     voidBefore: (time) => Math.max(...voids.filter(({ ended }) => ended < time).map(({ from }) => from), -Infinity),
     // What was there until then has ended before.
     foundReplaced: (time, now) => void voids.push({ from: time + 1, ended: now, isOnDisk: false }),

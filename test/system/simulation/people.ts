@@ -1,8 +1,10 @@
-import { type Effect, Exit, type Fiber } from "effect"
+import { Effect, Exit, type Fiber } from "effect"
+import type { BanTarget } from "../../../src/domain/BanList.ts"
 import type { CacheError } from "../../../src/domain/CacheError.ts"
 import * as Resource from "../../../src/domain/Resource.ts"
 import { CacheIndex } from "../../../src/services/cache/CacheIndex.ts"
 import { Purger } from "../../../src/services/operate/Purger.ts"
+import { Sweeper } from "../../../src/services/operate/Sweeper.ts"
 import type { OriginFile } from "./origin.ts"
 import type { Spillway } from "./spillway.ts"
 
@@ -20,7 +22,11 @@ export const makePeople = ({ fail, note, now, spillway }: {
   /** Of a file whose manifest the disk has lost, nobody knows the URL any more. */
   let isSpoilt = false
 
-  const order = <A>(what: string, effect: Effect.Effect<A, CacheError, Purger>, done: (succeeded: boolean) => void) => {
+  const order = <A>(
+    what: string,
+    effect: Effect.Effect<A, CacheError, Purger | Sweeper>,
+    done: (succeeded: boolean) => void
+  ) => {
     const fiber = spillway().fork(effect)
     orders.add(fiber)
     fiber.addObserver((exit) => {
@@ -34,16 +40,34 @@ export const makePeople = ({ fail, note, now, spillway }: {
   }
 
   return {
-    purge: (files: ReadonlyArray<OriginFile>) => {
+    purge: (files: ReadonlyArray<OriginFile>, how: { readonly by?: "tag"; readonly isSoft?: true }) => {
       const begun = now()
-      const urls = new Set(files.map(({ url }) => url))
+      const isSoft = how.isSoft === true
+      const [only] = files.length === 1 ? files : []
+      const target: BanTarget = {
+        ...(how.by === "tag"
+          ? { _tag: "Tag", tag: only?.plan.name ?? "all" }
+          : only === undefined
+          ? { _tag: "Prefix", prefix: "" }
+          : { _tag: "Url", url: only.url }),
+        ...(isSoft && { soft: true })
+      }
+      const confirmed = (): void => {
+        for (const file of files) {
+          if (isSoft) file.softened(begun, now())
+          else file.purged(begun, now())
+        }
+      }
       order(
-        `purge ${[...urls].join(" ")}`,
-        Purger.use((keeper) => keeper.purge((url) => urls.has(url))),
+        `purge ${JSON.stringify(target)}`,
+        Effect.gen(function*() {
+          const ban = yield* (yield* Purger).purge(target)
+          confirmed()
+          yield* (yield* Sweeper).swept(ban)
+        }),
         (succeeded) => {
-          if (!succeeded) return
+          if (!succeeded || isSoft) return
           for (const file of files) {
-            file.purged(begun, now())
             if (isSpoilt || pinsUnderWay > 0 || lastPin >= begun) continue
             const isPinned = spillway().use(CacheIndex, (index) => index.isPinned(Resource.make(file.url).id))
             if (isPinned) fail(`${file.url} is pinned though it was purged`)

@@ -100,8 +100,8 @@ export type Action =
   | { readonly _tag: "TakeBack"; readonly file: number }
   /** The clock is set. */
   | { readonly _tag: "Clock"; readonly by: number }
-  /** Somebody has all be removed that is kept of a file, or of all. */
-  | { readonly _tag: "Purge"; readonly file: number | undefined }
+  /** Somebody purges a file, or all, by URL or by tag. */
+  | { readonly _tag: "Purge"; readonly file: number | undefined; readonly by?: "tag"; readonly isSoft?: true }
   | { readonly _tag: "Pin"; readonly file: number; readonly pinned: boolean }
   | { readonly _tag: "Restart"; readonly how: "stop" | "kill" | "power"; readonly down: number }
 
@@ -295,7 +295,12 @@ export const keepingOf = (random: Random, files: ReadonlyArray<FilePlan>): Step 
   return {
     after: pause(random),
     action: random.weighted<() => Action>([
-      [() => ({ _tag: "Purge", file: random.chance(0.8) ? file : undefined }), 3],
+      [() => ({
+        _tag: "Purge",
+        file: random.chance(0.8) ? file : undefined,
+        ...(random.chance(0.3) && { by: "tag" }),
+        ...(random.chance(0.3) && { isSoft: true })
+      }), 3],
       [() => ({ _tag: "Pin", file, pinned: random.chance(0.7) }), 2]
     ])()
   }

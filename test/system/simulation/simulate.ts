@@ -1,5 +1,6 @@
 import { Context, Effect, type Fiber } from "effect"
 import { createHash } from "node:crypto"
+import { Bans } from "../../../src/services/cache/Bans.ts"
 import { ChunkWriter } from "../../../src/services/cache/ChunkWriter.ts"
 import { DiskBreaker } from "../../../src/services/disk/DiskBreaker.ts"
 import { DiskLimiter } from "../../../src/services/disk/DiskLimiter.ts"
@@ -106,11 +107,11 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
 
   const mirrors = Array.from({ length: schedule.mirrors ?? 0 }, (_, i) => mirrorOf(i + 1))
   const hosts = [ORIGIN, ...mirrors]
-  const files = schedule.files.map((plan) => makeFile(plan, origin, machine.now(), root.fork(), mirrors))
+  const files = schedule.files.map((plan) => makeFile(plan, origin, machine.now, root.fork(), mirrors))
   const last = makeFile(
     { name: "last", size: 2 * schedule.chunkSize - 7, validator: "etag", maxAge: 3600, acceptsRanges: true },
     origin,
-    machine.now(),
+    machine.now,
     root.fork(),
     mirrors
   )
@@ -265,7 +266,7 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
       case "Clock":
         return machine.setClock(action.by)
       case "Purge":
-        return people.purge(action.file === undefined ? files : [files[action.file]!])
+        return people.purge(action.file === undefined ? files : [files[action.file]!], action)
       case "Pin":
         return people.pin(files[action.file]!, action.pinned)
       case "Restart":
@@ -297,6 +298,8 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
     for (const file of files) people.pin(file, false)
     machine.run(machine.now() + RECOVERY_MILLIS, failed)
     if (people.areWaiting()) fail("a purge or a pin does not come to its end")
+    const bans = spillway!.use(Bans, ({ active }) => active())
+    if (bans.length > 0) fail(`bans are left: ${JSON.stringify(bans)}`)
     const unwritable = spillway!.use(DiskBreaker, (health) => health.unwritable())
     if (unwritable !== undefined) fail(`still unusable: ${unwritable.message}`)
 

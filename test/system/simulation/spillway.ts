@@ -3,6 +3,7 @@ import { HttpClient } from "effect/http"
 import { makeRoute } from "../../../src/domain/Route.ts"
 import { defaultPolicy, type RouteOrigin } from "../../../src/domain/RoutePolicy.ts"
 import type { Proxy } from "../../../src/http/proxy/Proxy.ts"
+import type { Bans } from "../../../src/services/cache/Bans.ts"
 import type { CacheIndex } from "../../../src/services/cache/CacheIndex.ts"
 import type { ChunkWriter } from "../../../src/services/cache/ChunkWriter.ts"
 import { CacheConfig } from "../../../src/services/config/CacheConfig.ts"
@@ -14,6 +15,7 @@ import { DiskLimiter } from "../../../src/services/disk/DiskLimiter.ts"
 import { DiskMonitor } from "../../../src/services/disk/DiskMonitor.ts"
 import type { FleetPurger } from "../../../src/services/operate/FleetPurger.ts"
 import type { Purger } from "../../../src/services/operate/Purger.ts"
+import type { Sweeper } from "../../../src/services/operate/Sweeper.ts"
 import { Origin } from "../../../src/services/origin/Origin.ts"
 import { OriginResolver } from "../../../src/services/origin/OriginResolver.ts"
 import { layerNoDeps } from "../../../src/spillway.ts"
@@ -32,8 +34,10 @@ export type Services =
   | DiskLimiter
   | DiskMonitor
   | FaultyFileSystem.Faults
+  | Bans
   | FleetPurger
   | Purger
+  | Sweeper
   | Proxy
   | ChunkWriter
 

@@ -5,6 +5,7 @@ import {
   FleetView,
   Purged,
   PurgeRequest,
+  PurgeState,
   Reloaded,
   ResourceDetail,
   ResourceSummary,
@@ -84,7 +85,13 @@ class Inspection extends HttpApiGroup.make("inspection", { topLevel: true })
 class Keeping extends HttpApiGroup.make("keeping", { topLevel: true })
   .add(
     HttpApiEndpoint.post("purge", "/purge", { payload: PurgeRequest, success: Purged, error: Unavailable })
-      .annotate(OpenApi.Summary, "Removes what is cached; running streams go on from the origin"),
+      .annotate(OpenApi.Summary, "Bans what is cached; in effect at once, running streams go on from the origin"),
+    HttpApiEndpoint.get("purges", "/purges", {
+      success: Schema.Struct({ purges: Schema.Array(PurgeState), examined: Schema.Finite, total: Schema.Finite })
+    }).annotate(
+      OpenApi.Summary,
+      "Purges of which files may be left, and the last that are done, newest first; examined of total files in this pass"
+    ),
     HttpApiEndpoint.put("pin", "/pin", {
       payload: UrlRequest,
       success: ResourceSummary,

@@ -1,12 +1,13 @@
 import { Clock, Effect, Option } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
-import type { PurgeTarget } from "../../../domain/FleetPurge.ts"
+import type { BanTarget } from "../../../domain/BanList.ts"
 import { makeAddressing } from "../../../services/operate/addressing.ts"
 import { FleetPurger } from "../../../services/operate/FleetPurger.ts"
 import { Purger } from "../../../services/operate/Purger.ts"
+import { Sweeper } from "../../../services/operate/Sweeper.ts"
 import { refusalOf } from "./errors.ts"
 import { diskFailed, notCached } from "./inspection.ts"
-import { summaryOf } from "./present.ts"
+import { purgeStateOf, summaryOf } from "./present.ts"
 import { SpillwayApi } from "./SpillwayApi.ts"
 
 /** What changes what is kept. */
@@ -18,6 +19,7 @@ export const layer = HttpApiBuilder.group(
     const clock = yield* Clock.Clock
     const fleetPurger = yield* FleetPurger
     const purger = yield* Purger
+    const sweeper = yield* Sweeper
 
     const mark = Effect.fnUntraced(function*(text: string, pinned: boolean) {
       const resource = addressing.resourceOf(text)
@@ -28,9 +30,12 @@ export const layer = HttpApiBuilder.group(
     })
 
     /** A node that is alone says nothing of others. */
-    const purge = (target: PurgeTarget) =>
-      Effect.catch(fleetPurger.purge(target), diskFailed).pipe(
-        Effect.map(({ missing, nodes, ...purged }) => nodes.length === 0 ? purged : { ...purged, nodes, missing })
+    const purge = (target: BanTarget, soft = false) =>
+      Effect.catch(fleetPurger.purge({ ...target, ...(soft && { soft }) }), diskFailed).pipe(
+        Effect.map(({ bans, missing, nodes }) => {
+          const id = String(bans[0]?.at ?? 0)
+          return nodes.length === 0 ? { id } : { id, nodes, missing }
+        })
       )
 
     return handlers.handleAll({
@@ -38,12 +43,18 @@ export const layer = HttpApiBuilder.group(
         if ("url" in payload) {
           const resource = addressing.resourceOf(payload.url)
           if ("status" in resource) return yield* refusalOf(resource)
-          return yield* purge({ _tag: "Url", url: resource.url })
+          return yield* purge({ _tag: "Url", url: resource.url }, payload.soft)
         }
+        if ("tag" in payload) return yield* purge({ _tag: "Tag", tag: payload.tag }, payload.soft)
         const prefix = addressing.prefixOf("prefix" in payload ? payload.prefix : "")
         if (typeof prefix !== "string") return yield* refusalOf(prefix)
-        return yield* purge({ _tag: "Prefix", prefix })
+        return yield* purge({ _tag: "Prefix", prefix }, payload.soft)
       }),
+      purges: () =>
+        Effect.sync(() => {
+          const { removals, ...pass } = sweeper.progress()
+          return { ...pass, purges: removals.map(purgeStateOf) }
+        }),
       pin: ({ payload: { url } }) => mark(url, true),
       unpin: ({ query: { url } }) => mark(url, false)
     })

@@ -1,4 +1,5 @@
 import { Schema } from "effect"
+import { MAX_TAG_LENGTH } from "../../../domain/CacheTags.ts"
 
 /**
  * What the control API tells, as JSON. Sizes and offsets are in bytes, times ISO 8601 texts in UTC, durations in seconds, rates in
@@ -224,10 +225,25 @@ export const Why = Schema.Struct({
 })
 export type Why = typeof Why.Type
 
-/** What was removed. */
+/** Only ended freshness: what is stored counts as stale. */
+const soft = { soft: Schema.optionalKey(Schema.Boolean) }
+
+/**
+ * What is out of date from now on: one URL, all whose URL begins with a text, all with a tag in `Surrogate-Key` or `Cache-Tag`, or everything.
+ * With `soft`, it counts as stale; otherwise, it is never served again.
+ */
+export const PurgeRequest = Schema.Union([
+  Schema.Struct({ url: Schema.String, ...soft }),
+  Schema.Struct({ prefix: Schema.NonEmptyString, ...soft }),
+  Schema.Struct({ tag: Schema.NonEmptyString.check(Schema.isMaxLength(MAX_TAG_LENGTH)), ...soft }),
+  Schema.Struct({ all: Schema.Literal(true), ...soft })
+])
+export type PurgeRequest = typeof PurgeRequest.Type
+
+/** A purge that is in effect. Its files are removed in the background. */
 export const Purged = Schema.Struct({
-  resources: count,
-  bytes,
+  /** Names it in `/purges`. */
+  id: Schema.String,
   /** In a fleet: the nodes that have done it. */
   nodes: Schema.optionalKey(Schema.Array(Schema.String)),
   /** In a fleet: the nodes that have not confirmed it in time, and will do it when they respond. */
@@ -235,13 +251,19 @@ export const Purged = Schema.Struct({
 })
 export type Purged = typeof Purged.Type
 
-/** What is to be removed: one URL, all whose URL begins with a text, or everything. */
-export const PurgeRequest = Schema.Union([
-  Schema.Struct({ url: Schema.String }),
-  Schema.Struct({ prefix: Schema.NonEmptyString }),
-  Schema.Struct({ all: Schema.Literal(true) })
-])
-export type PurgeRequest = typeof PurgeRequest.Type
+/** A purge, or a request that has changed all below a URL (`tree`), and what has been removed for it on this server so far. */
+export const PurgeState = Schema.Struct({
+  id: Schema.String,
+  url: Schema.optionalKey(Schema.String),
+  prefix: Schema.optionalKey(Schema.String),
+  tag: Schema.optionalKey(Schema.String),
+  tree: Schema.optionalKey(Schema.String),
+  soft: Schema.Boolean,
+  state: Schema.Literals(["waiting", "running", "done"]),
+  resources: count,
+  bytes
+})
+export type PurgeState = typeof PurgeState.Type
 
 /** A URL as it is at the origin. */
 export const UrlRequest = Schema.Struct({ url: Schema.String })

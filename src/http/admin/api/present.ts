@@ -6,11 +6,13 @@ import type { Running } from "../../../services/observe/ActiveStreams.ts"
 import type { Explanation } from "../../../services/operate/explanations.ts"
 import type * as Failures from "../../../services/operate/FailureLog.ts"
 import type { Cached } from "../../../services/operate/Inventory.ts"
+import type { Removal } from "../../../services/operate/Sweeper.ts"
 import type * as Traffic from "../../../services/operate/TrafficHistory.ts"
 import type { Job } from "../../../services/operate/Warmer.ts"
 import type {
   Failure,
   OriginStatus,
+  PurgeState,
   ResourceDetail,
   ResourceMap,
   ResourceSummary,
@@ -99,6 +101,16 @@ export const whyOf = (
   store: { usable: storeError === undefined, ...optional("error", storeError) },
   ...optional("rangeSupport", rangeSupport),
   advice
+})
+
+export const purgeStateOf = ({ ban: { at, target }, ...removal }: Removal): PurgeState => ({
+  id: String(at),
+  ...(target._tag === "Url" && { url: target.url }),
+  ...(target._tag === "Prefix" && { prefix: target.prefix }),
+  ...(target._tag === "Tag" && { tag: target.tag }),
+  ...(target._tag === "OutdatedTree" && { tree: target.url }),
+  soft: target._tag !== "OutdatedTree" && target.soft === true,
+  ...removal
 })
 
 export const jobOf = ({ error, secondsLeft, size, ...job }: Job): WarmJob => ({

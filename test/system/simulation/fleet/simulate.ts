@@ -103,9 +103,9 @@ const play = (seed: number, schedule: FleetSchedule, root: Random.Random): Fleet
   })
 
   const [{ surroundings: { origin: firstOrigin } }] = nodes as [Node]
-  const files = schedule.files.map((plan) => makeFile(plan, firstOrigin, machine.now(), root.fork()))
+  const files = schedule.files.map((plan) => makeFile(plan, firstOrigin, machine.now, root.fork()))
   const lastPlan = { name: "last", validator: "etag", maxAge: 3600, acceptsRanges: true } as const
-  const last = makeFile({ ...lastPlan, size: 11 * schedule.chunkSize - 7 }, firstOrigin, machine.now(), root.fork())
+  const last = makeFile({ ...lastPlan, size: 11 * schedule.chunkSize - 7 }, firstOrigin, machine.now, root.fork())
   const fileAt = (url: string) => files.find((file) => file.url === url)
   let originFaults: Array<OriginFault> = []
   let silentUntil = -Infinity

@@ -14,7 +14,7 @@ import { Purger } from "../../../../src/services/operate/Purger.ts"
 import { Faults } from "../../../../src/testing/FaultyFileSystem.ts"
 import { MemoryDisk } from "../../../../src/testing/MemoryFileSystem.ts"
 import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
-import { CHUNK, restartable, stack, view, World } from "../../../support/stack.ts"
+import { CHUNK, EVERYTHING, purge, restartable, stack, view, World } from "../../../support/stack.ts"
 import { randomBytes, sha256 } from "../../../support/TestOrigin.ts"
 import { ticking } from "../../../support/ticking.ts"
 
@@ -48,7 +48,8 @@ const revalidate = Effect.gen(function*() {
 /** Has memory know nothing of the film any more, as when many others have been asked for since. */
 const forgotten = Effect.gen(function*() {
   ;(yield* Catalog).forget(resource.id)
-  ;(yield* Lookup).forget()
+  // Forgets what is uncacheable, too.
+  yield* (yield* Lookup).ban({ _tag: "Url", url: "http://origin.test/another" })
 })
 
 /** What one process does. */
@@ -181,7 +182,7 @@ describe("a manifest on disk", () => {
         const index = yield* CacheIndex
         yield* ticking(IndexScan.use((_) => _.loaded))
         assert.isUndefined(index.oldest())
-        assert.strictEqual((yield* ticking(Purger.use((_) => _.purge((other) => other === url)))).resources, 1)
+        assert.strictEqual((yield* purge({ _tag: "Url", url })).resources, 1)
         assert.isFalse(index.isPinned(resource.id))
         assert.strictEqual(index.bytes(), 0)
       }))
@@ -198,7 +199,7 @@ describe("a manifest on disk", () => {
       yield* process(Effect.gen(function*() {
         const index = yield* CacheIndex
         yield* ticking(IndexScan.use((_) => _.loaded))
-        yield* ticking(Purger.use((_) => _.purge((other) => other === url)))
+        yield* purge({ _tag: "Url", url })
         assert.isFalse(index.isPinned(resource.id))
         assert.strictEqual(index.bytes(), 0)
       }))
@@ -221,13 +222,13 @@ describe("a manifest on disk", () => {
       assert.isFalse(manifests.isTrusted(resource.id))
     }).pipe(Effect.provide(stack("faulty"))))
 
-  it.effect("goes first when a resource is purged, so that a kill in the middle leaves nothing to be served", () =>
+  it.effect("is not used after a purge, although a kill in the middle leaves it on disk", () =>
     Effect.gen(function*() {
       yield* process(Effect.gen(function*() {
         yield* cached
         const faults = yield* Faults
-        yield* faults.add({ operation: "unlink", fault: "EIO", path: (path) => !path.endsWith("manifest.json") })
-        yield* Effect.ignore(ticking(Purger.use((_) => _.purge(() => true))))
+        yield* faults.add({ operation: "unlink", fault: "EIO", path: (path) => !path.endsWith("bans.json") })
+        yield* ticking(Purger.use((_) => _.purge(EVERYTHING)))
         yield* ticking(Effect.sleep("3 seconds"))
         yield* faults.clear
       }))

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Option } from "effect"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
+import { Bans } from "../../../../src/services/cache/Bans.ts"
 import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
 import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
 import { IndexScan } from "../../../../src/services/cache/IndexScan.ts"
@@ -8,9 +9,10 @@ import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
 import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
 import { Inventory } from "../../../../src/services/operate/Inventory.ts"
 import { Purger } from "../../../../src/services/operate/Purger.ts"
+import { Sweeper } from "../../../../src/services/operate/Sweeper.ts"
 import { Faults, type Operation } from "../../../../src/testing/FaultyFileSystem.ts"
 import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
-import { CHUNK, restartable, stack, view, World } from "../../../support/stack.ts"
+import { CHUNK, EVERYTHING, purge, restartable, stack, view, World } from "../../../support/stack.ts"
 import { randomBytes, sha256 } from "../../../support/TestOrigin.ts"
 import { ticking } from "../../../support/ticking.ts"
 
@@ -36,8 +38,6 @@ const files = Effect.gen(function*() {
   const names = (yield* Effect.forEach(resources, (resource) => fs.readDirectory(resource))).flat()
   return names.map((name) => name.replace(/^[0-9a-f]{32}/, ""))
 })
-
-const all = () => true
 
 describe("over files", () => {
   it.effect("a pin is a file beside the manifest, which a restart finds", () =>
@@ -70,39 +70,40 @@ describe("over files", () => {
       const purger = yield* Purger
       yield* purger.pin(url, true)
       const before = index.bytes()
-      assert.deepStrictEqual(yield* purger.purge(all), { resources: 1, bytes: before })
+      assert.deepStrictEqual(yield* purge(EVERYTHING), { resources: 1, bytes: before })
       assert.deepStrictEqual(yield* files, [])
       assert.deepStrictEqual([index.bytes(), index.count(), index.resources().length], [0, 0, 0])
-      assert.deepStrictEqual(yield* purger.purge(all), { resources: 0, bytes: 0 })
+      assert.deepStrictEqual(yield* purge(EVERYTHING), { resources: 0, bytes: 0 })
     }).pipe(Effect.provide(stack("faulty"))))
 
-  it.effect.each(["unlink", "readdir", "stat"] as ReadonlyArray<Operation>)(
-    "what a disk that fails at %s keeps of a purge is served to nobody, and goes with the next",
+  it.effect.each(["unlink", "stat", "read"] as ReadonlyArray<Operation>)(
+    "what a disk that fails at %s keeps of a purge is served to nobody, and goes when it works again",
     (operation) =>
       Effect.gen(function*() {
         yield* cached
         const faults = yield* Faults
         const index = yield* CacheIndex
-        const purger = yield* Purger
-        yield* faults.add({ operation, fault: "EIO" })
-        const outcome = yield* Effect.result(purger.purge(all))
-        if (outcome._tag === "Failure") assert.strictEqual(outcome.failure._tag, "IoError")
-        assert.deepStrictEqual([...index.keys()].filter(index.has), [])
+        const { swept } = yield* Sweeper
+        yield* faults.add({ operation, fault: "EIO", path: (path) => path.includes(id) })
+        const ban = yield* ticking(Purger.use((_) => _.purge(EVERYTHING)))
+        yield* ticking(Effect.sleep("5 seconds"))
         assert.strictEqual(sha256((yield* ticking(view(url))).bytes), sha256(film))
+        assert.lengthOf((yield* MemoryOrigin).requests, 2)
         yield* faults.clear
+        yield* ticking(swept(ban))
         yield* ticking(ChunkWriter.use((_) => _.idle))
-        yield* purger.purge(all)
+        yield* purge(EVERYTHING)
         assert.deepStrictEqual(yield* files, [])
         assert.strictEqual(index.bytes(), 0)
       }).pipe(Effect.provide(stack("faulty")))
   )
 
-  it.effect("a file that cannot be removed fails a purge, which removes all others", () =>
+  it.effect("a file that cannot be removed keeps its ban, and does not stop the removal of others", () =>
     Effect.gen(function*() {
       const faults = yield* Faults
+      const bans = yield* Bans
       const breaker = yield* DiskBreaker
       const index = yield* CacheIndex
-      const purger = yield* Purger
       const { files: atOrigin } = yield* MemoryOrigin
       yield* cached
       const others = ["a", "b", "c", "d"].map((name) => `http://origin.test/${name}`)
@@ -116,12 +117,82 @@ describe("over files", () => {
         fault: "EPERM",
         path: (path) => path.endsWith(".1") && path.includes(id)
       })
-      const outcome = yield* Effect.result(purger.purge(all))
-      assert.strictEqual(outcome._tag === "Failure" ? outcome.failure.errno : "", "EPERM")
+      yield* purge({ _tag: "Prefix", prefix: `${others[0]}` })
+      yield* ticking(Purger.use((_) => _.purge(EVERYTHING)))
+      yield* ticking(Effect.sleep("1 second"))
       assert.deepStrictEqual(index.resources(), [id])
       assert.deepStrictEqual([...index.keys()].filter(index.has), [])
-      yield* ticking(Effect.sleep("1 second"))
+      assert.deepStrictEqual(bans.active().map(({ target }) => target), [EVERYTHING])
       assert.isUndefined(breaker.unwritable())
+      yield* faults.clear
+      yield* ticking(Effect.sleep("10 seconds"))
+      assert.deepStrictEqual([index.resources(), bans.active()], [[], []])
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("a purge survives a kill before anything was removed", () =>
+    Effect.gen(function*() {
+      const faults = yield* Faults
+      yield* Effect.gen(function*() {
+        yield* cached
+        yield* faults.add({ operation: "unlink", fault: "EIO", path: (path) => path.includes(id) })
+        yield* ticking(Purger.use((_) => _.purge({ _tag: "Url", url })))
+      }).pipe(Effect.provide(restartable()))
+      yield* faults.clear
+      assert.include(yield* files, ".0")
+      yield* Effect.gen(function*() {
+        const { requests } = yield* MemoryOrigin
+        const before = requests.length
+        yield* ticking(view(url))
+        assert.strictEqual(requests.length, before + 1)
+      }).pipe(Effect.provide(restartable()))
+    }).pipe(Effect.provide(World)))
+
+  it.effect("a purge that a full disk has no room to record is done when the files are gone", () =>
+    Effect.gen(function*() {
+      yield* cached
+      const faults = yield* Faults
+      yield* faults.add({ operation: "open", fault: "ENOSPC", path: (path) => path.includes("bans") })
+      yield* ticking(Purger.use((_) => _.purge(EVERYTHING)))
+      assert.deepStrictEqual(yield* files, [])
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect(
+    "a purge that can neither be recorded nor done fails, and holds in this process",
+    () =>
+      Effect.gen(function*() {
+        yield* cached
+        const faults = yield* Faults
+        yield* faults.add({ operation: "open", fault: "EROFS" })
+        yield* faults.add({ operation: "unlink", fault: "EROFS" })
+        const error = yield* Effect.flip(ticking(Purger.use((_) => _.purge(EVERYTHING))))
+        assert.strictEqual(error._tag, "PermissionDenied")
+        const { requests } = yield* MemoryOrigin
+        const before = requests.length
+        yield* ticking(view(url))
+        assert.strictEqual(requests.length, before + 1)
+      }).pipe(Effect.provide(stack("faulty"))),
+    20_000
+  )
+
+  it.effect("a pin after a purge stays, although the files of before are removed later", () =>
+    Effect.gen(function*() {
+      yield* cached
+      const purger = yield* Purger
+      const sweeper = yield* Sweeper
+      const index = yield* CacheIndex
+      yield* purger.pin(url, true)
+      const faults = yield* Faults
+      yield* faults.add({ operation: "read", fault: "EIO", path: (path) => path.includes(id) })
+      const ban = yield* ticking(purger.purge({ _tag: "Prefix", prefix: "http://origin.test/" }))
+      yield* faults.clear
+      yield* ticking(view(url))
+      yield* ticking(ChunkWriter.use((_) => _.idle))
+      assert.isTrue(Option.getOrThrow(yield* ticking(purger.pin(url, true))).pinned)
+      yield* ticking(sweeper.swept(ban))
+      assert.isTrue(index.isPinned(id))
+      assert.include(yield* files, "pinned")
+      yield* purge(EVERYTHING)
+      assert.isFalse(index.isPinned(id))
     }).pipe(Effect.provide(stack("faulty"))))
 
   it.effect("a pin that cannot be written is none", () =>
