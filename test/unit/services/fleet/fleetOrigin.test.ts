@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Schema, Stream } from "effect"
+import { Clock, Effect, Exit, Fiber, Layer, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import type { OriginError } from "../../../../src/domain/OriginError.ts"
 import { type Candidate, rank } from "../../../../src/domain/Rendezvous.ts"
@@ -464,6 +464,37 @@ describe("a node that fails", () => {
       // The next one doesn't wait.
       assertBytes((yield* get(path, { headers: range })).bytes, expected)
     }).pipe(Effect.provide(fleetOf())))
+
+  it.effect.each<[string, Misbehaviour, number]>([
+    ["dies: 500 ms", { _tag: "Reset", after: 40_000 }, 500],
+    ["hangs: 3.5 s", { _tag: "Stall", after: 40_000 }, 3500]
+  ])(
+    "keeps a viewer without a byte for at most so long when it %s",
+    ([what, misbehaviour, most]) =>
+      Effect.gen(function*() {
+        const origin = yield* begin(path)
+        const peers = yield* Peers
+        const clock = yield* Clock.Clock
+        // A round trip to another node or the origin.
+        origin.latency = () => 20
+        origin.behaviour = once("n2", misbehaviour)
+        origin.struck = () => misbehaviour._tag === "Stall" && peers.silent.add("n2")
+        const times: Array<number> = []
+        const viewer = Effect.scoped(Effect.gen(function*() {
+          const { request } = yield* Origin
+          const url = `http://origin.test${path}`
+          const { body } = yield* request({ method: "GET", url, headers: range, peers: questionOf(path) })
+          yield* Stream.runForEach(body, () => Effect.sync(() => times.push(clock.currentTimeMillisUnsafe())))
+        }))
+        const fiber = yield* Effect.forkChild(viewer, { startImmediately: true })
+        for (let millis = 0; millis < 5000; millis += 10) yield* TestClock.adjust("10 millis")
+        yield* Fiber.join(fiber)
+        const gap = Math.max(...times.slice(1).map((time, i) => time - times[i]!))
+        process.stderr.write(`a viewer of a node that ${what.split(":")[0]} waits ${gap} ms\n`)
+        assert.isAtMost(gap, most)
+        assert.deepStrictEqual((yield* requests).slice(0, 2), ["n2 bytes=0-99999", "n3 bytes=40000-99999"])
+      }).pipe(Effect.provide(fleetOf()))
+  )
 
   it.effect("is waited for while it answers, because its origin may be slow", () =>
     Effect.gen(function*() {
