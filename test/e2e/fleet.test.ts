@@ -16,7 +16,7 @@ import {
   watch,
   type Watched
 } from "../support/fleetPrograms.ts"
-import { eventually, runProgram, view } from "../support/Program.ts"
+import { eventually, openView, runProgram, view } from "../support/Program.ts"
 import { fileOf, makeTestOrigin, MiB, type OriginFile, sha256, type TestOrigin } from "../support/TestOrigin.ts"
 
 /** Time for tests that start several programs, on machines that others use too, in milliseconds. */
@@ -125,7 +125,7 @@ describe("a fleet of three nodes", () => {
       const story = (path: string, fields: Record<string, string> = {}) =>
         Effect.map(view(url + path, fields), ({ headers }) => String(headers["cache-status"]))
       yield* story("/film")
-      // The first hits may be those of the owner.
+      // The first hits are those of the owner, until it has told the workers of the file.
       const served = Effect.map(metric(node(fleet, "n1"), "spillway_requests_total{outcome=\"hit\"}"), (hits) =>
         hits > 20)
       yield* eventually(
@@ -222,15 +222,17 @@ describe("the owner of a file", () => {
     () =>
       Effect.gen(function*() {
         const origin = yield* makeTestOrigin
-        const fleet = yield* startFleet({ origin, stretch: 64 * MiB })
+        const fleet = yield* startFleet({ origin, stretch: 64 * MiB, args: PATIENT })
         yield* fleet.settled(2)
         const { film, gap } = yield* whileStreaming(
           origin,
           fleet,
           () => node(fleet, "n3").program.process.kill("SIGKILL")
         )
+        process.stderr.write(`viewers of a node that is killed wait ${gap} ms\n`)
         assert.isBelow(gap, 500 + LOAD_MILLIS)
-        assert.isAtMost(gets(origin).length, 2, asked(origin))
+        // If one of the others is a little behind, it fetches the part of a chunk between them too.
+        assert.isAtMost(gets(origin).length, 3, asked(origin))
         assert.match(gets(origin).at(-1)!.headers.range!, /^bytes=[1-9]\d+-/)
         assert.isAtMost(origin.bodyBytes(), film.bytes.length + BUFFERED, asked(origin))
       }),
@@ -244,8 +246,9 @@ describe("the owner of a file", () => {
       yield* fleet.settled(2)
       const owner = node(fleet, "n3")
       const { gap } = yield* whileStreaming(origin, fleet, () => owner.program.process.kill("SIGSTOP"))
+      process.stderr.write(`viewers of a node that hangs wait ${gap} ms\n`)
       assert.isBelow(gap, 3500 + LOAD_MILLIS)
-      assert.isAtMost(gets(origin).length, 2, asked(origin))
+      assert.isAtMost(gets(origin).length, 3, asked(origin))
       // The next viewer doesn't wait for it.
       const next = fileAt(origin, fleet, "n3,n2,n1", fileOf(1000, 9))
       assert.isBelow((yield* watch(node(fleet, "n1").url + next)).firstByte, 1000 + LOAD_MILLIS)
@@ -273,8 +276,14 @@ describe("the owner of a file", () => {
     }), PATIENCE)
 })
 
-/** What a loaded machine adds to a wait, in milliseconds. */
-const LOAD_MILLIS = 1500
+/**
+ * What a loaded machine may add to a wait, in milliseconds. `fleetOrigin.test.ts` measures the waits themselves, by a clock that doesn't depend
+ * on the machine.
+ */
+const LOAD_MILLIS = 15_000
+
+/** A patience with silent nodes that is longer than that: a viewer who had to wait for it would show. */
+const PATIENT = ["--peer-patience", "120s"]
 
 /** What the origin may have handed to the kernel for somebody who has gone, in bytes. */
 const BUFFERED = 6 * MiB
@@ -287,7 +296,8 @@ describe("two nodes that each take the other for the owner", () => {
       const fleet = yield* startFleet({
         origin,
         names: ["n1", "n2"],
-        stretchOf: (name) => sizes[name]!
+        stretchOf: (name) => sizes[name]!,
+        args: PATIENT
       })
       yield* fleet.settled(1)
       const candidates = ["n1", "n2"].map((name) => ({ name, weight: 1 }))
@@ -316,7 +326,7 @@ describe("two nodes that each take the other for the owner", () => {
     () =>
       Effect.gen(function*() {
         const origin = yield* makeTestOrigin
-        const fleet = yield* startFleet({ origin, names: ["n1", "n2"] })
+        const fleet = yield* startFleet({ origin, names: ["n1", "n2"], args: PATIENT })
         yield* fleet.settled(1)
         const paths = Array.from({ length: 200 }, (_, i) => `/crossed${i}`)
           .filter((path) => fleet.order(path)[0] === "n2" && fleet.order(path, MiB)[0] === "n1").slice(0, 5)
@@ -505,7 +515,7 @@ describe("a change at one node", () => {
         n2.program.process.kill("SIGCONT")
         assertWhole(yield* watch(n2.url + path), current)
         yield* fleet.settled(1)
-        assert.strictEqual((yield* purge).code, 0)
+        yield* eventually("a purge that both confirm", Effect.map(purge, ({ code }) => code === 0))
       }),
     PATIENCE
   )
@@ -529,21 +539,95 @@ describe("a change at one node", () => {
     }), PATIENCE)
 })
 
+/** The longest run of neighbouring stretches of a file with one owner. */
+const longestRun = (fleet: FleetPrograms, path: string, stretches: number): number => {
+  let longest = 0
+  let run = 0
+  let before = ""
+  for (let stretch = 0; stretch < stretches; stretch++) {
+    const owner = fleet.order(path, stretch * MiB)[0]!
+    run = owner === before ? run + 1 : 1
+    before = owner
+    longest = Math.max(longest, run)
+  }
+  return longest
+}
+
 describe("a rolling restart", () => {
-  it.live("of all other nodes costs a viewer nothing, and the origin next to nothing", () =>
+  it.live(
+    "of all other nodes costs a viewer nothing, and the origin at most 1.05 of the file",
+    () =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        const fleet = yield* startFleet({ origin })
+        yield* fleet.settled(2)
+        const film = fileOf(96 * MiB, 4)
+        // What is under way to a node that ends comes again: no more than one request of it.
+        let path = ""
+        for (let i = 0; path === "" || longestRun(fleet, path, 96) > 3; i++) path = `/film${i}`
+        origin.files.set(path, film)
+        origin.reset()
+        const seen = yield* Effect.scoped(Effect.gen(function*() {
+          const viewer = yield* openView(node(fleet, "n1").url + path)
+          for (const [i, name] of ["n2", "n3"].entries()) {
+            yield* viewer.readTo((i + 1) * 32 * MiB)
+            yield* node(fleet, name).program.stop("SIGTERM")
+            yield* node(fleet, name).start
+            yield* fleet.settled(2)
+          }
+          return yield* viewer.rest
+        }))
+        assert.strictEqual(seen.size, film.bytes.length)
+        assert.strictEqual(seen.sha256, sha256(film.bytes))
+        const share = origin.bodyBytes() / film.bytes.length
+        process.stderr.write(`a rolling restart costs the origin ${share.toFixed(3)} of the file\n`)
+        assert.isAtMost(share, 1.05, asked(origin))
+      }),
+    PATIENCE
+  )
+})
+
+describe("a node that flaps", () => {
+  it.live("costs no viewer a byte, and the origin no more than without a fleet", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin
-      const fleet = yield* startFleet({ origin })
+      const fleet = yield* startFleet({ origin, args: ["--peer-patience", "500ms"] })
       yield* fleet.settled(2)
-      const film = fileOf(24 * MiB, 4, { rate: 3 * MiB })
-      origin.files.set("/film", film)
+      const films = Array.from({ length: 24 }, (_, i) => [`/film${i}`, fileOf(4 * MiB, i + 1)] as const)
+      for (const [path, film] of films) origin.files.set(path, film)
       origin.reset()
-      const viewer = yield* Effect.forkChild(watch(`${node(fleet, "n1").url}/film`))
-      for (const name of ["n2", "n3"]) {
-        yield* node(fleet, name).program.stop("SIGTERM")
-        yield* node(fleet, name).start
+      const { program } = node(fleet, "n3")
+      let flaps = 0
+      const flap = Effect.gen(function*() {
+        program.process.kill("SIGSTOP")
+        yield* Effect.sleep("800 millis")
+        program.process.kill("SIGCONT")
+        yield* Effect.sleep("600 millis")
+        flaps += 1
+      })
+      const flapping = yield* Effect.forkChild(Effect.forever(flap))
+      const watchAll = (name: string) =>
+        Effect.forEach(films, ([path, film]) =>
+          Effect.map(watch(node(fleet, name).url + path), (seen) => assertWhole(seen, film)), { concurrency: 4 })
+      yield* Effect.all([watchAll("n1"), watchAll("n2")], { concurrency: "unbounded" })
+      yield* eventually(
+        "three flaps",
+        Effect.sync(() =>
+          flaps >= 3
+        )
+      )
+      yield* Fiber.interrupt(flapping)
+      program.process.kill("SIGCONT")
+      yield* fleet.settled(2)
+      const content = films.reduce((sum, [, { bytes }]) => sum + bytes.length, 0)
+      const share = origin.bodyBytes() / content
+      process.stderr.write(`a node that flaps ${flaps} times costs the origin ${share.toFixed(2)} of the content\n`)
+      assert.isAtMost(share, fleet.nodes.length)
+      for (const one of fleet.nodes) {
+        yield* eventually(
+          `the streams of ${one.name} to have ended`,
+          Effect.map(metric(one, "spillway_streams"), (streams) => streams === 0)
+        )
       }
-      assertWhole(yield* Fiber.join(viewer), film)
-      assert.isAtMost(origin.bodyBytes(), 1.05 * film.bytes.length + BUFFERED, asked(origin))
     }), PATIENCE)
 })

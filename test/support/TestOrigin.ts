@@ -151,8 +151,10 @@ const serve = (file: OriginFile, request: IncomingMessage, response: ServerRespo
   else send(response, bytes.subarray(start, end), file, seen)
 }
 
-/** Starts an origin on a free port of the loopback interface; it ends with the scope. */
-export const makeTestOrigin: Effect.Effect<TestOrigin, never, Scope.Scope> = Effect.gen(function*() {
+/** Starts an origin on a free port of an address of this machine; it ends with the scope. */
+export const makeTestOriginAt = Effect.fnUntraced(function*(
+  address: string
+): Effect.fn.Return<TestOrigin, never, Scope.Scope> {
   const files: TestOrigin["files"] = new Map()
   const handlers: TestOrigin["handlers"] = new Map()
   const requests: Array<SeenRequest> = []
@@ -172,7 +174,7 @@ export const makeTestOrigin: Effect.Effect<TestOrigin, never, Scope.Scope> = Eff
   })
   let port = 0
   const listen = Effect.callback<void>((resume) => {
-    server.listen(port, "127.0.0.1", () => {
+    server.listen(port, address, () => {
       port = (server.address() as AddressInfo).port
       resume(Effect.void)
     })
@@ -184,7 +186,7 @@ export const makeTestOrigin: Effect.Effect<TestOrigin, never, Scope.Scope> = Eff
   yield* listen
   yield* Effect.addFinalizer(() => close)
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `http://${address}:${port}`,
     files,
     handlers,
     requests,
@@ -194,3 +196,6 @@ export const makeTestOrigin: Effect.Effect<TestOrigin, never, Scope.Scope> = Eff
     listen
   }
 })
+
+/** Starts an origin on a free port of the loopback interface; it ends with the scope. */
+export const makeTestOrigin: Effect.Effect<TestOrigin, never, Scope.Scope> = makeTestOriginAt("127.0.0.1")

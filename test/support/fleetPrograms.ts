@@ -77,6 +77,8 @@ export interface Node {
   readonly port: number
   readonly peerPort: number
   readonly url: string
+  /** The token for its metrics, which are only for its own machine without one. */
+  readonly token: string | undefined
   /** The program that runs now. */
   program: Program
   readonly start: Effect.Effect<void, ProgramFailed, Scope.Scope>
@@ -104,14 +106,24 @@ export interface FleetSetup {
   readonly env?: Record<string, string>
   /** How the nodes of the list name this machine. */
   readonly host?: string
+  /** Where a node runs: its address, and what goes before the command. */
+  readonly placeOf?: (name: string) => Place
+  /** The port for other nodes, if all have the same. */
+  readonly peerPort?: number
   /** Nodes that aren't started yet. */
   readonly later?: ReadonlyArray<string>
+}
+
+interface Place {
+  readonly address: string
+  readonly prefix?: ReadonlyArray<string>
 }
 
 /** The value of a metric of a node; 0 if it has none. */
 export const metric = (node: Node, name: string): Effect.Effect<number> =>
   Effect.promise(async () => {
-    const text = await fetch(`${node.url}/_spillway/metrics`).then((response) => response.text(), () => "")
+    const headers: Record<string, string> = node.token === undefined ? {} : { authorization: `Bearer ${node.token}` }
+    const text = await fetch(`${node.url}/_spillway/metrics`, { headers }).then((response) => response.text(), () => "")
     const line = text.split("\n").find((line) => line.startsWith(`${name} `))
     return Number(line?.split(" ")[1] ?? 0)
   })
@@ -120,14 +132,19 @@ export const metric = (node: Node, name: string): Effect.Effect<number> =>
 export const startFleet = Effect.fnUntraced(function*(setup: FleetSetup) {
   const { args = [], env = {}, later = [], host = "127.0.0.1", names = ["n1", "n2", "n3"], origin, stretch = MiB } =
     setup
-  const { stretchOf = () => stretch } = setup
-  const ports = yield* Effect.forEach(names, () => Effect.all([freePort, freePort]))
-  const list = `list:${names.map((name, i) => `${name}=${host}:${ports[i]![1]}`).join(",")}`
+  const { placeOf = (): Place => ({ address: host }), stretchOf = () => stretch } = setup
+  const ports = yield* Effect.forEach(
+    names,
+    () => Effect.all([freePort, setup.peerPort === undefined ? freePort : Effect.succeed(setup.peerPort)])
+  )
+  const list = `list:${names.map((name, i) => `${name}=${placeOf(name).address}:${ports[i]![1]}`).join(",")}`
   const engine = setup.engine ?? list
   const nodes = yield* Effect.forEach(names, (name, i) =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
       const [port, peerPort] = ports[i]!
+      const { address, prefix = [] } = placeOf(name)
+      const listen = setup.placeOf === undefined ? [] : ["--host", address]
       const own = ["--cache-dir", directory, "--min-free", "0", "--port", String(port), "--peer-port", String(peerPort)]
       const fleet = ["--node", name, "--stretch", String(stretchOf(name)), "--fleet-weight", "1"]
       const node: Node = {
@@ -135,10 +152,12 @@ export const startFleet = Effect.fnUntraced(function*(setup: FleetSetup) {
         directory,
         port,
         peerPort,
-        url: `http://127.0.0.1:${port}`,
+        url: `http://${setup.placeOf === undefined ? "127.0.0.1" : address}:${port}`,
+        token: env["SPILLWAY_ADMIN_TOKEN"],
         program: undefined as unknown as Program,
         start: Effect.gen(function*() {
-          node.program = yield* startProgram([origin.url, ...own, ...fleet, ...args], {
+          node.program = yield* startProgram([origin.url, ...own, ...listen, ...fleet, ...args], {
+            prefix,
             env: { SPILLWAY_FLEET: engine, SPILLWAY_FLEET_SECRET: SECRET, SPILLWAY_PORT: String(port), ...env }
           })
         })
