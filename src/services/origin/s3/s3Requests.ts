@@ -143,8 +143,8 @@ const refusal = (url: string, { headers, status }: HopResponse, text: string, { 
 }
 
 /**
- * Makes the function that requests files of a bucket, through `http`. Only GET and HEAD are signed: whoever may read through Spillway must
- * not change the bucket, or ask it for anything else than its files. If the keys or the clock were refused, the request is repeated once with
+ * Makes the function that requests files of a bucket, through `http`. Only GET and HEAD are signed: viewers who may read through Spillway must
+ * not change the bucket, or request anything but its files. If the keys or the clock were refused, the request is repeated once with
  * new keys, or with the time of the server.
  */
 export const makeS3Requests = Effect.fnUntraced(function*(http: SendRequest) {
