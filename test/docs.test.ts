@@ -105,10 +105,13 @@ describe("the documentation", () => {
 
   it.live("names the commands of the program, and no others", () =>
     Effect.gen(function*() {
-      const commands = all(/^ {2}([a-z]+) {2,}/gm, (yield* help()).split("SUBCOMMANDS")[1]!)
+      const commands = all(/^ {2}([a-z-]+) {2,}/gm, (yield* help()).split("SUBCOMMANDS")[1]!)
       assert.include(commands, "serve")
       for (const page of pages.filter((page) => page !== "CHANGELOG.md")) {
-        const named = all(/(?:^ {4}|`)(?:npm run -s spillway -- |npx spillway |spillway )([a-z]+)\b/gm, read(page))
+        const named = all(
+          /(?:^ {4}|`)(?:npm run -s spillway -- |npx spillway |spillway )([a-z]+(?:-[a-z]+)?)\b/gm,
+          read(page)
+        )
         for (const name of named) assert.include(commands, name, page)
       }
     }), 30_000)

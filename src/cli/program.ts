@@ -4,6 +4,7 @@ import { Cause, Console, Effect, Layer, Logger, References } from "effect"
 import { CliError, CliOutput, Command } from "effect/cli"
 import { logLevelConfig } from "../services/config/settings.ts"
 import { version } from "../version.ts"
+import { checkConfig } from "./checkConfig.ts"
 import { doctor } from "./doctor.ts"
 import { fleet, ls, mapCommand, status, why } from "./inspect.ts"
 import { pin, purge, unpin } from "./keep.ts"
@@ -16,7 +17,22 @@ import { warm } from "./warm.ts"
 
 const spillway = Command.make("spillway").pipe(
   Command.withDescription("A caching reverse proxy for video, audio and large downloads"),
-  Command.withSubcommands([serve, demo, status, fleet, ls, mapCommand, why, warm, pin, unpin, purge, verify, doctor])
+  Command.withSubcommands([
+    serve,
+    demo,
+    status,
+    fleet,
+    ls,
+    mapCommand,
+    why,
+    warm,
+    pin,
+    unpin,
+    purge,
+    verify,
+    doctor,
+    checkConfig
+  ])
 )
 
 /** Prints a message, whose lines are about one thing each. */

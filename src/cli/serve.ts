@@ -27,6 +27,7 @@ import { ConfigReload } from "../services/config/ConfigReload.ts"
 import { makeLiveConfig } from "../services/config/LiveConfig.ts"
 import type { OriginConfig } from "../services/config/OriginConfig.ts"
 import { configSetting, givenFlags, logLevelVariable } from "../services/config/settings.ts"
+import { unknownVariables } from "../services/config/unknownVariables.ts"
 import { DiskBreaker } from "../services/disk/DiskBreaker.ts"
 import { WriterThread } from "../services/disk/WriterThread.ts"
 import { FleetConfig } from "../services/fleet/FleetConfig.ts"
@@ -267,6 +268,18 @@ const configuration = Effect.fnUntraced(function*(file: string, orders: Orders |
   return source && { source, config: yield* parseSource(source) }
 })
 
+/** Warns of misspelt environment variables. */
+const warnOfVariables = Effect.suspend(() =>
+  Effect.forEach(
+    unknownVariables(Object.keys(process.env)),
+    ({ meant, name }) =>
+      Effect.annotateLogs(Effect.logWarning("An environment variable is unknown and has no effect"), {
+        variable: name,
+        ...(meant !== undefined && { advice: `Did you mean ${meant}?` })
+      })
+  )
+)
+
 export const serve = Command.make(
   "serve",
   {
@@ -282,6 +295,7 @@ export const serve = Command.make(
     const given = { flags, origin }
     const read = config === undefined ? undefined : yield* configuration(config, orders)
     const settings = yield* checkSettings(yield* settingsOf(given, read?.config))
+    if (orders === undefined) yield* warnOfVariables
     const running = run({ ...settings, sample: undefined }, orders, { given, read })
     return yield* running.pipe(yield* logging(settings.logLevel))
   })

@@ -37,7 +37,8 @@ const MAX_CONFIG_BYTES = 1024 ** 2
 const noFile: ConfigFile = {
   settings: {},
   routes: [],
-  rules: { ttl: [], cacheKey: [], ignoreCookies: [], assumeUnchanged: [] }
+  rules: { ttl: [], cacheKey: [], ignoreCookies: [], assumeUnchanged: [] },
+  written: {}
 }
 
 /** A configuration file: what it says, and what another process needs to find the same in it. */

@@ -2,9 +2,13 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Fs from "node:fs"
 import { join } from "node:path"
+import { jsonSchema } from "../../src/services/config/configSchema.ts"
 import { temporaryDirectory } from "../support/disks.ts"
 import { eventuallyHit, runProgram, startProgram, view } from "../support/Program.ts"
+import { root } from "../support/Project.ts"
 import { fileOf, makeTestOrigin, MiB, sha256 } from "../support/TestOrigin.ts"
+
+const SECRET = "secret-4f9a-that-nobody-may-read-anywhere"
 
 /** A configuration file in a directory of its own, for a cache beside it. */
 const makeConfig = Effect.fnUntraced(function*(lines: (directory: string) => ReadonlyArray<string>) {
@@ -92,5 +96,90 @@ describe("a configuration file", () => {
       const missing = yield* runProgram(["serve", "--config", `${file}.none`])
       assert.strictEqual(missing.code, 1)
       assert.strictEqual(missing.stderr, `spillway: cannot read ${file}.none (NotFound)\n`)
+    }), 60_000)
+
+  it.live("is explained by check-config, without secrets", () =>
+    Effect.gen(function*() {
+      const file = yield* makeConfig(() => [
+        `admin-token = "\${env:TOKEN}"`,
+        `fleet-secret = "${SECRET}"`,
+        "ttl = [\"1h\", \"/live/*=2s\"]",
+        "[[route]]",
+        "match = \"/films\"",
+        "origin = [\"http://a.example/v\", { url = \"http://b.example\" }]",
+        "[route.key]",
+        "ignore = [\"token\", \"utm_*\"]",
+        "[[route]]",
+        "origin = \"http://c.example\"",
+        "cookies = false"
+      ])
+      const env = { TOKEN: SECRET, SPILLWAY_TTL: "5m", SPILLWAY_MAX_SISE: SECRET }
+      const { code, stderr, stdout } = yield* runProgram(
+        ["check-config", file, "/films/x?token=1&v=2", "http://d.example/y"],
+        { env }
+      )
+      assert.strictEqual(stderr, "")
+      assert.strictEqual(code, 0)
+      assert.strictEqual(
+        stdout,
+        `${file}: no mistakes, 3 options, 2 routes
+
+admin-token = (secret)
+fleet-secret = (secret)
+ttl = 1h, /live/*=2s (overridden by SPILLWAY_TTL)
+
+requests below /films: http://a.example/v, http://b.example/
+  key.ignore = token, utm_*
+all other requests: http://c.example/
+  cookies = false
+
+warning: SPILLWAY_MAX_SISE has no effect; did you mean SPILLWAY_MAX_SIZE?
+
+/films/x?token=1&v=2: requests below /films
+  cache key http://a.example/v/x?v=2
+http://d.example/y: all other requests
+  cache key http://c.example/y
+`
+      )
+      Fs.appendFileSync(file, "\nkookies = true\n")
+      const wrong = yield* runProgram(["check-config"], { env: { ...env, SPILLWAY_CONFIG: file } })
+      assert.strictEqual(wrong.code, 1)
+      assert.strictEqual(
+        wrong.stderr,
+        `spillway: ${file}:12: route.kookies: there is no such key; did you mean cookies?\n`
+      )
+    }), 60_000)
+
+  it.live("has a JSON Schema", () =>
+    Effect.gen(function*() {
+      const { code, stdout } = yield* runProgram(["check-config", "--schema"])
+      assert.strictEqual(code, 0)
+      assert.deepStrictEqual(JSON.parse(stdout), {
+        $schema: "https://json-schema.org/draft/2020-12/schema",
+        ...JSON.parse(JSON.stringify(jsonSchema))
+      })
+      assert.includeMembers(Object.keys(jsonSchema.properties!), ["port", "admin-token", "route"])
+      assert.includeMembers(Object.keys(jsonSchema.properties!["route"]!.items!.properties!), ["match", "origin"])
+    }), 60_000)
+
+  it.live("is as good as the example in deploy", () =>
+    Effect.gen(function*() {
+      const { code, stdout } = yield* runProgram(["check-config", join(root, "deploy/spillway.toml")])
+      assert.strictEqual(code, 0)
+      assert.include(stdout, "no mistakes")
+    }), 60_000)
+})
+
+describe("environment variables", () => {
+  it.live("that are misspelt are logged with the nearest name", () =>
+    Effect.gen(function*() {
+      const program = yield* startProgram(
+        ["http://127.0.0.1:9", "--offline", "--cache-dir", yield* temporaryDirectory],
+        { env: { SPILLWAY_MEMROY: SECRET, SPILLWAY_SERVICE_HOST: "10.0.0.1", SPILLWAY_PORT_8080_TCP_ADDR: "10.0.0.1" } }
+      )
+      const warnings = program.printed().split("\n").filter((line) => line.includes("environment variable"))
+      assert.lengthOf(warnings, 1)
+      assert.include(warnings[0], "\"variable\":\"SPILLWAY_MEMROY\",\"advice\":\"Did you mean SPILLWAY_MEMORY?\"")
+      assert.notInclude(program.printed(), SECRET)
     }), 60_000)
 })

@@ -15,6 +15,8 @@ export interface ConfigFile {
   readonly routes: ReadonlyArray<Route>
   /** The rules of its sections. Those for the longest URLs come first. */
   readonly rules: CacheRules
+  /** The values as they are written, with references instead of secrets, unless a secret is written itself. */
+  readonly written: Readonly<Record<string, unknown>>
 }
 
 /** A configuration file that can't be used. */
@@ -83,5 +85,5 @@ export const parseConfig = Effect.fnUntraced(function*(
   const mistakes = repeated(routes, document)
   if (mistakes.length > 0) return yield* new ConfigMistakes({ file, mistakes })
   const settings = Object.fromEntries(Object.entries(rest).map(([name, value]) => [fileSettings[name]!.key, value]))
-  return { settings, routes, rules: allRules(sections) }
+  return { settings, routes, rules: allRules(sections), written: document.value }
 })

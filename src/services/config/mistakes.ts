@@ -20,7 +20,7 @@ export interface Mistake {
 const MAX_SHOWN = 80
 
 /** The schemas that a value at `path` may have. */
-const schemasAt = (schema: JsonSchema, path: Path): ReadonlyArray<JsonSchema> => {
+export const schemasAt = (schema: JsonSchema, path: Path): ReadonlyArray<JsonSchema> => {
   if (schema.anyOf !== undefined) return schema.anyOf.flatMap((one) => schemasAt(one, path))
   const [first, ...rest] = path
   if (first === undefined) return [schema]

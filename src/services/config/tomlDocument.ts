@@ -6,7 +6,7 @@ export type Path = ReadonlyArray<PropertyKey>
 
 /** A TOML text as values that know where they are written. */
 export interface TomlDocument {
-  readonly value: unknown
+  readonly value: Readonly<Record<string, unknown>>
   /** The line of the value at `path`, or of the nearest value around it. The first line is 1. */
   readonly lineOf: (path: Path) => number
 }
