@@ -114,11 +114,15 @@ const summary = ({ chunkSize, ranges, size, streams }) => {
   return `${percent(cached, size)} cached: ${bytes(cached)} of ${bytes(size)} in ${chunks}${viewers}`
 }
 
-/** @param {ResourceMap} map */
-const makeView = (map) => {
+/**
+ * A map without a title.
+ *
+ * @param {ResourceMap} map
+ */
+export const makeMap = (map) => {
   const canvas = /** @type {HTMLCanvasElement} */ (make("canvas", { role: "img" }))
   const text = make("p", { class: "dim" })
-  const element = make("div", { class: "map" }, make("h3", { title: map.url }, nameOf(map.url)), canvas, text)
+  const element = make("div", { class: "map" }, canvas, text)
   let last = map
   new ResizeObserver(() => paint(canvas, last)).observe(canvas)
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => paint(canvas, last))
@@ -133,6 +137,13 @@ const makeView = (map) => {
       paint(canvas, map)
     }
   }
+}
+
+/** @param {ResourceMap} map */
+const makeView = (map) => {
+  const view = makeMap(map)
+  view.element.prepend(make("h3", { title: map.url }, nameOf(map.url)))
+  return view
 }
 
 const update = keyed(byId("maps"), (/** @type {ResourceMap} */ { resource }) => resource, makeView)

@@ -88,6 +88,16 @@ export const duration = (seconds) => {
 }
 
 /**
+ * How long ago a time was, to the minute.
+ *
+ * @param {string} time
+ */
+export const ago = (time) => {
+  const seconds = (Date.now() - Date.parse(time)) / 1000
+  return seconds < 60 ? "just now" : `${duration(Math.floor(seconds / 60) * 60)} ago`
+}
+
+/**
  * The time of day of an ISO 8601 text, and the date where it is not today's.
  *
  * @param {string | number} time

@@ -1,3 +1,4 @@
+import { showCache } from "./cache.js"
 import { makeChart } from "./chart.js"
 import { showMaps } from "./chunks.js"
 import { byId, make, say } from "./dom.js"
@@ -6,6 +7,7 @@ import { showFleet } from "./fleet.js"
 import { bytes, rate } from "./format.js"
 import { makeGauge } from "./gauge.js"
 import { makeHistory } from "./history.js"
+import { showJobs } from "./jobs.js"
 import { listen } from "./live.js"
 import { showOrigins } from "./origins.js"
 import { showGone, showLastMinute, showStatus } from "./state.js"
@@ -86,6 +88,9 @@ const refreshPast = async () => {
 
 refreshPast()
 setInterval(refreshPast, PAST_MILLIS)
+
+showCache()
+showJobs()
 
 // Counts down.
 setInterval(() => sayGone?.(), 1000)

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { statSync } from "node:fs"
 import { ServerConfig } from "../../src/services/config/ServerConfig.ts"
-import { makeTestProxy } from "../http/TestProxy.ts"
+import { ask, makeTestProxy } from "../http/TestProxy.ts"
 import { chromiumPath, startBrowser } from "../support/browser.ts"
 import { type DashboardPage, type Look, misplaced, openDashboard } from "../support/dashboardPage.ts"
 import { FULL, makeStage, sceneAt, type Stage } from "../support/dashboardScene.ts"
@@ -429,6 +429,59 @@ describe.skipIf(chromiumPath === undefined)("The dashboard before the sample ori
 if (noDisks !== undefined) process.stderr.write(`skipped: ${noDisks}\n`)
 
 describe.skipIf(chromiumPath === undefined || noDisks !== undefined)("The dashboard of the real program", () => {
+  it.live(
+    "lists what is cached, and pins, maps, purges and fetches it ahead by keyboard",
+    () =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        for (const [index, path] of ["/films/a.mp4", "/films/b.mp4", "/music/c.flac"].entries()) {
+          origin.files.set(path, fileOf(MiB, index))
+        }
+        const program = yield* startProgram([origin.url, "--cache-dir", yield* temporaryDirectory, "--min-free", "0"])
+        for (const path of ["/films/a.mp4", "/music/c.flac"]) yield* view(program.url + path)
+        yield* eventually(
+          "both files",
+          Effect.map(
+            ask(program.url, "/_spillway/api/resources"),
+            ({ body }) => JSON.parse(body.toString()).total === 2
+          )
+        )
+        const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), `${program.url}/_spillway/`)
+        const { page } = dashboard
+        yield* dashboard.says("#cache-count", "2")
+        const press = (name: string) =>
+          Effect.promise(() => page.getByRole("button", { name, exact: true }).press("Enter"))
+
+        yield* Effect.promise(() => page.getByLabel("URL or path begins with").fill("/films/"))
+        yield* press("Search")
+        yield* dashboard.says("#cache-count", "1")
+        yield* dashboard.says("#cache-list .what", "/films/a.mp4")
+        yield* dashboard.says("#cache-list .figures span:first-child", "1.00 MiB of 1.00 MiB, 100 %")
+        yield* press("Map: /films/a.mp4")
+        yield* dashboard.says("#cache-list .map p", "100 % cached: 1.00 MiB of 1.00 MiB in 1 chunk")
+        yield* press("Pin: /films/a.mp4")
+        yield* dashboard.says("#cache-list .figures span:last-child", /^pinned/)
+        yield* press("Unpin: /films/a.mp4")
+        yield* dashboard.says("#cache-says", "/films/a.mp4 may be evicted again")
+        yield* press("Purge: /films/a.mp4")
+        assert.strictEqual(yield* dashboard.textOf("#cache-count"), "1")
+        yield* press("Really purge: /films/a.mp4")
+        yield* dashboard.says("#cache-says", /^Purged \/films\/a\.mp4: 1\.0\d MiB$/)
+        yield* dashboard.says("#cache-none", "Nothing that is cached begins like this.")
+
+        yield* Effect.promise(() => page.getByLabel("URL or path", { exact: true }).fill("/films/b.mp4"))
+        yield* press("Fetch")
+        yield* dashboard.says("#jobs .figures", "done, 1.00 MiB of 1.00 MiB, 100 %")
+        yield* Effect.promise(() => page.getByLabel("URL or path", { exact: true }).fill("not a url"))
+        yield* press("Fetch")
+        yield* dashboard.says("#warm-says", /./)
+        assert.deepStrictEqual(yield* dashboard.evaluate<Array<string>>(misplaced), [])
+        assert.deepStrictEqual(yield* dashboard.violations, [])
+        yield* dashboard.picture("cache")
+      }),
+    TIMEOUT
+  )
+
   it.live("shows how a stream goes round a disk that is full, and back", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin
