@@ -27,7 +27,8 @@ interface Explained extends Told {
   readonly code: string
 }
 
-const TRUST = "Name a file with the certificate of its CA in NODE_EXTRA_CA_CERTS, and restart Spillway"
+const TRUST =
+  "Name a file with the certificate of its CA as `ca` of the origin, or in NODE_EXTRA_CA_CERTS, and restart Spillway"
 
 const NETWORK = "Check routes and firewalls between this machine and the origin"
 
@@ -91,7 +92,7 @@ const faults: Readonly<Record<string, Told>> = {
   // Certificates
   DEPTH_ZERO_SELF_SIGNED_CERT: {
     message: "its certificate is self-signed",
-    advice: "Name a file with that certificate in NODE_EXTRA_CA_CERTS, and restart Spillway"
+    advice: "Name a file with that certificate as `ca` of the origin, or in NODE_EXTRA_CA_CERTS, and restart Spillway"
   },
   SELF_SIGNED_CERT_IN_CHAIN: unknownIssuer,
   UNABLE_TO_GET_ISSUER_CERT: unknownIssuer,
@@ -104,7 +105,7 @@ const faults: Readonly<Record<string, Told>> = {
   },
   ERR_TLS_CERT_ALTNAME_INVALID: {
     message: "its certificate is for another name",
-    advice: "Use a name that the certificate has in the origin's URL"
+    advice: "Use a name that the certificate has in the origin's URL, or as `server-name` of the origin"
   },
   // TLS
   ERR_SSL_WRONG_VERSION_NUMBER: noTls,

@@ -76,6 +76,9 @@ export const parseOrigin = (text: string, whole = text): URL | string => {
   const wrong = (why: string) => `origin "${withoutSecrets(whole)}": ${why}`
   const url = URL.parse(text)
   if (url === null) return wrong("not a URL; give one such as https://media.example.org")
+  if (url.protocol === "s3:") {
+    return wrong("a bucket is named in a configuration file, as origin = { url = \"s3://…\" }")
+  }
   if (!/^(?:https?|file):$/.test(url.protocol)) return wrong("only http, https and file are supported")
   if (url.protocol === "file:" && url.host !== "") {
     return wrong("a file URL has no host; give one such as file:///mnt/films")

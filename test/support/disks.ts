@@ -146,3 +146,7 @@ export const totalSize = (directory: string): number =>
     const info = Fs.statSync(path, { throwIfNoEntry: false })
     return sum + (info?.isFile() ? info.size : 0)
   }, 0)
+
+/** All that is in the files below a directory, as text. */
+export const totalText = (directory: string): string =>
+  tree(directory).map((path) => Fs.statSync(path).isFile() ? Fs.readFileSync(path, "latin1") : path).join("\n")

@@ -4,6 +4,7 @@ import { makeRoute, type Route } from "../../domain/Route.ts"
 import { defaultPolicy, type RouteOrigin, type RoutePolicy } from "../../domain/RoutePolicy.ts"
 import type { CacheOptions } from "./CacheConfig.ts"
 import { expecting, listOf, valueOf } from "./fileValues.ts"
+import { OriginSection } from "./originSection.ts"
 import { optional, required, section } from "./section.ts"
 import * as Type from "./settingTypes.ts"
 
@@ -28,13 +29,6 @@ const KeySection = section({
   )
 )
 
-/** A server of a route. */
-const OriginSection = section({
-  url: required(valueOf(Type.ORIGIN), "URL that paths are appended to")
-})
-
-type OriginSection = typeof OriginSection.Type
-
 /** The keys of a section. */
 export const RouteSection = section({
   match: optional(
@@ -43,7 +37,7 @@ export const RouteSection = section({
   ),
   origin: required(
     listOf(Schema.Union([valueOf(Type.ORIGIN), OriginSection]).annotate(expecting(Type.ORIGIN.expected))),
-    "URL of the server that has the files, or a list of servers with the same files"
+    "URL of the server, directory or bucket that has the files, a table with the URL and how it is reached, or a list of those with the same files"
   ),
   ttl: optional(
     listOf(valueOf(Type.TTL)),
@@ -89,11 +83,8 @@ export type RouteSection = typeof RouteSection.Type
 /** The rules of a cache by path. */
 export type CacheRules = Pick<CacheOptions, "assumeUnchanged" | "cacheKey" | "ignoreCookies" | "ttl">
 
-const serverOf = (origin: URL | OriginSection): RouteOrigin => ({
-  url: origin instanceof URL ? origin : origin.url,
-  weight: 1,
-  access: {}
-})
+const serverOf = (origin: URL | RouteOrigin): RouteOrigin =>
+  origin instanceof URL ? { url: origin, weight: 1, access: {} } : origin
 
 /** What a section says of requests on their way to the origin and back. */
 const passageOf = (section: RouteSection): Partial<RoutePolicy> => {

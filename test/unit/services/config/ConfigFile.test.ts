@@ -5,6 +5,7 @@ import { defaultPolicy } from "../../../../src/domain/RoutePolicy.ts"
 import { matchesAny, ttlOf } from "../../../../src/domain/TtlRule.ts"
 import { parseConfig } from "../../../../src/services/config/ConfigFile.ts"
 import { SecretSource } from "../../../../src/services/config/SecretSource.ts"
+import { forOther, issued } from "../../../support/certificates.ts"
 
 const SECRET = "secret-4f9a"
 
@@ -97,6 +98,70 @@ const mistakes: ReadonlyArray<
     "an origin of a list",
     ["[[route]]", "origin = [\"http://a.example\", \"ftp://b.example\"]"],
     ["2: route.origin: origin \"ftp://b.example\": only http, https and file are supported"]
+  ],
+  [
+    "a bucket as a text",
+    ["[[route]]", "origin = \"s3://films\""],
+    ["2: route.origin: origin \"s3://films\": a bucket is named in a configuration file, as origin = { url = \"s3://…\" }"]
+  ],
+  [
+    "a bucket with a password",
+    ["[[route]]", `origin = { url = "s3://user:${SECRET}@films" }`],
+    ["2: route.origin.url: expected the URL of a bucket such as s3://films or s3://films/old"]
+  ],
+  [
+    "a misspelt key of an origin",
+    ["[[route]]", "[route.origin]", "url = \"s3://films\"", "regoin = \"eu-central-1\""],
+    ["4: route.origin.regoin: there is no such key; did you mean region?"]
+  ],
+  [
+    "a region of a server",
+    ["[[route]]", "origin = { url = \"https://media.example\", region = \"eu-central-1\" }"],
+    ["2: route.origin: region isn't possible with a URL that begins with https:"]
+  ],
+  [
+    "a password of a directory",
+    ["[[route]]", "origin = { url = \"file:///mnt\", user = \"a\", password = \"${env:TOKEN}\" }"],
+    ["2: route.origin: user isn't possible with a URL that begins with file:"]
+  ],
+  [
+    "a user without a password",
+    ["[[route]]", "origin = { url = \"https://media.example\", user = \"a\" }"],
+    ["2: route.origin: user and password belong together"]
+  ],
+  [
+    "two kinds of credentials",
+    [
+      "[[route]]",
+      "origin = { url = \"https://media.example\", user = \"a\", password = \"b\", token = \"${env:TOKEN}\" }"
+    ],
+    ["2: route.origin: expected either token or user and password, not both"]
+  ],
+  [
+    "a token that a header can't have",
+    ["[[route]]", "origin = { url = \"https://media.example\", token = \"${env:TOKEN} \" }"],
+    ["2: route.origin.token: expected a token of letters, digits and -._~+/="]
+  ],
+  [
+    "a certificate without TLS",
+    ["[[route]]", "origin = { url = \"http://media.example\", server-name = \"a.example\" }"],
+    ["2: route.origin: server-name is possible with TLS only"]
+  ],
+  [
+    "a CA that is no certificate",
+    ["[[route]]", "origin = { url = \"https://media.example\", ca = \"-----BEGIN ${env:TOKEN}\" }"],
+    ["2: route.origin.ca: expected certificates in PEM, such as ${file:certificate.pem}"]
+  ],
+  [
+    "a key of another certificate",
+    [
+      "[[route]]",
+      "[route.origin]",
+      "url = \"https://media.example\"",
+      `certificate = """${issued.cert}"""`,
+      `certificate-key = """${forOther.key}"""`
+    ],
+    ["2: route.origin: certificate-key is not the key of certificate"]
   ],
   [
     "a match that is neither a path nor a host",
