@@ -28,8 +28,20 @@ export {
 export type { TargetError } from "./domain/RequestTarget.ts"
 export { makeRoute, type Origins, parseRoute, type Route } from "./domain/Route.ts"
 export { defaultPolicy, type FieldChanges, type RouteOrigin, type RoutePolicy } from "./domain/RoutePolicy.ts"
-export type { OpenedMedia, OpenOptions } from "./embed/openMedia.ts"
+export { type Control, type Listed, type ListOptions, WarmFailed } from "./embed/control.ts"
+export type { OpenEvent } from "./embed/openEvents.ts"
+export type { OpenedMedia, OpenOptions, OpenRange } from "./embed/openMedia.ts"
 export { InvalidOptions, type SpillwayOptions } from "./embed/options.ts"
+export type {
+  Purged,
+  PurgeRequest,
+  PurgeState,
+  ResourceDetail,
+  ResourceSummary,
+  Status,
+  WarmJob,
+  Why
+} from "./http/admin/api/model.ts"
 export type { Readiness } from "./http/admin/Readiness.ts"
 export type { SnapshotFeed } from "./http/admin/SnapshotFeed.ts"
 export type { Proxy } from "./http/proxy/Proxy.ts"

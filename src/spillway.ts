@@ -2,6 +2,7 @@ import { Config, Context, Effect, type FileSystem, Layer, type Path, type Scope 
 import { type HttpRouter, HttpServer, type HttpServerError } from "effect/http"
 import type { OpenError } from "./domain/OpenError.ts"
 import { address, layerOptions } from "./embed/config.ts"
+import { type Control, make as makeControl } from "./embed/control.ts"
 import * as openMedia from "./embed/openMedia.ts"
 import * as Options from "./embed/options.ts"
 import { routes } from "./embed/routes.ts"
@@ -92,8 +93,11 @@ export const layerNoDeps: Layer.Layer<
   | FleetPurger
   | FleetReport
   | IndexScan
+  | Explainer
   | Purger
+  | StatusReport
   | Sweeper
+  | Warmer
   | Lookup
   | Manifests
   | MediaStream
@@ -140,12 +144,18 @@ export const layerNoResolver: Layer.Layer<
   | ChunkStore
   | DiskMonitor
   | SnapshotFeed
+  | Explainer
   | FailureLog
   | FleetPurger
   | FleetReport
   | IndexScan
+  | Inventory
   | MediaStream
   | Origin
+  | Purger
+  | StatusReport
+  | Sweeper
+  | Warmer
   | Proxy
   | ChunkWriter
   | LocalUrls
@@ -165,7 +175,7 @@ export const facade = <Self>(tag: Context.Key<Self, Spillway["Service"]>) =>
     tag,
     Effect.gen(function*() {
       const { register } = yield* LocalUrls
-      return { open: yield* openMedia.make, register }
+      return { ...yield* makeControl, open: yield* openMedia.make, register }
     })
   )
 
@@ -176,25 +186,43 @@ export type Running = FleetPurger | FleetReport | LocalUrls | Proxy | Readiness 
  * Spillway in an application: media streams through the cache, an HTTP handler for the application's router, and local URLs for
  * players that cannot send header fields. `layer` is the whole of it.
  */
-export class Spillway extends Context.Service<Spillway, {
-  /**
-   * Opens a stream of `what`: an absolute URL, or a path that `OriginResolver` resolves like a viewer's request. The options of
-   * `FetchOptions` don't apply to a path. Returns when the first bytes have arrived; what fails before that is an error of this
-   * effect. If the cache fails, the stream continues from the origin at the same byte. The stream fails only if the origin fails, after
-   * three retries without progress, and never ends early without an error. Uncacheable responses bypass the cache. Closing the scope
-   * ends the transfer, unless others share it.
-   */
-  readonly open: (
-    what: string,
-    options?: openMedia.OpenOptions
-  ) => Effect.Effect<openMedia.OpenedMedia, OpenError, Scope.Scope>
-  /**
-   * Returns a local URL for `url`, for players that cannot send the header fields that the origin requires. Everyone who knows the URL
-   * can GET it, with ranges too, until the scope closes; it has 192 random bits. The cache entry is that of `open` with the same
-   * options. At most 10 000 can be registered at a time. Fails with `NotServed` while neither `routes` nor `layerServer` is in use.
-   */
-  readonly register: LocalUrls["Service"]["register"]
-}>()("spillway/spillway") {
+export class Spillway extends Context.Service<
+  Spillway,
+  Control & {
+    /**
+     * Opens a stream of `what`: an absolute URL, or a path that `OriginResolver` resolves like a viewer's request. The options of
+     * `FetchOptions` don't apply to a path. Returns when the first bytes have arrived; what fails before that is an error of this
+     * effect. If the cache fails, the stream continues from the origin at the same byte. The stream fails only if the origin fails, after
+     * three retries without progress, and never ends early without an error. Uncacheable responses bypass the cache. Closing the scope
+     * ends the transfer, unless others share it.
+     *
+     * @example
+     * ```ts
+     * import { Effect, Stream } from "effect"
+     * import { Spillway } from "spillway"
+     *
+     * const end = Effect.gen(function*() {
+     *   const { open } = yield* Spillway
+     *   const { stream } = yield* open("https://media.example.org/film.mp4", { range: { suffix: 65_536 } })
+     *   return yield* Stream.mkUint8Array(stream)
+     * }).pipe(Effect.scoped)
+     * ```
+     *
+     * @since 0.1.0
+     * @category streams
+     */
+    readonly open: (
+      what: string | URL,
+      options?: openMedia.OpenOptions
+    ) => Effect.Effect<openMedia.OpenedMedia, OpenError, Scope.Scope>
+    /**
+     * Returns a local URL for `url`, for players that cannot send the header fields that the origin requires. Everyone who knows the URL
+     * can GET it, with ranges too, until the scope closes; it has 192 random bits. The cache entry is that of `open` with the same
+     * options. At most 10 000 can be registered at a time. Fails with `NotServed` while neither `routes` nor `layerServer` is in use.
+     */
+    readonly register: LocalUrls["Service"]["register"]
+  }
+>()("spillway/spillway") {
   /** Spillway without its edges: provide configuration, lock, store, disk, origin and resolver. `spillway/testing` has some of them. */
   static readonly layerNoDeps: Layer.Layer<
     Spillway | Running,

@@ -34,6 +34,7 @@ describe("the public API", () => {
       "Server",
       "Spillway",
       "TooManyRegistrations",
+      "WarmFailed",
       "defaultPolicy",
       "makeRoute",
       "parseRoute"

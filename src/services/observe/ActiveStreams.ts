@@ -29,8 +29,10 @@ export interface Running extends Begun {
   readonly detail: string | undefined
 }
 
-/** Called with the source of each piece of a body, in the context where the body began. */
-export class SourceListener extends Context.Reference<((source: ByteSource) => void) | undefined>(
+/** Called with the source and the length of each piece of a body, and why it bypasses the cache, in the context where the body began. */
+export class SourceListener extends Context.Reference<
+  ((source: ByteSource, bytes: number, detail: string | undefined) => void) | undefined
+>(
   "spillway/services/observe/ActiveStreams/SourceListener",
   { defaultValue: () => undefined }
 ) {}
@@ -131,7 +133,7 @@ const make = Effect.gen(function*() {
           entry.position += bytes
           entry.source = source
           entry.detail = detail
-          listener?.(source)
+          listener?.(source, bytes, detail)
           counters.bytes(source, bytes)
         }
       }))),
