@@ -120,6 +120,53 @@ describe("Location and Content-Location", () => {
     }))
 })
 
+describe("Refresh, Link and Set-Cookie", () => {
+  it.effect("lead viewers to this server too, from the origin and from the cache", () =>
+    Effect.gen(function*() {
+      const { site } = yield* startRouted(["/films=ORIGIN/archive"])
+      const at = site.origin.url
+      const fieldsOf = Effect.fnUntraced(function*(fields: Record<string, string>) {
+        site.answer("/archive/a", () => ({ headers: { ...fields, "cache-control": "max-age=60", etag: "\"1\"" } }))
+        const { headers } = yield* site.ask("/films/a", { method: "POST" })
+        return headers
+      })
+      for (
+        const [value, expected] of [
+          [`5; url=${at}/archive/b?c`, "5; url=/films/b?c"],
+          ["0;URL='/archive/b'", "0;URL='/films/b'"],
+          ["5", "5"],
+          ["5; url=b", "5; url=b"],
+          ["5; url=https://other.example/b", "5; url=https://other.example/b"]
+        ]
+      ) assert.strictEqual((yield* fieldsOf({ refresh: value! }))["refresh"], expected)
+      const link =
+        `<${at}/archive/b>; rel="next", </archive/c>; rel=prev, <d>; rel=up, <https://other.example/>; rel=help`
+      const mapped = "</films/b>; rel=\"next\", </films/c>; rel=prev, <d>; rel=up, <https://other.example/>; rel=help"
+      assert.strictEqual((yield* fieldsOf({ link }))["link"], mapped)
+      for (let i = 0; i < 2; i++) assert.strictEqual((yield* site.ask("/films/a")).headers["link"], mapped)
+      assert.strictEqual(site.origin.requests.filter(({ method }) => method === "GET").length, 1)
+    }))
+
+  it.effect("have the viewer's host and path in cookies", () =>
+    Effect.gen(function*() {
+      const { site } = yield* startRouted(["/films=ORIGIN/archive"])
+      const lines: ReadonlyArray<readonly [string, string]> = [
+        ["a=1; Path=/archive/x/; HttpOnly", "a=1; Path=/films/x; HttpOnly"],
+        ["b=2; path=/archive", "b=2; path=/films"],
+        ["c=/archive;Path=/; Secure", "c=/archive;Path=/; Secure"],
+        ["d=4; Path=/elsewhere", "d=4; Path=/elsewhere"],
+        ["e=5; Domain=.127.0.0.1; Max-Age=5", "e=5; Max-Age=5"],
+        ["f=6; Domain=other.example", "f=6; Domain=other.example"]
+      ]
+      site.answer("/archive/a", () => ({ headers: { "set-cookie": lines.map(([line]) => line) } }))
+      const { headers } = yield* site.ask("/films/a", { headers: { host: "media.example:80" } })
+      assert.deepStrictEqual(headers["set-cookie"], lines.map(([, expected]) => expected))
+      // The viewer's host is within the domain.
+      const same = yield* site.ask("/films/a", { headers: { host: "127.0.0.1:80" } })
+      assert.strictEqual(same.headers["set-cookie"]![4], "e=5; Domain=.127.0.0.1; Max-Age=5")
+    }))
+})
+
 describe("Destination of COPY and MOVE (RFC 4918)", () => {
   it.effect("is mapped to the origin's URL", () =>
     Effect.gen(function*() {

@@ -4,6 +4,7 @@ import { MediaStream } from "../../services/media/MediaStream.ts"
 import type { ShortRead } from "../../services/media/shortReads.ts"
 import { type ByteSource, Counters } from "../../services/observe/Counters.ts"
 import { PREFIX } from "../admin/AdminPages.ts"
+import { namesPlaces } from "./locations.ts"
 import { isLoop } from "./loopDetection.ts"
 import { isToBeRead, promptly, type PromptResponse, toResponse } from "./mediaResponse.ts"
 import { isFreshRequest, makeParseRequest, type ParsedRequest, type RequestHead } from "./parseRequest.ts"
@@ -29,7 +30,9 @@ export const makeFastHit = Effect.gen(function*() {
 
   /** The response to a hit of few bytes. Those that are in memory are counted. */
   const hit = (request: RequestHead, parsed: ParsedRequest): PromptResponse | undefined => {
-    const found = isFreshRequest(parsed, request) ? media.tryHit(parsed) : undefined
+    // The places that a response names depend on the route by which its viewer has come.
+    const isPlain = isFreshRequest(parsed, request) && !namesPlaces(parsed.fresh.representation.headers)
+    const found = isPlain ? media.tryHit(parsed) : undefined
     if (found === undefined) return undefined
     const response = promptly(found, request, clock)
     if (!isToBeRead(response.body)) count("memory", response.body)

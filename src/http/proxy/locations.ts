@@ -16,11 +16,38 @@ import type { RequestHead } from "./parseRequest.ts"
 /** The request that a field is about. */
 export type AboutRequest = Pick<RequestHead, "headers" | "url">
 
-/** Fields of a response that name a place. */
-const PLACES = ["location", "content-location"] as const
+/** What may be done with the places in a field. */
+type Rewrite = (value: string, placeOf: (place: string) => string) => string
+
+/** Fields of a response that name places, and how. */
+const PLACES: Readonly<Record<string, Rewrite>> = {
+  "location": (value, placeOf) => placeOf(value),
+  "content-location": (value, placeOf) => placeOf(value),
+  // As browsers read it (HTML, "shared declarative refresh steps").
+  "refresh": (value, placeOf) =>
+    value.replace(
+      /^([\d.\s]*[;,]\s*url\s*=\s*)(["']?)(.*?)(\2\s*)$/is,
+      (_, before: string, quote: string, place: string, after: string) => before + quote + placeOf(place) + after
+    ),
+  // RFC 8288
+  "link": (value, placeOf) => value.replace(/<([^<>]*)>/g, (_, place: string) => `<${placeOf(place)}>`)
+}
+
+const NAMES = Object.keys(PLACES)
+
+/** Whether the fields of a response name places. */
+export const namesPlaces = (fields: HeaderFields): boolean => NAMES.some((name) => fields[name] !== undefined)
 
 /** A base for targets: what it is does not matter. */
 const HERE = "http://viewer.invalid"
+
+const isWithin = (host: string, domain: string): boolean => host === domain || host.endsWith(`.${domain}`)
+
+/** Whether a cookie's `domain` has the origin's host and not the viewer's: a browser would drop the cookie. */
+const isOnlyOf = (domain: string, origin: string, viewer = ""): boolean => {
+  const plain = domain.toLowerCase().replace(/^\./, "")
+  return isWithin(origin, plain) && !isWithin(viewer.toLowerCase().replace(/:\d*$/, ""), plain)
+}
 
 export const makeLocations = Effect.gen(function*() {
   const cacheConfig = yield* CacheConfig
@@ -54,9 +81,26 @@ export const makeLocations = Effect.gen(function*() {
   return {
     /** The fields of a response to `request`, with the places at `base` and other origins as the viewer gets to them. */
     toViewer: (fields: HeaderFields, base: string, request: AboutRequest): HeaderFields => {
-      const told = PLACES.filter((name) => fields[name] !== undefined)
-      if (told.length === 0) return fields
-      return { ...fields, ...Object.fromEntries(told.map((name) => [name, placeOf(fields[name]!, base, request)])) }
+      if (!namesPlaces(fields)) return fields
+      const found = NAMES.filter((name) => fields[name] !== undefined)
+      const rewritten = found.map((name) =>
+        [name, PLACES[name]!(fields[name]!, (place) => placeOf(place, base, request))] as const
+      )
+      return { ...fields, ...Object.fromEntries(rewritten) }
+    },
+    /** A line of `Set-Cookie` in the response to `request` from `base`, for the host and path by which the viewer finds `base` here. */
+    cookieToViewer: (line: string, base: string, request: AboutRequest): string => {
+      const [cookie = "", ...attributes] = line.split(";")
+      const { hostname } = new URL(base)
+      const kept = attributes.flatMap((attribute) => {
+        const [, name = "", value = ""] = /^\s*([^=]*?)\s*=\s*(.*?)\s*$/.exec(attribute) ?? []
+        if (/^domain$/i.test(name)) return isOnlyOf(value, hostname, request.headers["host"]) ? [] : [attribute]
+        // The root is right wherever the viewer is.
+        const url = /^path$/i.test(name) && /^\/./.test(value) ? URL.parse(value, base) : null
+        const target = url === null ? undefined : targetOf(url, request)
+        return [target === undefined ? attribute : ` ${name}=${target.replace(/(?<=.)\/$/, "")}`]
+      })
+      return [cookie, ...kept].join(";")
     },
     /** What `destination`, a URL or path at this server, names, and by which target; `undefined` if it is elsewhere. */
     toOrigin: (

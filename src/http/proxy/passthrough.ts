@@ -82,6 +82,9 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
     "cache-status": CacheStatus.append(headers["cache-status"], { ...cacheStatus, ...named })
   })
 
+  const cookiesToViewer = ({ setCookie }: OriginResponse, { url }: Resource, request: Request): ReadonlyArray<string> =>
+    setCookie.map((line) => locations.cookieToViewer(line, url, request))
+
   /** The origin's response as a reply to the viewer. */
   const passedOn = Effect.fnUntraced(function*(
     resource: Resource,
@@ -89,7 +92,8 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
     request: Request,
     cacheStatus: CacheStatus.CacheStatus
   ) {
-    const { headers, setCookie, status } = received
+    const { headers, status } = received
+    const setCookie = cookiesToViewer(received, resource, request)
     const head = { status, headers: fieldsToViewer(headers, resource, request, cacheStatus) }
     if (request.method === "HEAD" || status === 204 || status === 304) {
       return { response: withCookies(answer(head), setCookie), cacheStatus }
@@ -108,7 +112,18 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
     return yield* passedOn(resource, response, request, { fwd: "bypass", detail })
   })
 
-  return { fieldsFor, fieldsToViewer, forward, forwarding, isLongPoll, logCut, locations, passedOn, sourceOf }
+  return {
+    cookiesToViewer,
+    fieldsFor,
+    fieldsToViewer,
+    forward,
+    forwarding,
+    isLongPoll,
+    logCut,
+    locations,
+    passedOn,
+    sourceOf
+  }
 })
 
 /** What `makePassthrough` makes. */

@@ -76,7 +76,7 @@ export const unswitched = (protocol: string): Reply | undefined =>
  * like any other.
  */
 export const makeUpgrade = Effect.fnUntraced(
-  function*({ fieldsToViewer, forwarding, passedOn, sourceOf }: Passthrough) {
+  function*({ cookiesToViewer, fieldsToViewer, forwarding, passedOn, sourceOf }: Passthrough) {
     const origin = yield* Origin
     const activeStreams = yield* ActiveStreams
     const now = yield* monotonicMillis
@@ -124,14 +124,15 @@ export const makeUpgrade = Effect.fnUntraced(
         secrets: Object.keys(location.headers),
         upgrade: protocol
       })
-      const { connection, headers: fields, setCookie, slot } = response
+      const { connection, headers: fields, slot } = response
       if (connection === undefined) return yield* passedOn(resource, response, request, UPGRADE)
       const head = {
         ...fieldsToViewer(fields, resource, request, UPGRADE),
         connection: "Upgrade",
         upgrade: fields["upgrade"] ?? protocol
       }
-      const lines = [...Object.entries(head), ...setCookie.map((line) => ["set-cookie", line] as const)].flat()
+      const cookies = cookiesToViewer(response, resource, request)
+      const lines = [...Object.entries(head), ...cookies.map((line) => ["set-cookie", line] as const)].flat()
       yield* Effect.scoped(Effect.flatMap(
         switchProtocols(viewerResponse, lines),
         (viewer) => join(resource, request, viewer, connection, slot)
