@@ -6,7 +6,7 @@ import { ago, bytes, count, nameOf, percent } from "./format.js"
 /**
  * What is cached, and what can be done with it.
  *
- * @import { Purged, ResourceDetail, ResourceSummary } from "../../src/http/admin/api/model.ts"
+ * @import { ResourceDetail, ResourceSummary } from "../../src/http/admin/api/model.ts"
  */
 
 /** How many files are listed. */
@@ -76,7 +76,7 @@ const makeFile = (first) => {
     if (confirming === undefined) return ask(true)
     ask(false)
     const told = await send("POST", "purge", { url })
-    tell(told.error ?? `Purged ${name}: ${bytes(/** @type {Purged} */ (told.value).bytes)}`)
+    tell(told.error ?? `Purged ${name}`)
     await refresh()
   }
 

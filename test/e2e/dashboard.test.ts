@@ -466,7 +466,7 @@ describe.skipIf(chromiumPath === undefined || noDisks !== undefined)("The dashbo
         yield* press("Purge: /films/a.mp4")
         assert.strictEqual(yield* dashboard.textOf("#cache-count"), "1")
         yield* press("Really purge: /films/a.mp4")
-        yield* dashboard.says("#cache-says", /^Purged \/films\/a\.mp4: 1\.0\d MiB$/)
+        yield* dashboard.says("#cache-says", "Purged /films/a.mp4")
         yield* dashboard.says("#cache-none", "Nothing that is cached begins like this.")
 
         yield* Effect.promise(() => page.getByLabel("URL or path", { exact: true }).fill("/films/b.mp4"))
