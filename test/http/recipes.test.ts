@@ -24,7 +24,7 @@ const recipes = new Map(
 
 const settingsOfRecipe = Effect.fnUntraced(function*(text: string) {
   const file = yield* Effect.provideService(parseConfig(text, "recipes.md"), SecretSource, {
-    read: () => Effect.fail("no secrets")
+    read: ({ name }) => Effect.succeed(`the secret ${name}`)
   })
   return yield* settingsOf({ flags: {}, origin: Option.none() }, file).pipe(
     Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown({}))
@@ -65,6 +65,8 @@ describe("each recipe", () => {
     Effect.gen(function*() {
       const { routes } = yield* settingsOfRecipe(recipes.get(name)!)
       assert.isNotEmpty(routes)
+      const isSigned = routes[0]!.policy.origins[0].access.authorization?._tag === "SigV4"
+      assert.strictEqual(isSigned, name === "Private buckets")
     }))
 })
 

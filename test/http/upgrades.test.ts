@@ -10,7 +10,7 @@ import { makeUpgradeOrigin } from "../support/upgradeOrigin.ts"
 import { openWebSocket } from "../support/webSocket.ts"
 import { openRaw } from "./RawConnection.ts"
 import { until, withTime } from "./Site.ts"
-import { layerHttp, makeTestProxy, type TestProxyOptions } from "./TestProxy.ts"
+import { layerHttp, layerPlainHttp, makeTestProxy, type TestProxyOptions } from "./TestProxy.ts"
 
 /** Spillway before an origin that changes protocols, with a route that allows that unless `policy` says otherwise. */
 const start = (policy: Partial<RoutePolicy> = {}, options: TestProxyOptions = {}) =>
@@ -272,5 +272,21 @@ describe("a tunnel", () => {
       yield* Scope.close(scope, Exit.void)
       assert.strictEqual((yield* viewer.closed).code, 1006)
       yield* until("the end", () => origin.webSockets.size === 0)
+    }))
+})
+
+describe("a WebSocket at a server of an application", () => {
+  it.live("passes too, and is refused too", () =>
+    Effect.gen(function*() {
+      const { origin, url } = yield* start({}, { server: layerPlainHttp })
+      const { ask, closed, socket } = yield* openWebSocket(url)
+      const message = randomBytes(300_000)
+      assert.isTrue((yield* ask(message)).data.equals(message))
+      socket.close(4001, "enough")
+      assert.strictEqual((yield* closed).code, 4001)
+      yield* until("the close", () => origin.closed.length === 1)
+      assert.strictEqual((yield* Effect.flip(openWebSocket(`${url}/refused`))).status, 403)
+      const without = yield* start({ upgrades: false }, { server: layerPlainHttp })
+      assert.strictEqual((yield* Effect.flip(openWebSocket(without.url))).status, 501)
     }))
 })
