@@ -12,6 +12,7 @@ import { layer as logging } from "./logging.ts"
 import { runMain } from "./runMain.ts"
 import { demo, serve } from "./serve.ts"
 import { fromConfigError, StartupError } from "./StartupError.ts"
+import { top } from "./top.ts"
 import { verify } from "./verify.ts"
 import { warm } from "./warm.ts"
 
@@ -21,6 +22,7 @@ const spillway = Command.make("spillway").pipe(
     serve,
     demo,
     status,
+    top,
     fleet,
     ls,
     mapCommand,

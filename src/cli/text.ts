@@ -28,9 +28,9 @@ export const duration = (seconds: number): string => {
 /** `5 min ago`, for a time in ISO 8601. */
 export const ago = (time: string, now: number): string => `${duration((now - Date.parse(time)) / 1000)} ago`
 
-/** `line` as long as it fits into one line of a terminal: a longer one would not be overwritten as a whole. */
-export const fit = (line: string, columns: number): string =>
-  line.length < columns ? line : line.slice(0, Math.max(0, columns - 1))
+/** As much of `line` as fits into one line of a terminal: a longer one would not be overwritten as a whole. 0 columns are unknown. */
+export const fit = (line: string, columns = 0): string =>
+  columns === 0 || line.length < columns ? line : line.slice(0, columns - 1)
 
 /** `part` as a percentage of `total`, rounded down. 100 % if `total` is 0. */
 export const percent = (part: number, total: number): string =>

@@ -32,7 +32,7 @@ describe("what the command line writes", () => {
   })
 
   it("lines that fit into a terminal, whose last column stays free", () => {
-    assert.deepStrictEqual([fit("abc", 4), fit("abc", 3), fit("abc", 1), fit("abc", 0)], ["abc", "ab", "", ""])
+    assert.deepStrictEqual([fit("abc", 4), fit("abc", 3), fit("abc", 1), fit("abc", 0)], ["abc", "ab", "", "abc"])
   })
 
   it("counts, bars and tables", () => {
