@@ -24,7 +24,7 @@ const recipes = new Map(
 
 const settingsOfRecipe = Effect.fnUntraced(function*(text: string) {
   const file = yield* Effect.provideService(parseConfig(text, "recipes.md"), SecretSource, {
-    read: ({ name }) => Effect.succeed(`the secret ${name}`)
+    read: ({ name }) => Effect.succeed(`secret-of-${name}`)
   })
   return yield* settingsOf({ flags: {}, origin: Option.none() }, file).pipe(
     Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown({}))
