@@ -10,6 +10,12 @@ import type { Fetch } from "./Fetch.ts"
 const RETRY_MILLIS = 500
 const MAX_RETRY_MILLIS = 2000
 
+/** How much one of several parallel fetches brings, in bytes, or a chunk if that is larger. */
+const STRETCH_BYTES = 4 * 1024 ** 2
+
+/** How many stretches the window has for each of them, so that none waits for the viewer. */
+const STRETCHES_AHEAD = 2
+
 /** How much further it goes for each byte that is used, after it has gone less far because chunks were evicted. */
 const REGROWTH = 0.125
 
@@ -45,7 +51,7 @@ export interface AheadSupply {
 
 /**
  * Fills the cache ahead of a consumer, up to the bytes of its route's policy. It follows the fetches that bring these bytes, so that they
- * go on, and starts those that are missing. It pauses while the cache can't keep chunks. If chunks are evicted before their viewer comes,
+ * go on, and starts those that are missing, several at a time if the policy says so. It pauses while the cache can't keep chunks. If chunks are evicted before their viewer comes,
  * it goes half as far, and then further again with each chunk that is used. What it has fetched when the origin fails is a buffer: it tries
  * again until the consumer leaves.
  */
@@ -54,6 +60,9 @@ export class ReadAhead {
   readonly #supply: AheadSupply
   /** How far it goes, in bytes, if nothing is evicted. */
   readonly #most: number
+  /** How many fetches run at a time, and how much each brings. */
+  readonly #parallel: number
+  readonly #stretch: number
   readonly #followed = new Set<Fetch>()
   /** How far it goes now. */
   #window: number
@@ -67,13 +76,20 @@ export class ReadAhead {
   #cancelRetry: (() => void) | undefined
   #isClosed = false
 
-  constructor(consumer: Consumer, policy: RoutePolicy, supply: AheadSupply) {
+  /** `maxBytes` is how far it goes ahead at most, in bytes, regardless of the policy. */
+  constructor(consumer: Consumer, policy: RoutePolicy, supply: AheadSupply, maxBytes: number) {
     const { representation } = consumer.download
     this.#consumer = consumer
     this.#supply = supply
-    this.#most = Math.min(policy.readAhead, representation.size)
+    const { chunkSize, size } = representation
+    this.#parallel = policy.parallel
+    this.#stretch = this.#parallel === 1
+      ? Number.POSITIVE_INFINITY
+      : Math.max(chunkSize, STRETCH_BYTES - STRETCH_BYTES % chunkSize)
+    const least = this.#parallel === 1 ? 0 : this.#parallel * this.#stretch * STRETCHES_AHEAD
+    this.#most = Math.min(Math.max(policy.readAhead, least), size, maxBytes)
     this.#window = this.#most
-    this.#index = indexAt(consumer.offset, representation.chunkSize)
+    this.#index = indexAt(consumer.offset, chunkSize)
   }
 
   get source(): Source {
@@ -131,13 +147,13 @@ export class ReadAhead {
     const { chunkSize, ranges, size } = download.representation
     if (!this.#isWaiting) this.#shrinkIfEvicted()
     let at = offset
-    while (!this.#isWaiting && this.#followed.size === 0) {
+    while (!this.#isWaiting && this.#followed.size < this.#parallel) {
       at = this.#supply.cachedTo(download, { start: at, end: this.#limit })
       if (at >= this.#limit) break
       const coming = download.fetches.bringing(at)
       if (coming !== undefined) {
         if (!coming.isFill) this.#follow(coming)
-        at = Math.max(coming.end, roundUp(at + 1, chunkSize, size))
+        at = Math.max(Math.min(coming.end, this.#stretchEnd(at)), roundUp(at + 1, chunkSize, size))
       } else if (isViewer && indexAt(at, chunkSize) === indexAt(offset, chunkSize)) {
         // The viewer is about to request it, and perhaps what follows.
         break
@@ -145,8 +161,10 @@ export class ReadAhead {
         if (ranges === "none" || (!this.#isFilling && at - offset >= this.#window / 2)) break
         if (!this.wants(at)) return isViewer ? undefined : this.#retryLater()
         this.#isFilling = true
-        const started = this.#supply.startAhead(this, download, { start: at, end: roundUp(end, chunkSize, size) })
+        const range = { start: at, end: Math.min(roundUp(end, chunkSize, size), this.#stretchEnd(at)) }
+        const started = this.#supply.startAhead(this, download, range)
         if (started.isActive) this.#followed.add(started)
+        at = started.end
       }
     }
     this.#isFilling &&= this.#followed.size > 0
@@ -156,6 +174,10 @@ export class ReadAhead {
   /** Whether it does nothing, for now or for good. */
   get #isWaiting(): boolean {
     return this.#isClosed || this.#cancelRetry !== undefined
+  }
+
+  #stretchEnd(offset: number): number {
+    return this.#parallel === 1 ? Number.POSITIVE_INFINITY : (indexAt(offset, this.#stretch) + 1) * this.#stretch
   }
 
   /** The end of the bytes that it fetches. */

@@ -132,7 +132,9 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
     fetch.receive()
     let offset = start
     if (offset < fetch.position && fetch.position > 0 && !fetch.sequential) {
-      // The whole file came for a range. If no reader has bytes of it yet, it starts at its beginning, to be cached.
+      // The whole file came for a range, for which nobody waits.
+      if (fetch.isAhead) return true
+      // If no reader has bytes of it yet, it starts at its beginning, to be cached.
       fetch.makeSequential([...fetch.readers].every((reader) => reader.offset >= fetch.position))
     }
     if (response.slot !== undefined) {

@@ -29,7 +29,7 @@ export const makeFillAhead = Effect.fnUntraced(function*(
   forget: (download: Download) => void
 ) {
   const cache = yield* ChunkCache
-  const { maxSize } = yield* CacheConfig
+  const maxBytes = (yield* CacheConfig).maxSize * MAX_SHARE_OF_CACHE
   const fork = yield* withoutServices(FiberSet.makeRuntime<never, void, never>())
   let finishing = 0
 
@@ -57,14 +57,12 @@ export const makeFillAhead = Effect.fnUntraced(function*(
     }
   }
 
-  const bounded = (policy: RoutePolicy): RoutePolicy => ({
-    ...policy,
-    readAhead: Math.min(policy.readAhead, maxSize * MAX_SHARE_OF_CACHE)
-  })
-
   const attach = (reader: Reader, policy: RoutePolicy): void => {
-    if (policy.readAhead <= READ_AHEAD_BYTES || reader.ahead !== undefined || reader.source.background === true) return
-    reader.ahead = new ReadAhead(reader, bounded(policy), supply)
+    if (
+      (policy.readAhead <= READ_AHEAD_BYTES && policy.parallel === 1) || reader.ahead !== undefined ||
+      reader.source.background === true
+    ) return
+    reader.ahead = new ReadAhead(reader, policy, supply, maxBytes)
     reader.ahead.look()
   }
 
@@ -88,7 +86,7 @@ export const makeFillAhead = Effect.fnUntraced(function*(
       const { policy, representation } = download
       if (policy === undefined || policy === "none" || !policy.finish) return
       if (download.readers.size > 0 || download.isFinishing || finishing >= MAX_FINISHING) return
-      if (!isInParts(representation) || representation.size > maxSize * MAX_SHARE_OF_CACHE) return
+      if (!isInParts(representation) || representation.size > maxBytes) return
       download.isFinishing = true
       finishing += 1
       const onIdle = () => {
@@ -107,7 +105,12 @@ export const makeFillAhead = Effect.fnUntraced(function*(
         disregards: () => true,
         onIdle
       }
-      const ahead = new ReadAhead(consumer, { ...policy, readAhead: Number.POSITIVE_INFINITY }, supply)
+      const ahead = new ReadAhead(
+        consumer,
+        { ...policy, readAhead: Number.POSITIVE_INFINITY },
+        supply,
+        maxBytes
+      )
       ahead.look()
     }
   }

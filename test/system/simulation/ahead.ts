@@ -10,6 +10,7 @@ import * as Schedule from "./schedule.ts"
 const policyOf = (random: Random): Partial<RoutePolicy> => ({
   readAhead: random.weighted([[Number.POSITIVE_INFINITY, 1], [random.int(MiB, 4 * MiB), 3]]),
   finish: random.chance(0.3),
+  parallel: random.pick([1, 2, 8]),
   hedgeAfter: random.pick([0, 500, 3000])
 })
 

@@ -280,6 +280,48 @@ describe("a read-ahead", () => {
   )
 
   test(
+    "has several fetches at a time if the route says so, for origins that throttle each one",
+    Effect.gen(function*() {
+      const origin = yield* begin
+      origin.latency = () => 40
+      let most = 0
+      origin.behaviour = () => {
+        most = Math.max(most, origin.open)
+        return undefined
+      }
+      const millisOf = Effect.fnUntraced(function*(parallel: number) {
+        origin.files.set(url, { ...origin.files.get(url)!, etag: `"${parallel}"`, headers: {} })
+        most = 0
+        const { leave, takeTo } = yield* watch({ parallel })
+        const millis = yield* taken(takeTo(film.length))
+        yield* leave
+        yield* pass(1000)
+        assert.strictEqual(origin.open, 0)
+        return { millis, most }
+      })
+      const [one, four, eight] = [yield* millisOf(1), yield* millisOf(4), yield* millisOf(8)]
+      assert.strictEqual(one.most, 1)
+      assert.strictEqual(four.most, 4)
+      assert.isAtMost(eight.most, 8)
+      assert.isAtLeast(one.millis / four.millis, 3.5)
+      // Each byte once, and what was under way when one of them came to the stretch of another.
+      assert.isAtMost(sentIn(origin.requests), 3 * (film.length + 2 * SLICE))
+    })
+  )
+
+  test(
+    "doesn't fetch a file several times from an origin without ranges",
+    Effect.gen(function*() {
+      const origin = yield* begin
+      origin.files.set(url, { ...origin.files.get(url)!, acceptsRanges: false })
+      const { takeTo } = yield* watch({ parallel: 4, readAhead: 8 * MiB })
+      yield* taken(takeTo(film.length))
+      yield* pass(1000)
+      assert.isAtMost(sentIn(origin.requests), film.length + 4 * 2 * SLICE)
+    })
+  )
+
+  test(
     "passes over what is cached",
     Effect.gen(function*() {
       const origin = yield* begin
