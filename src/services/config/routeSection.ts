@@ -74,6 +74,19 @@ export const RouteSection = section({
   "silence-timeout": optional(
     valueOf(Type.DURATION),
     "Maximum time between two reads of an origin's body, instead of `silence-timeout` outside of sections"
+  ),
+  "read-ahead": optional(
+    valueOf(Type.READ_AHEAD),
+    "How far the cache is filled ahead of a viewer, or `all` for whole files; at most half of `max-size`; 1MiB if omitted"
+  ),
+  finish: optional(valueOf(Type.BOOLEAN), "Whether a file is fetched to its end after its last viewer has left"),
+  parallel: optional(
+    valueOf(Type.PARALLEL),
+    "How many requests for one file run at a time ahead of a viewer, 1 to 8, for origins that throttle each one; 1 if omitted"
+  ),
+  "hedge-after": optional(
+    valueOf(Type.HEDGE_AFTER),
+    "How long an origin is silent while a viewer waits before a second request for the same bytes is sent, or `off`; 3s if omitted"
   )
 })
 
@@ -100,6 +113,14 @@ const passageOf = (section: RouteSection): Partial<RoutePolicy> => {
   }
 }
 
+/** What a section says of how files are fetched. */
+const fetchingOf = ({ finish, "hedge-after": hedgeAfter, parallel, "read-ahead": readAhead }: RouteSection) => ({
+  ...(readAhead !== undefined && { readAhead }),
+  ...(finish !== undefined && { finish }),
+  ...(parallel !== undefined && { parallel }),
+  ...(hedgeAfter !== undefined && { hedgeAfter })
+})
+
 /** The route of a section. */
 export const routeOf = (section: RouteSection): Route => {
   const { match = { _tag: "All" }, origin } = section
@@ -107,7 +128,8 @@ export const routeOf = (section: RouteSection): Route => {
   return makeRoute(match, first!.url, {
     ...defaultPolicy(first!.url),
     origins: [first!, ...others],
-    ...passageOf(section)
+    ...passageOf(section),
+    ...fetchingOf(section)
   })
 }
 

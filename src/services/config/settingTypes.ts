@@ -119,11 +119,29 @@ export const COUNT = countTo(9_999_999)
 
 export const WORKERS = countTo(MAX_WORKERS)
 
+/** Concurrent requests for one file. */
+export const PARALLEL = countTo(8)
+
 /** What becomes of redirects. */
 export const REDIRECTS: SettingType<"follow" | "pass"> = {
   unit: "REDIRECTS",
   expected: "follow or pass",
   parse: (text) => text === "follow" || text === "pass" ? Option.some(text) : Option.none()
+}
+
+/** A size, or `Infinity` for whole files. */
+export const READ_AHEAD: SettingType<number> = {
+  ...SIZE,
+  expected: "a size such as 64MiB, or all",
+  parse: (text) => text.trim() === "all" ? Option.some(Number.POSITIVE_INFINITY) : SIZE.parse(text)
+}
+
+/** A duration that timers can tell apart, or 0 for never. */
+export const HEDGE_AFTER: SettingType<number> = {
+  ...DURATION,
+  expected: "a duration of 100ms or more, or off",
+  parse: (text) =>
+    text.trim() === "off" ? Option.some(0) : Option.filter(DURATION.parse(text), (millis) => millis >= 100)
 }
 
 export const BOOLEAN: SettingType<boolean> = {

@@ -322,7 +322,11 @@ describe("parseConfig", () => {
         "upgrades = true",
         "long-polls = true",
         "first-byte-timeout = \"2m\"",
-        "silence-timeout = \"5m\""
+        "silence-timeout = \"5m\"",
+        "read-ahead = \"64MiB\"",
+        "finish = true",
+        "parallel = 4",
+        "hedge-after = \"off\""
       ])
       assert.deepStrictEqual(plain!.policy, defaultPolicy(plain!.url))
       assert.deepStrictEqual(other!.policy, {
@@ -332,7 +336,11 @@ describe("parseConfig", () => {
         upgrades: true,
         longPolls: true,
         firstByteTimeout: 120_000,
-        silenceTimeout: 300_000
+        silenceTimeout: 300_000,
+        readAhead: 64 * 1024 ** 2,
+        finish: true,
+        parallel: 4,
+        hedgeAfter: 0
       })
     }))
 
