@@ -9,6 +9,7 @@ import { coldCrowd } from "./scenarios/coldCrowd.ts"
 import { coldDisk } from "./scenarios/coldDisk.ts"
 import { coldFile } from "./scenarios/coldFile.ts"
 import { coldSeek } from "./scenarios/coldSeek.ts"
+import { fleet } from "./scenarios/fleet.ts"
 import { gap } from "./scenarios/gap.ts"
 import { growth } from "./scenarios/growth.ts"
 import { index } from "./scenarios/indexSize.ts"
@@ -32,6 +33,7 @@ const scenarios: ReadonlyArray<Scenario> = [
   diskShortRanges,
   mixed,
   workers,
+  fleet,
   missLatency,
   coldSeek,
   coldFile,

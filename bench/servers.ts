@@ -33,7 +33,7 @@ const onePort = (port: number) => ({ port, rangePort: port, objectPort: port })
 
 const portOf = ({ ready }: Running): number => Number(ready[1])
 
-const freePort = (): Promise<number> =>
+export const freePort = (): Promise<number> =>
   new Promise((resolve, reject) => {
     const server = createServer().once("error", reject)
     server.listen(0, "127.0.0.1", () => {
