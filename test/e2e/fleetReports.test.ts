@@ -62,7 +62,10 @@ describe("what a node shows of its fleet", () => {
         })
         assert.match(yield* run(n1, "status"), /^fleet +node n1, 2 other nodes, by list$/m)
         const table = yield* run(n1, "fleet")
-        assert.match(table, /^n1 +127\.0\.0\.1:\d+ +1 +this node +20\S+Z +\S+ +[\d.]+ \w+ of 10 GiB /m)
+        assert.match(
+          table,
+          /^n1 +127\.0\.0\.1:\d+ +1 +this node +\d+ (?:min|s)(?: \d+ s)? +\S+ +[\d.]+ \w+ of 10 GiB /m
+        )
         assert.match(table, /^n3 +127\.0\.0\.1:\d+ +1 +here /m)
         assert.match(table, /^3 nodes, by list$/m)
 
