@@ -8,15 +8,18 @@ import { temporaryDirectory } from "../support/disks.ts"
 import { eventually, main, openView, type Program, runProgram, startProgram, view } from "../support/Program.ts"
 import { fileOf, makeTestOrigin, MiB, type TestOrigin } from "../support/TestOrigin.ts"
 
+/** More than what fits into the buffers on the way. */
+const FILM_BYTES = 24 * MiB
+
 /** A program with a viewer that has begun to read a file, and reads no further. */
 const startWithViewer = Effect.fnUntraced(function*(...args: ReadonlyArray<string>) {
   const origin: TestOrigin = yield* makeTestOrigin
-  origin.files.set("/film", fileOf(64 * MiB, 1))
+  origin.files.set("/film", fileOf(FILM_BYTES, 1))
   const directory = yield* temporaryDirectory
   const program = yield* startProgram([origin.url, "--cache-dir", directory, "--min-free", "0", ...args])
   const viewer = yield* openView(`${program.url}/film`)
   yield* viewer.readTo(1)
-  return { program, viewer }
+  return { origin, program, viewer }
 })
 
 const hasEnded = ({ process }: Program): boolean => process.exitCode !== null || process.signalCode !== null
@@ -83,7 +86,7 @@ describe("a signal", () => {
           "a line",
           Effect.sync(() => program.stderr().includes("Stopping: 1 stream may finish within 10 seconds"))
         )
-        assert.strictEqual((yield* viewer.rest).size, 64 * MiB)
+        assert.strictEqual((yield* viewer.rest).size, FILM_BYTES)
         yield* eventually("the end", Effect.sync(() => hasEnded(program)))
         assert.strictEqual(program.process.exitCode, 0)
       }),
@@ -139,14 +142,19 @@ describe("a signal", () => {
 
   it.live("makes other commands fail", () =>
     Effect.gen(function*() {
-      const { program } = yield* startWithViewer()
-      const child = spawn(process.execPath, [main, "warm", "/film", "--server", program.url], { stdio: "ignore" })
+      const { origin, program } = yield* startWithViewer()
+      // Its body never ends.
+      origin.handlers.set("/endless", (_, response) => {
+        response.writeHead(200, { "content-length": String(FILM_BYTES), "etag": "\"endless\"" })
+        response.write(Buffer.alloc(1000))
+      })
+      const child = spawn(process.execPath, [main, "warm", "/endless", "--server", program.url], { stdio: "ignore" })
       const ended = new Promise((resolve) => child.on("close", resolve))
       yield* eventually(
         "a job",
         Effect.promise(() =>
           fetch(`${program.url}/_spillway/api/warm`).then((response) => response.text()).then((text) =>
-            text.includes("/film")
+            text.includes("/endless")
           )
         )
       )
