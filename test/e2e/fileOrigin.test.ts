@@ -45,7 +45,7 @@ const start = Effect.gen(function*() {
       "--ttl",
       "1h",
       "--first-byte-timeout",
-      "2s",
+      "8s",
       "--silence-timeout",
       "60s",
       "--log-level",

@@ -40,15 +40,15 @@ export const makeMountCalls = Effect.sync((): MountCalls => {
 
   return {
     run: (name, call) =>
-      Effect.suspend(() => {
-        const mount = enter(name)
-        const left = Effect.sync(() => leave(name, mount))
-        const begun = Effect.ensuring(
-          call,
-          Effect.andThen(permits.release(1), Effect.andThen(mount.permits.release(1), left))
-        )
-        return Effect.uninterruptibleMask((restore) =>
-          restore(mount.permits.take(1)).pipe(
+      Effect.uninterruptibleMask((restore) =>
+        Effect.suspend(() => {
+          const mount = enter(name)
+          const left = Effect.sync(() => leave(name, mount))
+          const begun = Effect.ensuring(
+            call,
+            Effect.andThen(permits.release(1), Effect.andThen(mount.permits.release(1), left))
+          )
+          return restore(mount.permits.take(1)).pipe(
             Effect.onInterrupt(() => left),
             Effect.andThen(
               restore(permits.take(1)).pipe(Effect.onInterrupt(() => Effect.andThen(mount.permits.release(1), left)))
@@ -56,7 +56,7 @@ export const makeMountCalls = Effect.sync((): MountCalls => {
             Effect.andThen(Effect.forkDetach(begun)),
             Effect.flatMap((fiber) => restore(Fiber.join(fiber)))
           )
-        )
-      })
+        })
+      )
   }
 })
