@@ -21,7 +21,7 @@ export const hasNoQueries = ({ access, url }: RouteOrigin): boolean =>
 /** Header fields that are changed on the way. Names are in lower case. */
 export interface FieldChanges {
   /** The fields to set, instead of those of these names. */
-  readonly set: Readonly<Record<string, string | Redacted.Redacted>>
+  readonly set: Readonly<Record<string, Redacted.Redacted>>
   /** The names of the fields to remove. */
   readonly remove: ReadonlyArray<string>
 }
@@ -34,6 +34,8 @@ export interface RoutePolicy {
   readonly choice: "in-order" | "weighted"
   /** The path of the requests that show whether each server works, sent to it every `every` milliseconds. */
   readonly check?: { readonly path: string; readonly every: number }
+  /** Request fields that responses depend on as if `Vary` named them, in lower case. */
+  readonly keyFields: ReadonlyArray<string>
   /** Changes of requests on their way to a server. */
   readonly requestFields: FieldChanges
   /** Changes of responses on their way to the viewer. */
@@ -69,12 +71,13 @@ export const READ_AHEAD_BYTES = 1024 ** 2
 /** How long a server is silent before it is asked again unless its route says otherwise, in milliseconds. */
 export const HEDGE_AFTER_MILLIS = 3000
 
-const noChanges: FieldChanges = { set: {}, remove: [] }
+export const noChanges: FieldChanges = { set: {}, remove: [] }
 
 /** The policy of a route to `url` that says nothing else. */
 export const defaultPolicy = (url: URL): RoutePolicy => ({
   origins: [{ url, weight: 1, access: {} }],
   choice: "in-order",
+  keyFields: [],
   requestFields: noChanges,
   responseFields: noChanges,
   forwarded: false,

@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Fs from "node:fs"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { jsonSchema } from "../../src/services/config/configSchema.ts"
+import { ask } from "../http/TestProxy.ts"
 import { temporaryDirectory } from "../support/disks.ts"
 import { eventuallyHit, runProgram, startProgram, view } from "../support/Program.ts"
 import { root } from "../support/Project.ts"
@@ -168,6 +169,62 @@ http://d.example/y: all other requests
       assert.strictEqual(code, 0)
       assert.include(stdout, "no mistakes")
     }), 60_000)
+})
+
+describe("the secrets of a configuration file", () => {
+  it.live(
+    "reach the origin, and no output: log, metrics, API, dashboard and check-config",
+    () =>
+      Effect.gen(function*() {
+        const origin = yield* makeTestOrigin
+        origin.files.set("/a", fileOf(1000, 1, { headers: { "cache-control": "max-age=600", "x-powered-by": "PHP" } }))
+        origin.handlers.set("/reset", (incoming) => incoming.socket.resetAndDestroy())
+        const file = yield* makeConfig((directory) => [
+          `cache-dir = "${join(directory, "cache")}"`,
+          "min-free = 0",
+          "log-level = \"all\"",
+          "admin-token = \"${file:token}\"",
+          "[[route]]",
+          `origin = "${origin.url}"`,
+          "[route.request-fields]",
+          "set = { x-api-key = \"Key ${env:API_KEY}\", x-literal = \"literal-4f9a\" }",
+          "[route.response-fields]",
+          "set = { x-frame-options = \"DENY\" }",
+          "remove = \"x-powered-by\""
+        ])
+        Fs.writeFileSync(join(dirname(file), "token"), `${SECRET}\n`)
+        const env = { API_KEY: SECRET }
+        const program = yield* startProgram(["--config", file], { env })
+        yield* view(`${program.url}/a`)
+        yield* eventuallyHit(`${program.url}/a`)
+        // The second one is from memory.
+        for (let i = 0; i < 2; i++) {
+          const { headers } = yield* view(`${program.url}/a`)
+          assert.strictEqual(headers["x-frame-options"], "DENY")
+          assert.isUndefined(headers["x-powered-by"])
+        }
+        yield* view(`${program.url}/reset`)
+        const { headers } = origin.requests.find(({ url }) => url === "/a")!
+        assert.strictEqual(headers["x-api-key"], `Key ${SECRET}`)
+        assert.strictEqual(headers["x-literal"], "literal-4f9a")
+        const authorization = `Bearer ${SECRET}`
+        const pages = ["api/status", "api/resources", "api/resource?url=/a", "api/why?url=/a", "metrics", "", "ready"]
+        const outputs = yield* Effect.forEach(pages, (page) =>
+          Effect.map(
+            ask(program.url, `/_spillway/${page}`, { headers: { authorization } }),
+            ({ body, headers }) => String(body) + JSON.stringify(headers)
+          ))
+        assert.strictEqual((yield* view(`${program.url}/_spillway/metrics`)).status, 401)
+        const reload = yield* ask(program.url, "/_spillway/api/reload", { method: "POST", headers: { authorization } })
+        assert.strictEqual(reload.status, 200)
+        const { stdout } = yield* runProgram(["check-config", file], { env })
+        assert.strictEqual(yield* program.stop(), 0)
+        for (const output of [...outputs, String(reload.body), stdout, program.printed()]) {
+          assert.notInclude(output, "4f9a")
+        }
+      }),
+    90_000
+  )
 })
 
 describe("environment variables", () => {

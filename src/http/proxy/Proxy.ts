@@ -25,6 +25,7 @@ import { makeOriginLog } from "./originLog.ts"
 import { isFreshRequest, type ParsedRequest, type RequestHead } from "./parseRequest.ts"
 import { makePassthrough } from "./passthrough.ts"
 import type { Handler, Reply } from "./Reply.ts"
+import { makeResponseFields } from "./responseFields.ts"
 import { StreamLimit } from "./StreamLimit.ts"
 import { awaitTurn, isInLine, nodeResponse } from "./turn.ts"
 import { makeUpgrade } from "./upgrade.ts"
@@ -85,6 +86,7 @@ const make = Effect.gen(function*() {
   const get = yield* makeGet(passthrough)
   const writeThrough = yield* makeWriteThrough(passthrough)
   const upgrade = yield* makeUpgrade(passthrough)
+  const responseFields = yield* makeResponseFields
 
   const count = ({ cacheStatus, isError }: Reply): void => {
     if (isError) return counters.request("other")
@@ -161,7 +163,10 @@ const make = Effect.gen(function*() {
       : Effect.succeed(refused(405, "This method is not served here", { allow: "GET, HEAD" }))
   }
 
-  const handler = Effect.flatMap(HttpServerRequest.HttpServerRequest, handle).pipe(
+  const handler = Effect.flatMap(
+    HttpServerRequest.HttpServerRequest,
+    (request) => Effect.map(handle(request), (reply) => responseFields.ofReply(reply, request))
+  ).pipe(
     Effect.catchDefect((defect) =>
       Effect.as(Effect.logError("Defect while answering a request", defect), refused(500, "Internal error"))
     )
@@ -169,7 +174,7 @@ const make = Effect.gen(function*() {
 
   return Proxy.of({
     identify: (yield* OriginResolver).identify,
-    tryReply: fast.tryReply,
+    tryReply: (request) => responseFields.ofPrompt(fast.tryReply(request), request),
     isCachedAndFresh: fast.isCachedAndFresh,
     handler: node === undefined ? handler : Effect.map(handler, ofNode(node))
   })

@@ -1,7 +1,9 @@
 import { Effect, Stream } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { tagFields } from "../../domain/CacheTags.ts"
+import { withoutChanged } from "../../domain/fieldChanges.ts"
 import { loggable, type OriginError, OriginTimeout } from "../../domain/OriginError.ts"
+import { pathOf } from "../../domain/RequestTarget.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import * as CacheStatus from "../../domain/rfc/CacheStatus.ts"
 import { endToEnd, type HeaderFields } from "../../domain/rfc/HeaderFields.ts"
@@ -12,7 +14,7 @@ import { OriginConfig } from "../../services/config/OriginConfig.ts"
 import { NodeName } from "../../services/fleet/NodeName.ts"
 import { makeAskOrigin, type Source } from "../../services/origin/askOrigin.ts"
 import type { OriginResponse } from "../../services/origin/Origin.ts"
-import { LOCATE_MILLIS, OriginResolver } from "../../services/origin/OriginResolver.ts"
+import { LOCATE_MILLIS, OriginResolver, URL_PATH } from "../../services/origin/OriginResolver.ts"
 import { makePassing } from "./accounting.ts"
 import { beginBody } from "./beginBody.ts"
 import { earlyHintsTo } from "./earlyHints.ts"
@@ -57,6 +59,12 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
       })
   })
 
+  /** How the requests of a viewer's route are treated; `undefined` for a URL that the viewer has named. */
+  const policyOf = (url: string, { headers, url: target }: Pick<Request, "headers" | "url">) =>
+    pathOf(target) === URL_PATH
+      ? undefined
+      : routeTo(originConfig.origins, { host: headers["host"], target }, new URL(url))?.policy
+
   /** Whether the origin may wait for an event before it responds to a request for `resource`. */
   const isLongPoll = ({ url }: Resource, { headers, url: target }: Pick<Request, "headers" | "url">): boolean => {
     const { origins } = originConfig
@@ -65,10 +73,12 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
   }
 
   /** The fields of a GET or HEAD for the origin. */
-  const fieldsFor = ({ url }: Resource, { headers }: Request, drop: Names): HeaderFields => {
-    const fields = endToEnd(headers, drop)
+  const fieldsFor = ({ url }: Resource, request: Request, drop: Names): HeaderFields => {
+    const fields = endToEnd(request.headers, drop)
     if (fields["cookie"] !== undefined && matchesAny(cacheConfig.ignoreCookies, url)) delete fields["cookie"]
-    return fields
+    // Responses don't depend on what the origin doesn't get of the viewer.
+    const changes = policyOf(url, request)?.requestFields
+    return changes === undefined ? fields : withoutChanged(fields, changes)
   }
 
   /** Fields of the origin's response as they are to the viewer. */

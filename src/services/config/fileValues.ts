@@ -91,3 +91,21 @@ export const listOf = <S extends Schema.Constraint>(value: S) =>
       encode
     })
   )
+
+/** A table whose names are of `name`. */
+export const tableOf = <S extends Schema.Constraint>(name: SettingType<string>, value: S) =>
+  Schema.Record(Schema.String, value).annotate(expecting("a table")).pipe(
+    Schema.decodeTo(made<Readonly<Record<string, S["Type"]>>>(), {
+      decode: SchemaGetter.transformEffect((given: Readonly<Record<string, S["Type"]>>) =>
+        Effect.map(
+          Effect.forEach(Object.entries(given), ([key, value]) =>
+            Effect.fromOption(name.parse(key)).pipe(
+              Effect.mapError(() => new SchemaIssue.Pointer([key], invalid(`expected ${name.expected}`))),
+              Effect.map((key) => [key, value] as const)
+            )),
+          (entries) => Object.fromEntries(entries)
+        )
+      ),
+      encode
+    })
+  )

@@ -1,9 +1,10 @@
-import { Schema } from "effect"
+import { Schema, Struct } from "effect"
 import type { CacheKeyRule } from "../../domain/CacheKey.ts"
+import { isRequestFieldFree, isResponseFieldFree } from "../../domain/fieldChanges.ts"
 import { makeRoute, type Route } from "../../domain/Route.ts"
-import { defaultPolicy, type RouteOrigin, type RoutePolicy } from "../../domain/RoutePolicy.ts"
+import { defaultPolicy, noChanges, type RouteOrigin, type RoutePolicy } from "../../domain/RoutePolicy.ts"
 import type { CacheOptions } from "./CacheConfig.ts"
-import { expecting, listOf, valueOf } from "./fileValues.ts"
+import { expecting, listOf, redactedOf, tableOf, valueOf } from "./fileValues.ts"
 import { OriginSection } from "./originSection.ts"
 import { optional, required, section } from "./section.ts"
 import * as Type from "./settingTypes.ts"
@@ -22,12 +23,26 @@ const KeySection = section({
     listOf(valueOf(Type.PARAMETER)),
     "The only query parameters that are part of the cache key; not together with `ignore`"
   ),
-  sort: optional(valueOf(Type.BOOLEAN), "Whether query parameters identify a file in any order")
+  sort: optional(valueOf(Type.BOOLEAN), "Whether query parameters identify a file in any order"),
+  fields: optional(
+    listOf(valueOf(Type.changeable(isRequestFieldFree))),
+    "Request fields on which responses depend, as if the origin named them in `Vary`, such as `accept-language`"
+  )
 }).check(
   Schema.makeFilter(({ ignore, keep }) =>
     ignore === undefined || keep === undefined || "expected either ignore or keep, not both"
   )
 )
+
+/** Header fields that are changed on the way. */
+const fieldsSection = (isFree: (name: string) => boolean) =>
+  section({
+    set: optional(
+      tableOf(Type.changeable(isFree), redactedOf(Type.FIELD_VALUE)),
+      "Fields to set, each with its value, which may be a secret"
+    ),
+    remove: optional(listOf(valueOf(Type.changeable(isFree))), "Names of fields to remove")
+  })
 
 /** The keys of a section. */
 export const RouteSection = section({
@@ -53,6 +68,14 @@ export const RouteSection = section({
   cookies: optional(
     valueOf(Type.BOOLEAN),
     "`false` if responses don't depend on cookies: GET and HEAD requests go to the origin without them"
+  ),
+  "request-fields": optional(
+    fieldsSection(isRequestFieldFree),
+    "Changes of header fields on the way to the origin. Viewers who differ only in them share what is cached"
+  ),
+  "response-fields": optional(
+    fieldsSection(isResponseFieldFree),
+    "Changes of header fields on the way to the viewer, of error messages, too"
   ),
   redirects: optional(
     valueOf(Type.REDIRECTS),
@@ -128,6 +151,9 @@ export const routeOf = (section: RouteSection): Route => {
   return makeRoute(match, first!.url, {
     ...defaultPolicy(first!.url),
     origins: [first!, ...others],
+    keyFields: section.key?.fields ?? [],
+    requestFields: { ...noChanges, ...section["request-fields"] },
+    responseFields: { ...noChanges, ...section["response-fields"] },
     ...passageOf(section),
     ...fetchingOf(section)
   })
@@ -141,7 +167,7 @@ export const rulesOf = (section: RouteSection): CacheRules => {
   const patterns = typeof assumed === "boolean" ? assumed ? ["*"] : [] : assumed
   return {
     ttl: ttl.map(({ pattern, ttl }) => ({ pattern, ttl, below })),
-    cacheKey: key === undefined ? [] : [{ ...everywhere, ...key } satisfies CacheKeyRule],
+    cacheKey: key === undefined ? [] : [{ ...everywhere, ...Struct.omit(key, ["fields"]) } satisfies CacheKeyRule],
     ignoreCookies: cookies ? [] : [everywhere],
     assumeUnchanged: patterns.map((pattern) => ({ pattern, below }))
   }

@@ -181,6 +181,21 @@ export const FIELD: SettingType<string> = {
   parse: (text) => Option.filter(Option.some(text.toLowerCase()), isFieldName)
 }
 
+/** The name of a header field that a route may change, in lower case. */
+export const changeable = (isFree: (name: string) => boolean): SettingType<string> => ({
+  unit: "NAME",
+  expected: "the name of a header field that Spillway doesn't write itself",
+  parse: (text) => Option.filter(FIELD.parse(text), isFree)
+})
+
+/** Everything else could be understood differently by different programs. */
+export const FIELD_VALUE: SettingType<string> = {
+  unit: "VALUE",
+  expected: "visible ASCII characters and spaces",
+  parse: Option.liftPredicate((text) => /^[\x20-\x7e]*$/.test(text)),
+  isSecret: true
+}
+
 /** Characters that a `Host` field can have; a host with any other would never match. */
 const HOST_PATTERN = /^(?:\*\.)?[a-z0-9.-]+(?::\d{1,5})?$|^\[[0-9a-f:.]+\](?::\d{1,5})?$/i
 

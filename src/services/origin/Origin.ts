@@ -1,6 +1,7 @@
 import { Context, Effect, Exit, Layer, Scope, Stream } from "effect"
 import { HttpClient } from "effect/http"
 import type { Socket } from "effect/socket"
+import { withChanges } from "../../domain/fieldChanges.ts"
 import { loggable, type OriginError, OriginUnreachable } from "../../domain/OriginError.ts"
 import { OriginFault } from "../../domain/OriginFault.ts"
 import type { OriginHead } from "../../domain/Representation.ts"
@@ -134,7 +135,8 @@ export class Origin extends Context.Service<Origin, {
 export const VIA = "1.1 spillway"
 
 /** The header fields of `request` with Spillway's own. */
-const fieldsOf = ({ headers, method, upgrade }: OriginRequest): HeaderFields => {
+const fieldsOf = ({ headers: given, method, route, upgrade }: OriginRequest): HeaderFields => {
+  const headers = route === undefined ? given : withChanges(given, route.requestFields)
   // Nobody else may be able to decode what a coding makes of a file.
   const plain = isRead(method) ? { "accept-encoding": "identity" } : {}
   const fields: Record<string, string> = { "user-agent": "spillway", ...plain, ...headers }
@@ -168,7 +170,7 @@ const make = Effect.fnUntraced(function*(config: OriginOptions, connections: Ori
         // An application's resolver may name another server than its route has.
         server: server?.url.origin === url.origin ? server : undefined,
         headers: fieldsOf(request),
-        secrets: [...secrets, ...config.credentialFields],
+        secrets: [...secrets, ...config.credentialFields, ...Object.keys(route?.requestFields.set ?? {})],
         isFirstOrigin: true,
         isCookieWithheld: false
       })

@@ -124,6 +124,13 @@ const forItsViewers = (
   return hasIgnored ? { ...told, headers: { ...headers, "cache-control": "private" } } : told
 }
 
+/** `headers` with a `Vary` that names the fields of the route's keys, too. */
+const withVary = (headers: HeaderFields, { keyFields }: RoutePolicy): HeaderFields => {
+  if (keyFields.length === 0) return headers
+  const vary = [...headers["vary"] === undefined ? [] : [headers["vary"]], ...keyFields].join(", ")
+  return { ...headers, vary }
+}
+
 /** Sends one request at the location of a source. */
 export type AskOrigin = (
   source: Source,
@@ -162,7 +169,7 @@ export const makeAskOrigin: Effect.Effect<AskOrigin, never, Origin | OriginConfi
       scope
     )
     const told = forItsViewers(response, location, hasCredential(source.fields, credentialFields))
-    return { response: route === undefined ? told : { ...told, route }, scope }
+    return { response: route === undefined ? told : { ...told, route, headers: withVary(told.headers, route) }, scope }
   })
 
   return Effect.fnUntraced(function*(source, question) {

@@ -234,6 +234,19 @@ const mistakes: ReadonlyArray<
     ["3: route.redirects: expected follow or pass; got \"keep\""]
   ],
   [
+    "a field that Spillway writes itself",
+    ["[[route]]", ORIGIN, "[route.request-fields]", "set = { Range = \"bytes=0-\" }", "remove = [\"host\"]"],
+    [
+      "4: route.request-fields.set.Range: expected the name of a header field that Spillway doesn't write itself",
+      "5: route.request-fields.remove: expected the name of a header field that Spillway doesn't write itself; got \"host\""
+    ]
+  ],
+  [
+    "a field whose value has a line break",
+    ["[[route]]", ORIGIN, "response-fields.set.x-a = \"a\\nb\""],
+    ["3: route.response-fields.set.x-a: expected visible ASCII characters and spaces"]
+  ],
+  [
     "several",
     ["port = 99999", "ofline = true", "[[route]]", "origin = 5"],
     [
