@@ -11,7 +11,7 @@ import { makeUpgradeOrigin } from "../support/upgradeOrigin.ts"
 import { openWebSocket } from "../support/webSocket.ts"
 
 /** Longer than each time-out of the programs here. */
-const LONG = "3 seconds"
+const LONG = "5 seconds"
 
 /** A program with a route for WebSockets, one for long polls, and one for all else, all with short time-outs. */
 const start = Effect.fnUntraced(function*(workers: number) {
@@ -27,7 +27,7 @@ min-free = 0
 workers = ${workers}
 first-byte-timeout = "1s"
 silence-timeout = "1s"
-idle-timeout = "2s"
+idle-timeout = "3s"
 
 [[route]]
 match = "/ws"
@@ -42,6 +42,7 @@ long-polls = true
 
 [[route]]
 origin = "${origin.url}"
+first-byte-timeout = "30s"
 `
   )
   const program = yield* startProgram(["--config", file])
