@@ -1,12 +1,14 @@
 import * as Engines from "./embed/Engines.ts"
 import * as Resource from "./embed/Resource.ts"
 import * as Server from "./embed/Server.ts"
+import * as Manifest from "./services/disk/manifestFormat.ts"
 
 /**
  * The public API. docs/decisions/0007-public-api.md says what is public and why.
  */
 
 export { type CacheError, DiskBusy, DiskFull, IoError, PermissionDenied } from "./domain/CacheError.ts"
+export type { ChunkKey } from "./domain/Chunk.ts"
 export {
   MediaRefused,
   NotInCache,
@@ -25,6 +27,7 @@ export {
   OriginUnreachable,
   RepresentationChanged
 } from "./domain/OriginError.ts"
+export type { Representation } from "./domain/Representation.ts"
 export type { TargetError } from "./domain/RequestTarget.ts"
 export { makeRoute, type Origins, parseRoute, type Route } from "./domain/Route.ts"
 export { defaultPolicy, type FieldChanges, type RouteOrigin, type RoutePolicy } from "./domain/RoutePolicy.ts"
@@ -48,7 +51,16 @@ export type { Proxy } from "./http/proxy/Proxy.ts"
 export { type Exchange, RequestLog } from "./http/server/RequestLog.ts"
 export type { CacheConfig } from "./services/config/CacheConfig.ts"
 export type { OriginConfig } from "./services/config/OriginConfig.ts"
-export { ChunkStore } from "./services/disk/ChunkStore.ts"
+export {
+  ChunkStore,
+  type CompactResource,
+  type Contents,
+  type Examined,
+  type ExaminedChunks,
+  type NamedResource,
+  type StoredChunk,
+  type StoredManifest
+} from "./services/disk/ChunkStore.ts"
 export { DirectoryLock } from "./services/disk/DirectoryLock.ts"
 export { DiskLimiter } from "./services/disk/DiskLimiter.ts"
 export { DiskMonitor } from "./services/disk/DiskMonitor.ts"
@@ -70,6 +82,8 @@ export { OriginResolver, type Wanted } from "./services/origin/OriginResolver.ts
 export { Spillway } from "./spillway.ts"
 /** Engines for `Spillway.layerFleet`: Redis or Valkey, a name in DNS, or a list of nodes. */
 export { Engines }
+/** The file of a manifest, for a `ChunkStore` of your own: `decode` returns the representation in it, and `encode` the file. */
+export { Manifest }
 /** Keys of the cache: `make` returns the key of a URL. */
 export { Resource }
 /** Servers for Spillway alone: `layerNode` is an `HttpServer` with limits for clients, `layerProxy` serves Spillway on one. */

@@ -14,6 +14,7 @@ describe("the public API", () => {
       "Engines",
       "InvalidOptions",
       "IoError",
+      "Manifest",
       "MediaRefused",
       "Membership",
       "MembershipFailed",
@@ -43,6 +44,7 @@ describe("the public API", () => {
     assert.deepStrictEqual(Object.keys(Spillway.Resource).toSorted(), ["make", "makePublic"])
     assert.deepStrictEqual(Object.keys(Spillway.Server).toSorted(), ["NodeServer", "layerNode", "layerProxy"])
     assert.deepStrictEqual(Object.keys(Testing).toSorted(), [
+      "ChunkStoreContract",
       "FaultyFileSystem",
       "MemoryFileSystem",
       "MemoryOrigin",

@@ -1,16 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, FileSystem, Layer, Option, Path, Stream } from "effect"
 import { crc32 } from "node:zlib"
-import { type CacheError, IoError } from "../../../../src/domain/CacheError.ts"
+import { IoError } from "../../../../src/domain/CacheError.ts"
 import type { ChunkKey } from "../../../../src/domain/Chunk.ts"
-import { fromHead, Representation } from "../../../../src/domain/Representation.ts"
+import { fromHead, type Representation } from "../../../../src/domain/Representation.ts"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import { CacheConfig } from "../../../../src/services/config/CacheConfig.ts"
 import { headerBytes, PART_BYTES } from "../../../../src/services/disk/chunkFormat.ts"
-import { bytesOnDisk, ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
+import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
 import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
 import * as ManifestFormat from "../../../../src/services/disk/manifestFormat.ts"
 import { IDLE_MILLIS } from "../../../../src/services/disk/OpenChunks.ts"
+import * as ChunkStoreContract from "../../../../src/testing/ChunkStoreContract.ts"
 import { Faults, type Operation } from "../../../../src/testing/FaultyFileSystem.ts"
 import { MemoryDisk } from "../../../../src/testing/MemoryFileSystem.ts"
 import { restartable, stack, World } from "../../../support/stack.ts"
@@ -42,189 +43,10 @@ const files = Effect.gen(function*() {
 })
 
 describe.each(["memory", "real", "thread"] as const)("the contract, %s", (kind) => {
-  it.effect("returns what was written", () =>
-    Effect.gen(function*() {
-      const store = yield* ChunkStore
-      yield* store.write(key, payload)
-      assert.deepStrictEqual(Buffer.from(yield* store.read(key, 1000, whole(1000))), payload)
-    }).pipe(Effect.provide(stack(kind))))
-
-  it.effect("fails with ENOENT for a chunk that is not there, and removes one without complaint", () =>
-    Effect.gen(function*() {
-      const store = yield* ChunkStore
-      assert.strictEqual((yield* Effect.flip(store.read(key, 1000, whole(1000)))).errno, "ENOENT")
-      yield* store.remove(key)
-      yield* store.write(key, payload)
-      yield* store.remove(key)
-      assert.strictEqual((yield* Effect.flip(store.read(key, 1000, whole(1000)))).errno, "ENOENT")
-    }).pipe(Effect.provide(stack(kind))))
-
-  it.effect("replaces a chunk as a whole", () =>
-    Effect.gen(function*() {
-      const store = yield* ChunkStore
-      yield* store.write(key, payload)
-      yield* store.write(key, randomBytes(500, 2))
-      assert.deepStrictEqual(Buffer.from(yield* store.read(key, 500, whole(500))), randomBytes(500, 2))
-      assert.include(["SHORT_READ", "CORRUPT"], (yield* Effect.flip(store.read(key, 1000, whole(1000)))).errno)
-    }).pipe(Effect.provide(stack(kind))))
-
-  it.effect("returns any range of a chunk", () =>
-    Effect.gen(function*() {
-      const store = yield* ChunkStore
-      yield* store.write(key, long)
-      const ranges = [[0, 1], [PART - 1, PART + 1], [PART, 2 * PART], [LONG - 1, LONG], [3, LONG - 3]]
-      for (const [start = 0, end = 0] of ranges) {
-        const scratch = Buffer.alloc(LONG)
-        assert.deepStrictEqual(Buffer.from(yield* store.read(key, LONG, { start, end })), long.subarray(start, end))
-        const bytes = yield* store.read(key, LONG, { start, end }, scratch)
-        assert.deepStrictEqual(Buffer.from(bytes), long.subarray(start, end))
-      }
-      assert.strictEqual(yield* store.verify(key), LONG)
-    }).pipe(Effect.provide(stack(kind))))
-
-  it.effect("calls back with what a read returns or fails with", () =>
-    Effect.gen(function*() {
-      const store = yield* ChunkStore
-      const read = (length: number, start: number, end: number) =>
-        Effect.callback<Uint8Array, CacheError>((resume) =>
-          store.readInto(Buffer.alloc(LONG), key, length, { start, end }, resume)
-        )
-      assert.strictEqual((yield* Effect.flip(read(LONG, 0, 1))).errno, "ENOENT")
-      for (const seed of [1, 2]) {
-        yield* store.write(key, randomBytes(LONG, seed))
-        for (const [start = 0, end = 0] of [[0, 1], [PART - 1, PART + 1], [3, LONG - 3]]) {
-          const bytes = yield* read(LONG, start, end)
-          assert.deepStrictEqual(Buffer.from(bytes), randomBytes(LONG, seed).subarray(start, end))
-        }
-      }
-      yield* store.write(key, payload)
-      assert.include(["SHORT_READ", "CORRUPT"], (yield* Effect.flip(read(LONG, 0, LONG))).errno)
-    }).pipe(Effect.provide(stack(kind))))
-
-  it.effect("returns the new bytes of a chunk that is replaced while its file is open", () =>
-    Effect.gen(function*() {
-      const store = yield* ChunkStore
-      for (const seed of [1, 2, 3]) {
-        yield* store.write(key, randomBytes(LONG, seed))
-        const bytes = yield* store.read(key, LONG, whole(LONG))
-        assert.deepStrictEqual(Buffer.from(bytes), randomBytes(LONG, seed))
-      }
-    }).pipe(Effect.provide(stack(kind))))
-
-  it.effect("keeps the manifest of a resource, and lists its chunks", () =>
-    Effect.gen(function*() {
-      const store = yield* ChunkStore
-      assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
-      assert.deepStrictEqual(yield* store.list(resource.id), [])
-      yield* store.writeManifest(resource.id, ManifestFormat.encode(representation))
-      yield* store.write(key, payload)
-      assert.deepStrictEqual(yield* store.readManifest(resource.id), Option.some(representation))
-      const { manifest } = yield* store.contents(resource.id)
-      assert.deepStrictEqual(manifest, { bytes: 4096, isRevoked: false })
-      yield* store.revokeManifest(resource.id)
-      yield* store.revokeManifest(resource.id)
-      assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
-      assert.deepStrictEqual(yield* store.readRevoked(resource.id), Option.some(representation))
-      assert.isTrue((yield* store.contents(resource.id)).manifest.isRevoked)
-      yield* store.writeManifest(resource.id, ManifestFormat.encode(representation))
-      assert.isTrue(Option.isNone(yield* store.readRevoked(resource.id)))
-      assert.deepStrictEqual(yield* store.readManifest(resource.id), Option.some(representation))
-      assert.deepStrictEqual(yield* store.list(resource.id), [key])
-      assert.strictEqual(Option.getOrThrow(yield* store.stat(key)).bytes, 4096)
-      assert.deepStrictEqual(yield* Stream.runCollect(store.resources(Effect.fail)), [resource.id])
-      yield* store.removeResource(resource.id, true)
-      assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
-      assert.deepStrictEqual(yield* store.list(resource.id), [])
-    }).pipe(Effect.provide(stack(kind))))
-
-  it.effect("examines what there is of a resource by its name", () =>
-    Effect.gen(function*() {
-      const store = yield* ChunkStore
-      yield* store.writeManifest(resource.id, ManifestFormat.encode(representation))
-      for (const index of [7, 3, 5]) yield* store.write({ ...key, index }, index === 7 ? payload : long)
-      yield* store.pin(resource.id, true)
-      const [named] = yield* Stream.runCollect(store.named(Effect.fail))
-      assert.strictEqual(named!.resource, resource.id)
-      const { chunks, compact, manifest, pinned } = yield* store.examine(named!, Effect.fail)
-      const sizes = { bytes: bytesOnDisk(LONG), lastBytes: bytesOnDisk(1000) }
-      assert.lengthOf(chunks, 1)
-      assert.deepInclude(chunks[0], { representation: representation.id, indices: [3, 5, 7], ...sizes })
-      assert.deepStrictEqual([compact, manifest.bytes, pinned], [undefined, 4096, true])
-    }).pipe(Effect.provide(stack(kind))))
-
-  it.effect("examines a short body", () =>
-    Effect.gen(function*() {
-      const store = yield* ChunkStore
-      yield* store.writeCompact(first, payload, ManifestFormat.encode(representation))
-      const [named] = yield* Stream.runCollect(store.named(Effect.fail))
-      const { chunks, compact, pinned } = yield* store.examine(named!, Effect.fail)
-      assert.deepStrictEqual([chunks, pinned], [[], false])
-      assert.deepInclude(compact, { key: first, bytes: 4096, isRevoked: false })
-    }).pipe(Effect.provide(stack(kind))))
-
-  it.effect("keeps a short body and its manifest as one", () =>
-    Effect.gen(function*() {
-      const store = yield* ChunkStore
-      const all = { start: 0, end: payload.length }
-      yield* store.writeCompact(first, payload, ManifestFormat.encode(representation))
-      assert.deepStrictEqual(Buffer.from(yield* store.read(first, payload.length, all)), payload)
-      assert.strictEqual(yield* store.verify(first), payload.length)
-      assert.deepStrictEqual(yield* store.readManifest(resource.id), Option.some(representation))
-      assert.deepStrictEqual(yield* store.list(resource.id), [first])
-      assert.deepStrictEqual(yield* store.family(resource.id), [resource.id])
-      assert.deepStrictEqual(yield* Stream.runCollect(store.resources(Effect.fail)), [resource.id])
-      const { compact, keys, manifest } = yield* store.contents(resource.id)
-      assert.deepStrictEqual([keys, manifest.bytes], [[], 0])
-      assert.deepInclude(compact, { key: first, bytes: 4096, isRevoked: false })
-      assert.strictEqual(Option.getOrThrow(yield* store.stat(first)).bytes, 4096)
-      yield* store.touch(first)
-
-      yield* store.revokeManifest(resource.id)
-      yield* store.revokeManifest(resource.id)
-      assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
-      assert.deepStrictEqual(yield* store.readRevoked(resource.id), Option.some(representation))
-      assert.deepInclude((yield* store.contents(resource.id)).compact, { isRevoked: true })
-      assert.deepStrictEqual(Buffer.from(yield* store.read(first, payload.length, all)), payload)
-      yield* store.pin(resource.id, true)
-      assert.isTrue((yield* store.contents(resource.id)).pinned)
-      yield* store.pin(resource.id, false)
-
-      yield* store.remove(first, true)
-      assert.isTrue(Option.isNone(yield* store.readRevoked(resource.id)))
-      assert.deepStrictEqual(yield* Stream.runCollect(store.resources(Effect.fail)), [])
-      assert.strictEqual((yield* Effect.flip(store.read(first, payload.length, all))).errno, "ENOENT")
-    }).pipe(Effect.provide(stack(kind))))
-
-  it.effect("keeps an empty body and its manifest as one", () =>
-    Effect.gen(function*() {
-      const store = yield* ChunkStore
-      const empty = new Representation({ ...representation, size: 0 })
-      yield* store.writeCompact(first, new Uint8Array(), ManifestFormat.encode(empty))
-      assert.strictEqual(yield* store.verify(first), 0)
-      assert.deepStrictEqual(yield* store.readManifest(resource.id), Option.some(empty))
-      assert.deepInclude((yield* store.contents(resource.id)).compact, { key: first, bytes: 4096, isRevoked: false })
-    }).pipe(Effect.provide(stack(kind))))
-
-  it.effect("replaces a short body by a longer one, and removes both with their resource", () =>
-    Effect.gen(function*() {
-      const store = yield* ChunkStore
-      const longer = new Representation({ ...representation, id: "1".repeat(32), size: 100_000, etag: "\"2\"" })
-      yield* store.writeCompact(first, payload, ManifestFormat.encode(representation))
-      yield* store.writeManifest(resource.id, ManifestFormat.encode(longer))
-      assert.deepStrictEqual(yield* store.readManifest(resource.id), Option.some(longer))
-      assert.isUndefined((yield* store.contents(resource.id)).compact)
-      assert.strictEqual((yield* Effect.flip(store.verify(first))).errno, "ENOENT")
-      yield* store.removeResource(resource.id, true)
-      yield* store.writeCompact(first, payload, ManifestFormat.encode(representation))
-      yield* store.removeResource(resource.id, true)
-      assert.isTrue(Option.isNone(yield* store.readManifest(resource.id)))
-      assert.deepStrictEqual(yield* store.list(resource.id), [])
-    }).pipe(Effect.provide(stack(kind))))
-
-  it.effect("probes", () =>
-    Effect.gen(function*() {
-      yield* (yield* ChunkStore).probe(8)
-    }).pipe(Effect.provide(stack(kind))))
+  it.effect.each(ChunkStoreContract.cases.map(({ check, title }) => [title, check] as const))(
+    "%s",
+    ([, check]) => Effect.provide(check, stack(kind))
+  )
 })
 
 /** The file of a chunk as versions before 0.2 wrote it: one checksum of the header from byte 12 on and of all bytes. */
