@@ -37,7 +37,7 @@ describe("a simulated world", () => {
         if (violation !== undefined) assert.fail([`seed ${seed}: ${violation}`, ...schedule.steps.map(line)].join("\n"))
       }
     },
-    120_000
+    300_000
   )
 
   it("is the same world for the same seed", () => {
