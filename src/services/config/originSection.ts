@@ -19,6 +19,10 @@ const OriginKeys = section({
     valueOf(Type.ORIGIN_OR_BUCKET),
     "URL that paths are appended to: that of a server, a directory such as `file:///mnt/films`, or a bucket such as `s3://films/old`"
   ),
+  weight: optional(
+    valueOf(Type.WEIGHT),
+    "Share of the files that come from this origin, compared with the others of the list; 1 if omitted, 0 if it only replaces others that fail"
+  ),
   host: optional(valueOf(Type.HOST_FIELD), "`Host` field of requests, instead of the host of the URL"),
   user: optional(redactedOf(Type.USER), "User for HTTP basic authentication"),
   password: optional(redactedOf(Type.PASSWORD), "Password of this user"),
@@ -59,6 +63,11 @@ const OriginKeys = section({
 })
 
 type OriginKeys = typeof OriginKeys.Type
+
+/** What the table of an origin says. */
+export interface OriginEntry extends Omit<RouteOrigin, "weight"> {
+  readonly weight: number | undefined
+}
 
 const invalid = (message: string) => new SchemaIssue.InvalidValue({ message })
 
@@ -165,7 +174,7 @@ const authorizationOf = ({ password, token, user }: OriginKeys): Authorization |
 
 const originOf = Effect.fnUntraced(function*(
   keys: OriginKeys
-): Effect.fn.Return<RouteOrigin, SchemaIssue.Issue, SecretSource> {
+): Effect.fn.Return<OriginEntry, SchemaIssue.Issue, SecretSource> {
   const contradiction = contradictionOf(keys)
   if (contradiction !== undefined) return yield* Effect.fail(invalid(contradiction))
   const tls = tlsOf(keys)
@@ -180,12 +189,12 @@ const originOf = Effect.fnUntraced(function*(
     ...(keys.host !== undefined && { host: keys.host }),
     ...(authorization !== undefined && { authorization })
   }
-  return { url, weight: 1, access }
+  return { url, weight: keys.weight, access }
 })
 
 /** The table of an origin. */
 export const OriginSection = OriginKeys.pipe(
-  Schema.decodeTo(Schema.declare<RouteOrigin>((value): value is RouteOrigin => value !== undefined), {
+  Schema.decodeTo(Schema.declare<OriginEntry>((value): value is OriginEntry => value !== undefined), {
     decode: SchemaGetter.transformEffect(originOf),
     encode: SchemaGetter.forbidden(() => "a configuration is not written")
   })

@@ -5,7 +5,7 @@ import { makeRoute, type Route } from "../../domain/Route.ts"
 import { defaultPolicy, noChanges, type RouteOrigin, type RoutePolicy } from "../../domain/RoutePolicy.ts"
 import type { CacheOptions } from "./CacheConfig.ts"
 import { expecting, listOf, redactedOf, tableOf, valueOf } from "./fileValues.ts"
-import { OriginSection } from "./originSection.ts"
+import { type OriginEntry, OriginSection } from "./originSection.ts"
 import { optional, required, section } from "./section.ts"
 import * as Type from "./settingTypes.ts"
 
@@ -44,6 +44,18 @@ const fieldsSection = (isFree: (name: string) => boolean) =>
     remove: optional(listOf(valueOf(Type.changeable(isFree))), "Names of fields to remove")
   })
 
+/** How the origins of a route are checked. */
+const CheckSection = section({
+  path: required(
+    valueOf(Type.CHECK_PATH),
+    "Path below the URL of each origin, which returns a success or a redirect while the origin works"
+  ),
+  every: optional(valueOf(Type.CHECK_INTERVAL), "Time between two checks; `10s` if omitted")
+})
+
+/** How often origins are checked unless a section says otherwise, in milliseconds. */
+const CHECK_MILLIS = 10_000
+
 /** The keys of a section. */
 export const RouteSection = section({
   match: optional(
@@ -54,6 +66,7 @@ export const RouteSection = section({
     listOf(Schema.Union([valueOf(Type.ORIGIN), OriginSection]).annotate(expecting(Type.ORIGIN.expected))),
     "URL of the server, directory or bucket that has the files, a table with the URL and how it is reached, or a list of those with the same files"
   ),
+  check: optional(CheckSection, "Active checks of the origins, besides what comes of requests"),
   ttl: optional(
     listOf(valueOf(Type.TTL)),
     "Freshness of files: `1h` if the origin doesn't say, `/live/*=2s` regardless of the origin"
@@ -119,8 +132,20 @@ export type RouteSection = typeof RouteSection.Type
 /** The rules of a cache by path. */
 export type CacheRules = Pick<CacheOptions, "assumeUnchanged" | "cacheKey" | "ignoreCookies" | "ttl">
 
-const serverOf = (origin: URL | RouteOrigin): RouteOrigin =>
-  origin instanceof URL ? { url: origin, weight: 1, access: {} } : origin
+/** An origin that is written as its URL, or as a table. */
+const serverOf = (origin: URL | OriginEntry): RouteOrigin =>
+  origin instanceof URL ? { url: origin, weight: 1, access: {} } : { ...origin, weight: origin.weight ?? 1 }
+
+/** What a section says of its origins. If one of them has a weight, they are chosen by weight. */
+const originsOf = ({ check, origin }: RouteSection) => {
+  const [first, ...others] = origin.map(serverOf)
+  const isWeighted = origin.some((origin) => !(origin instanceof URL) && origin.weight !== undefined)
+  return {
+    origins: [first!, ...others] as const,
+    choice: isWeighted ? "weighted" : "in-order",
+    ...(check !== undefined && { check: { path: check.path, every: check.every ?? CHECK_MILLIS } })
+  } satisfies Partial<RoutePolicy>
+}
 
 /** What a section says of requests on their way to the origin and back. */
 const passageOf = (section: RouteSection): Partial<RoutePolicy> => {
@@ -146,11 +171,12 @@ const fetchingOf = ({ finish, "hedge-after": hedgeAfter, parallel, "read-ahead":
 
 /** The route of a section. */
 export const routeOf = (section: RouteSection): Route => {
-  const { match = { _tag: "All" }, origin } = section
-  const [first, ...others] = origin.map(serverOf)
-  return makeRoute(match, first!.url, {
-    ...defaultPolicy(first!.url),
-    origins: [first!, ...others],
+  const { match = { _tag: "All" } } = section
+  const origins = originsOf(section)
+  const [{ url }] = origins.origins
+  return makeRoute(match, url, {
+    ...defaultPolicy(url),
+    ...origins,
     keyFields: section.key?.fields ?? [],
     requestFields: { ...noChanges, ...section["request-fields"] },
     responseFields: { ...noChanges, ...section["response-fields"] },

@@ -122,6 +122,23 @@ export const WORKERS = countTo(MAX_WORKERS)
 /** Concurrent requests for one file. */
 export const PARALLEL = countTo(8)
 
+/** What an active check asks for. */
+export const CHECK_PATH: SettingType<string> = {
+  unit: "PATH",
+  expected: "a path such as /health",
+  parse: Option.liftPredicate((text) => /^\/[^\s#]*$/.test(text))
+}
+
+/** The shortest time between two active checks, in milliseconds. */
+const MIN_CHECK_MILLIS = 1000
+
+/** How often an origin is checked. */
+export const CHECK_INTERVAL: SettingType<number> = {
+  ...DURATION,
+  expected: "a duration such as 10s or 5m, at least 1s",
+  parse: (text) => Option.filter(DURATION.parse(text), (millis) => millis >= MIN_CHECK_MILLIS)
+}
+
 /** What becomes of redirects. */
 export const REDIRECTS: SettingType<"follow" | "pass"> = {
   unit: "REDIRECTS",

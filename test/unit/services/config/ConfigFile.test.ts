@@ -229,6 +229,19 @@ const mistakes: ReadonlyArray<
     ["3: route.assume-unchanged: expected true, false, or paths such as /library/*; got 1"]
   ],
   [
+    "a weight, and how origins are checked",
+    [
+      "[[route]]",
+      "origin = [{ url = \"http://a.example\", weight = -1 }]",
+      "check = { path = \"health\", every = \"1ms\" }"
+    ],
+    [
+      "2: route.origin.weight: expected a number from 0 to 1000000, such as 2 or 0.5; got \"-1\"",
+      "3: route.check.path: expected a path such as /health; got \"health\"",
+      "3: route.check.every: expected a duration such as 10s or 5m, at least 1s; got \"1ms\""
+    ]
+  ],
+  [
     "what to do with redirects",
     ["[[route]]", ORIGIN, "redirects = \"keep\""],
     ["3: route.redirects: expected follow or pass; got \"keep\""]
@@ -320,6 +333,25 @@ describe("parseConfig", () => {
           { url: "https://media.example/", origins: ["https://media.example/"] }
         ]
       )
+    }))
+
+  it.effect("says how the origins of a route are chosen and checked", () =>
+    Effect.gen(function*() {
+      const { routes: [inOrder, weighted] } = yield* parse([
+        "[[route]]",
+        "origin = [\"http://a.example\", \"http://b.example\"]",
+        "check.path = \"/health?full\"",
+        "[[route]]",
+        "match = \"/other\"",
+        "origin = [{ url = \"http://a.example\", weight = 2.5 }, \"http://b.example\"]",
+        "check = { path = \"/\", every = \"1m\" }"
+      ])
+      const { check, choice, origins } = inOrder!.policy
+      assert.deepStrictEqual(origins.map(({ weight }) => weight), [1, 1])
+      assert.deepStrictEqual({ check, choice }, { check: { path: "/health?full", every: 10_000 }, choice: "in-order" })
+      assert.deepStrictEqual(weighted!.policy.origins.map(({ weight }) => weight), [2.5, 1])
+      assert.strictEqual(weighted!.policy.choice, "weighted")
+      assert.deepStrictEqual(weighted!.policy.check, { path: "/", every: 60_000 })
     }))
 
   it.effect("says how requests of a route go to the origin and back", () =>
