@@ -16,16 +16,7 @@ import {
   type State,
   type Trouble
 } from "./healthStates.ts"
-
-/** A request to one origin of a route. */
-export interface Asked {
-  readonly route: RoutePolicy
-  readonly origin: RouteOrigin
-  /** The URL at that origin. */
-  readonly url: string
-  /** When it was sent, by `OriginHealth.now`. */
-  readonly at: number
-}
+import { type Asked, makeWorks } from "./originQuestion.ts"
 
 /** What is known of an origin. Times are in milliseconds. */
 export interface OriginReport {
@@ -64,8 +55,8 @@ export class OriginHealth extends Context.Service<OriginHealth, {
 /** How many origins are watched. Only an application can have more. */
 const MAX_ORIGINS = 1024
 
-/** How long an origin may take to answer a question in the background, in milliseconds. */
-const QUESTION_MILLIS = 5000
+/** How often active checks that are due are begun, in milliseconds. */
+const CHECK_TICK_MILLIS = 1000
 
 /** The part of the newest response in the mean time to the first byte. */
 const NEWEST_PART = 1 / 8
@@ -73,18 +64,17 @@ const NEWEST_PART = 1 / 8
 interface Watched {
   state: State
   firstByteMillis: number | undefined
+  /** Whether the configuration has it. Otherwise an application's resolver has named it. */
+  readonly isConfigured: boolean
+  /** When it was checked last, and whether it is being checked. */
+  checkedAt: number
+  isBeingChecked: boolean
   /** Asks it until it works again. */
   returning: Pick<Fiber.Fiber<unknown>, "interruptUnsafe"> | undefined
 }
 
 /** Whether anybody gains from knowing when an origin works again: others stand in for it, or the operator has asked. */
 const isAwaited = ({ check, origins }: RoutePolicy): boolean => origins.length > 1 || check !== undefined
-
-/** The request that shows whether an origin works: that of the active check, or else for the head of the file that it failed. */
-const questionFor = ({ origin, route: { check }, url }: Asked) =>
-  check === undefined
-    ? { method: "HEAD", url: url.replace(/\?.*$/s, "") }
-    : { method: "GET", url: origin.url.href.replace(/\/$/, "") + check.path }
 
 const make = Effect.gen(function*() {
   const asking = yield* Origin
@@ -95,10 +85,23 @@ const make = Effect.gen(function*() {
   const fork = yield* withoutServices(FiberSet.makeRuntime<never, void, never>())
   const watched = new Map<string, Watched>()
 
+  const works = makeWorks(asking, now)
+  /** A reload may have replaced them. */
+  const configured = () =>
+    config.origins.routes.flatMap(({ policy: route }) => route.origins.map((origin) => ({ route, origin })))
+  const isConfigured = (href: string) => configured().some(({ origin }) => origin.url.href === href)
+
   const stateOf = ({ url }: RouteOrigin): State => watched.get(url.href)?.state ?? BEGINNING
 
   const watch = Effect.fnUntraced(function*({ url: { href } }: RouteOrigin) {
-    watched.set(href, { state: BEGINNING, firstByteMillis: undefined, returning: undefined })
+    watched.set(href, {
+      state: BEGINNING,
+      firstByteMillis: undefined,
+      isConfigured: isConfigured(href),
+      checkedAt: now(),
+      isBeingChecked: false,
+      returning: undefined
+    })
     yield* Metrics.gauge(
       "spillway_origin_up",
       "1 while an origin is asked as usual, 0 while others of its route are asked first because it fails or is slow",
@@ -112,23 +115,6 @@ const make = Effect.gen(function*() {
       Effect.runSync(Scope.provide(watch(origin), scope))
     }
     return watched.get(origin.url.href)
-  }
-
-  /** Whether an origin answers, and isn't slow. */
-  const works = (asked: Asked): Effect.Effect<boolean> => {
-    const { origin, route } = asked
-    const question = { ...questionFor(asked), headers: {}, route, server: origin, background: true }
-    const isRight = route.check === undefined
-      ? (status: number) => status < 500 && status !== 429
-      : (status: number) => status < 400
-    return Effect.suspend(() => {
-      const at = now()
-      return Effect.scoped(asking.request(question)).pipe(
-        Effect.map(({ status }) => isRight(status) && now() - at < route.hedgeAfter),
-        Effect.timeoutOrElse({ duration: QUESTION_MILLIS, orElse: () => Effect.succeed(false) }),
-        Effect.orElseSucceed(() => false)
-      )
-    })
   }
 
   const say = (message: string, { origin }: Asked, { standing, trouble }: State) =>
@@ -150,7 +136,7 @@ const make = Effect.gen(function*() {
     }
     const back = awaitReturn({
       isBack: works(asked),
-      isAwaited: () => record.state.standing !== "up",
+      isAwaited: () => record.state.standing !== "up" && (!record.isConfigured || isConfigured(asked.origin.url.href)),
       pauseBefore: (count) => Math.max(pauseBefore(state, count), count === 0 ? Math.min(atLeast, MAX_PAUSE_MILLIS) : 0)
     })
     record.returning = fork(
@@ -185,21 +171,28 @@ const make = Effect.gen(function*() {
     change(record, asked, afterResponse(record.state, { asked: asked.at, now: now(), isSlow }))
   }
 
-  const configured = () =>
-    config.origins.routes.flatMap(({ policy: route }) => route.origins.map((origin) => ({ route, origin })))
   for (const { origin } of configured()) if (!watched.has(origin.url.href)) yield* watch(origin)
 
-  /** Asks an origin in intervals while it is up. */
-  const checks = ({ origin, route }: Pick<Asked, "origin" | "route">, every: number) =>
-    Effect.gen(function*() {
-      const asked = { origin, route, url: origin.url.href, at: now() }
-      if (stateOf(origin).standing === "up" && !(yield* works(asked))) failed(asked, "check")
-    }).pipe(Effect.delay(every), Effect.forever)
+  /** Asks an origin that is up, if it is time to. */
+  const check = ({ origin, route }: Pick<Asked, "origin" | "route">): void => {
+    const record = watchedOf(origin)
+    if (route.check === undefined || record === undefined || record.isBeingChecked) return
+    if (record.state.standing !== "up" || now() - record.checkedAt < route.check.every) return
+    record.checkedAt = now()
+    record.isBeingChecked = true
+    const asked = { origin, route, url: origin.url.href, at: now() }
+    fork(Effect.map(works(asked), (isRight) => {
+      record.isBeingChecked = false
+      if (!isRight) failed(asked, "check")
+    }))
+  }
 
   if (!config.offline) {
-    for (const each of configured()) {
-      if (each.route.check !== undefined) yield* Effect.forkScoped(checks(each, each.route.check.every))
-    }
+    yield* Effect.sync(() => configured().forEach(check)).pipe(
+      Effect.delay(CHECK_TICK_MILLIS),
+      Effect.forever,
+      Effect.forkScoped
+    )
   }
 
   const reportOf = ({ url: { href } }: RouteOrigin): OriginReport => {

@@ -7,7 +7,8 @@ import * as Metrics from "../observe/pullMetrics.ts"
 import { Origin, type OriginRequest, type OriginResponse } from "../origin/Origin.ts"
 import { inTurn, preferred } from "./choice.ts"
 import type { Trouble } from "./healthStates.ts"
-import { type Asked, OriginHealth } from "./OriginHealth.ts"
+import { OriginHealth } from "./OriginHealth.ts"
+import type { Asked } from "./originQuestion.ts"
 import { makeStays } from "./stays.ts"
 
 /**

@@ -44,7 +44,7 @@ const STOP_MILLIS = 20_000
 const SETTLED_MILLIS = 2000
 
 /** Fibers that sleep when there is nothing to do, at most: pollers, each in its loop. */
-const POLLERS = 7
+const POLLERS = 8
 
 interface OriginFault {
   readonly fault: Misbehaviour

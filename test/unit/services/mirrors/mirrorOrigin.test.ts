@@ -5,7 +5,7 @@ import { canBeHadElsewhere } from "../../../../src/domain/OriginError.ts"
 import type { OriginHead } from "../../../../src/domain/Representation.ts"
 import { makeRoute } from "../../../../src/domain/Route.ts"
 import { defaultPolicy, type RouteOrigin, type RoutePolicy } from "../../../../src/domain/RoutePolicy.ts"
-import { OriginConfig } from "../../../../src/services/config/OriginConfig.ts"
+import { defaults, OriginConfig } from "../../../../src/services/config/OriginConfig.ts"
 import * as mirrorOrigin from "../../../../src/services/mirrors/mirrorOrigin.ts"
 import { OriginHealth } from "../../../../src/services/mirrors/OriginHealth.ts"
 import { Origin, type OriginRequest } from "../../../../src/services/origin/Origin.ts"
@@ -27,16 +27,17 @@ const policyOf = (origins: RoutePolicy["origins"], more: Partial<RoutePolicy> = 
 
 const route = policyOf([A, B, C])
 
-const layerOf = (policy: RoutePolicy) => {
-  const config = OriginConfig.layer({
-    origins: { routes: [makeRoute({ _tag: "All" }, policy.origins[0].url, policy)], urlHosts: [], allowPrivate: true }
-  })
-  return mirrorOrigin.layer.pipe(
+const layerWith = (config: Layer.Layer<OriginConfig>) =>
+  mirrorOrigin.layer.pipe(
     Layer.provideMerge(OriginHealth.layer),
     Layer.provideMerge(config),
     Layer.provideMerge(TestOriginLayer.layer)
   )
-}
+
+const layerOf = (policy: RoutePolicy) =>
+  layerWith(OriginConfig.layer({
+    origins: { routes: [makeRoute({ _tag: "All" }, policy.origins[0].url, policy)], urlHosts: [], allowPrivate: true }
+  }))
 
 /** The film at each mirror, with its validator. */
 const begin = Effect.fnUntraced(function*(etags: Readonly<Record<string, string>> = {}) {
@@ -459,6 +460,32 @@ describe("active checks", () => {
       yield* TestClock.adjust("5 seconds")
       assert.strictEqual(yield* standings, "up,up")
     }).pipe(Effect.provide(layerOf(checked))))
+
+  it.effect("follow the configuration when it is reloaded, and nobody asks after an origin that it has no more", () => {
+    const [first, second] = [policyOf([A, B]), policyOf([A, C], { check: { path: "/health", every: 5000 } })]
+    const routesOf = (policy: RoutePolicy) => ({
+      routes: [makeRoute({ _tag: "All" }, policy.origins[0].url, policy)],
+      urlHosts: [],
+      allowPrivate: true
+    })
+    const options = { ...defaults, origins: routesOf(first) }
+    return Effect.gen(function*() {
+      const origin = yield* begin()
+      origin.behaviour = at("b", { _tag: "Refuse" })
+      yield* get({ route: first, avoid: A })
+      assert.strictEqual(yield* standings, "up,down")
+      yield* asked
+      Object.assign(options, { origins: routesOf(second) })
+      for (const href of ["http://a.test/films/health", "http://c.test/x/y/health"]) {
+        origin.files.set(href, { bytes: film })
+      }
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(yield* standings, "up,up")
+      const hosts = yield* asked
+      assert.match(hosts, /^B?[ac]+$/)
+      assert.include(hosts, "c")
+    }).pipe(Effect.provide(layerWith(Layer.succeed(OriginConfig, options))))
+  })
 
   it.effect("expect a success", () =>
     Effect.gen(function*() {
