@@ -6,6 +6,7 @@ import { bucketIn, bucketUrl } from "../../domain/bucketUrl.ts"
 import type { Authorization, AwsKeys, AwsProfile, OriginAccess, OriginTls } from "../../domain/OriginAccess.ts"
 import type { RouteOrigin } from "../../domain/RoutePolicy.ts"
 import { redactedOf, valueOf } from "./fileValues.ts"
+import * as RouteType from "./routeTypes.ts"
 import { SecretSource } from "./SecretSource.ts"
 import { optional, required, section } from "./section.ts"
 import * as Type from "./settingTypes.ts"
@@ -16,33 +17,33 @@ import * as Type from "./settingTypes.ts"
 
 const OriginKeys = section({
   url: required(
-    valueOf(Type.ORIGIN_OR_BUCKET),
+    valueOf(RouteType.ORIGIN_OR_BUCKET),
     "URL that paths are appended to: that of a server, a directory such as `file:///mnt/films`, or a bucket such as `s3://films/old`"
   ),
   weight: optional(
     valueOf(Type.WEIGHT),
     "Share of the files that come from this origin, compared with the others of the list; 1 if omitted, 0 if it only replaces others that fail"
   ),
-  host: optional(valueOf(Type.HOST_FIELD), "`Host` field of requests, instead of the host of the URL"),
-  user: optional(redactedOf(Type.USER), "User for HTTP basic authentication"),
-  password: optional(redactedOf(Type.PASSWORD), "Password of this user"),
-  token: optional(redactedOf(Type.BEARER), "Token for HTTP bearer authentication"),
+  host: optional(valueOf(RouteType.HOST_FIELD), "`Host` field of requests, instead of the host of the URL"),
+  user: optional(redactedOf(RouteType.USER), "User for HTTP basic authentication"),
+  password: optional(redactedOf(RouteType.PASSWORD), "Password of this user"),
+  token: optional(redactedOf(RouteType.BEARER), "Token for HTTP bearer authentication"),
   ca: optional(
-    redactedOf(Type.CERTIFICATES),
+    redactedOf(RouteType.CERTIFICATES),
     "Certificates of the authorities that may sign the server's, in PEM, such as `${file:ca.pem}`; those that Node trusts if omitted"
   ),
-  certificate: optional(redactedOf(Type.CERTIFICATES), "Client certificate, in PEM"),
-  "certificate-key": optional(redactedOf(Type.PRIVATE_KEY), "Key of the client certificate, in PEM"),
+  certificate: optional(redactedOf(RouteType.CERTIFICATES), "Client certificate, in PEM"),
+  "certificate-key": optional(redactedOf(RouteType.PRIVATE_KEY), "Key of the client certificate, in PEM"),
   "server-name": optional(
-    valueOf(Type.SERVER_NAME),
+    valueOf(RouteType.SERVER_NAME),
     "Name that TLS asks for and that the server's certificate has to have, instead of the host of the URL"
   ),
   region: optional(
-    valueOf(Type.REGION),
+    valueOf(RouteType.REGION),
     "Region of a bucket; `AWS_REGION`, `AWS_DEFAULT_REGION` or `us-east-1` if omitted"
   ),
   endpoint: optional(
-    valueOf(Type.ENDPOINT),
+    valueOf(RouteType.ENDPOINT),
     "URL of the S3 server that has a bucket; Amazon's of the region if omitted"
   ),
   "path-style": optional(
@@ -53,7 +54,7 @@ const OriginKeys = section({
   "secret-key": optional(redactedOf(Type.TOKEN), "Secret of this key"),
   "session-token": optional(redactedOf(Type.TOKEN), "Session token of this key, if it is temporary"),
   profile: optional(
-    valueOf(Type.PROFILE),
+    valueOf(RouteType.PROFILE),
     "Profile of the file with credentials for a bucket; `AWS_PROFILE` or `default` if omitted"
   ),
   "credentials-file": optional(

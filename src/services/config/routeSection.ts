@@ -6,6 +6,7 @@ import { defaultPolicy, noChanges, type RouteOrigin, type RoutePolicy } from "..
 import type { CacheOptions } from "./CacheConfig.ts"
 import { expecting, listOf, redactedOf, tableOf, valueOf } from "./fileValues.ts"
 import { type OriginEntry, OriginSection } from "./originSection.ts"
+import * as RouteType from "./routeTypes.ts"
 import { optional, required, section } from "./section.ts"
 import * as Type from "./settingTypes.ts"
 
@@ -16,16 +17,16 @@ import * as Type from "./settingTypes.ts"
 /** The cache key of a route: a `CacheKeyRule` for all its paths. */
 const KeySection = section({
   ignore: optional(
-    listOf(valueOf(Type.PARAMETER)),
+    listOf(valueOf(RouteType.PARAMETER)),
     "Query parameters that are not part of the cache key, such as tokens; `*` stands for any characters"
   ),
   keep: optional(
-    listOf(valueOf(Type.PARAMETER)),
+    listOf(valueOf(RouteType.PARAMETER)),
     "The only query parameters that are part of the cache key; not together with `ignore`"
   ),
   sort: optional(valueOf(Type.BOOLEAN), "Whether query parameters identify a file in any order"),
   fields: optional(
-    listOf(valueOf(Type.changeable(isRequestFieldFree))),
+    listOf(valueOf(RouteType.changeable(isRequestFieldFree))),
     "Request fields on which responses depend, as if the origin named them in `Vary`, such as `accept-language`"
   )
 }).check(
@@ -38,10 +39,10 @@ const KeySection = section({
 const fieldsSection = (isFree: (name: string) => boolean) =>
   section({
     set: optional(
-      tableOf(Type.changeable(isFree), redactedOf(Type.FIELD_VALUE)),
+      tableOf(RouteType.changeable(isFree), redactedOf(RouteType.FIELD_VALUE)),
       "Fields to set, each with its value, which may be a secret"
     ),
-    remove: optional(listOf(valueOf(Type.changeable(isFree))), "Names of fields to remove")
+    remove: optional(listOf(valueOf(RouteType.changeable(isFree))), "Names of fields to remove")
   })
 
 /** How the origins of a route are checked. */
@@ -59,11 +60,11 @@ const CHECK_MILLIS = 10_000
 /** The keys of a section. */
 export const RouteSection = section({
   match: optional(
-    valueOf(Type.MATCH),
+    valueOf(RouteType.MATCH),
     "Requests of the route: those below a path, such as `/films`, or those to a host; all if omitted"
   ),
   origin: required(
-    listOf(Schema.Union([valueOf(Type.ORIGIN), OriginSection]).annotate(expecting(Type.ORIGIN.expected))),
+    listOf(Schema.Union([valueOf(RouteType.ORIGIN), OriginSection]).annotate(expecting(RouteType.ORIGIN.expected))),
     "URL of the server, directory or bucket that has the files, a table with the URL and how it is reached, or a list of those with the same files"
   ),
   check: optional(CheckSection, "Active checks of the origins, besides what comes of requests"),
