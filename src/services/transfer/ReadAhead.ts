@@ -70,6 +70,8 @@ export class ReadAhead {
   #reached = 0
   /** The chunk of the consumer at the last look. */
   #index: number
+  /** The chunk of the consumer when chunks ahead of it had been evicted. */
+  #evictedAt: number | undefined
   /** Whether it fetches until the window is full, rather than waits until half of it is used. */
   #isFilling = true
   #failures = 0
@@ -158,6 +160,8 @@ export class ReadAhead {
         // The viewer is about to request it, and perhaps what follows.
         break
       } else {
+        // Until the consumer moves on, they would be evicted again.
+        if (this.#evictedAt === this.#index) break
         if (ranges === "none" || (!this.#isFilling && at - offset >= this.#window / 2)) break
         if (!this.wants(at)) return isViewer ? undefined : this.#retryLater()
         this.#isFilling = true
@@ -188,13 +192,14 @@ export class ReadAhead {
 
   /** Goes less far if chunks that were cached ahead of the consumer no longer are. */
   #shrinkIfEvicted(): void {
-    const { download, offset } = this.#consumer
+    const { download, isViewer, offset } = this.#consumer
     const { chunkSize } = download.representation
-    const start = (indexAt(offset, chunkSize) + 1) * chunkSize
+    const start = isViewer ? (indexAt(offset, chunkSize) + 1) * chunkSize : offset
     const limit = this.#limit
     const cached = start < limit ? this.#supply.cachedTo(download, { start, end: limit }) : start
     if (cached < Math.min(this.#reached, limit)) {
       this.#window = Math.max(this.#window / 2, READ_AHEAD_BYTES)
+      this.#evictedAt = this.#index
       // What comes after the gap would be evicted, too.
       for (const fetch of this.#followed) if (fetch.position > cached + chunkSize) this.#unfollow(fetch)
     }
