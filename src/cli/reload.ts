@@ -13,19 +13,12 @@ import { checkSettings, type Given, optionsOf, readConfig, type ServeSettings, s
 const textOf = (value: unknown): string =>
   JSON.stringify(value, (_, part) => part instanceof URL ? part.href : part) ?? ""
 
-/** The active checks of origins. */
-const checksOf = ({ routes }: ServeSettings) =>
-  routes.filter(({ policy }) => policy.check !== undefined)
-    .map(({ policy: { check, origins } }) => ({ check, urls: origins.map(({ url }) => url) }))
-
 /** The options that differ, and of which a program notices only when it starts. */
-const needRestart = (before: ServeSettings, after: ServeSettings): ReadonlyArray<string> => {
-  const changed = Object.values(fileSettings)
+const needRestart = (before: ServeSettings, after: ServeSettings): ReadonlyArray<string> =>
+  Object.values(fileSettings)
     .filter(({ key }) => !LIVE.has(key))
     .filter(({ key }) => textOf(before[key as keyof ServeSettings]) !== textOf(after[key as keyof ServeSettings]))
     .map(({ name }) => name)
-  return textOf(checksOf(before)) === textOf(checksOf(after)) ? changed : [...changed, "route.check"]
-}
 
 /** A run that has a configuration file. */
 interface Run {
