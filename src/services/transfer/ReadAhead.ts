@@ -19,7 +19,7 @@ const STRETCHES_AHEAD = 2
 /** How much further it goes for each byte that is used, after it has gone less far because chunks were evicted. */
 const REGROWTH = 0.125
 
-/** After how many failures without progress it gives up if nobody watches. */
+/** After how many failures it gives up if nobody watches. */
 const MAX_UNWATCHED_FAILURES = 10
 
 /** A viewer, or the wish for a whole file, whose bytes are fetched ahead. */
@@ -126,7 +126,8 @@ export class ReadAhead {
     this.#followed.delete(fetch)
     if (this.#isClosed) return
     if (failure === undefined && this.#hasKept(fetch)) {
-      this.#failures = 0
+      // Without a viewer, nothing else limits what is fetched again.
+      if (this.#consumer.isViewer) this.#failures = 0
       return this.look()
     }
     if (failure !== undefined && !this.#consumer.disregards(fetch)) return
