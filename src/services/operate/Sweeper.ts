@@ -71,7 +71,10 @@ const BATCH = 32
 /** How long the sweeper waits if the disk is too busy for viewers. */
 const BUSY_PAUSE = "20 millis"
 
-/** The pauses before what could not be removed is tried again: the first one, and the longest. Each is twice as long as the one before. */
+/**
+ * The pauses before what could not be removed is tried again: the first one, and the longest. Each is twice as long as the one before. A new
+ * ban ends a pause, and then the first one follows again.
+ */
 const RETRY_INTERVAL = { shortest: Duration.seconds(2), longest: Duration.minutes(10) }
 
 /** How many bans that are done are remembered, for the API. */
@@ -214,9 +217,12 @@ const make = Effect.gen(function*() {
           pause = RETRY_INTERVAL.shortest
           return bans.next
         }
-        const sleep = Effect.sleep(pause)
-        pause = Duration.min(Duration.times(pause, 2), RETRY_INTERVAL.longest)
-        return Effect.raceFirst(sleep, bans.next)
+        const next = Duration.min(Duration.times(pause, 2), RETRY_INTERVAL.longest)
+        const slept = Effect.as(Effect.sleep(pause), next)
+        const banned = Effect.as(bans.next, RETRY_INTERVAL.shortest)
+        return Effect.map(Effect.raceFirst(slept, banned), (then) => {
+          pause = then
+        })
       })
     )
   )
