@@ -40,7 +40,7 @@ const AWAY_MILLIS = 2500
 const AGE_MILLIS = 2000
 
 /** Fibers that sleep when there is nothing to do, at most: those of one node, each in its loop. */
-const POLLERS = 12
+const POLLERS = 14
 
 /** Signatures that a node remembers when it was asked little for a minute. */
 const MAX_NONCES = 200
