@@ -172,7 +172,10 @@ export const judgeAlone = (
     if (!/^(?:text\/plain|application\/json)/.test(type)) fail(`a body of ${body.length} bytes that no file has`)
   }
   if (body.length > MAX_TEXT_BYTES) fail(`a ${status} with much to say`)
-  if (INDISCREET.test(body.toString("latin1"))) fail(`an indiscreet ${status}: ${body.toString("latin1", 0, 300)}`)
+  // Who may see the metrics may see the hosts of origins.
+  if (INDISCREET.test(body.toString("latin1").replaceAll(/(?<=origin=")[^"]*/g, ""))) {
+    fail(`an indiscreet ${status}: ${body.toString("latin1", 0, 300)}`)
+  }
   return {}
 }
 

@@ -42,8 +42,11 @@ const AGE_MILLIS = 2000
 /** Fibers that sleep when there is nothing to do, at most: those of one node, each in its loop. */
 const POLLERS = 14
 
-/** Signatures that a node remembers when it was asked little for a minute. */
-const MAX_NONCES = 200
+/** How long nobody watches before it is looked for what is left, in milliseconds. */
+const QUIET_MILLIS = 60_000
+
+/** Signatures that a node remembers then: two nodes ask each second, and those of a clock that is a minute ahead are remembered for two. */
+const MAX_NONCES = 300
 
 interface OriginFault {
   readonly fault: Misbehaviour
@@ -402,6 +405,7 @@ const play = (seed: number, schedule: FleetSchedule, root: Random.Random): Fleet
     const expect = (what: string, found: number, most: number) => {
       if (found > most) fail(`${found} ${what} left`)
     }
+    machine.run(machine.now() + QUIET_MILLIS, failed)
     expect("connections between nodes", network.connections(), 0)
     expect("purges", purges.waiting(), 0)
     for (const node of nodes) {
