@@ -282,6 +282,7 @@ const judgeAnswer = (request: FuzzRequest, response: Response): void => {
   const target = namedBy(request)
   const path = target.split("?", 1)[0]!
   if (found.isPage === true && path !== "/_spillway/") fail("the dashboard, elsewhere")
+  if (path === "/_spillway") return may(308)
   if (path.startsWith("/_spillway/")) {
     if (!isStranger(request)) return may(200, 400, 404)
     if (status === 200 && request.method === "GET" && response.body.toString() !== "{\"status\":\"ok\"}") {
