@@ -111,7 +111,7 @@ layer(Project.layer, { timeout: 180_000, excludeTestServices: true })(
     it.effect("has the types that the code in the documentation wants", () =>
       Effect.gen(function*() {
         const project = yield* Project
-        assert.lengthOf(documented, 7)
+        assert.lengthOf(documented, 10)
         for (const { code, name } of documented) Fs.writeFileSync(join(project, name), code)
         const config = join(project, "tsconfig.documented.json")
         Fs.writeFileSync(config, JSON.stringify(options("nodenext", documented.map(({ name }) => name))))

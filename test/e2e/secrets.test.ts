@@ -15,7 +15,8 @@ const fields = {
   authorization: `Bearer ${SECRET}`,
   cookie: `session=${SECRET}`,
   "x-api-key": SECRET,
-  "user-agent": SECRET,
+  // The access log has it.
+  "user-agent": "a player",
   referer: `http://page.example/?${SECRET}`,
   via: `1.1 ${SECRET}`
 }
