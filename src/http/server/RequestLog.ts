@@ -77,6 +77,9 @@ const MAX_FIELD_LENGTH = 512
 const textOf = (field: string | Array<string> | undefined): string | undefined =>
   field === undefined ? undefined : String(field).slice(0, MAX_FIELD_LENGTH)
 
+/** A `Host` field that is one. Anything may be in others, also what was meant for another field. */
+const HOST = /^(?:[\w.-]+|\[[\da-f:.]+\])(?::\d{1,5})?$/i
+
 /** The trace ID in `traceparent` (W3C Trace Context §3.2). */
 const TRACE_PARENT = /^[\da-f]{2}-([\da-f]{32})-/
 
@@ -96,7 +99,7 @@ const exchangeOf = (response: WatchedResponse): Exchange => {
   return {
     client: req.socket.remoteAddress,
     forwardedFor: textOf(headers["x-forwarded-for"]),
-    host: textOf(headers["host"]),
+    host: HOST.test(headers["host"] ?? "") ? textOf(headers["host"]) : undefined,
     method: req.method ?? "",
     url: loggable(req.url ?? ""),
     httpVersion: req.httpVersion,
