@@ -8,6 +8,12 @@ import { Sweeper } from "../../../src/services/operate/Sweeper.ts"
 import type { OriginFile } from "./origin.ts"
 import type { Spillway } from "./spillway.ts"
 
+/** Whether others get a page in place of the file, which is kept under the same URL, but has none of the file's tags. */
+const hasUntaggedPage = ({ plan }: OriginFile): boolean => {
+  const others = plan.site?.gate?.others
+  return others === "page" || others === "redirect"
+}
+
 /** People who say what is to be kept, and what not. */
 export const makePeople = ({ fail, note, now, spillway }: {
   readonly now: () => number
@@ -69,6 +75,8 @@ export const makePeople = ({ fail, note, now, spillway }: {
           if (!succeeded || isSoft) return
           for (const file of files) {
             if (isSpoilt || pinsUnderWay > 0 || lastPin >= begun) continue
+            // What is kept and pinned may be the page.
+            if (how.by === "tag" && hasUntaggedPage(file)) continue
             const isPinned = spillway().use(CacheIndex, (index) => index.isPinned(Resource.make(file.url).id))
             if (isPinned) fail(`${file.url} is pinned though it was purged`)
           }
