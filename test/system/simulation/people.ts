@@ -97,6 +97,7 @@ export const makePeople = ({ fail, note, now, spillway }: {
       orders.clear()
       pinsUnderWay = 0
     },
+    arePinning: () => pinsUnderWay > 0,
     areWaiting: () => orders.size > 0
   }
 }

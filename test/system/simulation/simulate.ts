@@ -37,6 +37,12 @@ export interface Report {
 /** How long Spillway has to come back when all is well again, in milliseconds. */
 const RECOVERY_MILLIS = 60_000
 
+/**
+ * How long a purge may take besides, where single files have failed: what can't be read or removed is tried again after pauses that become as
+ * long as ten minutes. The scan of what it could not count is awaited first, and has such pauses too.
+ */
+const FILE_RECOVERY_MILLIS = 2 * 600_000
+
 /** How long it may take to stop in order, in milliseconds. */
 const STOP_MILLIS = 20_000
 
@@ -297,7 +303,12 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
     if (viewers.size > 0) fail("a viewer does not come to its end")
     for (const file of files) people.pin(file, false)
     machine.run(machine.now() + RECOVERY_MILLIS, failed)
-    if (people.areWaiting()) fail("a purge or a pin does not come to its end")
+    if (people.arePinning()) fail("a pin does not come to its end")
+    if (schedule.steps.some(({ action }) => action._tag === "ObjectFault")) {
+      const isSwept = () => !people.areWaiting() && spillway!.use(Bans, ({ active }) => active()).length === 0
+      machine.run(machine.now() + FILE_RECOVERY_MILLIS, () => failed() || isSwept())
+    }
+    if (people.areWaiting()) fail("a purge does not come to its end")
     const bans = spillway!.use(Bans, ({ active }) => active())
     if (bans.length > 0) fail(`bans are left: ${JSON.stringify(bans)}`)
     const unwritable = spillway!.use(DiskBreaker, (health) => health.unwritable())
