@@ -301,6 +301,8 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
     originLatency = 0
     machine.run(machine.now() + 600_000, () => failed() || viewers.size === 0)
     if (viewers.size > 0) fail("a viewer does not come to its end")
+    // What is unpinned meanwhile may be pinned afterwards, and there may be no room for anything else.
+    machine.run(machine.now() + RECOVERY_MILLIS, () => failed() || !people.arePinning())
     for (const file of files) people.pin(file, false)
     machine.run(machine.now() + RECOVERY_MILLIS, failed)
     if (people.arePinning()) fail("a pin does not come to its end")
