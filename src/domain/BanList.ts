@@ -145,6 +145,11 @@ export const matches = (target: BanTarget, { headers, url }: Banned): boolean =>
 /** Whether what a target matches is never used again. */
 export const isPurge = (target: BanTarget): boolean => effectOf(target) === "purge"
 
+/** Whether `outer` makes `inner` superfluous. */
+export const covers = (outer: Ban, inner: Ban): boolean =>
+  inner.at <= outer.at && strength(effectOf(inner.target)) <= strength(effectOf(outer.target)) &&
+  contains(outer.target, inner.target)
+
 /** A bounded list of bans, which rather covers too much than too little. */
 export class BanList {
   /** In the order of their numbers. */
@@ -206,13 +211,8 @@ export class BanList {
 
   #put(ban: Ban): void {
     const { at, target } = ban
-    const isWithin = (inner: Ban, outer: Ban): boolean =>
-      inner.at <= outer.at && strength(effectOf(inner.target)) <= strength(effectOf(outer.target)) &&
-      contains(outer.target, inner.target)
     this.#latest = Math.max(this.#latest, at)
-    if (this.#bans.some((other) => isWithin(ban, other))) return
-    this.#bans = [...this.#bans.filter((other) => !isWithin(other, ban)), { at, target }].toSorted((a, b) =>
-      a.at - b.at
-    )
+    if (this.#bans.some((other) => covers(other, ban))) return
+    this.#bans = [...this.#bans.filter((other) => !covers(ban, other)), { at, target }].toSorted((a, b) => a.at - b.at)
   }
 }

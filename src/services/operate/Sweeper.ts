@@ -1,5 +1,5 @@
 import { Context, Deferred, Duration, Effect, Layer } from "effect"
-import { type Ban, matches } from "../../domain/BanList.ts"
+import { type Ban, covers, matches } from "../../domain/BanList.ts"
 import type { CacheError } from "../../domain/CacheError.ts"
 import { make as makeResource, makePublic } from "../../domain/Resource.ts"
 import { keepRunning } from "../../effects/keepRunning.ts"
@@ -91,7 +91,7 @@ interface Progress {
 /** Keeps account of removals. */
 const makeAccount = (active: () => ReadonlyArray<Ban>) => {
   const removals = new Map<number, Progress>()
-  let waiting: ReadonlyArray<{ readonly at: number; readonly done: Deferred.Deferred<void> }> = []
+  let waiting: ReadonlyArray<{ readonly ban: Ban; readonly done: Deferred.Deferred<void> }> = []
 
   const of = (ban: Ban): Progress => {
     const known = removals.get(ban.at)
@@ -108,24 +108,23 @@ const makeAccount = (active: () => ReadonlyArray<Ban>) => {
       removal.resources += 1
       removal.bytes += bytes
     },
-    /** All bans up to this number are done, except those that are still active. */
-    end: (until: number): void => {
-      const left = new Set(active().map(({ at }) => at))
+    /** All bans up to this number are done, except those of which something is left, whether or not a wider one has taken their place. */
+    end: (until: number, isLeft: (ban: Ban) => boolean): void => {
+      const isDone = ({ ban }: { readonly ban: Ban }) => ban.at <= until && !isLeft(ban)
       for (const removal of removals.values()) {
-        if (removal.ban.at <= until && !left.has(removal.ban.at)) removal.state = "done"
+        if (isDone(removal)) removal.state = "done"
       }
       const ended = [...removals.values()].filter(({ state }) => state === "done")
       for (const { ban } of ended.slice(0, Math.max(0, ended.length - MAX_ENDED))) removals.delete(ban.at)
-      const isDone = ({ at }: { readonly at: number }) => at <= until && !left.has(at)
       const done = waiting.filter(isDone)
       waiting = waiting.filter((one) => !isDone(one))
       for (const one of done) Deferred.doneUnsafe(one.done, Effect.void)
     },
-    swept: ({ at }: Ban): Effect.Effect<void> =>
+    swept: (ban: Ban): Effect.Effect<void> =>
       Effect.suspend(() => {
-        if (!active().some((ban) => ban.at === at)) return Effect.void
+        if (!active().some((other) => covers(other, ban))) return Effect.void
         const done = Deferred.makeUnsafe<void>()
-        waiting = [...waiting, { at, done }]
+        waiting = [...waiting, { ban, done }]
         return Deferred.await(done)
       }),
     removals: (): ReadonlyArray<Removal> => {
@@ -203,7 +202,7 @@ const make = Effect.gen(function*() {
     if (!scan.isComplete() || isDiskOut()) return false
     const isLeft = ({ target }: Ban) => left.some(({ entry }) => entry === undefined || matches(target, entry))
     bans.drop(until, isLeft)
-    end(until)
+    end(until, isLeft)
     return left.length === 0
   })
 

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FileSystem, Option } from "effect"
+import { Effect, Fiber, FileSystem, Option } from "effect"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import { Bans } from "../../../../src/services/cache/Bans.ts"
 import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
@@ -127,6 +127,29 @@ describe("over files", () => {
       yield* faults.clear
       yield* ticking(Effect.sleep("10 seconds"))
       assert.deepStrictEqual([index.resources(), bans.active()], [[], []])
+    }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("a purge whose place a wider one has taken is not done before its files are gone", () =>
+    Effect.gen(function*() {
+      yield* cached
+      const faults = yield* Faults
+      const purger = yield* Purger
+      const sweeper = yield* Sweeper
+      const stateOf = (at: number) => sweeper.progress().removals.find(({ ban }) => ban.at === at)?.state
+      yield* faults.add({ operation: "unlink", fault: "EIO", path: (path) => path.includes(id) })
+      const narrow = yield* ticking(purger.purge({ _tag: "Url", url }))
+      const early = yield* Effect.forkChild(sweeper.swept(narrow))
+      yield* ticking(Effect.sleep("1 second"))
+      yield* ticking(purger.purge(EVERYTHING))
+      const late = yield* Effect.forkChild(sweeper.swept(narrow))
+      yield* ticking(Effect.sleep("5 seconds"))
+      assert.isUndefined(early.pollUnsafe())
+      assert.isUndefined(late.pollUnsafe())
+      assert.strictEqual(stateOf(narrow.at), "running")
+      yield* faults.clear
+      yield* ticking(Fiber.joinAll([early, late]))
+      assert.strictEqual(stateOf(narrow.at), "done")
+      assert.deepStrictEqual(yield* files, [])
     }).pipe(Effect.provide(stack("faulty"))))
 
   it.effect("a purge survives a kill before anything was removed", () =>
