@@ -6,6 +6,7 @@ import { gzipSync } from "node:zlib"
 import { MAX_UNMEASURED_BYTES } from "../../src/services/transfer/UnmeasuredBody.ts"
 import { story } from "../support/cacheStatus.ts"
 import { randomBytes } from "../support/TestOrigin.ts"
+import { control } from "./api/Control.ts"
 import { openRaw } from "./RawConnection.ts"
 import { bytes, makeGate, maxAge, otherBytes, SIZE, start, until, withTime } from "./Site.ts"
 
@@ -236,6 +237,34 @@ describe("a long response without a length", () => {
       gate.open()
       for (const fiber of [viewer, later]) assert.isTrue((yield* Fiber.join(fiber)).body.equals(short))
     }))
+
+  it.effect.each([{}, { soft: true }])(
+    "is not shared after a purge (%j) if its head comes after it",
+    (how) =>
+      Effect.gen(function*() {
+        const { ask, origin, port, seen } = yield* start()
+        const [head, end] = [makeGate(), makeGate()]
+        origin.handlers.set("/a", (_, response: ServerResponse) => {
+          void head.opened.then(() => {
+            response.writeHead(200, chunked)
+            response.write(bytes.subarray(0, BEGINNING))
+            void end.opened.then(() => response.end(rest))
+          })
+        })
+        const viewer = yield* openRaw(port)
+        viewer.send("GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        yield* until("the request", () => seen("/a").length === 1)
+        yield* control({ ask }).call("POST", "/purge", { url: "/a", ...how })
+        head.open()
+        yield* until("the beginning", () => viewer.received().length > BEGINNING)
+        const later = yield* Effect.forkChild(ask("/a"))
+        yield* until("a request of its own", () => seen("/a").length === 2)
+        end.open()
+        assert.isTrue((yield* Fiber.join(later)).body.equals(bytes))
+        yield* until("the end", () => viewer.isClosed())
+        assert.isAbove(viewer.received().length, SIZE)
+      })
+  )
 
   it.effect("is aborted at the origin when its last viewer leaves", () =>
     Effect.gen(function*() {

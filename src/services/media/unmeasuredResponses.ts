@@ -8,6 +8,7 @@ import { type AcceptedCodings, codingOf, dependsOnAccepted } from "../../domain/
 import { isFresh } from "../../domain/rfc/Freshness.ts"
 import { toPull } from "../../effects/pieces.ts"
 import { withoutServices } from "../../effects/withoutServices.ts"
+import { Bans } from "../cache/Bans.ts"
 import { Catalog, type Entry, freshnessFor } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
 import type { FirstResponse } from "../origin/firstResponse.ts"
@@ -41,6 +42,7 @@ interface Arriving {
  * end is stored, unless it was too long, or the resource has been changed, purged or fetched again meanwhile.
  */
 export const makeUnmeasuredResponses = Effect.gen(function*() {
+  const bans = yield* Bans
   const catalog = yield* Catalog
   const cache = yield* ChunkCache
   const clock = yield* Clock.Clock
@@ -93,6 +95,10 @@ export const makeUnmeasuredResponses = Effect.gen(function*() {
     }
   }
 
+  /** Whether a ban since its request began covers a response, or may have. Its head may have come after the ban. */
+  const isBanned = ({ representation }: Entry): boolean =>
+    bans.isPast(representation.afterBan ?? 0) || bans.verdict(representation) !== undefined
+
   /** Whether a viewer may get a response of which the bytes so far are held. */
   const isFor = (
     { accepted: leaders, body, entry }: Arriving,
@@ -100,7 +106,7 @@ export const makeUnmeasuredResponses = Effect.gen(function*() {
     { cookie, credential }: Asker,
     accepted: AcceptedCodings
   ): boolean => {
-    if (!body.isJoinable || (credential !== "" && !entry.isSharable)) return false
+    if (!body.isJoinable || isBanned(entry) || (credential !== "" && !entry.isSharable)) return false
     const { headers } = entry.representation
     // The origin might choose another coding for this viewer.
     if (accepted !== leaders && (dependsOnAccepted(headers) || codingOf(headers) !== "identity")) return false
