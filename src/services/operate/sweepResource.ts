@@ -78,7 +78,7 @@ export const makeSweepResource = Effect.fnUntraced(function*(onRemoved: (ban: Ba
       // It may have been written again meanwhile.
       index.has(key) || !index.holds(key)
         ? Effect.void
-        : Effect.andThen(store.remove(key), Effect.sync(() => index.remove(key)))
+        : Effect.andThen(store.remove(key, index.isAlone(key.resource)), Effect.sync(() => index.remove(key)))
     )
 
   const removeChunks = (keys: ReadonlyArray<ChunkKey>) =>
