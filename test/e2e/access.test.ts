@@ -197,5 +197,5 @@ describe("a configuration with origins of each kind", () => {
       assert.strictEqual(code, 1)
       assert.include(stderr, "NONE is not set")
       assert.notInclude(stdout + stderr, SECRET)
-    }))
+    }), 30_000)
 })
