@@ -20,7 +20,7 @@ export const makeTrend = () => {
    */
   const add = (now, { cache: { bytes }, totals: { evictions } }) => {
     const last = marks.at(-1)
-    // The server has started anew.
+    // The server has restarted.
     if (last !== undefined && (last.evictions > evictions || last.at > now)) marks.length = 0
     marks.push({ at: now, evictions, bytes })
     while (marks[0].at < now - SECONDS) marks.shift()

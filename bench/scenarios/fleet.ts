@@ -97,7 +97,7 @@ const measureHits = async (groups: Record<string, ReadonlyArray<Server>>, rounds
   }
   const names = Object.keys(groups)
   for (let round = -WARM_UP_ROUNDS; round < rounds; round++) {
-    // In turn from both ends, so that nobody always comes after the same one.
+    // From both ends in turn, because each one affects the one after it.
     for (const name of round % 2 === 0 ? names : names.toReversed()) {
       const servers = groups[name]!
       const spent = () => servers.reduce((sum, { pid }) => sum + (cpuSeconds(pid) ?? Number.NaN), 0)

@@ -56,7 +56,7 @@ export class Histogram {
   }
 }
 
-/** The counts since `before`, or `undefined` if there are none. */
+/** The counts since `before`, or `undefined` without any. */
 export const countsSince = (before: HistogramCounts, now: HistogramCounts): HistogramCounts | undefined => {
   const buckets = now.buckets.map((count, index) => count - before.buckets[index]!)
   return buckets.some((count) => count > 0) ? { buckets, sum: now.sum - before.sum } : undefined

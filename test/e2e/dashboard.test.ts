@@ -269,7 +269,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
         )
       assert.deepStrictEqual(yield* trend([0, 0, 0], [5, 10, 10]), { evictedPerSecond: 0, keptPerSecond: 0 })
       assert.deepStrictEqual(yield* trend([0, 0, 0], [20, 10, 40]), { evictedPerSecond: 0.5, keptPerSecond: 2 })
-      // Only the last minute counts, and a server that has started anew counts anew.
+      // Only the last minute counts, and a restarted server counts from 0.
       assert.deepStrictEqual(yield* trend([0, 0, 0], [40, 40, 0], [100, 40, 0]), {
         evictedPerSecond: 0,
         keptPerSecond: 0
@@ -366,7 +366,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       // The server knows what was before the page was opened. An hour is shown.
       const { samples } = yield* remembered([[9000, 9002, ""]], [5401, 5402, 5410, 9001])
       assert.deepStrictEqual(samples, [[5402, 3], [5410, 3], [9001, 100], [9002, 100]])
-      // A server that has started anew counts anew.
+      // A restarted server counts from 0.
       assert.deepStrictEqual(
         (yield* remembered([[0, 1, ""], [0, 2, "later"]])).samples,
         [[1, 100], [1, null], [101, 100], [102, 100]]

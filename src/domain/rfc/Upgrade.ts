@@ -15,7 +15,7 @@ export const offersUpgrade = (
   { connection, upgrade }: { readonly connection?: string | undefined; readonly upgrade?: string | undefined }
 ): boolean => upgrade !== undefined && connection !== undefined && /upgrade/i.test(connection)
 
-/** The protocols that a request offers besides HTTP itself, as its `Upgrade` field names them; `undefined` if there are none. */
+/** The protocols that a request offers besides HTTP itself, as its `Upgrade` field names them; `undefined` without any. */
 export const offeredProtocol = (headers: HeaderFields): string | undefined => {
   if (!offersUpgrade(headers)) return undefined
   const protocols = listed(headers["upgrade"]!).filter((protocol) => !OF_HTTP.test(protocol))

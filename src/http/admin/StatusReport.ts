@@ -26,6 +26,8 @@ import { failureOf, mapOf, optional, originOf, streamOf, time, trafficOf } from 
 /** What the server is doing, all of it from memory: the disk is not asked, so that one that hangs delays nothing. */
 export class StatusReport extends Context.Service<StatusReport, {
   readonly status: Effect.Effect<Status>
+  /** The streams that are running. */
+  readonly streams: () => ReadonlyArray<Running>
   /** At most `MAX_MAPS` of the resources that are being streamed. Without the nodes of the fleet. */
   readonly snapshot: Effect.Effect<Snapshot>
 }>()("spillway/http/admin/StatusReport") {
@@ -52,6 +54,8 @@ export class StatusReport extends Context.Service<StatusReport, {
 
 /** How many resources a snapshot has maps of. */
 const MAX_MAPS = 24
+
+const passing = (stream: Running, detail: string): Running => ({ ...stream, source: "passthrough", detail })
 
 const make = Effect.gen(function*() {
   const activeStreams = yield* ActiveStreams
@@ -130,26 +134,27 @@ const make = Effect.gen(function*() {
   }))
 
   /** While nothing can be written, what comes from the origin passes through. A stream notices that only at its next chunk. */
-  const asKept = (streams: ReadonlyArray<Running>): ReadonlyArray<Running> => {
+  const streams = (): ReadonlyArray<Running> => {
+    const streams = activeStreams.streams()
     const error = breaker.unwritable()
     if (error === undefined) return streams
     const detail = detailOf(error)
-    return streams.map((stream) => stream.source === "origin" ? { ...stream, source: "passthrough", detail } : stream)
+    return streams.map((stream) => stream.source === "origin" ? passing(stream, detail) : stream)
   }
 
   const snapshot = Effect.map(status, (status): Snapshot => {
-    const streams = asKept(activeStreams.streams())
-    const ids = [...new Set(streams.map(({ resource }) => resource))]
+    const running = streams()
+    const ids = [...new Set(running.map(({ resource }) => resource))]
     const entries = ids.flatMap((id) => catalog.known(id) ?? []).slice(0, MAX_MAPS)
     return {
       status,
       lastMinute: trafficOf(traffic.lastMinute()),
-      streams: streams.map(streamOf),
+      streams: running.map(streamOf),
       failures: failureLog.recent().map(failureOf),
       totals: status.totals,
-      resources: entries.map((entry) => mapOf(inventory.cached(entry), streams))
+      resources: entries.map((entry) => mapOf(inventory.cached(entry), running))
     }
   })
 
-  return StatusReport.of({ status, snapshot })
+  return StatusReport.of({ status, streams, snapshot })
 })

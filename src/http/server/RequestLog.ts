@@ -6,7 +6,7 @@ import { loggable } from "../../domain/OriginError.ts"
 import { type Outcome, outcomeOf } from "../../domain/rfc/CacheStatus.ts"
 import { SourceListener } from "../../services/observe/ActiveStreams.ts"
 import type { ByteSource } from "../../services/observe/Counters.ts"
-import { ResponseMetrics } from "../../services/observe/ResponseMetrics.ts"
+import { type EndedResponse, ResponseMetrics } from "../../services/observe/ResponseMetrics.ts"
 import { LOCAL_PATH } from "../../services/origin/LocalUrls.ts"
 import { URL_PATH } from "../../services/origin/OriginResolver.ts"
 import { PREFIX } from "../admin/AdminPages.ts"
@@ -14,7 +14,7 @@ import type { Handler } from "../proxy/Reply.ts"
 import { setCacheStatus, WatchedResponse } from "./WatchedResponse.ts"
 
 /** A request that is over. What the viewer wrote may have any characters that a header field may have. */
-export interface Exchange {
+export interface Exchange extends EndedResponse {
   /** The address of the client, which may be a proxy. */
   readonly client: string | undefined
   /** What `X-Forwarded-For` claims: the addresses of the viewer and of proxies. */
@@ -31,18 +31,11 @@ export interface Exchange {
   readonly requestId: string | undefined
   /** Whether it was for one of Spillway's own pages. */
   readonly isOwnPage: boolean
-  /** The status, or 0 where no head was sent. */
-  readonly status: number
   readonly outcome: Outcome
-  readonly source: ByteSource | undefined
   /** The detail of the answer's `Cache-Status`, such as `DISK_FULL`. */
   readonly detail: string | undefined
   /** Bytes of the body. Of a cut one, those that were handed to the connection. */
   readonly bytes: number
-  /** From the request's head to the first byte of the answer; `undefined` if none was sent. */
-  readonly firstByteMillis: number | undefined
-  /** From the request's head to the answer's end. */
-  readonly milliseconds: number
   /** Whether the answer did not come to its end. */
   readonly isCut: boolean
 }
@@ -86,17 +79,27 @@ const TRACE_PARENT = /^[\da-f]{2}-([\da-f]{32})-/
 const requestIdOf = ({ traceparent, "x-request-id": id }: IncomingMessage["headers"]): string | undefined =>
   (typeof traceparent === "string" ? TRACE_PARENT.exec(traceparent)?.[1] : undefined) ?? textOf(id)
 
+/** How many bytes of the body of an answer were sent. */
+const bytesOf = ({ bodyBytes, req, statusCode }: WatchedResponse): number =>
+  req.method !== "HEAD" && statusCode !== 304 && statusCode !== 204 ? bodyBytes : 0
+
+/** What is counted of an answer that has ended. */
+const endedOf = (response: WatchedResponse): EndedResponse => {
+  const { cacheStatus = {}, firstByteAt, headersSent, source, startedAt, statusCode } = response
+  return {
+    status: headersSent ? statusCode : 0,
+    source: bytesOf(response) === 0 ? undefined : source ?? sourceOf(outcomeOf(cacheStatus)),
+    firstByteMillis: firstByteAt === undefined ? undefined : firstByteAt - startedAt,
+    milliseconds: performance.now() - startedAt
+  }
+}
+
 /** What there is to be said of an answer that has ended. */
-const exchangeOf = (response: WatchedResponse): Exchange => {
-  const { req } = response as WatchedResponse & { readonly req: IncomingMessage }
-  const { cacheStatus = {} } = response
-  const outcome = outcomeOf(cacheStatus)
-  const isCut = !response.writableFinished
-  const hasBody = req.method !== "HEAD" && response.statusCode !== 304 && response.statusCode !== 204
-  const bytes = hasBody ? response.bodyBytes : 0
-  const { firstByteAt, startedAt } = response
+const exchangeOf = (response: WatchedResponse, ended: EndedResponse, isOwnPage: boolean): Exchange => {
+  const { cacheStatus = {}, req } = response
   const { headers } = req
   return {
+    ...ended,
     client: req.socket.remoteAddress,
     forwardedFor: textOf(headers["x-forwarded-for"]),
     host: HOST.test(headers["host"] ?? "") ? textOf(headers["host"]) : undefined,
@@ -107,15 +110,11 @@ const exchangeOf = (response: WatchedResponse): Exchange => {
     referer: headers["referer"] === undefined ? undefined : textOf(loggable(headers["referer"])),
     userAgent: textOf(headers["user-agent"]),
     requestId: requestIdOf(headers),
-    isOwnPage: isOwnPage(req.url ?? ""),
-    status: response.headersSent ? response.statusCode : 0,
-    outcome,
-    source: bytes === 0 ? undefined : response.source ?? sourceOf(outcome),
+    isOwnPage,
+    outcome: outcomeOf(cacheStatus),
     detail: cacheStatus.detail,
-    bytes,
-    firstByteMillis: firstByteAt === undefined ? undefined : firstByteAt - startedAt,
-    milliseconds: performance.now() - startedAt,
-    isCut
+    bytes: bytesOf(response),
+    isCut: !response.writableFinished
   }
 }
 
@@ -135,8 +134,10 @@ export const makeOnAnswered = Effect.gen(function*() {
   const { record } = yield* ResponseMetrics
   const log = yield* RequestLog
   return (response: WatchedResponse): void => {
-    const exchange = exchangeOf(response)
-    if (!exchange.isOwnPage) record(exchange)
-    log?.(exchange)
+    const ended = endedOf(response)
+    const isOwn = isOwnPage(response.req.url ?? "")
+    if (!isOwn) record(ended)
+    // Its texts are costly, and not every server has a log.
+    if (log !== undefined) log(exchangeOf(response, ended, isOwn))
   }
 })

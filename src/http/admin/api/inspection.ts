@@ -41,7 +41,7 @@ export const layer = HttpApiBuilder.group(
 
     return handlers.handleAll({
       status: () => report.status,
-      streams: () => Effect.sync(() => ({ streams: activeStreams.streams().map(streamOf) })),
+      streams: () => Effect.sync(() => ({ streams: report.streams().map(streamOf) })),
       resources: Effect.fnUntraced(function*({ query: { limit = RESOURCES_LISTED.default, prefix = "" } }) {
         const start = addressing.prefixOf(prefix)
         if (typeof start !== "string") return yield* refusalOf(start)
