@@ -28,7 +28,6 @@ import { makeLiveConfig } from "../services/config/LiveConfig.ts"
 import type { OriginConfig } from "../services/config/OriginConfig.ts"
 import { configSetting, givenFlags, logLevelVariable } from "../services/config/settings.ts"
 import { unknownVariables } from "../services/config/unknownVariables.ts"
-import { DiskBreaker } from "../services/disk/DiskBreaker.ts"
 import { WriterThread } from "../services/disk/WriterThread.ts"
 import { FleetConfig } from "../services/fleet/FleetConfig.ts"
 import { ActiveStreams } from "../services/observe/ActiveStreams.ts"
@@ -42,6 +41,7 @@ import { tell } from "../workers/mirror.ts"
 import * as OwnerServer from "../workers/ownerServer.ts"
 import * as Pool from "../workers/pool.ts"
 import * as Worker from "../workers/worker.ts"
+import { layer as directoryCheck } from "./directoryCheck.ts"
 import { type FleetNode, fleetNode } from "./fleetSettings.ts"
 import { configOf, type ProcessConfig, reconfigureBy, type Settings, shareOf } from "./processConfig.ts"
 import { layer as processMetrics } from "./processMetrics.ts"
@@ -190,7 +190,7 @@ const runOwner = Effect.fnUntraced(function*(
   config: ProcessConfig,
   pool: Omit<ReturnType<typeof Pool.make>, "configure">
 ) {
-  const { directory, host, offline, otlp, port, routes, sample, workers } = settings
+  const { host, offline, otlp, port, routes, sample, workers } = settings
   const node = yield* fleetNode(settings)
   const fleet = layersOf(node)
   const socket = workers > 1 ? yield* Effect.mapError(OwnerServer.makeSocket, noTemporaryDirectory) : undefined
@@ -200,18 +200,13 @@ const runOwner = Effect.fnUntraced(function*(
     Layer.provideMerge(socket === undefined ? Server.layerNode({ host, port }) : OwnerServer.layer(socket)),
     Layer.provideMerge(Layer.provide(layerNoResolver, OriginResolver.layer)),
     Layer.provide(fleet.view),
+    Layer.provide(directoryCheck),
     Layer.provide(Layer.mergeAll(config, processMetrics, pool.layer, WriterThread.layer))
   )
   const services = yield* Layer.build(otlp === undefined ? running : Layer.provide(running, telemetry(otlp))).pipe(
     Effect.catchTag("ServeError", (error) => Effect.fail(cannotListen({ host, port }, error)))
   )
   return yield* Effect.gen(function*() {
-    const breaker = yield* DiskBreaker
-    if (breaker.unwritable()?.errno === "LOCKED") {
-      return yield* new StartupError({
-        message: `cache directory ${directory} is in use by another process; choose another one with --cache-dir`
-      })
-    }
     const address = socket === undefined
       ? yield* HttpServer.addressFormattedWith(Effect.succeed)
       : yield* Effect.mapError(

@@ -202,13 +202,20 @@ describe("the program", () => {
       Effect.gen(function*() {
         const directory = yield* temporaryDirectory
         const first = yield* startProgram(["--cache-dir", directory], { command: "demo" })
-        const second = yield* runProgram(["demo", "--port", "0", "--cache-dir", directory])
-        assert.strictEqual(second.code, 1)
-        assert.include(
-          second.stderr,
-          `spillway: cache directory ${directory} is in use by another process; choose another one with --cache-dir\n`
-        )
-        assert.strictEqual(second.stdout, "")
+        const { port } = new URL(first.url)
+        const others = [
+          ["demo", "--port", "0"],
+          ["serve", ORIGIN, "--port", port],
+          ["serve", ORIGIN, "--port", "0", "--workers", "2"]
+        ]
+        for (const args of others) {
+          const { code, stderr, stdout } = yield* runProgram([...args, "--cache-dir", directory])
+          assert.deepStrictEqual([code, stdout], [1, ""])
+          assert.strictEqual(
+            stderr,
+            `spillway: cache directory ${directory} is in use by another process; choose another one with --cache-dir\n`
+          )
+        }
         yield* eventuallyHit(`${first.url}/sample.mp4`)
         yield* first.stop("SIGKILL")
         const third = yield* startProgram(["--cache-dir", directory], { command: "demo" })
