@@ -5,6 +5,12 @@ import type { Reporter } from "vitest/node"
 
 const pathOf = (file: string): string => fileURLToPath(new URL(file, import.meta.url))
 
+/**
+ * Ends a test that hangs, in milliseconds. How long a test takes decides nothing else: it waits for conditions, at most `PATIENCE_MILLIS` for
+ * each (`test/support/patience.ts`).
+ */
+const HANG_MILLIS = 300_000
+
 /** Tests of whole programs, which come after the others: some of them are about time. */
 const ofPrograms = ["test/{cli,deploy,e2e,embed}/**/*.test.ts", "examples/**/*.test.ts"]
 
@@ -26,6 +32,8 @@ const saysFlaky = (): Reporter => {
 export default defineConfig({
   test: {
     reporters: ["default", saysFlaky()],
+    testTimeout: HANG_MILLIS,
+    hookTimeout: HANG_MILLIS,
     projects: [
       {
         extends: true,

@@ -114,7 +114,7 @@ describe("the documentation", () => {
         )
         for (const name of named) assert.include(commands, name, page)
       }
-    }), 30_000)
+    }))
 
   it("has a row for each option in README: SPILLWAY_TEST_WRITE_DOCS=1 writes them", () => {
     const [before, table, after] = read("README.md").split(/(?<=\n\| flag \| variable .*\n.*\n)([^]*?\n)(?=\n)/, 3)
@@ -145,7 +145,7 @@ describe("the documentation", () => {
         assert.include(line, `(${variable}`)
         if (fallback !== "") assert.include(line, `(${variable}, ${fallback})`)
       }
-    }), 30_000)
+    }))
 
   it("shows the example in README as it is", () => {
     assert.include(read("README.md"), `\`\`\`ts\n${read("examples/server.ts")}\`\`\`\n`)

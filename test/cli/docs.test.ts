@@ -107,5 +107,5 @@ describe("docs/reference/cli.md", () => {
       }
       assert.isAbove(count, 15)
       if (isWriting) Fs.writeFileSync(file, written.join(""))
-    }), 120_000)
+    }))
 })

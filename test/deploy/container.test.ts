@@ -112,7 +112,6 @@ describe("the Dockerfile", () => {
         yield* eventually("health", isHealthy)
         const written = Fs.readdirSync(app)
         assert.sameMembers(written, ["package.json", "dist", "assets"])
-      }),
-    120_000
+      })
   )
 })

@@ -105,7 +105,7 @@ describe("the recipes of a fleet", () => {
           Effect.flatMap(freePort, (peerPort) =>
             startNode(recipes[recipe]!, { name, peerPort, origin, engine: redis.url })))
         yield* actsAsOne(urls, origin)
-      }), 60_000)
+      }))
   }
 
   it.live("kubernetes: makes a fleet of the pods in its list", () =>
@@ -129,7 +129,7 @@ describe("the recipes of a fleet", () => {
       const urls = yield* Effect.forEach(listed, ({ name }, i) =>
         startNode(recipes["kubernetes"]!, { name, peerPort: ports[i]!, origin, engine: list }))
       yield* actsAsOne(urls, origin)
-    }), 60_000)
+    }))
 
   it.live.skipIf(kubectl === undefined)("kubernetes: is read by kubectl", () =>
     Effect.gen(function*() {
@@ -140,5 +140,5 @@ describe("the recipes of a fleet", () => {
       assert.strictEqual(code, 0, stderr)
       const kinds = [...stdout.matchAll(/^kind: (\w+)$/gm)].map(([, kind]) => kind)
       assert.sameMembers(kinds, ["NetworkPolicy", "PodDisruptionBudget", "Service", "Service", "StatefulSet"])
-    }), 30_000)
+    }))
 })

@@ -118,8 +118,7 @@ describe.skipIf(nginx === undefined)("nginx in front", () => {
           response.write(Buffer.alloc(8 * MiB), () => response.destroy())
         })
         assert.instanceOf(yield* Effect.flip(view(`${url}/cut`)), ViewFailed)
-      }),
-    120_000
+      })
   )
 
   it.live("does not pass itself off as the machine that it is on", () =>
@@ -136,5 +135,5 @@ describe.skipIf(nginx === undefined)("nginx in front", () => {
       const open = yield* startNginx(host, (text) => text.replace("return 404;", "proxy_pass http://spillway;"))
       const asked = yield* ask(open, "/_spillway/metrics", { headers: { host: "localhost" } })
       assert.strictEqual(asked.status, 403)
-    }), 60_000)
+    }))
 })

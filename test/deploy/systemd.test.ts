@@ -71,5 +71,5 @@ describe.skipIf(analyze === undefined)("the systemd unit", () => {
       assert.isAbove(allowed.size, 200)
       assert.isTrue(made.has("listen"))
       assert.deepStrictEqual([...made].filter((call) => !allowed.has(call)), [])
-    }), 60_000)
+    }))
 })

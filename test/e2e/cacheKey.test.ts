@@ -68,7 +68,6 @@ describe("--cache-key", () => {
         assert.match(shown[0]!, /library\/film\?part=1\s/)
         assert.match(shown[1]!, /8 of 8 chunks/)
         assert.match(shown[4]!, /^0 1 file removed/)
-      }),
-    60_000
+      })
   )
 })

@@ -9,7 +9,6 @@ import { temporaryDirectory } from "../support/disks.ts"
 import { startProgram } from "../support/Program.ts"
 import { makeTestOrigin, type OriginFile, randomBytes, sha256, type TestOrigin } from "../support/TestOrigin.ts"
 
-const TIMEOUT = 30_000
 const video = readFileSync(new URL("../../assets/sample.mp4", import.meta.url))
 const large = randomBytes(5_000_000, 4)
 
@@ -96,7 +95,7 @@ describeWith("curl", "--version")("curl", () => {
           assert.strictEqual(sha256(stdout), sha256(large))
         }
         assert.strictEqual(sent(), large.length)
-      }), TIMEOUT)
+      }))
 
     it.effect("resumes a download with -C -, cold and warm", () =>
       Effect.gen(function*() {
@@ -109,7 +108,7 @@ describeWith("curl", "--version")("curl", () => {
           assert.strictEqual(code, 0, stderr)
           assert.strictEqual(sha256(readFileSync(at)), sha256(large))
         }
-      }), TIMEOUT)
+      }))
 
     it.effect("resumes a download that broke off", () =>
       Effect.gen(function*() {
@@ -124,7 +123,7 @@ describeWith("curl", "--version")("curl", () => {
         const resumed = yield* curl("-C", "-", "-o", at, url)
         assert.strictEqual(resumed.code, 0, resumed.stderr)
         assert.strictEqual(sha256(readFileSync(at)), sha256(large))
-      }), TIMEOUT)
+      }))
 
     it.effect("gets ranges, cold and warm", () =>
       Effect.gen(function*() {
@@ -140,7 +139,7 @@ describeWith("curl", "--version")("curl", () => {
           assert.strictEqual(code, 0, stderr)
           assert.isTrue(stdout.equals(large.subarray(from, to)), range)
         }
-      }), TIMEOUT)
+      }))
 
     it.effect("sees by --head what it would get", () =>
       Effect.gen(function*() {
@@ -158,7 +157,7 @@ describeWith("curl", "--version")("curl", () => {
           assert.strictEqual((yield* curl(url)).code, 0)
         }
         assert.strictEqual(sent(), video.length)
-      }), TIMEOUT)
+      }))
 
     it.effect(
       "with --compressed gets the bytes as they are, or as the origin has coded them",
@@ -176,8 +175,7 @@ describeWith("curl", "--version")("curl", () => {
             const decoded = yield* curl("--compressed", coded.url)
             assert.isTrue(decoded.stdout.equals(text), decoded.stderr)
           }
-        }),
-      TIMEOUT
+        })
     )
 
     it.effect("revalidates with --etag-compare", () =>
@@ -189,7 +187,7 @@ describeWith("curl", "--version")("curl", () => {
         const first = yield* curl("--etag-save", etag, ...discard, url)
         const second = yield* curl("--etag-compare", etag, ...discard, url)
         assert.deepStrictEqual([first, second].map(({ stdout }) => stdout.toString()), ["200", "304"])
-      }), TIMEOUT)
+      }))
 
     it.effect("asks for several files on one connection", () =>
       Effect.gen(function*() {
@@ -199,7 +197,7 @@ describeWith("curl", "--version")("curl", () => {
         const discard = ["-o", "/dev/null", "-o", "/dev/null", "-o", "/dev/null"]
         const { stdout } = yield* curl(...write, ...discard, one.url, `${one.url}-missing`, two.url)
         assert.deepStrictEqual(stdout.toString().trim().split("\n"), ["200 1", "404 0", "200 0"])
-      }), TIMEOUT)
+      }))
 
     it.effect("that offers HTTP/2 gets the file by HTTP/1.1", () =>
       Effect.gen(function*() {
@@ -209,7 +207,7 @@ describeWith("curl", "--version")("curl", () => {
           assert.strictEqual(code, 0, stderr)
           assert.strictEqual(sha256(stdout), sha256(large))
         }
-      }), TIMEOUT)
+      }))
   })
 
   it.live("sees the sample of the demo", () =>
@@ -226,7 +224,7 @@ describeWith("curl", "--version")("curl", () => {
         const part = yield* curl("--fail", "--range", "1000000-1999999", `${program.url}/large.bin`)
         assert.strictEqual(part.stdout.length, 1_000_000)
       }
-    }), TIMEOUT)
+    }))
 })
 
 describeWith("ffmpeg", "-version")("ffmpeg", () => {
@@ -256,7 +254,7 @@ describeWith("ffmpeg", "-version")("ffmpeg", () => {
         for (let i = 0; i < 2; i++) assert.deepStrictEqual(yield* decode(url, input), expected)
         assert.isAbove(requests().length, before.requests)
         assert.isAtMost(sent() - before.sent, 2 * video.length)
-      }), TIMEOUT)
+      }))
 
     it.effect("decodes the same frames of a file that is cached, without the origin", () =>
       Effect.gen(function*() {
@@ -267,6 +265,6 @@ describeWith("ffmpeg", "-version")("ffmpeg", () => {
         const before = requests().length
         assert.deepStrictEqual(yield* decode(url, ["-ss", "7"]), expected)
         assert.strictEqual(requests().length, before)
-      }), TIMEOUT)
+      }))
   })
 })

@@ -11,7 +11,6 @@ import { makeRealOrigin, obstacle, type OriginServer, servers } from "../support
 
 /** Real web servers that compress texts. */
 
-const TIMEOUT = 30_000
 const YESTERDAY = Math.floor(Date.now() / 1000) - 86_400
 
 /** A server of `realOrigins`, with its configuration changed. */
@@ -103,8 +102,7 @@ for (const [name, server] of coding) {
           yield* origin.stop
           assert.strictEqual(yield* view(browser, 2), "gzip spillway; hit")
           assert.strictEqual(yield* view(undefined, 2), "identity spillway; hit")
-        }).pipe(Effect.scoped),
-      TIMEOUT
+        }).pipe(Effect.scoped)
     )
   })
 }

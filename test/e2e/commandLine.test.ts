@@ -65,7 +65,7 @@ describe.concurrent("a wrong invocation", () => {
       assert.strictEqual(stdout, "")
       assert.match(stderr, says)
       assert.match(stderr, /^spillway: [^\n]+\n$/)
-    }), 30_000)
+    }))
 
   it.live("a port in use: one line that says so", () =>
     Effect.gen(function*() {
@@ -79,7 +79,7 @@ describe.concurrent("a wrong invocation", () => {
         stderr,
         `spillway: cannot listen on 127.0.0.1:${port}: the port is in use; choose another one with --port\n`
       )
-    }), 30_000)
+    }))
 
   it.live("in a variable: one line that names it", () =>
     Effect.gen(function*() {
@@ -94,7 +94,7 @@ describe.concurrent("a wrong invocation", () => {
         assert.match(stderr, says)
         assert.match(stderr, /^spillway: [^\n]+\n$/)
       }
-    }), 30_000)
+    }))
 })
 
 /** The sizes of chunk files after a view of a file of 1 MiB, which tell the chunk size that is in force. */
@@ -119,7 +119,7 @@ describe("options", () => {
       assert.deepStrictEqual(yield* chunkSizes(origin, [], {}), [MiB])
       assert.deepStrictEqual(yield* chunkSizes(origin, [], env), Array(4).fill(256 * KiB))
       assert.deepStrictEqual(yield* chunkSizes(origin, ["--chunk-size", "524288"], env), Array(2).fill(512 * KiB))
-    }), 30_000)
+    }))
 
   it.live("name the port: by variable, and by flag over it", () =>
     Effect.gen(function*() {
@@ -134,7 +134,7 @@ describe("options", () => {
       const args = ["--port", "0", "--cache-dir", yield* temporaryDirectory]
       const second = yield* startProgram([origin.url, ...args], { env })
       assert.notStrictEqual(new URL(second.url).port, String(port))
-    }), 30_000)
+    }))
 })
 
 describe("the program", () => {
@@ -154,7 +154,7 @@ describe("the program", () => {
         if (i === 0) assert.strictEqual(story(headers), "spillway; fwd=bypass; detail=IO_ERROR")
       }
       assert.strictEqual(yield* program.stop("SIGTERM"), 0)
-    }), 30_000)
+    }))
 
   it.live("starts and says so where the origin is down", () =>
     Effect.gen(function*() {
@@ -166,7 +166,7 @@ describe("the program", () => {
       yield* origin.listen
       origin.files.set("/film", fileOf(MiB, 1))
       assert.strictEqual((yield* view(`${program.url}/film`)).status, 200)
-    }), 30_000)
+    }))
 
   it.live("has doctor tell why an origin does not answer, and what to do", () =>
     Effect.gen(function*() {
@@ -180,7 +180,7 @@ describe("the program", () => {
         /FAIL origin: http:\S+\/film\?…: .*connection refused \(ECONNREFUSED, \S+\)\n +> Start the origin/
       )
       assert.notInclude(stdout, "hidden")
-    }), 30_000)
+    }))
 
   it.live("logs on stderr, and says on stdout where it listens and no more", () =>
     Effect.gen(function*() {
@@ -194,7 +194,7 @@ describe("the program", () => {
         program.stdout(),
         `spillway listening on ${program.url}, origin ${origin.url}/, cache ${directory}\n`
       )
-    }), 30_000)
+    }))
 
   it.live(
     "refuses a cache directory that another process has, and takes one that a killed process had",
@@ -221,8 +221,7 @@ describe("the program", () => {
         const third = yield* startProgram(["--cache-dir", directory], { command: "demo" })
         yield* eventuallyHit(`${third.url}/sample.mp4`)
         assert.strictEqual(yield* third.stop(), 0)
-      }),
-    30_000
+      })
   )
 
   it.live("shows itself with a sample, as a demo", () =>
@@ -243,7 +242,7 @@ describe("the program", () => {
       assert.strictEqual(story(large.headers), "spillway; fwd=uri-miss; stored")
       assert.strictEqual(large.size, 64 * MiB)
       assert.strictEqual((yield* view(`${program.url}/large.bin`)).sha256, large.sha256)
-    }), 30_000)
+    }))
 
   it.live("has verify remove a chunk of which one part is damaged, and no other", () =>
     Effect.gen(function*() {
@@ -265,7 +264,7 @@ describe("the program", () => {
       assert.deepStrictEqual(chunkFiles(directory), before.toSpliced(2, 1))
       const again = yield* runProgram(["verify", "--json", ...args])
       assert.deepInclude(JSON.parse(again.stdout), { files: 1, chunks: 3, intact: 3, damaged: 0, unreadable: 0 })
-    }), 30_000)
+    }))
 
   it.live("has doctor leave no directory behind that did not exist", () =>
     Effect.gen(function*() {
@@ -282,7 +281,7 @@ describe("the program", () => {
       assert.include(stdout, "a/b is readable and writable")
       assert.include(stdout, "localhost:9: no answer from the origin: not a URL")
       assert.deepStrictEqual(Fs.readdirSync(directory), [])
-    }), 30_000)
+    }))
 
   it.live("answers --version and --help", () =>
     Effect.gen(function*() {
@@ -295,5 +294,5 @@ describe("the program", () => {
       for (const name of ["--host", "--port", "--cache-dir", "--max-size", "--min-free", "--chunk-size", "--memory"]) {
         assert.include(help.stdout, name)
       }
-    }), 30_000)
+    }))
 })

@@ -55,7 +55,7 @@ describe("a configuration file", () => {
       assert.strictEqual(films.requests.length, before)
       assert.strictEqual((yield* view(`${program.url}/song`, { host: "music.example" })).status, 200)
       assert.strictEqual((yield* view(`${program.url}/song`)).status, 404)
-    }), 60_000)
+    }))
 
   it.live("is overridden by variables, and these by flags", () =>
     Effect.gen(function*() {
@@ -81,7 +81,7 @@ describe("a configuration file", () => {
         byFlag.stdout(),
         `origin /c=${onLine.url}/ /section=${onLine.url}/ /section=${inFile.url}/, cache ${directory}`
       )
-    }), 60_000)
+    }))
 
   it.live("with mistakes doesn't start, and each of them is a line", () =>
     Effect.gen(function*() {
@@ -97,7 +97,7 @@ describe("a configuration file", () => {
       const missing = yield* runProgram(["serve", "--config", `${file}.none`])
       assert.strictEqual(missing.code, 1)
       assert.strictEqual(missing.stderr, `spillway: cannot read ${file}.none (NotFound)\n`)
-    }), 60_000)
+    }))
 
   it.live("is explained by check-config, without secrets", () =>
     Effect.gen(function*() {
@@ -149,7 +149,7 @@ http://d.example/y: all other requests
         wrong.stderr,
         `spillway: ${file}:12: route.kookies: there is no such key; did you mean cookies?\n`
       )
-    }), 60_000)
+    }))
 
   it.live("has a JSON Schema", () =>
     Effect.gen(function*() {
@@ -161,14 +161,14 @@ http://d.example/y: all other requests
       })
       assert.includeMembers(Object.keys(jsonSchema.properties!), ["port", "admin-token", "route"])
       assert.includeMembers(Object.keys(jsonSchema.properties!["route"]!.items!.properties!), ["match", "origin"])
-    }), 60_000)
+    }))
 
   it.live("is as good as the example in deploy", () =>
     Effect.gen(function*() {
       const { code, stdout } = yield* runProgram(["check-config", join(root, "deploy/spillway.toml")])
       assert.strictEqual(code, 0)
       assert.include(stdout, "no mistakes")
-    }), 60_000)
+    }))
 })
 
 describe("the secrets of a configuration file", () => {
@@ -222,8 +222,7 @@ describe("the secrets of a configuration file", () => {
         for (const output of [...outputs, String(reload.body), stdout, program.printed()]) {
           assert.notInclude(output, "4f9a")
         }
-      }),
-    90_000
+      })
   )
 })
 
@@ -238,5 +237,5 @@ describe("environment variables", () => {
       assert.lengthOf(warnings, 1)
       assert.include(warnings[0], "\"variable\":\"SPILLWAY_MEMROY\",\"advice\":\"Did you mean SPILLWAY_MEMORY?\"")
       assert.notInclude(program.printed(), SECRET)
-    }), 60_000)
+    }))
 })

@@ -12,8 +12,6 @@ import { fileOf, makeTestOrigin, MiB, sha256 } from "../support/TestOrigin.ts"
 
 if (chromiumPath === undefined) process.stderr.write("skipped: the dashboard's tests need Chromium\n")
 
-const TIMEOUT = 60_000
-
 /** So often the stage speaks, so that a scene of minutes takes seconds. */
 const EVERY_MILLIS = 60
 
@@ -67,7 +65,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       yield* stage.setGone(true)
       yield* dashboard.says("#state-title", "No answer from the server")
       yield* check("gone")
-    }), TIMEOUT)
+    }))
 
   it.live("says when the server is gone, and comes back by itself", () =>
     Effect.gen(function*() {
@@ -91,7 +89,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       yield* play(stage, 0, FULL.from + 2)
       yield* dashboard.says("#state-title", "Passing through")
       assert.strictEqual(yield* dashboard.evaluate("document.title"), "Passing through – Spillway")
-    }), TIMEOUT)
+    }))
 
   it.live("tells a silent server from one that speaks", () =>
     Effect.gen(function*() {
@@ -102,7 +100,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       yield* dashboard.says("#state-title", "No answer from the server")
       stage.setSilent(false)
       yield* dashboard.says("#link", "Live")
-    }), TIMEOUT)
+    }))
 
   it.live("says when too many watch", () =>
     Effect.gen(function*() {
@@ -112,7 +110,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       yield* dashboard.says("#state-title", "Too many watch")
       stage.setFull(false)
       yield* dashboard.says("#link", "Live")
-    }), TIMEOUT)
+    }))
 
   it.live("takes what servers and files are called for text", () =>
     Effect.gen(function*() {
@@ -145,7 +143,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       )
       assert.strictEqual(yield* dashboard.evaluate("document.title"), "Passing through – Spillway")
       assertQuiet(dashboard, stage.url)
-    }), TIMEOUT)
+    }))
 
   it.live("shows the nodes of a fleet, and nothing of them if the server is alone", () =>
     Effect.gen(function*() {
@@ -175,7 +173,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       stage.show(() => alone)
       yield* Effect.promise(() => dashboard.page.locator("#fleet").waitFor({ state: "hidden" }))
       assert.isFalse(yield* Effect.promise(() => dashboard.page.locator("#now-peer").isVisible()))
-    }), TIMEOUT)
+    }))
 
   it.live("shows how the origins are doing", () =>
     Effect.gen(function*() {
@@ -192,7 +190,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       yield* dashboard.says(origin(3, ".figures"), "not asked yet")
       stage.show(() => sceneAt(FULL.to + 1))
       yield* dashboard.says(origin(2, ".node-state"), "Slow: others of its route are asked first")
-    }), TIMEOUT)
+    }))
 
   it.live("shows as many as one can look at, and says how many there are", () =>
     Effect.gen(function*() {
@@ -231,7 +229,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
         0,
         1
       ])
-    }), TIMEOUT)
+    }))
 
   it.live("groups the streams by file, and folds many of them away", () =>
     Effect.gen(function*() {
@@ -252,7 +250,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       assert.strictEqual(yield* Effect.promise(() => shown(1).count()), 20)
       yield* dashboard.says("#streams > li:first-child .more", "and 29 more")
       assert.deepStrictEqual(yield* dashboard.violations, [])
-    }), TIMEOUT)
+    }))
 
   it.live("says when the cache is too small, and when it will be full", () =>
     Effect.gen(function*() {
@@ -297,7 +295,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
         yield* told({ evictedPerSecond: 0, keptPerSecond: 1e5 }),
         / At this rate the cache is full within 3 hours\.$/
       )
-    }), TIMEOUT)
+    }))
 
   it.live("can be used by keyboard, and tells of changes of state alone", () =>
     Effect.gen(function*() {
@@ -329,7 +327,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       assert.deepStrictEqual(yield* dashboard.evaluate(changes), [1, 0])
       stage.show(() => sceneAt(FULL.from))
       yield* dashboard.says("#state-title", "Passing through")
-    }), TIMEOUT)
+    }))
 
   it.live("remembers an hour, and knows what it has missed", () =>
     Effect.gen(function*() {
@@ -371,7 +369,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
         (yield* remembered([[0, 1, ""], [0, 2, "later"]])).samples,
         [[1, 100], [1, null], [101, 100], [102, 100]]
       )
-    }), TIMEOUT)
+    }))
 
   it.live("is entered by the token where there is one", () =>
     Effect.gen(function*() {
@@ -402,7 +400,7 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       yield* Effect.promise(() => dashboard.page.getByLabel("Admin token").waitFor())
       yield* Effect.promise(() => dashboard.page.reload())
       yield* Effect.promise(() => dashboard.page.getByLabel("Admin token").waitFor())
-    }), TIMEOUT)
+    }))
 })
 
 describe.skipIf(chromiumPath === undefined)("The dashboard before the sample origin", () => {
@@ -423,7 +421,7 @@ describe.skipIf(chromiumPath === undefined)("The dashboard before the sample ori
       assert.deepStrictEqual(dashboard.complaints, [])
       const elsewhere = dashboard.requests.filter((url) => !url.startsWith(`${program.url}/_spillway/`))
       assert.deepStrictEqual([...new Set(elsewhere)], [`${program.url}/sample.mp4`])
-    }), TIMEOUT)
+    }))
 })
 
 if (noDisks !== undefined) process.stderr.write(`skipped: ${noDisks}\n`)
@@ -478,8 +476,7 @@ describe.skipIf(chromiumPath === undefined || noDisks !== undefined)("The dashbo
         assert.deepStrictEqual(yield* dashboard.evaluate<Array<string>>(misplaced), [])
         assert.deepStrictEqual(yield* dashboard.violations, [])
         yield* dashboard.picture("cache")
-      }),
-    TIMEOUT
+      })
   )
 
   it.live("shows how a stream goes round a disk that is full, and back", () =>
@@ -540,5 +537,5 @@ describe.skipIf(chromiumPath === undefined || noDisks !== undefined)("The dashbo
       assertQuiet(dashboard, program.url)
       yield* program.stop()
       yield* dashboard.says("#state-title", "No answer from the server")
-    }), 120_000)
+    }))
 })

@@ -53,7 +53,6 @@ describe.skipIf(target === undefined || chromiumPath === undefined)("The dashboa
         )
         yield* Effect.sleep("22 seconds")
         copyFileSync(yield* dashboard.picture("documentation", { fullPage: false }), target!)
-      }),
-    120_000
+      })
   )
 })

@@ -99,7 +99,7 @@ describe.skipIf(noDisks !== undefined)("a disk of 16 MiB", () => {
       origin.files.set("/small", fileOf(6 * MiB, 3))
       yield* seesWhole(program, origin, "/small")
       yield* eventuallyHit(`${program.url}/small`)
-    }), 60_000)
+    }))
 
   it.live("is filled by somebody else in mid-stream, and then given back", () =>
     Effect.gen(function*() {
@@ -123,7 +123,7 @@ describe.skipIf(noDisks !== undefined)("a disk of 16 MiB", () => {
         saidUnusableOnce(program, "DiskFull")
       }))
       yield* resumes(program, origin, mounted)
-    }), 60_000)
+    }))
 
   it.live("becomes read-only in mid-stream, and writable again", () =>
     Effect.gen(function*() {
@@ -152,7 +152,7 @@ describe.skipIf(noDisks !== undefined)("a disk of 16 MiB", () => {
       saidUnusableOnce(program, "PermissionDenied")
       yield* eventually("the disk to be writable", remount(program, disk, "rw"))
       yield* resumes(program, origin, mounted)
-    }), 60_000)
+    }))
 
   it.live("is read-only before anything of a file is kept", () =>
     Effect.gen(function*() {
@@ -173,7 +173,7 @@ describe.skipIf(noDisks !== undefined)("a disk of 16 MiB", () => {
       assert.strictEqual(yield* seesWhole(program, origin, "/kept"), "spillway; hit")
       yield* eventually("the disk to be writable", remount(program, disk, "rw"))
       yield* resumes(program, origin, mounted)
-    }), 60_000)
+    }))
 })
 
 describe("a cache directory", () => {
@@ -205,8 +205,7 @@ describe("a cache directory", () => {
         saidUnusableOnce(program, "PermissionDenied")
         setWritable(directory, true)
         yield* resumes(program, origin, directory)
-      }),
-    60_000
+      })
   )
 
   it.live("is removed in mid-stream", () =>
@@ -225,7 +224,7 @@ describe("a cache directory", () => {
       const restored = Effect.map(seesWhole(program, origin, "/film"), () => chunkFiles(directory).length === 8)
       yield* eventually("all chunks on disk", restored)
       assert.strictEqual(yield* seesWhole(program, origin, "/film"), "spillway; hit")
-    }), 60_000)
+    }))
 
   it.live(
     "has damaged files after a restart: each is seen, fetched again and kept again",
@@ -269,7 +268,6 @@ describe("a cache directory", () => {
         assert.strictEqual(yield* seesWhole(second, origin, "/film"), "spillway; hit")
         assert.strictEqual(origin.bodyBytes(), 0)
         assert.notInclude(second.printed(), "Cache unusable")
-      }),
-    60_000
+      })
   )
 })

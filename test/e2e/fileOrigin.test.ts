@@ -95,8 +95,7 @@ describe.skipIf(noFuse !== undefined)("an origin on a mount that hangs", () => {
         )
         assert.strictEqual((yield* view(`${program.url}/nas/short-2.bin`)).sha256, sha256(SHORT))
         assert.strictEqual(yield* program.stop(), 0)
-      }),
-    120_000
+      })
   )
 
   it.live("pauses a film, which goes on at the same byte", () =>
@@ -113,7 +112,7 @@ describe.skipIf(noFuse !== undefined)("an origin on a mount that hangs", () => {
       }))
       assert.strictEqual((yield* viewer.rest).sha256, sha256(FILM))
       assert.strictEqual(yield* program.stop(), 0)
-    }), 120_000)
+    }))
 
   it.live("doesn't keep the program from ending", () =>
     Effect.gen(function*() {
@@ -121,5 +120,5 @@ describe.skipIf(noFuse !== undefined)("an origin on a mount that hangs", () => {
       yield* misbehave(mount, "hung")
       assert.strictEqual(yield* statusOf(program, "/nas/short-0.bin"), 504)
       assert.strictEqual(yield* program.stop(), 0)
-    }), 120_000)
+    }))
 })

@@ -53,7 +53,7 @@ describe.concurrent("a wrong value", () => {
       assert.strictEqual(stdout, "")
       assert.match(stderr, says)
       assert.match(stderr, /^spillway: [^\n]+\n$/)
-    }), 30_000)
+    }))
 
   it.live.each(
     [
@@ -73,7 +73,7 @@ describe.concurrent("a wrong value", () => {
       assert.strictEqual(code, 1)
       assert.match(stderr, says)
       assert.match(stderr, /^spillway: [^\n]+\n$/)
-    }), 30_000)
+    }))
 })
 
 /** A program on a directory of its own, with as much of the disk as it likes. */
@@ -103,7 +103,7 @@ describe("origins", () => {
       const only = yield* start(["--origin", routes[0]!], { SPILLWAY_ORIGIN: routes[1]! })
       assert.strictEqual((yield* view(`${only.url}/films/a`)).sha256, expected[1])
       assert.strictEqual((yield* view(`${only.url}/a`, { host: "music.example" })).status, 404)
-    }), 60_000)
+    }))
 
   it.live("that viewers name are served as --url-host and --allow-private say", () =>
     Effect.gen(function*() {
@@ -124,7 +124,7 @@ describe("origins", () => {
       assert.strictEqual((yield* view(open.url + other)).status, 403)
       const off = yield* start([origin.url])
       assert.strictEqual((yield* view(off.url + named)).status, 404)
-    }), 60_000)
+    }))
 })
 
 describe("freshness", () => {
@@ -152,7 +152,7 @@ describe("freshness", () => {
       assert.strictEqual((yield* view(`${offline.url}/live/list`)).status, 200)
       assert.strictEqual((yield* view(`${offline.url}/other`)).status, 504)
       assert.strictEqual(origin.requests.length, before)
-    }), 60_000)
+    }))
 })
 
 describe("bounds", () => {
@@ -176,7 +176,7 @@ describe("bounds", () => {
       assert.strictEqual((yield* view(`${url}/header`)).status, 504)
       const { received } = yield* Effect.flip(view(`${url}/body`))
       assert.strictEqual(received, 5)
-    }), 60_000)
+    }))
 
   it.live("on what one origin, and all viewers, get at a time are those of the flags", () =>
     Effect.gen(function*() {
@@ -202,7 +202,7 @@ describe("bounds", () => {
         "a warning",
         Effect.sync(() => full.printed().includes("Too many connections: more are refused"))
       )
-    }), 60_000)
+    }))
 
   it.live("on the time that a viewer takes are those of the flags", () =>
     Effect.gen(function*() {
@@ -218,7 +218,7 @@ describe("bounds", () => {
       assert.isBelow(received, 32 * MiB)
       // By default, the header alone may take that long.
       assert.isBelow(performance.now() - begun, 30_000)
-    }), 60_000)
+    }))
 })
 
 describe("Spillway's own pages", () => {
@@ -242,5 +242,5 @@ describe("Spillway's own pages", () => {
       const plain = yield* start([ORIGIN])
       assert.deepStrictEqual(yield* statuses(plain.url), [200, 200, 403])
       assert.notInclude(guarded.printed(), "open-sesame")
-    }), 60_000)
+    }))
 })

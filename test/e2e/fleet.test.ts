@@ -19,9 +19,6 @@ import {
 import { eventually, openView, runProgram, view } from "../support/Program.ts"
 import { fileOf, makeTestOrigin, MiB, type OriginFile, sha256, type TestOrigin } from "../support/TestOrigin.ts"
 
-/** Time for tests that start several programs, on machines that others use too, in milliseconds. */
-const PATIENCE = 90_000
-
 const assertWhole = ({ isWhole, sha256: hash, size }: Watched, { bytes }: OriginFile): void => {
   assert.deepStrictEqual({ size, isWhole }, { size: bytes.length, isWhole: true })
   assert.strictEqual(hash, sha256(bytes))
@@ -56,7 +53,7 @@ describe("a fleet of three nodes", () => {
       const viewers = fleet.nodes.flatMap(({ url }) => Array.from({ length: 4 }, () => watch(`${url}/film`)))
       for (const seen of yield* Effect.all(viewers, { concurrency: "unbounded" })) assertWhole(seen, film)
       assert.strictEqual(origin.bodyBytes(), film.bytes.length, asked(origin))
-    }), PATIENCE)
+    }))
 
   it.live("has each chunk on one disk, and hot ones in the memory of all", () =>
     Effect.gen(function*() {
@@ -93,7 +90,7 @@ describe("a fleet of three nodes", () => {
       }
       assert.deepStrictEqual(yield* received, before)
       assert.strictEqual(origin.bodyBytes(), content)
-    }), PATIENCE)
+    }))
 
   it.live("says which nodes a response came through, and which of them stores it", () =>
     Effect.gen(function*() {
@@ -114,7 +111,7 @@ describe("a fleet of three nodes", () => {
       origin.files.set(next, fileOf(1000, 2))
       const field = String((yield* view(node(fleet, "n1").url + next)).headers["cache-status"])
       assert.match(field, /^spillway\/n2; fwd=uri-miss.*, spillway\/n1; fwd=uri-miss.*; detail=PEER_LOST$/)
-    }), PATIENCE)
+    }))
 
   it.live("names its node in what workers answer", () =>
     Effect.gen(function*() {
@@ -140,7 +137,7 @@ describe("a fleet of three nodes", () => {
         yield* story("/absent", { "cache-control": "only-if-cached" }),
         "spillway/n1; detail=NOT_CACHED"
       )
-    }), PATIENCE)
+    }))
 
   it.live(
     "answers HEAD, and requests with credentials, from what the owner has for everybody",
@@ -169,8 +166,7 @@ describe("a fleet of three nodes", () => {
         assert.lengthOf(origin.requests, 0)
         assertWhole(yield* watch(n1.url + own, credentials), ofOne)
         assert.deepStrictEqual(origin.requests.map(({ headers }) => headers.authorization), ["Basic eA=="])
-      }),
-    PATIENCE
+      })
   )
 
   it.live("waits for a slow origin without taking the owner for lost, and asks it once", () =>
@@ -191,7 +187,7 @@ describe("a fleet of three nodes", () => {
       for (const one of seen) assertWhole(one, film)
       assert.lengthOf(gets(origin), 1)
       yield* fleet.settled(2)
-    }), PATIENCE)
+    }))
 })
 
 /** Has a file of 16 MiB read at two nodes, slowly enough that `act` comes in mid-stream of its owner, `n3`. */
@@ -235,8 +231,7 @@ describe("the owner of a file", () => {
         assert.isAtMost(gets(origin).length, 3, asked(origin))
         assert.match(gets(origin).at(-1)!.headers.range!, /^bytes=[1-9]\d+-/)
         assert.isAtMost(origin.bodyBytes(), film.bytes.length + BUFFERED, asked(origin))
-      }),
-    PATIENCE
+      })
   )
 
   it.live("that hangs in mid-stream is replaced, and used again when it goes on", () =>
@@ -254,7 +249,7 @@ describe("the owner of a file", () => {
       assert.isBelow((yield* watch(node(fleet, "n1").url + next)).firstByte, 1000 + LOAD_MILLIS)
       owner.program.process.kill("SIGCONT")
       yield* fleet.settled(2)
-    }), PATIENCE)
+    }))
 
   it.live("whose disk or origin fails is passed by", () =>
     Effect.gen(function*() {
@@ -273,7 +268,7 @@ describe("the owner of a file", () => {
         response.writeHead(200, { "etag": film.etag! }).end(film.bytes)
       })
       assertWhole(yield* watch(node(fleet, "n1").url + path), film)
-    }), PATIENCE)
+    }))
 })
 
 /**
@@ -319,7 +314,7 @@ describe("two nodes that each take the other for the owner", () => {
       }
       const apart = yield* Effect.forEach(fleet.nodes, (node) => metric(node, "spillway_peer_apart_total"))
       assert.isAbove(apart[0]! + apart[1]!, 0)
-    }), PATIENCE)
+    }))
 
   it.live(
     "don't wait for each other when each owns what the other's viewer asks for first",
@@ -341,8 +336,7 @@ describe("two nodes that each take the other for the owner", () => {
           assert.strictEqual(second.sha256, sha256(film.bytes.subarray(MiB, MiB + 100)))
           assert.isBelow(Math.max(first.firstByte, second.firstByte), 1000 + LOAD_MILLIS)
         }
-      }),
-    PATIENCE
+      })
   )
 })
 
@@ -393,7 +387,7 @@ describe("the port for other nodes", () => {
       }
       assert.lengthOf(gets(origin), seen)
       assert.strictEqual(yield* metric(n1, "spillway_peer_forbidden_total"), refused.length)
-    }), PATIENCE)
+    }))
 
   it.live("isn't imitated by fields on the public port, which the origin isn't sent", () =>
     Effect.gen(function*() {
@@ -406,7 +400,7 @@ describe("the port for other nodes", () => {
       const { status } = yield* view(`${n1.url}/private`, { ...headers, authorization: "x" })
       assert.strictEqual(status, 404)
       for (const request of origin.requests) assert.notInclude(JSON.stringify(request.headers), "spillway-")
-    }), PATIENCE)
+    }))
 })
 
 describe("a node", () => {
@@ -419,7 +413,7 @@ describe("a node", () => {
       const [n1] = fleet.nodes as [FleetPrograms["nodes"][number]]
       assertWhole(yield* watch(`${n1.url}/film`), film)
       assert.deepStrictEqual(gets(origin).map(({ headers }) => headers.range), [undefined])
-    }), PATIENCE)
+    }))
 
   it.live("with workers is a node like any other", () =>
     Effect.gen(function*() {
@@ -434,7 +428,7 @@ describe("a node", () => {
       })
       for (const one of seen) assertWhole(one, film)
       assert.strictEqual(origin.bodyBytes(), film.bytes.length, asked(origin))
-    }), PATIENCE)
+    }))
 })
 
 describe("TLS between nodes", () => {
@@ -466,8 +460,7 @@ describe("TLS between nodes", () => {
           })
           assert.isFalse(isAnswered)
         }
-      }),
-    PATIENCE
+      })
   )
 })
 
@@ -492,7 +485,7 @@ describe("a change at one node", () => {
       )
       assert.strictEqual(status, 204)
       for (const { url } of fleet.nodes) assertWhole(yield* watch(url + path), current)
-    }), PATIENCE)
+    }))
 
   it.live(
     "by a purge is missed by a node that is stopped, which revalidates everything when it goes on",
@@ -516,8 +509,7 @@ describe("a change at one node", () => {
         assertWhole(yield* watch(n2.url + path), current)
         yield* fleet.settled(1)
         yield* eventually("a purge that both confirm", Effect.map(purge, ({ code }) => code === 0))
-      }),
-    PATIENCE
+      })
   )
 
   it.live("is fetched ahead for all of them by a job at one of them", () =>
@@ -536,7 +528,7 @@ describe("a change at one node", () => {
       )
       yield* eventually("all of the film on disk", Effect.map(onDisks, (bytes) => bytes >= film.bytes.length))
       assert.strictEqual(origin.bodyBytes(), film.bytes.length, asked(origin))
-    }), PATIENCE)
+    }))
 })
 
 /** The longest run of neighbouring stretches of a file with one owner. */
@@ -582,8 +574,7 @@ describe("a rolling restart", () => {
         const share = origin.bodyBytes() / film.bytes.length
         process.stderr.write(`a rolling restart costs the origin ${share.toFixed(3)} of the file\n`)
         assert.isAtMost(share, 1.05, asked(origin))
-      }),
-    PATIENCE
+      })
   )
 })
 
@@ -629,5 +620,5 @@ describe("a node that flaps", () => {
           Effect.map(metric(one, "spillway_streams"), (streams) => streams === 0)
         )
       }
-    }), PATIENCE)
+    }))
 })

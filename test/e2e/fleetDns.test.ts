@@ -6,9 +6,6 @@ import { makeNameServer } from "../support/nameServer.ts"
 import { eventually, runProgram } from "../support/Program.ts"
 import { fileOf, makeTestOrigin, MiB, sha256, type TestOrigin } from "../support/TestOrigin.ts"
 
-/** Time for tests that start several programs, on machines that others use too, in milliseconds. */
-const PATIENCE = 180_000
-
 /** Nodes have one port and different addresses, and only Linux has all of 127.0.0.0/8. */
 const noAddresses = process.platform === "linux" ? undefined : "skipped: no address besides 127.0.0.1"
 if (noAddresses !== undefined) process.stderr.write(`${noAddresses}\n`)
@@ -100,7 +97,6 @@ describe.skipIf(noAddresses !== undefined)("a fleet by DNS", () => {
           )
         )
         yield* assertOneCache(origin, [n1!, n2!], "/two-again")
-      }),
-    PATIENCE
+      })
   )
 })

@@ -12,9 +12,6 @@ import {
 import { eventually, runProgram, view } from "../support/Program.ts"
 import { fileOf, makeTestOrigin, MiB, sha256, type TestOrigin } from "../support/TestOrigin.ts"
 
-/** Time for tests that start several programs, on machines that others use too, in milliseconds. */
-const PATIENCE = 120_000
-
 let films = 0
 
 /** A cold file that is read at all nodes at once comes from the origin once. */
@@ -91,8 +88,7 @@ describe.skipIf(noRedis !== undefined)(`Redis ${noRedis ?? ""}`, () => {
         )
         assert.deepStrictEqual(counts, [2])
         yield* assertOneCache(origin, fleet.nodes)
-      }),
-    PATIENCE
+      })
   )
 
   it.live("that is full gets purges in their order when it has room again", () =>
@@ -115,7 +111,7 @@ describe.skipIf(noRedis !== undefined)(`Redis ${noRedis ?? ""}`, () => {
           length === 3)
       )
       assert.deepStrictEqual(yield* logged, urls)
-    }), PATIENCE)
+    }))
 
   it.live(
     "that refuses the password keeps no node from serving, and isn't told of in the log",
@@ -140,8 +136,7 @@ describe.skipIf(noRedis !== undefined)(`Redis ${noRedis ?? ""}`, () => {
         yield* redis.command("-a", "another", "CONFIG", "SET", "requirepass", "password-of-nodes")
         yield* fleet.settled(1)
         yield* assertOneCache(origin, fleet.nodes)
-      }),
-    PATIENCE
+      })
   )
 
   it.live("that is absent at the start of a node keeps it from nothing", () =>
@@ -154,7 +149,7 @@ describe.skipIf(noRedis !== undefined)(`Redis ${noRedis ?? ""}`, () => {
       // It knows them from its file alone.
       yield* fleet.settled(2)
       yield* assertOneCache(origin, fleet.nodes)
-    }), PATIENCE)
+    }))
 
   it.live("drops a node that is killed, and finds one that joins", () =>
     Effect.gen(function*() {
@@ -177,7 +172,7 @@ describe.skipIf(noRedis !== undefined)(`Redis ${noRedis ?? ""}`, () => {
           ([here, lost]) => here === 1 && lost === 0
         )
       )
-    }), PATIENCE)
+    }))
 
   it.live("may be written by strangers, who neither join nor purge", () =>
     Effect.gen(function*() {
@@ -199,7 +194,7 @@ describe.skipIf(noRedis !== undefined)(`Redis ${noRedis ?? ""}`, () => {
       for (const { url } of fleet.nodes) yield* view(`${url}/film`)
       // A node that was slow for long may have revalidated it.
       assert.strictEqual(origin.bodyBytes(), 0)
-    }), PATIENCE)
+    }))
 })
 
 describe.skipIf(noRedis !== undefined)("a purge", () => {
@@ -231,8 +226,7 @@ describe.skipIf(noRedis !== undefined)("a purge", () => {
         for (let i = 0; i < 5; i++) {
           assert.strictEqual((yield* watch(`${n3.url}/film`)).sha256, sha256(current.bytes))
         }
-      }),
-    PATIENCE
+      })
   )
 
   it.live("that a node has missed is done before it serves anything after its start", () =>
@@ -249,7 +243,7 @@ describe.skipIf(noRedis !== undefined)("a purge", () => {
       yield* runProgram(["purge", "--server", n1.url, origin.url + path])
       yield* n2.start
       assert.strictEqual((yield* watch(n2.url + path)).sha256, sha256(current.bytes))
-    }), PATIENCE)
+    }))
 })
 
 describe.skipIf(noRedis !== undefined)("a node that joins", () => {
@@ -273,5 +267,5 @@ describe.skipIf(noRedis !== undefined)("a node that joins", () => {
         assert.strictEqual((yield* watch(n3.url + path)).sha256, sha256(origin.files.get(path)!.bytes))
       }
       assert.strictEqual(origin.bodyBytes(), 0)
-    }), PATIENCE)
+    }))
 })

@@ -69,7 +69,6 @@ describe.skipIf(noCables !== undefined)("a node whose cable is cut in mid-stream
           // What the origin has handed to its kernel for n3 counts, although n3 never gets it.
           assert.isAtMost(bytes, 2 * size)
         }
-      }),
-    180_000
+      })
   )
 })

@@ -84,8 +84,7 @@ describe("what a node shows of its fleet", () => {
           yield* run(n1, "purge", "--all"),
           /^purged; files are removed in the background; not confirmed by n3$/m
         )
-      }),
-    60_000
+      })
   )
 
   it("is of the form in docs/reference/api.md", () => {

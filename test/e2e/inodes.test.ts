@@ -58,7 +58,6 @@ describe.skipIf(noDisks !== undefined)("a disk with few file nodes", () => {
         assert.strictEqual(purged.status, 200)
         // The list of purges takes one.
         yield* eventually("every other file node", Effect.sync(() => freeNodes() >= before - 1))
-      }),
-    60_000
+      })
   )
 })

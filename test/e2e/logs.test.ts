@@ -66,8 +66,7 @@ describe.concurrent("the log", () => {
           assert.isAbove(milliseconds as number, 0)
           assert.match(timestamp as string, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
         }
-      }),
-    30_000
+      })
   )
 
   it.live("has Spillway's own pages at the level debug", () =>
@@ -76,7 +75,7 @@ describe.concurrent("the log", () => {
       yield* view(`${program.url}/_spillway/ready`)
       yield* program.stop()
       assert.deepInclude(requestsOf(program)[0], { level: "DEBUG", url: "/_spillway/ready", status: 200 })
-    }), 30_000)
+    }))
 
   it.live("can be a file, which is made again when it was renamed", () =>
     Effect.gen(function*() {
@@ -98,7 +97,7 @@ describe.concurrent("the log", () => {
       )
       yield* program.stop()
       assert.isEmpty(requestsOf(program))
-    }), 30_000)
+    }))
 
   it.live("can be off", () =>
     Effect.gen(function*() {
@@ -106,13 +105,13 @@ describe.concurrent("the log", () => {
       yield* view(`${program.url}/film`)
       yield* program.stop()
       assert.isEmpty(requestsOf(program))
-    }), 30_000)
+    }))
 
   it.live("that can't be written to is a reason not to start", () =>
     Effect.gen(function*() {
       const { message } = yield* Effect.flip(start("--access-log", "/proc/none/access.log"))
       assert.include(message, "--access-log: cannot write to /proc/none/access.log: ENOENT")
-    }), 30_000)
+    }))
 
   it.live("tells of answers that were cut, by the origin or by the viewer", () =>
     Effect.gen(function*() {
@@ -130,7 +129,7 @@ describe.concurrent("the log", () => {
         assert.deepInclude(line, { status: 200, cut: true })
         assert.isBelow(line["bytes"] as number, 64 * MiB)
       }
-    }), 30_000)
+    }))
 
   it.live("tells where bytes came from: the disk, or past a cache that cannot be used", () =>
     Effect.gen(function*() {
@@ -146,7 +145,7 @@ describe.concurrent("the log", () => {
       assert.strictEqual(yield* sourceOf(program, { range: "bytes=0-99" }), "disk")
       const broken = yield* startProgram([origin.url, "--memory", "0", "--cache-dir", "/proc/none"])
       assert.strictEqual(yield* sourceOf(broken), "passthrough")
-    }), 30_000)
+    }))
 
   it.live("says nothing of requests above the level info", () =>
     Effect.gen(function*() {
@@ -157,7 +156,7 @@ describe.concurrent("the log", () => {
       yield* program.stop()
       assert.isEmpty(requestsOf(program))
       assert.deepInclude(linesOf(program)[0], { level: "WARN", message: "Origin failed", error: "OriginUnreachable" })
-    }), 30_000)
+    }))
 
   it.live("holds nobody up when its reader takes nothing, and comes to its end", () =>
     Effect.gen(function*() {
@@ -181,5 +180,5 @@ describe.concurrent("the log", () => {
         program.process.kill("SIGTERM")
       })
       assert.strictEqual(code, 0)
-    }), 60_000)
+    }))
 })

@@ -13,8 +13,6 @@ import { makeArchive } from "../support/tileArchive.ts"
  * Spillway and from the origin itself.
  */
 
-const TIMEOUT = 60_000
-
 const MAX_ZOOM = 6
 
 /** Some 24 MiB. */
@@ -83,7 +81,7 @@ describe("a reader of map tiles", () => {
       const fromDisk = (yield* site.sentFrom("disk")) - disk
       assert.isAtLeast(fromDisk + (yield* site.sentFrom("memory")) - memory, warm.bytes)
       assert.isAbove(fromDisk, warm.bytes / 2)
-    }), TIMEOUT)
+    }))
 
   it.live(
     "gets right tiles from a disk on which the last part of each chunk is damaged, and each chunk is fetched at most once",
@@ -103,7 +101,6 @@ describe("a reader of map tiles", () => {
         const { requests } = yield* compare(site, places(1000, 4))
         assert.isAbove(requests, files.length / 2)
         assert.isAtMost(requests, files.length)
-      }),
-    TIMEOUT
+      })
   )
 })

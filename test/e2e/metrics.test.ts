@@ -45,7 +45,7 @@ describe.concurrent("the metrics of the program", () => {
       // Origins have their series from their first request on.
       yield* view(`${program.url}/film`)
       assert.deepStrictEqual(familiesOf(yield* scrape), documented.filter((family) => !isOfFleets(family)))
-    }), 30_000)
+    }))
 
   it.live("are those that are documented in a fleet, too", () =>
     Effect.gen(function*() {
@@ -53,7 +53,7 @@ describe.concurrent("the metrics of the program", () => {
       yield* view(`${node!.url}/none`)
       const { body } = yield* ask(node!.url, "/_spillway/metrics")
       assert.deepStrictEqual(familiesOf(body.toString()), documented)
-    }), 30_000)
+    }))
 
   it.live.skipIf(promtool === undefined)("are as Prometheus would have them", () =>
     Effect.gen(function*() {
@@ -64,7 +64,7 @@ describe.concurrent("the metrics of the program", () => {
         encoding: "utf8"
       })
       assert.deepStrictEqual([status, stdout, stderr], [0, "", ""])
-    }), 30_000)
+    }))
 
   it.live("tell what viewers got, and what the process does", () =>
     Effect.gen(function*() {
@@ -107,5 +107,5 @@ describe.concurrent("the metrics of the program", () => {
       const late = valueOf(yield* scrape, "spillway_event_loop_delay_seconds{quantile=\"1\"}")!
       assert.isAbove(late, 0)
       assert.isBelow(late, 10)
-    }), 60_000)
+    }))
 })

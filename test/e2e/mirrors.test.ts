@@ -12,8 +12,6 @@ import { eventually, main, startProgram, view } from "../support/Program.ts"
 import { valueOf } from "../support/scrape.ts"
 import { MiB, randomBytes, sha256 } from "../support/TestOrigin.ts"
 
-const TIMEOUT = 90_000
-
 const server = fileURLToPath(new URL("../support/mirrorServer.js", import.meta.url))
 
 /** More than the buffers between a mirror and a viewer hold, even if the machine is busy. */
@@ -148,8 +146,7 @@ describe("a route with two mirrors", () => {
           "the first mirror to be in use again",
           Effect.map(statesAt(url), (states) => states === "up,up")
         )
-      }),
-    TIMEOUT
+      })
   )
 
   it.live(
@@ -162,8 +159,7 @@ describe("a route with two mirrors", () => {
         assert.isFalse(isWhole)
         assert.isTrue(received.equals(films[0].subarray(0, received.length)))
         assert.strictEqual((yield* view(`${url}/film`)).sha256, sha256(films[1]))
-      }),
-    TIMEOUT
+      })
   )
 
   it.live("answers again as soon as one of them is back", () =>
@@ -177,5 +173,5 @@ describe("a route with two mirrors", () => {
       yield* restart(second, 1)
       assert.strictEqual((yield* view(`${url}/film`)).sha256, sha256(film))
       assert.include(yield* statesAt(url), "up")
-    }), TIMEOUT)
+    }))
 })

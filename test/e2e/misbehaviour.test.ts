@@ -37,8 +37,6 @@ import {
 } from "../support/ScriptedOrigin.ts"
 import { randomBytes, sha256 } from "../support/TestOrigin.ts"
 
-const TIMEOUT = 30_000
-
 /** Whatever is visible. */
 const FAILURE = ["cut", 502, 504] as const
 const FEW = [1, 4] as const
@@ -452,7 +450,7 @@ const suite = (name: string, flags: ReadonlyArray<string>, groups: ReadonlyArray
       describe(name, { concurrent }, () => {
         for (const spec of cases) {
           for (const kind of spec.as ?? (["whole", "range"] as const)) {
-            it.effect(`${spec.name} (${kind})`, () => play(spec, kind), TIMEOUT)
+            it.effect(`${spec.name} (${kind})`, () => play(spec, kind))
           }
         }
       })
@@ -463,7 +461,7 @@ const suite = (name: string, flags: ReadonlyArray<string>, groups: ReadonlyArray
         const { program } = yield* Running
         assert.notMatch(program.printed(), /Defect|Unhandled|\n\s+at /)
         assert.strictEqual(yield* program.stop("SIGTERM"), 0)
-      }), TIMEOUT)
+      }))
   })
 
 suite("an origin that misbehaves", [], [
@@ -516,7 +514,7 @@ describe("an origin", together, () => {
       yield* Effect.sleep("150 millis")
       yield* origin.listen
       for (const seen of yield* Fiber.join(waiting)) assert.strictEqual(seen.sha256, sha256)
-    }), TIMEOUT)
+    }))
 
   it.live("that resets each connection is asked a few times", () =>
     Effect.gen(function*() {
@@ -535,7 +533,7 @@ describe("an origin", together, () => {
       assert.isAtMost(asked, 4)
       origin.onConnection = undefined
       assert.strictEqual((yield* view(url)).sha256, sha256)
-    }), TIMEOUT)
+    }))
 
   for (const how of ["close", "reset"] as const) {
     it.live(
@@ -553,8 +551,7 @@ describe("an origin", together, () => {
             assert.strictEqual(seen.sha256, sha256)
             assert.isAtMost(origin.gets(path).length, 2)
           }
-        }),
-      TIMEOUT
+        })
     )
   }
 
@@ -585,5 +582,5 @@ describe("an origin", together, () => {
         assert.isAtMost(origin.gets(path).length, 4)
       }
       assert.strictEqual(elsewhere.connections(), 0)
-    }), TIMEOUT)
+    }))
 })

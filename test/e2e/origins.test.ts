@@ -17,7 +17,6 @@ import {
 } from "../support/realOrigins.ts"
 import { MiB, randomBytes, sha256 } from "../support/TestOrigin.ts"
 
-const TIMEOUT = 30_000
 const film = randomBytes(3 * MiB, 7)
 
 /** The head of a response is shorter. */
@@ -159,8 +158,7 @@ const listMedia = (direct: string) =>
     return new Map(Array.from(items, ([, title, path]) => [title!, path!]))
   })
 
-const withServer = (server: OriginServer) =>
-  layer(Running.layer(server), { excludeTestServices: true, timeout: TIMEOUT })
+const withServer = (server: OriginServer) => layer(Running.layer(server), { excludeTestServices: true })
 
 /** The tests of a server; they are skipped, with the reason, if it isn't installed. */
 const describeServer = (server: OriginServer, tests: Parameters<ReturnType<typeof withServer>>[1]) => {
@@ -188,8 +186,7 @@ for (const server of mediaServers) {
           yield* eventually("the scan", Effect.map(media, ({ size }) => size === 2))
           const paths = yield* media
           yield* checkRow(server, sample, paths.get("film")!, paths.get("broken")!)
-        }),
-      TIMEOUT
+        })
     )
   })
 }
@@ -205,8 +202,7 @@ for (const server of servers) {
           // Files from an archive have whole seconds.
           origin.put("broken.mp4", film, Math.floor(YESTERDAY))
           yield* checkRow(server, film, "film.mp4", "broken.mp4")
-        }),
-      TIMEOUT
+        })
     )
 
     it.effect("serves ranges that are combined into the whole file", () =>
@@ -238,7 +234,7 @@ for (const server of servers) {
         assert.strictEqual(end.status, 206)
         assert.strictEqual(end.sha256, sha256(film.subarray(-500_000)))
         assert.strictEqual(end.cost, 0)
-      }), TIMEOUT)
+      }))
 
     it.effect("decides the answers to HEAD and to conditional requests", () =>
       Effect.gen(function*() {
@@ -268,7 +264,7 @@ for (const server of servers) {
         const other = yield* look("conditions.mp4", { "if-none-match": "\"other\"" })
         assert.strictEqual(other.status, 200)
         assert.strictEqual(other.sha256, sha256(film))
-      }), TIMEOUT)
+      }))
 
     it.effect("serves small and empty files, also when they are revalidated", () =>
       Effect.gen(function*() {
@@ -288,7 +284,7 @@ for (const server of servers) {
             assert.strictEqual(seen.headers["content-type"], headers["content-type"], name)
           }
         }
-      }), TIMEOUT)
+      }))
 
     it.effect(
       "changes a file, and the next request that revalidates gets the new bytes",
@@ -307,8 +303,7 @@ for (const server of servers) {
             assert.strictEqual(seen.status, 200)
             assert.strictEqual(seen.sha256, sha256(changed))
           }
-        }),
-      TIMEOUT
+        })
     )
 
     it.effect("restarts and goes down, and the cached file stays", () =>
@@ -333,6 +328,6 @@ for (const server of servers) {
           assert.strictEqual(seen.status, 200)
           assert.strictEqual(seen.sha256, sha256(film))
         } else assert.oneOf(seen.status, [502, 503, 504])
-      }), TIMEOUT)
+      }))
   })
 }

@@ -90,7 +90,7 @@ const documented = ["README.md", "docs/guide/embedding.md", "docs/guide/testing.
   }))
 )
 
-layer(Project.layer, { timeout: 180_000, excludeTestServices: true })(
+layer(Project.layer, { excludeTestServices: true })(
   "the packed tarball in an empty project",
   (it) => {
     for (const resolution of ["nodenext", "bundler"] as const) {
@@ -105,7 +105,7 @@ layer(Project.layer, { timeout: 180_000, excludeTestServices: true })(
           assert.strictEqual(compiled.code, 0)
           const ran = yield* run(process.execPath, [join(project, resolution, "program.js")])
           assert.strictEqual(ran.stdout, "[8,\"way\"]\n", ran.stderr)
-        }), 120_000)
+        }))
     }
 
     it.effect("has the types that the code in the documentation wants", () =>
@@ -118,7 +118,7 @@ layer(Project.layer, { timeout: 180_000, excludeTestServices: true })(
         const tsc = join(root, "node_modules/typescript/bin/tsc")
         const { stderr, stdout } = yield* run(process.execPath, [tsc, "--noEmit", "-p", config])
         assert.strictEqual(stdout + stderr, "")
-      }), 120_000)
+      }))
 
     it.effect("has nothing in it that its users do not need", () =>
       Effect.gen(function*() {
@@ -182,6 +182,6 @@ layer(Project.layer, { timeout: 180_000, excludeTestServices: true })(
         const sample = Fs.readFileSync(join(root, "assets/sample.mp4"))
         assert.strictEqual((yield* view(`${url}/sample.mp4`)).sha256, sha256(sample))
         yield* eventuallyHit(`${url}/sample.mp4`)
-      }), 60_000)
+      }))
   }
 )

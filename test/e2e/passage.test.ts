@@ -67,7 +67,7 @@ describe.each([1, 2])("with %i processes for viewers", (workers) => {
       assert.deepStrictEqual(upgrading.closed, [{ code: 4001, reason: "enough" }])
       assert.strictEqual((yield* Effect.flip(openWebSocket(`${program.url}/ws/refused`))).status, 403)
       assert.strictEqual((yield* Effect.flip(openWebSocket(`${program.url}/other`))).status, 501)
-    }), 60_000)
+    }))
 
   it.live(
     "a WebSocket ends with the origin, and with the program after its time for streams",
@@ -83,8 +83,7 @@ describe.each([1, 2])("with %i processes for viewers", (workers) => {
         assert.strictEqual((yield* second.closed).code, 1006)
         assert.strictEqual(yield* Fiber.join(end), 0)
         yield* eventually("the end", Effect.sync(() => upgrading.webSockets.size === 0))
-      }),
-    60_000
+      })
   )
 
   it.live("event streams and long polls are not cut when nothing happens, and sent once", () =>
@@ -112,5 +111,5 @@ describe.each([1, 2])("with %i processes for viewers", (workers) => {
       // The program checks its origins when it starts.
       const asked = origin.requests.map(({ url }) => url).filter((url) => url !== "/" && url !== "/polls")
       assert.sameMembers(asked, ["/polls/1", "/events"])
-    }), 60_000)
+    }))
 })

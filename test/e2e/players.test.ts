@@ -28,8 +28,6 @@ import { FILM_FRAMES, FILM_SECONDS, FRAME_BYTES, HLS_SEGMENTS, makeFilm, makeHls
 import { eventually, occurrences, type Program, type ProgramFailed, startProgram, view } from "../support/Program.ts"
 import { makeGate, makeTestOrigin, MiB, type OriginFile, sha256, type TestOrigin } from "../support/TestOrigin.ts"
 
-const TIMEOUT = 60_000
-
 /** `describe`, unless something that the tests need is not there, which is said. */
 const describeWith = (needed: Readonly<Record<string, boolean>>) => {
   const missing = Object.keys(needed).filter((name) => !needed[name])
@@ -228,7 +226,7 @@ const hlsPage = (playlist: string) =>
   </script>`
 
 describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg") })("Chromium", () => {
-  layer(Stage.layer, { excludeTestServices: true, timeout: TIMEOUT })((it) => {
+  layer(Stage.layer, { excludeTestServices: true })((it) => {
     it.effect("plays the sample on its page, cold and warm", () =>
       Effect.gen(function*() {
         const browser = yield* startChromium
@@ -241,7 +239,7 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
         assert.deepStrictEqual(yield* playAndSeek(warm), frames)
         assert.isTrue(rangesOf(warm, "/sample.mp4", size).every(isHit))
         assert.strictEqual(program.remarks(), "")
-      }), TIMEOUT)
+      }))
 
     it.effect(
       "plays a film, cold and warm, and sees the frames that it sees without the program",
@@ -267,8 +265,7 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
           assert.isTrue(rangesOf(warm, "/film.mp4", film.length).every(isHit))
           assert.strictEqual(program.remarks(), "")
           assert.isEmpty(origin.requests)
-        }),
-      TIMEOUT
+        })
     )
 
     for (const { error, name, skip, start } of failures) {
@@ -297,8 +294,7 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
             const other = yield* openPlayer(browser, `${program.url}/film.html`)
             assert.deepStrictEqual(yield* seekBothWays(other), expected)
             rangesOf(other, "/film.mp4", film.length)
-          }),
-        TIMEOUT
+          })
       )
     }
 
@@ -322,7 +318,7 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
         assert.deepStrictEqual(yield* seekBothWays(player), expected)
         assert.isTrue(rangesOf(player, "/film.mp4", film.length).some(isHit))
         assert.isAbove(origin.bodyBytes(), film.length / 2)
-      }), TIMEOUT)
+      }))
 
     it.effect.each(["files", "ranges"])(
       "plays HLS with hls.js from segments that are %s, cold and warm",
@@ -357,8 +353,7 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
           assert.deepStrictEqual(warm.frames, cold.frames)
           assert.isEmpty(warm.answers.filter((answer) => !isHit(answer)))
           assert.isEmpty(origin.requests)
-        }),
-      TIMEOUT
+        })
     )
   })
 })
@@ -411,7 +406,7 @@ describeWith({ mpv: isInstalled("mpv"), ffmpeg: isInstalled("ffmpeg") })("mpv", 
       yield* play()
       assert.strictEqual(program.remarks(), "")
       assert.isEmpty(origin.requests)
-    }), TIMEOUT)
+    }))
 })
 
 const gstreamer = {
@@ -444,7 +439,6 @@ describeWith({ ...gstreamer, ffmpeg: isInstalled("ffmpeg") })("GStreamer", () =>
         assert.deepStrictEqual(yield* decode(program.url), expected)
         assert.strictEqual(program.remarks(), "")
         assert.isEmpty(origin.requests)
-      }),
-    TIMEOUT
+      })
   )
 })

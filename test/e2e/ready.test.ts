@@ -12,7 +12,7 @@ describe("whether the program is ready", () => {
       const program = yield* startProgram(["http://127.0.0.1:9", "--cache-dir", "/proc/none"])
       const { body, status } = yield* ask(program.url, "/_spillway/ready")
       assert.deepStrictEqual([status, JSON.parse(body.toString())], [200, { status: "ready" }])
-    }), 30_000)
+    }))
 
   it.live("it is not while it ends, and what is running comes to its end", () =>
     Effect.gen(function*() {
@@ -35,5 +35,5 @@ describe("whether the program is ready", () => {
       assert.match(asking.received(), /^HTTP\/1\.1 503 /)
       assert.strictEqual((yield* running.rest).size, film.bytes.length)
       yield* eventually("the end", Effect.sync(() => stopped.pollUnsafe() !== undefined))
-    }), 60_000)
+    }))
 })

@@ -180,7 +180,7 @@ describe("an ext4", { concurrent: true, skip: noExt4 !== undefined }, () => {
       origin.files.set("/small", fileOf(12 * MiB, 3))
       yield* seesWhole(program, origin, "/small")
       yield* eventuallyHit(`${program.url}/small`)
-    }), 60_000)
+    }))
 
   it.live("is filled by somebody else, and given back", () =>
     Effect.gen(function*() {
@@ -197,7 +197,7 @@ describe("an ext4", { concurrent: true, skip: noExt4 !== undefined }, () => {
         errno: "ENOSPC",
         detail: "DISK_FULL"
       })
-    }), 60_000)
+    }))
 
   it.live("becomes read-only, and writable again", () =>
     Effect.gen(function*() {
@@ -210,7 +210,7 @@ describe("an ext4", { concurrent: true, skip: noExt4 !== undefined }, () => {
         errno: "EROFS",
         detail: "PERMISSION_DENIED"
       })
-    }), 60_000)
+    }))
 
   it.live("is read-only when the program starts, and then writable", () =>
     Effect.gen(function*() {
@@ -229,7 +229,7 @@ describe("an ext4", { concurrent: true, skip: noExt4 !== undefined }, () => {
       yield* becomes(program, "usable")
       yield* seesWhole(program, origin, "/film")
       yield* eventuallyHit(`${program.url}/film`)
-    }), 60_000)
+    }))
 
   it.live.skipIf(typeof ordinaryUser === "string")(
     "loses its permissions, and gets them back",
@@ -251,8 +251,7 @@ describe("an ext4", { concurrent: true, skip: noExt4 !== undefined }, () => {
           errno: "EACCES",
           detail: "PERMISSION_DENIED"
         })
-      }),
-    60_000
+      })
   )
 
   it.live("loses all that is on it", () =>
@@ -282,7 +281,7 @@ describe("an ext4", { concurrent: true, skip: noExt4 !== undefined }, () => {
         yield* seesWhole(program, origin, path)
       }
       assert.strictEqual((yield* healthOf(program)).cache.state, "usable")
-    }), 60_000)
+    }))
 
   it.live("is frozen, and thawed", () =>
     Effect.gen(function*() {
@@ -297,7 +296,7 @@ describe("an ext4", { concurrent: true, skip: noExt4 !== undefined }, () => {
         seconds: 9
       })
       assert.strictEqual(yield* program.stop("SIGTERM"), 0)
-    }), 60_000)
+    }))
 })
 
 describe("a quota", { concurrent: true, skip: noBtrfs !== undefined }, () => {
@@ -313,7 +312,7 @@ describe("a quota", { concurrent: true, skip: noBtrfs !== undefined }, () => {
       origin.files.set("/small", fileOf(6 * MiB, 3))
       yield* seesWhole(program, origin, "/small")
       yield* eventuallyHit(`${program.url}/small`)
-    }), 60_000)
+    }))
 
   for (
     const [what, limit] of [
@@ -333,7 +332,7 @@ describe("a quota", { concurrent: true, skip: noBtrfs !== undefined }, () => {
           errno: "EDQUOT",
           detail: "DISK_FULL"
         })
-      }), 60_000)
+      }))
   }
 })
 
@@ -349,7 +348,7 @@ describe("a disk in user space", { concurrent: true, skip: noFuse !== undefined 
         errno: "EIO",
         detail: "IO_ERROR"
       })
-    }), 60_000)
+    }))
 
   it.live("hangs, and goes on", () =>
     Effect.gen(function*() {
@@ -363,7 +362,7 @@ describe("a disk in user space", { concurrent: true, skip: noFuse !== undefined 
         detail: "IO_ERROR",
         seconds: 9
       })
-    }), 60_000)
+    }))
 
   it.live("is slower than its viewers, and goes on to be used as far as it goes", () =>
     Effect.gen(function*() {
@@ -395,7 +394,7 @@ describe("a disk in user space", { concurrent: true, skip: noFuse !== undefined 
       assert.isAtMost(origin.bodyBytes(), 0.4 * watched)
       assert.notInclude(program.printed(), "Cache unusable")
       assert.strictEqual((yield* healthOf(program)).cache.state, "usable")
-    }), 60_000)
+    }))
 
   it.live("hangs when the program ends", () =>
     Effect.gen(function*() {
@@ -412,7 +411,7 @@ describe("a disk in user space", { concurrent: true, skip: noFuse !== undefined 
       const rest = yield* Effect.forkChild(viewer.rest)
       assert.strictEqual(yield* Effect.timeout(program.stop("SIGTERM"), "15 seconds"), 0)
       assert.strictEqual((yield* Fiber.join(rest)).sha256, sha256(origin.files.get("/slow")!.bytes))
-    }), 60_000)
+    }))
 
   it.live("hangs when the program starts, and then goes on", () =>
     Effect.gen(function*() {
@@ -426,5 +425,5 @@ describe("a disk in user space", { concurrent: true, skip: noFuse !== undefined 
       yield* becomes(program, "usable")
       yield* seesWhole(program, origin, "/film")
       yield* eventuallyHit(`${program.url}/film`)
-    }), 60_000)
+    }))
 })

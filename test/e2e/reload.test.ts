@@ -66,8 +66,7 @@ describe("a reload of the configuration file", () => {
           views.map(({ sha256 }) => sha256),
           views.map((_, i) => sha256(fileOf(MiB, i + 1).bytes))
         )
-      }),
-    90_000
+      })
   )
 
   it.live("with a mistake changes nothing, and says what is wrong", () =>
@@ -96,7 +95,7 @@ describe("a reload of the configuration file", () => {
       // Without a file there is nothing to reload.
       const other = yield* startProgram([origin.url, "--cache-dir", yield* temporaryDirectory])
       assert.strictEqual((yield* ask(other.url, "/_spillway/api/reload", { method: "POST" })).status, 409)
-    }), 60_000)
+    }))
 
   it.live(
     "names the options that need a restart, and applies rules to the requests that follow",
@@ -123,7 +122,6 @@ describe("a reload of the configuration file", () => {
             ({ headers }) => String(headers["cache-status"]).startsWith("spillway; hit")
           )
         )
-      }),
-    60_000
+      })
   )
 })

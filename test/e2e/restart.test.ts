@@ -82,7 +82,7 @@ describe("a restart", () => {
       const part = yield* view(`${second.url}/film`, { range: "bytes=5000000-6999999" })
       assert.strictEqual(part.sha256, hashOf(film, 5_000_000, 7_000_000))
       assert.strictEqual(origin.bodyBytes(), 0)
-    }), 30_000)
+    }))
 
   it.live(
     "serves nothing that was purged before a kill, in the same moment as the purge was answered",
@@ -111,8 +111,7 @@ describe("a restart", () => {
         for (const path of paths) yield* view(second.url + path)
         const asked = gets(origin).map(({ url }) => url)
         assert.deepStrictEqual(asked, paths.filter((path) => path.startsWith("/old/")))
-      }),
-    30_000
+      })
   )
 
   it.live("on a cache of many chunks serves from it at once, and then knows all of them", () =>
@@ -136,7 +135,7 @@ describe("a restart", () => {
       })
       yield* eventually("the index", Effect.map(cache, ({ indexed }) => indexed))
       assert.strictEqual((yield* cache).chunks, 40_000 + 3)
-    }), 60_000)
+    }))
 
   it.live("after a kill serves only right bytes", () =>
     Effect.gen(function*() {
@@ -154,7 +153,7 @@ describe("a restart", () => {
       origin.reset()
       assert.strictEqual((yield* view(`${second.url}/film`)).sha256, hashOf(film))
       assert.isAtMost(origin.bodyBytes(), (16 - kept) * MiB)
-    }), 30_000)
+    }))
 
   it.live("waits for a stream that is running, and ends with 0", () =>
     Effect.gen(function*() {
@@ -177,7 +176,7 @@ describe("a restart", () => {
       yield* gate.open
       assert.strictEqual((yield* viewer.rest).sha256, hashOf(film))
       assert.strictEqual(yield* Fiber.join(stopped), 0)
-    }), 30_000)
+    }))
 })
 
 describe("a file that changes at the origin", () => {
@@ -195,7 +194,7 @@ describe("a file that changes at the origin", () => {
       assert.strictEqual(seen.sha256, hashOf(changed))
       assert.strictEqual(seen.headers.etag, changed.etag)
       assert.strictEqual(seen.headers["content-length"], String(changed.bytes.length))
-    }), 30_000)
+    }))
 
   it.live("is seen new and whole after a restart", () =>
     Effect.gen(function*() {
@@ -210,7 +209,7 @@ describe("a file that changes at the origin", () => {
       origin.files.set("/film", changed)
       const second = yield* start(origin, directory)
       assert.strictEqual((yield* view(`${second.url}/film`)).sha256, hashOf(changed))
-    }), 30_000)
+    }))
 
   it.live("in mid-transfer is cut, not mixed", () =>
     Effect.gen(function*() {
@@ -227,7 +226,7 @@ describe("a file that changes at the origin", () => {
       assert.isAtMost(cut.received, end)
       assert.strictEqual(cut.sha256, hashOf(old, 0, cut.received))
       assert.strictEqual((yield* view(`${url}/film`)).sha256, hashOf(changed))
-    }), 30_000)
+    }))
 
   it.live("between two gaps in what is cached is cut, not mixed", () =>
     Effect.gen(function*() {
@@ -246,7 +245,7 @@ describe("a file that changes at the origin", () => {
       assert.strictEqual(cut.sha256, hashOf(old, 0, 3 * MiB))
       // Found out now, though the old one was to be fresh for an hour.
       assert.strictEqual((yield* view(`${url}/film`)).sha256, hashOf(changed))
-    }), 30_000)
+    }))
 })
 
 describe("an origin", () => {
@@ -269,7 +268,7 @@ describe("an origin", () => {
       yield* eventually("a hit", Effect.map(part, (status) => status === "spillway; hit"))
       assert.isAtMost(origin.bodyBytes(), film.bytes.length * 2)
       assert.strictEqual((yield* view(`${url}/film`)).sha256, hashOf(film))
-    }), 30_000)
+    }))
 
   it.live("that is down takes nothing away that is cached", () =>
     Effect.gen(function*() {
@@ -293,7 +292,7 @@ describe("an origin", () => {
       assert.strictEqual((yield* view(`${second.url}/other`)).status, 502)
       yield* origin.listen
       assert.strictEqual((yield* view(`${second.url}/other`)).status, 200)
-    }), 30_000)
+    }))
 
   it.live("that dies in the middle of a body has the viewer see it", () =>
     Effect.gen(function*() {
@@ -308,7 +307,7 @@ describe("an origin", () => {
       assert.isBelow(cut.received, film.bytes.length)
       assert.strictEqual(cut.sha256, hashOf(film, 0, cut.received))
       yield* eventually("a word about it", Effect.sync(() => program.printed().includes("Response cut")))
-    }), 30_000)
+    }))
 
   it.live(
     "that breaks connections is asked again for the very byte, and the viewer sees nothing of it",
@@ -332,8 +331,7 @@ describe("an origin", () => {
           gets(origin).map(({ headers }) => /^bytes=(\d+)-/.exec(headers.range ?? "bytes=0-")?.[1]),
           [0, ...breaks].map(String)
         )
-      }),
-    30_000
+      })
   )
 })
 
@@ -369,5 +367,5 @@ describe("a cache of a limited size", () => {
       assert.strictEqual(origin.bodyBytes(), 0)
       yield* view(`${url}/b`)
       assert.isAbove(origin.bodyBytes(), 0)
-    }), 30_000)
+    }))
 })

@@ -129,8 +129,7 @@ describe("what the program prints", () => {
           assert.notMatch(program.printed(), /[^\n -~…]/)
           yield* origin.listen
         }
-      }),
-    60_000
+      })
   )
 
   it.live("has nothing of a wrong origin's or variable's secrets", () =>
@@ -149,5 +148,5 @@ describe("what the program prints", () => {
         assert.match(stderr, /^spillway: [^\n]+\n$/)
         assert.notInclude(stdout + stderr, SECRET)
       }
-    }), 60_000)
+    }))
 })

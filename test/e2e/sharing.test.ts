@@ -43,8 +43,7 @@ describe("viewers of one file", () => {
         }
         assert.isAtMost(origin.bodyBytes(), size * 1.01)
         assert.strictEqual(gets(origin).length, 1)
-      }),
-    30_000
+      })
   )
 
   it.live("a slow one slows no other, nor takes in what it does not read", () =>
@@ -73,7 +72,7 @@ describe("viewers of one file", () => {
       assert.isBelow(slow.received(), size / 2)
       assert.strictEqual((yield* slow.rest).sha256, hash)
       assert.isAtMost(origin.bodyBytes(), size * 1.01)
-    }), 30_000)
+    }))
 
   it.live(
     "at their own pace, from the disk, get right bytes though memory is used over and over",
@@ -101,8 +100,7 @@ describe("viewers of one file", () => {
         const part = yield* view(`${url}/film`, { range: `bytes=${from}-${to - 1}` })
         assert.strictEqual(part.sha256, hashOf(origin, "/film", from, to))
         assert.strictEqual(origin.bodyBytes(), sent)
-      }),
-    30_000
+      })
   )
 
   it.live("the last one to leave ends the transfer, and no one before", () =>
@@ -121,7 +119,7 @@ describe("viewers of one file", () => {
       yield* eventually("the transfer to be aborted", Effect.sync(() => request!.aborted))
       assert.strictEqual(gets(origin).length, 1)
       assert.isBelow(origin.bodyBytes(), 16 * MiB)
-    }), 30_000)
+    }))
 })
 
 describe("a range of a file that is not cached", () => {
@@ -137,7 +135,7 @@ describe("a range of a file that is not cached", () => {
       assert.strictEqual(seen.headers["content-range"], `bytes ${sought}-${size - 1}/${size}`)
       assert.strictEqual(seen.sha256, hashOf(origin, "/film", sought))
       assert.match(gets(origin)[0]!.headers.range ?? "", new RegExp(`^bytes=${sought}-`))
-    }), 30_000)
+    }))
 
   it.live("costs the chunks that it touches, and only once", () =>
     Effect.gen(function*() {
@@ -169,7 +167,7 @@ describe("a range of a file that is not cached", () => {
       assert.strictEqual(yield* seek(MiB, 5 * MiB), "spillway; hit")
       assert.strictEqual(yield* seek(1.25 * MiB, 1.25 * MiB + 1), "spillway; hit")
       assert.deepStrictEqual(origin.requests, [])
-    }), 30_000)
+    }))
 })
 
 describe("a second view", () => {
@@ -183,7 +181,7 @@ describe("a second view", () => {
       origin.reset()
       assert.strictEqual((yield* view(`${url}/film`)).sha256, hashOf(origin, "/film"))
       assert.deepStrictEqual(origin.requests, [])
-    }), 30_000)
+    }))
 
   it.live("costs a question and no byte where the origin says nothing of freshness", () =>
     Effect.gen(function*() {
@@ -199,5 +197,5 @@ describe("a second view", () => {
       assert.strictEqual(story(headers), "spillway; fwd=stale; fwd-status=304")
       assert.strictEqual(origin.requests.length, 1)
       assert.strictEqual(origin.bodyBytes(), 0)
-    }), 30_000)
+    }))
 })

@@ -39,7 +39,7 @@ describe("an old Node", () => {
         stderr,
         `spillway: needs Node 22.19 or newer; this is Node ${version} (${process.execPath})\n`
       )
-    }), 30_000)
+    }))
 
   it("is one that the package doesn't support", () => {
     const { engines } = JSON.parse(Fs.readFileSync(new URL("../../package.json", import.meta.url), "utf8"))
@@ -55,8 +55,7 @@ describe("a server without an origin", () => {
         const { code, stderr, stdout } = yield* runProgram(["serve", "--port", "0", ...flags])
         assert.deepStrictEqual([code, stdout], [1, ""])
         assert.match(stderr, /^spillway: [^\n]*\n$/)
-      }),
-    30_000
+      })
   )
 
   it.live("says what to do", () =>
@@ -65,14 +64,14 @@ describe("a server without an origin", () => {
       assert.include(stderr, "no origin")
       assert.include(stderr, "spillway serve https://")
       assert.include(stderr, "spillway demo")
-    }), 30_000)
+    }))
 
   it.live("is no demo: that ignores the origin of the environment", () =>
     Effect.gen(function*() {
       const args = ["--cache-dir", yield* temporaryDirectory]
       const program = yield* startProgram(args, { command: "demo", env: { SPILLWAY_ORIGIN: "http://127.0.0.1:9" } })
       assert.strictEqual((yield* view(`${program.url}/sample.mp4`)).status, 200)
-    }), 30_000)
+    }))
 })
 
 describe("a signal", () => {
@@ -89,8 +88,7 @@ describe("a signal", () => {
         assert.strictEqual((yield* viewer.rest).size, FILM_BYTES)
         yield* eventually("the end", Effect.sync(() => hasEnded(program)))
         assert.strictEqual(program.process.exitCode, 0)
-      }),
-    60_000
+      })
   )
 
   it.live.each([["SIGINT", 130], ["SIGTERM", 143]] as const)(
@@ -108,8 +106,7 @@ describe("a signal", () => {
         // A third signal can come before the process has ended.
         assert.include([code, signal], yield* program.stop())
         assert.strictEqual((yield* Effect.flip(viewer.rest)).message, "aborted")
-      }),
-    60_000
+      })
   )
 
   it.live("ends workers with their owner", () =>
@@ -138,7 +135,7 @@ describe("a signal", () => {
         "the end of the workers",
         Effect.sync(() => workers.every((id) => !Fs.existsSync(`/proc/${id}`)))
       )
-    }), 60_000)
+    }))
 
   it.live("makes other commands fail", () =>
     Effect.gen(function*() {
@@ -160,7 +157,7 @@ describe("a signal", () => {
       )
       child.kill("SIGINT")
       assert.strictEqual(yield* Effect.promise(() => ended), 130)
-    }), 60_000)
+    }))
 })
 
 const activate = find("systemd-socket-activate")
@@ -191,7 +188,7 @@ describe.skipIf(!canNotify)("a service manager", () => {
       yield* eventually("ready", Effect.sync(() => received().includes(`READY=1\nSTATUS=Listening on ${program.url}`)))
       assert.strictEqual(yield* program.stop(), 0)
       assert.include(received(), "STOPPING=1\nSTATUS=Stopping")
-    }), 60_000)
+    }))
 })
 
 describe("verify", () => {
@@ -204,5 +201,5 @@ describe("verify", () => {
         stderr,
         `spillway: ${directory} has no cache; specify the server's directory with --cache-dir\n`
       )
-    }), 30_000)
+    }))
 })

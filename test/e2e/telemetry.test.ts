@@ -42,7 +42,7 @@ describe.concurrent("--otlp", () => {
       // The last ones are sent at the end.
       assert.includeMembers([...collector.metrics()], ["spillway_cache_usable", "spillway_connections"])
       assert.notInclude(collector.received(), "hidden")
-    }), 30_000)
+    }))
 
   it.live("is off unless asked for: what a viewer says of its trace goes on as it is", () =>
     Effect.gen(function*() {
@@ -50,14 +50,14 @@ describe.concurrent("--otlp", () => {
       yield* see
       const request = origin.requests.find(({ method }) => method === "GET")!
       assert.strictEqual(request.headers["traceparent"], `00-${TRACE}-${PARENT}-01`)
-    }), 30_000)
+    }))
 
   it.live("holds nothing up where there is no collector", () =>
     Effect.gen(function*() {
       const { program, see } = yield* start("--otlp", "http://127.0.0.1:9")
       assert.strictEqual((yield* see).status, 200)
       assert.strictEqual(yield* program.stop(), 0)
-    }), 30_000)
+    }))
 
   it.live.each(["collector:4318", "ftp://a", "http://user:hidden@a"])(
     "refuses %s in one line",
@@ -67,7 +67,6 @@ describe.concurrent("--otlp", () => {
         assert.strictEqual(code, 1)
         assert.match(stderr, /^spillway: [^\n]*--otlp[^\n]+\n$/)
         assert.notInclude(stderr, "hidden")
-      }),
-    30_000
+      })
   )
 })

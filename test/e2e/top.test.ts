@@ -36,14 +36,14 @@ describe("spillway top", () => {
         const { streams } = yield* Schema.decodeUnknownEffect(Schema.fromJsonString(Snapshot))(line)
         assert.deepStrictEqual(streams.map(({ url }) => url), [film])
       }
-    }), 60_000)
+    }))
 
   it.live("fails in one line if there is no server", () =>
     Effect.gen(function*() {
       const { code, stderr, stdout } = yield* runProgram(["top", "--server", "http://127.0.0.1:9"])
       assert.deepStrictEqual([code, stdout], [1, ""])
       assert.match(stderr, /^spillway: no server responds at http:\/\/127\.0\.0\.1:9; [^\n]*\n$/)
-    }), 60_000)
+    }))
 })
 
 describe.skipIf(script === undefined)("spillway top in a terminal", () => {
@@ -65,7 +65,6 @@ describe.skipIf(script === undefined)("spillway top in a terminal", () => {
         assert.strictEqual(child.exitCode, 0)
         // The cursor and the former screen are back.
         assert.isTrue(printed.trimEnd().endsWith("\u001b[?25h\u001b[?1049l"), JSON.stringify(printed.slice(-80)))
-      }),
-    60_000
+      })
   )
 })

@@ -132,8 +132,7 @@ describe("viewers with cookies", () => {
           const expected = isMember ? film.bytes : Buffer.from("trailer")
           assert.deepStrictEqual(yield* seen(headers as Record<string, string>), new Set([sha256(expected)]))
         }
-      }),
-    60_000
+      })
   )
 })
 
@@ -166,7 +165,7 @@ describe("workers", () => {
         )
       )
       assert.strictEqual(origin.bodyBytes(), film.bytes.length)
-    }), 60_000)
+    }))
 
   it.live("have 50 cold viewers share one transfer", () =>
     Effect.gen(function*() {
@@ -179,7 +178,7 @@ describe("workers", () => {
       })
       for (const seen of views) assert.strictEqual(seen.sha256, sha256(film.bytes))
       assert.strictEqual(origin.bodyBytes(), film.bytes.length)
-    }), 60_000)
+    }))
 
   it.live(
     "serve nothing any more once a purge has been answered, nor after a change was let through",
@@ -213,8 +212,7 @@ describe("workers", () => {
           yield* takeBack
           assert.deepStrictEqual(yield* seen, expected(i + 2))
         }
-      }),
-    60_000
+      })
   )
 
   it.live("keep to what answers vary on, and to whom they may be shown", () =>
@@ -260,7 +258,7 @@ describe("workers", () => {
           assert.strictEqual(body.toString(), who)
         }
       }
-    }), 60_000)
+    }))
 
   it.live("hand on what they cannot answer, as it came", () =>
     Effect.gen(function*() {
@@ -289,7 +287,7 @@ describe("workers", () => {
         exchange(Number(new URL(url).port), `GET /_spillway/metrics HTTP/1.0\r\nHost: ${host}\r\n\r\n`)
       assert.match(yield* own("localhost"), /^HTTP\/1\.1 200 /)
       assert.match(yield* own("media.example"), /^HTTP\/1\.1 403 /)
-    }), 60_000)
+    }))
 
   it.live("are told of together by metrics and log", () =>
     Effect.gen(function*() {
@@ -318,7 +316,7 @@ describe("workers", () => {
         "a line for each request",
         Effect.sync(() => occurrences(program.stderr(), "\"url\":\"/film\"") === requests)
       )
-    }), 60_000)
+    }))
 
   it.live("go on from the owner's bytes where a chunk is gone or damaged", () =>
     Effect.gen(function*() {
@@ -336,7 +334,7 @@ describe("workers", () => {
       }
       yield* seenByAll(program, origin, "/film")
       assert.isAtMost(origin.bodyBytes(), film.bytes.length + 2 * MiB)
-    }), 60_000)
+    }))
 
   it.live.skipIf(noDisks !== undefined)("serve whole files while the disk is full", () =>
     Effect.gen(function*() {
@@ -356,7 +354,7 @@ describe("workers", () => {
       for (const told of yield* seenByAll(program, origin, "/first")) assert.match(told, /^spillway; (hit|fwd=)/)
       yield* seenByAll(program, origin, "/film")
       assert.strictEqual(occurrences(program.printed(), "Cache unusable"), 1, program.printed())
-    }), 60_000)
+    }))
 
   it.live("are replaced when they die, and the others go on", () =>
     Effect.gen(function*() {
@@ -380,7 +378,7 @@ describe("workers", () => {
       assert.deepStrictEqual(whole, Array.from({ length: TURNS / WORKERS }, () => sha256(fileOf(2 * MiB, 2).bytes)))
       yield* seenByAll(program, origin, "/film")
       assert.strictEqual(occurrences(program.stderr(), "A worker has ended"), 1)
-    }), 60_000)
+    }))
 
   it.live("that hang do not keep a purge from being answered, nor serve what was purged", () =>
     Effect.gen(function*() {
@@ -397,7 +395,7 @@ describe("workers", () => {
       assert.notInclude(workersOf(program), hanging)
       yield* eventually("another worker", Effect.sync(() => workersOf(program).length === WORKERS))
       yield* seenByAll(program, origin, "/film")
-    }), 60_000)
+    }))
 
   it.live(
     "go on with what is cached while the owner stands still, and say so about the rest",
@@ -444,8 +442,7 @@ describe("workers", () => {
         )
         yield* seenByAll(program, origin, "/new")
         assert.strictEqual(occurrences(program.stderr(), "A worker has ended"), 0)
-      }),
-    60_000
+      })
   )
 
   it.live("survive a pause of the whole machine, and so do their viewers", () =>
@@ -467,7 +464,7 @@ describe("workers", () => {
       yield* gate.open
       for (const viewer of viewers) assert.strictEqual((yield* viewer.rest).size, 4 * MiB)
       assert.deepStrictEqual([...workersOf(program), program.process.pid!], all)
-    }), 60_000)
+    }))
 
   it.live("that hang are ended and replaced, while the others take all new viewers", () =>
     Effect.gen(function*() {
@@ -491,7 +488,7 @@ describe("workers", () => {
         Effect.sync(() => workersOf(program).length === WORKERS && !workersOf(program).includes(hanging!))
       )
       yield* waiting.closed
-    }), 60_000)
+    }))
 
   it.live("share the connections of a crowd", () =>
     Effect.gen(function*() {
@@ -512,7 +509,7 @@ describe("workers", () => {
       const ended = eventually("their end", Effect.sync(() => taken().every((connections) => connections < count / 8)))
       // On a busy machine, one worker may run alone for as long as a crowd takes to come.
       yield* eventually("a crowd that is shared", Effect.tap(isShared, ended))
-    }), 60_000)
+    }))
 
   it.live.each(["the program", "the program, and each of them,"])(
     "finish what they are sending when %s is told to end",
@@ -533,8 +530,7 @@ describe("workers", () => {
         for (const viewer of viewers) assert.strictEqual((yield* viewer.rest).sha256, sha256(film.bytes))
         assert.strictEqual(yield* Fiber.join(stopped), 0)
         for (const pid of workers) assert.isFalse(Fs.existsSync(`/proc/${pid}`))
-      }),
-    60_000
+      })
   )
 
   it.live("end when the program is killed", () =>
@@ -552,7 +548,7 @@ describe("workers", () => {
       yield* viewer.closed
       assert.match(ending, /ECONNRESET/)
       yield* eventually("their end", Effect.sync(() => workers.every((pid) => !Fs.existsSync(`/proc/${pid}`))))
-    }), 60_000)
+    }))
 
   it.live("say in one line why they cannot listen", () =>
     Effect.gen(function*() {
@@ -575,5 +571,5 @@ describe("workers", () => {
       const tooMany = yield* runProgram(["serve", origin.url, "--workers", "65"])
       assert.strictEqual(tooMany.code, 1)
       assert.match(tooMany.stderr, /^spillway: .*from 1 to 64.*\n$/)
-    }), 60_000)
+    }))
 })

@@ -52,7 +52,7 @@ describe("the examples", () => {
         SPILLWAY_PORT: String(port)
       })
       assert.strictEqual((yield* view(url)).sha256, sha256(film.bytes))
-    }), 30_000)
+    }))
 
   it.live("application.ts: beside other routes", () =>
     Effect.gen(function*() {
@@ -82,5 +82,5 @@ describe("the examples", () => {
       assert.strictEqual(JSON.parse(stdout).url, `${origin.url}/film.mp4`)
       const elsewhere = yield* runProgram(["status", "--server", `${url}/film`])
       assert.include(elsewhere.stderr, `${url}/film is not a Spillway server of this version`)
-    }), 30_000)
+    }))
 })

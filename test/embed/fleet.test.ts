@@ -58,7 +58,7 @@ describe("Spillway.layerFleet", () => {
       const nodes = [yield* start(origin, "n1", ports[0]!, list), yield* start(origin, "n2", ports[1]!, list)]
       for (const node of nodes) assert.strictEqual(yield* read(node, "/film"), sha256(film.bytes))
       assert.strictEqual(origin.bodyBytes(), film.bytes.length)
-    }), 30_000)
+    }))
 
   it.live("works with an engine of the application, also while that fails", () =>
     Effect.gen(function*() {
@@ -75,5 +75,5 @@ describe("Spillway.layerFleet", () => {
       })
       const node = yield* start(origin, "n1", yield* freePort, failing)
       assert.strictEqual(yield* read(node, "/film"), sha256(film.bytes))
-    }), 30_000)
+    }))
 })

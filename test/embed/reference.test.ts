@@ -11,5 +11,5 @@ describe("the API reference", () => {
       const { code, stderr, stdout } = yield* run(process.execPath, [docs, "--check"])
       assert.strictEqual(stdout + stderr, "")
       assert.strictEqual(code, 0)
-    }), 120_000)
+    }))
 })

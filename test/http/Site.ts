@@ -2,6 +2,7 @@ import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import type { IncomingMessage } from "node:http"
 import * as HttpDate from "../../src/domain/rfc/HttpDate.ts"
+import { PATIENCE_MILLIS } from "../support/patience.ts"
 import { type OriginFile, randomBytes, type SeenRequest } from "../support/TestOrigin.ts"
 import { CHUNK_BYTES, makeTestProxy, type TestProxy, type TestProxyOptions } from "./TestProxy.ts"
 
@@ -78,7 +79,7 @@ export const start = Effect.fnUntraced(function*(options: TestProxyOptions = {})
 /** Waits for what the network brings, in real time. */
 export const until = (what: string, check: () => boolean): Effect.Effect<void> =>
   Effect.callback((resume) => {
-    const deadline = performance.now() + 5000
+    const deadline = performance.now() + PATIENCE_MILLIS
     const look = (): void => {
       if (check()) return resume(Effect.void)
       if (performance.now() > deadline) return resume(Effect.die(`waited in vain for ${what}`))

@@ -238,8 +238,7 @@ describe("the end of the server", () => {
         const begun = performance.now()
         yield* Scope.close(scope, Exit.void)
         assert.isBelow(performance.now() - begun, 14_000)
-      }),
-    20_000
+      })
   )
 })
 

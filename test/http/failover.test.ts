@@ -364,7 +364,6 @@ describe("mirrors with different versions", () => {
         }
         assert.isAbove(cuts, 0)
         assert.isAbove(wholes, 0)
-      }),
-    60_000
+      })
   )
 })

@@ -8,7 +8,6 @@ import { openRaw } from "./RawConnection.ts"
 import { CHUNK_BYTES, makeTestProxy } from "./TestProxy.ts"
 
 const LARGE = 24 * MiB
-const TIMEOUT = 20_000
 const small = fileOf(3 * CHUNK_BYTES, 1)
 /** More than the buffers of both sockets take. */
 const large = fileOf(LARGE, 2, { headers: { "cache-control": "no-store" } })
@@ -90,7 +89,7 @@ describe("pipelined requests after one whose answer is not read", () => {
         assert.isTrue(answers[i + 1]!.body.equals(small.bytes.subarray(first, last + 1)), `${first}-${last}`)
       }
       assert.include(answers[5]!.head, "multipart/byteranges")
-    }), TIMEOUT)
+    }))
 
   it.live("are given up when the viewer leaves", () =>
     Effect.gen(function*() {

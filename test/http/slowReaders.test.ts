@@ -63,7 +63,7 @@ const assertServed = (site: Site, path: string) =>
     assert.isTrue(answer.body.equals(bytes))
   })
 
-describe("viewers who do not read", { timeout: 30_000 }, () => {
+describe("viewers who do not read", () => {
   it.effect("cached files do not block the origin for others, and lose nothing", () =>
     Effect.gen(function*() {
       const site = yield* begin

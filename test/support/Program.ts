@@ -4,6 +4,7 @@ import { createHash } from "node:crypto"
 import { get, type IncomingHttpHeaders, type IncomingMessage } from "node:http"
 import { fileURLToPath } from "node:url"
 import { story } from "./cacheStatus.ts"
+import { PATIENCE_MILLIS } from "./patience.ts"
 
 /** The real program, as a child process. */
 export interface Program {
@@ -33,9 +34,6 @@ export interface ProgramOptions {
   /** `serve` if omitted. */
   readonly command?: "serve" | "demo"
 }
-
-/** How long a test waits for what has to happen, in milliseconds: shorter than a test may take, and long enough for a busy machine. */
-const PATIENCE_MILLIS = 45_000
 
 const launch = (args: ReadonlyArray<string>, { env, prefix = [] }: ProgramOptions) =>
   Effect.gen(function*() {

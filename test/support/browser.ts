@@ -2,6 +2,7 @@ import { Effect, type Scope } from "effect"
 import { fileURLToPath } from "node:url"
 import { type Browser, chromium } from "playwright-core"
 import { find } from "./command.ts"
+import { PATIENCE_MILLIS } from "./patience.ts"
 
 /** Where Chromium is, or `undefined`. */
 export const chromiumPath = ["chromium", "chromium-browser", "google-chrome"].map(find).find((path) =>
@@ -68,9 +69,6 @@ export interface Player {
 
 const script = fileURLToPath(new URL("player.js", import.meta.url))
 
-/** How long a player may take for what it is asked. */
-const PATIENCE = "20 seconds"
-
 /** Opens a page; it is closed with the scope. */
 export const openPlayer = Effect.fnUntraced(function*(browser: Browser, url: string) {
   const context = yield* Effect.acquireRelease(
@@ -98,7 +96,7 @@ export const openPlayer = Effect.fnUntraced(function*(browser: Browser, url: str
   const state = evaluate<PlayerState>("player.state()")
   const within = <A>(what: string, effect: Effect.Effect<A>) =>
     Effect.timeoutOrElse(effect, {
-      duration: PATIENCE,
+      duration: PATIENCE_MILLIS,
       orElse: () => Effect.flatMap(state, (state) => Effect.die(`no end of ${what}: ${JSON.stringify(state)}`))
     })
   const ask = <A>(call: string) => within(call, evaluate<A>(`player.${call}`))

@@ -51,7 +51,7 @@ export const makeRedis: Effect.Effect<RedisServer, never, Scope.Scope> = Effect.
   })
   yield* Effect.addFinalizer(() => kill)
   const command = (...words: ReadonlyArray<string>) =>
-    Effect.sync(() => execFileSync("redis-cli", ["-p", String(port), ...words], { encoding: "utf8", timeout: 10_000 }))
+    Effect.sync(() => execFileSync("redis-cli", ["-p", String(port), ...words], { encoding: "utf8" }))
   const isUp = Effect.match(Effect.try(() => execFileSync("redis-cli", ["-p", String(port), "ping"])), {
     onFailure: () => false,
     onSuccess: (answer) => answer.toString().trim() === "PONG"

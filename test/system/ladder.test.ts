@@ -11,6 +11,7 @@ import { DiskMonitor } from "../../src/services/disk/DiskMonitor.ts"
 import { type Media, MediaStream } from "../../src/services/media/MediaStream.ts"
 import { Faults } from "../../src/testing/FaultyFileSystem.ts"
 import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
+import { PATIENCE_MILLIS } from "../support/patience.ts"
 import { CHUNK, Knob, stack, view } from "../support/stack.ts"
 import { randomBytes, sha256 } from "../support/TestOrigin.ts"
 
@@ -38,7 +39,7 @@ const adjust = (free: number) => Effect.flatMap(Knob, (knob) => Ref.update(knob,
 /** Lets time pass until `condition` holds; the disk is real, and takes real time too. */
 const until = (condition: () => boolean) =>
   Effect.gen(function*() {
-    const deadline = performance.now() + 4000
+    const deadline = performance.now() + PATIENCE_MILLIS
     while (performance.now() < deadline && !condition()) {
       yield* TestClock.adjust("100 millis")
       yield* Effect.promise(() => new Promise(setImmediate))

@@ -144,5 +144,5 @@ describe("--max-size", () => {
         assert.isAtLeast(index.bytes(), MAX_SIZE / 2)
         assert.isAtMost(du(directory), index.bytes() + 16 * 1024)
       }).pipe(Effect.provide(processOn(directory)))
-    }).pipe(Effect.provide(MemoryOrigin.layer)), 20_000)
+    }).pipe(Effect.provide(MemoryOrigin.layer)))
 })

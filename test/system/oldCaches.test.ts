@@ -178,8 +178,6 @@ const damages: Record<string, (content: Buffer, other: Buffer) => Buffer> = {
   "the content of another file": (_, other) => other
 }
 
-const live = { timeout: 30_000 }
-
 describe.each(versions)("a cache of $name", (version) => {
   const known = new Set(cases.filter(({ isTransfer = false }) => version.hasTransfers || !isTransfer))
   const isAsked = ({ isInvalidated = false }: Case) => isInvalidated && version.hasTransfers
@@ -205,8 +203,7 @@ describe.each(versions)("a cache of $name", (version) => {
             assert.isFalse(index.isPinned(makeResource(`${ORIGIN}/strong`).id))
           })
         )
-      }),
-    live
+      })
   )
 
   it.effect("serves no old byte of a file that has changed", () =>
@@ -232,7 +229,7 @@ describe.each(versions)("a cache of $name", (version) => {
           })
         )
       }
-    }), live)
+    }))
 
   it.effect.each(Object.keys(damages))("drops files with %s", (damage) =>
     Effect.gen(function*() {
@@ -257,7 +254,7 @@ describe.each(versions)("a cache of $name", (version) => {
           for (const one of cases) yield* lookRight(one)
         })
       )
-    }), live)
+    }))
 })
 
 const name = process.env["SPILLWAY_TEST_WRITE_CACHE"]
@@ -266,4 +263,4 @@ it.effect.skipIf(name === undefined)("writes an archive of the cache of this ver
   Effect.gen(function*() {
     const directory = yield* cacheOf({ name: "this version", hasTransfers: true, isRead: true })
     execFileSync("tar", ["-C", directory, "--owner=0", "--group=0", "-czf", join(folder, `${name}.tar.gz`), "v1"])
-  }), live)
+  }))

@@ -97,7 +97,6 @@ describe("a purge of 20,000 files", () => {
         assert.deepStrictEqual(many.calls, few.calls)
         assert.deepStrictEqual(few.calls, ["writeBans"])
         assert.strictEqual(many.left, left)
-      }),
-    60_000
+      })
   )
 })

@@ -1,10 +1,8 @@
 import { connect } from "node:net"
+import { PATIENCE_MILLIS } from "../../support/patience.ts"
 import { judge, type Outcome } from "./check.ts"
 import type { Plan } from "./grammar.ts"
 import { makeReader, Violation } from "./reader.ts"
-
-/** How long an answer may take, in milliseconds. */
-const PATIENCE_MILLIS = 20_000
 
 /** How long it is waited for more after the last expected byte, where nobody knows how much is to come, in milliseconds. */
 const QUIET_MILLIS = 80

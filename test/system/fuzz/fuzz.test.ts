@@ -64,4 +64,4 @@ it.live("every answer to random input is right, and no resource leaks", () => {
     assert.strictEqual(answer.status, 200)
     assert.isTrue(answer.body.equals(fileAt("/a")!.bytes))
   }).pipe(Effect.provide(Logger.layer([record])))
-}, 180_000)
+})

@@ -36,8 +36,7 @@ describe("a simulated world", () => {
         const { schedule, violation } = simulate(seed)
         if (violation !== undefined) assert.fail([`seed ${seed}: ${violation}`, ...schedule.steps.map(line)].join("\n"))
       }
-    },
-    300_000
+    }
   )
 
   it("is the same world for the same seed", () => {

@@ -50,7 +50,7 @@ describe("ChunkTable", () => {
     }
     for (const chunk of table.of("a")) table.remove(chunk)
     assert.deepStrictEqual([table.count, table.has("a"), table.firstMissing(keyAt(1024), Infinity)], [0, false, 1024])
-  }, { arbitrary: { runs: 100 }, timeout: 30_000 })
+  }, { arbitrary: { runs: 100 } })
 
   it("passes over long stretches in few steps", () => {
     const table = new ChunkTable(new ResourceTable())

@@ -219,7 +219,7 @@ describe("CacheIndex", () => {
 })
 
 describe("the memory of the index", () => {
-  it("is at most 64 bytes for each chunk, and 300 for each file of one chunk", { timeout: 60_000 }, () => {
+  it("is at most 64 bytes for each chunk, and 300 for each file of one chunk", () => {
     const program = fileURLToPath(new URL("../../../support/indexMemory.ts", import.meta.url))
     const output = execFileSync(process.execPath, ["--expose-gc", program], { encoding: "utf8" })
     const { count, perChunk, perFile } = JSON.parse(output) as Record<"count" | "perChunk" | "perFile", number>

@@ -26,7 +26,7 @@ describe("what is remembered of resources", () => {
       const kept = long.filter((id) => catalog.known(id) !== undefined)
       assert.isAtMost(kept.length * 24_000, 64 * 1024 ** 2)
       assert.isAtLeast(kept.length, 2000)
-    }).pipe(Effect.provide(stack("memory"))), 20_000)
+    }).pipe(Effect.provide(stack("memory"))))
 
   it.effect("is more than 25 000 ordinary ones", () =>
     Effect.gen(function*() {
@@ -35,7 +35,7 @@ describe("what is remembered of resources", () => {
       const kept = ids.filter((id) => catalog.known(id) !== undefined).length
       assert.isAtLeast(kept, 25_000)
       assert.isAtMost(kept, 33_000)
-    }).pipe(Effect.provide(stack("memory"))), 20_000)
+    }).pipe(Effect.provide(stack("memory"))))
 
   it.effect("weighs what an entry has become, not what it was", () =>
     Effect.gen(function*() {
@@ -45,7 +45,7 @@ describe("what is remembered of resources", () => {
       const ids = Array.from({ length: count }, (_, i) => confirm(catalog, i, 20, 16_000))
       const kept = ids.filter((id) => catalog.known(id) !== undefined).length
       assert.isAtMost(kept * 18_000, 64 * 1024 ** 2)
-    }).pipe(Effect.provide(stack("memory"))), 20_000)
+    }).pipe(Effect.provide(stack("memory"))))
 })
 
 const film = makeResource("http://origin.test/film")

@@ -211,5 +211,5 @@ describe("CacheIndex", () => {
         for (const resource of RESOURCES) index.forget(resource)
         assert.deepStrictEqual([index.count(), index.bytes(), index.nodes(), index.unevictableBytes()], [0, 0, 0, 0])
       }
-    }).pipe(Effect.provide(stack("memory"))), 30_000)
+    }).pipe(Effect.provide(stack("memory"))))
 })

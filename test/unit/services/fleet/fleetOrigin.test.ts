@@ -637,7 +637,7 @@ describe("a body from several nodes", () => {
       const at = Math.min(start, file.length - 1)
       const { bytes } = yield* get(path, { headers: { range: `bytes=${at}-` } })
       assertBytes(bytes, file.subarray(at))
-    }).pipe(Effect.provide(fleetOf())), { arbitrary: { runs: 60 }, timeout: 60_000 })
+    }).pipe(Effect.provide(fleetOf())), { arbitrary: { runs: 60 } })
 })
 
 describe("a node that is alone", () => {

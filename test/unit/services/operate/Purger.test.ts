@@ -193,8 +193,7 @@ describe("over files", () => {
         const before = requests.length
         yield* ticking(view(url))
         assert.strictEqual(requests.length, before + 1)
-      }).pipe(Effect.provide(stack("faulty"))),
-    20_000
+      }).pipe(Effect.provide(stack("faulty")))
   )
 
   it.effect("a pin after a purge stays, although the files of before are removed later", () =>

@@ -18,8 +18,6 @@ import { MiB, randomBytes } from "../../../support/TestOrigin.ts"
 const SLICE = 64 * 1024
 const STEP_MILLIS = 20
 
-/** These take a second on an idle machine. */
-const TIMEOUT = 60_000
 const url = "http://origin.test/film.mp4"
 const film = randomBytes(16 * MiB + 100)
 
@@ -105,7 +103,7 @@ const test = (
   name: string,
   body: Effect.Effect<void, unknown, Scope.Scope | Layer.Success<ReturnType<typeof layer>>>,
   options: Partial<CacheOptions> = {}
-) => it.effect(name, () => body.pipe(Effect.scoped, Effect.provide(layer(options))), TIMEOUT)
+) => it.effect(name, () => body.pipe(Effect.scoped, Effect.provide(layer(options))))
 
 describe("a read-ahead", () => {
   test(

@@ -15,9 +15,6 @@ const STALL: Misbehaviour = { _tag: "Stall", after: 5 * SLICE, millis: 20_000 }
 const url = "http://origin.test/film.mp4"
 const film = randomBytes(2 * MiB)
 
-/** These take a second on an idle machine. */
-const TIMEOUT = 60_000
-
 /** An origin that sends a slice every 100 ms, and misbehaves at the requests for bytes with these numbers, counted from 0. */
 const begin = Effect.fnUntraced(function*(faults: Readonly<Record<number, Misbehaviour>>) {
   const origin = yield* MemoryOrigin
@@ -95,7 +92,7 @@ const layer = Layer.provideMerge(restartable(), World)
 const test = (
   name: string,
   body: Effect.Effect<void, unknown, Scope.Scope | Layer.Success<typeof layer>>
-) => it.effect(name, () => body.pipe(Effect.scoped, Effect.provide(layer)), TIMEOUT)
+) => it.effect(name, () => body.pipe(Effect.scoped, Effect.provide(layer)))
 
 describe("a silent origin", () => {
   test(
