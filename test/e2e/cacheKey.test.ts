@@ -6,6 +6,7 @@ import { story } from "../support/cacheStatus.ts"
 import { temporaryDirectory } from "../support/disks.ts"
 import { eventually, eventuallyHit, openView, runProgram, startProgram, view } from "../support/Program.ts"
 import { fileOf, makeGate, makeTestOrigin, MiB, sha256 } from "../support/TestOrigin.ts"
+import { withoutHedges } from "../support/withoutHedges.ts"
 
 /** All that is below a directory, as text. */
 const contentOf = (directory: string): string =>
@@ -30,7 +31,12 @@ describe("--cache-key", () => {
         }
         const directory = yield* temporaryDirectory
         const options = `--min-free 0 --workers ${workers} --cache-dir ${directory}`.split(" ")
-        const program = yield* startProgram([origin.url, ...options, "--cache-key", "/library/* ignore=token"], {
+        const program = yield* startProgram([
+          ...(yield* withoutHedges(origin.url)),
+          ...options,
+          "--cache-key",
+          "/library/* ignore=token"
+        ], {
           env: { SPILLWAY_LOG_LEVEL: "all" }
         })
         const film = (token: string) => `${program.url}/library/film?part=1&token=${token}`
@@ -43,7 +49,10 @@ describe("--cache-key", () => {
         assert.deepStrictEqual(gets.map(({ url }) => url), ["/library/film?part=1&token=token-of-alice"])
         yield* eventuallyHit(film("token-of-carol"))
         assert.strictEqual((yield* view(film("token-of-carol"))).sha256, hash)
-        assert.notInclude(story((yield* view(`${program.url}/library/film?part=2&token=token-of-alice`)).headers), "hit")
+        assert.notInclude(
+          story((yield* view(`${program.url}/library/film?part=2&token=token-of-alice`)).headers),
+          "hit"
+        )
 
         const run = (...args: ReadonlyArray<string>) =>
           Effect.map(

@@ -25,6 +25,7 @@ import {
   view
 } from "../support/Program.ts"
 import { fileOf, makeGate, makeTestOrigin, MiB, randomBytes, sha256, type TestOrigin } from "../support/TestOrigin.ts"
+import { withoutHedges } from "../support/withoutHedges.ts"
 
 const MEMORY = ["--memory", "4MiB"]
 
@@ -34,7 +35,13 @@ const startWith = (
   args: ReadonlyArray<string>,
   prefix: ReadonlyArray<string> = []
 ) =>
-  startProgram([origin.url, "--cache-dir", directory, "--chunk-size", "1MiB", "--min-free", "0", ...args], { prefix })
+  Effect.flatMap(
+    withoutHedges(origin.url),
+    (origin) =>
+      startProgram([...origin, "--cache-dir", directory, "--chunk-size", "1MiB", "--min-free", "0", ...args], {
+        prefix
+      })
+  )
 
 const startOn = (origin: TestOrigin, { mountPoint, prefix }: Disk, args: ReadonlyArray<string>) =>
   startWith(origin, mountPoint, args, prefix)

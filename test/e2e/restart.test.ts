@@ -15,9 +15,13 @@ import {
   sha256,
   type TestOrigin
 } from "../support/TestOrigin.ts"
+import { withoutHedges } from "../support/withoutHedges.ts"
 
 const start = (origin: TestOrigin, directory: string, ...args: ReadonlyArray<string>) =>
-  startProgram([origin.url, "--cache-dir", directory, "--min-free", "0", "--memory", "0", ...args])
+  Effect.flatMap(
+    withoutHedges(origin.url),
+    (origin) => startProgram([...origin, "--cache-dir", directory, "--min-free", "0", "--memory", "0", ...args])
+  )
 
 const gets = (origin: TestOrigin) => origin.requests.filter(({ method }) => method === "GET")
 

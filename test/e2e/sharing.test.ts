@@ -4,10 +4,12 @@ import { story } from "../support/cacheStatus.ts"
 import { chunkFiles, temporaryDirectory } from "../support/disks.ts"
 import { eventually, eventuallyHit, openView, startProgram, view } from "../support/Program.ts"
 import { fileOf, makeGate, makeTestOrigin, MiB, sha256, type TestOrigin } from "../support/TestOrigin.ts"
+import { withoutHedges } from "../support/withoutHedges.ts"
 
 const start = Effect.fnUntraced(function*(origin: TestOrigin) {
   const directory = yield* temporaryDirectory
-  const program = yield* startProgram([origin.url, "--cache-dir", directory, "--min-free", "0", "--memory", "4MiB"])
+  const steady = yield* withoutHedges(origin.url)
+  const program = yield* startProgram([...steady, "--cache-dir", directory, "--min-free", "0", "--memory", "4MiB"])
   return { ...program, directory }
 })
 
@@ -83,7 +85,8 @@ describe("viewers of one file", () => {
         origin.files.set("/film", fileOf(size, 1))
         const directory = yield* temporaryDirectory
         // Chunks that fit into no memory tier.
-        const { url } = yield* startProgram([origin.url, "--cache-dir", directory, "--min-free=0", "--memory=1MiB"])
+        const steady = yield* withoutHedges(origin.url)
+        const { url } = yield* startProgram([...steady, "--cache-dir", directory, "--min-free=0", "--memory=1MiB"])
         yield* view(`${url}/film`)
         yield* eventually("the file on disk", Effect.sync(() => chunkFiles(directory).length === 24))
         const sent = origin.bodyBytes()

@@ -12,6 +12,7 @@ import { chunkFiles, insideOf, makeDisk, noDisks, takeAllRoom, temporaryDirector
 import { eventually, occurrences, openView, type Program, runProgram, startProgram, view } from "../support/Program.ts"
 import { valueOf } from "../support/scrape.ts"
 import { fileOf, makeGate, makeTestOrigin, MiB, sha256, type TestOrigin } from "../support/TestOrigin.ts"
+import { withoutHedges } from "../support/withoutHedges.ts"
 
 const WORKERS = 2
 
@@ -29,7 +30,10 @@ const ASKS = 5
 const OPTIONS = ["--min-free", "0", "--workers", String(WORKERS)]
 
 const start = (origin: TestOrigin, directory: string, ...args: ReadonlyArray<string>) =>
-  startProgram([origin.url, "--cache-dir", directory, ...OPTIONS, ...args])
+  Effect.flatMap(
+    withoutHedges(origin.url),
+    (origin) => startProgram([...origin, "--cache-dir", directory, ...OPTIONS, ...args])
+  )
 
 const startFresh = (origin: TestOrigin, ...args: ReadonlyArray<string>) =>
   Effect.flatMap(temporaryDirectory, (directory) => start(origin, directory, ...args))

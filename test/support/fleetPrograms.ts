@@ -7,6 +7,7 @@ import { temporaryDirectory } from "./disks.ts"
 import { freePort } from "./freePort.ts"
 import { eventually, type Program, type ProgramFailed, startProgram } from "./Program.ts"
 import { MiB, type TestOrigin } from "./TestOrigin.ts"
+import { withoutHedges } from "./withoutHedges.ts"
 
 /** Fleets of real programs, and a real Redis. */
 
@@ -139,6 +140,7 @@ export const startFleet = Effect.fnUntraced(function*(setup: FleetSetup) {
   )
   const list = `list:${names.map((name, i) => `${name}=${placeOf(name).address}:${ports[i]![1]}`).join(",")}`
   const engine = setup.engine ?? list
+  const steady = yield* withoutHedges(origin.url)
   const nodes = yield* Effect.forEach(names, (name, i) =>
     Effect.gen(function*() {
       const directory = yield* temporaryDirectory
@@ -156,7 +158,7 @@ export const startFleet = Effect.fnUntraced(function*(setup: FleetSetup) {
         token: env["SPILLWAY_ADMIN_TOKEN"],
         program: undefined as unknown as Program,
         start: Effect.gen(function*() {
-          node.program = yield* startProgram([origin.url, ...own, ...listen, ...fleet, ...args], {
+          node.program = yield* startProgram([...steady, ...own, ...listen, ...fleet, ...args], {
             prefix,
             env: { SPILLWAY_FLEET: engine, SPILLWAY_FLEET_SECRET: SECRET, SPILLWAY_PORT: String(port), ...env }
           })
