@@ -150,6 +150,7 @@ describe("a restart", () => {
       const first = yield* start(origin, directory)
       const viewer = yield* openView(`${first.url}/film`)
       yield* viewer.readTo(6.5 * MiB)
+      yield* eventually("a chunk on disk", Effect.sync(() => chunkFiles(directory).length > 0))
       assert.strictEqual(yield* first.stop("SIGKILL"), "SIGKILL")
       const second = yield* start(origin, directory)
       const kept = chunkFiles(directory).length

@@ -187,7 +187,7 @@ describe.skipIf(!canNotify)("a service manager", () => {
       const received = () => Fs.existsSync(messages) ? Fs.readFileSync(messages, "utf8") : ""
       yield* eventually("ready", Effect.sync(() => received().includes(`READY=1\nSTATUS=Listening on ${program.url}`)))
       assert.strictEqual(yield* program.stop(), 0)
-      assert.include(received(), "STOPPING=1\nSTATUS=Stopping")
+      yield* eventually("the stop", Effect.sync(() => received().includes("STOPPING=1\nSTATUS=Stopping")))
     }))
 })
 
