@@ -5,10 +5,10 @@ import { routeTo } from "../domain/routeTo.ts"
 import { jsonSchema } from "../services/config/configSchema.ts"
 import { makeLiveConfig } from "../services/config/LiveConfig.ts"
 import { variableOf } from "../services/config/makeSetting.ts"
-import { schemasAt } from "../services/config/mistakes.ts"
 import { configSetting, fileSettings } from "../services/config/settings.ts"
 import type { Path } from "../services/config/tomlDocument.ts"
 import { unknownVariables } from "../services/config/unknownVariables.ts"
+import { writtenValues } from "../services/config/writtenValues.ts"
 import { OriginResolver } from "../services/origin/OriginResolver.ts"
 import { checkSettings, optionsOf, readConfig, type ServeSettings, settingsOf } from "./serveSettings.ts"
 import { fromConfigError, StartupError } from "./StartupError.ts"
@@ -21,30 +21,16 @@ import { counted } from "./text.ts"
 /** The dialect of the JSON Schema. */
 const DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-/** A value as it may be shown. What the schema doesn't describe one by one, such as header fields, may be secret. */
-const shown = (value: unknown, path: Path): string => {
-  const schemas = schemasAt(jsonSchema, path)
-  return schemas.length === 0 || schemas.some(({ writeOnly }) => writeOnly === true) ? "(secret)" : String(value)
-}
-
-/** A line for each value at `path` and below it: the names that lead to it, after the first `from`, and the value. */
-const linesOf = (value: unknown, path: Path, from: number): ReadonlyArray<string> => {
-  const name = path.slice(from).filter((key) => typeof key === "string").join(".")
-  if (!(value instanceof Object)) return [`${name} = ${shown(value, path)}`]
-  if (!Array.isArray(value)) {
-    return Object.entries(value).flatMap(([key, inner]) => linesOf(inner, [...path, key], from))
-  }
-  return value.some((element) => element instanceof Object)
-    ? value.flatMap((element, i) => linesOf(element, [...path, i], from))
-    : [`${name} = ${value.map((element, i) => shown(element, [...path, i])).join(", ")}`]
-}
+/** A line for each value at `path` and below it, with its name after the first `from` of the path. */
+const linesOf = (value: unknown, path: Path, from: number): ReadonlyArray<string> =>
+  writtenValues(value, path, from).map(({ name, values }) => `${name} = ${values.join(", ")}`)
 
 const isSet = (name: string): boolean => (process.env[variableOf(name)] ?? "") !== ""
 
 /** The options whose variables are set. */
 const givenVariables = Effect.forEach(
   Object.values(fileSettings).filter(({ name }) => isSet(name)),
-  ({ config, key }) => Effect.map(config, (value) => [key, value] as const)
+  ({ config, key }) => Effect.map(config, (value) => [key, { value, by: "variable" }] as const)
 ).pipe(Effect.map((entries) => Object.fromEntries(entries)))
 
 const matchText = ({ match }: Route): string => {

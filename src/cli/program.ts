@@ -5,6 +5,7 @@ import { CliError, CliOutput, Command } from "effect/cli"
 import { logLevelConfig } from "../services/config/settings.ts"
 import { version } from "../version.ts"
 import { checkConfig } from "./checkConfig.ts"
+import { config } from "./config.ts"
 import { doctor } from "./doctor.ts"
 import { fleet, ls, mapCommand, status, why } from "./inspect.ts"
 import { pin, purge, unpin } from "./keep.ts"
@@ -22,6 +23,7 @@ const spillway = Command.make("spillway").pipe(
     serve,
     demo,
     status,
+    config,
     top,
     fleet,
     ls,

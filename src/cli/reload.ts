@@ -1,8 +1,9 @@
-import { Effect, Semaphore } from "effect"
+import { Clock, Effect, Semaphore } from "effect"
 import { type ConfigReload, type Reloaded, ReloadRefused } from "../services/config/ConfigReload.ts"
 import { LIVE, type LiveConfig } from "../services/config/LiveConfig.ts"
 import { fileSettings } from "../services/config/settings.ts"
 import type { ConfigSource } from "../workers/messages.ts"
+import type { RunView } from "./configView.ts"
 import { checkSettings, type Given, optionsOf, readConfig, type ServeSettings, settingsOf } from "./serveSettings.ts"
 
 /**
@@ -27,12 +28,13 @@ interface Run {
   /** The options with which it started. */
   readonly settings: ServeSettings
   readonly live: LiveConfig
+  readonly view: RunView
   /** Passes the file on to all other processes. */
   readonly configure: (source: ConfigSource) => Effect.Effect<void>
 }
 
 /** Makes the reload of a run. */
-export const makeReload = Effect.fnUntraced(function*({ configure, file, given, live, settings }: Run) {
+export const makeReload = Effect.fnUntraced(function*({ configure, file, given, live, settings, view }: Run) {
   const context = yield* Effect.context<Effect.Services<ReturnType<typeof readConfig>>>()
   const one = yield* Semaphore.make(1)
 
@@ -42,6 +44,7 @@ export const makeReload = Effect.fnUntraced(function*({ configure, file, given, 
     const restart = needRestart(settings, next)
     live.replace(optionsOf(next))
     yield* configure(source)
+    view.replace(next, restart, { path: file, readAt: yield* Clock.currentTimeMillis })
     return { routes: next.routes.length, restart } satisfies Reloaded
   })
 

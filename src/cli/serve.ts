@@ -1,9 +1,9 @@
 import {
+  Clock,
   Console,
   Effect,
   type FileSystem,
   Layer,
-  type LogLevel,
   Option,
   type Path,
   type PlatformError,
@@ -16,7 +16,7 @@ import cluster from "node:cluster"
 import { tmpdir } from "node:os"
 import { errnoOf } from "../domain/CacheError.ts"
 import { annotationsOf } from "../domain/OriginError.ts"
-import { makeRoute, type Route } from "../domain/Route.ts"
+import { formatRoute, makeRoute, type Route } from "../domain/Route.ts"
 import type { FleetReport } from "../http/admin/FleetReport.ts"
 import type { Proxy } from "../http/proxy/Proxy.ts"
 import * as Server from "../http/server/Server.ts"
@@ -26,7 +26,7 @@ import type { CacheConfig } from "../services/config/CacheConfig.ts"
 import { ConfigReload } from "../services/config/ConfigReload.ts"
 import { makeLiveConfig } from "../services/config/LiveConfig.ts"
 import type { OriginConfig } from "../services/config/OriginConfig.ts"
-import { configSetting, givenFlags, logLevelVariable } from "../services/config/settings.ts"
+import { configSetting, givenFlags, logLevelConfig, logLevelVariable } from "../services/config/settings.ts"
 import { unknownVariables } from "../services/config/unknownVariables.ts"
 import { WriterThread } from "../services/disk/WriterThread.ts"
 import { FleetConfig } from "../services/fleet/FleetConfig.ts"
@@ -41,6 +41,7 @@ import { tell } from "../workers/mirror.ts"
 import * as OwnerServer from "../workers/ownerServer.ts"
 import * as Pool from "../workers/pool.ts"
 import * as Worker from "../workers/worker.ts"
+import { makeConfigView } from "./configView.ts"
 import { layer as directoryCheck } from "./directoryCheck.ts"
 import { type FleetNode, fleetNode } from "./fleetSettings.ts"
 import { configOf, type ProcessConfig, reconfigureBy, type Settings, shareOf } from "./processConfig.ts"
@@ -102,7 +103,8 @@ const ordersFromEnvironment = (): Orders | undefined => {
 /** Options with the sample origin, which the owner starts. */
 const withSample = Effect.fnUntraced(function*(settings: ServeSettings, orders: Orders | undefined) {
   const sample = orders === undefined ? yield* SampleOrigin.start : new URL(orders.sample!)
-  return { ...settings, routes: [makeRoute({ _tag: "All" }, sample)], sample } satisfies Settings
+  const origins = [makeRoute({ _tag: "All" }, sample)]
+  return { ...settings, origins, routes: origins, sample } satisfies Settings
 })
 
 /** Where the options of a run come from. */
@@ -125,18 +127,6 @@ const runWorker = Effect.fnUntraced(function*(address: Server.Address, orders: O
   )
   return yield* Effect.never
 })
-
-/** The text of a route, as it is given to `--origin`. */
-const describe = ({ match, url }: Route): string => {
-  switch (match._tag) {
-    case "All":
-      return url.href
-    case "Path":
-      return `${match.prefix}=${url.href}`
-    case "Host":
-      return `${match.host}=${url.href}`
-  }
-}
 
 /** What makes a process a node of a fleet. */
 interface FleetLayers {
@@ -161,7 +151,7 @@ const layersOf = (node: FleetNode | undefined): FleetLayers =>
     }
 
 const announce = (address: string, { directory, routes, sample, urlHosts, workers }: Settings) => {
-  const to = routes.length > 0 ? [`origin ${routes.map(describe).join(" ")}`] : []
+  const to = routes.length > 0 ? [`origin ${routes.map(formatRoute).join(" ")}`] : []
   const named = urlHosts.length > 0 ? [`URLs of ${urlHosts.join(" ")}`] : []
   const by = workers > 1 ? [`${workers} workers`] : []
   const line = [`spillway listening on ${address}`, ...to, ...named, `cache ${directory}`, ...by].join(", ")
@@ -221,23 +211,25 @@ const runOwner = Effect.fnUntraced(function*(
   }).pipe(Effect.provideContext(services))
 })
 
-/** Sets the lowest level that is logged to `level`, that of a configuration file, unless a flag or a variable says another. */
-const logging = Effect.fnUntraced(function*(level: LogLevel.LogLevel | undefined) {
-  const isGiven = Option.isSome(yield* GlobalFlag.LogLevel) || Option.isSome(yield* Effect.orDie(logLevelVariable))
-  return <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    level === undefined || isGiven ? effect : Effect.provideService(effect, References.MinimumLogLevel, level)
+/** The lowest level that is logged, if its flag or its variable is given. */
+const givenLogLevel = Effect.gen(function*() {
+  const flag = yield* GlobalFlag.LogLevel
+  if (Option.isSome(flag)) return { value: flag.value, by: "flag" } as const
+  const isSet = Option.isSome(yield* Effect.orDie(logLevelVariable))
+  return isSet ? { value: yield* Effect.orDie(logLevelConfig), by: "variable" } as const : undefined
 })
 
 /** Serves with these options. */
 const run = Effect.fnUntraced(
   function*(settings: Settings, orders: Orders | undefined, { given, read }: Plan) {
     const live = makeLiveConfig(optionsOf(shareOf(settings, orders)))
-    const config = configOf(settings, orders, live)
+    const view = makeConfigView(settings, read && { path: read.source.file, readAt: yield* Clock.currentTimeMillis })
+    const config = Layer.merge(configOf(settings, orders, live), view.layer)
     if (orders === undefined) {
       const { configure, ...pool } = Pool.make(settings.workers)
       if (read === undefined) return yield* runOwner(settings, config, pool)
       yield* configure(read.source)
-      const reload = yield* makeReload({ given, settings, live, configure, file: read.source.file })
+      const reload = yield* makeReload({ given, settings, live, view, configure, file: read.source.file })
       yield* onHangup(reload)
       return yield* runOwner(settings, Layer.merge(config, Layer.succeed(ConfigReload, reload)), pool)
     }
@@ -287,12 +279,15 @@ export const serve = Command.make(
   },
   Effect.fnUntraced(function*({ config, origin, ...flags }) {
     const orders = ordersFromEnvironment()
-    const given = { flags, origin }
+    const given = { flags: { ...flags, logLevel: yield* givenLogLevel }, origin }
     const read = config === undefined ? undefined : yield* configuration(config, orders)
     const settings = yield* checkSettings(yield* settingsOf(given, read?.config))
     if (orders === undefined) yield* warnOfVariables
-    const running = run({ ...settings, sample: undefined }, orders, { given, read })
-    return yield* running.pipe(yield* logging(settings.logLevel))
+    return yield* Effect.provideService(
+      run({ ...settings, sample: undefined }, orders, { given, read }),
+      References.MinimumLogLevel,
+      settings.logLevel
+    )
   })
 ).pipe(
   Command.withDescription(
@@ -317,7 +312,7 @@ export const demo = Command.make(
   Struct.omit(givenFlags, ["origins", "urlHosts", "allowPrivate", "offline"]),
   Effect.fnUntraced(function*(flags) {
     const orders = ordersFromEnvironment()
-    const given = { flags, origin: Option.none() }
+    const given = { flags: { ...flags, logLevel: yield* givenLogLevel }, origin: Option.none() }
     const settings = yield* withSample(yield* settingsOf(given), orders)
     yield* checkSettings(settings)
     return yield* run(settings, orders, { given, read: undefined })

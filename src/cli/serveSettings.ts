@@ -1,12 +1,14 @@
-import { Effect, FileSystem, type LogLevel, Option, Path, Struct } from "effect"
+import { Config, Effect, FileSystem, Option, Path, Struct } from "effect"
 import { parseRoute, type Route } from "../domain/Route.ts"
 import * as Cache from "../services/config/CacheConfig.ts"
 import { type ConfigFile, parseConfig } from "../services/config/ConfigFile.ts"
+import type { ValueSource, ValueSources } from "../services/config/EffectiveConfig.ts"
 import type { Options } from "../services/config/LiveConfig.ts"
+import type { Given as GivenValue } from "../services/config/makeSetting.ts"
 import * as Origins from "../services/config/OriginConfig.ts"
 import type { CacheRules } from "../services/config/routeSection.ts"
 import { SecretSource } from "../services/config/SecretSource.ts"
-import { defaultSettings, serveConfig, type SettingValues } from "../services/config/settings.ts"
+import { type AllValues, defaultValues, serveConfig } from "../services/config/settings.ts"
 import type { ConfigSource } from "../workers/messages.ts"
 import { fromConfigError, StartupError } from "./StartupError.ts"
 import { size } from "./text.ts"
@@ -18,17 +20,19 @@ import { size } from "./text.ts"
 /** What the command line and the environment say. */
 export interface Given {
   /** `undefined` if neither the flag nor the variable is given. */
-  readonly flags: { readonly [Name in keyof SettingValues]?: SettingValues[Name] | undefined }
+  readonly flags: { readonly [Name in keyof AllValues]?: GivenValue<AllValues[Name]> | undefined }
   /** The argument. */
   readonly origin: Option.Option<string>
 }
 
 /** The options of a run. */
-export interface ServeSettings extends SettingValues {
+export interface ServeSettings extends AllValues {
   readonly routes: ReadonlyArray<Route>
   /** The rules of sections. */
   readonly rules: CacheRules
-  readonly logLevel: LogLevel.LogLevel | undefined
+  readonly sources: ValueSources
+  /** The configuration file, as `ConfigFile.written`. */
+  readonly written: ConfigFile["written"]
 }
 
 /** The largest configuration file, in bytes. */
@@ -82,20 +86,34 @@ const parseArgument = (text: string): Effect.Effect<Route, StartupError> => {
   return typeof route === "string" ? Effect.fail(new StartupError({ message: route })) : Effect.succeed(route)
 }
 
-const isGiven = (entry: readonly [string, unknown]): boolean => entry[1] !== undefined
+/** What the command line and the environment say of options, by their names. Secrets are in the environment only. */
+const givenValues = Effect.fnUntraced(function*(flags: Given["flags"]) {
+  const secrets = yield* Effect.mapError(
+    Config.all(Struct.pick(serveConfig, ["adminToken", "fleetSecret"])),
+    fromConfigError
+  )
+  const variables = Object.entries(secrets).map(([key, value]) =>
+    [key, value === undefined ? undefined : { value, by: "variable" } satisfies GivenValue<unknown>] as const
+  )
+  return [...Object.entries(flags), ...variables].flatMap(([key, given]) =>
+    given === undefined ? [] : [[key, given] as const]
+  )
+})
 
 /** The options of a run, with those of a configuration file if there is one. */
 export const settingsOf = Effect.fnUntraced(function*({ flags, origin }: Given, file: ConfigFile = noFile) {
-  const secrets = yield* Effect.all({
-    adminToken: Effect.mapError(serveConfig.adminToken, fromConfigError),
-    fleetSecret: Effect.mapError(serveConfig.fleetSecret, fromConfigError)
-  })
-  const given = Object.fromEntries(Object.entries({ ...flags, ...secrets }).filter(isGiven))
-  const settings = { ...defaultSettings, ...file.settings, ...given } as SettingValues
+  const given = yield* givenValues(flags)
+  const values = Object.fromEntries(given.map(([key, { value }]) => [key, value]))
+  const sources: Partial<Record<keyof AllValues, ValueSource>> = {
+    ...Object.fromEntries(Object.keys(file.settings).map((key) => [key, "file"])),
+    ...Object.fromEntries(given.map(([key, { by }]) => [key, by]))
+  }
+  const settings = { ...defaultValues, ...file.settings, ...values } as AllValues
   const named = Option.isSome(origin) ? [yield* parseArgument(origin.value)] : []
   // Of several routes for the same requests, the first counts.
   const routes = [...settings.origins, ...named, ...file.routes]
-  return { ...settings, routes, rules: file.rules, logLevel: file.settings.logLevel } satisfies ServeSettings
+  const { rules, written } = file
+  return { ...settings, routes, rules, sources, written } satisfies ServeSettings
 })
 
 /** The rules of a run: those of sections, then those of all paths. */
@@ -109,7 +127,10 @@ const rulesOf = ({ rules, ...settings }: ServeSettings): CacheRules => ({
 /** The options of the cache and for origins. */
 export const optionsOf = (settings: ServeSettings): Options => ({
   cache: { ...Cache.fromSettings(settings), ...rulesOf(settings) },
-  origin: Origins.fromSettings({ ...Struct.omit(settings, ["routes", "rules", "logLevel"]), origins: settings.routes })
+  origin: Origins.fromSettings({
+    ...Struct.omit(settings, ["routes", "rules", "logLevel", "sources", "written"]),
+    origins: settings.routes
+  })
 })
 
 /** Fails if options can't be those of a run: they need an origin, and the cache needs room. */

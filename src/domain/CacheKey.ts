@@ -32,6 +32,15 @@ export const parse = (text: string): CacheKeyRule | undefined => {
   return "ignore" in parts && "keep" in parts ? undefined : { pattern, ...parts }
 }
 
+/** A rule as `parse` reads it. */
+export const format = ({ ignore, keep, pattern, sort = false }: CacheKeyRule): string =>
+  [
+    pattern,
+    ...ignore === undefined ? [] : [`ignore=${ignore.join(",")}`],
+    ...keep === undefined ? [] : [`keep=${keep.join(",")}`],
+    ...sort ? ["sort"] : []
+  ].join(" ")
+
 /** The name of a parameter as an origin decodes it. */
 const nameOf = (parameter: string): string => {
   const name = parameter.split("=", 1)[0]!.replaceAll("+", " ")

@@ -104,6 +104,18 @@ export const parseRoute = (text: string): Route | string => {
   return wrong(isPath ? `"${key}" is no path` : `"${key}" is neither a path, which starts with /, nor a host`)
 }
 
+/** A route as `parseRoute` reads it. Its policy is not part of the text. */
+export const formatRoute = ({ match, url }: Route): string => {
+  switch (match._tag) {
+    case "All":
+      return url.href
+    case "Path":
+      return `${match.prefix}=${url.href}`
+    case "Host":
+      return `${match.host}=${url.href}`
+  }
+}
+
 /** Whether `host`, one of `Origins.urlHosts`, is that of `url`. */
 const matches = (host: string, url: URL): boolean => {
   const [, name, port] = /^(.*?)(?::(\d+))?$/.exec(host.toLowerCase())!

@@ -30,6 +30,14 @@ export const parseDuration = (text: string): number | undefined => {
   return Number(count) * units[letters.find((letter) => letter !== undefined)!]! * 1000
 }
 
+/** The same of milliseconds, in the largest unit that needs no fraction; `250ms` if there is no such unit. */
+export const formatDuration = (millis: number): string => {
+  const unit = ["d", "h", "m", "s"].find((unit) =>
+    millis >= 1000 * units[unit]! && millis % (1000 * units[unit]!) === 0
+  )
+  return unit === undefined ? `${millis}ms` : `${millis / (1000 * units[unit]!)}${unit}`
+}
+
 /** `1h` holds for what the origin gives no freshness; `/live/*=2s` holds for these paths, regardless of the origin. */
 export const parse = (text: string): TtlRule | undefined => {
   const at = text.lastIndexOf("=")
@@ -38,6 +46,10 @@ export const parse = (text: string): TtlRule | undefined => {
   if (lifetime === undefined || (pattern !== undefined && !pattern.startsWith("/"))) return undefined
   return { pattern, ttl: { lifetime, override: pattern !== undefined } }
 }
+
+/** A rule as `parse` reads it. */
+export const format = ({ pattern, ttl }: TtlRule): string =>
+  (pattern === undefined ? "" : `${pattern}=`) + formatDuration(ttl.lifetime)
 
 /** Whether `path` is `pattern`, in which `*` stands for any characters. Takes the first place that fits, so never long. */
 export const matches = (pattern: string, path: string): boolean => {

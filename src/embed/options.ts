@@ -9,13 +9,15 @@ import {
   Redacted,
   Schema,
   SchemaGetter,
-  SchemaIssue
+  SchemaIssue,
+  Struct
 } from "effect"
 import { parseRoute, type Route } from "../domain/Route.ts"
 import * as Cache from "../services/config/CacheConfig.ts"
+import { EffectiveConfig } from "../services/config/EffectiveConfig.ts"
 import * as Origin from "../services/config/OriginConfig.ts"
 import * as Server from "../services/config/ServerConfig.ts"
-import { defaultSettings } from "../services/config/settings.ts"
+import { defaultSettings, programSettings } from "../services/config/settings.ts"
 import * as Type from "../services/config/settingTypes.ts"
 
 /** The options of Spillway in code. Each is that of the flag of `spillway serve` with its name, and has its default. */
@@ -228,20 +230,21 @@ const settingsOf = Effect.fnUntraced(function*(options: SpillwayOptions) {
     decode(Record.filter(options as Readonly<Record<string, unknown>>, Predicate.isNotUndefined)),
     (error) => new InvalidOptions({ mistakes: linesOf(error) })
   )
-  const settings = { ...defaultSettings, ...decoded }
+  const settings = { ...Struct.omit(defaultSettings, programSettings), ...decoded }
   if (!Cache.hasRoom(settings)) {
     return yield* new InvalidOptions({ mistakes: ["maxSize: less than four chunks of chunkSize"] })
   }
-  return settings
+  return { settings, sources: Record.map(decoded as Readonly<Record<string, unknown>>, () => "code" as const) }
 })
 
 /** The configuration of Spillway by `options`. */
 export const layer = (
   options: SpillwayOptions
 ): Layer.Layer<Cache.CacheConfig | Origin.OriginConfig, InvalidOptions> =>
-  Layer.unwrap(Effect.map(settingsOf(options), (settings) =>
+  Layer.unwrap(Effect.map(settingsOf(options), ({ settings, sources }) =>
     Layer.mergeAll(
       Cache.CacheConfig.layer(Cache.fromSettings(settings)),
       Origin.OriginConfig.layer(Origin.fromSettings(settings)),
+      EffectiveConfig.layer(settings, sources),
       Server.ServerConfig.layer(Server.fromSettings(settings))
     )))

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Fs from "node:fs"
 import { join } from "node:path"
+import type { EffectiveConfig } from "../../src/http/admin/api/model.ts"
 import { ask } from "../http/TestProxy.ts"
 import { temporaryDirectory } from "../support/disks.ts"
 import { eventually, occurrences, openView, startProgram, view } from "../support/Program.ts"
@@ -122,6 +123,77 @@ describe("a reload of the configuration file", () => {
             ({ headers }) => String(headers["cache-status"]).startsWith("spillway; hit")
           )
         )
+      })
+  )
+
+  it.live.each([["one process", []], ["two workers", ["--workers", "2"]]] as const)(
+    "of %s is seen in the configuration in effect, with where each value comes from",
+    ([, args]) =>
+      Effect.gen(function*() {
+        const secret = "secret-4f9a"
+        const directory = yield* temporaryDirectory
+        const file = join(directory, "spillway.toml")
+        const write = (text: string) => Fs.writeFileSync(file, `cache-dir = "${join(directory, "cache")}"\n${text}`)
+        write(`ttl = "1h"\nmax-streams = 5\nmemory = "1MiB"\n${section("/films", "http://127.0.0.1:9")}`)
+        const program = yield* startProgram(
+          ["http://127.0.0.1:9", "--config", file, "--min-free", "0", "--log-level", "warn", ...args],
+          { env: { SPILLWAY_MEMORY: "64MiB", SPILLWAY_ADMIN_TOKEN: secret, SPILLWAY_PASSWORD_OF_ORIGIN: secret } }
+        )
+        const headers = { authorization: `Bearer ${secret}` }
+        const config = Effect.map(ask(program.url, "/_spillway/api/config", { headers }), ({ body }) => {
+          assert.notInclude(String(body), secret)
+          return JSON.parse(String(body)) as EffectiveConfig
+        })
+        const first = yield* config
+        const option = ({ options }: EffectiveConfig, name: string) => options.find((option) => option.name === name)
+        for (
+          const [name, source, ...values] of [
+            ["max-size", "default", "10GiB"],
+            ["max-streams", "file", "5"],
+            ["memory", "variable", "64MiB"],
+            ["min-free", "flag", "0B"],
+            ["log-level", "flag", "warn"],
+            ["ttl", "file", "1h"],
+            ["admin-token", "variable", "(secret)"],
+            ["fleet", "default"]
+          ] as const
+        ) assert.deepStrictEqual(option(first, name), { name, source, values })
+        const origins = [{ url: "http://127.0.0.1:9/", keys: [] }]
+        assert.deepStrictEqual(first.routes, [
+          { match: "*", source: "argument", origins, keys: [] },
+          { match: "/films", source: "file", origins, keys: [] }
+        ])
+        assert.strictEqual(first.file?.path, file)
+
+        write(
+          `ttl = ["2h"]\nmax-streams = 6\nmemory = "2MiB"\n[[route]]\nmatch = "/music"\nfinish = true\n[route.origin]\n` +
+            `url = "http://127.0.0.1:9/"\nuser = "u"\npassword = "\${env:SPILLWAY_PASSWORD_OF_ORIGIN}"\n`
+        )
+        assert.strictEqual((yield* ask(program.url, "/_spillway/api/reload", { method: "POST", headers })).status, 200)
+        const second = yield* config
+        assert.deepStrictEqual(option(second, "ttl")!.values, ["2h"])
+        // The former is in effect until a restart, and what overrides the file stays so after it.
+        assert.deepStrictEqual(option(second, "max-streams"), {
+          name: "max-streams",
+          values: ["5"],
+          source: "file",
+          afterRestart: { values: ["6"], source: "file" }
+        })
+        assert.deepStrictEqual(option(second, "memory"), option(first, "memory"))
+        assert.deepStrictEqual(second.routes[1], {
+          match: "/music",
+          source: "file",
+          origins: [{
+            url: "http://127.0.0.1:9/",
+            keys: [{ name: "user", values: ["(secret)"] }, { name: "password", values: ["(secret)"] }]
+          }],
+          keys: [{ name: "finish", values: ["true"] }]
+        })
+        assert.isAtLeast(Date.parse(second.file!.readAt), Date.parse(first.file!.readAt))
+
+        write("ttl = 7\n")
+        assert.strictEqual((yield* ask(program.url, "/_spillway/api/reload", { method: "POST", headers })).status, 409)
+        assert.deepStrictEqual(yield* config, second)
       })
   )
 })

@@ -1,16 +1,16 @@
-import { Data, Effect, type LogLevel, Result, Schema } from "effect"
+import { Data, Effect, Result, Schema } from "effect"
 import type { Route } from "../../domain/Route.ts"
 import { ConfigSchema, jsonSchema } from "./configSchema.ts"
 import { type Mistake, mistakesOf } from "./mistakes.ts"
 import { type CacheRules, routeOf, type RouteSection, rulesOf } from "./routeSection.ts"
 import type { SecretSource } from "./SecretSource.ts"
-import { fileSettings, type SettingValues } from "./settings.ts"
+import { type AllValues, fileSettings } from "./settings.ts"
 import { parseDocument, type TomlDocument } from "./tomlDocument.ts"
 
 /** What a configuration file says. */
 export interface ConfigFile {
   /** The options of the program. */
-  readonly settings: Partial<SettingValues & { readonly logLevel: LogLevel.LogLevel }>
+  readonly settings: Partial<AllValues>
   /** Those of its sections. */
   readonly routes: ReadonlyArray<Route>
   /** The rules of its sections. Those for the longest URLs come first. */

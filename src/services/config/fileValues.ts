@@ -21,7 +21,7 @@ const encode = SchemaGetter.forbidden<never, unknown>(() => "a configuration is 
 export const expecting = (expected: string) => ({ message: `Expected ${expected}` })
 
 /** What `type` may be before it is parsed. */
-const rawOf = ({ expected, native }: SettingType<unknown>) => {
+const rawOf = ({ expected, native }: Pick<SettingType<unknown>, "expected" | "native">) => {
   switch (native) {
     case "boolean":
       return Schema.Boolean.annotate(expecting(expected))
@@ -61,7 +61,7 @@ export const valueOf = <A>(type: SettingType<A>) =>
   )
 
 /** A secret of `type`. Its text isn't part of messages, and it may come from a variable or a file. */
-export const secretOf = <A>(type: SettingType<A>) =>
+export const secretOf = <A>(type: Omit<SettingType<A>, "print">) =>
   Schema.String.annotate({ ...expecting(type.expected), writeOnly: true }).pipe(
     Schema.decodeTo(made<A>(), {
       decode: SchemaGetter.transformEffect(Effect.fnUntraced(function*(raw: string) {

@@ -20,15 +20,26 @@ export interface Setting<A> {
   /** The default as it is used. */
   readonly fallback: A
   readonly config: Config.Config<A>
+  /** The texts of a value of the option: none if it has none, several if it is repeatable. `SECRET_TEXT` for a secret. */
+  readonly textsOf: (value: unknown) => ReadonlyArray<string>
   /** The value in a configuration file. */
   readonly value: Schema.ConstraintDecoder<A, SecretSource>
+}
+
+/** What is shown instead of a secret. */
+export const SECRET_TEXT = "(secret)"
+
+/** A value of the command line or the environment. */
+export interface Given<A> {
+  readonly value: A
+  readonly by: "flag" | "variable"
 }
 
 /** An option that has a flag as well. */
 export interface FlagSetting<A> extends Setting<A> {
   readonly flag: Flag.Flag<A>
   /** The value of the flag or the variable; `undefined` if neither is given. */
-  readonly given: Flag.Flag<A | undefined>
+  readonly given: Flag.Flag<Given<A> | undefined>
 }
 
 /** `SPILLWAY_MAX_SIZE` of `max-size`. */
@@ -53,12 +64,20 @@ const parseFlag = <A>(name: string, type: SettingType<A>) => (text: string) =>
 const textOf = (name: string, fallback: string): Config.Config<string> =>
   Config.String(variableOf(name)).pipe(Config.withDefault(fallback))
 
-const describe = ({ help, isRepeatable, name, text }: Omit<Setting<unknown>, "config">): string => {
+const describe = (
+  { help, isRepeatable, name, text }: Pick<Setting<unknown>, "help" | "isRepeatable" | "name" | "text">
+): string => {
   const last = isRepeatable ? "repeatable" : text
   return `${help.replaceAll("`", "")} (${variableOf(name)}${last === undefined ? "" : `, ${last}`})`
 }
 
 const inFile = <A>(type: SettingType<A>) => type.isSecret === true ? secretOf(type) : valueOf(type)
+
+const makeText = <A>({ isSecret = false, print = String }: SettingType<A>) => (value: unknown): string =>
+  isSecret ? SECRET_TEXT : print(value as A)
+
+const textsOfOne = <A>(type: SettingType<A>) => (value: unknown): ReadonlyArray<string> =>
+  value === undefined || value === "" ? [] : [makeText(type)(value)]
 
 /** An option without a flag. */
 export const variable = <A>(name: string, type: SettingType<A>, text: string, help: string): Setting<A> => ({
@@ -68,6 +87,7 @@ export const variable = <A>(name: string, type: SettingType<A>, text: string, he
   text,
   fallback: Option.getOrThrow(type.parse(text)),
   config: Config.mapEffect(textOf(name, text), parseVariable(name, type)),
+  textsOf: textsOfOne(type),
   value: inFile(type)
 })
 
@@ -81,22 +101,37 @@ export const optionalVariable = <A>(name: string, type: SettingType<A>, help: st
   config: Config.option(Config.String(variableOf(name))).pipe(
     Config.mapEffect(Option.match({ onNone: () => Effect.undefined, onSome: parseVariable(name, type) }))
   ),
+  textsOf: textsOfOne(type),
   value: inFile(type)
 })
 
 /** A flag with the default of its row. */
-const withFlag = <A>(row: Setting<A>, given: Flag.Flag<A | undefined>): FlagSetting<A> => {
+const withFlag = <A>(row: Setting<A>, given: Flag.Flag<Given<A> | undefined>): FlagSetting<A> => {
   const described = Flag.withDescription(given, describe(row))
-  return { ...row, given: described, flag: Flag.map(described, (value) => value ?? row.fallback) }
+  return {
+    ...row,
+    given: described,
+    flag: Flag.map(described, (given) => given === undefined ? row.fallback : given.value)
+  }
 }
 
+/** The value of a flag with the text `flag`, or else of a variable with the text `variable`. */
+const givenBy = Effect.fnUntraced(function*<T, A>(
+  flag: Option.Option<T>,
+  variable: Config.Config<Option.Option<T>>,
+  parse: (text: T) => Effect.Effect<A, CliError.InvalidValue>
+) {
+  if (Option.isSome(flag)) return { value: yield* parse(flag.value), by: "flag" } satisfies Given<A>
+  const text = yield* Effect.orDie(variable)
+  return Option.isSome(text) ? { value: yield* parse(text.value), by: "variable" } satisfies Given<A> : undefined
+})
+
 /** A flag for one text. */
-const textFlag = <A>(name: string, type: SettingType<A>): Flag.Flag<A | undefined> =>
+const textFlag = <A>(name: string, type: SettingType<A>): Flag.Flag<Given<A> | undefined> =>
   Flag.String(name).pipe(
     Flag.withMetavar(type.unit),
-    Flag.withFallbackConfig(Config.String(variableOf(name))),
     Flag.optional,
-    Flag.mapEffect(Option.match({ onNone: () => Effect.undefined, onSome: parseFlag(name, type) }))
+    Flag.mapEffect((flag) => givenBy(flag, Config.option(Config.String(variableOf(name))), parseFlag(name, type)))
   )
 
 /** An option with a default. */
@@ -106,6 +141,8 @@ export const one = <A>(name: string, type: SettingType<A>, text: string, help: s
 /** An option without a default. */
 export const optional = <A>(name: string, type: SettingType<A>, help: string): FlagSetting<A | undefined> =>
   withFlag(optionalVariable(name, type, help), textFlag(name, type))
+
+const isSome = Option.liftPredicate((texts: ReadonlyArray<string>) => texts.length > 0)
 
 /** An option that can be given several times. Its variable is a list. */
 export const many = <A>(name: string, type: SettingType<A>, help: string): FlagSetting<ReadonlyArray<A>> => {
@@ -117,6 +154,7 @@ export const many = <A>(name: string, type: SettingType<A>, help: string): FlagS
     isRepeatable: true,
     text: undefined,
     fallback: [],
+    textsOf: (value) => (value as ReadonlyArray<A>).map(makeText(type)),
     config: Config.mapEffect(texts, Effect.forEach(parseVariable(name, type))),
     value: listOf(inFile(type))
   }
@@ -125,10 +163,9 @@ export const many = <A>(name: string, type: SettingType<A>, help: string): FlagS
     Flag.String(name).pipe(
       Flag.withMetavar(type.unit),
       Flag.atLeast(0),
-      Flag.mapEffect(Effect.fnUntraced(function*(flags) {
-        const given = flags.length > 0 ? flags : yield* Effect.orDie(texts)
-        return given.length === 0 ? undefined : yield* Effect.forEach(given, parseFlag(name, type))
-      }))
+      Flag.mapEffect((flags) =>
+        givenBy(isSome(flags), Config.map(texts, isSome), (texts) => Effect.forEach(texts, parseFlag(name, type)))
+      )
     )
   )
 }
@@ -139,10 +176,12 @@ export const toggle = (name: string, help: string): FlagSetting<boolean> =>
     variable(name, BOOLEAN, "false", help),
     Flag.Boolean(name).pipe(
       Flag.optional,
-      Flag.mapEffect(Effect.fnUntraced(function*(flag) {
-        if (Option.isSome(flag)) return flag.value
-        const text = yield* Effect.orDie(textOf(name, ""))
-        return text === "" ? undefined : yield* parseFlag(name, BOOLEAN)(text)
-      }))
+      Flag.mapEffect((flag) =>
+        givenBy(
+          Option.map(flag, String),
+          Config.map(textOf(name, ""), Option.liftPredicate((text) => text !== "")),
+          parseFlag(name, BOOLEAN)
+        )
+      )
     )
   )

@@ -1,11 +1,11 @@
 import { ByteSize, LogLevel, Option } from "effect"
 import { isIP } from "node:net"
 import * as CacheKey from "../../domain/CacheKey.ts"
-import { type FleetEngine, parseAddress, parseEngine } from "../../domain/FleetEngine.ts"
+import { type FleetEngine, formatAddress, parseAddress, parseEngine } from "../../domain/FleetEngine.ts"
 import { NODE_NAME } from "../../domain/FleetMember.ts"
 import { MIN_SECRET_LENGTH, type Secrets } from "../../domain/FleetSignature.ts"
 import { isFieldName } from "../../domain/rfc/HeaderFields.ts"
-import { parseRoute, type Route } from "../../domain/Route.ts"
+import { formatRoute, parseRoute, type Route } from "../../domain/Route.ts"
 import * as TtlRule from "../../domain/TtlRule.ts"
 
 /**
@@ -17,6 +17,8 @@ export interface SettingType<A> {
   /** The valid texts, as error messages describe them. */
   readonly expected: string
   readonly parse: (text: string) => Option.Option<A>
+  /** The text of a value, of which `parse` makes the same value; `String` if omitted. */
+  readonly print?: (value: A) => string
   /** What it may be in a configuration file besides a text. */
   readonly native?: "number" | "boolean"
   /** What separates several of them in a variable; white space if omitted. */
@@ -28,8 +30,10 @@ export interface SettingType<A> {
 }
 
 /** What is wrong with `text`, which is not of the type. */
-export const mismatch = ({ expected, explain, isSecret = false }: SettingType<unknown>, text: string): string =>
-  explain?.(text) ?? `expected ${expected}${isSecret ? "" : `; got "${text}"`}`
+export const mismatch = (
+  { expected, explain, isSecret = false }: Pick<SettingType<unknown>, "expected" | "explain" | "isSecret">,
+  text: string
+): string => explain?.(text) ?? `expected ${expected}${isSecret ? "" : `; got "${text}"`}`
 
 /** The bounds of a chunk, in bytes. */
 export const CHUNK_SIZE = { minimum: 64 * 1024, maximum: 64 * 1024 ** 2 }
@@ -61,19 +65,21 @@ const sizeWithin = (minimum: number, maximum: number, bounds: string): SettingTy
   unit: "SIZE",
   native: "number",
   expected: `a size such as 10GiB, 500MB or 65536${bounds}`,
-  parse: (text) => {
-    const size = /^\d+$/.test(text.trim())
-      ? Option.some(Number(text))
-      // `10G` is 10 GiB, as for many servers.
-      : Option.map(
-        ByteSize.fromString(
-          text.trim().replace(/^(\d+) ?([KMGTP])$/i, (_, count, unit) => `${count}${unit.toUpperCase()}iB`)
-        ),
-        Number
-      )
-    return Option.filter(size, (size) => size >= minimum && size <= maximum)
-  }
+  parse: (text) => Option.filter(parseSize(text), (size) => size >= minimum && size <= maximum),
+  // `1.46 MiB` would be another size.
+  print: (bytes) => Option.contains(parseSize(sizeText(bytes)), bytes) ? sizeText(bytes) : String(bytes)
 })
+
+const parseSize = (text: string): Option.Option<number> =>
+  /^\d+$/.test(text.trim())
+    ? Option.some(Number(text))
+    // `10G` is 10 GiB, as for many servers.
+    : Option.map(
+      ByteSize.fromString(
+        text.trim().replace(/^(\d+) ?([KMGTP])$/i, (_, count, unit) => `${count}${unit.toUpperCase()}iB`)
+      ),
+      Number
+    )
 
 export const SIZE = sizeWithin(0, Number.MAX_SAFE_INTEGER, "")
 
@@ -98,7 +104,8 @@ export const DURATION: SettingType<number> = {
     const match = /^(\d{1,9})ms$/.exec(text.trim())
     const millis = match === null ? TtlRule.parseDuration(text) : Number(match[1])
     return Option.filter(Option.fromNullishOr(millis), (millis) => millis > 0 && millis <= MAX_DURATION_MILLIS)
-  }
+  },
+  print: TtlRule.formatDuration
 }
 
 const countTo = (maximum: number): SettingType<number> => ({
@@ -171,7 +178,8 @@ export const BOOLEAN: SettingType<boolean> = {
 export const TTL: SettingType<TtlRule.TtlRule> = {
   unit: "RULE",
   expected: "a duration such as 1h, or a path and a duration such as /live/*=2s",
-  parse: (text) => Option.fromNullishOr(TtlRule.parse(text))
+  parse: (text) => Option.fromNullishOr(TtlRule.parse(text)),
+  print: TtlRule.format
 }
 
 export const PATH_PATTERN: SettingType<string> = {
@@ -185,7 +193,8 @@ export const CACHE_KEY: SettingType<CacheKey.CacheKeyRule> = {
   unit: "RULE",
   expected: "a path and what the query contributes, such as /films/* ignore=token,utm_* or /covers/* keep=v,id sort",
   separator: /\s+(?=\/)/,
-  parse: (text) => Option.fromNullishOr(CacheKey.parse(text))
+  parse: (text) => Option.fromNullishOr(CacheKey.parse(text)),
+  print: CacheKey.format
 }
 
 /** The name of a header field, in lower case. */
@@ -219,6 +228,7 @@ export const ROUTE: SettingType<Route> = {
   unit: "ROUTE",
   expected: "a URL, or a path or host with a URL, such as /films=https://films.example.org",
   parse: (text) => Option.liftPredicate(parseRoute(text), (route) => typeof route !== "string"),
+  print: formatRoute,
   explain: (text) => String(parseRoute(text))
 }
 
@@ -247,7 +257,8 @@ export const ACCESS_LOG: SettingType<"off" | "stderr" | { readonly file: string 
   unit: "TARGET",
   expected: "off, stderr or a file",
   parse: (text) =>
-    text === "" ? Option.none() : Option.some(text === "off" || text === "stderr" ? text : { file: text })
+    text === "" ? Option.none() : Option.some(text === "off" || text === "stderr" ? text : { file: text }),
+  print: (target) => typeof target === "string" ? target : target.file
 }
 
 export const ACCESS_LOG_FORMAT: SettingType<"json" | "combined"> = {
@@ -260,7 +271,8 @@ export const LEVEL: SettingType<LogLevel.LogLevel> = {
   unit: "LEVEL",
   expected: `one of ${LogLevel.values.map((level) => level.toLowerCase()).join(", ")}`,
   parse: (text) =>
-    Option.fromNullishOr(LogLevel.values.find((level) => level.toLowerCase() === text.trim().toLowerCase()))
+    Option.fromNullishOr(LogLevel.values.find((level) => level.toLowerCase() === text.trim().toLowerCase())),
+  print: (level) => level.toLowerCase()
 }
 
 /** Its URL may have a password. */
@@ -280,7 +292,8 @@ export const NODE: SettingType<string> = {
 export const HOST_AND_PORT: SettingType<{ readonly host: string; readonly port: number }> = {
   unit: "ADDRESS",
   expected: "an address with a port, such as 10.0.0.1:8471 or [fd00::1]:8471",
-  parse: (text) => Option.fromNullishOr(parseAddress(text))
+  parse: (text) => Option.fromNullishOr(parseAddress(text)),
+  print: formatAddress
 }
 
 export const WEIGHT: SettingType<number> = {

@@ -194,6 +194,9 @@ type Settings = typeof flagged & { readonly adminToken: typeof adminToken; reado
 /** The value of each option. */
 export type SettingValues = { readonly [Name in keyof Settings]: Settings[Name]["fallback"] }
 
+/** The same, and that of the log level. */
+export type AllValues = SettingValues & { readonly logLevel: typeof logLevel["fallback"] }
+
 /** Those that configure services; the others configure the program. */
 export type ServiceSettings = Omit<
   SettingValues,
@@ -227,10 +230,12 @@ export const serveFlags = parts(flagged, "flag")
 export const givenFlags = parts(flagged, "given")
 
 /** The options by their names in a configuration file, each with the name of its value. */
-export const fileSettings: Readonly<Record<string, Setting<unknown> & { readonly key: string }>> = Object.fromEntries(
+export const fileSettings: Readonly<
+  Record<string, Setting<unknown> & { readonly key: keyof AllValues }>
+> = Object.fromEntries(
   Object.entries({ ...flagged, adminToken, fleetSecret, logLevel }).map((
     [key, setting]
-  ) => [setting.name, { ...setting, key }])
+  ) => [setting.name, { ...setting, key: key as keyof AllValues }])
 )
 
 /** The options as environment variables. */
@@ -246,6 +251,9 @@ export const logLevelConfig: typeof logLevel["config"] = logLevel.config
 
 /** The defaults of all options. */
 export const defaultSettings: SettingValues = parts({ ...flagged, adminToken, fleetSecret }, "fallback")
+
+/** The same with that of the log level. */
+export const defaultValues: AllValues = { ...defaultSettings, logLevel: logLevel.fallback }
 
 const cell = (code: string | undefined): string => code === undefined ? "" : `\`${code}\``
 

@@ -329,6 +329,7 @@ describe("the control API", () => {
           "/purge",
           "/purges",
           "/pin",
+          "/config",
           "/reload",
           "/warm",
           "/warm/{id}"

@@ -2,6 +2,7 @@ import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, HttpApiSchema, OpenApi } from "effect/http-api"
 import { BadRequest, Conflict, NotFound, Unavailable } from "./errors.ts"
 import {
+  EffectiveConfig,
   FleetView,
   Purged,
   PurgeRequest,
@@ -121,9 +122,11 @@ class Warming extends HttpApiGroup.make("warming", { topLevel: true })
   .middleware(Requests)
 {}
 
-/** Changing the configuration. */
+/** Looking at the configuration, and changing it. */
 class Configuring extends HttpApiGroup.make("configuring", { topLevel: true })
   .add(
+    HttpApiEndpoint.get("config", "/config", { success: EffectiveConfig })
+      .annotate(OpenApi.Summary, "The options and routes in effect, and where each comes from; secrets are not shown"),
     HttpApiEndpoint.post("reload", "/reload", { success: Reloaded, error: Conflict })
       .annotate(
         OpenApi.Summary,

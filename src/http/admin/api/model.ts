@@ -329,3 +329,44 @@ export type Snapshot = typeof Snapshot.Type
 
 /** What a reload has done. `restart` has the changed options that have an effect after a restart only. */
 export const Reloaded = Schema.Struct({ routes: count, restart: Schema.Array(Schema.String) })
+
+/** Where a value comes from: `argument` is the origin on the command line, `code` the application that embeds Spillway. */
+const source = Schema.Literals(["default", "file", "variable", "flag", "argument", "code"])
+
+/** The texts of a value, as a configuration file has them: none if there is no value, several for a list, `(secret)` for a secret. */
+const values = Schema.Array(Schema.String)
+
+/** An option, by the name of its flag without the dashes. */
+export const EffectiveOption = Schema.Struct({
+  name: Schema.String,
+  values,
+  source,
+  /** What the file says now, if that has an effect after a restart only. */
+  afterRestart: Schema.optionalKey(Schema.Struct({ values, source }))
+})
+export type EffectiveOption = typeof EffectiveOption.Type
+
+/** The keys that the section of a route has; names of inner tables have dots. */
+const keys = Schema.Array(Schema.Struct({ name: Schema.String, values }))
+
+/** A route. All keys that are not listed have their defaults. */
+export const EffectiveRoute = Schema.Struct({
+  /** A path, a host, or `*` for all requests. */
+  match: Schema.String,
+  source,
+  origins: Schema.Array(Schema.Struct({ url: Schema.String, keys })),
+  keys
+})
+export type EffectiveRoute = typeof EffectiveRoute.Type
+
+/**
+ * What is in effect now. Routes are in the order in which they are tried if several match equally well. Both lists are empty if an
+ * application has provided the services of options itself.
+ */
+export const EffectiveConfig = Schema.Struct({
+  /** The configuration file, and when it was read last. */
+  file: Schema.optionalKey(Schema.Struct({ path: Schema.String, readAt: time })),
+  options: Schema.Array(EffectiveOption),
+  routes: Schema.Array(EffectiveRoute)
+})
+export type EffectiveConfig = typeof EffectiveConfig.Type

@@ -1,6 +1,7 @@
 import { count } from "../../../domain/Chunk.ts"
 import { isFresh } from "../../../domain/rfc/Freshness.ts"
 import * as HttpDate from "../../../domain/rfc/HttpDate.ts"
+import type { ConfigView, EffectiveRoute as Route } from "../../../services/config/EffectiveConfig.ts"
 import type { OriginReport } from "../../../services/mirrors/OriginHealth.ts"
 import type { Running } from "../../../services/observe/ActiveStreams.ts"
 import type { Explanation } from "../../../services/operate/explanations.ts"
@@ -10,6 +11,8 @@ import type { Removal } from "../../../services/operate/Sweeper.ts"
 import type * as Traffic from "../../../services/operate/TrafficHistory.ts"
 import type { Job } from "../../../services/operate/Warmer.ts"
 import type {
+  EffectiveConfig,
+  EffectiveRoute,
   Failure,
   OriginStatus,
   PurgeState,
@@ -131,4 +134,28 @@ export const failureOf = ({ at, recoveredAt, ...failure }: Failures.Failure): Fa
   ...failure,
   at: time(at),
   ...optional("recoveredAt", recoveredAt === undefined ? undefined : time(recoveredAt))
+})
+
+const matchOf = (match: Route["match"]): string => {
+  switch (match._tag) {
+    case "All":
+      return "*"
+    case "Path":
+      return match.prefix
+    case "Host":
+      return match.host
+  }
+}
+
+const routeOf = ({ keys, match, origins, source }: Route): EffectiveRoute => ({
+  match: matchOf(match),
+  source,
+  origins: origins.map(({ keys, url }) => ({ url: url.href, keys })),
+  keys
+})
+
+export const configOf = ({ file, options, routes }: ConfigView): EffectiveConfig => ({
+  ...optional("file", file && { path: file.path, readAt: time(file.readAt) }),
+  options,
+  routes: routes.map(routeOf)
 })

@@ -1,6 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Option } from "effect"
-import { DURATION, SIZE } from "../../../../src/services/config/settingTypes.ts"
+import {
+  ACCESS_LOG,
+  CACHE_KEY,
+  DURATION,
+  HOST_AND_PORT,
+  LEVEL,
+  ROUTE,
+  type SettingType,
+  SIZE,
+  TTL
+} from "../../../../src/services/config/settingTypes.ts"
 
 describe("sizes", () => {
   it.each([
@@ -35,5 +45,30 @@ describe("durations", () => {
   // A number without a unit could be seconds or milliseconds.
   it.each(["5", "0s", "1month", "1 hour", "25d", "hour"])("can't be %j", (text) => {
     assert.deepStrictEqual(DURATION.parse(text), Option.none())
+  })
+})
+
+describe("a value that is printed", () => {
+  const prints = <A>(type: SettingType<A>, ...texts: ReadonlyArray<readonly [text: string, printed?: string]>) =>
+    texts.map(([text, printed = text]) => [text, printed, type as SettingType<unknown>] as const)
+
+  it.each([
+    ...prints(SIZE, ["10GiB"], ["10G", "10GiB"], ["500MB", "500000000"], ["1025"], ["0", "0B"], ["1.5MiB"]),
+    ...prints(DURATION, ["250ms"], ["1500ms"], ["90s"], ["120s", "2m"], ["1hour", "1h"], ["48h", "2d"]),
+    ...prints(TTL, ["1h"], ["/live/*=2s"]),
+    ...prints(CACHE_KEY, ["/films/* ignore=token,utm_*"], ["/covers/* keep=v,id sort"], ["/api/* sort"]),
+    ...prints(
+      ROUTE,
+      ["https://media.example.org/"],
+      ["/films=https://films.example.org/video"],
+      ["films.example.org=file:///mnt/films"]
+    ),
+    ...prints(ACCESS_LOG, ["off"], ["stderr"], ["/var/log/access"]),
+    ...prints(HOST_AND_PORT, ["10.0.0.1:8471"], ["[fd00::1]:8471"]),
+    ...prints(LEVEL, ["WARN", "warn"])
+  ])("%s is %s, which is the same value", (text, printed, { parse, print = String }) => {
+    const value = parse(text)
+    assert.deepStrictEqual(Option.map(value, print), Option.some(printed))
+    assert.deepEqual(parse(printed), value)
   })
 })
