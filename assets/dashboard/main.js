@@ -1,6 +1,7 @@
 import { showCache } from "./cache.js"
 import { makeChart } from "./chart.js"
 import { showMaps } from "./chunks.js"
+import { showConfig } from "./config.js"
 import { byId, make, say } from "./dom.js"
 import { showFailures } from "./failures.js"
 import { showFleet } from "./fleet.js"
@@ -90,6 +91,7 @@ refreshPast()
 setInterval(refreshPast, PAST_MILLIS)
 
 showCache()
+showConfig()
 showJobs()
 
 // Counts down.

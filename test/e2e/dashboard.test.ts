@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
-import { statSync } from "node:fs"
+import { statSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
 import { ServerConfig } from "../../src/services/config/ServerConfig.ts"
 import { ask, makeTestProxy } from "../http/TestProxy.ts"
 import { chromiumPath, startBrowser } from "../support/browser.ts"
@@ -478,6 +479,63 @@ describe.skipIf(chromiumPath === undefined || noDisks !== undefined)("The dashbo
         yield* dashboard.picture("cache")
       })
   )
+
+  it.live("shows the configuration in effect, also after it is read again", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const directory = yield* temporaryDirectory
+      const file = join(directory, "spillway.toml")
+      const write = (more: string, read: string) =>
+        writeFileSync(
+          file,
+          `cache-dir = "${
+            join(directory, "cache")
+          }"\n${more}\n[[route]]\nmatch = "/films"\norigin = "${origin.url}"\nread-ahead = "${read}"\n` +
+            `[route.request-fields]\nset = { x-own-token = "secret-4f9a" }\n`
+        )
+      write("max-streams = 5", "64MiB")
+      const program = yield* startProgram(["--config", file, "--min-free", "0"], { env: { SPILLWAY_MEMORY: "64MiB" } })
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), `${program.url}/_spillway/`, {
+        width: 360,
+        height: 740,
+        colorScheme: "dark"
+      })
+      const { page } = dashboard
+      const card = page.getByRole("region", { name: "Configuration" })
+      const says = (name: string, text: string) =>
+        eventually(
+          `${name}: ${text}`,
+          Effect.promise(async () =>
+            (await card.getByRole("row").filter({ hasText: name }).allInnerTexts()).some((row) =>
+              row.replace(/\s+/g, " ") === `${name} ${text}`
+            )
+          )
+        )
+      yield* says("max-streams", "5 file")
+      yield* says("memory", "64MiB variable")
+      yield* says("min-free", "0B flag")
+      yield* dashboard.says("#routes .route", /^\/films\s+file$/)
+      yield* dashboard.says("#routes dl", new RegExp(`origin\\s+${origin.url}/\\s+read-ahead\\s+64MiB\\s`))
+      yield* dashboard.says("#routes dl", /x-own-token\s+\(secret\)$/)
+      assert.notInclude(yield* dashboard.textOf("#config-card"), "max-size")
+      yield* Effect.promise(() => card.locator("summary").press("Enter"))
+      yield* says("max-size", "10GiB")
+
+      write("max-streams = 6", "1MiB")
+      const readAgain = Effect.promise(() => card.getByRole("button", { name: "Read again" }).press("Enter"))
+      yield* readAgain
+      yield* dashboard.says("#config-says", "1 route in effect. After a restart: max-streams")
+      yield* says("max-streams", "5 6 after a restart file")
+      yield* dashboard.says("#routes dl", /read-ahead\s+1MiB\s/)
+      assert.deepStrictEqual(yield* dashboard.evaluate<Array<string>>(misplaced), [])
+      assert.deepStrictEqual(yield* dashboard.violations, [])
+      yield* dashboard.picture("configuration")
+
+      write("max-streams = []", "1MiB")
+      yield* readAgain
+      yield* dashboard.says("#config-says", /spillway.toml:2: max-streams: /)
+      assert.deepStrictEqual(yield* dashboard.evaluate<Array<string>>(misplaced), [])
+    }))
 
   it.live("shows how a stream goes round a disk that is full, and back", () =>
     Effect.gen(function*() {
