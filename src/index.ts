@@ -80,11 +80,31 @@ export type { FetchOptions, LocalUrls, Registration } from "./services/origin/Lo
 export { Origin } from "./services/origin/Origin.ts"
 export { OriginResolver, type Wanted } from "./services/origin/OriginResolver.ts"
 export { Spillway } from "./spillway.ts"
-/** Engines for `Spillway.layerFleet`: Redis or Valkey, a name in DNS, or a list of nodes. */
+/**
+ * Engines for `Spillway.layerFleet`: Redis or Valkey, a name in DNS, or a list of nodes.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
 export { Engines }
-/** The file of a manifest, for a `ChunkStore` of your own: `decode` returns the representation in it, and `encode` the file. */
+/**
+ * The file of a manifest, for a `ChunkStore` of your own: `decode` returns the representation in it, and `encode` the file.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
 export { Manifest }
-/** Keys of the cache: `make` returns the key of a URL. */
+/**
+ * Keys of the cache: `make` returns the key of a URL.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
 export { Resource }
-/** Servers for Spillway alone: `layerNode` is an `HttpServer` with limits for clients, `layerProxy` serves Spillway on one. */
+/**
+ * Servers for Spillway alone: `layerNode` is an `HttpServer` with limits for clients, `layerProxy` serves Spillway on one.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
 export { Server }

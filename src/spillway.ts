@@ -184,7 +184,28 @@ export type Running = FleetPurger | FleetReport | LocalUrls | Proxy | Readiness 
 
 /**
  * Spillway in an application: media streams through the cache, an HTTP handler for the application's router, and local URLs for
- * players that cannot send header fields. `layer` is the whole of it.
+ * players that cannot send header fields. `layer` is all of it. Build it once and share it: a second one with the same directory works, but
+ * without the disk.
+ *
+ * @example
+ * ```ts
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Effect, Layer, Stream } from "effect"
+ * import { Spillway } from "spillway"
+ *
+ * const layer = Spillway.layer({ directory: "/var/cache/media", maxSize: "200 GiB" }).pipe(
+ *   Layer.provide(NodeServices.layer)
+ * )
+ *
+ * const bytes = Effect.gen(function*() {
+ *   const { open } = yield* Spillway
+ *   const { stream } = yield* open("https://media.example.org/film.mp4")
+ *   return yield* Stream.runFold(stream, () => 0, (sum, piece) => sum + piece.length)
+ * }).pipe(Effect.scoped, Effect.provide(layer))
+ * ```
+ *
+ * @since 0.1.0
+ * @category services
  */
 export class Spillway extends Context.Service<
   Spillway,
@@ -223,21 +244,36 @@ export class Spillway extends Context.Service<
     readonly register: LocalUrls["Service"]["register"]
   }
 >()("spillway/spillway") {
-  /** Spillway without its edges: provide configuration, lock, store, disk, origin and resolver. `spillway/testing` has some of them. */
+  /**
+   * Spillway without its edges: provide configuration, lock, store, disk, origin and resolver. `spillway/testing` has some of them.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layerNoDeps: Layer.Layer<
     Spillway | Running,
     never,
     CacheConfig | DirectoryLock | ChunkStore | DiskMonitor | Origin | OriginConfig | OriginResolver
   > = Layer.provideMerge(facade(this), layerNoDeps)
 
-  /** Spillway with the disk of `CacheConfig` and real connections to origins. Provide your own `OriginResolver`. */
+  /**
+   * Spillway with the disk of `CacheConfig` and real connections to origins. Provide your own `OriginResolver`.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layerNoResolver: Layer.Layer<
     Spillway | Running,
     never,
     CacheConfig | OriginConfig | OriginResolver | FileSystem.FileSystem | Path.Path
   > = Layer.provideMerge(facade(this), layerNoResolver)
 
-  /** Spillway with the disk of `CacheConfig`, and real connections to the origins of `OriginConfig` and of URLs that are opened. */
+  /**
+   * Spillway with the disk of `CacheConfig`, and real connections to the origins of `OriginConfig` and of URLs that are opened.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layerNoOptions: Layer.Layer<
     Spillway | Running,
     never,
@@ -247,6 +283,9 @@ export class Spillway extends Context.Service<
   /**
    * The configuration that `layerNoOptions`, `layerNoResolver`, `layerNoDeps` and `layerFleet` need, with the limits of `layerServer`.
    * Fails with `InvalidOptions`, which has a line for each mistake.
+   *
+   * @since 0.1.0
+   * @category layers
    */
   static readonly layerOptions: (
     options: Options.SpillwayOptions
@@ -255,13 +294,41 @@ export class Spillway extends Context.Service<
   /**
    * All of Spillway, with real disks and origins. Cached content outlives the program. Fails with `InvalidOptions`, which has a line for
    * each mistake. A disk that can't be used isn't an error: streams come from the origin until it can.
+   *
+   * @example
+   * ```ts
+   * import { Spillway } from "spillway"
+   *
+   * const layer = Spillway.layer({
+   *   origins: ["https://media.example.org"],
+   *   directory: "/var/cache/media",
+   *   maxSize: "200 GiB",
+   *   readDeadline: "500 millis"
+   * })
+   * ```
+   *
+   * @since 0.1.0
+   * @category layers
    */
   static readonly layer = (
     options: Options.SpillwayOptions = {}
   ): Layer.Layer<Spillway | Running, Options.InvalidOptions, FileSystem.FileSystem | Path.Path> =>
     Layer.provide(this.layerNoOptions, Options.layer(options))
 
-  /** `layer` with options from the `ConfigProvider` in the context, such as `{ maxSize: Config.ByteSize("MAX_SIZE") }`. */
+  /**
+   * `layer` with options from the `ConfigProvider` in the context. Fails with a `ConfigError` if one is missing or can't be read.
+   *
+   * @example
+   * ```ts
+   * import { Config } from "effect"
+   * import { Spillway } from "spillway"
+   *
+   * const layer = Spillway.layerConfig({ directory: Config.String("CACHE"), maxSize: Config.ByteSize("MAX_SIZE") })
+   * ```
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layerConfig = (
     config: Config.Wrap<Options.SpillwayOptions>
   ): Layer.Layer<Spillway | Running, Config.ConfigError | Options.InvalidOptions, FileSystem.FileSystem | Path.Path> =>
@@ -270,6 +337,9 @@ export class Spillway extends Context.Service<
   /**
    * `layer` with the options of `spillway serve` from its environment variables (`SPILLWAY_ORIGIN` and so on), read from the
    * `ConfigProvider` in the context. Includes `ServerConfig`. Fails with a `ConfigError` that names the variable.
+   *
+   * @since 0.1.0
+   * @category layers
    */
   static readonly layerEnvironment: Layer.Layer<
     Spillway | Running | CacheConfig | OriginConfig,
@@ -280,6 +350,24 @@ export class Spillway extends Context.Service<
   /**
    * The handler for an `HttpRouter`, for all paths below `prefix`, which starts with `/`. A request for `prefix/films/a.mp4` is handled
    * like `/films/a.mp4` of `spillway serve`; Spillway's own pages are at `prefix/_spillway/`.
+   *
+   * @example
+   * ```ts
+   * import { NodeHttpServer, NodeServices } from "@effect/platform-node"
+   * import { Layer } from "effect"
+   * import { HttpRouter } from "effect/http"
+   * import { createServer } from "node:http"
+   * import { Spillway } from "spillway"
+   *
+   * const server = HttpRouter.serve(Spillway.routes("/media")).pipe(
+   *   Layer.provide(Spillway.layer({ origins: ["https://media.example.org"] })),
+   *   Layer.provide(NodeHttpServer.layer(createServer, { port: 3000 })),
+   *   Layer.provide(NodeServices.layer)
+   * )
+   * ```
+   *
+   * @since 0.1.0
+   * @category layers
    */
   static readonly routes: (
     prefix: HttpRouter.PathInput
@@ -288,6 +376,9 @@ export class Spillway extends Context.Service<
   /**
    * Makes this process a node of a fleet, which acts as one cache with others: provide it to `layer`. `membership` says which nodes there are
    * and keeps the log of purges; it may be down, also at the start. Serve the other nodes with `layerPeers`.
+   *
+   * @since 0.1.0
+   * @category layers
    */
   static readonly layerFleet = <E, R>(
     options: FleetOptions,
@@ -298,15 +389,30 @@ export class Spillway extends Context.Service<
       Layer.provideMerge(Layer.succeed(FleetConfig, options))
     )
 
-  /** The server for the other nodes of the fleet, on a port of its own. Requests that none of them has signed get a 403. */
+  /**
+   * The server for the other nodes of the fleet, on a port of its own. Requests that none of them has signed get a 403.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layerPeers: (
     address: Server.Address
   ) => Layer.Layer<never, HttpServerError.ServeError, FleetConfig | FleetPurger | FleetReport | Proxy> = layerPeers
 
-  /** Its end tells the other nodes of the fleet that this one ends. Provide the servers to it, so that it ends first. */
+  /**
+   * Its end tells the other nodes of the fleet that this one ends. Provide the servers to it, so that it ends first.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layerLeaving: Layer.Layer<never> = layerLeaving
 
-  /** A Node server for Spillway alone, at `SPILLWAY_HOST` and `SPILLWAY_PORT`, with the limits of `ServerConfig`. Logs its address. */
+  /**
+   * A Node server for Spillway alone, at `SPILLWAY_HOST` and `SPILLWAY_PORT`, with the limits of `ServerConfig`. Logs its address.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layerServer: Layer.Layer<
     HttpServer.HttpServer | Server.NodeServer,
     Config.ConfigError | HttpServerError.ServeError,

@@ -17,28 +17,48 @@ const fields = {
   errno: Schema.String
 }
 
-/** No space, no inodes, or no quota is left (ENOSPC, EDQUOT): room can be made. */
+/**
+ * No space, no inodes, or no quota is left (ENOSPC, EDQUOT). Spillway evicts chunks to make room.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export class DiskFull extends Schema.TaggedError<DiskFull>()("DiskFull", fields) {
   override get message(): string {
     return describe(this)
   }
 }
 
-/** The disk may be read but not written (EACCES, EPERM, EROFS): only somebody else can change that. */
+/**
+ * The disk can be read but not written (EACCES, EPERM, EROFS).
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export class PermissionDenied extends Schema.TaggedError<PermissionDenied>()("PermissionDenied", fields) {
   override get message(): string {
     return describe(this)
   }
 }
 
-/** Anything else: a dying disk, a missing or damaged file, too many open files. */
+/**
+ * Anything else: a dying disk, a missing or damaged file, too many open files.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export class IoError extends Schema.TaggedError<IoError>()("IoError", fields) {
   override get message(): string {
     return describe(this)
   }
 }
 
-/** The disk works, but has too much to do to be in time for a viewer. It can be read again a moment later. */
+/**
+ * The disk works, but has too much to do to be in time for a viewer. It can be read again a moment later.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export class DiskBusy extends Schema.TaggedError<DiskBusy>()("DiskBusy", fields) {
   override get message(): string {
     return describe(this)
@@ -48,7 +68,12 @@ export class DiskBusy extends Schema.TaggedError<DiskBusy>()("DiskBusy", fields)
 /** For one of these the cache is not used for a while. */
 export type CacheFailure = DiskFull | PermissionDenied | IoError
 
-/** A failure of the cache, never of the origin. */
+/**
+ * A failure of the cache, never of the origin.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export type CacheError = CacheFailure | DiskBusy
 
 const describe = (error: { readonly errno: string; readonly operation: string; readonly path: string }): string =>

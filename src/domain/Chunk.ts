@@ -4,7 +4,12 @@ import type { ByteRange } from "./rfc/ByteRange.ts"
  * Chunks: a representation cut into pieces of one size, of which the last may be shorter. An empty one is stored as one empty chunk.
  */
 
-/** Names one chunk of one representation. `resource` and `representation` are identifiers, safe as file names. */
+/**
+ * Names one chunk of one representation. `resource` and `representation` are identifiers, safe as file names.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface ChunkKey {
   readonly resource: string
   readonly representation: string

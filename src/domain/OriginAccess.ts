@@ -1,6 +1,11 @@
 import type { Redacted } from "effect"
 
-/** How one server is reached, besides its URL. */
+/**
+ * How one server is reached, besides its URL.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface OriginAccess {
   readonly tls?: OriginTls
   /** The `Host` field of requests, instead of the host of the URL. */
@@ -9,7 +14,12 @@ export interface OriginAccess {
   readonly authorization?: Authorization
 }
 
-/** TLS with one server. Texts are in PEM. */
+/**
+ * TLS with one server. Texts are in PEM.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface OriginTls {
   /** The certificates of the authorities that may sign the server's certificate, instead of those that Node trusts. */
   readonly ca?: string
@@ -21,7 +31,12 @@ export interface OriginTls {
   readonly serverName?: string
 }
 
-/** The credentials of Spillway itself. Viewers don't see them, and they go to no other server after a redirect. */
+/**
+ * The credentials of Spillway itself. Viewers don't see them, and they go to no other server after a redirect.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export type Authorization =
   | { readonly _tag: "Basic"; readonly user: string; readonly password: Redacted.Redacted }
   | { readonly _tag: "Bearer"; readonly token: Redacted.Redacted }

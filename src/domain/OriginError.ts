@@ -21,8 +21,11 @@ export const loggable = (url: string): string =>
 const hasOtherOrigin = Schema.optionalKey(Schema.Boolean)
 
 /**
- * No answer could be had: refused, unreachable, name not found, certificate not valid, an answer that is not HTTP, or the connection
- * broke before the header was complete. `cause` says which, by its `code`.
+ * No response came: the connection was refused or broke before the header was complete, the name was not found, the certificate is not
+ * valid, or the response is not HTTP. `cause` says which, by its `code`. Spillway has retried before.
+ *
+ * @since 0.1.0
+ * @category errors
  */
 export class OriginUnreachable extends Schema.TaggedError<OriginUnreachable>()("OriginUnreachable", {
   url: Schema.String,
@@ -36,6 +39,9 @@ export class OriginUnreachable extends Schema.TaggedError<OriginUnreachable>()("
 /**
  * A deadline passed. `phase` says which: resolving the location, waiting for other requests, connecting, receiving the header or
  * the body, or a viewer's progress while other requests waited for its place at the origin.
+ *
+ * @since 0.1.0
+ * @category errors
  */
 export class OriginTimeout extends Schema.TaggedError<OriginTimeout>()("OriginTimeout", {
   url: Schema.String,
@@ -58,7 +64,12 @@ export class OriginTimeout extends Schema.TaggedError<OriginTimeout>()("OriginTi
   }
 }
 
-/** The host is at no address that may be contacted, so that no connection was made. */
+/**
+ * The host has no address that may be contacted, so Spillway made no connection.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export class OriginForbidden extends Schema.TaggedError<OriginForbidden>()("OriginForbidden", {
   url: Schema.String
 }) {
@@ -67,7 +78,12 @@ export class OriginForbidden extends Schema.TaggedError<OriginForbidden>()("Orig
   }
 }
 
-/** The body ended or broke before its announced end, at byte `offset` of the representation. */
+/**
+ * The body ended or broke before its announced end, at byte `offset` of the representation.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export class OriginBodyFailed extends Schema.TaggedError<OriginBodyFailed>()("OriginBodyFailed", {
   url: Schema.String,
   offset: Schema.Int,
@@ -79,7 +95,12 @@ export class OriginBodyFailed extends Schema.TaggedError<OriginBodyFailed>()("Or
   }
 }
 
-/** The origin answered, but not with the bytes that were requested; it may have said for how long it wants not to be asked. */
+/**
+ * The response isn't what was requested, such as a 404 (`status`). `retryAfter` is what `Retry-After` says, in milliseconds.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export class OriginUnexpected extends Schema.TaggedError<OriginUnexpected>()("OriginUnexpected", {
   url: Schema.String,
   status: Schema.Int,
@@ -94,7 +115,12 @@ export class OriginUnexpected extends Schema.TaggedError<OriginUnexpected>()("Or
   }
 }
 
-/** The origin's file is another one than the one that is being streamed. `status` is that of the answer that shows it. */
+/**
+ * The file has changed at the origin since its stream began. `status` is that of the answer that shows it.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export class RepresentationChanged extends Schema.TaggedError<RepresentationChanged>()("RepresentationChanged", {
   url: Schema.String,
   status: Schema.Int
@@ -104,7 +130,12 @@ export class RepresentationChanged extends Schema.TaggedError<RepresentationChan
   }
 }
 
-/** A failure of the origin, never of the cache. */
+/**
+ * A failure of the origin, never of the cache.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export type OriginError =
   | OriginUnreachable
   | OriginTimeout

@@ -23,6 +23,9 @@ export type RangeSupport = typeof RangeSupport.Type
  * - *Validated*: a strong `ETag`, or else `Last-Modified`, together with the size. Bytes of several responses are combined.
  * - *Assumed*: the operator says that a file of this size and `Content-Type` never changes. Bytes of several responses are combined.
  * - *Single*: a response without a strong validator. All bytes are of one transfer, and are never combined with those of another.
+ *
+ * @since 0.1.0
+ * @category models
  */
 export class Representation extends Schema.Class<Representation>("spillway/Representation")({
   /** Identifies resource, validator, size and chunk size, safe as a file name. */

@@ -1,7 +1,12 @@
 /** How long a request target may be, in bytes (RFC 9110 §4.1 recommends at least 8000). */
 const MAX_TARGET_BYTES = 8192
 
-/** A request that is refused, with the status that says why. */
+/**
+ * A request that is refused, with the status that says why.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export interface TargetError {
   readonly status: 400 | 403 | 404 | 414
   readonly reason: string

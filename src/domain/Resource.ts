@@ -5,6 +5,9 @@ import type { HeaderFields } from "./rfc/HeaderFields.ts"
 /**
  * What the cache keeps under one key: a URL, without what changes from one request to the next (such as a signature), and an
  * identifier of it that is safe as a file name. `make` makes it.
+ *
+ * @since 0.1.0
+ * @category models
  */
 export interface Resource {
   readonly id: string
@@ -15,12 +18,20 @@ export interface Resource {
 export const identify = (...parts: ReadonlyArray<string>): string =>
   createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 32)
 
-/** The resource at `url`, which is absolute and normalised. */
+/**
+ * The resource at `url`, which is absolute and normalised.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
 export const make = (url: string): Resource => ({ id: identify(url), url })
 
 /**
- * The same, fetched from public addresses only. It has an identifier of its own, since who may be given that may not be given what has
+ * The resource at `url` that is fetched from public addresses only. It has an identifier of its own, since who may be given that may not be given what has
  * been fetched from wherever the URL led to.
+ *
+ * @since 0.1.0
+ * @category constructors
  */
 export const makePublic = (url: string): Resource => ({ id: identify(url, "public"), url })
 

@@ -4,7 +4,12 @@ import { defaultPolicy, type RoutePolicy } from "./RoutePolicy.ts"
  * Which servers Spillway may contact, and which of them a request is for.
  */
 
-/** An origin, and the requests that are for it. */
+/**
+ * An origin, and the requests that are for it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Route {
   readonly match:
     | { readonly _tag: "All" }
@@ -20,14 +25,24 @@ export interface Route {
   readonly policy: RoutePolicy
 }
 
-/** A route to `url`. Without `policy`, it has the defaults. */
+/**
+ * A route to `url`, for the requests that `match`. Without `policy`, it has the defaults.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
 export const makeRoute = (match: Route["match"], url: URL, policy: RoutePolicy = defaultPolicy(url)): Route => ({
   match,
   url,
   policy
 })
 
-/** Everything that may be contacted. */
+/**
+ * Everything that may be contacted.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface Origins {
   readonly routes: ReadonlyArray<Route>
   /**
@@ -88,8 +103,19 @@ export const parseOrigin = (text: string, whole = text): URL | string => {
 }
 
 /**
- * A route as it is written on the command line: `URL` for everything, `/prefix=URL`, or `host=URL`. What is wrong with one that
- * is not is said in a line.
+ * The route in a text, as on the command line: `URL` for everything, `/prefix=URL`, or `host=URL`. Returns a line that says what is wrong if
+ * the text isn't a route.
+ *
+ * @example
+ * ```ts
+ * import { parseRoute } from "spillway"
+ *
+ * const route = parseRoute("/films=https://media.example.org")
+ * if (typeof route === "string") throw new Error(route)
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
  */
 export const parseRoute = (text: string): Route | string => {
   const at = SCHEME.test(text) ? -1 : ASSIGNED.exec(text)?.index ?? text.indexOf("=")

@@ -5,7 +5,12 @@ import type { OriginAccess } from "./OriginAccess.ts"
  * How Spillway treats the requests of a route: which servers it asks, how, and what it changes on the way.
  */
 
-/** A server that has the files of a route. */
+/**
+ * A server that has the files of a route.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface RouteOrigin {
   /** Absolute, without user, query and fragment. Paths are appended to it. */
   readonly url: URL
@@ -18,7 +23,12 @@ export interface RouteOrigin {
 export const hasNoQueries = ({ access, url }: RouteOrigin): boolean =>
   url.protocol === "file:" || access.authorization?._tag === "SigV4"
 
-/** Header fields that are changed on the way. Names are in lower case. */
+/**
+ * Header fields that are changed on the way. Names are in lower case.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface FieldChanges {
   /** The fields to set, instead of those of these names. */
   readonly set: Readonly<Record<string, Redacted.Redacted>>
@@ -26,7 +36,12 @@ export interface FieldChanges {
   readonly remove: ReadonlyArray<string>
 }
 
-/** How the requests of a route are treated. Times are in milliseconds. */
+/**
+ * How the requests of a route are treated. Times are in milliseconds.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface RoutePolicy {
   /** The servers that have the files. The first is that of `Route.url`. */
   readonly origins: readonly [RouteOrigin, ...ReadonlyArray<RouteOrigin>]
@@ -73,7 +88,12 @@ export const HEDGE_AFTER_MILLIS = 3000
 
 export const noChanges: FieldChanges = { set: {}, remove: [] }
 
-/** The policy of a route to `url` that says nothing else. */
+/**
+ * The policy of a route to `url` without options.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
 export const defaultPolicy = (url: URL): RoutePolicy => ({
   origins: [{ url, weight: 1, access: {} }],
   choice: "in-order",

@@ -28,7 +28,12 @@ import { Purger } from "../services/operate/Purger.ts"
 import { Sweeper } from "../services/operate/Sweeper.ts"
 import { type Job, Warmer } from "../services/operate/Warmer.ts"
 
-/** A file can't be fetched ahead, or its job was cancelled. `reason` is for people. */
+/**
+ * A file can't be fetched ahead, or its job was cancelled. `reason` is for people.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export class WarmFailed extends Schema.TaggedError<WarmFailed>()("WarmFailed", {
   url: Schema.String,
   reason: Schema.String
@@ -38,7 +43,12 @@ export class WarmFailed extends Schema.TaggedError<WarmFailed>()("WarmFailed", {
   }
 }
 
-/** Which cached resources to list. */
+/**
+ * Which cached resources to list.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface ListOptions {
   /** What their URLs at the origin begin with, or a path at this server. All by default. */
   readonly prefix?: string
@@ -46,7 +56,12 @@ export interface ListOptions {
   readonly limit?: number
 }
 
-/** The listed resources, and the number of all that match with their bytes on disk. */
+/**
+ * The listed resources, and the number of all that match with their bytes on disk.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Listed {
   readonly resources: ReadonlyArray<ResourceSummary>
   readonly total: number
@@ -54,8 +69,11 @@ export interface Listed {
 }
 
 /**
- * What an application asks of a running Spillway, and tells it, besides streams. It is the control API without HTTP: the results are the same.
+ * The control of a running Spillway from code. It is the control API without HTTP: the results are the same.
  * A file is named by its URL, or by a path that `OriginResolver` resolves like a viewer's request.
+ *
+ * @since 0.1.0
+ * @category services
  */
 export interface Control {
   /**

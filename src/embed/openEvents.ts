@@ -2,7 +2,12 @@ import { type Cause, Effect, Queue, type Scope, Stream } from "effect"
 import type { OriginError } from "../domain/OriginError.ts"
 import type { ByteSource } from "../services/observe/Counters.ts"
 
-/** Where an opened stream is, and where its bytes come from at the moment. */
+/**
+ * The position of an opened stream, and the source of its bytes at the moment.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface OpenEvent {
   /** The offset in the file of the next byte. */
   readonly position: number

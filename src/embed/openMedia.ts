@@ -16,7 +16,12 @@ import type { OriginResponse } from "../services/origin/Origin.ts"
 import { OriginResolver } from "../services/origin/OriginResolver.ts"
 import { makeOpenEvents, type OpenEvent, type OpenEvents } from "./openEvents.ts"
 
-/** The range to open, and how it is fetched. */
+/**
+ * The range to open, and how it is fetched.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface OpenOptions extends FetchOptions {
   /**
    * Byte offsets, `end` exclusive. Without `end`, to the end of the file; `suffix` is so many bytes at the end of it; without a range, the
@@ -27,12 +32,22 @@ export interface OpenOptions extends FetchOptions {
   readonly onlyIfCached?: boolean
 }
 
-/** Which bytes to open. */
+/**
+ * Which bytes to open.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export type OpenRange =
   | { readonly start: number; readonly end?: number }
   | { readonly suffix: number }
 
-/** An opened stream, and what is known about the file. */
+/**
+ * An opened stream, and what is known about the file.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface OpenedMedia {
   /** The bytes of `stream`: `start` inclusive, `end` exclusive. `end` is `undefined` if the origin doesn't say. */
   readonly range: { readonly start: number; readonly end: number | undefined }

@@ -20,7 +20,12 @@ import * as Server from "../services/config/ServerConfig.ts"
 import { defaultSettings, programSettings } from "../services/config/settings.ts"
 import * as Type from "../services/config/settingTypes.ts"
 
-/** The options of Spillway in code. Each is that of the flag of `spillway serve` with its name, and has its default. */
+/**
+ * The options of Spillway in code. Each is that of the flag of `spillway serve` with its name, and has its default.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface SpillwayOptions {
   /**
    * The servers that requests are for: `https://media.example.org` for all paths, `/films=https://films.example.org` or
@@ -75,7 +80,22 @@ export interface SpillwayOptions {
   readonly adminToken?: string | Redacted.Redacted | undefined
 }
 
-/** Options that can't be used. There is a line for each of them, which begins with its name. */
+/**
+ * Options that can't be used. There is a line for each of them, which begins with its name.
+ *
+ * @example
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { Spillway } from "spillway"
+ *
+ * const layer = Spillway.layer({ readDeadline: "soon" as "1 second" }).pipe(
+ *   Layer.tapError(({ mistakes }) => Effect.logError("Wrong options", mistakes))
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export class InvalidOptions extends Schema.TaggedError<InvalidOptions>()("InvalidOptions", {
   mistakes: Schema.Array(Schema.String)
 }) {

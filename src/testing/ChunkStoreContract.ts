@@ -12,7 +12,12 @@ import * as ManifestFormat from "../services/disk/manifestFormat.ts"
  * something else.
  */
 
-/** One promise of a store: run `check` with an empty `ChunkStore`. */
+/**
+ * One promise of a store: run `check` with an empty `ChunkStore`.
+ *
+ * @since 0.1.0
+ * @category testing
+ */
 export interface ContractCase {
   readonly title: string
   readonly check: Effect.Effect<void, unknown, ChunkStore>
@@ -54,7 +59,24 @@ const long = randomBytes(LONG)
 
 const whole = (length: number) => ({ start: 0, end: length })
 
-/** All cases. */
+/**
+ * All cases. A store that passes them works under `Spillway.layerNoDeps`.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { ChunkStore } from "spillway"
+ * import { ChunkStoreContract } from "spillway/testing"
+ *
+ * const checked = Effect.forEach(
+ *   ChunkStoreContract.cases,
+ *   ({ check }) => Effect.provide(check, ChunkStore.layerMemory)
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category testing
+ */
 export const cases: ReadonlyArray<ContractCase> = [
   {
     title: "returns what was written",

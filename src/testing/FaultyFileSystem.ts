@@ -1,9 +1,19 @@
 import { Context, Effect, FileSystem, Layer, PlatformError } from "effect"
 
-/** What a cache does to its disk. Errors use the same names. */
+/**
+ * An operation of the cache on its disk. Errors use the same names.
+ *
+ * @since 0.1.0
+ * @category testing
+ */
 export type Operation = "mkdir" | "open" | "write" | "sync" | "rename" | "read" | "stat" | "readdir" | "unlink"
 
-/** All of them. */
+/**
+ * All operations that a rule can name.
+ *
+ * @since 0.1.0
+ * @category testing
+ */
 export const operations: ReadonlyArray<Operation> = [
   "mkdir",
   "open",
@@ -17,12 +27,20 @@ export const operations: ReadonlyArray<Operation> = [
 ]
 
 /**
- * What happens instead: an errno such as `ENOSPC`; `"hang"`, which ends only when the rule is lifted; `"short"`, a write that stops
+ * What happens instead of an operation: an errno such as `ENOSPC`; `"hang"`, which ends only when the rule is lifted; `"short"`, a write that stops
  * halfway with `ENOSPC`, or a read that finds the end of the file halfway.
+ *
+ * @since 0.1.0
+ * @category testing
  */
 export type Fault = string
 
-/** When it happens: to an operation on a path, after the first `after` calls, `times` times (without limit if absent). */
+/**
+ * When a fault happens: to an operation on a path, after the first `after` calls, `times` times (without limit if absent).
+ *
+ * @since 0.1.0
+ * @category testing
+ */
 export interface Rule {
   readonly operation: Operation
   readonly fault: Fault
@@ -32,7 +50,21 @@ export interface Rule {
   readonly times?: number
 }
 
-/** The planned faults of a `FileSystem` from this module. */
+/**
+ * The planned faults of a `FileSystem` from this module.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { FaultyFileSystem } from "spillway/testing"
+ *
+ * // The third write, and each one after it, finds the disk full.
+ * const fillDisk = Effect.flatMap(FaultyFileSystem.Faults, ({ add }) => add({ operation: "write", fault: "ENOSPC", after: 2 }))
+ * ```
+ *
+ * @since 0.1.0
+ * @category services
+ */
 export class Faults extends Context.Service<Faults, {
   /** Adds a rule. If several apply, the first strikes. */
   readonly add: (rule: Rule) => Effect.Effect<void>
@@ -161,7 +193,12 @@ const make = (fs: FileSystem.FileSystem) => {
   return { faulty, faults }
 }
 
-/** The `FileSystem` in context, with the faults that a test adds to `Faults`. */
+/**
+ * The `FileSystem` in context, with the faults that a test adds to `Faults`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
 export const layer: Layer.Layer<FileSystem.FileSystem | Faults, never, FileSystem.FileSystem> = Layer.effectContext(
   Effect.map(FileSystem.FileSystem, (fs) => {
     const { faults, faulty } = make(fs)

@@ -2,7 +2,23 @@ import { ByteSize, Context, Effect, FileSystem, Layer, Option, PlatformError } f
 import { dirname } from "node:path"
 import type { DiskUsage } from "../domain/DiskStatus.ts"
 
-/** A disk in memory. Tests can set its size, change what is on it, and make it lose power. */
+/**
+ * A disk in memory. Tests can set its size, change what is on it, and make it lose power.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { MemoryFileSystem } from "spillway/testing"
+ *
+ * // Another program takes all the space.
+ * const fill = Effect.map(MemoryFileSystem.MemoryDisk, (disk) => {
+ *   disk.foreign = disk.capacity
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category services
+ */
 export class MemoryDisk extends Context.Service<MemoryDisk, {
   /** The size of the disk, in bytes. Writes beyond it fail with `ENOSPC`. */
   capacity: number
@@ -264,7 +280,12 @@ const info = {
   blocks: Option.none()
 }
 
-/** A `FileSystem` with the calls that Spillway needs, and its disk. */
+/**
+ * A `FileSystem` with the calls that Spillway needs, and its disk.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
 export const layer: Layer.Layer<FileSystem.FileSystem | MemoryDisk> = Layer.effectContext(Effect.sync(() => {
   const disk = new Disk()
   const fs = FileSystem.make(FileSystem.makeNoop({ ...namesOn(disk), ...contentsOn(disk) }))

@@ -4,7 +4,12 @@ import { OriginFault } from "../domain/OriginFault.ts"
 import { formatContentRange, formatRange, formatUnsatisfied, parseRange, resolve } from "../domain/rfc/ByteRange.ts"
 import { Origin, type OriginRequest, type OriginResponse } from "../services/origin/Origin.ts"
 
-/** A file that the origin has. */
+/**
+ * A file that the origin has.
+ *
+ * @since 0.1.0
+ * @category testing
+ */
 export interface MemoryFile {
   readonly bytes: Uint8Array
   readonly etag?: string
@@ -18,7 +23,12 @@ export interface MemoryFile {
   readonly coded?: Readonly<Record<string, MemoryFile>>
 }
 
-/** What the origin does to one answer instead of sending it whole. */
+/**
+ * What the origin does to one answer instead of sending it whole.
+ *
+ * @since 0.1.0
+ * @category testing
+ */
 export type Misbehaviour =
   /** No connection. */
   | { readonly _tag: "Refuse" }
@@ -37,12 +47,34 @@ export type Misbehaviour =
   /** The answer is of a range that starts this many bytes after the one that was requested, and says so. */
   | { readonly _tag: "Displace"; readonly by: number }
 
-/** A request as the origin saw it, and how many body bytes were taken of its answer. */
+/**
+ * A request as the origin saw it, and how many body bytes were taken of its answer.
+ *
+ * @since 0.1.0
+ * @category testing
+ */
 export interface MemoryRequest extends OriginRequest {
   sent: number
 }
 
-/** The knobs of an origin in memory. */
+/**
+ * The files of an origin in memory, its requests, and how it misbehaves.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { MemoryOrigin } from "spillway/testing"
+ *
+ * const breakOff = Effect.map(MemoryOrigin.MemoryOrigin, (origin) => {
+ *   origin.files.set("https://media.example.org/a", { bytes: new Uint8Array(1000), etag: "\"1\"" })
+ *   // The first response breaks off in its middle.
+ *   origin.behaviour = (_, index) => index === 0 ? { _tag: "Reset", after: 500 } : undefined
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category services
+ */
 export class MemoryOrigin extends Context.Service<MemoryOrigin, {
   /** Files by URL. */
   readonly files: Map<string, MemoryFile>
@@ -203,5 +235,10 @@ const make = () => {
   return Context.make(MemoryOrigin, knobs).pipe(Context.add(Origin, Origin.of({ request })))
 }
 
-/** An origin in memory, which misbehaves when told to. */
+/**
+ * An origin in memory, which misbehaves when told to.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
 export const layer: Layer.Layer<Origin | MemoryOrigin> = Layer.effectContext(Effect.sync(make))

@@ -24,13 +24,36 @@ const Monitor = Layer.unwrap(
 
 const defaults: Options.SpillwayOptions = { directory: "/cache", chunkSize: "64KiB", minFree: 0, memory: 0 }
 
-/** Waits until all background writes to the disk are done. */
+/**
+ * Waits until all background writes to the disk are done.
+ *
+ * @since 0.1.0
+ * @category testing
+ */
 export const idle: Effect.Effect<void, never, ChunkWriter> = Effect.flatMap(ChunkWriter, ({ idle }) => idle)
 
 /**
  * `Spillway.layer` with a disk and origins in memory, for tests of an application. `MemoryOrigin` is the origin of every URL,
  * `MemoryDisk` is the disk, and `Faults` makes the disk fail. By default chunks have 64 KiB, no chunk is cached in memory, and the
  * cache may use the whole disk. Runs under `TestClock`. Options that can't be used are a defect.
+ *
+ * @example
+ * ```ts
+ * import { Effect, Stream } from "effect"
+ * import { Spillway } from "spillway"
+ * import { MemoryOrigin, TestSpillway } from "spillway/testing"
+ *
+ * const test = Effect.gen(function*() {
+ *   const { files } = yield* MemoryOrigin.MemoryOrigin
+ *   files.set("https://media.example.org/a", { bytes: new Uint8Array(1000), etag: "\"1\"" })
+ *   const { open } = yield* Spillway
+ *   const { stream } = yield* open("https://media.example.org/a")
+ *   return yield* Stream.mkUint8Array(stream)
+ * }).pipe(Effect.scoped, Effect.provide(TestSpillway.layer()))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
  */
 export const layer = (
   options: Options.SpillwayOptions = {}

@@ -82,6 +82,18 @@ ${code}
 })
 `
 
+const sources = Fs.readdirSync(join(root, "src"), { encoding: "utf8", recursive: true })
+  .filter((file) => file.endsWith(".ts"))
+  .map((file) => ({ name: `src-${file.replace(/\W/g, "-")}`, text: Fs.readFileSync(join(root, "src", file), "utf8") }))
+
+/** The examples in doc comments, by where they are. */
+const examples = sources.flatMap(({ name, text }) =>
+  [...text.matchAll(/^ *\* @example\n *\* ```ts\n([^]*?)^ *\* ```$/gm)].map(([, code = ""], index) => ({
+    name: `${name}-${index}.ts`,
+    code: code.replace(/^ *\* ?/gm, "")
+  }))
+)
+
 /** The code in the documentation, by where it is. */
 const documented = ["README.md", "docs/guide/embedding.md", "docs/guide/testing.md"].flatMap((file) =>
   [...Fs.readFileSync(join(root, file), "utf8").matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, code = ""], index) => ({
@@ -112,9 +124,11 @@ layer(Project.layer, { excludeTestServices: true })(
       Effect.gen(function*() {
         const project = yield* Project
         assert.lengthOf(documented, 10)
-        for (const { code, name } of documented) Fs.writeFileSync(join(project, name), code)
+        assert.lengthOf(examples, sources.reduce((sum, { text }) => sum + text.split("@example").length - 1, 0))
+        const shown = [...documented, ...examples]
+        for (const { code, name } of shown) Fs.writeFileSync(join(project, name), code)
         const config = join(project, "tsconfig.documented.json")
-        Fs.writeFileSync(config, JSON.stringify(options("nodenext", documented.map(({ name }) => name))))
+        Fs.writeFileSync(config, JSON.stringify(options("nodenext", shown.map(({ name }) => name))))
         const tsc = join(root, "node_modules/typescript/bin/tsc")
         const { stderr, stdout } = yield* run(process.execPath, [tsc, "--noEmit", "-p", config])
         assert.strictEqual(stdout + stderr, "")

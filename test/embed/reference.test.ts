@@ -6,7 +6,7 @@ import { run } from "../support/command.ts"
 const docs = fileURLToPath(new URL("../../scripts/docs.ts", import.meta.url))
 
 describe("the API reference", () => {
-  it.live("can be generated, and has a comment for each export", () =>
+  it.live("has a comment, a version and a category for each export, and a page with all of them", () =>
     Effect.gen(function*() {
       const { code, stderr, stdout } = yield* run(process.execPath, [docs, "--check"])
       assert.strictEqual(stdout + stderr, "")

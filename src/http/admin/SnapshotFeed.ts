@@ -6,6 +6,9 @@ import { StatusReport } from "./StatusReport.ts"
 /**
  * Snapshots as server-sent events: one at once, and then one each second. Each is put together once for all who watch, and none
  * where nobody does. Who takes them slowly misses some.
+ *
+ * @since 0.1.0
+ * @category services
  */
 export class SnapshotFeed extends Context.Service<SnapshotFeed, {
   /** The events for one more, until the scope closes; `undefined` where as many watch as may, or the server is ending. */

@@ -40,6 +40,9 @@ const isRefusal = (error: OriginError): boolean =>
 /**
  * The reverse proxy as an HTTP handler: it sends requests to `MediaStream`, and makes responses of what that opens. It knows HTTP, and
  * nothing of disks.
+ *
+ * @since 0.1.0
+ * @category services
  */
 export class Proxy extends Context.Service<Proxy, {
   readonly handler: Handler

@@ -13,7 +13,12 @@ import { PREFIX } from "../admin/AdminPages.ts"
 import type { Handler } from "../proxy/Reply.ts"
 import { setCacheStatus, WatchedResponse } from "./WatchedResponse.ts"
 
-/** A request that is over. What the viewer wrote may have any characters that a header field may have. */
+/**
+ * A request that has ended. Texts of the viewer can have any character that a header field can have.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Exchange extends EndedResponse {
   /** The address of the client, which may be a proxy. */
   readonly client: string | undefined
@@ -40,7 +45,21 @@ export interface Exchange extends EndedResponse {
   readonly isCut: boolean
 }
 
-/** Gets each request when its answer has ended; without a provided log, nothing does. It must neither wait nor fail. */
+/**
+ * A function that gets each request when its response has ended. It must neither wait nor fail. By default, there is no log.
+ *
+ * @example
+ * ```ts
+ * import { Layer } from "effect"
+ * import { RequestLog } from "spillway"
+ *
+ * const log = Layer.succeed(RequestLog, ({ bytes, method, outcome, status, url }) =>
+ *   console.log(`${method} ${url} ${status} ${outcome} ${bytes}`))
+ * ```
+ *
+ * @since 0.1.0
+ * @category services
+ */
 export class RequestLog extends Context.Reference<((exchange: Exchange) => void) | undefined>(
   "spillway/http/server/RequestLog",
   { defaultValue: () => undefined }

@@ -16,13 +16,23 @@ import { GuardedServer } from "./guardedServer.ts"
 import { logged, makeOnAnswered } from "./RequestLog.ts"
 import { withRequestSpan } from "./requestSpan.ts"
 
-/** Where to listen. Port 0 is any free one. */
+/**
+ * Where to listen. Port 0 is any free one.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface Address {
   readonly host: string
   readonly port: number
 }
 
-/** The server of `layerNode`. It sends hits without the platform's request fiber, which costs more than the hit. */
+/**
+ * The server of `layerNode`. It sends hits without the platform's request fiber, which costs more than the hit.
+ *
+ * @since 0.1.0
+ * @category services
+ */
 export class NodeServer
   extends Context.Service<NodeServer, GuardedServer>()("spillway/http/server/Server/NodeServer")
 {}
@@ -52,6 +62,22 @@ const cutAtEnd = (node: GuardedServer): Effect.Effect<void, never, Scope.Scope> 
 /**
  * A Node HTTP server for Spillway alone, with the bounds of `ServerConfig`. It sends hits in memory by itself, before any other
  * handler sees the request. Closing it lets running responses end, for at most `DRAIN_TIMEOUT`.
+ *
+ * @example
+ * ```ts
+ * import { NodeServices } from "@effect/platform-node"
+ * import { Layer } from "effect"
+ * import { Server, Spillway } from "spillway"
+ *
+ * const server = Server.layerProxy.pipe(
+ *   Layer.provide(Server.layerNode({ host: "127.0.0.1", port: 8080 })),
+ *   Layer.provide(Spillway.layer({ origins: ["https://media.example.org"] })),
+ *   Layer.provide(NodeServices.layer)
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
  */
 export const layerNode = (
   { host, port }: Address
@@ -92,7 +118,12 @@ export const layerNode = (
     })
   )
 
-/** Serves the proxy on the `HttpServer` in context. Its end begins with a 503 at `/_spillway/ready`. */
+/**
+ * Serves the proxy on the `HttpServer` in context. Its end begins with a 503 at `/_spillway/ready`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
 export const layerProxy: Layer.Layer<
   never,
   never,

@@ -58,6 +58,9 @@ export const defaults: CacheOptions = fromSettings(defaultSettings)
 /**
  * The options of the cache. A program may replace `ttl`, `cacheKey`, `ignoreCookies` and `assumeUnchanged` while it runs, so services read them
  * when they need them.
+ *
+ * @since 0.1.0
+ * @category services
  */
 export class CacheConfig extends Context.Service<CacheConfig, CacheOptions>()("spillway/services/config/CacheConfig") {
   /** `options`, and the defaults of the others. */

@@ -31,7 +31,12 @@ export const fromSettings = (settings: ServiceSettings): OriginOptions => ({
 /** The defaults. */
 export const defaults: OriginOptions = fromSettings(defaultSettings)
 
-/** The options for origins. A program may replace `origins` while it runs, so services read them when they need them. */
+/**
+ * The options for origins. A program may replace `origins` while it runs, so services read them when they need them.
+ *
+ * @since 0.1.0
+ * @category services
+ */
 export class OriginConfig
   extends Context.Service<OriginConfig, OriginOptions>()("spillway/services/config/OriginConfig")
 {

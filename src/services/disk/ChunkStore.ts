@@ -9,7 +9,12 @@ import type { DiskLimiter } from "./DiskLimiter.ts"
 import * as FileChunkStore from "./FileChunkStore.ts"
 import { makeInMemory } from "./memoryStore.ts"
 
-/** A chunk in the store. */
+/**
+ * A chunk in the store.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface StoredChunk {
   readonly key: ChunkKey
   /** Its size in the store, in bytes. */
@@ -18,19 +23,34 @@ export interface StoredChunk {
   readonly used: number
 }
 
-/** The file of a manifest. */
+/**
+ * The file of a manifest.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface StoredManifest {
   /** Its size in the store, in bytes; 0 if there is none. */
   readonly bytes: number
   readonly isRevoked: boolean
 }
 
-/** A resource whose manifest and only chunk share a file. */
+/**
+ * A resource whose manifest and only chunk share a file.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface CompactResource extends StoredChunk {
   readonly isRevoked: boolean
 }
 
-/** What the store has of a resource. */
+/**
+ * The manifest and the chunks of a resource in the store.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Contents {
   /** Chunks that have files of their own. */
   readonly keys: ReadonlyArray<ChunkKey>
@@ -39,7 +59,12 @@ export interface Contents {
   readonly pinned: boolean
 }
 
-/** A resource whose name a scan has found. */
+/**
+ * A resource whose name a scan has found.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface NamedResource {
   readonly resource: string
   /** Whether it has a directory, and whether it has a compact file. */
@@ -47,7 +72,12 @@ export interface NamedResource {
   readonly isCompact: boolean
 }
 
-/** The chunks of one representation that have files of their own. Only the first and the last have been examined. */
+/**
+ * The chunks of one representation that have files of their own. Only the first and the last have been examined.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface ExaminedChunks {
   readonly representation: string
   /** In order; not empty. */
@@ -59,7 +89,12 @@ export interface ExaminedChunks {
   readonly used: number
 }
 
-/** What the store has of a resource, with what a scan needs to know of its chunks. */
+/**
+ * The contents of a resource, with the facts about its chunks that a scan needs.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Examined extends Omit<Contents, "keys"> {
   readonly chunks: ReadonlyArray<ExaminedChunks>
   /** Whether there is no file of a chunk, not even one that can't be examined. */
@@ -76,6 +111,9 @@ export const MANIFEST_BYTES = 3 * BLOCK_BYTES
  * Chunks on disk, and for each resource a manifest with its representation. A chunk is stored whole or not at all, and `read`
  * returns exactly the bytes that `write` got. The store doesn't fetch, decide or retry. Every failure is a `CacheError` that names
  * path, operation and errno.
+ *
+ * @since 0.1.0
+ * @category services
  */
 export class ChunkStore extends Context.Service<ChunkStore, {
   /**
@@ -182,13 +220,23 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   /** Writes, reads and removes a file of so many bytes. Succeeds if the store can be used. */
   readonly probe: (bytes: number) => Effect.Effect<void, CacheError>
 }>()("spillway/services/disk/ChunkStore") {
-  /** Chunks in the directory of `CacheConfig`, through the `FileSystem` in context. */
+  /**
+   * Chunks in the directory of `CacheConfig`, through the `FileSystem` in context.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layer: Layer.Layer<
     ChunkStore,
     never,
     CacheConfig | DiskLimiter | FileSystem.FileSystem | Path.Path
   > = Layer.effect(ChunkStore, FileChunkStore.make)
 
-  /** Chunks in memory, without a limit, for tests and trials without a disk. */
+  /**
+   * Chunks in memory, without a limit, for tests and trials without a disk.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layerMemory: Layer.Layer<ChunkStore> = Layer.sync(ChunkStore, () => ChunkStore.of(makeInMemory()))
 }

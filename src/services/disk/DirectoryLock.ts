@@ -11,6 +11,9 @@ import { rootOf } from "./storeLayout.ts"
 /**
  * Lets only one process use a cache directory. The lock is a Unix socket in the directory, on which the owner listens. The system
  * closes the socket when the process ends, however it ends. Containers that share the directory see the same socket.
+ *
+ * @since 0.1.0
+ * @category services
  */
 export class DirectoryLock extends Context.Service<DirectoryLock, {
   /**
@@ -21,14 +24,24 @@ export class DirectoryLock extends Context.Service<DirectoryLock, {
   /** How often the lock was taken, now and at each change. Each time, another process may have changed the directory before. */
   readonly takes: Stream.Stream<number>
 }>()("spillway/services/disk/DirectoryLock") {
-  /** The lock of the directory in `CacheConfig`, released when the scope closes. */
+  /**
+   * The lock of the directory in `CacheConfig`, released when the scope closes.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layer: Layer.Layer<
     DirectoryLock,
     never,
     CacheConfig | DiskLimiter | FileSystem.FileSystem | Path.Path
   > = Layer.effect(DirectoryLock, Effect.suspend(() => make))
 
-  /** For a store that no other process can use. */
+  /**
+   * For a store that no other process can use.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layerNone: Layer.Layer<DirectoryLock> = Layer.succeed(DirectoryLock, {
     acquire: Effect.void,
     takes: Stream.succeed(1)

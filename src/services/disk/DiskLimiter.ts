@@ -29,6 +29,9 @@ const waitFor = (millis: number, isOver: Wait["isOver"]): Wait => ({
  * The limiter also tells a busy disk from one that hangs. On a busy disk calls take long, but they end one after the other. On a disk
  * that hangs, calls are under way and none ends. Time in which the event loop was held up doesn't count: no call could be observed to end
  * then, and the origin would be no faster.
+ *
+ * @since 0.1.0
+ * @category services
  */
 export class DiskLimiter extends Context.Service<DiskLimiter, {
   /** Runs `call` when there is room. Interruption stops the wait; a call that has begun runs to its end. */
@@ -62,7 +65,12 @@ export class DiskLimiter extends Context.Service<DiskLimiter, {
   /** How many calls are under way. */
   readonly inFlight: () => number
 }>()("spillway/services/disk/DiskLimiter") {
-  /** Lets half of Node's thread pool through, at least two calls. */
+  /**
+   * Lets half of Node's thread pool through, at least two calls.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layer: Layer.Layer<DiskLimiter> = Layer.effect(
     DiskLimiter,
     Effect.suspend(() => make(Math.max(2, Math.floor(poolSize() / 2))))

@@ -12,6 +12,9 @@ import { DiskLimiter } from "./DiskLimiter.ts"
 /**
  * The free space of the cache's disk, and the space reserved by writes that haven't ended. Each write reserves space first, and each
  * reservation reads the file system. So concurrent writes can't go below `minFree`.
+ *
+ * @since 0.1.0
+ * @category services
  */
 export class DiskMonitor extends Context.Service<DiskMonitor, {
   /** Reads the bytes and nodes of the file system. */
@@ -28,7 +31,12 @@ export class DiskMonitor extends Context.Service<DiskMonitor, {
    */
   readonly reserve: (bytes: number, writes?: number) => Effect.Effect<void, CacheError, Scope.Scope>
 }>()("spillway/services/disk/DiskMonitor") {
-  /** The file system that holds the directory of `CacheConfig`. */
+  /**
+   * The file system that holds the directory of `CacheConfig`.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layer: Layer.Layer<DiskMonitor, never, CacheConfig | DiskLimiter> = Layer.effect(
     DiskMonitor,
     Effect.gen(function*() {
@@ -38,7 +46,12 @@ export class DiskMonitor extends Context.Service<DiskMonitor, {
     })
   )
 
-  /** A disk whose readings are `usage`, for tests. */
+  /**
+   * A disk whose readings are `usage`, for tests.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layerTest = (
     usage: Effect.Effect<DiskUsage, CacheError>
   ): Layer.Layer<DiskMonitor, never, CacheConfig> =>

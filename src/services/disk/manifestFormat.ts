@@ -8,7 +8,12 @@ import { CHUNK_SIZE } from "../config/settingTypes.ts"
  * foreign file.
  */
 
-/** The largest manifest in bytes: ten times the largest header that an origin may send. */
+/**
+ * The largest manifest in bytes: ten times the largest header that an origin may send.
+ *
+ * @since 0.1.0
+ * @category encoding
+ */
 export const MAX_MANIFEST_BYTES = 256 * 1024
 
 // The file says `born`, as earlier versions wrote it.
@@ -16,13 +21,23 @@ const json = Schema.fromJsonString(Representation.pipe(Schema.encodeKeys({ gener
 const encodeJson = Schema.encodeSync(json)
 const decodeJson = Schema.decodeUnknownOption(json)
 
-/** The file for a representation. */
+/**
+ * The file for a representation.
+ *
+ * @since 0.1.0
+ * @category encoding
+ */
 export const encode = (representation: Representation): Uint8Array => {
   const text = encodeJson(representation)
   return Buffer.from(`${text}\n${crc32(text)}`)
 }
 
-/** The representation in `text`, or none if `text` is not what was written for `resource`. */
+/**
+ * The representation in `text`, or none if `text` is not what was written for `resource`.
+ *
+ * @since 0.1.0
+ * @category encoding
+ */
 export const decode = (resource: string, text: string): Option.Option<Representation> => {
   const [line = "", checksum] = text.split("\n")
   return checksum === String(crc32(line))

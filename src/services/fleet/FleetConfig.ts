@@ -1,14 +1,24 @@
 import { Context } from "effect"
 import type { Secrets } from "../../domain/FleetSignature.ts"
 
-/** Certificates for TLS between nodes, in PEM. Each node shows one, and accepts only those that `ca` has signed. */
+/**
+ * Certificates for TLS between nodes, in PEM. Each node shows one, and accepts only those that `ca` has signed.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface PeerTls {
   readonly cert: string
   readonly key: string
   readonly ca: string
 }
 
-/** The options of a node in a fleet. Sizes are in bytes, times in milliseconds. */
+/**
+ * The options of a node in a fleet. Sizes are in bytes, times in milliseconds.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface FleetOptions {
   /** The name of the fleet: several can share an engine. */
   readonly fleet: string
@@ -31,5 +41,10 @@ export interface FleetOptions {
   readonly tls: PeerTls | undefined
 }
 
-/** The options of a node in a fleet. */
+/**
+ * The options of a node in a fleet.
+ *
+ * @since 0.1.0
+ * @category services
+ */
 export class FleetConfig extends Context.Service<FleetConfig, FleetOptions>()("spillway/services/fleet/FleetConfig") {}

@@ -1,11 +1,21 @@
 import { Context, type Effect, Schema, type Scope } from "effect"
 
-/** What an engine knows of a node: a record that the node has signed, or only where it is, if nodes don't announce themselves there. */
+/**
+ * What an engine knows of a node: a record that the node has signed, or only its address, if nodes don't announce themselves there.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export type Announcement =
   | { readonly _tag: "Signed"; readonly text: string }
   | { readonly _tag: "Configured"; readonly name: string; readonly host: string; readonly port: number }
 
-/** An entry of the log of purges. */
+/**
+ * An entry of the log of purges.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface LogEntry {
   /** Where it is in the log, in the engine's own form. */
   readonly place: string
@@ -14,7 +24,12 @@ export interface LogEntry {
   readonly text: string
 }
 
-/** The log of purges behind a place. */
+/**
+ * The entries of the log of purges that follow a place.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface LogAnswer {
   /** `false` if entries may be missing between the place and `entries`. */
   readonly isComplete: boolean
@@ -23,14 +38,24 @@ export interface LogAnswer {
   readonly place: string
 }
 
-/** What an engine answers to a heartbeat. */
+/**
+ * What an engine answers to a heartbeat.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface MembershipAnswer {
   readonly nodes: ReadonlyArray<Announcement>
   /** `undefined` if the engine has no log. */
   readonly log: LogAnswer | undefined
 }
 
-/** What a node sends with a heartbeat. */
+/**
+ * What a node sends with a heartbeat.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Heartbeat {
   readonly name: string
   /** The node's signed record. */
@@ -39,7 +64,12 @@ export interface Heartbeat {
   readonly place: string | undefined
 }
 
-/** The engine can't be reached, or refuses a command. `cause` says why. */
+/**
+ * The engine can't be reached, or refuses a command. `cause` says why.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
 export class MembershipFailed
   extends Schema.TaggedError<MembershipFailed>()("MembershipFailed", { cause: Schema.Defect() })
 {
@@ -48,7 +78,12 @@ export class MembershipFailed
   }
 }
 
-/** A connection to an engine. Callers bound the time of each call. */
+/**
+ * A connection to an engine. Callers bound the time of each call.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface MembershipSession {
   /** Announces a node, and returns all nodes that the engine knows. */
   readonly beat: (heartbeat: Heartbeat) => Effect.Effect<MembershipAnswer, MembershipFailed>
@@ -61,6 +96,9 @@ export interface MembershipSession {
 /**
  * The engine that says which nodes there are, and keeps the log of purges. No viewer waits for it. Anything that has a list of names and
  * addresses can be an engine; whether a node works is found out without it.
+ *
+ * @since 0.1.0
+ * @category services
  */
 export class Membership extends Context.Service<Membership, {
   /** What it is called in messages. Contains no secrets. */

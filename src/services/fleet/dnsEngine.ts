@@ -25,7 +25,13 @@ const resolved = (resolve: (name: string) => Promise<ReadonlyArray<string>>, nam
     )
   )
 
-/** The nodes are at all addresses of a name, such as that of a headless service of Kubernetes, and all have the same port. */
+/**
+ * The nodes are at all addresses of a name, such as that of a headless service of Kubernetes, and all have the same port. There is no log of
+ * purges.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
 export const layer = (
   { host, port }: { readonly host: string; readonly port: number }
 ): Layer.Layer<Membership> =>

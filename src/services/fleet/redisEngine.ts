@@ -135,7 +135,11 @@ const sessionOf = (client: Client, fleet: string): MembershipSession => {
 }
 
 /**
- * Redis or Valkey at `url`: nodes announce themselves in a hash, with a heartbeat, and purges are in a stream. Needs the package `redis`.
+ * Redis or Valkey at `url`: nodes announce themselves in a hash, with a heartbeat, and purges are in a stream. Needs the package `redis`. If it
+ * is down, the nodes keep the last list.
+ *
+ * @since 0.1.0
+ * @category layers
  */
 export const layer = (url: URL): Layer.Layer<Membership> =>
   Layer.succeed(Membership, {

@@ -28,6 +28,9 @@ type Local = (target: PurgeTarget) => Effect.Effect<ReadonlyArray<Ban>, CacheErr
 /**
  * Purges and invalidations for all nodes of the fleet, or for this one if it is alone. They go to all nodes directly, and into the log for
  * those that don't answer. There are two rounds, since a node may read what is purged from one that is about to purge it.
+ *
+ * @since 0.1.0
+ * @category services
  */
 export class FleetPurger extends Context.Service<FleetPurger, {
   /** Bans what is cached, here and on all nodes. Fails if the disk of this node does. */

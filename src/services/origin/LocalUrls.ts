@@ -20,7 +20,12 @@ export const MAX_LOCAL_URLS = 10_000
 /** How many random bytes a token has. */
 const TOKEN_BYTES = 24
 
-/** How to fetch a URL for an application. */
+/**
+ * How to fetch a URL for an application.
+ *
+ * @since 0.1.0
+ * @category options
+ */
 export interface FetchOptions {
   /** Header fields for the origin only, such as `authorization`. Viewers don't see them, and they are not written to disk. */
   readonly headers?: HeaderFields
@@ -39,7 +44,12 @@ interface Named {
   readonly location: Location
 }
 
-/** A local URL. It is valid until its scope closes. */
+/**
+ * A local URL. It is valid until its scope closes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Registration {
   /** Absolute, with the address where this program listens. */
   readonly url: string
@@ -49,7 +59,12 @@ export interface Registration {
   readonly unregister: Effect.Effect<void>
 }
 
-/** The files that applications name by URL, and their local URLs. */
+/**
+ * The files that applications name by URL, and their local URLs.
+ *
+ * @since 0.1.0
+ * @category services
+ */
 export class LocalUrls extends Context.Service<LocalUrls, {
   /** The file at `url` with `options`. */
   readonly name: (url: string, options?: FetchOptions) => Effect.Effect<Named, MediaRefused>

@@ -98,6 +98,9 @@ export interface OriginResponse extends OriginHead {
  * The servers that have the files. One request gets one response, and every failure has a type. It follows redirects to allowed servers,
  * and neither retries nor caches. Only a request that failed because the origin had just closed its connection is sent again (RFC 9110
  * §9.2.2).
+ *
+ * @since 0.1.0
+ * @category services
  */
 export class Origin extends Context.Service<Origin, {
   /** Sends a request and follows redirects. The scope holds the connection. Fails if it takes longer than `OriginConfig` allows. */
@@ -106,6 +109,9 @@ export class Origin extends Context.Service<Origin, {
   /**
    * Uses the `HttpClient` in context. That doesn't reveal the addresses that it connects to and has TLS of its own, so requests are refused
    * that may connect to public addresses only, or that need the TLS or `Host` field of a route.
+   *
+   * @since 0.1.0
+   * @category layers
    */
   static readonly layerNoDeps: Layer.Layer<Origin, never, HttpClient.HttpClient | OriginConfig> = Layer.effect(
     Origin,
@@ -121,7 +127,12 @@ export class Origin extends Context.Service<Origin, {
     })
   )
 
-  /** Uses undici with connections that are kept alive. */
+  /**
+   * Uses undici with connections that are kept alive.
+   *
+   * @since 0.1.0
+   * @category layers
+   */
   static readonly layer: Layer.Layer<Origin, never, OriginConfig> = Layer.effect(
     Origin,
     Effect.gen(function*() {

@@ -11,7 +11,12 @@ import { CacheConfig } from "../config/CacheConfig.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
 import type { Location, Refusal } from "./askOrigin.ts"
 
-/** The parts of a request that determine where its bytes are. */
+/**
+ * The parts of a request that determine where its bytes are.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Wanted {
   /** The request target: path and query. */
   readonly target: string
@@ -20,7 +25,24 @@ export interface Wanted {
 
 /**
  * Maps a request to the key of its cache entry, and to the location of its bytes. An application that signs its URLs, or keeps its files in
- * several places, provides its own. Requests with the same key share an entry, even if their locations differ.
+ * several places, provides its own to `Spillway.layerNoResolver`. Requests with the same key share an entry, even if their locations differ.
+ *
+ * @example
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { OriginResolver, Resource, Spillway } from "spillway"
+ *
+ * const resolver = Layer.succeed(OriginResolver, {
+ *   // The key: the same for all viewers, regardless of their tokens.
+ *   identify: ({ target }) => Resource.make(`https://media.example.org${target.split("?")[0]}`),
+ *   locate: (_, { url }) => Effect.succeed({ url: `${url}?signature=…`, headers: {} })
+ * })
+ *
+ * const layer = Layer.provide(Spillway.layerNoResolver, resolver)
+ * ```
+ *
+ * @since 0.1.0
+ * @category services
  */
 export class OriginResolver extends Context.Service<OriginResolver, {
   /** The resource that a request is for, or why it is refused. Synchronous, because it is called for every request. */
@@ -36,6 +58,9 @@ export class OriginResolver extends Context.Service<OriginResolver, {
   /**
    * Uses the routes of `OriginConfig`. Path and query are appended to the URL of the route. Keys are made by the rules of `CacheConfig`; the
    * location has all parameters of the request.
+   *
+   * @since 0.1.0
+   * @category layers
    */
   static readonly layer: Layer.Layer<OriginResolver, never, CacheConfig | OriginConfig> = Layer.effect(
     OriginResolver,

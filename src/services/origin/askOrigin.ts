@@ -11,7 +11,12 @@ import type { RouteOrigin, RoutePolicy } from "../../domain/RoutePolicy.ts"
 import { OriginConfig } from "../config/OriginConfig.ts"
 import { Origin, type OriginRequest, type OriginResponse, type PeerQuestion } from "./Origin.ts"
 
-/** Where the bytes of a resource are at the moment. */
+/**
+ * Where the bytes of a resource are at the moment.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Location {
   readonly url: string
   /** Fields for the origin besides the viewer's, such as a token. */
@@ -29,7 +34,12 @@ export interface Location {
   readonly file?: string
 }
 
-/** A location that the origin did not accept, and the status of its response: 401 or 403. */
+/**
+ * A location that the origin did not accept, and the status of its response: 401 or 403.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Refusal {
   readonly location: Location
   readonly status: number

@@ -85,7 +85,12 @@ export const OriginStatus = Schema.Struct({
 })
 export type OriginStatus = typeof OriginStatus.Type
 
-/** The state of a server. */
+/**
+ * The state of a server.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export const Status = Schema.Struct({
   version: Schema.String,
   startedAt: time,
@@ -161,7 +166,12 @@ export const RunningStream = Schema.Struct({
 })
 export type RunningStream = typeof RunningStream.Type
 
-/** A resource of which something is cached, or that is pinned. */
+/**
+ * A resource of which something is cached, or that is pinned.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export const ResourceSummary = Schema.Struct({
   url: Schema.String,
   resource: Schema.String,
@@ -193,7 +203,12 @@ const map = {
 export const ResourceMap = Schema.Struct(map)
 export type ResourceMap = typeof ResourceMap.Type
 
-/** All that is known of a resource; `headers` are the origin's. */
+/**
+ * All that is known of a resource; `headers` are the origin's.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export const ResourceDetail = Schema.Struct({
   ...ResourceSummary.fields,
   ...map,
@@ -202,7 +217,12 @@ export const ResourceDetail = Schema.Struct({
 })
 export type ResourceDetail = typeof ResourceDetail.Type
 
-/** Whether a URL is cached, whether it would be, and why not. `code` is for programs, `message` for people. */
+/**
+ * Whether a URL is cached, whether it would be, and why not. `code` is for programs, `message` for people.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export const Why = Schema.Struct({
   url: Schema.String,
   cached: Schema.Literals(["whole", "partly", "no"]),
@@ -231,6 +251,9 @@ const soft = { soft: Schema.optionalKey(Schema.Boolean) }
 /**
  * What is out of date from now on: one URL, all whose URL begins with a text, all with a tag in `Surrogate-Key` or `Cache-Tag`, or everything.
  * With `soft`, it counts as stale; otherwise, it is never served again.
+ *
+ * @since 0.1.0
+ * @category models
  */
 export const PurgeRequest = Schema.Union([
   Schema.Struct({ url: Schema.String, ...soft }),
@@ -240,7 +263,12 @@ export const PurgeRequest = Schema.Union([
 ])
 export type PurgeRequest = typeof PurgeRequest.Type
 
-/** A purge that is in effect. Its files are removed in the background. */
+/**
+ * A purge that is in effect. Its files are removed in the background.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export const Purged = Schema.Struct({
   /** Names it in `/purges`. */
   id: Schema.String,
@@ -251,7 +279,12 @@ export const Purged = Schema.Struct({
 })
 export type Purged = typeof Purged.Type
 
-/** A purge, or a request that has changed all below a URL (`tree`), and what has been removed for it on this server so far. */
+/**
+ * A purge, or a request that has changed all below a URL (`tree`), and what has been removed for it on this server so far.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export const PurgeState = Schema.Struct({
   id: Schema.String,
   url: Schema.optionalKey(Schema.String),
@@ -269,7 +302,12 @@ export type PurgeState = typeof PurgeState.Type
 export const UrlRequest = Schema.Struct({ url: Schema.String })
 export type UrlRequest = typeof UrlRequest.Type
 
-/** A file that is being fetched ahead. `bytes` is how far it is, `cachedBytes` how much of that was there already. */
+/**
+ * A file that is being fetched ahead. `bytes` is how far it is, `cachedBytes` how much of that was there already.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export const WarmJob = Schema.Struct({
   id: Schema.String,
   url: Schema.String,
