@@ -2,6 +2,7 @@ import { query, send } from "./api.js"
 import { makeMap } from "./chunks.js"
 import { byId, keyed, make, say, sayMore } from "./dom.js"
 import { ago, bytes, count, nameOf, percent } from "./format.js"
+import { showPurge } from "./purge.js"
 
 /**
  * What is cached, and what can be done with it.
@@ -132,6 +133,7 @@ export const showCache = () => {
     tell("")
     refresh()
   })
+  showPurge(refresh)
   refresh()
   setInterval(() => {
     if (!document.hidden) refresh()

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import type { ResourceSummary } from "../../src/http/admin/api/model.ts"
 import { ServerConfig } from "../../src/services/config/ServerConfig.ts"
 import { ask, makeTestProxy } from "../http/TestProxy.ts"
 import { chromiumPath, startBrowser } from "../support/browser.ts"
@@ -479,6 +480,99 @@ describe.skipIf(chromiumPath === undefined || noDisks !== undefined)("The dashbo
         yield* dashboard.picture("cache")
       })
   )
+
+  it.live("purges by beginning, tag or everything, softly or not, after it has said what goes", () =>
+    Effect.gen(function*() {
+      const token = "correct-horse-battery-staple"
+      const origin = yield* makeTestOrigin
+      const paths = ["/films/a.mp4", "/films/b.mp4", "/music/c.flac", "/music/d.flac"]
+      for (const [index, path] of paths.entries()) {
+        const headers = { "cache-control": "max-age=3600", ...(path === "/films/b.mp4" && { "cache-tag": "show-1" }) }
+        origin.files.set(path, { ...fileOf(MiB, index), headers })
+      }
+      const program = yield* startProgram([origin.url, "--cache-dir", yield* temporaryDirectory, "--min-free", "0"], {
+        env: { SPILLWAY_ADMIN_TOKEN: token }
+      })
+      for (const path of paths) yield* view(program.url + path)
+      const headers = { authorization: `Bearer ${token}` }
+      const cached = Effect.map(
+        ask(program.url, "/_spillway/api/resources", { headers }),
+        ({ body }) => JSON.parse(body.toString()) as { readonly resources: ReadonlyArray<ResourceSummary> }
+      )
+      const holds = (what: string, test: (resources: ReadonlyArray<ResourceSummary>) => boolean) =>
+        eventually(what, Effect.map(cached, ({ resources }) => test(resources)))
+      yield* holds("all files", ({ length }) => length === paths.length)
+
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), `${program.url}/_spillway/`, {
+        width: 360,
+        height: 740,
+        colorScheme: "dark"
+      })
+      const { page } = dashboard
+      yield* Effect.promise(async () => {
+        await page.getByLabel("Admin token").fill(token)
+        await page.getByRole("button", { name: "Log in" }).click()
+      })
+      const form = page.getByRole("form", { name: "Purge" })
+      const question = page.getByRole("dialog", { name: "Purge these files?" })
+      /** Fills the form and sends it, all by keyboard: the question that follows. */
+      const want = (by: string, text?: string) =>
+        Effect.promise(async () => {
+          await form.getByLabel("Files by").selectOption({ label: by })
+          if (text !== undefined) await form.getByRole("textbox").fill(text)
+          await form.getByRole("button", { name: "Purge…" }).press("Enter")
+          await question.waitFor()
+          return await question.innerText()
+        })
+      const key = (name: string) => Effect.promise(() => page.keyboard.press(name))
+
+      assert.match(
+        yield* want("beginning of URL or path", "/music/"),
+        /\n2 cached files, 2\.0\d MiB, whose URL begins with “\/music\/”\.\n/
+      )
+      assert.strictEqual(
+        yield* dashboard.evaluate("document.getElementById('purge-dialog').getAttribute('aria-describedby')"),
+        "purge-what purge-then"
+      )
+      assert.deepStrictEqual(yield* dashboard.violations, [])
+      assert.deepStrictEqual(yield* dashboard.evaluate<Array<string>>(misplaced), [])
+      yield* dashboard.picture("purge", { fullPage: false })
+      // The focus is on what changes nothing.
+      assert.strictEqual(yield* dashboard.evaluate("document.activeElement.textContent"), "Cancel")
+      yield* key("Enter")
+      yield* dashboard.says("#purge-says", "Nothing was purged")
+      assert.strictEqual(yield* dashboard.evaluate("document.activeElement.textContent"), "Purge…")
+      yield* want("beginning of URL or path", "/music/")
+      yield* key("Escape")
+      yield* dashboard.says("#purge-says", "Nothing was purged")
+      assert.lengthOf((yield* cached).resources, 4)
+
+      yield* Effect.promise(() => form.getByLabel("Only mark as stale").press("Space"))
+      assert.include(yield* want("tag", "show-1"), "They are marked as stale")
+      yield* key("Tab")
+      yield* key("Enter")
+      yield* dashboard.says("#purge-says", "Marked as stale")
+      const stale = ({ fresh, url }: ResourceSummary) => fresh ? [] : [new URL(url).pathname]
+      yield* holds(
+        "one stale file",
+        (resources) => resources.length === 4 && resources.flatMap(stale).join() === "/films/b.mp4"
+      )
+
+      yield* Effect.promise(() => form.getByLabel("Only mark as stale").press("Space"))
+      assert.include(yield* want("beginning of URL or path", "/music/"), "They are never served again")
+      yield* key("Tab")
+      yield* key("Enter")
+      yield* dashboard.says("#purge-says", /^Purged: 2 files removed, 2\.0\d MiB$/)
+      yield* dashboard.says("#cache-count", "2")
+
+      assert.match(yield* want("nothing: all files"), /\nEverything: 2 cached files, 2\.0\d MiB\.\n/)
+      assert.isFalse(yield* Effect.promise(() => form.locator("#purge-text").isVisible()))
+      yield* key("Tab")
+      yield* key("Enter")
+      yield* dashboard.says("#purge-says", /^Purged: 2 files removed, 2\.0\d MiB$/)
+      yield* dashboard.says("#cache-count", "0")
+      assert.deepStrictEqual(yield* dashboard.violations, [])
+    }))
 
   it.live("shows the configuration in effect, also after it is read again", () =>
     Effect.gen(function*() {

@@ -96,7 +96,9 @@ export const misplaced = `(() => {
       found.push(name(element) + " is too wide for its place")
     }
   }
-  const texts = [...document.querySelectorAll("h1, h2, h3, p, dt, dd, li, button")].filter((element) =>
+  // A dialog lies upon all others.
+  const around = document.querySelector("dialog:modal") ?? document
+  const texts = [...around.querySelectorAll("h1, h2, h3, p, dt, dd, li, button")].filter((element) =>
     !element.querySelector("h1, h2, h3, p, dt, dd, li, button") && element.getClientRects().length > 0 && !element.closest(".skip")
   )
   const boxes = texts.map((element) => ({ element, box: element.getBoundingClientRect() })).filter(({ box }) => box.width * box.height > 0)
