@@ -73,6 +73,13 @@ describe("the documentation", () => {
     }
   })
 
+  it.each(["docs", "docs/reference"])("has a front page in %s that lists each page there", (directory) => {
+    const listed = all(/\]\(([^)#\s]+\.md)\)/g, read(`${directory}/README.md`)).map((link) => join(directory, link))
+    const own = pages.filter((page) => page.startsWith(`${directory}/`) && basename(page) !== "README.md")
+    assert.isAbove(own.length, 8)
+    assert.includeMembers([...listed], own)
+  })
+
   it("quotes titles of tests in SECURITY.md that exist", () => {
     let quoted = 0
     for (const [, file, titles] of read("SECURITY.md").matchAll(/`([\w/]+\.test\.ts)`: ((?:\*[^*|]+\*(?:, )?)+)/g)) {
