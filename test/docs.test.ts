@@ -19,7 +19,10 @@ const pages = [
   )
 ].filter((path) => Fs.existsSync(join(root, path)))
 
-const { scripts } = JSON.parse(read("package.json")) as { readonly scripts: Record<string, string> }
+const { scripts, version } = JSON.parse(read("package.json")) as {
+  readonly scripts: Record<string, string>
+  readonly version: string
+}
 
 const all = (
   pattern: RegExp,
@@ -153,6 +156,15 @@ describe("the documentation", () => {
         if (fallback !== "") assert.include(line, `(${variable}, ${fallback})`)
       }
     }))
+
+  it("has changes of released versions in CHANGELOG.md, and the others as changesets", () => {
+    const versions = all(/^## (.*)$/gm, read("CHANGELOG.md"))
+    assert.strictEqual(versions[0], version)
+    for (const name of versions) assert.match(name, /^\d+\.\d+\.\d+$/)
+    for (const page of pages.filter((page) => page.startsWith(".changeset/"))) {
+      assert.match(read(page), /^---\n"spillway": (?:patch|minor|major)\n---\n\n\S/, page)
+    }
+  })
 
   it("shows the example in README as it is", () => {
     assert.include(read("README.md"), `\`\`\`ts\n${read("examples/server.ts")}\`\`\`\n`)
