@@ -28,8 +28,9 @@ const isOver = ({ state }) => state !== "waiting" && state !== "running"
 
 /** @param {WarmJob} job */
 const progressOf = (job) => {
-  const { bytes: fetched, bytesPerSecond, error, secondsLeft, size, state } = job
+  const { bytes: fetched, bytesPerSecond, error, files, secondsLeft, size, state } = job
   if (state === "failed") return `failed: ${error ?? "unknown"}`
+  if (files !== undefined) return `${state}, ${files.done} of ${files.total} files, ${bytes(fetched)}`
   const far = size === undefined ? "" : `, ${bytes(fetched)} of ${bytes(size)}, ${percent(fetched, size)}`
   const left = secondsLeft === undefined ? "" : `, ${rate(bytesPerSecond)}, ${duration(secondsLeft)} left`
   return `${state}${far}${left}`

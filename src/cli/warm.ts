@@ -1,10 +1,7 @@
-import { NodeHttpClient } from "@effect/platform-node"
-import { Console, Effect, FileSystem, Option, Schedule, Stream } from "effect"
+import { Console, Effect, FileSystem, Option, Schedule } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
-import { HttpClient } from "effect/http"
 import type { WarmJob } from "../http/admin/api/model.ts"
-import { baseOf, type Client, jsonFlag, serverFlag, toTarget, withServer } from "./client.ts"
-import { isPlaylist, urlsOf } from "./playlist.ts"
+import { type Client, jsonFlag, serverFlag, toTarget, withServer } from "./client.ts"
 import { StartupError } from "./StartupError.ts"
 import { bar, counted, duration, fit, percent, size } from "./text.ts"
 import { secondsLeft } from "./warmEstimate.ts"
@@ -18,12 +15,8 @@ const POLL_MILLIS = 250
 /** The pause before a retry when the server's queue is full, in milliseconds, and the number of retries. */
 const BUSY = { millis: 1000, times: 600 }
 
-/** The largest number of files of a run, and the largest depth of playlists in playlists. */
+/** The largest number of URLs of a run. */
 const MAX_URLS = 100_000
-const MAX_DEPTH = 3
-
-/** The largest playlist, in characters. */
-const MAX_PLAYLIST_BYTES = 8 * 1024 ** 2
 
 const BAR_WIDTH = 30
 
@@ -32,22 +25,31 @@ interface Ended {
   readonly job: WarmJob
 }
 
-/** Shows the progress: on a terminal one line that is redrawn, elsewhere a line for each file. */
-const makeDisplay = (total: number, json: boolean) => {
+/** The number of files of a job, as far as it is known, and of those that are done. */
+const filesOf = ({ files, state }: WarmJob) => files ?? { total: 1, done: state === "done" ? 1 : 0, failed: 0 }
+
+/** Shows the progress of `urls` jobs: on a terminal one line that is redrawn, elsewhere a line for each job. */
+const makeDisplay = (urls: number, json: boolean) => {
   const terminal = process.stderr.isTTY === true && !json
   const running = new Map<string, WarmJob>()
   const started = performance.now()
-  const ended = { files: 0, bytes: 0, fetched: 0 }
+  const ended = { jobs: 0, files: 0, done: 0, bytes: 0, fetched: 0 }
 
   const draw = (): void => {
     if (!terminal) return
     const jobs = [...running.values()]
-    const now = ended.bytes + jobs.reduce((sum, job) => sum + job.bytes, 0)
+    const waiting = urls - ended.jobs - jobs.length
+    const total = jobs.reduce((sum, job) => sum + filesOf(job).total, ended.files + waiting)
+    const over = jobs.reduce(
+      (sum, { files }) => sum + (files === undefined ? 0 : files.done + files.failed),
+      ended.files
+    )
+    const now = jobs.reduce((sum, job) => sum + job.bytes, ended.bytes)
     const rate = jobs.reduce((sum, job) => sum + job.bytesPerSecond, 0)
     // Parts of files count if their sizes are known.
-    const files = ended.files + jobs.reduce((sum, job) => sum + (job.size ? job.bytes / job.size : 0), 0)
+    const part = jobs.reduce((sum, job) => sum + (job.size ? job.bytes / job.size : 0), over)
     const left = secondsLeft(ended, jobs, total, (performance.now() - started) / 1000)
-    const line = `${bar(files, total, BAR_WIDTH)} ${ended.files}/${total} files, ${size(now)}, ${size(rate)}/s` +
+    const line = `${bar(part, total, BAR_WIDTH)} ${over}/${total} files, ${size(now)}, ${size(rate)}/s` +
       (left === undefined ? "" : `, ${duration(left)} left`)
     process.stderr.write(`\r${fit(line, process.stderr.columns)}\u001b[K`)
   }
@@ -60,31 +62,39 @@ const makeDisplay = (total: number, json: boolean) => {
     end: ({ job, url }: Ended) =>
       Effect.suspend(() => {
         running.delete(url)
-        ended.files += 1
+        const { done, total } = filesOf(job)
+        ended.jobs += 1
+        ended.files += total
+        ended.done += done
         ended.bytes += job.bytes
         ended.fetched += Math.max(0, job.bytes - job.cachedBytes)
         draw()
         const clear = terminal ? "\r\u001b[K" : ""
         if (json) return Console.log(JSON.stringify(job))
         if (job.state === "done" && terminal) return Effect.void
+        const files = job.files === undefined ? "" : `${counted(total, "file")}, `
         const how = job.state === "done"
-          ? `${size(job.bytes)}, ${percent(job.cachedBytes, job.bytes)} already cached`
+          ? `${files}${size(job.bytes)}, ${percent(job.cachedBytes, job.bytes)} already cached`
           : job.error ?? job.state
-        return Effect.sync(() => process.stderr.write(`${clear}${ended.files}/${total} ${job.state}: ${url}, ${how}\n`))
+        return Effect.sync(() => process.stderr.write(`${clear}${ended.jobs}/${urls} ${job.state}: ${url}, ${how}\n`))
       }),
-    summary: (failed: number) =>
-      Effect.andThen(
-        Effect.sync(() => terminal && process.stderr.write("\r\u001b[K")),
-        json ? Effect.void : Console.log(
-          `${ended.files - failed} of ${counted(total, "file")} cached, ${size(ended.bytes)}; ${
-            size(ended.fetched)
-          } fetched`
-        )
+    /** Prints what is cached. Fails if that isn't all. */
+    summary: Effect.suspend(() => {
+      const { bytes, done, fetched, files } = ended
+      if (terminal) process.stderr.write("\r\u001b[K")
+      const all = counted(files, "file")
+      const line = `${done} of ${all} cached, ${size(bytes)}; ${size(fetched)} fetched`
+      return Effect.andThen(
+        json ? Effect.void : Console.log(line),
+        done === files
+          ? Effect.void
+          : Effect.fail(new StartupError({ message: `${files - done} of ${all} could not be fetched` }))
       )
+    })
   }
 }
 
-/** Has the server fetch one file, and waits until that ends. An interruption cancels the job at the server. */
+/** Has the server fetch one file, or a playlist with its files, and waits until that ends. An interruption cancels the job at the server. */
 const warmOne = Effect.fnUntraced(function*(
   client: Client,
   server: URL,
@@ -107,53 +117,6 @@ const warmOne = Effect.fnUntraced(function*(
   }).pipe(Effect.onInterrupt(() => Effect.ignore(client.cancelWarm({ params: { id } }))))
   return { url, job }
 })
-
-const textAt = (server: URL, url: string) => {
-  const at = url.startsWith("/") ? baseOf(server) + url : url
-  return Effect.gen(function*() {
-    const response = yield* HttpClient.get(at)
-    if (response.status !== 200) {
-      return yield* new StartupError({ message: `cannot read the playlist ${at}: status ${response.status}` })
-    }
-    const text = yield* Stream.runFold(
-      Stream.decodeText(response.stream),
-      () => "",
-      (all, piece) => all.length > MAX_PLAYLIST_BYTES ? all : all + piece
-    )
-    if (text.length > MAX_PLAYLIST_BYTES) {
-      return yield* new StartupError({
-        message: `cannot read the playlist ${at}: it is larger than ${size(MAX_PLAYLIST_BYTES)}`
-      })
-    }
-    return { at, text }
-  }).pipe(
-    Effect.scoped,
-    Effect.mapError((error) =>
-      error._tag === "StartupError"
-        ? error
-        : new StartupError({ message: `cannot read the playlist ${at}: ${error.message}` })
-    )
-  )
-}
-
-const isPlaylistUrl = (url: string): boolean => /\.m3u8?$/i.test(url.split(/[?#]/, 1)[0]!)
-
-/** `urls`, each followed by the files of the playlist at that URL, if it is one. */
-const withPlaylists = (
-  server: URL,
-  urls: ReadonlyArray<string>,
-  depth = 0
-): Effect.Effect<ReadonlyArray<string>, StartupError, HttpClient.HttpClient> =>
-  Effect.map(
-    Effect.forEach(urls, (url) => {
-      if (!isPlaylistUrl(url) || depth === MAX_DEPTH) return Effect.succeed([url])
-      return Effect.flatMap(textAt(server, url), ({ at, text }) =>
-        isPlaylist(text)
-          ? Effect.map(withPlaylists(server, urlsOf(text, at), depth + 1), (named) => [url, ...named])
-          : Effect.succeed([url]))
-    }),
-    (lists) => [...new Set(lists.flat())]
-  )
 
 /** Why a list can't be read. */
 const LIST_ERRORS: Readonly<Record<string, string>> = {
@@ -178,7 +141,7 @@ export const warm = Command.make(
   {
     urls: Argument.String("url").pipe(
       Argument.withDescription(
-        "URLs at the origin, or URLs or paths at the server; for a .m3u8 playlist, its files too"
+        "URLs at the origin, or URLs or paths at the server; for an HLS playlist or a DASH manifest, its files too"
       ),
       Argument.variadic()
     ),
@@ -194,22 +157,18 @@ export const warm = Command.make(
     const listed = Option.isSome(from) ? yield* fromList(from.value) : []
     const given = [...urls, ...listed].map((url) => toTarget(server, url))
     if (given.length === 0) return yield* new StartupError({ message: "specify URLs, or a list of them with --from" })
-    const all = yield* Effect.provide(withPlaylists(server, given), NodeHttpClient.layerUndici)
-    if (all.length > MAX_URLS) {
-      return yield* new StartupError({ message: `${all.length} files are more than ${MAX_URLS}; split the list` })
+    if (given.length > MAX_URLS) {
+      return yield* new StartupError({ message: `${given.length} URLs are more than ${MAX_URLS}; split the list` })
     }
+    const all = [...new Set(given)]
     const display = makeDisplay(all.length, json)
-    const ended = yield* withServer(server, (client) =>
+    yield* withServer(server, (client) =>
       Effect.forEach(
         all,
         (url) => Effect.tap(warmOne(client, server, url, display.update), display.end),
-        { concurrency: AT_ONCE }
+        { concurrency: AT_ONCE, discard: true }
       ))
-    const failed = ended.filter(({ job }) => job.state !== "done").length
-    yield* display.summary(failed)
-    if (failed > 0) {
-      return yield* new StartupError({ message: `${failed} of ${counted(all.length, "file")} could not be fetched` })
-    }
+    yield* display.summary
   })
 ).pipe(
   Command.withDescription(

@@ -12,12 +12,15 @@ const PLAYLIST_PATH = /(?:\.(?:m3u8?|mpd|f4m)|\/manifest(?:\([^/]*\))?)$/i
 
 const pathOf = (url: string): string => url.split(/[?#;]/, 1)[0]!
 
+/** Whether a response may be a playlist or a manifest, by its type or its path. */
+export const isPlaylist = (url: string, headers: HeaderFields): boolean =>
+  PLAYLIST_TYPE.test(headers["content-type"] ?? "") || PLAYLIST_PATH.test(pathOf(url))
+
 /**
  * The longest that a response may be fresh by a guess, in milliseconds (RFC 9111 §4.2.2). The `Last-Modified` of an error is that of
  * the error page, and says nothing about the resource.
  */
 export const longestGuess = (status: number, url: string, headers: HeaderFields): number => {
   if (status >= 400) return 0
-  const isPlaylist = PLAYLIST_TYPE.test(headers["content-type"] ?? "") || PLAYLIST_PATH.test(pathOf(url))
-  return isPlaylist ? PLAYLIST_MILLIS : HEURISTIC_MILLIS
+  return isPlaylist(url, headers) ? PLAYLIST_MILLIS : HEURISTIC_MILLIS
 }

@@ -105,8 +105,9 @@ export interface Control {
    */
   readonly why: (what: string | URL) => Effect.Effect<Why, MediaRefused>
   /**
-   * Fetches a file ahead. The stream has the state of the job, at once and then each `WARM_MILLIS` until it is done. If it is run no longer,
-   * the job is cancelled; what was fetched stays cached, and the next job continues there. Streams of one file share a job.
+   * Fetches a file ahead, and all files that it names if it is an HLS playlist or a DASH manifest. The stream has the state of the job, at
+   * once and then each `WARM_MILLIS` until it is done. If it is run no longer, the job is cancelled; what was fetched stays cached, and the next
+   * job continues there. Streams of one file share a job. Fails with `WarmFailed` if a file can't be fetched, after all others were.
    *
    * @example
    * ```ts
@@ -203,7 +204,7 @@ const makeWarm = Effect.gen(function*() {
     if (!naming.isServed(resource)) return yield* failed("no origin is configured for it")
     const failure = breaker.unwritable()
     if (failure !== undefined) return yield* Effect.fail(failure)
-    const job = warmer.add(resource, naming.sourceOf(text, resource, true))
+    const job = warmer.add(text, resource)
     if (job === undefined) return yield* failed("as many jobs wait as may")
     return { id: job.id, failed }
   })

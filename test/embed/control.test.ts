@@ -83,6 +83,25 @@ describe("control", () => {
   )
 
   tests(
+    "fetches the files of a playlist ahead",
+    Effect.gen(function*() {
+      const { warm } = yield* Spillway
+      const { files } = yield* MemoryOrigin.MemoryOrigin
+      yield* put(url("show/1.ts"))
+      const playlist = new TextEncoder().encode("#EXTM3U\n#EXTINF:4,\n1.ts\n")
+      files.set(url("show/a.m3u8"), { bytes: playlist, etag: "\"1\"", headers: { "cache-control": "max-age=60" } })
+      const jobs = yield* ticking(Stream.runCollect(warm(new URL(url("show/a.m3u8")))))
+      assert.deepInclude(jobs.at(-1), { state: "done", files: { total: 2, done: 2, failed: 0 } })
+      assert.isTrue(yield* isCached(url("show/1.ts")))
+      files.delete(url("show/1.ts"))
+      files.set(url("b.m3u8"), { bytes: playlist, etag: "\"1\"" })
+      const failed = yield* Effect.flip(ticking(Stream.runDrain(warm(url("b.m3u8")))))
+      assert.strictEqual(failed._tag, "WarmFailed")
+      assert.include(failed.message, "of 2 files could not be fetched")
+    })
+  )
+
+  tests(
     "fails if a file can't be fetched ahead, and cancels the job of who leaves",
     Effect.gen(function*() {
       const { warm } = yield* Spillway

@@ -49,3 +49,28 @@ export const makeHls: Effect.Effect<ReadonlyMap<string, Buffer>> = Effect.scoped
   yield* ffmpeg(...cut, "-hls_segment_type", "fmp4", "-hls_flags", "single_file", join(directory, "ranges.m3u8"))
   return new Map(Fs.readdirSync(directory).map((name) => [name, Fs.readFileSync(join(directory, name))]))
 }))
+
+/**
+ * Makes a film of about 200 KB as HLS, `hls/master.m3u8`, whose segments are encrypted, and as DASH: `dash/template.mpd` with a timeline of
+ * segments, and `dash/list.mpd` with ranges of a file for each representation. By name.
+ */
+export const makePresentations: Effect.Effect<ReadonlyMap<string, Buffer>> = Effect.scoped(Effect.gen(function*() {
+  const directory = yield* temporaryDirectory
+  const film = join(yield* temporaryDirectory, "film.mp4")
+  const inputs = ["-f", "lavfi", "-i", "testsrc=size=160x90:rate=25", "-f", "lavfi", "-i", "sine", "-t", "6"]
+  yield* ffmpeg(...inputs, "-c:v", "libx264", "-preset", "ultrafast", "-g", "50", "-c:a", "aac", film)
+  for (const name of ["hls", "dash"]) Fs.mkdirSync(join(directory, name))
+  Fs.writeFileSync(join(directory, "hls", "key"), Buffer.alloc(16, 7))
+  const keyFile = join(yield* temporaryDirectory, "key")
+  Fs.writeFileSync(keyFile, `key\n${join(directory, "hls", "key")}\n`)
+  const hls = ["-f", "hls", "-hls_time", "2", "-hls_playlist_type", "vod", "-master_pl_name", "master.m3u8"]
+  yield* ffmpeg("-i", film, "-c", "copy", ...hls, "-hls_key_info_file", keyFile, join(directory, "hls", "film.m3u8"))
+  const dash = (name: string, ...flags: ReadonlyArray<string>) =>
+    ffmpeg("-i", film, "-c", "copy", "-f", "dash", "-seg_duration", "2", ...flags, join(directory, "dash", name))
+  yield* dash("template.mpd")
+  yield* dash("list.mpd", "-use_template", "0", "-use_timeline", "0", "-single_file", "1")
+  return new Map(
+    Fs.readdirSync(directory, { recursive: true, encoding: "utf8" }).filter((name) => name.includes("/"))
+      .map((name) => [name, Fs.readFileSync(join(directory, name))])
+  )
+}))

@@ -5,16 +5,24 @@ import type { ChunkCache } from "../cache/ChunkCache.ts"
 import type { ChunkWriter } from "../cache/ChunkWriter.ts"
 import type { IndexScan } from "../cache/IndexScan.ts"
 import type { CacheConfig } from "../config/CacheConfig.ts"
+import type { OriginConfig } from "../config/OriginConfig.ts"
 import type { DiskBreaker } from "../disk/DiskBreaker.ts"
 import type { MediaStream } from "../media/MediaStream.ts"
-import type { Source } from "../origin/askOrigin.ts"
-import { makeWarmFile, NotWarmed, WarmProgress } from "./warmFile.ts"
+import type { Origin } from "../origin/Origin.ts"
+import type { OriginResolver } from "../origin/OriginResolver.ts"
+import { makeAddressing } from "./addressing.ts"
+import { type FileCounts, PresentationProgress } from "./PresentationProgress.ts"
+import { NotWarmed, WarmProgress } from "./warmFile.ts"
+import { makeWarmPresentation } from "./warmPresentation.ts"
 
-/** A file that is fetched ahead. Sizes are in bytes. */
+/** A presentation that is fetched ahead. Sizes are in bytes. */
 export interface Job {
   readonly id: string
   readonly url: string
   readonly state: "waiting" | "running" | "done" | "failed" | "cancelled"
+  /** The numbers of files of a playlist, as far as they are known. */
+  readonly files: FileCounts | undefined
+  /** `undefined` for a playlist, too. */
   readonly size: number | undefined
   /** How much is cached by now, and how much was cached before. */
   readonly bytes: number
@@ -26,12 +34,12 @@ export interface Job {
 }
 
 /**
- * Fetches files ahead. Viewers' requests to the origin go first, and the disk gets time to write. Chunks that are on disk are not
+ * Fetches files ahead, and what playlists name. Viewers' requests to the origin go first, and the disk gets time to write. Chunks that are on disk are not
  * fetched again, so a new job continues where an interrupted one stopped.
  */
 export class Warmer extends Context.Service<Warmer, {
-  /** The unfinished job for a resource, or a new one; `undefined` if too many wait. */
-  readonly add: (resource: Resource, source: Source) => Job | undefined
+  /** The unfinished job for `resource`, which `text` names, or a new one; `undefined` if too many wait. */
+  readonly add: (text: string, resource: Resource) => Job | undefined
   /** All unfinished jobs and the latest finished ones, in the order in which they were added. */
   readonly jobs: () => ReadonlyArray<Job>
   readonly job: (id: string) => Job | undefined
@@ -41,7 +49,16 @@ export class Warmer extends Context.Service<Warmer, {
   static readonly layer: Layer.Layer<
     Warmer,
     never,
-    CacheConfig | DiskBreaker | CacheIndex | ChunkCache | IndexScan | MediaStream | ChunkWriter
+    | CacheConfig
+    | DiskBreaker
+    | CacheIndex
+    | ChunkCache
+    | IndexScan
+    | MediaStream
+    | ChunkWriter
+    | Origin
+    | OriginConfig
+    | OriginResolver
   > = Layer.effect(Warmer, Effect.suspend(() => make))
 }
 
@@ -52,7 +69,7 @@ const MAX_ENDED = 100
 
 interface State {
   readonly id: string
-  readonly progress: WarmProgress
+  readonly progress: PresentationProgress
   state: Job["state"]
   /** When it was started, and ended; milliseconds since 1970. */
   began: number
@@ -62,18 +79,19 @@ interface State {
 }
 
 const jobOf = ({ began, ended, error, id, progress, state }: State, now: number): Job => {
-  const { cached, fetched, resource, size } = progress
+  const { bytes, cached, fetched, files, first, size } = progress
   const seconds = ((ended ?? now) - began) / 1000
   const bytesPerSecond = began === 0 || seconds <= 0 ? 0 : Math.round(fetched / seconds)
-  const bytes = Math.min(cached + fetched, size ?? Infinity)
   const isRunning = state === "running" && size !== undefined && bytesPerSecond > 0
   const secondsLeft = isRunning ? Math.ceil((size - bytes) / bytesPerSecond) : undefined
-  return { id, url: resource.url, state, size, bytes, cachedBytes: cached, bytesPerSecond, secondsLeft, error }
+  const { url } = first.resource
+  return { id, url, state, files, size, bytes, cachedBytes: cached, bytesPerSecond, secondsLeft, error }
 }
 
 const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
-  const warmFile = yield* makeWarmFile
+  const { sourceOf } = yield* makeAddressing
+  const warmPresentation = yield* makeWarmPresentation
   const states = new Map<string, State>()
   const fork = yield* FiberSet.makeRuntime<never, void, never>()
   let ids = 0
@@ -97,7 +115,7 @@ const make = Effect.gen(function*() {
     state.began = now()
     running += 1
     state.fiber = fork(
-      warmFile(state.progress).pipe(
+      warmPresentation(state.progress).pipe(
         Effect.catchDefect((defect) =>
           Effect.andThen(
             Effect.logError("Defect while fetching ahead", defect),
@@ -125,15 +143,15 @@ const make = Effect.gen(function*() {
   }
 
   return Warmer.of({
-    add: (resource, source) => {
+    add: (text, resource) => {
       const active = [...states.values()].filter((state) => state.ended === undefined)
-      const known = active.find((state) => state.progress.resource.id === resource.id)
+      const known = active.find((state) => state.progress.first.resource.id === resource.id)
       if (known !== undefined) return snapshot(known)
       if (active.length >= MAX_RUNNING + MAX_WAITING) return undefined
       const id = String(++ids)
       const state: State = {
         id,
-        progress: new WarmProgress(resource, source),
+        progress: new PresentationProgress(text, new WarmProgress(resource, sourceOf(text, resource, true))),
         state: "waiting",
         began: 0,
         ended: undefined,

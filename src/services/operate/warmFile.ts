@@ -37,6 +37,11 @@ export class WarmProgress {
     this.source = source
   }
 
+  /** How much is cached by now. */
+  get bytes(): number {
+    return Math.min(this.cached + this.fetched, this.size ?? Number.POSITIVE_INFINITY)
+  }
+
   /** Starts again, with a representation of `size` bytes whose first chunk was cached, or has just been fetched. */
   begin(size: number, wasFirstCached: boolean): void {
     this.size = size
@@ -55,18 +60,21 @@ export class WarmProgress {
 /** Why a file can't be fetched ahead, for people. */
 export class NotWarmed extends Schema.TaggedError<NotWarmed>()("NotWarmed", { message: Schema.String }) {}
 
-const refusal = (opened: Exclude<Opened, { readonly _tag: "Media" }>): NotWarmed => {
+/** The origin's response must not be stored, or can't be. */
+export class NotCacheable extends Schema.TaggedError<NotCacheable>()("NotCacheable", { message: Schema.String }) {}
+
+const refusal = (opened: Exclude<Opened, { readonly _tag: "Media" }>): NotCacheable | NotWarmed => {
   switch (opened._tag) {
     case "NotCached":
       return new NotWarmed({ message: "the server is offline and sends no requests to the origin (--offline)" })
     case "Uncacheable":
-      return new NotWarmed({ message: `the origin's response is uncacheable: ${opened.reason}` })
+      return new NotCacheable({ message: `the origin's response is uncacheable: ${opened.reason}` })
   }
 }
 
 /**
  * Makes the function that fetches a whole file as a viewer would, but no faster than the disk can write, and keeps count in its argument.
- * It succeeds when all chunks are on disk.
+ * It succeeds when all chunks are on disk, with the representation.
  */
 export const makeWarmFile = Effect.gen(function*() {
   const { maxSize } = yield* CacheConfig
@@ -129,29 +137,31 @@ export const makeWarmFile = Effect.gen(function*() {
     return true
   })
 
-  return Effect.fnUntraced(function*(progress: WarmProgress): Effect.fn.Return<void, NotWarmed | OriginError> {
-    yield* scan.loaded
-    yield* writable
-    let before: string | undefined
-    for (let passes = 0; passes < MAX_PASSES; passes++) {
-      const found = yield* fetch(progress, { start: 0, end: 1 }, () => {})
-      // Its size is known now that all of it has come.
-      if (found.isUnmeasured) continue
-      const { entry: { representation }, means, status } = found
-      // In a fleet, it may be spread over several disks.
-      if (isAlone && bytesOnDisk(representation.size) > maxSize) {
-        return yield* new NotWarmed({ message: "the file is larger than the cache: increase --max-size" })
-      }
-      const isFirst = representation.id !== before
-      before = representation.id
-      if (isFirst) {
-        progress.begin(representation.size, means !== "fetched" && status.fwd !== "miss" && status.fwd !== "bypass")
-      }
-      const isSame = yield* pass(progress, representation, isFirst)
-      yield* Effect.ignore(Effect.timeout(writer.idle, WRITE_TIMEOUT))
+  return Effect.fnUntraced(
+    function*(progress: WarmProgress): Effect.fn.Return<Representation, NotCacheable | NotWarmed | OriginError> {
+      yield* scan.loaded
       yield* writable
-      if (isSame && (yield* isWhole(representation))) return
+      let before: string | undefined
+      for (let passes = 0; passes < MAX_PASSES; passes++) {
+        const found = yield* fetch(progress, { start: 0, end: 1 }, () => {})
+        // Its size is known now that all of it has come.
+        if (found.isUnmeasured) continue
+        const { entry: { representation }, means, status } = found
+        // In a fleet, it may be spread over several disks.
+        if (isAlone && bytesOnDisk(representation.size) > maxSize) {
+          return yield* new NotWarmed({ message: "the file is larger than the cache: increase --max-size" })
+        }
+        const isFirst = representation.id !== before
+        before = representation.id
+        if (isFirst) {
+          progress.begin(representation.size, means !== "fetched" && status.fwd !== "miss" && status.fwd !== "bypass")
+        }
+        const isSame = yield* pass(progress, representation, isFirst)
+        yield* Effect.ignore(Effect.timeout(writer.idle, WRITE_TIMEOUT))
+        yield* writable
+        if (isSame && (yield* isWhole(representation))) return representation
+      }
+      return yield* new NotWarmed({ message: "parts of the file are still not cached. Is --max-size too small?" })
     }
-    return yield* new NotWarmed({ message: "parts of the file are still not cached. Is --max-size too small?" })
-  })
+  )
 })

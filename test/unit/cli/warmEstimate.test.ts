@@ -36,6 +36,12 @@ describe("the time left of warm", () => {
     assert.strictEqual(secondsLeft({ files: 1, fetched: 10 * MB }, [job(10 * MB, 0)], 4, 1), 3)
   })
 
+  it("takes files that a playlist names, and that have not begun, for as long as the others", () => {
+    // 2 of 10 files with 20 MB in 2 s.
+    const playlist = { ...job(undefined, 20 * MB), files: { total: 10, done: 1, failed: 1 } }
+    assert.strictEqual(secondsLeft({ files: 0, fetched: 0 }, [playlist], 10, 2), 8)
+  })
+
   it("is nothing at the end", () => {
     assert.strictEqual(secondsLeft({ files: 4, fetched: 10 * MB }, [], 4, 2), 0)
   })

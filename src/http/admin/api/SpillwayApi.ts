@@ -111,7 +111,10 @@ class Keeping extends HttpApiGroup.make("keeping", { topLevel: true })
 class Warming extends HttpApiGroup.make("warming", { topLevel: true })
   .add(
     HttpApiEndpoint.post("warm", "/warm", { payload: UrlRequest, success: WarmJob, error: [Conflict, Unavailable] })
-      .annotate(OpenApi.Summary, "Fetches a file ahead, in the background; what is cached is not fetched again"),
+      .annotate(
+        OpenApi.Summary,
+        "Fetches a file ahead, in the background, with all that it names if it is a playlist; what is cached is not fetched again"
+      ),
     HttpApiEndpoint.get("warmJobs", "/warm", { success: Schema.Struct({ jobs: Schema.Array(WarmJob) }) })
       .annotate(OpenApi.Summary, "Jobs that wait, run, or ended lately"),
     HttpApiEndpoint.get("warmJob", "/warm/:id", { params: id, success: WarmJob, error: NotFound })

@@ -303,7 +303,8 @@ export const UrlRequest = Schema.Struct({ url: Schema.String })
 export type UrlRequest = typeof UrlRequest.Type
 
 /**
- * A file that is being fetched ahead. `bytes` is how far it is, `cachedBytes` how much of that was there already.
+ * A file that is being fetched ahead. `bytes` is how far it is, `cachedBytes` how much of that was there already. A playlist has `files`, the
+ * numbers of files that it and the playlists in it name, as far as they are known; then `bytes` are those of all of them, and there is no `size`.
  *
  * @since 0.1.0
  * @category models
@@ -312,6 +313,7 @@ export const WarmJob = Schema.Struct({
   id: Schema.String,
   url: Schema.String,
   state: Schema.Literals(["waiting", "running", "done", "failed", "cancelled"]),
+  files: Schema.optionalKey(Schema.Struct({ total: count, done: count, failed: count })),
   size: Schema.optionalKey(bytes),
   bytes,
   cachedBytes: bytes,

@@ -116,8 +116,9 @@ export const purgeStateOf = ({ ban: { at, target }, ...removal }: Removal): Purg
   ...removal
 })
 
-export const jobOf = ({ error, secondsLeft, size, ...job }: Job): WarmJob => ({
+export const jobOf = ({ error, files, secondsLeft, size, ...job }: Job): WarmJob => ({
   ...job,
+  ...optional("files", files),
   ...optional("size", size),
   ...optional("secondsLeft", secondsLeft),
   ...optional("error", error)

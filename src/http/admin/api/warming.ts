@@ -34,7 +34,7 @@ export const layer = HttpApiBuilder.group(
         }
         const failure = breaker.unwritable()
         if (failure !== undefined) return yield* diskFailed(failure)
-        const job = warmer.add(resource, addressing.sourceOf(url, resource, true))
+        const job = warmer.add(url, resource)
         if (job === undefined) return yield* new Unavailable({ message: "As many jobs wait as may" })
         return jobOf(job)
       }),
