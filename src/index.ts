@@ -57,9 +57,9 @@ export {
   type Contents,
   type Examined,
   type ExaminedChunks,
-  type NamedResource,
   type StoredChunk,
-  type StoredManifest
+  type StoredManifest,
+  type StoredResource
 } from "./services/disk/ChunkStore.ts"
 export { DirectoryLock } from "./services/disk/DirectoryLock.ts"
 export { DiskLimiter } from "./services/disk/DiskLimiter.ts"

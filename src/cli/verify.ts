@@ -4,7 +4,7 @@ import { type CacheError, isDamage, isOfOneFile } from "../domain/CacheError.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
 import { CacheConfig } from "../services/config/CacheConfig.ts"
 import { serveFlags } from "../services/config/settings.ts"
-import { ChunkStore } from "../services/disk/ChunkStore.ts"
+import { chunksIn, ChunkStore, type StoredResource } from "../services/disk/ChunkStore.ts"
 import { DiskLimiter } from "../services/disk/DiskLimiter.ts"
 import { rootOf } from "../services/disk/storeLayout.ts"
 import { jsonFlag, show } from "./client.ts"
@@ -30,9 +30,14 @@ const run = Effect.fnUntraced(function*(json: boolean) {
   }
   const unlisted: Array<CacheError> = []
   const skip = (error: CacheError) => Effect.sync(() => void unlisted.push(error))
-  const list = (resource: string) => Effect.catch(store.list(resource), (error) => Effect.as(skip(error), []))
+  const list = ({ resource }: StoredResource) =>
+    Effect.catch(
+      Effect.map(store.contents(resource), (contents) => [chunksIn(contents)]),
+      (error) => Effect.as(skip(error), [])
+    )
   const resources = yield* unusable(Stream.runCollect(store.resources(skip)))
-  const keys = (yield* Effect.forEach(resources, list)).flat()
+  const listed = (yield* Effect.forEach(resources, list)).flat()
+  const keys = listed.flat()
   const progress = yield* Progress.make(keys.length, "chunks")
   for (const error of unlisted) yield* progress.note(`unreadable: ${error.message}`)
   let bytes = 0
@@ -60,12 +65,12 @@ const run = Effect.fnUntraced(function*(json: boolean) {
   }
   yield* progress.end
   const intact = keys.length - damaged - unreadable
-  const found = { files: resources.length, chunks: keys.length, bytes, intact, damaged, unreadable }
+  const found = { files: listed.length, chunks: keys.length, bytes, intact, damaged, unreadable }
   yield* show(
     json,
     found,
     () =>
-      `${counted(keys.length, "chunk")} of ${counted(resources.length, "file")}, ${size(bytes)}: ` +
+      `${counted(keys.length, "chunk")} of ${counted(listed.length, "file")}, ${size(bytes)}: ` +
       `${intact} intact, ${damaged} damaged and removed, ${unreadable} unreadable`
   )
   if (unreadable + unlisted.length > 0) {

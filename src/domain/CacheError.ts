@@ -122,8 +122,14 @@ const notAFile = new Set(["EISDIR", "ELOOP", "ENOENT", "ENOTDIR", "ENXIO"])
 export const isDamage = ({ errno }: CacheError): boolean =>
   notAFile.has(errno) || errno === "SHORT_READ" || errno === "CORRUPT"
 
-/** Causes that lie in the process, such as its limit of open files, or that Spillway itself finds in the disk as a whole. */
-const shared = new Set(["EAGAIN", "EMFILE", "ENFILE", "ENOMEM", "EROFS", "TIMEOUT", "LOCKED"])
+/**
+ * Causes that lie in the process, such as its limit of open files, or in the disk as a whole: Spillway itself finds some of them, and the
+ * others say that there is no connection to a store elsewhere.
+ */
+const shared = new Set(
+  ("EAGAIN EMFILE ENFILE ENOMEM EROFS TIMEOUT LOCKED " +
+    "ECONNREFUSED ECONNRESET EHOSTUNREACH ENETUNREACH ENOTCONN EPIPE ETIMEDOUT").split(" ")
+)
 
 /** Whether `error` may concern one file or directory only, such as EIO of a bad sector or EPERM of an immutable file. */
 export const isOfOneFile = ({ _tag, errno }: CacheError): boolean =>

@@ -19,7 +19,7 @@ const Files = Layer.mergeAll(
 ).pipe(Layer.provide(MemoryFileSystem.layer), Layer.provideMerge(NodePath.layer))
 
 const Monitor = Layer.unwrap(
-  Effect.map(MemoryFileSystem.MemoryDisk, (disk) => DiskMonitor.layerTest(Effect.sync(disk.usage)))
+  Effect.map(MemoryFileSystem.MemoryDisk, (disk) => DiskMonitor.layerUsage(Effect.sync(disk.usage)))
 )
 
 const defaults: Options.SpillwayOptions = { directory: "/cache", chunkSize: "64KiB", minFree: 0, memory: 0 }

@@ -40,7 +40,6 @@ export const layerStore = (
         readManifest: () => Effect.succeed(Option.none()),
         readRevoked: () => Effect.succeed(Option.none()),
         resources: () => Stream.empty,
-        named: () => Stream.empty,
         touch: (key) => Effect.sync(() => onUse(key))
       })
     })

@@ -101,7 +101,7 @@ export const exchange = (
     return Effect.sync(() => socket.destroy())
   })
 
-const layerDisk = DiskMonitor.layerTest(
+const layerDisk = DiskMonitor.layerUsage(
   Effect.succeed({ free: 5e11, total: 1e12, freeNodes: 1e6, totalNodes: 2e6 })
 )
 

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Schedule } from "effect"
 import { TestClock } from "effect/testing"
 import { besideFile, make as makeResource } from "../../src/domain/Resource.ts"
-import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
+import { chunksIn, ChunkStore } from "../../src/services/disk/ChunkStore.ts"
 import { story } from "../support/cacheStatus.ts"
 import { bytes, makeGate, maxAge, type Reply, SIZE, start, until, withTime } from "./Site.ts"
 import { makeTestProxy } from "./TestProxy.ts"
@@ -243,7 +243,7 @@ describe("an answer without a file", () => {
       )
       yield* site.ask("/a")
       const { id } = besideFile(makeResource(`${site.origin.url}/a`))
-      yield* withTime(Effect.repeat(store.list(id), {
+      yield* withTime(Effect.repeat(Effect.map(store.contents(id), chunksIn), {
         until: (keys) => keys.length === 1,
         schedule: Schedule.spaced("10 millis")
       }))

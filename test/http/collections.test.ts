@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule } from "effect"
 import { TestClock } from "effect/testing"
 import { make as makeResource } from "../../src/domain/Resource.ts"
-import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
+import { chunksIn, ChunkStore } from "../../src/services/disk/ChunkStore.ts"
 import { story } from "../support/cacheStatus.ts"
 import { makeTestOrigin } from "../support/TestOrigin.ts"
 import { bytes, maxAge, type Site, SIZE, start, withTime } from "./Site.ts"
@@ -118,7 +118,7 @@ describe("a stored member of a collection (RFC 4918)", () => {
         const site = yield* startViewed({ before })
         const resources = files.map((path) => makeResource(origin.url + path).id)
         yield* withTime(Effect.forEach(resources, (id) =>
-          Effect.repeat(store.list(id), {
+          Effect.repeat(Effect.map(store.contents(id), chunksIn), {
             until: (keys) => keys.length === CHUNKS,
             schedule: Schedule.spaced("10 millis")
           })))

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schedule, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { gzipSync } from "node:zlib"
-import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
+import { chunksIn, ChunkStore } from "../../src/services/disk/ChunkStore.ts"
 import { story } from "../support/cacheStatus.ts"
 import { makeTestOrigin } from "../support/TestOrigin.ts"
 import { bytes, type Reply, type Site, start, until, withTime } from "./Site.ts"
@@ -237,9 +237,9 @@ describe.for(kinds)("a response with $name", (kind) => {
       const first: Site = yield* start(options)
       yield* first.ask(path, { headers: request })
       const stored = Stream.runFold(
-        Stream.mapEffect(store.resources(Effect.fail), (resource) => store.list(resource)),
+        Stream.mapEffect(store.resources(Effect.fail), ({ resource }) => store.contents(resource)),
         () => 0,
-        (count, keys) => count + keys.length
+        (count, contents) => count + chunksIn(contents).length
       )
       yield* withTime(Effect.repeat(stored, {
         until: (count) => count === Math.max(1, Math.ceil(body.length / CHUNK_BYTES)),

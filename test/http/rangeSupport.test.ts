@@ -39,8 +39,8 @@ const seek = ({ ask }: TestProxy, index: number) =>
 /** The only manifest of a store in memory. */
 const manifestOf = (store: ChunkStore["Service"]) =>
   Effect.gen(function*() {
-    const [resource] = yield* Stream.runCollect(store.resources(Effect.fail))
-    return resource === undefined ? undefined : Option.getOrUndefined(yield* store.readManifest(resource))
+    const [found] = yield* Stream.runCollect(store.resources(Effect.fail))
+    return found === undefined ? undefined : Option.getOrUndefined(yield* store.readManifest(found.resource))
   }).pipe(Effect.orDie, Effect.runSync)
 
 describe("a 206 without validators", () => {

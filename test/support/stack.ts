@@ -35,7 +35,7 @@ export class Knob extends Context.Service<Knob, Ref.Ref<DiskUsage>>()("spillway/
 /** Small enough that a test's file has many chunks. */
 export const CHUNK = 64 * 1024
 
-const Monitor = Layer.unwrap(Effect.map(Knob, (knob) => DiskMonitor.layerTest(Ref.get(knob)))).pipe(
+const Monitor = Layer.unwrap(Effect.map(Knob, (knob) => DiskMonitor.layerUsage(Ref.get(knob)))).pipe(
   Layer.provideMerge(Knob.layer)
 )
 

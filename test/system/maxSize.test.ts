@@ -40,7 +40,7 @@ const processOn = (directory: string) =>
     Layer.provideMerge(DirectoryLock.layerNone),
     Layer.provide([DiskLimiter.layer, Layer.provideMerge(OriginResolver.layer, OriginConfig.layer())]),
     Layer.provideMerge(
-      DiskMonitor.layerTest(Effect.succeed({ free: 1e12, total: 2e12, freeNodes: 1e6, totalNodes: 2e6 }))
+      DiskMonitor.layerUsage(Effect.succeed({ free: 1e12, total: 2e12, freeNodes: 1e6, totalNodes: 2e6 }))
     ),
     Layer.provideMerge(CacheConfig.layer({ directory, chunkSize: CHUNK, maxSize: MAX_SIZE, minFree: 0, memory: 0 })),
     Layer.fresh

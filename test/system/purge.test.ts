@@ -37,7 +37,7 @@ const fill = Effect.fnUntraced(function*(store: ChunkStore["Service"], files: nu
   for (let i = 0; i < files; i++) {
     const representation = representationOf(i)
     const key = { resource: representation.resource, representation: representation.id, index: 0 }
-    yield* store.writeCompact(key, payload, ManifestFormat.encode(representation))
+    yield* store.writeCompact!(key, payload, ManifestFormat.encode(representation))
   }
 })
 

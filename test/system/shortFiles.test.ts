@@ -1,17 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, type Layer } from "effect"
+import { Effect, Layer } from "effect"
 import { make as makeResource } from "../../src/domain/Resource.ts"
 import { noCache } from "../../src/domain/rfc/CacheControl.ts"
 import { CacheIndex } from "../../src/services/cache/CacheIndex.ts"
 import { ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
 import { IndexScan } from "../../src/services/cache/IndexScan.ts"
 import { Manifests } from "../../src/services/cache/Manifests.ts"
+import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
 import { Lookup } from "../../src/services/media/Lookup.ts"
 import { MediaStream } from "../../src/services/media/MediaStream.ts"
 import { Purger } from "../../src/services/operate/Purger.ts"
 import { MemoryDisk } from "../../src/testing/MemoryFileSystem.ts"
 import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
-import { CHUNK, purge, restartable, view, World } from "../support/stack.ts"
+import { CHUNK, purge, restartable, stackOver, view, World } from "../support/stack.ts"
 import { randomBytes, sha256 } from "../support/TestOrigin.ts"
 import { ticking } from "../support/ticking.ts"
 
@@ -131,4 +132,17 @@ describe("a short file", () => {
         assert.isFalse(yield* isCompact)
       }))
     }).pipe(Effect.provide(World)))
+})
+
+describe("a short file in a store without compact files", () => {
+  it.effect("is a chunk and a manifest, and is served after a restart", () =>
+    Effect.gen(function*() {
+      const { writeCompact: _, ...store } = yield* ChunkStore
+      const process = stackOver(Layer.succeed(ChunkStore, store))
+      yield* Effect.provide(Effect.andThen(put(short), look), process)
+      const { compact, keys, manifest } = yield* store.contents(resource.id)
+      assert.deepStrictEqual([compact, keys.length, manifest.bytes], [undefined, 1, 4096])
+      // The origin of this one has no files.
+      assert.deepStrictEqual(yield* Effect.provide(look, process), { bytes: sha256(short), asked: false })
+    }).pipe(Effect.provide(ChunkStore.layerMemory)))
 })

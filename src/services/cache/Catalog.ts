@@ -2,7 +2,7 @@ import { Clock, Context, Effect, Layer, Option } from "effect"
 import { ANONYMOUS, cookieOf } from "../../domain/Asker.ts"
 import type { CacheError } from "../../domain/CacheError.ts"
 import { isSameVersion, type RangeSupport, Representation, withRangesOf } from "../../domain/Representation.ts"
-import { identify, type Resource } from "../../domain/Resource.ts"
+import { familyOf, identify, type Resource } from "../../domain/Resource.ts"
 import type { RequestDirectives } from "../../domain/rfc/CacheControl.ts"
 import { type AcceptedCodings, type Coding, codingOf } from "../../domain/rfc/ContentCoding.ts"
 import { isFresh, type Times } from "../../domain/rfc/Freshness.ts"
@@ -164,7 +164,7 @@ const makeDiskCatalog = Effect.fnUntraced(function*(
 
   const family = ({ id }: Resource): Effect.Effect<ReadonlyArray<string>, CacheError> => {
     if (scan.isLoaded()) return Effect.succeed(index.family(id))
-    return Effect.map(Effect.timeoutOption(store.family(id), readDeadline), Option.getOrElse(() => []))
+    return Effect.map(Effect.timeoutOption(store.withPrefix(familyOf(id)), readDeadline), Option.getOrElse(() => []))
   }
 
   /** The representations of other variants of a resource that are only on disk: those used last, in the order of their age. */

@@ -2,7 +2,7 @@ import { Clock, Context, Duration, Effect, FiberHandle, Latch, Layer, Option, Sc
 import type { CacheError } from "../../domain/CacheError.ts"
 import { type ChunkKey, count, keyText, span } from "../../domain/Chunk.ts"
 import type { Representation } from "../../domain/Representation.ts"
-import { bytesOnDisk, ChunkStore, type CompactResource } from "../disk/ChunkStore.ts"
+import { bytesOnDisk, chunksIn, ChunkStore, type CompactResource } from "../disk/ChunkStore.ts"
 import { DirectoryLock } from "../disk/DirectoryLock.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import { type FoundResource, scanStore } from "../disk/scanStore.ts"
@@ -122,6 +122,7 @@ const makeScan = Effect.gen(function*() {
     let isComplete = true
     const incomplete = () => Effect.sync(() => void (isComplete = false))
     return store.resources(incomplete).pipe(
+      Stream.map(({ resource }) => resource),
       Stream.filter((resource) => !index.hasResource(resource)),
       Stream.runCollect,
       Effect.map((resources) => {
@@ -198,9 +199,9 @@ const make = Effect.gen(function*() {
   })
 
   const reconcile = Effect.fnUntraced(function*(resource: string) {
-    const { compact, keys, manifest, pinned: isPinned } = yield* store.contents(resource)
-    const there = new Set(keys.map(keyText))
-    if (compact !== undefined) there.add(keyText(compact.key))
+    const contents = yield* store.contents(resource)
+    const { keys, manifest, pinned: isPinned } = contents
+    const there = new Set(chunksIn(contents).map(keyText))
     for (const { key } of index.chunksOf(resource)) if (!there.has(keyText(key))) index.remove(key)
     if (!isPinned) index.unpin(resource)
     if (there.size + manifest.bytes === 0 && !isPinned) index.forget(resource)

@@ -22,12 +22,13 @@ export class Manifests extends Context.Service<Manifests, {
   readonly missing: (representation: Representation) => Uint8Array | undefined
   /** Writes such a file; inside `WriteLock.withWriteLock`, with room reserved. Removes a compact file of the resource. */
   readonly write: (representation: Representation, file: Uint8Array) => Effect.Effect<void, CacheError>
-  /** Writes it in one file with the only chunk of the representation, in place of another compact file of the resource. */
-  readonly writeCompact: (
-    representation: Representation,
-    file: Uint8Array,
-    payload: Uint8Array
-  ) => Effect.Effect<void, CacheError>
+  /**
+   * Writes it in one file with the only chunk of the representation, in place of another compact file of the resource. `undefined` if the
+   * store has no compact files.
+   */
+  readonly writeCompact:
+    | ((representation: Representation, file: Uint8Array, payload: Uint8Array) => Effect.Effect<void, CacheError>)
+    | undefined
   /** Makes the manifest of a resource invalid. */
   readonly revoke: (resource: string) => void
   /** The same for a resource and all of its variants. */
@@ -113,24 +114,26 @@ const make = Effect.gen(function*() {
     )
   }
 
-  const writeCompact = (representation: Representation, file: Uint8Array, payload: Uint8Array) => {
-    const { id, resource } = representation
-    const key = { resource, representation: id, index: 0 }
-    return removeCompact(resource).pipe(
-      Effect.andThen(store.writeCompact(key, payload, file)),
-      Effect.map(() => {
-        index.add(key, compactBytesOnDisk(payload.length, file.length), true)
-        noteWritten(representation)
-      })
-    )
-  }
+  const { writeCompact: storeCompact } = store
+  const writeCompact = storeCompact &&
+    ((representation: Representation, file: Uint8Array, payload: Uint8Array) => {
+      const { id, resource } = representation
+      const key = { resource, representation: id, index: 0 }
+      return removeCompact(resource).pipe(
+        Effect.andThen(storeCompact(key, payload, file)),
+        Effect.map(() => {
+          index.add(key, compactBytesOnDisk(payload.length, file.length), true)
+          noteWritten(representation)
+        })
+      )
+    })
 
   /** Replaces a manifest of which there are chunks. */
   const rewrite = (representation: Representation, file: Uint8Array) =>
     Effect.suspend((): Effect.Effect<void, CacheError, Scope.Scope> => {
       const { resource, size } = representation
       const key = index.compactChunk(resource)
-      if (key === undefined) {
+      if (key === undefined || writeCompact === undefined) {
         const need = () => index.growth([{ resource, chunks: 0, manifest: inBlocks(file.length) }])
         return Effect.andThen(evictor.reserve(need), write(representation, file))
       }
@@ -149,7 +152,9 @@ const make = Effect.gen(function*() {
   const disown = (resource: string) => Effect.map(store.revokeManifest(resource), () => index.revokeManifest(resource))
 
   const familyOnDisk = (resource: string) =>
-    Effect.suspend(() => scan.isLoaded() ? Effect.succeed(index.family(resource)) : store.family(resource))
+    Effect.suspend(() =>
+      scan.isLoaded() ? Effect.succeed(index.family(resource)) : store.withPrefix(familyOf(resource))
+    )
 
   const hasChunkOf = ({ id, resource }: Representation): boolean => index.hasRepresentation(resource, id)
 

@@ -38,7 +38,7 @@ const planOf = (
   group: ReadonlyArray<Job>,
   asKnown: (representation: Representation) => Representation,
   missing: (representation: Representation) => Uint8Array | undefined,
-  hasFolder: (resource: string) => boolean
+  canBeCompact: (resource: string) => boolean
 ): Plan => {
   const additions: Array<Addition> = []
   const manifests: Array<readonly [Representation, Uint8Array]> = []
@@ -48,7 +48,7 @@ const planOf = (
     const job = jobs.at(-1)!
     const { payload } = job
     const representation = asKnown(job.representation)
-    if (isShort(representation) && jobs.length === 1 && !hasFolder(resource)) {
+    if (isShort(representation) && jobs.length === 1 && canBeCompact(resource)) {
       const file = ManifestFormat.encode(representation)
       compact.set(job, [representation, file])
       bytes += compactBytesOnDisk(payload.length, file.length)
@@ -118,6 +118,7 @@ export const make = Effect.gen(function*() {
   const index = yield* CacheIndex
   const { withWriteLock } = yield* WriteLock
   const manifests = yield* Manifests
+  const { writeCompact } = manifests
   const store = yield* ChunkStore
   const counters = yield* Counters
 
@@ -134,14 +135,11 @@ export const make = Effect.gen(function*() {
     return known?.id === found.id ? known : found
   }
 
+  const canBeCompact = (resource: string) => writeCompact !== undefined && !index.hasFolder(resource)
+
   /** Reserves room for chunks and the manifests that they need, and writes those. */
   const prepare = Effect.fnUntraced(function*(group: ReadonlyArray<Job>) {
-    const { additions, bytes, compact, manifests: missing } = planOf(
-      group,
-      asKnown,
-      manifests.missing,
-      index.hasFolder
-    )
+    const { additions, bytes, compact, manifests: missing } = planOf(group, asKnown, manifests.missing, canBeCompact)
     yield* evictor.reserve(() => bytes + index.growth(additions), group.length)
     yield* Effect.forEach(missing, ([representation, file]) => manifests.write(representation, file), {
       concurrency: CONCURRENCY,
@@ -153,10 +151,10 @@ export const make = Effect.gen(function*() {
   const write = Effect.fnUntraced(function*(job: Job, compact: Plan["compact"]) {
     const { key, payload, representation } = job
     const manifest = compact.get(job)
-    if (manifest === undefined) {
+    if (manifest === undefined || writeCompact === undefined) {
       yield* store.write(key, payload)
       index.add(key, bytesOnDisk(payload.length))
-    } else yield* manifests.writeCompact(...manifest, payload)
+    } else yield* writeCompact(...manifest, payload)
     breaker.succeeded("write")
     // It may have been invalidated while nothing of it was on disk.
     if (!catalog.isCurrent(representation)) manifests.revoke(key.resource)

@@ -60,19 +60,6 @@ export interface Contents {
 }
 
 /**
- * A resource whose name a scan has found.
- *
- * @since 0.1.0
- * @category models
- */
-export interface NamedResource {
-  readonly resource: string
-  /** Whether it has a directory, and whether it has a compact file. */
-  readonly hasDirectory: boolean
-  readonly isCompact: boolean
-}
-
-/**
  * The chunks of one representation that have files of their own. Only the first and the last have been examined.
  *
  * @since 0.1.0
@@ -101,6 +88,27 @@ export interface Examined extends Omit<Contents, "keys"> {
   readonly isHollow: boolean
 }
 
+/**
+ * A resource that the store has, by its name.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StoredResource {
+  readonly resource: string
+  /**
+   * Finds out what there is of it. Removes what interrupted writes left behind. `skip` decides about a chunk that can't be examined: it is
+   * left out, or this fails.
+   */
+  readonly examine: (
+    skip: (error: CacheError) => Effect.Effect<void, CacheError>
+  ) => Effect.Effect<Examined, CacheError>
+}
+
+/** All chunks in `contents`, in no order. */
+export const chunksIn = ({ compact, keys }: Contents): ReadonlyArray<ChunkKey> =>
+  compact === undefined ? keys : [...keys, compact.key]
+
 export { bytesOnDisk, PART_BYTES, partAt } from "./chunkFormat.ts"
 export { compactBytesOnDisk, isShort } from "./compactFormat.ts"
 
@@ -119,7 +127,7 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   /**
    * The bytes of `range`, which isn't empty, of a chunk of `length` bytes, with verified checksums. If the file is missing, too short or
    * not what was written, this fails with `IoError` and the errno `ENOENT`, `SHORT_READ` or `CORRUPT`. If `scratch` is
-   * given, the bytes are in it. It needs room for all parts that the range touches. The read may write to it until it has succeeded;
+   * given, the bytes may be in it. It needs room for all parts that the range touches. The read may write to it until it has succeeded;
    * after a failure, don't use `scratch` again. A read that takes longer than `readDeadline` fails with `DiskBusy`, at once if that is
    * foreseeable, or with the errno `TIMEOUT` if the disk makes no progress at all.
    */
@@ -151,9 +159,12 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   readonly write: (key: ChunkKey, payload: Uint8Array) => Effect.Effect<void, CacheError>
   /**
    * Writes a chunk that is a whole body of at most `COMPACT_BYTES`, and the manifest, as one file. Remove another compact file of the
-   * resource first, and don't call this for a resource that has chunks or a manifest in files of their own.
+   * resource first, and don't call this for a resource that has chunks or a manifest in files of their own. `undefined` in a store that
+   * gains nothing by it: it then gets `writeManifest` and `write`.
    */
-  readonly writeCompact: (key: ChunkKey, payload: Uint8Array, manifest: Uint8Array) => Effect.Effect<void, CacheError>
+  readonly writeCompact?:
+    | ((key: ChunkKey, payload: Uint8Array, manifest: Uint8Array) => Effect.Effect<void, CacheError>)
+    | undefined
   /** Removes a chunk, with the manifest of a compact resource. A missing chunk does not fail. `isAlone` as for `removeResource`. */
   readonly remove: (key: ChunkKey, isAlone?: boolean) => Effect.Effect<void, CacheError>
   /**
@@ -178,11 +189,9 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   ) => Effect.Effect<Option.Option<Representation>, CacheError>
   /** Removes everything of a resource. `isAlone` says that the directory of its prefix has nothing else and can go too. */
   readonly removeResource: (resource: string, isAlone: boolean) => Effect.Effect<void, CacheError>
-  /** A resource and its variants, if anything is stored of them. */
-  readonly family: (resource: string) => Effect.Effect<ReadonlyArray<string>, CacheError>
-  /** The chunks of one resource, in no order. */
-  readonly list: (resource: string) => Effect.Effect<ReadonlyArray<ChunkKey>, CacheError>
-  /** The same, with the manifest and whether the resource is pinned. */
+  /** The resources of which anything is stored and whose identifiers begin with `digits`, as those of a resource and its variants do. */
+  readonly withPrefix: (digits: string) => Effect.Effect<ReadonlyArray<string>, CacheError>
+  /** What the store has of a resource: its chunks, in no order, its manifest, and whether it is pinned. */
   readonly contents: (resource: string) => Effect.Effect<Contents, CacheError>
   /** Pins or unpins a resource. `removeResource` removes the pin too. */
   readonly pin: (resource: string, pinned: boolean) => Effect.Effect<void, CacheError>
@@ -191,24 +200,12 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   /** Marks a chunk as used now, for the order of eviction after a restart. */
   readonly touch: (key: ChunkKey) => Effect.Effect<void, CacheError>
   /**
-   * All resources in the store. Removes what interrupted writes left behind. `skip` decides about a directory that can't be read, of one
-   * resource or of several: the stream continues without it, or fails.
+   * All resources in the store, by their names alone. `skip` decides about a part of the names that can't be read: the stream continues
+   * without it, or fails.
    */
   readonly resources: (
-    skip: (error: CacheError, resource: string | undefined) => Effect.Effect<void, CacheError>
-  ) => Stream.Stream<string, CacheError>
-  /** The same by their names alone, which reads no directory of a resource. */
-  readonly named: (
     skip: (error: CacheError) => Effect.Effect<void, CacheError>
-  ) => Stream.Stream<NamedResource, CacheError>
-  /**
-   * What there is of a resource that `named` has returned. Removes what interrupted writes left behind. `skip` decides about a chunk that
-   * can't be examined: it is left out, or this fails.
-   */
-  readonly examine: (
-    named: NamedResource,
-    skip: (error: CacheError) => Effect.Effect<void, CacheError>
-  ) => Effect.Effect<Examined, CacheError>
+  ) => Stream.Stream<StoredResource, CacheError>
   /** Whether a `read` would fail at once with `DiskBusy`. */
   readonly isBusy: () => boolean
   /** Waits until calls have been under way for `millis` milliseconds without progress of the disk. */

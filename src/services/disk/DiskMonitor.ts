@@ -47,12 +47,12 @@ export class DiskMonitor extends Context.Service<DiskMonitor, {
   )
 
   /**
-   * A disk whose readings are `usage`, for tests.
+   * A disk, or a store elsewhere, whose readings are `usage`. A total of 0 nodes says that nodes aren't counted.
    *
    * @since 0.1.0
    * @category layers
    */
-  static readonly layerTest = (
+  static readonly layerUsage = (
     usage: Effect.Effect<DiskUsage, CacheError>
   ): Layer.Layer<DiskMonitor, never, CacheConfig> =>
     Layer.effect(

@@ -1,7 +1,6 @@
 import { Effect, FileSystem, Option, Path, Scope } from "effect"
 import { type CacheError, IoError } from "../../domain/CacheError.ts"
 import type { ChunkKey } from "../../domain/Chunk.ts"
-import { familyOf } from "../../domain/Resource.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { keepRunning } from "../../effects/keepRunning.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
@@ -191,13 +190,11 @@ export const make = Effect.gen(function*() {
     yield* tidyPrefix(resource, isAlone)
   })
 
-  const family = (resource: string) =>
+  const withPrefix = (digits: string) =>
     Effect.map(
-      readDirectory(prefixOf(resource)),
+      readDirectory(prefixOf(digits)),
       (names) =>
-        StoreLayout.parseResources(names).flatMap(({ resource: other }) =>
-          familyOf(other) === familyOf(resource) ? [other] : []
-        )
+        StoreLayout.parseResources(names).flatMap(({ resource }) => resource.startsWith(digits) ? [resource] : [])
     )
 
   const pin = (resource: string, pinned: boolean) => {
@@ -256,13 +253,8 @@ export const make = Effect.gen(function*() {
         Effect.catchIf(compact.revoke(resource), FileCalls.isMissing, () => manifests.revoke(resource))
       ),
     removeResource: (resource, isAlone) => limiter.pass(removeResource(resource, isAlone)),
-    family: (resource) => limiter.pass(family(resource)),
+    withPrefix: (digits) => limiter.pass(withPrefix(digits)),
     ...listing,
-    list: (resource) =>
-      Effect.map(
-        listing.contents(resource),
-        ({ compact, keys }) => compact === undefined ? keys : [...keys, compact.key]
-      ),
     pin: (resource, pinned) => limiter.pass(pin(resource, pinned)),
     stat: (key) => limiter.pass(files.stat(key)),
     touch: (key) => limiter.pass(files.touch(key)),

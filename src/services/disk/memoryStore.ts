@@ -1,10 +1,9 @@
 import { Effect, Option, Stream } from "effect"
 import { IoError } from "../../domain/CacheError.ts"
 import { type ChunkKey, keyText } from "../../domain/Chunk.ts"
-import { familyOf } from "../../domain/Resource.ts"
 import { inBlocks } from "./blocks.ts"
 import { bytesOnDisk } from "./chunkFormat.ts"
-import type { ChunkStore, CompactResource, Contents } from "./ChunkStore.ts"
+import type { ChunkStore, CompactResource, Contents, Examined } from "./ChunkStore.ts"
 import { compactBytesOnDisk } from "./compactFormat.ts"
 import * as ManifestFormat from "./manifestFormat.ts"
 
@@ -75,6 +74,22 @@ export const makeInMemory = (): ChunkStore["Service"] => {
       },
       pinned: pins.has(resource)
     }))
+  const examine = (resource: string): Effect.Effect<Examined> =>
+    Effect.map(contents(resource), ({ keys, ...others }) => ({
+      ...others,
+      isHollow: keys.length === 0 && others.compact === undefined,
+      chunks: Array.from(Map.groupBy(keys, (key) => key.representation), ([representation, all]) => {
+        const ordered = all.toSorted((a, b) => a.index - b.index)
+        const [first, last] = [ordered[0]!, ordered.at(-1)!].map((key) => find(key!)!) as [Kept, Kept]
+        return {
+          representation,
+          indices: ordered.map(({ index }) => index),
+          bytes: bytesOf(first),
+          lastBytes: bytesOf(last),
+          used: Math.max(first.used, last.used)
+        }
+      })
+    }))
   return {
     readBans: Effect.sync(() => Option.fromUndefinedOr(bans)),
     writeBans: (file) => Effect.sync(() => void (bans = Buffer.from(file).toString())),
@@ -115,14 +130,13 @@ export const makeInMemory = (): ChunkStore["Service"] => {
         const manifest = manifests.get(resource)
         if (manifest !== undefined) manifests.set(resource, { ...manifest, isRevoked: true })
       }),
-    family: (resource) => Effect.sync(() => resources().filter((other) => familyOf(other) === familyOf(resource))),
+    withPrefix: (digits) => Effect.sync(() => resources().filter((resource) => resource.startsWith(digits))),
     removeResource: (resource) =>
       Effect.sync(() => {
         chunks.delete(resource)
         manifests.delete(resource)
         pins.delete(resource)
       }),
-    list: (resource) => Effect.sync(() => of(resource).map(({ key }) => key)),
     contents,
     pin: (resource, pinned) => Effect.sync(() => void (pinned ? pins.add(resource) : pins.delete(resource))),
     stat: (key) =>
@@ -134,27 +148,10 @@ export const makeInMemory = (): ChunkStore["Service"] => {
       ),
     touch: () => Effect.void,
     release: () => Effect.void,
-    resources: () => Stream.suspend(() => Stream.fromIterable(resources())),
-    named: () =>
+    resources: () =>
       Stream.suspend(() =>
-        Stream.fromIterable(resources().map((resource) => ({ resource, hasDirectory: true, isCompact: true })))
+        Stream.fromIterable(resources().map((resource) => ({ resource, examine: () => examine(resource) })))
       ),
-    examine: ({ resource }) =>
-      Effect.map(contents(resource), ({ keys, ...others }) => ({
-        ...others,
-        isHollow: keys.length === 0 && others.compact === undefined,
-        chunks: Array.from(Map.groupBy(keys, (key) => key.representation), ([representation, all]) => {
-          const ordered = all.toSorted((a, b) => a.index - b.index)
-          const [first, last] = [ordered[0]!, ordered.at(-1)!].map((key) => find(key!)!) as [Kept, Kept]
-          return {
-            representation,
-            indices: ordered.map(({ index }) => index),
-            bytes: bytesOf(first),
-            lastBytes: bytesOf(last),
-            used: Math.max(first.used, last.used)
-          }
-        })
-      })),
     isBusy: () => false,
     stalled: () => Effect.never,
     probe: () => Effect.void

@@ -1,7 +1,7 @@
 import { Effect, Option, Stream } from "effect"
 import { type CacheError, isOfOneFile } from "../../domain/CacheError.ts"
 import type { Representation } from "../../domain/Representation.ts"
-import type { ChunkStore, Examined, NamedResource } from "./ChunkStore.ts"
+import type { ChunkStore, Examined, StoredResource } from "./ChunkStore.ts"
 
 /** How many resources are examined at a time, and how many before other changes of the disk get their turn. */
 const CONCURRENCY = 4
@@ -52,10 +52,9 @@ export const scanStore = (
         Effect.map((manifest) => ({ representation: Option.getOrUndefined(manifest)?.id }))
       )
 
-    const read = (named: NamedResource) => {
-      const { resource } = named
+    const read = ({ examine, resource }: StoredResource) => {
       const skip = skipIn(resource)
-      return Effect.flatMap(store.examine(named, skip), ({ isHollow, pinned, ...examined }) => {
+      return Effect.flatMap(examine(skip), ({ isHollow, pinned, ...examined }) => {
         // A manifest without chunks is left by a process that ended before it wrote the first one.
         if (isHollow) return Effect.ignore(store.removeResource(resource, isAlone(resource)))
         const pin = pinned ? readPin(resource) : Effect.succeed(undefined)
@@ -63,7 +62,7 @@ export const scanStore = (
       }).pipe(Effect.catch(skip))
     }
 
-    return store.named(skipIn(undefined)).pipe(
+    return store.resources(skipIn(undefined)).pipe(
       Stream.grouped(BATCH),
       Stream.mapEffect((batch) =>
         withWriteLock(Effect.forEach(batch, read, { concurrency: CONCURRENCY, discard: true }))

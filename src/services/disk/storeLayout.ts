@@ -1,6 +1,5 @@
 import type { Path } from "effect"
 import { type ChunkKey, MAX_CHUNKS } from "../../domain/Chunk.ts"
-import type { NamedResource } from "./ChunkStore.ts"
 
 /**
  * Where files are in the cache directory. A resource has a directory, below one for the first two digits of its identifier:
@@ -26,6 +25,14 @@ const REVOKED_TREES = "revoked-trees.json"
 
 /** Whether `name` is that of a directory for resources with the same first digits. */
 export const isPrefix = (name: string): boolean => /^[0-9a-f]{2}$/.test(name)
+
+/** A resource that has a name in the directory of a prefix. */
+export interface NamedResource {
+  readonly resource: string
+  /** Whether it has a directory, and whether it has a compact file. */
+  readonly hasDirectory: boolean
+  readonly isCompact: boolean
+}
 
 /** The resources that have the names in the directory of a prefix. */
 export const parseResources = (names: ReadonlyArray<string>): ReadonlyArray<NamedResource> => {

@@ -83,9 +83,9 @@ export const make = (
   const listed = (directory: string) =>
     Effect.tap(readDirectory(directory), (names) => removeTemporaries(directory, names))
 
-  const examine: ChunkStore["Service"]["examine"] = Effect.fnUntraced(function*(
-    { hasDirectory, isCompact, resource },
-    skip
+  const examine = Effect.fnUntraced(function*(
+    { hasDirectory, isCompact, resource }: StoreLayout.NamedResource,
+    skip: Skip
   ): Effect.fn.Return<Examined, CacheError> {
     const names = hasDirectory ? yield* listed(directoryOf(resource)) : []
     const representations = StoreLayout.parseIndices(names)
@@ -103,7 +103,7 @@ export const make = (
     }
   })
 
-  const named: ChunkStore["Service"]["named"] = (skip) => {
+  const resources: ChunkStore["Service"]["resources"] = (skip) => {
     const inPrefix = (prefix: string) =>
       pass(Effect.tap(
         listed(prefixAt(prefix)),
@@ -116,27 +116,10 @@ export const make = (
     return Stream.fromIterableEffect(pass(listed(root))).pipe(
       Stream.filter(StoreLayout.isPrefix),
       Stream.mapEffect(inPrefix),
-      Stream.flattenIterable
+      Stream.flattenIterable,
+      Stream.map((named) => ({ resource: named.resource, examine: (skip) => pass(examine(named, skip)) }))
     )
   }
 
-  const resources: ChunkStore["Service"]["resources"] = (skip) =>
-    named((error) => skip(error, undefined)).pipe(
-      Stream.filterEffect(({ hasDirectory, resource }) =>
-        hasDirectory
-          ? Effect.catch(
-            Effect.as(pass(listed(directoryOf(resource))), true),
-            (error) => Effect.as(skip(error, resource), false)
-          )
-          : Effect.succeed(true)
-      ),
-      Stream.map(({ resource }) => resource)
-    )
-
-  return {
-    contents: (resource: string) => pass(contents(resource)),
-    examine: (found: Parameters<typeof examine>[0], skip: Skip) => pass(examine(found, skip)),
-    named,
-    resources
-  }
+  return { contents: (resource: string) => pass(contents(resource)), resources }
 }

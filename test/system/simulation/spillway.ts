@@ -110,7 +110,7 @@ export const start = (
     Layer.provideMerge(fleet),
     Layer.provideMerge(FaultyFileSystem.layer),
     Layer.provideMerge(DirectoryLock.layerNone),
-    Layer.provideMerge(DiskMonitor.layerTest(Effect.sync(disk.usage))),
+    Layer.provideMerge(DiskMonitor.layerUsage(Effect.sync(disk.usage))),
     Layer.provideMerge(Layer.mergeAll(
       DiskLimiter.layer,
       Path.layer,

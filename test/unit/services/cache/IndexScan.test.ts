@@ -98,7 +98,7 @@ describe("the scan at the start", () => {
         yield* loaded
         yield* settle
         assert.strictEqual(index.count(), 0)
-        assert.lengthOf(yield* ChunkStore.use((_) => _.list(keyAt("a", 0).resource)), 1)
+        assert.lengthOf((yield* ChunkStore.use((_) => _.contents(keyAt("a", 0).resource))).keys, 1)
         yield* (yield* Faults).clear
         yield* ticking(Effect.sleep("1 minute"))
         assert.isTrue(index.has(keyAt("a", 0)))

@@ -7,7 +7,7 @@ import { fromHead, type Representation } from "../../../../src/domain/Representa
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import { CacheConfig } from "../../../../src/services/config/CacheConfig.ts"
 import { headerBytes, PART_BYTES } from "../../../../src/services/disk/chunkFormat.ts"
-import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
+import { chunksIn, ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
 import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
 import * as ManifestFormat from "../../../../src/services/disk/manifestFormat.ts"
 import { IDLE_MILLIS } from "../../../../src/services/disk/OpenChunks.ts"
@@ -108,7 +108,7 @@ describe("on disk", () => {
       for (const index of ["4294967295", "4294967296", "9999999999"]) {
         yield* fs.copyFile(at, at.replace(/\d+$/, index))
       }
-      assert.deepStrictEqual(yield* store.list(resource.id), [key])
+      assert.deepStrictEqual((yield* store.contents(resource.id)).keys, [key])
     }).pipe(Effect.provide(stack("real"))))
 
   it.effect("a manifest that cannot be understood is none", () =>
@@ -127,11 +127,8 @@ describe("on disk", () => {
       const fs = yield* FileSystem.FileSystem
       const at = yield* fileOf
       yield* store.write(key, payload)
-      yield* fs.writeFile(`${at}.earlier-1.tmp`, payload)
-      yield* Stream.runDrain(store.resources(Effect.fail))
-      assert.deepStrictEqual((yield* files).filter((name) => name.endsWith(".tmp")), [])
-      yield* fs.writeFile(`${at}.earlier-2.tmp`, payload)
-      yield* Stream.runDrain(Stream.mapEffect(store.named(Effect.fail), (named) => store.examine(named, Effect.fail)))
+      yield* fs.writeFile(`${at}.earlier.tmp`, payload)
+      yield* Stream.runDrain(Stream.mapEffect(store.resources(Effect.fail), ({ examine }) => examine(Effect.fail)))
       assert.deepStrictEqual((yield* files).filter((name) => name.endsWith(".tmp")), [])
       assert.strictEqual((yield* store.read(key, 1000, whole(1000))).length, 1000)
     }).pipe(Effect.provide(stack("real"))))
@@ -195,7 +192,7 @@ describe("on disk", () => {
       const fs = yield* FileSystem.FileSystem
       const path = yield* Path.Path
       const at = yield* compactFile
-      yield* store.writeCompact(first, payload, ManifestFormat.encode(representation))
+      yield* store.writeCompact!(first, payload, ManifestFormat.encode(representation))
       assert.deepStrictEqual(yield* fs.readDirectory(path.dirname(at)), [path.basename(at)])
     }).pipe(Effect.provide(stack("real"))))
 
@@ -206,7 +203,7 @@ describe("on disk", () => {
         const store = yield* ChunkStore
         const fs = yield* FileSystem.FileSystem
         const at = yield* compactFile
-        yield* store.writeCompact(first, payload, ManifestFormat.encode(representation))
+        yield* store.writeCompact!(first, payload, ManifestFormat.encode(representation))
         yield* fs.writeFile(at, damage(yield* fs.readFile(at)))
         const error = yield* Effect.flip(store.read(first, 1000, { start: 0, end: 1000 }))
         assert.deepStrictEqual([error._tag, error.path], ["IoError", at])
@@ -214,7 +211,7 @@ describe("on disk", () => {
         const { key } = (yield* store.contents(resource.id)).compact!
         assert.include(["CORRUPT", "SHORT_READ"], (yield* Effect.flip(store.verify(key))).errno)
         yield* store.remove(key)
-        assert.deepStrictEqual(yield* store.list(resource.id), [])
+        assert.deepStrictEqual(chunksIn(yield* store.contents(resource.id)), [])
       }).pipe(Effect.provide(stack("real")))
   )
 
@@ -223,7 +220,7 @@ describe("on disk", () => {
       const store = yield* ChunkStore
       const fs = yield* FileSystem.FileSystem
       const at = yield* compactFile
-      yield* store.writeCompact(first, payload, ManifestFormat.encode(representation))
+      yield* store.writeCompact!(first, payload, ManifestFormat.encode(representation))
       const file = yield* fs.readFile(at)
       const [inManifest, inLength] = [file.length - 20, file.length - 1]
       const flipped = file.with(inManifest, file[inManifest]! ^ 1)

@@ -24,7 +24,7 @@ const Disk = Layer.mergeAll(
 ).pipe(Layer.provide(MemoryFileSystem.layer), Layer.provideMerge(NodePath.layer), Layer.merge(Knob.layer))
 
 /** Free space, apart from what the disk in memory has room for, as with a quota. */
-const Monitor = Layer.unwrap(Effect.map(Knob, (knob) => DiskMonitor.layerTest(Ref.get(knob))))
+const Monitor = Layer.unwrap(Effect.map(Knob, (knob) => DiskMonitor.layerUsage(Ref.get(knob))))
 
 /** The breaker over the disk in context, with the later probes that `unmet` may fail. */
 const breakerOn = (lock = DirectoryLock.layerNone, unmet: () => CacheError | undefined = () => undefined) =>
@@ -93,6 +93,16 @@ describe("DiskBreaker", () => {
       assert.isTrue(breaker.readable())
     })).pipe(Effect.provide(Disk)))
 
+  it.effect.each(["ECONNREFUSED", "ECONNRESET", "ENOTCONN", "EPIPE", "ETIMEDOUT"])(
+    "opens at once for %s, which no other chunk of the store is spared",
+    (errno) =>
+      onBreaker(Effect.gen(function*() {
+        const breaker = yield* DiskBreaker
+        yield* breaker.report(ofFile(errno, "a"))
+        assert.strictEqual(breaker.unwritable()?.errno, errno)
+      })).pipe(Effect.provide(Disk))
+  )
+
   const first: ReadonlyArray<readonly [errno: string, state: string, readable: boolean]> = [
     ["EROFS", "ReadOnly", true],
     ["EACCES", "ReadOnly", true],
@@ -140,7 +150,7 @@ describe("DiskBreaker", () => {
       const breaker = yield* DiskBreaker
       const faults = yield* Faults
       const store = yield* ChunkStore
-      yield* Effect.forkChild(Effect.forever(Effect.andThen(store.list("0".repeat(32)), Effect.sleep(100))))
+      yield* Effect.forkChild(Effect.forever(Effect.andThen(store.contents("0".repeat(32)), Effect.sleep(100))))
       yield* faults.add({ operation: "sync", fault: "hang" })
       yield* breaker.report(ofFile("EIO", "a"))
       yield* pass(1500)

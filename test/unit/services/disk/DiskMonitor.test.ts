@@ -40,7 +40,7 @@ const onDisk = <A, E>(usage: Partial<DiskUsage>, test: Effect.Effect<A, E, DiskM
       disk.failure === undefined ? Effect.succeed(disk.usage) : Effect.fail(disk.failure)
     )
     return Effect.scoped(test).pipe(
-      Effect.provide(Layer.provideMerge(DiskMonitor.layerTest(reading).pipe(Layer.provide(config())), Lines))
+      Effect.provide(Layer.provideMerge(DiskMonitor.layerUsage(reading).pipe(Layer.provide(config())), Lines))
     )
   })
 
