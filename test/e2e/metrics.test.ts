@@ -13,6 +13,24 @@ import { fileOf, makeTestOrigin, MiB } from "../support/TestOrigin.ts"
 const promtool = find("promtool")
 if (promtool === undefined) process.stderr.write("skipped: the linting of metrics: there is no promtool\n")
 
+/** Prometheus's own parser of OpenMetrics. */
+const python = ["/usr/bin/python3", "python3"].find((python) =>
+  spawnSync(python, ["-c", "import prometheus_client.openmetrics.parser"]).status === 0
+)
+if (python === undefined) {
+  process.stderr.write("skipped: the parsing of OpenMetrics: there is no python3-prometheus-client\n")
+}
+
+/** Prints the exemplars of the metrics that it parses. */
+const PARSER = `
+import json, sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+samples = [sample for family in text_string_to_metric_families(sys.stdin.read()) for sample in family.samples]
+print(json.dumps([
+  [sample.name, sample.exemplar.labels["trace_id"], sample.labels["le"], sample.exemplar.value]
+  for sample in samples if sample.exemplar
+]))`
+
 /** The tables of `docs/reference/metrics.md`. */
 const documented: ReadonlyArray<Family> = Fs.readFileSync(
   new URL("../../docs/reference/metrics.md", import.meta.url),
@@ -29,11 +47,11 @@ const documented: ReadonlyArray<Family> = Fs.readFileSync(
 
 const isOfFleets = ({ name }: Family): boolean => /^spillway_(?:fleet|peer)_/.test(name)
 
-const start = Effect.fnUntraced(function*() {
+const start = Effect.fnUntraced(function*(args: ReadonlyArray<string> = []) {
   const origin = yield* makeTestOrigin
   origin.files.set("/film", fileOf(3 * MiB, 1))
   const directory = yield* temporaryDirectory
-  const program = yield* startProgram([origin.url, "--cache-dir", directory, "--min-free", "0"])
+  const program = yield* startProgram([origin.url, "--cache-dir", directory, "--min-free", "0", ...args])
   const scrape = Effect.map(ask(program.url, "/_spillway/metrics"), ({ body }) => body.toString())
   return { origin, program, scrape }
 })
@@ -108,4 +126,44 @@ describe.concurrent("the metrics of the program", () => {
       assert.isAbove(late, 0)
       assert.isBelow(late, 10)
     }))
+})
+
+describe.skipIf(python === undefined)("the metrics in OpenMetrics", () => {
+  it.live.each([["one process", []], ["two workers", ["--workers", "2"]]] as const)(
+    "are read by Prometheus's parser, and have the traces of responses: %s",
+    ([, args]) =>
+      Effect.gen(function*() {
+        const { program } = yield* start(args)
+        const traceId = (n: number) => `4bf92f3577b34da6a3ce929d0e0e473${n}`
+        const viewWith = (flags: string, n: number) =>
+          ask(program.url, "/film", { headers: { traceparent: `00-${traceId(n)}-00f067aa0ba902b7-${flags}` } })
+        yield* viewWith("01", 1)
+        yield* viewWith("00", 2)
+        yield* ask(program.url, "/film", { headers: { traceparent: "00-nothing" } })
+        const scrape = Effect.map(
+          ask(program.url, "/_spillway/metrics", { headers: { accept: "application/openmetrics-text;version=1.0.0" } }),
+          ({ body, headers }) => {
+            assert.strictEqual(headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8")
+            return body.toString()
+          }
+        )
+        const responses = "spillway_responses_total{class=\"2xx\"} 3\n"
+        yield* eventually("all responses", Effect.map(scrape, (text) => text.includes(responses)))
+        const text = yield* scrape
+        const { status, stderr, stdout } = spawnSync(python!, ["-c", PARSER], { input: text, encoding: "utf8" })
+        assert.deepStrictEqual([status, stderr], [0, ""])
+        const found = JSON.parse(stdout) as ReadonlyArray<
+          readonly [name: string, traceId: string, le: string, value: number]
+        >
+        assert.deepStrictEqual(found.map(([name, traceId]) => [name, traceId]), [
+          ["spillway_first_byte_seconds_bucket", traceId(1)],
+          ["spillway_response_seconds_bucket", traceId(1)]
+        ])
+        for (const [, , le, value] of found) assert.isAtMost(value, le === "+Inf" ? Infinity : Number(le))
+        // The other format is as before.
+        const { body, headers } = yield* ask(program.url, "/_spillway/metrics")
+        assert.strictEqual(headers["content-type"], "text/plain; version=0.0.4; charset=utf-8")
+        assert.notInclude(body.toString(), traceId(1))
+      })
+  )
 })

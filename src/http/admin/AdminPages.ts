@@ -1,4 +1,4 @@
-import { Clock, Context, Effect, Layer, Option, type Scope } from "effect"
+import { Clock, Context, Effect, Layer, Metric, Option, type Scope } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { PrometheusMetrics } from "effect/observability"
 import { CacheIndex } from "../../services/cache/CacheIndex.ts"
@@ -9,6 +9,7 @@ import { judge } from "./AdminGuard.ts"
 import { ControlApi } from "./api/ControlApi.ts"
 import * as Dashboard from "./dashboard.ts"
 import * as Login from "./login.ts"
+import * as OpenMetrics from "./openMetrics.ts"
 import { Readiness } from "./Readiness.ts"
 
 /** Paths below this are Spillway's own, and never the origin's. */
@@ -101,11 +102,17 @@ const make = Effect.gen(function*() {
         case "health":
           return Effect.sync(() => HttpServerResponse.jsonUnsafe(report(), { headers }))
         case "metrics":
-          return Effect.map(
-            PrometheusMetrics.format(),
-            (text) =>
-              HttpServerResponse.text(text, { contentType: "text/plain; version=0.0.4; charset=utf-8", headers })
-          )
+          return OpenMetrics.isAccepted(request.headers["accept"])
+            ? Effect.map(
+              Metric.snapshot,
+              (metrics) =>
+                HttpServerResponse.text(OpenMetrics.format(metrics), { contentType: OpenMetrics.TYPE, headers })
+            )
+            : Effect.map(
+              PrometheusMetrics.format(),
+              (text) =>
+                HttpServerResponse.text(text, { contentType: "text/plain; version=0.0.4; charset=utf-8", headers })
+            )
         default:
           return Effect.sync(() =>
             dashboard(page, request) ??

@@ -6,7 +6,7 @@ import { loggable } from "../../domain/OriginError.ts"
 import { type Outcome, outcomeOf } from "../../domain/rfc/CacheStatus.ts"
 import { SourceListener } from "../../services/observe/ActiveStreams.ts"
 import type { ByteSource } from "../../services/observe/Counters.ts"
-import { type EndedResponse, ResponseMetrics } from "../../services/observe/ResponseMetrics.ts"
+import { type EndedResponse, ResponseMetrics, type ResponseTrace } from "../../services/observe/ResponseMetrics.ts"
 import { LOCAL_PATH } from "../../services/origin/LocalUrls.ts"
 import { URL_PATH } from "../../services/origin/OriginResolver.ts"
 import { PREFIX } from "../admin/AdminPages.ts"
@@ -92,8 +92,8 @@ const textOf = (field: string | Array<string> | undefined): string | undefined =
 /** A `Host` field that is one. Anything may be in others, also what was meant for another field. */
 const HOST = /^(?:[\w.-]+|\[[\da-f:.]+\])(?::\d{1,5})?$/i
 
-/** The trace ID in `traceparent` (W3C Trace Context §3.2). */
-const TRACE_PARENT = /^[\da-f]{2}-([\da-f]{32})-/
+/** The trace ID and the flags in `traceparent` (W3C Trace Context §3.2). An ID of zeros is invalid. */
+const TRACE_PARENT = /^[\da-f]{2}-(?!0{32})([\da-f]{32})-[\da-f]{16}-([\da-f]{2})/
 
 const requestIdOf = ({ traceparent, "x-request-id": id }: IncomingMessage["headers"]): string | undefined =>
   (typeof traceparent === "string" ? TRACE_PARENT.exec(traceparent)?.[1] : undefined) ?? textOf(id)
@@ -111,6 +111,14 @@ const endedOf = (response: WatchedResponse): EndedResponse => {
     firstByteMillis: firstByteAt === undefined ? undefined : firstByteAt - startedAt,
     milliseconds: performance.now() - startedAt
   }
+}
+
+/** The trace of a response that ends now, if it is sampled: the others are recorded nowhere. */
+const traceOf = (traceparent: string | Array<string> | undefined): ResponseTrace | undefined => {
+  if (typeof traceparent !== "string") return undefined
+  const [, traceId, flags = ""] = TRACE_PARENT.exec(traceparent) ?? []
+  const isSampled = Number.parseInt(flags, 16) % 2 === 1
+  return traceId === undefined || !isSampled ? undefined : { traceId, at: Date.now() }
 }
 
 /** What there is to be said of an answer that has ended. */
@@ -155,7 +163,7 @@ export const makeOnAnswered = Effect.gen(function*() {
   return (response: WatchedResponse): void => {
     const ended = endedOf(response)
     const isOwn = isOwnPage(response.req.url ?? "")
-    if (!isOwn) record(ended)
+    if (!isOwn) record(ended, traceOf(response.req.headers["traceparent"]))
     // Its texts are costly, and not every server has a log.
     if (log !== undefined) log(exchangeOf(response, ended, isOwn))
   }

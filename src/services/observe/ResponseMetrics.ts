@@ -1,5 +1,5 @@
 import { Context, Effect, Layer, type Scope } from "effect"
-import { countsSince, Histogram, type HistogramCounts, sumOf } from "../../effects/Histogram.ts"
+import { countsSince, type Exemplar, Histogram, type HistogramCounts, sumOf } from "../../effects/Histogram.ts"
 import type { ByteSource } from "./Counters.ts"
 import * as Metrics from "./pullMetrics.ts"
 
@@ -14,6 +14,9 @@ export interface EndedResponse {
   /** From the head of the request to the end of the response. */
   readonly milliseconds: number
 }
+
+/** The trace that a request belongs to, and when its response ended, in milliseconds since 1970. */
+export type ResponseTrace = Pick<Exemplar, "at" | "traceId">
 
 /** What has been counted, by the name of the series. A series without counts may be missing. */
 export type ResponseCounts = Readonly<Record<string, HistogramCounts>>
@@ -31,8 +34,8 @@ const SOURCES = ["memory", "disk", "peer", "origin", "passthrough", "none"] as c
 
 /** Counts and times of the responses to viewers, by their source and by the class of their status. Spillway's own pages don't count. */
 export class ResponseMetrics extends Context.Service<ResponseMetrics, {
-  /** A response has ended. */
-  readonly record: (response: EndedResponse) => void
+  /** A response has ended, which belongs to a trace if there is one. */
+  readonly record: (response: EndedResponse, trace?: ResponseTrace) => void
   /** A copy of all counts. */
   readonly counts: () => ResponseCounts
   /** Adds what another process has counted. */
@@ -99,10 +102,10 @@ const make: Effect.Effect<ResponseMetrics["Service"], never, Scope.Scope> = Effe
   }
 
   return ResponseMetrics.of({
-    record: ({ firstByteMillis, milliseconds, source = "none", status }) => {
+    record: ({ firstByteMillis, milliseconds, source = "none", status }, trace) => {
       const { firstByte, whole } = bySource.get(source)!
-      if (firstByteMillis !== undefined) firstByte.observe(firstByteMillis / 1000)
-      whole.observe(milliseconds / 1000)
+      if (firstByteMillis !== undefined) firstByte.observe(firstByteMillis / 1000, trace)
+      whole.observe(milliseconds / 1000, trace)
       byClass[Math.floor(status / 100)]?.observe(0)
     },
     counts: () => Object.fromEntries([...series].map(([name, histogram]) => [name, histogram.counts()])),

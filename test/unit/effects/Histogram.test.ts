@@ -39,6 +39,30 @@ describe("Histogram", () => {
     }
   )
 
+  it("keeps the last exemplar of each bucket, of another process too", () => {
+    const trace = (traceId: string, at: number) => ({ traceId, at })
+    const other = histogramOf([1])
+    assert.notProperty(other.counts(), "exemplars")
+    other.observe(2, trace("old", 1))
+    const then = other.counts()
+    other.observe(3, trace("b", 5))
+    other.observe(50, trace("c", 6))
+    other.observe(60)
+    const since = countsSince(then, other.counts())!
+    // A bucket without new values isn't told again.
+    assert.deepStrictEqual(
+      [...countsSince(other.counts(), { ...other.counts(), buckets: [2, 2, 2, 0] })!.exemplars!],
+      []
+    )
+    const sum = histogramOf([])
+    sum.observe(4, trace("a", 9))
+    sum.add(since)
+    assert.deepStrictEqual([...sum.state().exemplars!], [
+      [1, { value: 4, traceId: "a", at: 9 }],
+      [2, { value: 50, traceId: "c", at: 6 }]
+    ])
+  })
+
   it("has quantiles, which are bounds of buckets", () => {
     const quantile = (values: ReadonlyArray<number>, q: number) => quantileOf(histogramOf(values).counts(), BOUNDS, q)
     assert.strictEqual(quantile([], 0.5), undefined)
