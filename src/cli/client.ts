@@ -65,13 +65,23 @@ const makeClient = Effect.fnUntraced(function*(server: URL) {
 /** The methods of the API. */
 export type Client = Effect.Success<ReturnType<typeof makeClient>>
 
+/** What errors of `Client` may have. */
+interface ClientFailure {
+  readonly _tag?: string
+  readonly message?: string
+  readonly reason?: { readonly _tag: string; readonly response?: { readonly status: number } }
+}
+
+/** Whether asking again won't help: the server refuses, or isn't one of this version. */
+export const isLasting = (error: unknown): boolean => {
+  const { _tag, reason } = error as ClientFailure
+  return _tag === "SchemaError" ||
+    (reason?.response !== undefined && reason.response.status < 500 && reason.response.status >= 400)
+}
+
 /** One line that says why the server did not do what was asked. */
 const explain = (server: URL, hasToken: boolean, error: unknown): string => {
-  const { _tag, message, reason } = error as {
-    readonly _tag?: string
-    readonly message?: string
-    readonly reason?: { readonly _tag: string; readonly response?: { readonly status: number } }
-  }
+  const { _tag, message, reason } = error as ClientFailure
   const status = reason?.response?.status
   const base = baseOf(server)
   if (reason?._tag === "TransportError") {

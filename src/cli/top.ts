@@ -1,7 +1,7 @@
 import { Clock, Console, Effect, Option, Stream } from "effect"
 import { Command, Flag } from "effect/cli"
 import type { Snapshot } from "../http/admin/api/model.ts"
-import { baseOf, jsonFlag, serverFlag, withServer } from "./client.ts"
+import { baseOf, type Client, isLasting, jsonFlag, serverFlag, withServer } from "./client.ts"
 import { StartupError } from "./StartupError.ts"
 import { linesOf, type View } from "./topScreen.ts"
 
@@ -14,6 +14,15 @@ const LEAVE = "\u001b[?25h\u001b[?1049l"
 const HOME = "\u001b[H"
 const CLEAR_LINE = "\u001b[K"
 const CLEAR_BELOW = "\u001b[J"
+
+/** How long a server may send nothing until it counts as gone. It sends a snapshot each second. */
+const SILENCE = "5 seconds"
+
+/** The pause before a server that is gone is asked again, in milliseconds: it is doubled each time. */
+const RETRY_MILLIS = { first: 250, longest: 5000 }
+
+/** How often the screen is drawn while the server is gone, in milliseconds. */
+const REDRAW_MILLIS = 1000
 
 /** `q`, and Ctrl-C, which isn't a signal while keys are read. */
 const QUIT = ["q", "Q", "\u0003"]
@@ -63,6 +72,40 @@ const views = <E>(snapshots: Stream.Stream<Snapshot, E>): Stream.Stream<View, E>
       }))
   })
 
+/** The snapshots of a server, until it ends the connection or is silent. */
+const snapshotsOf = (client: Client) =>
+  Effect.map(client.events(), (events) => Stream.timeout(Stream.map(events, ({ data }) => data), SILENCE))
+
+const hasEnded = (server: URL) => new StartupError({ message: `${baseOf(server)} has ended the connection` })
+
+/** Draws each snapshot. Once there was one, a server that is gone is asked again until it is back, and the screen says so. */
+const watch = Effect.fnUntraced(function*(client: Client, server: URL) {
+  let view: View | undefined
+  let pause = RETRY_MILLIS.first
+  const show = (next: View) => {
+    view = next
+    pause = RETRY_MILLIS.first
+    return draw(next)
+  }
+  const session = Effect.scoped(
+    Effect.flatMap(snapshotsOf(client), (snapshots) => Stream.runForEach(views(snapshots), show))
+  )
+  const redraw = Effect.flatMap(
+    Clock.currentTimeMillis,
+    (now) => view?.gone === undefined ? Effect.void : draw({ ...view, now })
+  )
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(REDRAW_MILLIS), redraw)))
+  while (true) {
+    yield* Effect.catchIf(session, (error) => view !== undefined && !isLasting(error), () => Effect.void)
+    if (view === undefined) return yield* hasEnded(server)
+    const now = yield* Clock.currentTimeMillis
+    view = { ...view, before: undefined, now, gone: view.gone ?? { server: baseOf(server), since: now } }
+    yield* draw(view)
+    yield* Effect.sleep(pause)
+    pause = Math.min(2 * pause, RETRY_MILLIS.longest)
+  }
+})
+
 export const top = Command.make(
   "top",
   {
@@ -80,24 +123,24 @@ export const top = Command.make(
     const wanted = Option.getOrElse(count, () => 1)
     return withServer(server, (client) =>
       Effect.gen(function*() {
-        const snapshots = Stream.map(yield* client.events(), ({ data }) => data)
-        if (json) {
-          return yield* Stream.runForEach(Stream.take(snapshots, wanted), (snapshot) =>
-            Console.log(JSON.stringify(snapshot)))
+        if (isLive) {
+          yield* screen
+          return yield* Effect.raceFirst(quit, watch(client, server))
         }
-        // Rates need two snapshots.
-        if (!isLive) {
-          return yield* Stream.runForEach(Stream.take(Stream.drop(views(snapshots), 1), wanted), (view) =>
-            Console.log(`${linesOf(view, Number.POSITIVE_INFINITY).join("\n")}\n`))
-        }
-        yield* screen
-        yield* Effect.raceFirst(
-          quit,
-          Effect.andThen(
-            Stream.runForEach(views(snapshots), draw),
-            Effect.fail(new StartupError({ message: `${baseOf(server)} has ended the connection` }))
+        const snapshots = yield* snapshotsOf(client)
+        const texts = json
+          ? Stream.map(snapshots, (snapshot) => JSON.stringify(snapshot))
+          // Rates need two snapshots.
+          : Stream.map(
+            Stream.drop(views(snapshots), 1),
+            (view) => `${linesOf(view, Number.POSITIVE_INFINITY).join("\n")}\n`
           )
-        )
+        let printed = 0
+        yield* Stream.runForEach(Stream.take(texts, wanted), (text) => {
+          printed += 1
+          return Console.log(text)
+        })
+        if (printed < wanted) return yield* hasEnded(server)
       }).pipe(Effect.scoped))
   }
 ).pipe(

@@ -9,8 +9,10 @@ import { ago, counted, duration, fit, percent, size, table } from "./text.ts"
 export interface View {
   readonly snapshot: Pick<Snapshot, "status" | "streams" | "failures" | "totals">
   readonly before: { readonly totals: Totals; readonly millis: number } | undefined
-  /** The time of `snapshot`, in milliseconds since 1970. */
+  /** The time of `snapshot`, or that of the screen if the server is gone; in milliseconds since 1970. */
   readonly now: number
+  /** The server doesn't respond, and since when. What is shown is from then. */
+  readonly gone?: { readonly server: string; readonly since: number }
 }
 
 /** Something that only grows, such as a number of requests. */
@@ -100,6 +102,18 @@ const describeTroubles = ({ now, snapshot: { failures, status } }: View): Readon
   )
 ]
 
+/** That the server is gone, and since when by the clock of this terminal. */
+const describeAbsence = ({ gone, now }: View): ReadonlyArray<string> => {
+  if (gone === undefined) return []
+  const since = new Date(gone.since)
+  return [
+    `${gone.server} has been GONE since ${since.toLocaleTimeString("en-GB")} (${
+      ago(since.toISOString(), now)
+    }); trying to connect again`,
+    ""
+  ]
+}
+
 /** How many failures are shown. */
 const MAX_TROUBLES = 3
 
@@ -107,6 +121,7 @@ const MAX_TROUBLES = 3
 export const linesOf = (view: View, columns: number, rows = Number.POSITIVE_INFINITY): ReadonlyArray<string> => {
   const { backlog, connections, disk, memory, streams, totals, uptime, version } = view.snapshot.status
   const top = [
+    ...describeAbsence(view),
     `spillway ${version}, up ${duration(uptime)}, ${counted(connections, "connection")}, ${
       counted(streams, "stream")
     }, ` +

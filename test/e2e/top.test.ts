@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { spawn } from "node:child_process"
+import { type AddressInfo, connect, createServer } from "node:net"
 import { Snapshot } from "../../src/http/admin/api/model.ts"
 import { find } from "../support/command.ts"
 import { temporaryDirectory } from "../support/disks.ts"
@@ -15,6 +16,38 @@ const start = Effect.gen(function*() {
   const viewer = yield* openView(`${program.url}/film`)
   yield* viewer.readTo(1)
   return { program, film: `${origin.url}/film` }
+})
+
+/** An address that leads to one server after the other, as it does when a server restarts. Connections are refused while there is none. */
+const makeAddress = Effect.gen(function*() {
+  let port: number | undefined
+  const server = createServer((socket) => {
+    if (port === undefined) return void socket.destroy()
+    const onward = connect(port, "127.0.0.1")
+    onward.on("error", () => socket.destroy())
+    socket.on("error", () => onward.destroy())
+    socket.pipe(onward).pipe(socket)
+  })
+  yield* Effect.acquireRelease(
+    Effect.promise(() => new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve))),
+    () => Effect.sync(() => void server.close())
+  )
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    leadTo: (url: string): void => {
+      port = Number(new URL(url).port)
+    }
+  }
+})
+
+/** The screens of `top` for `server` in a terminal. `last` is the latest one that is whole. */
+const startTop = Effect.fnUntraced(function*(server: string) {
+  const command = `${process.execPath} ${main} top --server ${server}`
+  const child = spawn(script!, ["-qec", command, "/dev/null"], { stdio: ["pipe", "pipe", "ignore"] })
+  yield* Effect.addFinalizer(() => Effect.sync(() => child.kill("SIGKILL")))
+  let printed = ""
+  child.stdout.on("data", (data: Buffer) => printed += data.toString())
+  return { child, printed: () => printed, last: () => printed.split("\u001b[H").at(-2) ?? "" }
 })
 
 const script = find("script")
@@ -38,6 +71,24 @@ describe("spillway top", () => {
       }
     }))
 
+  it.live("fails if the server ends before all snapshots are there", () =>
+    Effect.gen(function*() {
+      const { program } = yield* start
+      const child = spawn(process.execPath, [main, "top", "--json", "--count", "100000", "--server", program.url], {
+        stdio: ["ignore", "pipe", "pipe"]
+      })
+      yield* Effect.addFinalizer(() => Effect.sync(() => child.kill("SIGKILL")))
+      const printed = { stdout: "", stderr: "" }
+      for (const name of ["stdout", "stderr"] as const) {
+        child[name].on("data", (data: Buffer) => printed[name] += data.toString())
+      }
+      yield* eventually("a snapshot", Effect.sync(() => printed.stdout.includes("\n")))
+      yield* program.stop("SIGKILL")
+      yield* eventually("the end", Effect.sync(() => child.exitCode !== null))
+      assert.strictEqual(child.exitCode, 1)
+      assert.match(printed.stderr, /^spillway: [^\n]*\n$/)
+    }))
+
   it.live("fails in one line if there is no server", () =>
     Effect.gen(function*() {
       const { code, stderr, stdout } = yield* runProgram(["top", "--server", "http://127.0.0.1:9"])
@@ -52,19 +103,56 @@ describe.skipIf(script === undefined)("spillway top in a terminal", () => {
     ([, key]) =>
       Effect.gen(function*() {
         const { film, program } = yield* start
-        const command = `${process.execPath} ${main} top --server ${program.url}`
-        const child = spawn(script!, ["-qec", command, "/dev/null"], { stdio: ["pipe", "pipe", "ignore"] })
-        yield* Effect.addFinalizer(() => Effect.sync(() => child.kill("SIGKILL")))
-        let printed = ""
-        child.stdout.on("data", (data: Buffer) => printed += data.toString())
-        yield* eventually("two screens", Effect.sync(() => printed.split("\u001b[H").length > 2))
-        assert.include(printed, film)
-        assert.notInclude(printed, "\u001b[?1049l")
+        const { child, last, printed } = yield* startTop(program.url)
+        yield* eventually("a screen", Effect.sync(() => last().includes(film)))
+        assert.notInclude(printed(), "\u001b[?1049l")
         child.stdin.write(key)
         yield* eventually("the end", Effect.sync(() => child.exitCode !== null))
         assert.strictEqual(child.exitCode, 0)
         // The cursor and the former screen are back.
-        assert.isTrue(printed.trimEnd().endsWith("\u001b[?25h\u001b[?1049l"), JSON.stringify(printed.slice(-80)))
+        assert.isTrue(printed().trimEnd().endsWith("\u001b[?25h\u001b[?1049l"), JSON.stringify(printed().slice(-80)))
       })
   )
+
+  it.live("stays when the server restarts or hangs, says that it is gone, and shows it again", () =>
+    Effect.gen(function*() {
+      const directory = yield* temporaryDirectory
+      const start = startProgram(["http://127.0.0.1:9", "--cache-dir", directory])
+      const address = yield* makeAddress
+      const first = yield* start
+      address.leadTo(first.url)
+      const { child, last } = yield* startTop(address.url)
+      const shows = (what: string, check: (screen: string) => boolean) =>
+        eventually(what, Effect.sync(() => check(last())))
+      const isGone = (screen: string) => screen.includes(`${address.url} has been GONE since`)
+      const isBack = (screen: string) => /^spillway \S+, up/.test(screen)
+      yield* shows("a screen", isBack)
+      yield* first.stop()
+      yield* shows("that it is gone", isGone)
+      const second = yield* start
+      address.leadTo(second.url)
+      yield* shows("that it is back", isBack)
+      second.process.kill("SIGSTOP")
+      yield* shows("that it is gone again", isGone)
+      second.process.kill("SIGCONT")
+      yield* shows("that it is back again", isBack)
+      child.stdin.write("q")
+      yield* eventually("the end", Effect.sync(() => child.exitCode !== null))
+      assert.strictEqual(child.exitCode, 0)
+    }))
+
+  it.live("ends if another server answers there", () =>
+    Effect.gen(function*() {
+      const address = yield* makeAddress
+      const program = yield* startProgram(["http://127.0.0.1:9", "--cache-dir", yield* temporaryDirectory])
+      address.leadTo(program.url)
+      const { child, last, printed } = yield* startTop(address.url)
+      yield* eventually("a screen", Effect.sync(() => last() !== ""))
+      const origin = yield* makeTestOrigin
+      address.leadTo(origin.url)
+      yield* program.stop()
+      yield* eventually("the end", Effect.sync(() => child.exitCode !== null))
+      assert.strictEqual(child.exitCode, 1)
+      assert.match(printed(), /is not a Spillway server of this version/)
+    }))
 })

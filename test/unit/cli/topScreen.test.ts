@@ -121,4 +121,15 @@ describe("the screen of top", () => {
     assert.isTrue(lines.every((line) => line.length < 40))
     assert.notMatch(linesOf(view(snapshot([hostile])), 200).join(""), /\p{Cc}/u)
   })
+
+  it("says since when the server is gone, above what was last known", () => {
+    const gone = { server: "http://127.0.0.1:8080", since: NOW - 12_000 }
+    const [first, second, third] = linesOf({ snapshot: snapshot([]), before: undefined, now: NOW, gone }, 120, 30)
+    assert.match(
+      first!,
+      /^http:\/\/127\.0\.0\.1:8080 has been GONE since \d\d:\d\d:48 \(12 s ago\); trying to connect again$/
+    )
+    assert.strictEqual(second, "")
+    assert.match(third!, /^spillway 1\.0\.0, up/)
+  })
 })
