@@ -11,7 +11,7 @@ import { unknownVariables } from "../services/config/unknownVariables.ts"
 import { writtenValues } from "../services/config/writtenValues.ts"
 import { OriginResolver } from "../services/origin/OriginResolver.ts"
 import { checkSettings, optionsOf, readConfig, type ServeSettings, settingsOf } from "./serveSettings.ts"
-import { fromConfigError, StartupError } from "./StartupError.ts"
+import { fromConfigError, invalidInvocation } from "./StartupError.ts"
 import { counted } from "./text.ts"
 
 /**
@@ -72,7 +72,7 @@ const routeLines = (
 /** What becomes of a request for `text`, a path or a URL. */
 const explainRequest = Effect.fnUntraced(function*(text: string, settings: ServeSettings) {
   const url = URL.parse(text, "http://localhost")
-  if (url === null) return yield* new StartupError({ message: `${text} is neither a path nor a URL` })
+  if (url === null) return yield* invalidInvocation(`${text} is neither a path nor a URL`)
   const { identify } = yield* OriginResolver
   const target = url.pathname + url.search
   const host = url.host
@@ -103,7 +103,7 @@ export const checkConfig = Command.make(
     if (schema) return yield* Console.log(JSON.stringify({ $schema: DIALECT, ...jsonSchema }, null, 2))
     const path = Option.getOrElse(file, () => process.env[variableOf(configSetting.name)])
     if (path === undefined) {
-      return yield* new StartupError({ message: "name a configuration file, or set SPILLWAY_CONFIG" })
+      return yield* invalidInvocation("name a configuration file, or set SPILLWAY_CONFIG")
     }
     const { config } = yield* readConfig(path)
     const variables = yield* Effect.mapError(givenVariables, fromConfigError)

@@ -11,7 +11,7 @@ import type { FleetOptions, PeerTls } from "../services/fleet/FleetConfig.ts"
 import * as List from "../services/fleet/listEngine.ts"
 import type { Membership } from "../services/fleet/Membership.ts"
 import * as Redis from "../services/fleet/redisEngine.ts"
-import { StartupError } from "./StartupError.ts"
+import { invalidInvocation, StartupError } from "./StartupError.ts"
 import { size } from "./text.ts"
 
 /**
@@ -27,7 +27,7 @@ export interface FleetNode {
 
 const GIB = 1024 ** 3
 
-const fail = (message: string) => Effect.fail(new StartupError({ message }))
+const fail = (message: string) => Effect.fail(invalidInvocation(message))
 
 const isWildcard = (host: string): boolean => host === "0.0.0.0" || host === "::"
 

@@ -2,7 +2,7 @@ import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import type { Purged, PurgeRequest, PurgeState, ResourceSummary } from "../http/admin/api/model.ts"
 import { type Client, jsonFlag, serverFlag, show, toTarget, urlArgument, withServer } from "./client.ts"
-import { StartupError } from "./StartupError.ts"
+import { invalidInvocation, StartupError } from "./StartupError.ts"
 import { counted, percent, size } from "./text.ts"
 
 /**
@@ -119,7 +119,7 @@ export const purge = Command.make("purge", {
 }, (flags) => {
   const request = requestOf(flags.server, flags)
   if (request === undefined) {
-    return Effect.fail(new StartupError({ message: "specify exactly one of URL, --prefix, --tag or --all" }))
+    return Effect.fail(invalidInvocation("specify exactly one of URL, --prefix, --tag or --all"))
   }
   const payload: PurgeRequest = flags.soft ? { ...request, soft: true } : request
   return withServer(flags.server, (client) =>

@@ -1,7 +1,8 @@
 import { Cause, Exit, Runtime } from "effect"
+import { CliError } from "effect/cli"
 import cluster from "node:cluster"
 import { constants } from "node:os"
-import { StartupError } from "./StartupError.ts"
+import { INVALID_INVOCATION, StartupError } from "./StartupError.ts"
 
 /**
  * Runs the program to its end. The first SIGINT or SIGTERM interrupts it, and the second one ends the process at once.
@@ -26,8 +27,9 @@ const end = (code: number, exit: (code: number) => void): void => {
 const codeOf = (signal: NodeJS.Signals): number => 128 + constants.signals[signal]
 
 /**
- * Runs an effect as the program. The exit code is 0 for success, 1 for failure unless a `StartupError` has another one, and 128 plus the number of the signal for an
- * interruption, unless the program has set `process.exitCode`.
+ * Runs an effect as the program. The exit code is 0 for success, `INVALID_INVOCATION` for an error of the command line, and 1 for other
+ * failures unless a `StartupError` has another one. For an interruption, it is `process.exitCode` if the program has set it, or else 128
+ * plus the number of the signal.
  */
 export const runMain = Runtime.makeRunMain(({ fiber }) => {
   let first: { readonly signal: NodeJS.Signals; readonly at: number } | undefined
@@ -46,6 +48,7 @@ export const runMain = Runtime.makeRunMain(({ fiber }) => {
     if (Exit.isSuccess(exit)) return 0
     if (!Cause.hasInterruptsOnly(exit.cause)) {
       const error = Cause.squash(exit.cause)
+      if (CliError.isCliError(error)) return INVALID_INVOCATION
       return error instanceof StartupError ? error.exitCode ?? 1 : 1
     }
     return Number(process.exitCode ?? (first === undefined ? 1 : codeOf(first.signal)))

@@ -10,7 +10,7 @@ import type { CacheRules } from "../services/config/routeSection.ts"
 import { SecretSource } from "../services/config/SecretSource.ts"
 import { type AllValues, defaultValues, serveConfig } from "../services/config/settings.ts"
 import type { ConfigSource } from "../workers/messages.ts"
-import { fromConfigError, StartupError } from "./StartupError.ts"
+import { fromConfigError, invalidInvocation, StartupError } from "./StartupError.ts"
 import { size } from "./text.ts"
 
 /**
@@ -54,7 +54,7 @@ export interface ReadConfig {
 const parse = (text: string, file: string, secrets: SecretSource["Service"]): Effect.Effect<ConfigFile, StartupError> =>
   parseConfig(text, file).pipe(
     Effect.provideService(SecretSource, secrets),
-    Effect.mapError(({ message }) => new StartupError({ message }))
+    Effect.mapError(({ message }) => invalidInvocation(message))
   )
 
 /** What a configuration file says that another process has read. */
@@ -74,7 +74,7 @@ export const readConfig = Effect.fnUntraced(function*(file: string) {
     ({ reason }) => new StartupError({ message: `cannot read ${file} (${reason._tag})` })
   )
   if (text === undefined) {
-    return yield* new StartupError({ message: `${file} has more than ${MAX_CONFIG_BYTES} bytes` })
+    return yield* invalidInvocation(`${file} has more than ${MAX_CONFIG_BYTES} bytes`)
   }
   const secrets = new Map<string, string>()
   const config = yield* parse(text, file, SecretSource.noting(yield* SecretSource.make(path.dirname(file)), secrets))
@@ -83,7 +83,7 @@ export const readConfig = Effect.fnUntraced(function*(file: string) {
 
 const parseArgument = (text: string): Effect.Effect<Route, StartupError> => {
   const route = parseRoute(text)
-  return typeof route === "string" ? Effect.fail(new StartupError({ message: route })) : Effect.succeed(route)
+  return typeof route === "string" ? Effect.fail(invalidInvocation(route)) : Effect.succeed(route)
 }
 
 /** What the command line and the environment say of options, by their names. Secrets are in the environment only. */
@@ -137,15 +137,14 @@ export const optionsOf = (settings: ServeSettings): Options => ({
 export const checkSettings = (settings: ServeSettings): Effect.Effect<ServeSettings, StartupError> => {
   const { chunkSize, maxSize, routes, urlHosts } = settings
   if (routes.length + urlHosts.length === 0) {
-    return new StartupError({
-      message:
-        "no origin: specify its URL, as in `spillway serve https://media.example.org`, or set SPILLWAY_ORIGIN; " +
+    return Effect.fail(invalidInvocation(
+      "no origin: specify its URL, as in `spillway serve https://media.example.org`, or set SPILLWAY_ORIGIN; " +
         "`spillway demo` needs none"
-    })
+    ))
   }
   if (Cache.hasRoom(settings)) return Effect.succeed(settings)
-  return new StartupError({
-    message: `--max-size (${size(maxSize)}) is less than four chunks of --chunk-size (${size(chunkSize)}); ` +
+  return Effect.fail(invalidInvocation(
+    `--max-size (${size(maxSize)}) is less than four chunks of --chunk-size (${size(chunkSize)}); ` +
       "raise --max-size or lower --chunk-size"
-  })
+  ))
 }

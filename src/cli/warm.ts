@@ -2,7 +2,7 @@ import { Console, Effect, FileSystem, Option, Schedule } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import type { WarmJob } from "../http/admin/api/model.ts"
 import { type Client, jsonFlag, serverFlag, toTarget, withServer } from "./client.ts"
-import { StartupError } from "./StartupError.ts"
+import { invalidInvocation, StartupError } from "./StartupError.ts"
 import { bar, counted, duration, fit, percent, size } from "./text.ts"
 import { secondsLeft } from "./warmEstimate.ts"
 
@@ -156,9 +156,9 @@ export const warm = Command.make(
   Effect.fnUntraced(function*({ from, json, server, urls }) {
     const listed = Option.isSome(from) ? yield* fromList(from.value) : []
     const given = [...urls, ...listed].map((url) => toTarget(server, url))
-    if (given.length === 0) return yield* new StartupError({ message: "specify URLs, or a list of them with --from" })
+    if (given.length === 0) return yield* invalidInvocation("specify URLs, or a list of them with --from")
     if (given.length > MAX_URLS) {
-      return yield* new StartupError({ message: `${given.length} URLs are more than ${MAX_URLS}; split the list` })
+      return yield* invalidInvocation(`${given.length} URLs are more than ${MAX_URLS}; split the list`)
     }
     const all = [...new Set(given)]
     const display = makeDisplay(all.length, json)

@@ -194,7 +194,7 @@ describe("a configuration with origins of each kind", () => {
       const { code, stderr, stdout } = yield* runProgram(["serve", "--config", config], {
         env: { FILMS_TOKEN: SECRET }
       })
-      assert.strictEqual(code, 1)
+      assert.strictEqual(code, 2)
       assert.include(stderr, "NONE is not set")
       assert.notInclude(stdout + stderr, SECRET)
     }))

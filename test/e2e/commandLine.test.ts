@@ -16,6 +16,11 @@ const ORIGIN = "http://127.0.0.1:9"
 const wrong: ReadonlyArray<
   { readonly what: string; readonly args: ReadonlyArray<string>; readonly says: RegExp }
 > = [
+  { what: "a missing argument", args: ["pin"], says: /argument: url/ },
+  { what: "a flag of another command", args: ["status", "--cache-dir", "x"], says: /no flag --cache-dir/ },
+  { what: "nothing to purge", args: ["purge"], says: /exactly one of URL/ },
+  { what: "nothing to fetch", args: ["warm"], says: /specify URLs/ },
+  { what: "nothing to check", args: ["check-config"], says: /name a configuration file/ },
   { what: "an unknown flag", args: ["serve", ORIGIN, "--cache-dri", "x"], says: /--cache-dri/ },
   {
     what: "a misspelt command",
@@ -28,11 +33,6 @@ const wrong: ReadonlyArray<
     says: /no flag --maxsize; did you mean --max-size\?/
   },
   { what: "too small a limit", args: ["ls", "--limit", "0"], says: /from 1 to \d+; got 0/ },
-  {
-    what: "a list that does not exist",
-    args: ["warm", "--from", "/nowhere"],
-    says: /the list \/nowhere: there is no such file/
-  },
   { what: "a second origin", args: ["serve", ORIGIN, "http://127.0.0.1:10"], says: /./ },
   { what: "an origin without scheme", args: ["serve", "media.example.org"], says: /media\.example\.org.*URL/ },
   {
@@ -51,20 +51,43 @@ const wrong: ReadonlyArray<
     args: ["serve", ORIGIN, "--max-size", "2MiB", "--chunk-size", "1MiB"],
     says: /four chunks/
   },
-  { what: "a port that is none", args: ["serve", ORIGIN, "--port", "99999"], says: /a port from 0 to 65535.*99999/ },
-  { what: "an address that is none", args: ["serve", ORIGIN, "--host", "192.0.2.1"], says: /no such address/ }
+  { what: "a port that is none", args: ["serve", ORIGIN, "--port", "99999"], says: /a port from 0 to 65535.*99999/ }
+]
+
+const failing: typeof wrong = [
+  { what: "an address that is none", args: ["serve", ORIGIN, "--host", "192.0.2.1"], says: /no such address/ },
+  {
+    what: "a list that does not exist",
+    args: ["warm", "--from", "/nowhere"],
+    says: /the list \/nowhere: there is no such file/
+  },
+  {
+    what: "a configuration file that does not exist",
+    args: ["check-config", "/nowhere"],
+    says: /cannot read \/nowhere/
+  },
+  { what: "no server", args: ["status", "--server", "http://127.0.0.1:9"], says: /no server responds/ }
 ]
 
 // Most of the time is the start of a process each.
-describe.concurrent("a wrong invocation", () => {
-  it.live.each(wrong)("$what: one line that says so", ({ args, says }) =>
+describe.concurrent("a command that fails", () => {
+  const fails = Effect.fnUntraced(function*({ args, says }: typeof wrong[number], code: number) {
+    const cwd = yield* temporaryDirectory
+    const ended = yield* runProgram(args, { env: { SPILLWAY_CACHE_DIR: cwd } })
+    assert.deepStrictEqual([ended.code, ended.stdout], [code, ""])
+    assert.match(ended.stderr, says)
+    assert.match(ended.stderr, /^spillway: [^\n]+\n$/)
+  })
+
+  it.live.each(wrong)("$what: one line that says so, and exit code 2", (one) => fails(one, 2))
+
+  it.live.each(failing)("$what: one line that says so, and exit code 1", (one) => fails(one, 1))
+
+  it.live("no command: help, and exit code 2", () =>
     Effect.gen(function*() {
-      const cwd = yield* temporaryDirectory
-      const { code, stderr, stdout } = yield* runProgram(args, { env: { SPILLWAY_CACHE_DIR: cwd } })
-      assert.strictEqual(code, 1)
-      assert.strictEqual(stdout, "")
-      assert.match(stderr, says)
-      assert.match(stderr, /^spillway: [^\n]+\n$/)
+      const { code, stdout } = yield* runProgram([])
+      assert.strictEqual(code, 2)
+      assert.include(stdout, "SUBCOMMANDS")
     }))
 
   it.live("a port in use: one line that says so", () =>
@@ -90,7 +113,7 @@ describe.concurrent("a wrong invocation", () => {
         ] as const
       ) {
         const { code, stderr } = yield* runProgram(["serve", ORIGIN], { env: { [name]: value } })
-        assert.strictEqual(code, 1)
+        assert.strictEqual(code, 2)
         assert.match(stderr, says)
         assert.match(stderr, /^spillway: [^\n]+\n$/)
       }

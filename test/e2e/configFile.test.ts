@@ -87,7 +87,7 @@ describe("a configuration file", () => {
     Effect.gen(function*() {
       const file = yield* makeConfig(() => ["prot = 80", "", "[[route]]", "origin = \"media.example\""])
       const { code, stderr, stdout } = yield* runProgram(["serve", "--config", file])
-      assert.strictEqual(code, 1)
+      assert.strictEqual(code, 2)
       assert.strictEqual(stdout, "")
       assert.strictEqual(
         stderr,
@@ -144,7 +144,7 @@ http://d.example/y: all other requests
       )
       Fs.appendFileSync(file, "\nkookies = true\n")
       const wrong = yield* runProgram(["check-config"], { env: { ...env, SPILLWAY_CONFIG: file } })
-      assert.strictEqual(wrong.code, 1)
+      assert.strictEqual(wrong.code, 2)
       assert.strictEqual(
         wrong.stderr,
         `spillway: ${file}:12: route.kookies: there is no such key; did you mean cookies?\n`

@@ -49,7 +49,7 @@ describe.concurrent("a wrong value", () => {
   it.live.each(wrong)("--%s %s: one line that says so", ([flag, value, says]) =>
     Effect.gen(function*() {
       const { code, stderr, stdout } = yield* runProgram(["serve", ORIGIN, `--${flag}=${value}`])
-      assert.strictEqual(code, 1)
+      assert.strictEqual(code, 2)
       assert.strictEqual(stdout, "")
       assert.match(stderr, says)
       assert.match(stderr, /^spillway: [^\n]+\n$/)
@@ -70,7 +70,7 @@ describe.concurrent("a wrong value", () => {
   )("of the variable of --%s, %s: one line that names it", ([flag, value, says]) =>
     Effect.gen(function*() {
       const { code, stderr } = yield* runProgram(["serve", ORIGIN], { env: { [variableOf(flag)]: value } })
-      assert.strictEqual(code, 1)
+      assert.strictEqual(code, 2)
       assert.match(stderr, says)
       assert.match(stderr, /^spillway: [^\n]+\n$/)
     }))

@@ -144,7 +144,7 @@ describe("what the program prints", () => {
       ]
       for (const [args, env] of cases) {
         const { code, stderr, stdout } = yield* runProgram(["serve", ...args], { env })
-        assert.strictEqual(code, 1)
+        assert.strictEqual(code, 2)
         assert.match(stderr, /^spillway: [^\n]+\n$/)
         assert.notInclude(stdout + stderr, SECRET)
       }

@@ -53,7 +53,7 @@ describe("a server without an origin", () => {
     ({ flags }) =>
       Effect.gen(function*() {
         const { code, stderr, stdout } = yield* runProgram(["serve", "--port", "0", ...flags])
-        assert.deepStrictEqual([code, stdout], [1, ""])
+        assert.deepStrictEqual([code, stdout], [2, ""])
         assert.match(stderr, /^spillway: [^\n]*\n$/)
       })
   )

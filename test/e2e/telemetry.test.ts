@@ -64,7 +64,7 @@ describe.concurrent("--otlp", () => {
     (url) =>
       Effect.gen(function*() {
         const { code, stderr } = yield* runProgram(["serve", "http://127.0.0.1:9", "--otlp", url])
-        assert.strictEqual(code, 1)
+        assert.strictEqual(code, 2)
         assert.match(stderr, /^spillway: [^\n]*--otlp[^\n]+\n$/)
         assert.notInclude(stderr, "hidden")
       })

@@ -583,7 +583,7 @@ describe("workers", () => {
         /^spillway: --workers: cannot create a directory in \/nowhere \(\w+\); set TMPDIR .*\n$/
       )
       const tooMany = yield* runProgram(["serve", origin.url, "--workers", "65"])
-      assert.strictEqual(tooMany.code, 1)
+      assert.strictEqual(tooMany.code, 2)
       assert.match(tooMany.stderr, /^spillway: .*from 1 to 64.*\n$/)
     }))
 })
