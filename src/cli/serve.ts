@@ -203,11 +203,14 @@ const runOwner = Effect.fnUntraced(function*(
         pool.start({ socket, sample: sample?.href, node: node?.options.node }),
         ({ message }) => new StartupError({ message })
       )
-    yield* announce(address, settings)
-    yield* ServiceManager.ready(`Listening on ${address}`)
-    if (!offline) yield* Effect.forkScoped(Effect.forEach(routes, checkOrigin, { discard: true }))
     const stopping = yield* makeStopping
-    return yield* Effect.onInterrupt(Effect.never, () => stopping)
+    // A signal can come as soon as somebody knows that the server listens.
+    return yield* announce(address, settings).pipe(
+      Effect.andThen(ServiceManager.ready(`Listening on ${address}`)),
+      Effect.andThen(offline ? Effect.void : Effect.forkScoped(Effect.forEach(routes, checkOrigin, { discard: true }))),
+      Effect.andThen(Effect.never),
+      Effect.onInterrupt(() => stopping)
+    )
   }).pipe(Effect.provideContext(services))
 })
 

@@ -161,7 +161,8 @@ describe("a signal", () => {
 })
 
 const activate = find("systemd-socket-activate")
-const canNotify = activate !== undefined && find("systemd-notify") !== undefined
+const notify = find("systemd-notify")
+const canNotify = activate !== undefined && notify !== undefined
 if (!canNotify) process.stderr.write("skipped: notifications of systemd: there is no systemd\n")
 
 describe.skipIf(!canNotify)("a service manager", () => {
@@ -181,8 +182,11 @@ describe.skipIf(!canNotify)("a service manager", () => {
       )
       assert.isDefined(receiver.pid)
       yield* eventually("a socket", Effect.sync(() => Fs.existsSync(socket)))
+      // Its message arrives before it ends, so the signal comes while the program still waits for it.
+      const slow = `#!/bin/sh\n${notify} "$@"\ncase $1 in READY=1) sleep 2;; esac\n`
+      Fs.writeFileSync(join(directory, "systemd-notify"), slow, { mode: 0o755 })
       const program = yield* startProgram(["http://127.0.0.1:9", "--cache-dir", join(directory, "cache")], {
-        env: { NOTIFY_SOCKET: socket }
+        env: { NOTIFY_SOCKET: socket, PATH: `${directory}:${process.env["PATH"]}` }
       })
       const received = () => Fs.existsSync(messages) ? Fs.readFileSync(messages, "utf8") : ""
       yield* eventually("ready", Effect.sync(() => received().includes(`READY=1\nSTATUS=Listening on ${program.url}`)))
