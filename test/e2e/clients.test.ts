@@ -8,6 +8,7 @@ import { story } from "../support/cacheStatus.ts"
 import { temporaryDirectory } from "../support/disks.ts"
 import { startProgram } from "../support/Program.ts"
 import { makeTestOrigin, type OriginFile, randomBytes, sha256, type TestOrigin } from "../support/TestOrigin.ts"
+import { withoutHedges } from "../support/withoutHedges.ts"
 
 const video = readFileSync(new URL("../../assets/sample.mp4", import.meta.url))
 const large = randomBytes(5_000_000, 4)
@@ -49,7 +50,7 @@ class Running extends Context.Service<Running, {
       const directory = yield* temporaryDirectory
       const origin = yield* makeTestOrigin
       const cache = ["--cache-dir", join(directory, "cache"), "--chunk-size", "64KiB", "--min-free", "0"]
-      const { url } = yield* startProgram([origin.url, ...cache])
+      const { url } = yield* startProgram([...(yield* withoutHedges(origin.url)), ...cache])
       return { directory, origin, url }
     })
   )

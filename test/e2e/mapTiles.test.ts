@@ -7,6 +7,7 @@ import { eventuallyHit, startProgram } from "../support/Program.ts"
 import { valueOf } from "../support/scrape.ts"
 import { makeTestOrigin, MiB, randomBytes } from "../support/TestOrigin.ts"
 import { makeArchive } from "../support/tileArchive.ts"
+import { withoutHedges } from "../support/withoutHedges.ts"
 
 /**
  * A real reader of short ranges: the `pmtiles` package reads map tiles from an archive that is larger than the memory tier, through
@@ -22,7 +23,13 @@ const setUp = Effect.gen(function*() {
   const directory = yield* temporaryDirectory
   const origin = yield* makeTestOrigin
   origin.files.set("/map", { bytes: archive, etag: "\"1\"", headers: { "cache-control": "max-age=3600" } })
-  const { url } = yield* startProgram([origin.url, "--cache-dir", directory, "--memory=1MiB", "--min-free=0"])
+  const { url } = yield* startProgram([
+    ...(yield* withoutHedges(origin.url)),
+    "--cache-dir",
+    directory,
+    "--memory=1MiB",
+    "--min-free=0"
+  ])
   const sentFrom = (source: string) =>
     Effect.promise(async () => {
       const text = await (await fetch(`${url}/_spillway/metrics`)).text()

@@ -9,6 +9,7 @@ import { startFleet } from "../support/fleetPrograms.ts"
 import { eventually, startProgram, view } from "../support/Program.ts"
 import { familiesOf, type Family, valueOf } from "../support/scrape.ts"
 import { fileOf, makeTestOrigin, MiB } from "../support/TestOrigin.ts"
+import { withoutHedges } from "../support/withoutHedges.ts"
 
 const promtool = find("promtool")
 if (promtool === undefined) process.stderr.write("skipped: the linting of metrics: there is no promtool\n")
@@ -51,7 +52,8 @@ const start = Effect.fnUntraced(function*(args: ReadonlyArray<string> = []) {
   const origin = yield* makeTestOrigin
   origin.files.set("/film", fileOf(3 * MiB, 1))
   const directory = yield* temporaryDirectory
-  const program = yield* startProgram([origin.url, "--cache-dir", directory, "--min-free", "0", ...args])
+  const steady = yield* withoutHedges(origin.url)
+  const program = yield* startProgram([...steady, "--cache-dir", directory, "--min-free", "0", ...args])
   const scrape = Effect.map(ask(program.url, "/_spillway/metrics"), ({ body }) => body.toString())
   return { origin, program, scrape }
 })

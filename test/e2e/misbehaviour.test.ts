@@ -406,14 +406,14 @@ const refusals: ReadonlyArray<Case> = [
   })
 ]
 
-/** With a patience of 400 ms. */
+/** With a patience of 1.5 s, which is much longer than the pauses of a busy machine. */
 const silence: ReadonlyArray<Case> = [
   ...([["nothing", only("silence")], ["half a header", halfHead("silence")]] as const).flatMap(([name, script]) => [
     // Of what is not known to be a file, it may be a long poll, which must not be sent twice.
-    when(`${name}, once`, script, 504, 1, { ...whole, takes: 350 }),
-    when(`${name}, once`, script, "all", 2, { ...range, takes: 350 }),
-    when(`${name}, for ever`, script, 504, [2, 4], { ...forever, ...range, takes: 700 }),
-    when(`${name}, for ever, before ten`, script, 504, 1, { ...forever, ...whole, ...ten, takes: 350 })
+    when(`${name}, once`, script, 504, 1, { ...whole, takes: 1400 }),
+    when(`${name}, once`, script, "all", 2, { ...range, takes: 1400 }),
+    when(`${name}, for ever`, script, 504, [2, 4], { ...forever, ...range, takes: 2800 }),
+    when(`${name}, for ever, before ten`, script, 504, 1, { ...forever, ...whole, ...ten, takes: 1400 })
   ]),
   when(
     "a header that does not end",
@@ -425,7 +425,7 @@ const silence: ReadonlyArray<Case> = [
     1,
     { ...forever, ...whole }
   ),
-  when("a body that stops", breaks("silence"), "all", 2, { resumes: "at the byte", takes: 350 }),
+  when("a body that stops", breaks("silence"), "all", 2, { resumes: "at the byte", takes: 1400 }),
   when("a body that stops, before ten", breaks("silence"), "all", 2, { ...ten, resumes: "at the byte" }),
   when("a body that stops, and If-Range on the way on", breaks("silence"), "all", 2, { resumes: "with If-Range" }),
   when("a body that stops, and no byte after it", [breaks("silence"), halfHead("silence")], "cut", [3, 5], forever),
@@ -475,7 +475,7 @@ suite("an origin that misbehaves", [], [
   { name: "by sending too much", cases: tooMuch }
 ])
 
-suite("an origin that is silent", ["--first-byte-timeout", "400ms", "--silence-timeout", "400ms"], [
+suite("an origin that is silent", ["--first-byte-timeout", "1500ms", "--silence-timeout", "1500ms"], [
   { name: "with", cases: silence, ...together }
 ])
 

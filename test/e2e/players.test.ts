@@ -27,6 +27,7 @@ import {
 import { FILM_FRAMES, FILM_SECONDS, FRAME_BYTES, HLS_SEGMENTS, makeFilm, makeHls } from "../support/media.ts"
 import { eventually, occurrences, type Program, type ProgramFailed, startProgram, view } from "../support/Program.ts"
 import { makeGate, makeTestOrigin, MiB, type OriginFile, sha256, type TestOrigin } from "../support/TestOrigin.ts"
+import { withoutHedges } from "../support/withoutHedges.ts"
 
 /** `describe`, unless something that the tests need is not there, which is said. */
 const describeWith = (needed: Readonly<Record<string, boolean>>) => {
@@ -71,7 +72,10 @@ const makeFilmOrigin = Effect.fnUntraced(function*(film: Buffer, options: Partia
 const CACHE = ["--chunk-size", "1MiB", "--min-free", "0", "--memory", "0", "--read-deadline", "10s"]
 
 const startOn = (directory: string, origin: TestOrigin, prefix: ReadonlyArray<string> = []) =>
-  startProgram([origin.url, "--cache-dir", directory, ...CACHE], { prefix })
+  Effect.flatMap(
+    withoutHedges(origin.url),
+    (origin) => startProgram([...origin, "--cache-dir", directory, ...CACHE], { prefix })
+  )
 
 const startHealthy = (origin: TestOrigin) =>
   Effect.flatMap(temporaryDirectory, (directory) => startOn(directory, origin))

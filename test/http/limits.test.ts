@@ -97,14 +97,14 @@ describe("a viewer that stalls", () => {
 describe("a viewer that is kept waiting", () => {
   it.live("by a slow origin is not cut", () =>
     Effect.gen(function*() {
-      const { origin, port } = yield* start({ idleTimeout: 100 })
+      const { origin, port } = yield* start({ idleTimeout: 500 })
       const gate = makeGate()
       origin.files.set("/held", { ...fileOf(SIZE, 3), hold: { after: 50_000, until: gate.opened } })
-      origin.handlers.set("/late", (_, response) => void setTimeout(700).then(() => response.end("late")))
+      origin.handlers.set("/late", (_, response) => void setTimeout(1500).then(() => response.end("late")))
       const viewer = yield* openRaw(port)
       viewer.send(last("/held"))
       const late = yield* Effect.forkChild(exchange(port, last("/late")))
-      yield* pass(700)
+      yield* pass(1500)
       assert.isFalse(viewer.isClosed())
       yield* gate.open
       yield* viewer.closed
@@ -114,11 +114,11 @@ describe("a viewer that is kept waiting", () => {
 
   it.live("by itself between two requests is not cut", () =>
     Effect.gen(function*() {
-      const { port } = yield* start({ idleTimeout: 100, headerTimeout: 100 })
+      const { port } = yield* start({ idleTimeout: 500, headerTimeout: 500 })
       const viewer = yield* openRaw(port)
       viewer.send(request("/a", "Range: bytes=0-0"))
       yield* answered(viewer)
-      yield* pass(600)
+      yield* pass(1500)
       viewer.send(request("/a", "Range: bytes=1-1"))
       yield* answered(viewer, 2)
     }))

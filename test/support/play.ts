@@ -19,6 +19,7 @@ import {
   text
 } from "./ScriptedOrigin.ts"
 import { MiB, randomBytes, sha256 } from "./TestOrigin.ts"
+import { withoutHedges } from "./withoutHedges.ts"
 
 /**
  * Plays: what an origin does, and what viewers of the real program before it see of that.
@@ -154,7 +155,10 @@ export const startBefore = (
   flags: ReadonlyArray<string> = []
 ): Effect.Effect<Program, ProgramFailed, Scope.Scope> => {
   const sizes = ["--chunk-size", String(CHUNK), "--memory", "0", "--min-free", "0", "--max-size", "64MiB"]
-  return startProgram([origin.url, "--cache-dir", directory, ...sizes, ...flags])
+  return Effect.flatMap(
+    withoutHedges(origin.url),
+    (origin) => startProgram([...origin, "--cache-dir", directory, ...sizes, ...flags])
+  )
 }
 
 /** The program before an origin. Each play has a file of its own there. */
