@@ -9,6 +9,8 @@ import { temporaryDirectory } from "./disks.ts"
  */
 export const withoutHedges = (origin: string): Effect.Effect<ReadonlyArray<string>, never, Scope.Scope> =>
   Effect.map(temporaryDirectory, (directory) => {
+    // A program that runs as another user reads it, too.
+    Fs.chmodSync(directory, 0o755)
     const file = join(directory, "spillway.toml")
     Fs.writeFileSync(file, `[[route]]\norigin = "${origin}"\nhedge-after = "off"\n`)
     return ["--config", file]
