@@ -1,13 +1,13 @@
 import { query, send } from "./api.js"
 import { makeMap } from "./chunks.js"
 import { byId, keyed, make, say, sayMore } from "./dom.js"
-import { ago, bytes, count, nameOf, percent } from "./format.js"
+import { ago, bytes, clock, count, nameOf, percent } from "./format.js"
 import { showPurge } from "./purge.js"
 
 /**
  * What is cached, and what can be done with it.
  *
- * @import { ResourceDetail, ResourceSummary } from "../../src/http/admin/api/model.ts"
+ * @import { ResourceDetail, ResourceSummary, Status } from "../../src/http/admin/api/model.ts"
  */
 
 /** How many files are listed. */
@@ -15,6 +15,9 @@ const LISTED = 100
 
 /** How often the list is read again, in milliseconds: the server may have to read files for it. */
 const REFRESH_MILLIS = 30_000
+
+/** The same if there are more or fewer files than were listed. */
+const CHANGED_MILLIS = 10_000
 
 /** How long a second click purges, in milliseconds. */
 const CONFIRM_MILLIS = 5000
@@ -109,7 +112,14 @@ const makeFile = (first) => {
 
 const updateFiles = keyed(byId("cache-list"), (/** @type {ResourceSummary} */ { resource }) => resource, makeFile)
 
+/** How many files there are; how many there were when they were listed, and when that was, in milliseconds since 1970. */
+let known = 0
+let listed = 0
+let listedAt = 0
+
 const refresh = async () => {
+  listed = known
+  listedAt = Date.now()
   const search = prefix.value.trim()
   const begins = search === "" ? "" : `&prefix=${encodeURIComponent(search)}`
   const told = await send("GET", `resources?limit=${LISTED}${begins}`)
@@ -120,10 +130,20 @@ const refresh = async () => {
     )
   updateFiles(resources)
   say(byId("cache-count"), count(total))
-  say(byId("cache-bytes"), total === 0 ? "" : `${bytes(all)}, the most recently used first`)
+  say(byId("cache-bytes"), total === 0 ? "" : `${bytes(all)} at ${clock(Date.now())}, the most recently used first`)
   byId("cache-none").hidden = total > 0
-  say(byId("cache-none"), search === "" ? "Nothing is cached yet." : "Nothing that is cached begins like this.")
+  say(byId("cache-none"), search === "" ? "Nothing is cached." : "Nothing that is cached begins like this.")
   sayMore(byId("cache-more"), total - resources.length)
+}
+
+/**
+ * Lists what is cached again, soon after the number of files has changed.
+ *
+ * @param {Status} status
+ */
+export const noteFiles = ({ cache: { resources } }) => {
+  known = resources
+  if (known !== listed && Date.now() - listedAt > CHANGED_MILLIS && !document.hidden) refresh()
 }
 
 /** Lists what is cached, again and again. */

@@ -1,4 +1,4 @@
-import { showCache } from "./cache.js"
+import { noteFiles, showCache } from "./cache.js"
 import { makeChart } from "./chart.js"
 import { showMaps } from "./chunks.js"
 import { showConfig } from "./config.js"
@@ -71,6 +71,7 @@ listen({
     showMaps(resources)
     showFleet(fleet)
     showOrigins(status.origins)
+    noteFiles(status)
     showFailures(failures)
   },
   onGone: (nextAttempt, isFull) => {

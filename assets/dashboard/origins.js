@@ -13,7 +13,8 @@ const SHOWN = 50
 const STATES = /** @type {const} */ ({
   up: ["good", "Up"],
   slow: ["around", "Slow: others of its route are asked first"],
-  down: ["gone", "Down"]
+  down: ["gone", "Down"],
+  unknown: ["wait", "Not asked yet"]
 })
 
 /** @type {Record<NonNullable<OriginStatus["trouble"]>, string>} */
@@ -41,15 +42,17 @@ const makeView = () => {
 
   /** @param {OriginStatus} origin */
   const update = ({ firstByteSeconds, since, state, trouble, url }) => {
-    const [mark, words] = STATES[state]
+    // One that was never asked is not known to work.
+    const shown = state === "up" && firstByteSeconds === undefined ? "unknown" : state
+    const [mark, words] = STATES[shown]
     say(name, url)
     say(stateText, words)
-    if (element.dataset.origin !== state) {
-      element.dataset.origin = state
+    if (element.dataset.origin !== shown) {
+      element.dataset.origin = shown
       holder.replaceChildren(sign(mark))
     }
     const begins = firstByteSeconds === undefined
-      ? "not asked yet"
+      ? ""
       : `first byte after ${count(Math.round(firstByteSeconds * 1000))} ms`
     say(more, trouble === undefined || since === undefined ? begins : `since ${clock(since)}: ${TROUBLES[trouble]}`)
   }

@@ -35,6 +35,9 @@ const diskTexts = {
 /** A cache thrashes that removes all its chunks within this time, in seconds. */
 const THRASH_SECONDS = 600
 
+/** The part of its size from which on a cache counts as full. */
+const NEARLY_FULL = 0.9
+
 /** From when on it is said that the cache will be full, in seconds. */
 const FULL_SOON_SECONDS = 86_400
 
@@ -52,7 +55,8 @@ const roughly = (seconds) => seconds < 3600 ? "an hour" : things(Math.ceil(secon
  */
 
 /**
- * What the cache does now that the disk works. A cache that removes as much as it has in ten minutes is too small for its viewers.
+ * What the cache does now that the disk works. A cache that removes as much as it has in ten minutes is too small for its viewers. If it has
+ * not reached its size by then, it is its disk that has too little room.
  *
  * @param {Status} status
  * @param {Trend} trend
@@ -60,7 +64,8 @@ const roughly = (seconds) => seconds < 3600 ? "an hour" : things(Math.ceil(secon
 const describeUsable = ({ cache, disk }, { evictedPerSecond, keptPerSecond }) => {
   if (!cache.indexed) return "What the disk has from before is still being read in."
   if (evictedPerSecond * THRASH_SECONDS > cache.chunks && evictedPerSecond > 0) {
-    return "The cache is too small for what is being watched: chunks are removed soon after they were written. Raise --max-size."
+    const mend = cache.bytes > NEARLY_FULL * cache.maxBytes ? "Raise max-size." : "Free space on its disk."
+    return `The cache is too small for what is being watched: chunks are removed soon after they were written. ${mend}`
   }
   const left = keptPerSecond > 0 ? (cache.maxBytes - cache.bytes) / keptPerSecond : Number.POSITIVE_INFINITY
   const full = left > 0 && left < FULL_SOON_SECONDS ? ` At this rate the cache is full within ${roughly(left)}.` : ""
@@ -123,7 +128,7 @@ const showTotals = ({ bytes: sent, coalesced, originBytes, originRequests, reque
   const cached = sent.memory + sent.disk
   const total = cached + sent.peer + sent.origin + sent.passthrough
   say(byId("byte-rate"), percent(cached, total))
-  say(byId("byte-rate-of"), `${bytes(cached)} of ${bytes(total)}`)
+  say(byId("byte-rate-of"), total === 0 ? "nothing sent yet" : `${bytes(cached)} of ${bytes(total)}`)
   say(byId("fetched"), bytes(originBytes))
   const shared = coalesced === 0 ? "" : `, shared by ${count(coalesced)} more`
   say(byId("fetched-of"), things(originRequests, "request") + shared)
@@ -132,7 +137,12 @@ const showTotals = ({ bytes: sent, coalesced, originBytes, originRequests, reque
 /** @param {TrafficSample} traffic */
 export const showLastMinute = ({ errorsPerSecond, firstByte, responsesPerSecond }) => {
   say(byId("requests"), often(responsesPerSecond))
-  say(byId("requests-of"), `${percent(errorsPerSecond, responsesPerSecond)} errors, in the last minute`)
+  say(
+    byId("requests-of"),
+    responsesPerSecond === 0
+      ? "none in the last minute"
+      : `${percent(errorsPerSecond, responsesPerSecond)} errors, in the last minute`
+  )
   say(byId("first-byte"), firstByte === undefined ? "–" : `≤ ${short(firstByte.p50)}`)
   say(
     byId("first-byte-of"),

@@ -18,10 +18,10 @@ export const makeTrend = () => {
    * @param {number} now in seconds since 1970, by the server's clock
    * @param {Status} status
    */
-  const add = (now, { cache: { bytes }, totals: { evictions } }) => {
+  const add = (now, { cache: { bytes, state }, totals: { evictions } }) => {
     const last = marks.at(-1)
-    // The server has restarted.
-    if (last !== undefined && (last.evictions > evictions || last.at > now)) marks.length = 0
+    // The server has restarted. What was removed for a disk that others have filled says nothing of the viewers.
+    if (state === "unusable" || (last !== undefined && (last.evictions > evictions || last.at > now))) marks.length = 0
     marks.push({ at: now, evictions, bytes })
     while (marks[0].at < now - SECONDS) marks.shift()
     const seconds = now - marks[0].at

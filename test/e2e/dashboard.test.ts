@@ -189,7 +189,8 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       yield* dashboard.says(origin(1, ".figures"), "first byte after 41 ms")
       yield* dashboard.says(origin(2, ".node-state"), "Down")
       yield* dashboard.says(origin(2, ".figures"), /^since .*: no connection$/)
-      yield* dashboard.says(origin(3, ".figures"), "not asked yet")
+      yield* dashboard.says(origin(3, ".node-state"), "Not asked yet")
+      yield* dashboard.says(origin(3, ".figures"), "")
       stage.show(() => sceneAt(FULL.to + 1))
       yield* dashboard.says(origin(2, ".node-state"), "Slow: others of its route are asked first")
     }))
@@ -259,12 +260,14 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
       const stage = yield* makeEmptyStage
       const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
       const { status } = sceneAt(3)
-      const trend = (...marks: ReadonlyArray<readonly [at: number, evictions: number, bytes: number]>) =>
+      const trend = (
+        ...marks: ReadonlyArray<readonly [at: number, evictions: number, bytes: number, state?: "unusable"]>
+      ) =>
         dashboard.evaluate<{ readonly evictedPerSecond: number; readonly keptPerSecond: number }>(
           `import("./assets/trend.js").then(({ makeTrend }) => {
             const { add } = makeTrend()
-            return ${JSON.stringify(marks)}.map(([at, evictions, bytes]) =>
-              add(at, { cache: { bytes }, totals: { evictions } })).at(-1)
+            return ${JSON.stringify(marks)}.map(([at, evictions, bytes, state = "usable"]) =>
+              add(at, { cache: { bytes, state }, totals: { evictions } })).at(-1)
           })`
         )
       assert.deepStrictEqual(yield* trend([0, 0, 0], [5, 10, 10]), { evictedPerSecond: 0, keptPerSecond: 0 })
@@ -278,25 +281,62 @@ describe("The dashboard", { concurrent: true, skip: chromiumPath === undefined }
         evictedPerSecond: 1,
         keptPerSecond: 0
       })
-      const told = (trend: { readonly evictedPerSecond: number; readonly keptPerSecond: number }) =>
+      // Nor does what was removed for a disk that others have filled.
+      assert.deepStrictEqual(
+        yield* trend([0, 0, 90], [5, 90, 0, "unusable"], [20, 90, 0, "unusable"], [21, 90, 0], [31, 90, 10]),
+        {
+          evictedPerSecond: 0,
+          keptPerSecond: 10 / 11
+        }
+      )
+      const told = (trend: { readonly evictedPerSecond: number; readonly keptPerSecond: number }, bytes = 0) =>
         dashboard.evaluate<string>(
           `import("./assets/state.js").then(({ showStatus }) => {
             const status = ${
-            JSON.stringify({ ...status, cache: { ...status.cache, bytes: 0, maxBytes: 1e9, chunks: 600 } })
+            JSON.stringify({ ...status, cache: { ...status.cache, bytes, maxBytes: 1e9, chunks: 600 } })
           }
             showStatus(status, status.totals, undefined, ${JSON.stringify(trend)})
             return document.getElementById("state-text").textContent
           })`
         )
       assert.match(
-        yield* told({ evictedPerSecond: 2, keptPerSecond: 0 }),
-        /^The cache is too small for what is being watched/
+        yield* told({ evictedPerSecond: 2, keptPerSecond: 0 }, 0.95e9),
+        /^The cache is too small for what is being watched.* Raise max-size\.$/
       )
+      assert.match(yield* told({ evictedPerSecond: 2, keptPerSecond: 0 }, 0.5e9), / Free space on its disk\.$/)
       assert.match(yield* told({ evictedPerSecond: 0.5, keptPerSecond: 0 }), /^What viewers watch is kept\./)
       assert.match(
         yield* told({ evictedPerSecond: 0, keptPerSecond: 1e5 }),
         / At this rate the cache is full within 3 hours\.$/
       )
+    }))
+
+  it.live("lists the files again 10 s after the last time if their number has changed", () =>
+    Effect.gen(function*() {
+      const stage = yield* makeEmptyStage
+      const dashboard = yield* openDashboard(yield* startBrowser(chromiumPath!), at(stage))
+      yield* dashboard.says("#link", "Live")
+      const requests = yield* dashboard.evaluate(`import("./assets/cache.js").then(({ noteFiles }) => {
+        const { fetch } = window
+        const { now } = Date
+        const start = now()
+        /** How many requests are sent for that number of files, so many seconds later. */
+        const note = (resources, seconds) => {
+          let sent = 0
+          window.fetch = (...args) => {
+            sent++
+            return fetch(...args)
+          }
+          Date.now = () => start + seconds * 1000
+          noteFiles({ cache: { resources } })
+          return sent
+        }
+        const sent = [note(1001, 60), note(1001, 90), note(1002, 69), note(1002, 71)]
+        Object.assign(window, { fetch })
+        Object.assign(Date, { now })
+        return sent
+      })`)
+      assert.deepStrictEqual(requests, [1, 0, 0, 1])
     }))
 
   it.live("can be used by keyboard, and tells of changes of state alone", () =>
