@@ -37,6 +37,12 @@ const asked = (origin: TestOrigin): string =>
     `${url} ${headers.range ?? "all"} ${sent}`
   ).join("; ")
 
+/**
+ * A patience with silent nodes that is longer than any wait on a busy machine. A viewer who had to wait for it would show, and no node asks the
+ * origin because another one is slow.
+ */
+const PATIENT = ["--peer-patience", "120s"]
+
 const gets = (origin: TestOrigin) => origin.requests.filter(({ method }) => method === "GET")
 
 const node = (fleet: FleetPrograms, name: string) => fleet.nodes.find((node) => node.name === name)!
@@ -47,7 +53,7 @@ describe("a fleet of three nodes", () => {
       const origin = yield* makeTestOrigin
       const film = fileOf(24 * MiB, 1)
       origin.files.set("/film", film)
-      const fleet = yield* startFleet({ origin, stretch: 4 * MiB })
+      const fleet = yield* startFleet({ origin, stretch: 4 * MiB, args: PATIENT })
       yield* fleet.settled(2)
       origin.reset()
       const viewers = fleet.nodes.flatMap(({ url }) => Array.from({ length: 4 }, () => watch(`${url}/film`)))
@@ -60,7 +66,7 @@ describe("a fleet of three nodes", () => {
       const origin = yield* makeTestOrigin
       const films = Array.from({ length: 12 }, (_, i) => [`/film${i}`, fileOf(3 * MiB, i + 1)] as const)
       for (const [path, film] of films) origin.files.set(path, film)
-      const fleet = yield* startFleet({ origin })
+      const fleet = yield* startFleet({ origin, args: PATIENT })
       yield* fleet.settled(2)
       origin.reset()
       for (const { url } of fleet.nodes) {
@@ -277,11 +283,8 @@ describe("the owner of a file", () => {
  */
 const LOAD_MILLIS = 15_000
 
-/** A patience with silent nodes that is longer than that: a viewer who had to wait for it would show. */
-const PATIENT = ["--peer-patience", "120s"]
-
-/** What the origin may have handed to the kernel for somebody who has gone, in bytes. */
-const BUFFERED = 6 * MiB
+/** What the origin may have handed to the kernel for somebody who has gone, in bytes: the buffers of both sides of a socket. */
+const BUFFERED = 10 * MiB
 
 describe("two nodes that each take the other for the owner", () => {
   it.live("both answer, and don't wait for each other", () =>
@@ -418,7 +421,7 @@ describe("a node", () => {
   it.live("with workers is a node like any other", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin
-      const fleet = yield* startFleet({ origin, names: ["n1", "n2"], args: ["--workers", "2"] })
+      const fleet = yield* startFleet({ origin, names: ["n1", "n2"], args: ["--workers", "2", ...PATIENT] })
       yield* fleet.settled(1)
       const film = fileOf(6 * MiB, 1)
       const path = fileAt(origin, fleet, "n2,n1", film)

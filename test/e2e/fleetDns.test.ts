@@ -25,6 +25,8 @@ const begin = Effect.fnUntraced(function*(origin: TestOrigin) {
     peerPort,
     placeOf: (name) => ({ address: addressOf(name) }),
     env: server.env,
+    // No node asks the origin because another one is slow.
+    args: ["--peer-patience", "120s"],
     later: ["n3"]
   })
   yield* fleet.settled(1)
