@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
+import { run as runCommand } from "../support/command.ts"
 import { temporaryDirectory } from "../support/disks.ts"
 import { freePort } from "../support/freePort.ts"
 import { eventually, runProgram, view } from "../support/Program.ts"
@@ -39,6 +40,26 @@ const run = Effect.fnUntraced(function*(name: string, url: string, env: Record<s
 const film = { ...fileOf(2 * MiB, 5), headers: { "content-type": "video/mp4", "cache-control": "max-age=60" } }
 
 describe("the examples", () => {
+  it.live("checksum.ts: a program without a server, whose next run needs no origin", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      origin.files.set("/film.mp4", film)
+      const env = [`CACHE_DIR=${yield* temporaryDirectory}`, "MIN_FREE=0B", `FILE_URL=${origin.url}/film.mp4`]
+      const checksum = Effect.gen(function*() {
+        const { stderr, stdout } = yield* runCommand("env", [...env, process.execPath, path("checksum.ts")])
+        assert.strictEqual(stdout, `${sha256(film.bytes)}\n`, stderr)
+      })
+      yield* checksum
+      // A program that ends waits for its writes, but not for ever.
+      yield* eventually(
+        "a run without the origin",
+        Effect.suspend(() => {
+          origin.reset()
+          return Effect.map(checksum, () => origin.requests.length === 0)
+        })
+      )
+    }))
+
   it.live("server.ts: a server in ten lines", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin
