@@ -15,6 +15,7 @@ import {
   IoError,
   Manifest,
   PermissionDenied,
+  readShortBy,
   type StoredResource
 } from "spillway"
 
@@ -174,7 +175,7 @@ const makeChunks = (run: Run, { prefix }: RedisStoreOptions) => {
 
   return {
     read,
-    readInto: (_scratch, key, length, range, onEnd) => void Effect.runFork(read(key, length, range)).addObserver(onEnd),
+    readShort: readShortBy(read),
     verify: (key) =>
       Effect.flatMap(run("read", at(key), (redis) => redis.get(at(key))), (value) => {
         if (value === null) return fail("ENOENT", at(key))

@@ -57,6 +57,8 @@ export {
   type Contents,
   type Examined,
   type ExaminedChunks,
+  type LentBytes,
+  readShortBy,
   type StoredChunk,
   type StoredManifest,
   type StoredResource

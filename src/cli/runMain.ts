@@ -12,8 +12,8 @@ import { INVALID_INVOCATION, StartupError } from "./StartupError.ts"
 const SAME_SIGNAL_MILLIS = 250
 
 /**
- * Ends the process. Node waits for the threads of its pool and for `WriterThread`, so a disk that hangs would keep the process alive. Replacing
- * the process doesn't wait.
+ * Ends the process. Node waits for the threads of its pool, for `WriterThread` and for `ReaderThread`, so a disk that hangs would keep the process
+ * alive. Replacing the process doesn't wait.
  */
 const end = (code: number, exit: (code: number) => void): void => {
   const held = process.getActiveResourcesInfo().some((resource) => /^(FSReq|MessagePort)/.test(resource))

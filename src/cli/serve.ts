@@ -28,6 +28,7 @@ import { makeLiveConfig } from "../services/config/LiveConfig.ts"
 import type { OriginConfig } from "../services/config/OriginConfig.ts"
 import { configSetting, givenFlags, logLevelConfig, logLevelVariable } from "../services/config/settings.ts"
 import { unknownVariables } from "../services/config/unknownVariables.ts"
+import { ReaderThread } from "../services/disk/ReaderThread.ts"
 import { WriterThread } from "../services/disk/WriterThread.ts"
 import { FleetConfig } from "../services/fleet/FleetConfig.ts"
 import { ActiveStreams } from "../services/observe/ActiveStreams.ts"
@@ -115,7 +116,7 @@ interface Plan {
 
 /** Serves clients from the cache of the process that started this one. */
 const runWorker = Effect.fnUntraced(function*(address: Server.Address, orders: Orders, config: ProcessConfig) {
-  const services = yield* Layer.build(Layer.provide(Worker.layer(address, orders), config)).pipe(
+  const services = yield* Layer.build(Layer.provide(Worker.layer(address, orders), [config, ReaderThread.layer])).pipe(
     Effect.catchTag("ServeError", (error) => {
       tell({ _tag: "Failed", message: cannotListen(address, error).message })
       // The owner prints the message.
@@ -191,7 +192,7 @@ const runOwner = Effect.fnUntraced(function*(
     Layer.provideMerge(Layer.provide(layerNoResolver, OriginResolver.layer)),
     Layer.provide(fleet.view),
     Layer.provide(directoryCheck),
-    Layer.provide(Layer.mergeAll(config, processMetrics, pool.layer, WriterThread.layer))
+    Layer.provide(Layer.mergeAll(config, processMetrics, pool.layer, ReaderThread.layer, WriterThread.layer))
   )
   const services = yield* Layer.build(otlp === undefined ? running : Layer.provide(running, telemetry(otlp))).pipe(
     Effect.catchTag("ServeError", (error) => Effect.fail(cannotListen({ host, port }, error)))

@@ -4,7 +4,7 @@ import type { CacheError } from "../domain/CacheError.ts"
 import type { ChunkKey } from "../domain/Chunk.ts"
 import { fromHead, Representation } from "../domain/Representation.ts"
 import { familyOf, make as makeResource, variant as makeVariant } from "../domain/Resource.ts"
-import { chunksIn, ChunkStore, PART_BYTES } from "../services/disk/ChunkStore.ts"
+import { chunksIn, ChunkStore, type LentBytes, PART_BYTES } from "../services/disk/ChunkStore.ts"
 import * as ManifestFormat from "../services/disk/manifestFormat.ts"
 
 /**
@@ -137,8 +137,13 @@ export const cases: ReadonlyArray<ContractCase> = [
     check: Effect.gen(function*() {
       const store = yield* ChunkStore
       const read = (length: number, start: number, end: number) =>
-        Effect.callback<Uint8Array, CacheError>((resume) =>
-          store.readInto(Buffer.alloc(LONG), key, length, { start, end }, resume)
+        Effect.map(
+          Effect.callback<LentBytes, CacheError>((resume) => store.readShort(key, length, { start, end }, resume)),
+          ({ bytes, release }) => {
+            const copy = Buffer.from(bytes)
+            release()
+            return copy
+          }
         )
       assert.strictEqual((yield* Effect.flip(read(LONG, 0, 1))).errno, "ENOENT")
       for (const seed of [1, 2]) {

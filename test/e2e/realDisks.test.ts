@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope } from "effect"
 import * as Fs from "node:fs"
+import { join } from "node:path"
+import { type ReadableFile, ReaderThread } from "../../src/services/disk/ReaderThread.ts"
 import { story } from "../support/cacheStatus.ts"
-import { chunkFiles, ordinaryUser, setWritable, takeAllRoom, usedBytes } from "../support/disks.ts"
+import { chunkFiles, ordinaryUser, setWritable, takeAllRoom, temporaryDirectory, usedBytes } from "../support/disks.ts"
 import { eventually, eventuallyHit, openView, type Program, startProgram, view } from "../support/Program.ts"
 import {
   freeze,
@@ -369,6 +371,75 @@ describe("a disk in user space", { concurrent: true, skip: noFuse !== undefined 
         seconds: 9
       })
     }))
+
+  it.live("hangs while short ranges are read, and goes on", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      const disk = yield* makeFuse
+      const program = yield* startOn(origin, disk)
+      const file = fileOf(8 * MiB, 1)
+      origin.files.set("/film", file)
+      yield* seesWhole(program, origin, "/film")
+      yield* eventuallyHit(`${program.url}/film`)
+      const seesRanges = Effect.forEach(
+        Array.from({ length: 64 }, (_, index) => index * 130_003),
+        (start) =>
+          Effect.map(view(`${program.url}/film`, { range: `bytes=${start}-${start + 49_999}` }), (seen) => {
+            assert.strictEqual(seen.status, 206)
+            assert.strictEqual(seen.sha256, sha256(file.bytes.subarray(start, start + 50_000)))
+          }),
+        { concurrency: 16, discard: true }
+      )
+      origin.reset()
+      yield* seesRanges
+      assert.strictEqual(origin.bodyBytes(), 0)
+      yield* Effect.scoped(Effect.andThen(misbehave(disk, "hung"), seesRanges))
+      yield* becomes(program, "usable")
+      yield* eventuallyHit(`${program.url}/film`)
+      origin.reset()
+      yield* seesRanges
+      assert.strictEqual(origin.bodyBytes(), 0)
+    }), 60_000)
+
+  it.live(
+    "hangs or is slow, and the reading thread leaves reads of another disk to others",
+    () =>
+      Effect.gen(function*() {
+        const disk = yield* makeFuse
+        const bytes = fileOf(MiB, 1).bytes
+        const paths = [disk.insideOf(`${disk.mountPoint}/file`), join(yield* temporaryDirectory, "file")]
+        for (const path of paths) yield* Effect.promise(() => Fs.promises.writeFile(path, bytes))
+        const reader = (yield* ReaderThread)!
+        const [onDisk, elsewhere] = yield* Effect.all([reader.open(paths[0]!), reader.open(paths[1]!)])
+        const reads = (file: ReadableFile, count: number) =>
+          Effect.forEach(
+            Array.from({ length: count }, (_, index) => 1000 * index),
+            (start) =>
+              Effect.suspend(() => {
+                const buffer = reader.take()!
+                return Effect.map(file.read(buffer, { position: BigInt(start) }), (length) => {
+                  assert.strictEqual(length, buffer.length)
+                  assert.isTrue(buffer.equals(bytes.subarray(start, start + length)))
+                  reader.give(buffer)
+                })
+              }),
+            { concurrency: "unbounded", discard: true }
+          )
+        yield* reads(onDisk!, 1)
+        for (let round = 0; round < 3; round++) {
+          const held = yield* Effect.scoped(Effect.gen(function*() {
+            yield* misbehave(disk, "hung")
+            const held = yield* Effect.forkChild(reads(onDisk!, 1), { startImmediately: true })
+            yield* reads(elsewhere!, 20)
+            assert.isUndefined(held.pollUnsafe())
+            return held
+          }))
+          yield* Fiber.join(held)
+          yield* Effect.scoped(Effect.andThen(misbehave(disk, { readMillis: 5 }), reads(onDisk!, 20)))
+        }
+      }).pipe(Effect.provide(ReaderThread.layer)),
+    60_000
+  )
 
   it.live("is slower than its viewers, and goes on to be used as far as it goes", () =>
     Effect.gen(function*() {

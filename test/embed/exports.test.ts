@@ -38,7 +38,8 @@ describe("the public API", () => {
       "WarmFailed",
       "defaultPolicy",
       "makeRoute",
-      "parseRoute"
+      "parseRoute",
+      "readShortBy"
     ])
     assert.deepStrictEqual(Object.keys(Spillway.Engines).toSorted(), ["dns", "list", "redis"])
     assert.deepStrictEqual(Object.keys(Spillway.Resource).toSorted(), ["make", "makePublic"])

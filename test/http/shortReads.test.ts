@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Fiber, Layer } from "effect"
 import { IoError } from "../../src/domain/CacheError.ts"
 import * as Server from "../../src/http/server/Server.ts"
-import { ChunkStore } from "../../src/services/disk/ChunkStore.ts"
+import { ChunkStore, readShortBy } from "../../src/services/disk/ChunkStore.ts"
 import { story } from "../support/cacheStatus.ts"
 import { makeTestOrigin } from "../support/TestOrigin.ts"
 import { openRaw } from "./RawConnection.ts"
@@ -30,8 +30,7 @@ const onDisk = Effect.gen(function*() {
     ...memory,
     write: (...args) => Effect.tap(memory.write(...args), () => Effect.sync(() => void (disk.written += 1))),
     read,
-    readInto: (scratch, key, length, range, onEnd) =>
-      void Effect.runFork(read(key, length, range, scratch)).addObserver(onEnd)
+    readShort: readShortBy(read)
   })
   /** The ranges of the requests that were not answered at once. */
   const handed: Array<string | undefined> = []

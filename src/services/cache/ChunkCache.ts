@@ -5,7 +5,7 @@ import type { Representation } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import * as SingleFlight from "../../effects/SingleFlight.ts"
 import type { CacheConfig } from "../config/CacheConfig.ts"
-import { ChunkStore, PART_BYTES, partAt } from "../disk/ChunkStore.ts"
+import { ChunkStore, type LentBytes, PART_BYTES, partAt, SHORT_RANGE_BYTES } from "../disk/ChunkStore.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import { Fleet } from "../fleet/Fleet.ts"
 import { CacheIndex } from "./CacheIndex.ts"
@@ -47,13 +47,12 @@ export class ChunkCache extends Context.Service<ChunkCache, {
     range: ByteRange,
     scratch?: Buffer
   ) => Effect.Effect<Uint8Array, CacheError>
-  /** The same without a fiber, as `ChunkStore.readInto`. `onEnd` gets the bytes, or `undefined` if `readRange` fails. */
-  readonly readInto: (
-    scratch: Buffer,
+  /** The same without a fiber, into memory that is lent, as by `ChunkStore.readShort`. `onEnd` gets `undefined` if `readRange` fails. */
+  readonly readShort: (
     representation: Representation,
     key: ChunkKey,
     range: ByteRange,
-    onEnd: (bytes: Uint8Array | undefined) => void
+    onEnd: (lent: LentBytes | undefined) => void
   ) => void
   /** Whether a chunk is on a disk that can be read. */
   readonly isOnDisk: (key: ChunkKey) => boolean
@@ -79,9 +78,6 @@ export class ChunkCache extends Context.Service<ChunkCache, {
     CacheConfig | DiskBreaker | CacheIndex | ChunkStore | IndexScan | MemoryTier | ChunkWriter | WriteLock
   > = Layer.effect(ChunkCache, Effect.suspend(() => make))
 }
-
-/** The longest range whose parts are kept in memory alone, in bytes. */
-export const SHORT_RANGE_BYTES = 128 * 1024
 
 const make = Effect.gen(function*() {
   const breaker = yield* DiskBreaker
@@ -196,13 +192,14 @@ const make = Effect.gen(function*() {
         (parts) => take(key, range, whole, parts)
       )
     },
-    readInto: (scratch, representation, key, range, onEnd) => {
+    readShort: (representation, key, range, onEnd) => {
       const whole = partsOf(representation, key, range)
       countUse(key, range)
-      store.readInto(scratch, key, lengthOf(representation, key), whole, (exit) => {
+      store.readShort(key, lengthOf(representation, key), whole, (exit) => {
         if (Exit.isSuccess(exit)) {
           breaker.succeeded("read")
-          return onEnd(take(key, range, whole, exit.value))
+          const { bytes, release } = exit.value
+          return onEnd({ bytes: take(key, range, whole, bytes), release })
         }
         const error = Option.getOrUndefined(Exit.findErrorOption(exit))
         if (error !== undefined) run(failed(key, error))

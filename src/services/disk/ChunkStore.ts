@@ -7,6 +7,7 @@ import type { CacheConfig } from "../config/CacheConfig.ts"
 import { BLOCK_BYTES } from "./blocks.ts"
 import type { DiskLimiter } from "./DiskLimiter.ts"
 import * as FileChunkStore from "./FileChunkStore.ts"
+import type { LentBytes } from "./LentMemory.ts"
 import { makeInMemory } from "./memoryStore.ts"
 
 /**
@@ -111,6 +112,8 @@ export const chunksIn = ({ compact, keys }: Contents): ReadonlyArray<ChunkKey> =
 
 export { bytesOnDisk, PART_BYTES, partAt } from "./chunkFormat.ts"
 export { compactBytesOnDisk, isShort } from "./compactFormat.ts"
+export { type LentBytes, readShortBy } from "./LentMemory.ts"
+export { SHORT_RANGE_BYTES } from "./ReaderThread.ts"
 
 /** The size of a new resource besides its chunks, in bytes: a manifest of at most one block, and two directories. */
 export const MANIFEST_BYTES = 3 * BLOCK_BYTES
@@ -138,15 +141,14 @@ export class ChunkStore extends Context.Service<ChunkStore, {
     scratch?: Buffer
   ) => Effect.Effect<Uint8Array, CacheError>
   /**
-   * The same without a fiber that waits: calls `onEnd` with what `read` ends with, perhaps before this returns. For ranges so short
-   * that a fiber costs as much as the read.
+   * The same without a fiber that waits, and into memory of the store's, which is used again after `release`: calls `onEnd` with what `read`
+   * ends with, perhaps before this returns. For ranges so short that a fiber or new memory costs as much as the read.
    */
-  readonly readInto: (
-    scratch: Buffer,
+  readonly readShort: (
     key: ChunkKey,
     length: number,
     range: ByteRange,
-    onEnd: (exit: Exit.Exit<Uint8Array, CacheError>) => void
+    onEnd: (exit: Exit.Exit<LentBytes, CacheError>) => void
   ) => void
   /**
    * Closes the files that are kept open for further reads, or that of one chunk. `remove` and `write` do that too: only what others do to

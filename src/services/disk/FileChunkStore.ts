@@ -23,6 +23,7 @@ import * as CompactFormat from "./compactFormat.ts"
 import { COMPACT_BYTES } from "./compactFormat.ts"
 import { DiskLimiter } from "./DiskLimiter.ts"
 import * as FileCalls from "./fileCalls.ts"
+import * as LentMemory from "./LentMemory.ts"
 import * as ManifestFiles from "./manifestFiles.ts"
 import { IDLE_MILLIS, OpenChunks } from "./OpenChunks.ts"
 import * as StoreLayout from "./storeLayout.ts"
@@ -49,7 +50,7 @@ const makeFiles = Effect.fnUntraced(
     ): Effect.Effect<A, CacheError, R> =>
       key.index === 0 ? Effect.catchIf(use(pathOf(key)), FileCalls.isMissing, orCompact) : use(pathOf(key))
 
-    const openAt = (at: string) => Effect.map(calls.open(at, "r"), (file) => ({ at, file }))
+    const openAt = (at: string) => Effect.map(calls.openToRead(at), (file) => ({ at, file }))
 
     const findFile = (key: ChunkKey, length: number) =>
       key.index === 0 && length <= COMPACT_BYTES
@@ -71,10 +72,16 @@ const makeFiles = Effect.fnUntraced(
       return layout === undefined ? yield* damaged(at) : { at, file, ...layout }
     })
 
-    const read = (key: ChunkKey, length: number, { end, start }: ByteRange, scratch?: Buffer) => {
+    /** The parts that a range touches: the bytes of a chunk from `from` on, so many of them. */
+    const partsOf = (length: number, { end, start }: ByteRange) => {
       const first = partAt(start)
       const from = first * PART_BYTES
-      const bytes = Math.min(length, (partAt(end - 1) + 1) * PART_BYTES) - from
+      return { first, from, bytes: Math.min(length, (partAt(end - 1) + 1) * PART_BYTES) - from }
+    }
+
+    const read = (key: ChunkKey, length: number, range: ByteRange, scratch?: Buffer) => {
+      const { end, start } = range
+      const { bytes, first, from } = partsOf(length, range)
       const buffer = scratch?.subarray(0, bytes) ?? Buffer.allocUnsafeSlow(bytes)
       return opened.use(
         key,
@@ -89,6 +96,32 @@ const makeFiles = Effect.fnUntraced(
           )
       )
     }
+
+    /** Reads into memory that is lent. If nobody awaits the bytes when they are there, it is given back. */
+    const readShort = (
+      key: ChunkKey,
+      length: number,
+      range: ByteRange,
+      memory: LentMemory.LentMemory,
+      isAwaited: () => boolean
+    ): Effect.Effect<LentMemory.LentBytes, CacheError> =>
+      Effect.suspend(() => {
+        if (partsOf(length, range).bytes > memory.maxBytes) {
+          return Effect.map(read(key, length, range), (bytes) => ({ bytes, release: LentMemory.nothing }))
+        }
+        const buffer = memory.take()
+        const release = () => memory.give(buffer)
+        return Effect.matchCauseEffect(read(key, length, range, buffer), {
+          onFailure: (cause) => {
+            release()
+            return Effect.failCause(cause)
+          },
+          onSuccess: (bytes) => {
+            if (!isAwaited()) release()
+            return Effect.succeed({ bytes, release })
+          }
+        })
+      })
 
     const load = Effect.fnUntraced(function*(at: string) {
       const { size, type } = yield* calls.io("stat", at, fs.stat(at))
@@ -140,7 +173,7 @@ const makeFiles = Effect.fnUntraced(
       return Effect.ensuring(orDirectory, opened.drop(key))
     }
 
-    return { read, remove, stat, touch, verify }
+    return { read, readShort, remove, stat, touch, verify }
   }
 )
 
@@ -159,6 +192,7 @@ export const make = Effect.gen(function*() {
   const manifests = yield* ManifestFiles.make(calls, fileOf, writeBehind)
   const compact = yield* CompactFiles.make(calls, compactOf, writeBehind)
   const opened = new OpenChunks()
+  const memory = yield* LentMemory.make
   const files = yield* makeFiles(calls, layout, compact, opened)
   const release = (key?: ChunkKey) => limiter.pass(key === undefined ? opened.dropAll("all") : opened.drop(key))
   // Most chunks are new, and nothing is closed for them.
@@ -233,8 +267,14 @@ export const make = Effect.gen(function*() {
     writeBans: (file) => limiter.pass(writeFile(bans, [file], true)),
     read: (key, length, range, scratch) =>
       Effect.suspend(() => limiter.passWithin(readDeadline, knownPathOf(key), files.read(key, length, range, scratch))),
-    readInto: (scratch, key, length, range, onEnd) =>
-      void limiter.startWithin(readDeadline, knownPathOf(key), files.read(key, length, range, scratch), onEnd),
+    readShort: (key, length, range, onEnd) => {
+      let isAwaited = true
+      const call = files.readShort(key, length, range, memory, () => isAwaited)
+      limiter.startWithin(readDeadline, knownPathOf(key), call, (exit) => {
+        isAwaited = false
+        onEnd(exit)
+      })
+    },
     verify: (key) => limiter.pass(files.verify(key)),
     write: (key, payload) =>
       Effect.ensuring(writeBehind(pathOf(key), [encodeHeader(key, payload), payload]), replaced(key)),

@@ -1,9 +1,10 @@
-import { Effect, Exit, type FileSystem, Scope } from "effect"
+import { Effect, Exit, Scope } from "effect"
 import type { CacheError } from "../../domain/CacheError.ts"
 import type { ChunkKey } from "../../domain/Chunk.ts"
 import { ChunkMap } from "../../domain/ChunkMap.ts"
 import { type Kept, Sieve } from "../../effects/Sieve.ts"
 import type { Layout } from "./chunkFormat.ts"
+import type { ReadableFile } from "./ReaderThread.ts"
 
 /** The part of the process's open files that chunks may take, and the most of them. */
 const SHARE = 1 / 4
@@ -18,7 +19,7 @@ export const IDLE_MILLIS = 20_000
 /** The open file of a chunk whose header was verified. */
 export interface OpenChunk extends Layout {
   readonly at: string
-  readonly file: FileSystem.File
+  readonly file: ReadableFile
 }
 
 interface Entry extends OpenChunk {

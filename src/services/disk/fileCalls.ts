@@ -1,5 +1,6 @@
 import { Effect, FileSystem, type Scope } from "effect"
 import { type CacheError, fromPlatformError, IoError } from "../../domain/CacheError.ts"
+import { type ReadableFile, ReaderThread } from "./ReaderThread.ts"
 
 /** Files and directories are for this process only. */
 const FILE_MODE = 0o600
@@ -17,12 +18,14 @@ export interface FileCalls {
   ) => Effect.Effect<A, CacheError, R>
   /** Opens a file to read it, or a new one to write it. Close it inside of `closing`. */
   readonly open: (at: string, flag: "r" | "wx") => Effect.Effect<FileSystem.File, CacheError, Scope.Scope>
+  /** Opens a file that stays open for many short reads, which `ReaderThread` does if there is one. */
+  readonly openToRead: (at: string) => Effect.Effect<ReadableFile, CacheError, Scope.Scope>
   /** Fails with `IoError` if a file that `effect` has opened at `at` can't be closed. */
   readonly closing: <A, R>(at: string, effect: Effect.Effect<A, CacheError, R>) => Effect.Effect<A, CacheError, R>
   /** Fills `buffer` with the bytes of the open file at `at` from `position` on. Fails with `SHORT_READ` if there are fewer. */
   readonly fill: (
     at: string,
-    file: FileSystem.File,
+    file: ReadableFile,
     buffer: Buffer,
     position: number
   ) => Effect.Effect<void, CacheError>
@@ -41,12 +44,16 @@ export const make = Effect.fnUntraced(function*(progressed: () => void): Effect.
   FileSystem.FileSystem
 > {
   const fs = yield* FileSystem.FileSystem
+  const reader = yield* ReaderThread
   const step = Effect.sync(progressed)
 
   const io: FileCalls["io"] = (operation, at, effect) =>
     Effect.ensuring(Effect.mapError(effect, fromPlatformError(operation, at)), step)
 
   const open: FileCalls["open"] = (at, flag) => io("open", at, fs.open(at, { flag, mode: FILE_MODE }))
+
+  const openToRead: FileCalls["openToRead"] = (at) =>
+    reader === undefined ? open(at, "r") : io("open", at, reader.open(at))
 
   // If `close` fails, the scope ends in a defect, which would hide the typed error from `catchTag`.
   const closing: FileCalls["closing"] = (at, effect) =>
@@ -83,6 +90,7 @@ export const make = Effect.fnUntraced(function*(progressed: () => void): Effect.
   return {
     io,
     open,
+    openToRead,
     closing,
     fill,
     readFile: (at, size) => closing(at, readFile(at, size)),

@@ -5,6 +5,7 @@ import { inBlocks } from "./blocks.ts"
 import { bytesOnDisk } from "./chunkFormat.ts"
 import type { ChunkStore, CompactResource, Contents, Examined } from "./ChunkStore.ts"
 import { compactBytesOnDisk } from "./compactFormat.ts"
+import { readShortBy } from "./LentMemory.ts"
 import * as ManifestFormat from "./manifestFormat.ts"
 
 interface Kept {
@@ -94,7 +95,7 @@ export const makeInMemory = (): ChunkStore["Service"] => {
     readBans: Effect.sync(() => Option.fromUndefinedOr(bans)),
     writeBans: (file) => Effect.sync(() => void (bans = Buffer.from(file).toString())),
     read,
-    readInto: (_, key, length, range, onEnd) => onEnd(Effect.runSyncExit(read(key, length, range))),
+    readShort: readShortBy(read),
     verify: (key) =>
       Effect.suspend(() => {
         const found = find(key)

@@ -2,13 +2,9 @@ import { Effect } from "effect"
 import { type ChunkKey, span } from "../../domain/Chunk.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
-import { BufferPool } from "../../effects/BufferPool.ts"
-import { ChunkCache, SHORT_RANGE_BYTES } from "../cache/ChunkCache.ts"
-import { PART_BYTES } from "../disk/ChunkStore.ts"
+import { ChunkCache } from "../cache/ChunkCache.ts"
+import { type LentBytes, SHORT_RANGE_BYTES } from "../disk/ChunkStore.ts"
 import { keyAt } from "./viewerStream.ts"
-
-/** How many buffers for such ranges are kept for reuse. */
-const POOLED = 64
 
 /** Bytes from disk that are read in the background. */
 export interface ShortRead {
@@ -35,25 +31,28 @@ const piecesOf = (representation: Representation, { end, start }: ByteRange): Re
   return [first, { key: { ...key, index: key.index + 1 }, range: { start: 0, end: end - chunk.end } }]
 }
 
-/** Reads short ranges from disk without a stream or a fiber: one call for each chunk that the range touches, into memory that is reused. */
+const releaseAll = (lent: ReadonlyArray<LentBytes>): void => {
+  for (const { release } of lent) release()
+}
+
+/** Reads short ranges from disk without a stream or a fiber: one call for each chunk that the range touches, into memory that is lent. */
 export const makeShortReads = Effect.gen(function*() {
   const cache = yield* ChunkCache
-  // Each end of a range may lie within a part, and so may the border of two chunks.
-  const buffers = new BufferPool(SHORT_RANGE_BYTES + 4 * PART_BYTES, POOLED)
 
   /** Reads `pieces` one after the other, and calls `done` with all of them, or with `undefined` if one can't be read. */
   const readAll = (
     representation: Representation,
     [first, ...others]: ReadonlyArray<Piece>,
-    buffer: Buffer,
-    done: (pieces: ReadonlyArray<Uint8Array> | undefined) => void
+    done: (lent: ReadonlyArray<LentBytes> | undefined) => void
   ): void => {
     if (first === undefined) return done([])
-    cache.readInto(buffer, representation, first.key, first.range, (bytes) => {
-      if (bytes === undefined) return done(undefined)
-      if (others.length === 0) return done([bytes])
-      const rest = buffer.subarray(bytes.byteOffset - buffer.byteOffset + bytes.length)
-      readAll(representation, others, rest, (more) => done(more && [bytes, ...more]))
+    cache.readShort(representation, first.key, first.range, (lent) => {
+      if (lent === undefined) return done(undefined)
+      if (others.length === 0) return done([lent])
+      readAll(representation, others, (more) => {
+        if (more === undefined) lent.release()
+        done(more && [lent, ...more])
+      })
     })
   }
 
@@ -63,19 +62,16 @@ export const makeShortReads = Effect.gen(function*() {
     if (length > Math.min(SHORT_RANGE_BYTES, representation.chunkSize) || cache.isBusy()) return undefined
     const pieces = piecesOf(representation, range)
     if (!pieces.every(({ key }) => cache.isOnDisk(key))) return undefined
-    let buffer: Buffer | undefined
+    let all: ReadonlyArray<LentBytes> = []
     return {
-      begin: (done) => {
-        const taken = buffers.take()
-        readAll(representation, pieces, taken, (bytes) => {
-          // After a failure, the read may still write to it.
-          if (bytes !== undefined) buffer = taken
-          done(bytes)
-        })
-      },
+      begin: (done) =>
+        readAll(representation, pieces, (lent) => {
+          all = lent ?? []
+          done(lent?.map(({ bytes }) => bytes))
+        }),
       release: () => {
-        if (buffer !== undefined) buffers.give(buffer)
-        buffer = undefined
+        releaseAll(all)
+        all = []
       }
     }
   }
