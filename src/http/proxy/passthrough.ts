@@ -2,6 +2,7 @@ import { Effect, Stream } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { tagFields } from "../../domain/CacheTags.ts"
 import { withoutChanged } from "../../domain/fieldChanges.ts"
+import { withForwarded } from "../../domain/Forwarded.ts"
 import { loggable, type OriginError, OriginTimeout } from "../../domain/OriginError.ts"
 import { pathOf } from "../../domain/RequestTarget.ts"
 import type { Resource } from "../../domain/Resource.ts"
@@ -12,8 +13,8 @@ import { matchesAny } from "../../domain/TtlRule.ts"
 import { CacheConfig } from "../../services/config/CacheConfig.ts"
 import { OriginConfig } from "../../services/config/OriginConfig.ts"
 import { NodeName } from "../../services/fleet/NodeName.ts"
-import { makeAskOrigin, type Source } from "../../services/origin/askOrigin.ts"
-import type { OriginResponse } from "../../services/origin/Origin.ts"
+import { type Location, makeAskOrigin, type Source } from "../../services/origin/askOrigin.ts"
+import type { OriginRequest, OriginResponse } from "../../services/origin/Origin.ts"
 import { LOCATE_MILLIS, OriginResolver, URL_PATH } from "../../services/origin/OriginResolver.ts"
 import { makePassing } from "./accounting.ts"
 import { beginBody } from "./beginBody.ts"
@@ -81,6 +82,20 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
     return changes === undefined ? fields : withoutChanged(fields, changes)
   }
 
+  /** A viewer's request, of any method, as it goes to the origin at `location`. `fields` replace those of the viewer. */
+  const requestTo = (location: Location, request: Request, fields: HeaderFields = {}): OriginRequest => ({
+    method: request.method,
+    url: location.url,
+    access: location.access ?? "any",
+    route: location.route,
+    headers: {
+      ...withForwarded(endToEnd(request.headers, ofTheHop), location.route, forwarding(request, true)),
+      ...fields,
+      ...location.headers
+    },
+    secrets: Object.keys(location.headers)
+  })
+
   /** Fields of the origin's response as they are to the viewer. */
   const fieldsToViewer = (
     headers: HeaderFields,
@@ -132,6 +147,7 @@ export const makePassthrough = Effect.fnUntraced(function*(log: OriginLog) {
     logCut,
     locations,
     passedOn,
+    requestTo,
     sourceOf
   }
 })

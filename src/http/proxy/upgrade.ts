@@ -3,11 +3,9 @@ import { Effect, Exit, type Scope } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import type { Socket } from "effect/socket"
 import { IncomingMessage, type ServerResponse } from "node:http"
-import { withForwarded } from "../../domain/Forwarded.ts"
 import type { OriginError } from "../../domain/OriginError.ts"
 import type { Resource } from "../../domain/Resource.ts"
 import type { CacheStatus } from "../../domain/rfc/CacheStatus.ts"
-import { endToEnd } from "../../domain/rfc/HeaderFields.ts"
 import { isWebSocket, offeredProtocol } from "../../domain/rfc/Upgrade.ts"
 import { monotonicMillis } from "../../effects/monotonic.ts"
 import { tunnel } from "../../effects/tunnel.ts"
@@ -16,7 +14,6 @@ import { Origin } from "../../services/origin/Origin.ts"
 import type { Slot } from "../../services/origin/OriginLimiter.ts"
 import { viewerOf } from "./accounting.ts"
 import { errorReply } from "./errorResponses.ts"
-import { ofTheHop } from "./forwardedFields.ts"
 import type { Passthrough } from "./passthrough.ts"
 import type { Reply } from "./Reply.ts"
 import { nodeResponse } from "./turn.ts"
@@ -76,7 +73,7 @@ export const unswitched = (protocol: string): Reply | undefined =>
  * like any other.
  */
 export const makeUpgrade = Effect.fnUntraced(
-  function*({ cookiesToViewer, fieldsToViewer, forwarding, passedOn, sourceOf }: Passthrough) {
+  function*({ cookiesToViewer, fieldsToViewer, passedOn, requestTo, sourceOf }: Passthrough) {
     const origin = yield* Origin
     const activeStreams = yield* ActiveStreams
     const now = yield* monotonicMillis
@@ -103,8 +100,7 @@ export const makeUpgrade = Effect.fnUntraced(
       resource: Resource,
       request: Request
     ): Effect.fn.Return<Reply | undefined, OriginError, Scope.Scope> {
-      const { headers, method } = request
-      const protocol = offeredProtocol(headers)
+      const protocol = offeredProtocol(request.headers)
       if (protocol === undefined) return undefined
       const location = yield* sourceOf(resource, request, {}).locate()
       const viewerResponse = switchable(request)
@@ -112,18 +108,7 @@ export const makeUpgrade = Effect.fnUntraced(
         return isWebSocket(protocol) ? notUpgraded("WebSocket is not enabled here") : undefined
       }
       if (viewerResponse === undefined) return unswitched(protocol)
-      const response = yield* origin.request({
-        method,
-        url: location.url,
-        access: location.access ?? "any",
-        route: location.route,
-        headers: {
-          ...withForwarded(endToEnd(headers, ofTheHop), location.route, forwarding(request, true)),
-          ...location.headers
-        },
-        secrets: Object.keys(location.headers),
-        upgrade: protocol
-      })
+      const response = yield* origin.request({ ...requestTo(location, request), upgrade: protocol })
       const { connection, headers: fields, slot } = response
       if (connection === undefined) return yield* passedOn(resource, response, request, UPGRADE)
       const head = {

@@ -1,16 +1,13 @@
 import { Effect } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { cacheKey } from "../../domain/CacheKey.ts"
-import { withForwarded } from "../../domain/Forwarded.ts"
 import { make as makeResource, type Resource } from "../../domain/Resource.ts"
-import { endToEnd } from "../../domain/rfc/HeaderFields.ts"
 import { hasDestination, isSafe, reachesBelow } from "../../domain/rfc/Method.ts"
 import { CacheConfig } from "../../services/config/CacheConfig.ts"
 import { FleetPurger } from "../../services/operate/FleetPurger.ts"
 import { Origin, type OriginResponse } from "../../services/origin/Origin.ts"
 import { earlyHintsTo } from "./earlyHints.ts"
 import { page, refused } from "./errorResponses.ts"
-import { ofTheHop } from "./forwardedFields.ts"
 import { ALLOW, maxForwards } from "./methods.ts"
 import type { Passthrough } from "./passthrough.ts"
 
@@ -21,7 +18,7 @@ type Request = HttpServerRequest.HttpServerRequest
  * changed are invalidated (RFC 9111 §4.4).
  */
 export const makeWriteThrough = Effect.fnUntraced(
-  function*({ forwarding, locations, passedOn, sourceOf }: Passthrough) {
+  function*({ locations, passedOn, requestTo, sourceOf }: Passthrough) {
     const config = yield* CacheConfig
     const origin = yield* Origin
     const { outdate } = yield* FleetPurger
@@ -52,17 +49,10 @@ export const makeWriteThrough = Effect.fnUntraced(
       const destinationUrl = other && (yield* locate(other, request, destination!.target)).url
       const hasBody = headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined
       const response = yield* origin.request({
-        method,
-        url: location.url,
-        access: location.access ?? "any",
-        route: location.route,
-        headers: {
-          ...withForwarded(endToEnd(headers, ofTheHop), location.route, forwarding(request, true)),
+        ...requestTo(location, request, {
           ...(forwards !== undefined && { "max-forwards": String(forwards - 1) }),
-          ...(destinationUrl !== undefined && { destination: destinationUrl }),
-          ...location.headers
-        },
-        secrets: Object.keys(location.headers),
+          ...(destinationUrl !== undefined && { destination: destinationUrl })
+        }),
         onHints: earlyHintsTo(request),
         ...(hasBody && { body: request.stream })
       })
