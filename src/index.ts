@@ -49,6 +49,7 @@ export type { Readiness } from "./http/admin/Readiness.ts"
 export type { SnapshotFeed } from "./http/admin/SnapshotFeed.ts"
 export type { Proxy } from "./http/proxy/Proxy.ts"
 export { type Exchange, RequestLog } from "./http/server/RequestLog.ts"
+export { type EvictionChoice, type EvictionLine, EvictionPolicy } from "./services/cache/EvictionPolicy.ts"
 export type { CacheConfig } from "./services/config/CacheConfig.ts"
 export type { OriginConfig } from "./services/config/OriginConfig.ts"
 export {

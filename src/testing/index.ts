@@ -9,6 +9,13 @@
  */
 export * as ChunkStoreContract from "./ChunkStoreContract.ts"
 /**
+ * The promises of an `EvictionPolicy`, as cases for your own test runner.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as EvictionPolicyContract from "./EvictionPolicyContract.ts"
+/**
  * A file system that fails or hangs as planned.
  *
  * @since 0.1.0

@@ -12,6 +12,7 @@ describe("the public API", () => {
       "DiskLimiter",
       "DiskMonitor",
       "Engines",
+      "EvictionPolicy",
       "InvalidOptions",
       "IoError",
       "Manifest",
@@ -46,6 +47,7 @@ describe("the public API", () => {
     assert.deepStrictEqual(Object.keys(Spillway.Server).toSorted(), ["NodeServer", "layerNode", "layerProxy"])
     assert.deepStrictEqual(Object.keys(Testing).toSorted(), [
       "ChunkStoreContract",
+      "EvictionPolicyContract",
       "FaultyFileSystem",
       "MemoryFileSystem",
       "MemoryOrigin",

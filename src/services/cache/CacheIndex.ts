@@ -7,6 +7,7 @@ import { highest } from "../../effects/highest.ts"
 import type { ChunkStore, CompactResource, StoredChunk } from "../disk/ChunkStore.ts"
 import type { DiskBreaker } from "../disk/DiskBreaker.ts"
 import { EvictionOrder, type Line } from "./EvictionOrder.ts"
+import { EvictionPolicy } from "./EvictionPolicy.ts"
 import { type Addition, Folders } from "./Folders.ts"
 import * as Touches from "./touches.ts"
 
@@ -77,7 +78,7 @@ export class CacheIndex extends Context.Service<CacheIndex, {
   readonly hollow: () => ReadonlyArray<string>
   /** Evicts the chunks of all other representations of a resource before those in use. */
   readonly supersede: (resource: string, current: string) => void
-  /** The chunk to evict next: superseded before current, then least recently used. Chunks of pinned resources are exempt. */
+  /** The chunk to evict next: superseded before current, then as `EvictionPolicy` chooses. Chunks of pinned resources are exempt. */
   readonly oldest: () => ChunkKey | undefined
   /**
    * Sets a chunk aside that cannot be removed. It still counts, and `oldest` skips it until `retryRemovals`. Returns `false` if too
@@ -131,7 +132,7 @@ const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const resources = new ResourceTable()
   const chunks = new ChunkTable(resources)
-  const order = new EvictionOrder()
+  const order = new EvictionOrder(yield* EvictionPolicy)
   const folders = new Folders(resources)
   /** Chunks that are still counted, but must not be read. */
   const condemned = new Set<number>()
@@ -210,7 +211,7 @@ const make = Effect.gen(function*() {
       const chunk = chunks.find(key)
       if (chunk === 0 || !order.isInUse(chunk)) return
       touched(chunk)
-      order.move(chunk, order.lineOf(chunk) === "pinned" ? "pinned" : "warm")
+      order.use(chunk)
     },
     add: (key, bytes, isCompact = false) => {
       const line = folders.isPinned(key.resource) ? "pinned" : "warm"

@@ -1,6 +1,7 @@
 import { Column } from "../../effects/Column.ts"
 import { RowLists } from "../../effects/RowLists.ts"
 import { sortInTurns } from "../../effects/sortInTurns.ts"
+import type { EvictionChoice, EvictionLine } from "./EvictionPolicy.ts"
 
 /** How many chunks that cannot be removed are set aside. If there are more, the disk is at fault. */
 const MAX_UNREMOVABLE = 64
@@ -21,13 +22,29 @@ const numberOf = (line: Line): number => LINES.indexOf(line) + 1
 /** How many chunks `arrange` looks at, or moves, between two turns. */
 const ARRANGED_AT_ONCE = 10_000
 
-/** Chunks, by their numbers in `ChunkTable`, in lines that are evicted one after the other. Each line is in the order of use. */
+/**
+ * Chunks, by their numbers in `ChunkTable`, in lines that are evicted one after the other, each from its first chunk on. Only among the warm
+ * chunks an `EvictionPolicy` chooses.
+ */
 export class EvictionOrder {
   readonly #lists = new RowLists()
   readonly #lineOf = new Column()
   readonly #bytesOf = new Column()
   readonly #bytes = [0, ...LINES.map(() => 0)]
+  readonly #choice: EvictionChoice
   #aside = 0
+
+  constructor(policy: (line: EvictionLine) => EvictionChoice) {
+    const warm = numberOf("warm")
+    this.#choice = policy({
+      first: () => this.#lists.first(warm),
+      behind: (chunk) => this.#lists.behind(chunk),
+      moveToEnd: (chunk) => {
+        this.#lists.remove(warm, chunk)
+        this.#lists.push(warm, chunk)
+      }
+    })
+  }
 
   /** The bytes in chunks that cannot be evicted. */
   get unevictableBytes(): number {
@@ -44,6 +61,7 @@ export class EvictionOrder {
   remove(chunk: number): number {
     const line = this.#lineOf.get(chunk)
     const bytes = this.#bytesOf.get(chunk)
+    if (line === numberOf("warm")) this.#choice.leaves?.(chunk)
     this.#lists.remove(line, chunk)
     this.#bytes[line]! -= bytes
     this.#lineOf.set(chunk, 0)
@@ -72,9 +90,18 @@ export class EvictionOrder {
   first(): number {
     for (const line of EVICTED) {
       const chunk = this.#lists.first(numberOf(line))
-      if (chunk !== 0) return chunk
+      if (chunk === 0) continue
+      const chosen = line === "warm" ? this.#choice.next() : chunk
+      return this.lineOf(chosen) === line ? chosen : chunk
     }
     return 0
+  }
+
+  /** Takes note that a chunk in use is used. */
+  use(chunk: number): void {
+    const line = this.lineOf(chunk)
+    if (line === "cold") this.move(chunk, "warm")
+    else if (line === "warm") this.#choice.used(chunk)
   }
 
   /** Moves a chunk to the end of a line. */

@@ -15,7 +15,7 @@ import { IndexScan } from "./IndexScan.ts"
 import { WriteLock } from "./WriteLock.ts"
 
 /**
- * Keeps the cache within `maxSize`, and the disk above `minFree`. It evicts the least recently used chunks first, and never those of
+ * Keeps the cache within `maxSize`, and the disk above `minFree`. It evicts chunks in the order of `CacheIndex`, and never those of
  * pinned resources. Call it inside `WriteLock.withWriteLock`. A chunk that is being read stays readable: its file is open, and Unix
  * keeps the bytes of a removed file until it is closed.
  */

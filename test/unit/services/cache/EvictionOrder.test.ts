@@ -1,10 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { EvictionOrder, type Line } from "../../../../src/services/cache/EvictionOrder.ts"
+import { EvictionPolicy } from "../../../../src/services/cache/EvictionPolicy.ts"
 
 const BYTES = 100
 
 const make = (...lines: ReadonlyArray<Line>) => {
-  const order = new EvictionOrder()
+  const order = new EvictionOrder(EvictionPolicy.leastRecentlyUsed)
   for (const [i, line] of lines.entries()) order.add(i + 1, BYTES, line)
   /** The chunks in the order in which they are evicted. */
   const evicted = () => {
