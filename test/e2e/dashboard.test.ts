@@ -553,6 +553,8 @@ describe.skipIf(chromiumPath === undefined || noDisks !== undefined)("The dashbo
         await page.getByLabel("Admin token").fill(token)
         await page.getByRole("button", { name: "Log in" }).click()
       })
+      // The page is loaded again. Before its scripts have run, its forms do nothing.
+      yield* dashboard.says("#cache-count", "4")
       const form = page.getByRole("form", { name: "Purge" })
       const question = page.getByRole("dialog", { name: "Purge these files?" })
       /** Fills the form and sends it, all by keyboard: the question that follows. */
