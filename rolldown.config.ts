@@ -7,7 +7,7 @@ const { resolve } = createRequire(import.meta.url)
 /** What the dashboard loads of its library: the program in one piece has it beside it. */
 const ofLibrary = ["uPlot.esm.js", "uPlot.min.css"]
 
-// As deep as `src/cli` and `src/sample`, which find files of the package from where they are.
+// As deep as `src/effects`, from where `packagePath` finds files of the package.
 const output = { dir: "dist/bin", format: "esm" } as const
 
 export default defineConfig([{

@@ -1,8 +1,9 @@
 import { NodeHttpServer } from "@effect/platform-node"
-import { Effect, FileSystem, Layer, Path, Stream } from "effect"
+import { Effect, FileSystem, Layer, Stream } from "effect"
 import { HttpRouter, HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { createServer } from "node:http"
 import { type ByteRange, formatContentRange, formatUnsatisfied, parseRange, resolve } from "../domain/rfc/ByteRange.ts"
+import { packagePath } from "../effects/packagePath.ts"
 
 /**
  * A small origin for trying Spillway: a page, a short video, and a larger generated file.
@@ -83,9 +84,7 @@ fetched before come from the cache, as the <code>Cache-Status</code> field of ea
 /** Starts the sample origin on a free port of the loopback interface. It ends with the scope. */
 export const start = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
-  const at = yield* Effect.orDie(path.fromFileUrl(new URL("../../assets/sample.mp4", import.meta.url)))
-  const video = yield* Effect.orDie(fs.readFile(at))
+  const video = yield* Effect.orDie(fs.readFile(packagePath("assets/sample.mp4")))
   const routes = Layer.mergeAll(
     HttpRouter.add(
       "GET",

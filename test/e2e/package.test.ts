@@ -174,7 +174,7 @@ layer(Project.layer, { excludeTestServices: true })(
         assert.doesNotThrow(() => new Script(entry))
       }))
 
-    it.effect("has a program that plays the sample", () =>
+    it.effect("has a program that plays the sample and has the dashboard", () =>
       Effect.gen(function*() {
         const project = yield* Project
         const env = { SPILLWAY_PORT: "0", SPILLWAY_CACHE_DIR: yield* temporaryDirectory }
@@ -198,6 +198,15 @@ layer(Project.layer, { excludeTestServices: true })(
         const sample = Fs.readFileSync(join(root, "assets/sample.mp4"))
         assert.strictEqual((yield* view(`${url}/sample.mp4`)).sha256, sha256(sample))
         yield* eventuallyHit(`${url}/sample.mp4`)
+        const page = yield* Effect.promise(() => fetch(`${url}/_spillway/`))
+        const html = yield* Effect.promise(() => page.text())
+        assert.strictEqual(page.status, 200, html)
+        const files = Array.from(html.matchAll(/(?:src|href)="(assets\/[^"]+)"/g), ([, file]) => file!)
+        assert.isNotEmpty(files)
+        for (const file of files) {
+          const { status } = yield* Effect.promise(() => fetch(`${url}/_spillway/${file}`))
+          assert.strictEqual(status, 200, file)
+        }
       }))
   }
 )

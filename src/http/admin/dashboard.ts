@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { extname } from "node:path"
 import { fileURLToPath } from "node:url"
+import { packagePath } from "../../effects/packagePath.ts"
 
 /**
  * The files of the dashboard: a page, its style and its scripts, and the library that draws its charts.
@@ -37,7 +38,7 @@ const readAll = (): ReadonlyMap<string, File> => {
   const files = new Map<string, File>()
   const read = (name: string, path: string) =>
     files.set(name, { body: readFileSync(path), contentType: types[extname(path)] ?? "application/octet-stream" })
-  const directory = fileURLToPath(new URL("../../../assets/dashboard/", import.meta.url))
+  const directory = packagePath("assets/dashboard/")
   for (const name of readdirSync(directory)) read(name === "index.html" ? "" : `assets/${name}`, directory + name)
   for (const name of ofLibrary) read(`assets/${name}`, pathOfLibrary(name))
   return files
