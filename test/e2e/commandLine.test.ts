@@ -51,11 +51,11 @@ const wrong: ReadonlyArray<
     args: ["serve", ORIGIN, "--max-size", "2MiB", "--chunk-size", "1MiB"],
     says: /four chunks/
   },
-  { what: "a port that is none", args: ["serve", ORIGIN, "--port", "99999"], says: /a port from 0 to 65535.*99999/ }
+  { what: "an invalid port", args: ["serve", ORIGIN, "--port", "99999"], says: /a port from 0 to 65535.*99999/ }
 ]
 
 const failing: typeof wrong = [
-  { what: "an address that is none", args: ["serve", ORIGIN, "--host", "192.0.2.1"], says: /no such address/ },
+  { what: "an address of another machine", args: ["serve", ORIGIN, "--host", "192.0.2.1"], says: /no such address/ },
   {
     what: "a list that does not exist",
     args: ["warm", "--from", "/nowhere"],

@@ -18,7 +18,7 @@ const start = Effect.gen(function*() {
   return { program, film: `${origin.url}/film` }
 })
 
-/** An address that leads to one server after the other, as it does when a server restarts. Connections are refused while there is none. */
+/** An address that leads to one server after the other, as it does when a server restarts. Between them, connections are refused. */
 const makeAddress = Effect.gen(function*() {
   let port: number | undefined
   const server = createServer((socket) => {

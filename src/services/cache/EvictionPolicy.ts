@@ -9,7 +9,7 @@ import { Column } from "../../effects/Column.ts"
  * @category models
  */
 export interface EvictionLine {
-  /** The first chunk, or 0 if there is none. */
+  /** The first chunk, or 0 if the line is empty. */
   readonly first: () => number
   /** The chunk behind another one, or 0. */
   readonly behind: (chunk: number) => number
