@@ -57,8 +57,8 @@ const beforeTheHeader: ReadonlyArray<Case> = ([
   ["half a header and a reset", halfHead("reset")]
 ] as const).flatMap(([name, script]) => [
   when(`${name}, once`, script, "all", 2),
-  when(`${name}, for ever`, script, 502, RETRIED, { ...forever, ...whole }),
-  when(`${name}, for ever, before ten`, script, 502, RETRIED, { ...forever, ...ten, ...whole })
+  when(`${name}, without end`, script, 502, RETRIED, { ...forever, ...whole }),
+  when(`${name}, without end, before ten`, script, 502, RETRIED, { ...forever, ...ten, ...whole })
 ]).concat(
   when("a pause of 800 ms", after(800, stepsOf), "all", 1, { takes: 790 })
 )
@@ -412,8 +412,8 @@ const silence: ReadonlyArray<Case> = [
     // Of what is not known to be a file, it may be a long poll, which must not be sent twice.
     when(`${name}, once`, script, 504, 1, { ...whole, takes: 1400 }),
     when(`${name}, once`, script, "all", 2, { ...range, takes: 1400 }),
-    when(`${name}, for ever`, script, 504, [2, 4], { ...forever, ...range, takes: 2800 }),
-    when(`${name}, for ever, before ten`, script, 504, 1, { ...forever, ...whole, ...ten, takes: 1400 })
+    when(`${name}, without end`, script, 504, [2, 4], { ...forever, ...range, takes: 2800 }),
+    when(`${name}, without end, before ten`, script, 504, 1, { ...forever, ...whole, ...ten, takes: 1400 })
   ]),
   when(
     "a header that does not end",

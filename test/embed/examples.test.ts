@@ -50,7 +50,7 @@ describe("the examples", () => {
         assert.strictEqual(stdout, `${sha256(film.bytes)}\n`, stderr)
       })
       yield* checksum
-      // A program that ends waits for its writes, but not for ever.
+      // A program that ends waits for its writes, but not without end.
       yield* eventually(
         "a run without the origin",
         Effect.suspend(() => {

@@ -2,6 +2,7 @@ import { Context, Effect, Layer, PlatformError, type Scope } from "effect"
 import * as Fs from "node:fs"
 import { Worker } from "node:worker_threads"
 import { PART_BYTES } from "./chunkFormat.ts"
+import * as LazyThread from "./lazyThread.ts"
 
 /** A file that is open for reading. It returns how many bytes it has read, 0 at the end of the file. */
 export interface ReadableFile {
@@ -53,9 +54,6 @@ const STALL_MILLIS = 20
 
 /** How long, in milliseconds, all reads go to the pool after the thread has met a disk that is slower than the page cache. */
 const PAUSE_MILLIS = 100
-
-/** How long the end of the program waits for the thread, which a disk that hangs may hold. */
-const END_TIMEOUT = "1 second"
 
 const shared = {
   memory: undefined as SharedArrayBuffer | undefined,
@@ -248,25 +246,12 @@ const make = Effect.gen(function*() {
     { length: SLOTS },
     (_, slot): Buffer => Buffer.from(memory, slot * SLOT_BYTES, SLOT_BYTES)
   )
-  let thread: Thread | undefined
-  /** Whether no thread may be started, because the scope has closed or Node's permission model forbids threads. */
-  let isOver = false
-  yield* Effect.addFinalizer(() =>
-    Effect.promise(() => {
-      isOver = true
-      return thread?.end() ?? Promise.resolve()
-    }).pipe(Effect.interruptible, Effect.timeoutOption(END_TIMEOUT))
-  )
+  const thread = yield* LazyThread.make(() => new Thread(memory))
 
   /** The thread, if it can take a read now. */
   const ready = (): Thread | undefined => {
-    if (isOver) return undefined
-    try {
-      thread ??= new Thread(memory)
-    } catch {
-      isOver = true
-    }
-    return thread?.isReady() === true ? thread : undefined
+    const reader = thread()
+    return reader?.isReady() === true ? reader : undefined
   }
 
   const open: ShortReader["open"] = Effect.fnUntraced(function*(path: string) {

@@ -1,6 +1,7 @@
 import { Context, Effect, Layer } from "effect"
 import { dirname } from "node:path"
 import { Worker } from "node:worker_threads"
+import * as LazyThread from "./lazyThread.ts"
 
 /** A file that is to be written under `temporary` and then renamed to `target`. */
 export interface NewFile {
@@ -49,9 +50,6 @@ const GROUP_BYTES = 4 * 1024 ** 2 + 256 * 1024
 
 /** The heap of the thread, in MiB: it holds the names of a group. */
 const HEAP_MEBIBYTES = { young: 1, old: 16 }
-
-/** How long the end of the program waits for the thread, which a disk that hangs may hold. */
-const END_TIMEOUT = "1 second"
 
 /** A file of a group: its bytes are from `start` to `end` of what is shared. */
 interface Staged {
@@ -214,29 +212,12 @@ class Thread {
 }
 
 const make = Effect.gen(function*() {
-  let thread: Thread | undefined
-  /** Whether no thread may be started, because the scope has closed or Node's permission model forbids threads. */
-  let isOver = false
-  yield* Effect.addFinalizer(() =>
-    Effect.promise(() => {
-      isOver = true
-      return thread?.end() ?? Promise.resolve()
-    }).pipe(Effect.interruptible, Effect.timeoutOption(END_TIMEOUT))
-  )
-
-  const start = (): Thread | undefined => {
-    try {
-      return new Thread()
-    } catch {
-      isOver = true
-      return undefined
-    }
-  }
+  const thread = yield* LazyThread.make(() => new Thread())
 
   const write: GroupWriter["write"] = (files, watcher) =>
     Effect.uninterruptible(Effect.callback((resume) => {
-      if (!isOver) thread ??= start()
-      if (thread?.hasEnded === false) return thread.write(files, watcher, () => resume(Effect.void))
+      const writer = thread()
+      if (writer?.hasEnded === false) return writer.write(files, watcher, () => resume(Effect.void))
       for (const index of files.keys()) watcher.onEnd(index, false)
       resume(Effect.void)
     }))
