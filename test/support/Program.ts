@@ -26,11 +26,12 @@ export interface Program {
 /** The program did not come to listen. */
 export class ProgramFailed extends Schema.TaggedError<ProgramFailed>()("ProgramFailed", { message: Schema.String }) {}
 
-export const main = fileURLToPath(new URL("../../src/main.ts", import.meta.url))
+/** The built program: what is shipped is what is tested. */
+export const main = fileURLToPath(new URL("../../dist/bin/spillway.js", import.meta.url))
 
 export interface ProgramOptions {
   readonly env?: Record<string, string>
-  /** What goes before `node src/main.ts …` on the command line, such as `unshare` and its flags. */
+  /** What goes before `node dist/bin/spillway.js …` on the command line, such as `unshare` and its flags. */
   readonly prefix?: ReadonlyArray<string>
   /** `serve` if omitted. */
   readonly command?: "serve" | "demo"

@@ -9,7 +9,7 @@ import { temporaryDirectory } from "./disks.ts"
 export const root = fileURLToPath(new URL("../..", import.meta.url))
 
 /**
- * An empty project into which the packed tarball, of the last build, has been installed. Its peers, and Node's types, are links to those here, so that
+ * An empty project into which the packed tarball, of the build, has been installed. Its peers, and Node's types, are links to those here, so that
  * nothing has to be fetched that `npm ci` has not. The scope removes it.
  */
 export const makeProject: Effect.Effect<string, never, Scope.Scope> = Effect.gen(function*() {
