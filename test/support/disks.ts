@@ -140,6 +140,15 @@ export const chunkFiles = (directory: string): Array<{ readonly index: number; r
     })
     .toSorted((a, b) => a.index - b.index)
 
+/** What is in a file, if it is still there: the program may remove a chunk at any time. */
+export const readIfThere = (path: string): ReadonlyArray<Buffer> => {
+  try {
+    return [Fs.readFileSync(path)]
+  } catch {
+    return []
+  }
+}
+
 /** The sizes of all files below a directory, added up. */
 export const totalSize = (directory: string): number =>
   tree(directory).reduce((sum, path) => {

@@ -1,10 +1,9 @@
 import { assert } from "@effect/vitest"
 import { Context, Effect, Layer, Result, type Scope } from "effect"
-import { readFileSync } from "node:fs"
 import type { IncomingHttpHeaders } from "node:http"
 import { make as makeResource } from "../../src/domain/Resource.ts"
 import { headerBytes, payloadBytes } from "../../src/services/disk/chunkFormat.ts"
-import { chunkFiles, temporaryDirectory } from "./disks.ts"
+import { chunkFiles, readIfThere, temporaryDirectory } from "./disks.ts"
 import { openView, type Program, type ProgramFailed, startProgram, view, type ViewFailed } from "./Program.ts"
 import {
   type Answer,
@@ -244,15 +243,6 @@ const judge = (outcome: Outcome, first: Parts, last: Parts): Seen => {
   assert.strictEqual(size, last[status].length, what)
   assert.strictEqual(hash, digest(last[status]), `wrong bytes: ${what}`)
   return "all"
-}
-
-/** One that is superseded may go at any time. */
-const readIfThere = (path: string): ReadonlyArray<Buffer> => {
-  try {
-    return [readFileSync(path)]
-  } catch {
-    return []
-  }
 }
 
 /** The chunks of a URL that are on disk. */
