@@ -48,6 +48,36 @@ describe("viewers of one file", () => {
       })
   )
 
+  it.live("get their own bytes from disk, though they pause, leave and share read buffers", () =>
+    Effect.gen(function*() {
+      const origin = yield* makeTestOrigin
+      // Far more than the kernel takes for two sockets, so that who pauses holds a buffer.
+      const size = 48 * MiB
+      origin.files.set("/film", fileOf(size, 1))
+      const { url } = yield* start(origin)
+      yield* view(`${url}/film`)
+      yield* eventuallyHit(`${url}/film`)
+      origin.reset()
+      const open = (from: number, to: number) => openView(`${url}/film`, { range: `bytes=${from}-${to - 1}` })
+      const paused = yield* Effect.forEach([1, 2, 3, 4, 5, 6], (from) => open(from * 12_345, size - from))
+      yield* Effect.forEach(paused, ({ readTo }, index) => readTo((1 + index) * MiB), { concurrency: "unbounded" })
+      for (let round = 0; round < 4; round++) {
+        const leaving = Effect.flatMap(open(round * MiB, size), ({ readTo }) => readTo(3 * MiB))
+        const staying = Array.from({ length: 8 }, (_, index) => {
+          const from = (round + index) * 1_234_567
+          const to = from + (1 + index) * 300_000
+          const whole = Effect.flatMap(open(from, to), ({ rest }) => rest)
+          return Effect.map(whole, (seen) => assert.strictEqual(seen.sha256, hashOf(origin, "/film", from, to)))
+        })
+        yield* Effect.all([leaving, ...staying].map(Effect.scoped), { concurrency: "unbounded" })
+      }
+      const rest = yield* Effect.forEach(paused, ({ rest }) => rest, { concurrency: "unbounded" })
+      for (const [index, seen] of rest.entries()) {
+        assert.strictEqual(seen.sha256, hashOf(origin, "/film", (1 + index) * 12_345, size - 1 - index))
+      }
+      assert.strictEqual(origin.bodyBytes(), 0)
+    }))
+
   it.live("a slow one slows no other, nor takes in what it does not read", () =>
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin

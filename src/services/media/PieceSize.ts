@@ -1,14 +1,11 @@
-/** The smallest piece, in bytes. The server asks for the next piece before a shorter one has left, so shorter ones save no memory. */
+/** The smallest piece, and the first one, in bytes. The server asks for the next piece before a shorter one has left, so shorter ones save no memory. */
 const LEAST_BYTES = 64 * 1024
-
-/** The first piece, in bytes, for viewers who take little. */
-const FIRST_BYTES = 128 * 1024
 
 /** The largest piece, in bytes. */
 const MOST_BYTES = 1024 ** 2
 
 /** The part of what a viewer has taken that the next piece may be: a connection takes much at once, also for a slow viewer. */
-const GROWTH = 1 / 8
+const GROWTH = 1 / 16
 
 /** How long a viewer may take to take a piece, in milliseconds. */
 const HELD_MILLIS = 250
@@ -32,7 +29,7 @@ export class PieceSize {
 
   /** The size of the next piece, in bytes. Call it when the viewer wants it. */
   next(): number {
-    const grown = Math.min(MOST_BYTES, Math.max(FIRST_BYTES, this.#taken * GROWTH))
+    const grown = Math.min(MOST_BYTES, Math.max(LEAST_BYTES, this.#taken * GROWTH))
     if (this.#last === 0) return powerOfTwo(grown)
     const millis = Math.max(1, this.#now() - this.#handedAt)
     return powerOfTwo(Math.max(LEAST_BYTES, Math.min(grown, this.#last / millis * HELD_MILLIS)))

@@ -10,7 +10,7 @@ import { Catalog } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
 import { COMMON_ERRNOS } from "../disk/breakerMetrics.ts"
 import { PART_BYTES, partAt } from "../disk/ChunkStore.ts"
-import * as ReadBuffer from "../disk/ReadBuffer.ts"
+import { ReadBuffer, ReadBuffers } from "../disk/ReadBuffer.ts"
 import { ActiveStreams, type Progress } from "../observe/ActiveStreams.ts"
 import type { ByteSource } from "../observe/Counters.ts"
 import * as Metrics from "../observe/pullMetrics.ts"
@@ -73,6 +73,7 @@ export const makeViewerStream = Effect.gen(function*() {
   const cache = yield* ChunkCache
   const downloader = yield* Downloader
   const resumeByContent = yield* makeResumeByContent
+  const buffers = new ReadBuffers()
   const now = yield* monotonicMillis
   const countUncached = yield* Metrics.counters(
     "spillway_uncached_bytes_total",
@@ -91,7 +92,7 @@ export const makeViewerStream = Effect.gen(function*() {
     { end, start }: ByteRange,
     from: (source: ByteSource) => void,
     pieceSize: PieceSize,
-    scratch: ReadBuffer.ReadBuffer | undefined
+    buffer: ReadBuffer | undefined
   ) =>
     Stream.fromPull(Effect.sync(() => {
       let offset = start
@@ -104,12 +105,15 @@ export const makeViewerStream = Effect.gen(function*() {
       const readPiece = (key: ChunkKey, chunk: ByteRange) => {
         const most = pieceSize.next()
         const piece = pieceOf(chunk, offset, end, most)
-        const read = (buffer?: Buffer) => cache.readRange(representation, key, piece, buffer)
-        const bytes = scratch === undefined ? read() : scratch(most, read)
-        return Effect.map(bytes, (bytes) => take(bytes, "disk", scratch !== undefined))
+        const read = (into?: Buffer) => cache.readRange(representation, key, piece, into)
+        const bytes = buffer === undefined ? read() : buffer.read(most, read)
+        return Effect.map(bytes, (bytes) => take(bytes, "disk", buffer !== undefined))
       }
       return Effect.suspend((): Effect.Effect<readonly [Uint8Array], CacheError | Cause.Done> => {
-        if (offset >= end) return Cause.done()
+        if (offset >= end) {
+          buffer?.release()
+          return Cause.done()
+        }
         const key = keyAt(representation, offset)
         const inMemory = cache.inMemory(key)
         if (inMemory !== undefined) {
@@ -136,7 +140,7 @@ export const makeViewerStream = Effect.gen(function*() {
         : yield* activeStreams.begin({ url, resource, ...range, size, viewer })
       const reader = yield* downloader.read(representation, range, source)
       const received = isSingle(representation) ? before ?? new ReceivedBytes(range.start) : undefined
-      const scratch = reuses ? ReadBuffer.make() : undefined
+      const buffer = reuses ? new ReadBuffer(buffers) : undefined
       const pieceSize = new PieceSize(now)
       let cachedIn: ByteSource = "disk"
       // The count comes after everything that can fail, so that it is exactly what the viewer got.
@@ -170,7 +174,7 @@ export const makeViewerStream = Effect.gen(function*() {
       }
       const cachedLeg = () => {
         const rest = { start: reader.offset, end: range.end }
-        const cached = cachedStream(representation, rest, (source) => cachedIn = source, pieceSize, scratch)
+        const cached = cachedStream(representation, rest, (source) => cachedIn = source, pieceSize, buffer)
         return Stream.catchTags(watchPieces(cached, fromCache), {
           DiskBusy: swapIn,
           DiskFull: swapIn,

@@ -18,22 +18,22 @@ const make = () => {
 
 describe("PieceSize", () => {
   it("grows with what a fast viewer has taken, up to 1 MiB", () => {
-    const sizes = make()(64, 1e9)
-    assert.deepStrictEqual(sizes.slice(0, 17), [...Array.from({ length: 16 }, () => 128), 256])
+    const sizes = make()(128, 1e9)
+    assert.deepStrictEqual(sizes.slice(0, 33), [...Array.from({ length: 32 }, () => 64), 128])
     assert.deepStrictEqual(sizes, sizes.toSorted((a, b) => a - b))
     assert.strictEqual(sizes.at(-1), 1024)
   })
 
   it("is 64 KiB for a slow viewer as soon as that is seen, and grows again when it isn't slow any more", () => {
     const next = make()
-    assert.strictEqual(next(64, 1e9).at(-1), 1024)
+    assert.strictEqual(next(128, 1e9).at(-1), 1024)
     assert.deepStrictEqual(next(3, 20_000), [1024, 64, 64])
     assert.deepStrictEqual(next(3, 1e9), [64, 1024, 1024])
   })
 
   it("is what the viewer takes in a quarter of a second, between the two", () => {
     const next = make()
-    next(64, 1e9)
+    next(128, 1e9)
     assert.deepStrictEqual(next(3, 2_000_000).slice(1), [256, 256])
   })
 })
