@@ -16,6 +16,11 @@ export class ChunkMap<A> {
     return this.#resources.get(resource)?.get(representation)?.values.get(index)
   }
 
+  /** Whether any chunk of a representation is there. */
+  hasAny(resource: string, representation: string): boolean {
+    return this.#resources.get(resource)?.has(representation) ?? false
+  }
+
   set({ index, representation, resource }: ChunkKey, value: A): void {
     let representations = this.#resources.get(resource)
     if (representations === undefined) this.#resources.set(resource, representations = new Map())

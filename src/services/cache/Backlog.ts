@@ -109,6 +109,11 @@ export class Backlog {
     return this.#pending.get(key)?.payload
   }
 
+  /** Whether any chunk of a representation waits, or is being written. */
+  hasAny({ id, resource }: Representation): boolean {
+    return this.#pending.hasAny(resource, id)
+  }
+
   /** The first index from the one of `key` on whose chunk does not wait. */
   firstMissing(key: ChunkKey): number {
     return this.#pending.firstMissing(key)

@@ -38,7 +38,9 @@ export class ChunkWriter extends Context.Service<ChunkWriter, {
   readonly backlog: () => { readonly bytes: number; readonly maxBytes: number }
   /** Whether so much waits that chunks may soon be dropped. */
   readonly isBehind: () => boolean
-  /** Waits until every queued chunk is written or dropped. */
+  /** Waits until every queued chunk of a representation is written or dropped. */
+  readonly settled: (representation: Representation) => Effect.Effect<void>
+  /** The same for all representations. */
   readonly idle: Effect.Effect<void>
 }>()("spillway/services/cache/ChunkWriter") {
   static readonly layer: Layer.Layer<
@@ -68,6 +70,40 @@ const MAX_DEFERRED = 4096
 /** How long the end of the program waits for what is still to be written. */
 const FLUSH_TIMEOUT = "2 seconds"
 
+/** Those who wait until no chunk of a representation is queued. */
+class Waits {
+  readonly #isQueued: (representation: Representation) => boolean
+  /** By resource and representation. Each of these has queued chunks, so the queue is the bound. */
+  readonly #latches = new Map<string, Latch.Latch>()
+
+  constructor(isQueued: (representation: Representation) => boolean) {
+    this.#isQueued = isQueued
+  }
+
+  wait(representation: Representation): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (!this.#isQueued(representation)) return Effect.void
+      const name = this.#nameOf(representation)
+      const latch = this.#latches.get(name) ?? Latch.makeUnsafe(false)
+      this.#latches.set(name, latch)
+      return latch.await
+    })
+  }
+
+  /** To be called whenever a chunk of a representation is no longer queued. */
+  check(representation: Representation): void {
+    const name = this.#nameOf(representation)
+    const latch = this.#latches.get(name)
+    if (latch === undefined || this.#isQueued(representation)) return
+    this.#latches.delete(name)
+    latch.openUnsafe()
+  }
+
+  #nameOf({ id, resource }: Representation): string {
+    return `${resource}/${id}`
+  }
+}
+
 const make = Effect.gen(function*() {
   const config = yield* CacheConfig
   const breaker = yield* DiskBreaker
@@ -81,9 +117,23 @@ const make = Effect.gen(function*() {
   /** Chunks that found no room. Their bytes are in `memory`, or lost. */
   const deferred = new Map<string, Omit<Job, "payload">>()
 
+  const waits = new Waits((representation) => {
+    if (backlog.hasAny(representation)) return true
+    for (const { key } of deferred.values()) {
+      if (key.resource === representation.resource && key.representation === representation.id) return true
+    }
+    return false
+  })
+
+  /** Ends what waits until this chunk is no longer queued. */
+  const settle = ({ representation }: Omit<Job, "payload">): void => {
+    if (backlog.isEmpty && deferred.size === 0) idle.openUnsafe()
+    waits.check(representation)
+  }
+
   const done = (job: Job): void => {
     backlog.done(job)
-    if (backlog.isEmpty && deferred.size === 0) idle.openUnsafe()
+    settle(job)
   }
 
   const defer = (chunk: Omit<Job, "payload">): boolean => {
@@ -100,17 +150,24 @@ const make = Effect.gen(function*() {
       deferred.delete(name)
       if (backlog.get(chunk.key) !== undefined) continue
       const payload = memory.peek(chunk.key)
-      if (payload === undefined || !backlog.add({ ...chunk, payload })) counters.dropped()
+      if (payload !== undefined && backlog.add({ ...chunk, payload })) continue
+      counters.dropped()
+      settle(chunk)
     }
   }
 
   // What waits behind a write that hangs, or for the index, would be held in memory until the disk works again.
   const dropWaiting = Effect.sync(() => {
+    const forgotten = [...deferred.values()]
+    deferred.clear()
+    for (const chunk of forgotten) {
+      counters.dropped()
+      settle(chunk)
+    }
     for (let job = backlog.take(); job !== undefined; job = backlog.take()) {
       counters.dropped()
       done(job)
     }
-    for (; deferred.size > 0; deferred.delete(deferred.keys().next().value!)) counters.dropped()
   })
   yield* breaker.changes.pipe(
     Stream.runForEach(({ _tag }) => _tag === "Usable" ? Effect.void : dropWaiting),
@@ -137,7 +194,6 @@ const make = Effect.gen(function*() {
     const group = takeGroup()
     if (group.length > 0) return record(group, done)
     work.closeUnsafe()
-    idle.openUnsafe()
     return Effect.void
   })
 
@@ -163,6 +219,7 @@ const make = Effect.gen(function*() {
     firstMissing: (key) => backlog.firstMissing(key),
     backlog: () => ({ bytes: backlog.bytes, maxBytes: backlog.maxBytes }),
     isBehind: () => backlog.isBehind,
+    settled: (representation) => waits.wait(representation),
     idle: idle.await
   })
 })

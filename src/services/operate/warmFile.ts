@@ -16,7 +16,7 @@ import { makeMissingChunks } from "./missingChunks.ts"
 /** How often a file is gone through, because it changed or because chunks could not be written. */
 const MAX_PASSES = 3
 
-/** How long to wait for pending writes before missing chunks are fetched again. */
+/** How long to wait for the writes of a file before its missing chunks are fetched again. */
 const WRITE_TIMEOUT = "10 seconds"
 
 /** How often to check whether the disk has caught up. */
@@ -157,7 +157,7 @@ export const makeWarmFile = Effect.gen(function*() {
           progress.begin(representation.size, means !== "fetched" && status.fwd !== "miss" && status.fwd !== "bypass")
         }
         const isSame = yield* pass(progress, representation, isFirst)
-        yield* Effect.ignore(Effect.timeout(writer.idle, WRITE_TIMEOUT))
+        yield* Effect.ignore(Effect.timeout(writer.settled(representation), WRITE_TIMEOUT))
         yield* writable
         if (isSame && (yield* isWhole(representation))) return representation
       }

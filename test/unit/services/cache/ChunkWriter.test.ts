@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Metric } from "effect"
+import { Effect, Fiber, Metric } from "effect"
 import { ANONYMOUS } from "../../../../src/domain/Asker.ts"
 import { IoError } from "../../../../src/domain/CacheError.ts"
 import type { ChunkKey } from "../../../../src/domain/Chunk.ts"
@@ -131,6 +131,68 @@ describe("ChunkWriter", () => {
       assert.isFalse(cache.isStoring(film, 0))
     }).pipe(Effect.provide(stack("memory", { memory: 1e9 }))))
 
+  it.effect("lets one file's chunks be waited for while a write of another file hangs", () =>
+    Effect.gen(function*() {
+      const [film, other, third] = [
+        yield* confirm(),
+        yield* confirm("\"1\"", "other"),
+        yield* confirm("\"1\"", "third")
+      ]
+      const index = yield* CacheIndex
+      const writer = yield* ChunkWriter
+      const faults = yield* Faults
+      yield* faults.add({
+        operation: "write",
+        fault: "hang",
+        path: (path) => path.includes(`${other.resource}/${other.id}`)
+      })
+      // Before the scan has ended, all of them get into one group.
+      for (const [representation, count] of [[other, 1], [film, 3]] as const) {
+        for (let i = 0; i < count; i++) writer.offer(representation, keyOf(representation, i), payload)
+      }
+      const waits = [yield* Effect.forkChild(writer.settled(film)), yield* Effect.forkChild(writer.settled(film))]
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(waits.map((fiber) => fiber.pollUnsafe()), [undefined, undefined])
+      yield* started
+      yield* Fiber.joinAll(waits)
+      assert.deepStrictEqual([0, 1, 2].map((i) => index.has(keyOf(film, i))), [true, true, true])
+      assert.isDefined(writer.pending(keyOf(other, 0)))
+      // Nothing of this one waits.
+      yield* writer.settled(third)
+      yield* faults.clear
+      yield* writer.settled(other)
+      assert.isTrue(index.has(keyOf(other, 0)))
+    }).pipe(Effect.ensuring(Faults.use((_) => _.clear)), Effect.provide(stack("faulty"))))
+
+  it.effect("lets those be waited for that found no room, until they are written or lost", () =>
+    Effect.gen(function*() {
+      const [film, written, lost] = [
+        yield* confirm(),
+        yield* confirm("\"1\"", "written"),
+        yield* confirm("\"1\"", "lost")
+      ]
+      const index = yield* CacheIndex
+      const memory = yield* MemoryTier
+      const writer = yield* ChunkWriter
+      const offer = (representation: Representation, i: number) => {
+        memory.put(keyOf(representation, i), payload)
+        return writer.offer(representation, keyOf(representation, i), payload)
+      }
+      for (let i = 0; i < 3000; i++) offer(film, i)
+      for (const representation of [written, lost]) {
+        assert.isTrue(offer(representation, 0))
+        assert.isUndefined(writer.pending(keyOf(representation, 0)))
+      }
+      memory.remove(keyOf(lost, 0))
+      const waits = yield* Effect.forEach([written, lost], (each) => Effect.forkChild(writer.settled(each)))
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(waits.map((fiber) => fiber.pollUnsafe()), [undefined, undefined])
+      yield* started
+      yield* idle
+      yield* Fiber.joinAll(waits)
+      assert.deepStrictEqual([written, lost].map((each) => index.has(keyOf(each, 0))), [true, false])
+    }).pipe(Effect.provide(stack("memory", { memory: 1e9 }))))
+
   it.effect("forgets chunks that found no room when the disk fails", () =>
     Effect.gen(function*() {
       const film = yield* confirm()
@@ -141,9 +203,11 @@ describe("ChunkWriter", () => {
         memory.put(keyOf(film, i), payload)
         writer.offer(film, keyOf(film, i), payload)
       }
+      const wait = yield* Effect.forkChild(writer.settled(film))
       yield* breaker.open(new IoError({ errno: "EIO", operation: "write", path: "/cache" }))
       yield* started
       yield* idle
+      yield* Fiber.join(wait)
       assert.strictEqual(yield* dropped, 3000)
     }).pipe(Effect.provide(stack("memory", { memory: 1e9 }))))
 
