@@ -103,10 +103,14 @@ const make = Effect.gen(function*() {
       return key === undefined ? Effect.void : Effect.map(store.remove(key), () => index.remove(key))
     })
 
+  /** Whether it is known that no file of a resource is on disk, not even a manifest without chunks. */
+  const hasNoFile = (resource: string): boolean =>
+    scan.isLoaded() && !index.hasFolder(resource) && index.compactChunk(resource) === undefined
+
   const write = (representation: Representation, file: Uint8Array): Effect.Effect<void, CacheError> => {
     const { resource } = representation
     return removeCompact(resource).pipe(
-      Effect.andThen(store.writeManifest(resource, file)),
+      Effect.andThen(store.writeManifest(resource, file, hasNoFile(resource))),
       Effect.map(() => {
         index.setManifest(resource, inBlocks(file.length))
         noteWritten(representation)

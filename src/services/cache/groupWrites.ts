@@ -235,11 +235,11 @@ export const make = Effect.gen(function*() {
       /** A write that does not end is not interrupted, since nobody could tell what it did; but it is noticed. */
       const watch: Effect.Effect<never> = Effect.suspend(() => {
         const before = progress.left
-        const report = breaker.report(new IoError({ errno: "TIMEOUT", operation: "write", path: directory }))
         return Effect.flatMap(Effect.sleep(WRITE_DEADLINE), () => {
           if (progress.left < before) return watch
           for (let count = progress.endWaiting(); count > 0; count--) counters.dropped()
-          return Effect.andThen(report, Effect.never)
+          const error = new IoError({ errno: "TIMEOUT", operation: "write", path: directory })
+          return Effect.andThen(breaker.report(error), Effect.never)
         })
       })
       return Effect.ensuring(

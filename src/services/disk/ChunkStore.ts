@@ -179,9 +179,9 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   ) => Effect.Effect<Option.Option<Representation>, CacheError>
   /**
    * Writes `file`, which `manifestFormat` has encoded, as the manifest of a resource. Replaces the old one, whole or not at all. Removes a
-   * compact file first.
+   * compact file first. With `isFirst`, the store has nothing of the resource, so there is nothing to look for.
    */
-  readonly writeManifest: (resource: string, file: Uint8Array) => Effect.Effect<void, CacheError>
+  readonly writeManifest: (resource: string, file: Uint8Array, isFirst?: boolean) => Effect.Effect<void, CacheError>
   /** Revokes a manifest: from then on `readRevoked` finds it, and `readManifest` doesn't. Does nothing if there is none. */
   readonly revokeManifest: (resource: string) => Effect.Effect<void, CacheError>
   /** The representation of a manifest that was revoked and not written again. Otherwise as `readManifest`. */

@@ -283,8 +283,8 @@ export const make = Effect.gen(function*() {
     release,
     readManifest: readManifest(StoreLayout.MANIFEST, false),
     readRevoked: readManifest(StoreLayout.REVOKED, true),
-    writeManifest: (resource, file) =>
-      limiter.pass(compact.remove(resource)).pipe(
+    writeManifest: (resource, file, isFirst = false) =>
+      isFirst ? manifests.write(resource, file) : limiter.pass(compact.remove(resource)).pipe(
         Effect.andThen(manifests.write(resource, file)),
         Effect.andThen(limiter.pass(manifests.removeRevoked(resource)))
       ),

@@ -52,7 +52,8 @@ export const makeExchange = (config: OriginOptions, requests: Requests, isTraced
     const turn = yield* makeTurn(firstByteTimeoutOf(request.route) ?? config.firstByteTimeout)
     const body = request.body && upload(request.body, turn)
     turn.begin()
-    const late = (phase: OriginTimeout["phase"]) => Effect.fail(new OriginTimeout({ url, phase }))
+    // An error records the stack, so it is made when it happens.
+    const late = (phase: OriginTimeout["phase"]) => Effect.suspend(() => Effect.fail(new OriginTimeout({ url, phase })))
     const send = requests[kindOf(hop)]
     const sent = Effect.raceFirst(send({ ...request, body }, hop), Effect.andThen(turn.overdue, late("header")))
     if (body === undefined) return yield* sent

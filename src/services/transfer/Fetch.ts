@@ -308,7 +308,8 @@ export class Fetch {
   }
 
   #endIfUnwanted(): void {
-    if (!this.isActive || this.demand !== "end") return
+    // One that has all bytes ends by itself. To interrupt it would destroy the response instead of reading its end.
+    if (!this.isActive || this.demand !== "end" || this.position >= this.end) return
     this.abandon()
     this.fiber?.interruptUnsafe()
   }

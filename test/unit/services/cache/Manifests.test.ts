@@ -8,6 +8,7 @@ import { Catalog } from "../../../../src/services/cache/Catalog.ts"
 import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
 import { IndexScan } from "../../../../src/services/cache/IndexScan.ts"
 import { Manifests } from "../../../../src/services/cache/Manifests.ts"
+import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
 import { Lookup } from "../../../../src/services/media/Lookup.ts"
 import { MediaStream } from "../../../../src/services/media/MediaStream.ts"
 import { Purger } from "../../../../src/services/operate/Purger.ts"
@@ -60,6 +61,16 @@ const process = <A, E, R extends Layer.Success<ReturnType<typeof restartable>> |
 const fileOfManifest = `/cache/v1/${resource.id.slice(0, 2)}/${resource.id}/manifest.json`
 
 describe("a manifest on disk", () => {
+  it.effect("is written without a look for an old one if nothing of the file is on disk", () =>
+    Effect.gen(function*() {
+      const faults = yield* Faults
+      yield* ticking(IndexScan.use((_) => _.loaded))
+      yield* faults.add({ operation: "unlink", fault: "EIO" })
+      yield* cached
+      assert.deepStrictEqual(faults.strikes(), [0])
+      assert.isTrue(Option.isSome(yield* ChunkStore.use(({ readManifest }) => readManifest(resource.id))))
+    }).pipe(Effect.provide(stack("faulty"))))
+
   it.effect("is believed after a restart", () =>
     Effect.gen(function*() {
       yield* process(cached)

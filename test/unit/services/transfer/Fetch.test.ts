@@ -68,6 +68,19 @@ describe("Fetch", () => {
     assert.isFalse(fetch.isOpenTo(fetch.source))
   })
 
+  it("reads the end of the response when its last reader leaves with the last byte", () => {
+    const fetch = newFetch(newDownload(), 0)
+    let interruptions = 0
+    fetch.fiber = { interruptUnsafe: () => interruptions++ }
+    const reader = newReader(fetch.download, 0)
+    fetch.join(reader)
+    fetch.download.fetches.move(fetch, fetch.end)
+    reader.advance(reader.end)
+    reader.close(true)
+    assert.isTrue(fetch.isActive)
+    assert.strictEqual(interruptions, 0)
+  })
+
   it("completes the chunk for a reader that has everything", () => {
     const fetch = newFetch(newDownload(), CHUNK)
     const reader = newReader(fetch.download, CHUNK)
