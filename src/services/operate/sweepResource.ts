@@ -134,10 +134,12 @@ export const makeSweepResource = Effect.fnUntraced(function*(onRemoved: (ban: Ba
   const sweep = Effect.fnUntraced(function*(pass: Pass, resource: string, found: Found) {
     const { known, stored, verdict } = found
     const ban = purgeOf(pass, resource, found)
-    if (ban !== undefined) return yield* remove(pass, resource, ban)
+    if (ban !== undefined) yield* remove(pass, resource, ban)
     const entry = stored ?? known
     if (entry === undefined) return
+    // What was purged may have been stored again meanwhile, so that its pin is left.
     if (isPinOld(pass, resource, entry)) yield* unpin(resource)
+    if (ban !== undefined) return
     if (pass.bans.some(({ target }) => isPurge(target) && matches(target, entry))) {
       yield* removeOthers(resource, [stored?.id, known?.id])
     }

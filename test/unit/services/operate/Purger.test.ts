@@ -217,6 +217,27 @@ describe("over files", () => {
       assert.isFalse(index.isPinned(id))
     }).pipe(Effect.provide(stack("faulty"))))
 
+  it.effect("a pin goes with a purge, although the file is stored again while it is removed", () =>
+    Effect.gen(function*() {
+      yield* cached
+      const purger = yield* Purger
+      const index = yield* CacheIndex
+      yield* purger.pin(url, true)
+      const faults = yield* Faults
+      const removal = { operation: "unlink", fault: "hang", path: (path: string) => path.endsWith(".0") } as const
+      yield* faults.add(removal)
+      const purging = yield* Effect.forkChild(
+        Effect.flatMap(purger.purge({ _tag: "Url", url }), (ban) => Sweeper.use((_) => _.swept(ban)))
+      )
+      yield* ticking(Effect.repeat(Effect.sleep("1 millis"), { until: () => faults.strikes().includes(1) }))
+      yield* ticking(view(url))
+      yield* faults.lift(removal)
+      yield* ticking(Effect.andThen(Fiber.join(purging), ChunkWriter.use((_) => _.idle)))
+      assert.isTrue(index.hasResource(id))
+      assert.isFalse(index.isPinned(id))
+      assert.notInclude(yield* files, "pinned")
+    }).pipe(Effect.provide(stack("faulty"))))
+
   it.effect("a pin that cannot be written is none", () =>
     Effect.gen(function*() {
       yield* cached
