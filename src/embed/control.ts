@@ -1,5 +1,4 @@
 import { Clock, Effect, Option, Schema, Stream } from "effect"
-import type { BanTarget } from "../domain/BanList.ts"
 import type { CacheError } from "../domain/CacheError.ts"
 import { MediaRefused, NotInCache } from "../domain/OpenError.ts"
 import { loggable } from "../domain/OriginError.ts"
@@ -15,7 +14,7 @@ import type {
   WarmJob,
   Why
 } from "../http/admin/api/model.ts"
-import { detailOf, jobOf, purgeStateOf, summaryOf, whyOf } from "../http/admin/api/present.ts"
+import { detailOf, jobOf, purgedOf, purgeStateOf, summaryOf, whyOf } from "../http/admin/api/present.ts"
 import { StatusReport } from "../http/admin/StatusReport.ts"
 import { OriginConfig } from "../services/config/OriginConfig.ts"
 import { DiskBreaker } from "../services/disk/DiskBreaker.ts"
@@ -171,21 +170,23 @@ const LISTED = 100
 /** A text as it is given to `addressing`. */
 const textOf = (what: string | URL): string => what instanceof URL ? what.href : what
 
+const isRefused = (found: unknown): found is TargetError =>
+  typeof found === "object" && found !== null && "status" in found
+
 /** Makes the functions that name resources: as the control API does, with the errors of applications. */
 const makeNaming = Effect.map(makeAddressing, (addressing) => {
-  const refused = (text: string, { reason }: TargetError) =>
-    Effect.fail(new MediaRefused({ url: loggable(text), reason }))
+  const named = <A>(text: string, found: A | TargetError): Effect.Effect<A, MediaRefused> =>
+    isRefused(found)
+      ? Effect.fail(new MediaRefused({ url: loggable(text), reason: found.reason }))
+      : Effect.succeed(found)
   return {
-    resourceOf: (text: string): Effect.Effect<Resource, MediaRefused> => {
-      const resource = addressing.resourceOf(text)
-      return "status" in resource ? refused(text, resource) : Effect.succeed(resource)
+    resourceOf: (text: string) => named(text, addressing.resourceOf(text)),
+    prefixOf: (text: string) => named(text, addressing.prefixOf(text)),
+    banTargetOf: (request: PurgeRequest) => {
+      const text = "url" in request ? request.url : "prefix" in request ? request.prefix : ""
+      return named(text, addressing.banTargetOf(request))
     },
-    prefixOf: (text: string): Effect.Effect<string, MediaRefused> => {
-      const prefix = addressing.prefixOf(text)
-      return typeof prefix === "string" ? Effect.succeed(prefix) : refused(text, prefix)
-    },
-    isServed: addressing.isServed,
-    sourceOf: addressing.sourceOf
+    isServed: addressing.isServed
   }
 })
 
@@ -252,13 +253,6 @@ export const make = Effect.gen(function*() {
       return Option.isNone(cached) ? yield* notCached(resource) : summaryOf(cached.value, now())
     })
 
-  const targetOf = Effect.fnUntraced(function*(request: PurgeRequest): Effect.fn.Return<BanTarget, MediaRefused> {
-    const soft = request.soft === true ? { soft: true as const } : {}
-    if ("url" in request) return { _tag: "Url", url: (yield* naming.resourceOf(request.url)).url, ...soft }
-    if ("tag" in request) return { _tag: "Tag", tag: request.tag, ...soft }
-    return { _tag: "Prefix", prefix: "prefix" in request ? yield* naming.prefixOf(request.prefix) : "", ...soft }
-  })
-
   const control: Control = {
     status: report.status,
     list: Effect.fnUntraced(function*({ limit = LISTED, prefix = "" }: ListOptions = {}) {
@@ -275,18 +269,13 @@ export const make = Effect.gen(function*() {
     why: Effect.fnUntraced(function*(what) {
       const text = textOf(what)
       const resource = yield* naming.resourceOf(text)
-      const explained = naming.isServed(resource)
-        ? yield* explainer.why(resource, naming.sourceOf(text, resource, false))
-        : explainer.notServed
-      return whyOf(resource.url, explained, breaker.unwritable()?.message)
+      return whyOf(resource.url, yield* explainer.why(text, resource), breaker.unwritable()?.message)
     }),
     warm: yield* makeWarm,
     pin: mark(true),
     unpin: mark(false),
     purge: Effect.fnUntraced(function*(request) {
-      const { bans, missing, nodes } = yield* fleetPurger.purge(yield* targetOf(request))
-      const id = String(bans[0]?.at ?? 0)
-      return nodes.length === 0 ? { id } : { id, nodes, missing }
+      return purgedOf(yield* fleetPurger.purge(yield* naming.banTargetOf(request)))
     }),
     purges: Effect.sync(() => sweeper.progress().removals.map(purgeStateOf))
   }

@@ -144,6 +144,7 @@ describe("control", () => {
       yield* purge({ all: true, soft: true })
       yield* cached(url("c"))
       assert.deepStrictEqual(requests.slice(before).map(({ headers }) => headers["if-none-match"]), ["\"1\""])
+      assert.deepInclude(yield* Effect.flip(purge({ url: "no URL?secret" })), { _tag: "MediaRefused", url: "no URL?…" })
       const { id } = yield* purge({ prefix: "https://media.example.org/" })
       assert.isFalse(yield* isCached(url("c")))
       yield* ticking(Effect.repeat(Effect.andThen(Effect.sleep("100 millis"), purges), {

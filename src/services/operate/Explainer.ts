@@ -12,6 +12,8 @@ import { OriginConfig } from "../config/OriginConfig.ts"
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import { makeAskOrigin, type Source } from "../origin/askOrigin.ts"
 import type { Origin } from "../origin/Origin.ts"
+import type { OriginResolver } from "../origin/OriginResolver.ts"
+import { makeAddressing } from "./addressing.ts"
 import {
   type Circumstances,
   explainCached,
@@ -27,14 +29,13 @@ import { Inventory } from "./Inventory.ts"
 
 /** Explains why a resource is cached or not: from the cache, or else from the origin's response to HEAD, or GET without that. */
 export class Explainer extends Context.Service<Explainer, {
-  readonly why: (resource: Resource, source: Source) => Effect.Effect<Explanation>
-  /** For a resource that viewers cannot request. */
-  readonly notServed: Explanation
+  /** Explains `resource`, which an operator has written as `text`. */
+  readonly why: (text: string, resource: Resource) => Effect.Effect<Explanation>
 }>()("spillway/services/operate/Explainer") {
   static readonly layer: Layer.Layer<
     Explainer,
     never,
-    CacheConfig | DiskBreaker | Origin | OriginConfig | Inventory
+    CacheConfig | DiskBreaker | Origin | OriginConfig | OriginResolver | Inventory
   > = Layer.effect(Explainer, Effect.suspend(() => make))
 }
 
@@ -46,6 +47,7 @@ const make = Effect.gen(function*() {
   const config = yield* CacheConfig
   const { chunkSize, maxSize } = config
   const breaker = yield* DiskBreaker
+  const { isServed, sourceOf } = yield* makeAddressing
   const askOrigin = yield* makeAskOrigin
   const { offline } = yield* OriginConfig
   const inventory = yield* Inventory
@@ -82,13 +84,13 @@ const make = Effect.gen(function*() {
   }, Effect.scoped)
 
   return Explainer.of({
-    notServed,
-    why: Effect.fnUntraced(function*(resource, source) {
+    why: Effect.fnUntraced(function*(text, resource) {
+      if (!isServed(resource)) return notServed
       // If the disk fails, nothing is cached as far as viewers are concerned.
       const known = Option.flatten(yield* Effect.option(inventory.find(resource.url)))
       if (Option.isSome(known)) return explainCached(circumstances(), known.value)
       if (offline) return explainOffline(circumstances())
-      return yield* explainOrigin(resource, source).pipe(
+      return yield* explainOrigin(resource, sourceOf(text, resource, false)).pipe(
         Effect.timeoutOrElse({
           duration: DEADLINE,
           orElse: () => Effect.fail(new OriginTimeout({ url: loggable(resource.url), phase: "header" }))

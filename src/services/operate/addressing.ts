@@ -1,4 +1,5 @@
 import { Effect } from "effect"
+import type { BanTarget } from "../../domain/BanList.ts"
 import { cacheKey } from "../../domain/CacheKey.ts"
 import { loggable, OriginTimeout } from "../../domain/OriginError.ts"
 import { pathOf, type TargetError } from "../../domain/RequestTarget.ts"
@@ -9,6 +10,11 @@ import { OriginConfig } from "../config/OriginConfig.ts"
 import { makeOwnQuestion } from "../fleet/peerQuestion.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import { LOCATE_MILLIS, OriginResolver } from "../origin/OriginResolver.ts"
+
+/** What an operator has named to be purged, and whether softly. */
+type PurgeNames =
+  & ({ readonly url: string } | { readonly prefix: string } | { readonly tag: string } | { readonly all: true })
+  & { readonly soft?: boolean }
 
 /**
  * Turns an operator's text, which is a URL at the origin or a path at this server, into a resource and its source.
@@ -31,14 +37,27 @@ export const makeAddressing = Effect.gen(function*() {
     return accessTo(originConfig.origins, url) === "public" ? makePublic(key) : makeResource(key)
   }
 
+  const prefixOf = (text: string): string | TargetError => {
+    if (!text.startsWith("/")) return text
+    const path = pathOf(text)
+    const start = resourceOf(path)
+    return "status" in start ? start : start.url + text.slice(path.length)
+  }
+
   return {
     resourceOf,
     /** The beginning of the URLs at the origin that `text` begins. A query in it may be incomplete, so it stays as it is. */
-    prefixOf: (text: string): string | TargetError => {
-      if (!text.startsWith("/")) return text
-      const path = pathOf(text)
-      const start = resourceOf(path)
-      return "status" in start ? start : start.url + text.slice(path.length)
+    prefixOf,
+    /** What a purge of these is for. */
+    banTargetOf: (names: PurgeNames): BanTarget | TargetError => {
+      const soft = names.soft === true ? { soft: true as const } : {}
+      if ("tag" in names) return { _tag: "Tag", tag: names.tag, ...soft }
+      if ("url" in names) {
+        const resource = resourceOf(names.url)
+        return "status" in resource ? resource : { _tag: "Url", url: resource.url, ...soft }
+      }
+      const prefix = prefixOf("prefix" in names ? names.prefix : "")
+      return typeof prefix === "string" ? { _tag: "Prefix", prefix, ...soft } : prefix
     },
     /** Whether viewers can request a resource: an origin is configured for its URL, or none is configured at all. */
     isServed: ({ url }: Resource): boolean => {

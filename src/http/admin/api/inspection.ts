@@ -58,10 +58,7 @@ export const layer = HttpApiBuilder.group(
       why: Effect.fnUntraced(function*({ query: { url } }) {
         const resource = addressing.resourceOf(url)
         if ("status" in resource) return yield* refusalOf(resource)
-        const explained = addressing.isServed(resource)
-          ? yield* explainer.why(resource, addressing.sourceOf(url, resource, false))
-          : explainer.notServed
-        return whyOf(resource.url, explained, breaker.unwritable()?.message)
+        return whyOf(resource.url, yield* explainer.why(url, resource), breaker.unwritable()?.message)
       }),
       fleet: Effect.fnUntraced(function*() {
         return (yield* fleet.view) ?? (yield* new NotFound({ message: "This server is not in a fleet; see --fleet" }))

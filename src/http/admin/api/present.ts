@@ -6,6 +6,7 @@ import type { OriginReport } from "../../../services/mirrors/OriginHealth.ts"
 import type { Running } from "../../../services/observe/ActiveStreams.ts"
 import type { Explanation } from "../../../services/operate/explanations.ts"
 import type * as Failures from "../../../services/operate/FailureLog.ts"
+import type { FleetPurged } from "../../../services/operate/FleetPurger.ts"
 import type { Cached } from "../../../services/operate/Inventory.ts"
 import type { Removal } from "../../../services/operate/Sweeper.ts"
 import type * as Traffic from "../../../services/operate/TrafficHistory.ts"
@@ -15,6 +16,7 @@ import type {
   EffectiveRoute,
   Failure,
   OriginStatus,
+  Purged,
   PurgeState,
   ResourceDetail,
   ResourceMap,
@@ -115,6 +117,12 @@ export const purgeStateOf = ({ ban: { at, target }, ...removal }: Removal): Purg
   soft: target._tag !== "OutdatedTree" && target.soft === true,
   ...removal
 })
+
+/** A node that is alone says nothing of others. */
+export const purgedOf = ({ bans, missing, nodes }: FleetPurged): Purged => {
+  const id = String(bans[0]?.at ?? 0)
+  return nodes.length === 0 ? { id } : { id, nodes, missing }
+}
 
 export const jobOf = ({ error, files, secondsLeft, size, ...job }: Job): WarmJob => ({
   ...job,
