@@ -1,19 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import * as Fs from "node:fs"
-import { join } from "node:path"
 import { story } from "../support/cacheStatus.ts"
-import { temporaryDirectory } from "../support/disks.ts"
+import { temporaryDirectory, totalText } from "../support/disks.ts"
 import { eventually, eventuallyHit, openView, runProgram, startProgram, view } from "../support/Program.ts"
 import { fileOf, makeGate, makeTestOrigin, MiB, sha256 } from "../support/TestOrigin.ts"
 import { withoutHedges } from "../support/withoutHedges.ts"
-
-/** All that is below a directory, as text. */
-const contentOf = (directory: string): string =>
-  Fs.readdirSync(directory, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() || entry.isSymbolicLink())
-    .map((entry) => entry.isFile() ? Fs.readFileSync(join(entry.parentPath, entry.name), "latin1") : entry.name)
-    .join("\n")
 
 describe("--cache-key", () => {
   it.live.each([1, 2])(
@@ -70,7 +61,7 @@ describe("--cache-key", () => {
           yield* run("status"),
           yield* run("purge", "--wait", film("token-of-alice")),
           yield* Effect.promise(async () => (await fetch(`${program.url}/_spillway/metrics`)).text()),
-          contentOf(directory),
+          totalText(directory),
           program.printed()
         ]
         for (const text of shown) assert.notInclude(text, "token-of-")

@@ -1,8 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Console, Effect, Fiber } from "effect"
-import * as Fs from "node:fs"
 import { dirname, join } from "node:path"
-import { chunkFiles, temporaryDirectory } from "../support/disks.ts"
+import { chunkFiles, readIfThere, sizeIfThere, temporaryDirectory, tree } from "../support/disks.ts"
 import { eventually, type Program, startProgram, view } from "../support/Program.ts"
 import { fileOf, makeTestOrigin, MiB, randomBytes, sha256, type TestOrigin } from "../support/TestOrigin.ts"
 
@@ -52,10 +51,7 @@ const look = Effect.fnUntraced(function*(program: Program, origin: TestOrigin, p
   return seen.whole
 })
 
-const filesIn = (directory: string): ReadonlyArray<string> =>
-  Fs.readdirSync(directory, { recursive: true, encoding: "utf8" }).map((name) => join(directory, name))
-
-const temporaries = (directory: string) => filesIn(directory).filter((path) => path.endsWith(".tmp"))
+const temporaries = (directory: string) => tree(directory).filter((path) => path.endsWith(".tmp"))
 
 /** What chunks take, their manifests, and the directories of both, which have few names each. */
 const bytesOnDisk = (directory: string): number => {
@@ -63,8 +59,7 @@ const bytesOnDisk = (directory: string): number => {
   const resources = [...new Set(chunks.map(dirname))]
   const prefixes = new Set(resources.map(dirname))
   const manifests = resources.flatMap((path) => ["manifest.json", "revoked.json"].map((name) => join(path, name)))
-    .filter((path) => Fs.existsSync(path))
-  const files = [...chunks, ...manifests].map((path) => Math.ceil(Fs.statSync(path).size / BLOCK_BYTES) * BLOCK_BYTES)
+  const files = [...chunks, ...manifests].map((path) => Math.ceil(sizeIfThere(path) / BLOCK_BYTES) * BLOCK_BYTES)
   return files.reduce((sum, bytes) => sum + bytes, 0) + (resources.length + prefixes.size) * BLOCK_BYTES
 }
 
@@ -132,9 +127,9 @@ describe("a process that is killed", () => {
         yield* isRight(program)
         for (const path of paths) assert.isTrue(yield* look(program, origin, path, 0))
         yield* eventually("a cache in use", Effect.sync(() => bytesOnDisk(directory) > MAX_SIZE / 2))
-        const manifests = filesIn(directory).filter((path) => path.endsWith("manifest.json"))
+        const manifests = tree(directory).filter((path) => path.endsWith("manifest.json")).flatMap(readIfThere)
         assert.isNotEmpty(manifests)
-        for (const path of manifests) assert.include(Fs.readFileSync(path, "latin1"), `"${field}":`)
+        for (const manifest of manifests) assert.include(manifest.toString("latin1"), `"${field}":`)
         yield* isRight(program)
         yield* Console.log(`${kills} kills with ${identity}, seed ${SEED}: ${leftBehind} writes were under way`)
         assert.strictEqual(yield* program.stop("SIGTERM"), 0)

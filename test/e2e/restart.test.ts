@@ -4,7 +4,7 @@ import * as Fs from "node:fs"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { dirname, join } from "node:path"
 import { story } from "../support/cacheStatus.ts"
-import { chunkFiles, temporaryDirectory, totalSize } from "../support/disks.ts"
+import { chunkFiles, temporaryDirectory, totalSize, tree } from "../support/disks.ts"
 import { eventually, openView, startProgram, view } from "../support/Program.ts"
 import {
   fileOf,
@@ -32,8 +32,7 @@ const stored = (directory: string, count: number) =>
   eventually(`${count} chunks on disk`, Effect.sync(() => chunkFiles(directory).length === count))
 
 /** How many short files are on disk. */
-const storedFiles = (directory: string): number =>
-  Fs.readdirSync(directory, { recursive: true }).filter((name) => String(name).endsWith(".compact")).length
+const storedFiles = (directory: string): number => tree(directory).filter((path) => path.endsWith(".compact")).length
 
 /** Adds files of chunks for resources that nobody asks for. Those of one resource are links to one file. */
 const addLinks = (directory: string, resources: number, chunks: number): void => {

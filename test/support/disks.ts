@@ -112,10 +112,22 @@ export const ordinaryUser: OrdinaryUser | string = (() => {
     : `the program cannot be run as an ordinary user: ${error?.message ?? stderr.trim()}`
 })()
 
+/** What is in a directory. It may be gone since it was listed: the program may remove files and directories at any time. */
+const entriesIfThere = (directory: string): ReadonlyArray<Fs.Dirent> => {
+  try {
+    return Fs.readdirSync(directory, { withFileTypes: true })
+  } catch {
+    return []
+  }
+}
+
 /** Files and directories below `root`, and `root` itself, the outermost first. */
-const tree = (root: string): Array<string> => [
+export const tree = (root: string): Array<string> => [
   root,
-  ...Fs.readdirSync(root, { recursive: true, encoding: "utf8" }).map((name) => join(root, name))
+  ...entriesIfThere(root).flatMap((entry) => {
+    const path = join(root, entry.name)
+    return entry.isDirectory() ? tree(path) : [path]
+  })
 ]
 
 /** Whether `root` and all below it may be written to. */
@@ -133,14 +145,14 @@ export const setWritable = (root: string, writable: boolean): void => {
 
 /** The files of chunks below a cache's directory, by index, of however many resources; a compact one has chunk 0. */
 export const chunkFiles = (directory: string): Array<{ readonly index: number; readonly path: string }> =>
-  (Fs.existsSync(directory) ? tree(directory) : [])
+  tree(directory)
     .flatMap((path) => {
       const match = /\/[0-9a-f]{32}(?:\/[0-9a-f]{32}\.(\d+)|\.compact)$/.exec(path)
       return match === null ? [] : [{ index: Number(match[1] ?? 0), path }]
     })
     .toSorted((a, b) => a.index - b.index)
 
-/** What is in a file, if it is still there: the program may remove a chunk at any time. */
+/** What is in a file, if it is still there. */
 export const readIfThere = (path: string): ReadonlyArray<Buffer> => {
   try {
     return [Fs.readFileSync(path)]
@@ -149,13 +161,18 @@ export const readIfThere = (path: string): ReadonlyArray<Buffer> => {
   }
 }
 
+/** The size of a file in bytes, or 0 if it isn't there any more. */
+export const sizeIfThere = (path: string): number => {
+  const info = Fs.statSync(path, { throwIfNoEntry: false })
+  return info?.isFile() ? info.size : 0
+}
+
 /** The sizes of all files below a directory, added up. */
 export const totalSize = (directory: string): number =>
-  tree(directory).reduce((sum, path) => {
-    const info = Fs.statSync(path, { throwIfNoEntry: false })
-    return sum + (info?.isFile() ? info.size : 0)
-  }, 0)
+  tree(directory).reduce((sum, path) => sum + sizeIfThere(path), 0)
 
-/** All that is in the files below a directory, as text. */
-export const totalText = (directory: string): string =>
-  tree(directory).map((path) => Fs.statSync(path).isFile() ? Fs.readFileSync(path, "latin1") : path).join("\n")
+/** All that is in the files below a directory, and their paths, as text. */
+export const totalText = (directory: string): string => {
+  const paths = tree(directory)
+  return [...paths, ...paths.flatMap(readIfThere).map((bytes) => bytes.toString("latin1"))].join("\n")
+}

@@ -2,7 +2,6 @@ import { NodeFileSystem, NodePath } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import * as Fs from "node:fs"
-import { join } from "node:path"
 import { make as makeResource } from "../../src/domain/Resource.ts"
 import { noCache } from "../../src/domain/rfc/CacheControl.ts"
 import { CacheIndex } from "../../src/services/cache/CacheIndex.ts"
@@ -20,17 +19,14 @@ import { Purger } from "../../src/services/operate/Purger.ts"
 import { OriginResolver } from "../../src/services/origin/OriginResolver.ts"
 import { layerNoDeps } from "../../src/spillway.ts"
 import * as MemoryOrigin from "../../src/testing/MemoryOrigin.ts"
-import { temporaryDirectory } from "../support/disks.ts"
+import { temporaryDirectory, tree } from "../support/disks.ts"
 import { CHUNK, view } from "../support/stack.ts"
 
 const MAX_SIZE = 1024 ** 2
 
-/** What files and directories take of the disk below `path`, in bytes, as `du` tells. */
-const du = (path: string): number => {
-  const info = Fs.lstatSync(path)
-  const below = info.isDirectory() ? Fs.readdirSync(path).map((name) => du(join(path, name))) : []
-  return below.reduce((sum, bytes) => sum + bytes, info.blocks * 512)
-}
+/** What files and directories take of the disk below `directory`, in bytes, as `du` tells. */
+const du = (directory: string): number =>
+  tree(directory).reduce((sum, path) => sum + (Fs.lstatSync(path, { throwIfNoEntry: false })?.blocks ?? 0) * 512, 0)
 
 /** One process over a real directory. */
 const processOn = (directory: string) =>
