@@ -11,7 +11,7 @@ const pathOf = (file: string): string => fileURLToPath(new URL(file, import.meta
 const HANG_MILLIS = 300_000
 
 /** Tests of whole programs, with browsers and real disks: they come after the others, whose load they would feel. */
-const ofPrograms = ["test/{cli,deploy,e2e,embed}/**/*.test.ts", "examples/**/*.test.ts"]
+const ofPrograms = ["test/{cli,deploy,e2e,embed}/**/*.test.ts", "test/docs.test.ts", "examples/**/*.test.ts"]
 
 export default defineConfig({
   test: {

@@ -67,6 +67,8 @@ export interface FleetShape {
   /** The log of purges. */
   readonly log: {
     readonly append: (purge: FleetPurge) => void
+    /** Waits until the engine has recorded what was appended, for as long as an engine may take that isn't down. */
+    readonly recorded: Effect.Effect<void>
     readonly take: Effect.Effect<PurgeBatch>
     readonly done: (batch: PurgeBatch) => void
     readonly seal: (purge: FleetPurge) => Effect.Effect<string>
@@ -95,6 +97,7 @@ const alone: FleetShape = {
   traffic: makePeerTraffic(),
   log: {
     append: () => {},
+    recorded: Effect.void,
     take: Effect.never,
     done: () => {},
     seal: () => Effect.succeed(""),
@@ -256,6 +259,7 @@ const make = Effect.gen(function*() {
     traffic,
     log: {
       append: feed.append,
+      recorded: membership.hasLog ? heartbeat.recorded : Effect.void,
       take: feed.take,
       done: feed.done,
       seal: feed.seal,

@@ -114,6 +114,8 @@ export const makePurgeFeed = Effect.fnUntraced(function*({ fleet, place: remembe
       if (unsent.length < MAX_UNSENT) unsent.push(purge)
       else unsent.splice(0, unsent.length, insteadOfMany(purge))
     },
+    /** Whether purges wait to be added to the log. */
+    hasUnsent: (): boolean => unsent.length > 0,
     /** Sends what waits to be added to the log, in order. What the engine doesn't confirm is sent again by the next call. */
     flush: Effect.fnUntraced(function*(session: MembershipSession): Effect.fn.Return<void, MembershipFailed> {
       for (let next = unsent[0]; next !== undefined; next = unsent[0]) {

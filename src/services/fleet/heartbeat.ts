@@ -59,6 +59,7 @@ export const makeHeartbeat = Effect.fnUntraced(function*(heart: Heart) {
   const clock = yield* Clock.Clock
   const wake = yield* Latch.make(false)
   const answered = yield* Latch.make(false)
+  const recorded = yield* Latch.make(false)
   const now = yield* monotonicMillis
   let isUp: boolean | undefined
   let forged = 0
@@ -87,6 +88,7 @@ export const makeHeartbeat = Effect.fnUntraced(function*(heart: Heart) {
     yield* onAnswer
     yield* answered.open
     yield* bounded(feed.flush(session))
+    if (!feed.hasUnsent()) recorded.openUnsafe()
   })
 
   const session = Effect.gen(function*() {
@@ -119,15 +121,21 @@ export const makeHeartbeat = Effect.fnUntraced(function*(heart: Heart) {
     Effect.forkScoped
   )
 
+  /** Has the next beat come at once, and waits until it has opened `latch`, for as long as the engine may take. */
+  const beatUntil = (latch: Latch.Latch): Effect.Effect<void> =>
+    latch.close.pipe(
+      Effect.andThen(wake.open),
+      Effect.andThen(Effect.timeoutOption(latch.await, ENGINE_MILLIS)),
+      Effect.asVoid
+    )
+
   return {
     isUp: (): boolean => isUp === true,
     /** Records of members that no node of the fleet has signed, or that were signed long ago. */
     forged: (): number => forged,
     /** Announces this node at once, and waits for the answer for as long as the engine may take. */
-    announce: answered.close.pipe(
-      Effect.andThen(wake.open),
-      Effect.andThen(Effect.timeoutOption(answered.await, ENGINE_MILLIS)),
-      Effect.asVoid
-    )
+    announce: beatUntil(answered),
+    /** Waits until the engine has recorded all purges, for as long as it may take. Waits for no engine that is down. */
+    recorded: Effect.suspend(() => isUp === true && feed.hasUnsent() ? beatUntil(recorded) : Effect.void)
   }
 })

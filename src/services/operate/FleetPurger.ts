@@ -210,7 +210,10 @@ const make = Effect.gen(function*() {
     fleet.log.append(first)
     const own = Effect.exit(Effect.forEach(targets, local))
     const members = fleet.peers().map(({ member }) => member)
-    const [done, told] = yield* Effect.all([own, spread(first, members)], { concurrency: "unbounded" })
+    // A node that starts when this is done learns of it from the log.
+    const [done, told] = yield* Effect.all([own, spread(first, members), fleet.log.recorded], {
+      concurrency: "unbounded"
+    })
     for (const member of told.missing) addMissed(first, member)
     const again = yield* Effect.all([own, spread(second, told.answered)], { concurrency: "unbounded" })
     for (const member of again[1].missing) addMissed(second, member)

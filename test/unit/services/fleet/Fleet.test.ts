@@ -254,6 +254,23 @@ describe("the log of purges", () => {
       assert.deepStrictEqual(yield* fleet.log.open(engine.appended[0]!), Option.some(purge))
     }).pipe(Effect.provide(fleetOf())))
 
+  it.effect("has a purge when `recorded` ends, without waiting for the next beat", () =>
+    Effect.gen(function*() {
+      const engine = yield* Engine
+      const { log } = yield* Fleet
+      engine.log = { isComplete: true, entries: [], place: "1-0" }
+      yield* beats(1)
+      log.append(purge)
+      yield* log.recorded
+      assert.lengthOf(engine.appended, 1)
+      engine.refusesAppends = true
+      log.append(purge)
+      const waiting = yield* Effect.forkChild(log.recorded)
+      yield* TestClock.adjust("1 second")
+      assert.isDefined(waiting.pollUnsafe())
+      assert.lengthOf(engine.appended, 1)
+    }).pipe(Effect.provide(fleetOf())))
+
   const after = (n: number) => firstRound("n1", n, [{ _tag: "Url", url: `http://origin.test/${n}` }])
 
   /** What was added to the log, in order. */

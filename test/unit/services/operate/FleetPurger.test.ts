@@ -51,6 +51,7 @@ const makeFleet = Effect.gen(function*() {
       }),
     log: {
       append: () => {},
+      recorded: Effect.void,
       take: Queue.take(batches),
       done: () => {},
       seal: (purge) =>
