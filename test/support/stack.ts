@@ -1,7 +1,6 @@
 import { NodeFileSystem, NodePath } from "@effect/platform-node"
-import { Context, Effect, Fiber, FileSystem, Layer, Ref, Stream } from "effect"
+import { Context, Effect, FileSystem, Layer, Ref, Stream } from "effect"
 import { HttpServerRequest } from "effect/http"
-import { TestClock } from "effect/testing"
 import type { BanTarget } from "../../src/domain/BanList.ts"
 import type { DiskUsage } from "../../src/domain/DiskStatus.ts"
 import { make as makeResource } from "../../src/domain/Resource.ts"
@@ -23,6 +22,9 @@ import { layerNoDeps } from "../../src/spillway.ts"
 import * as FaultyFileSystem from "../../src/testing/FaultyFileSystem.ts"
 import * as MemoryFileSystem from "../../src/testing/MemoryFileSystem.ts"
 import * as MemoryOrigin from "../../src/testing/MemoryOrigin.ts"
+import { ticking } from "./ticking.ts"
+
+export { ticking }
 
 /** The disk's free and total space, as `DiskMonitor` sees it. */
 export class Knob extends Context.Service<Knob, Ref.Ref<DiskUsage>>()("spillway/test/support/stack/Knob") {
@@ -157,15 +159,6 @@ export const get = Effect.fnUntraced(function*(path: string, headers: Record<str
 
 /** A range as a viewer asks for it. */
 export const specOf = ({ end, start }: ByteRange): RangeSpec => ({ _tag: "From", start, last: end - 1 })
-
-/** Lets time pass for as long as `effect` runs, so that what waits for a clock goes on. */
-export const ticking = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-  Effect.gen(function*() {
-    const fiber = yield* Effect.forkChild(
-      Effect.forever(Effect.andThen(TestClock.adjust("100 millis"), Effect.promise(() => new Promise(setImmediate))))
-    )
-    return yield* Effect.ensuring(effect, Fiber.interrupt(fiber))
-  })
 
 /** Purges, and waits until nothing is left. Returns how many resources were removed, and their bytes on disk. */
 export const purge = (target: BanTarget) =>
