@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect } from "effect"
+import { join } from "node:path"
+import { readIfThere } from "../support/disks.ts"
 import {
   type FleetPrograms,
   makeRedis,
@@ -37,6 +39,13 @@ const begin = Effect.fnUntraced(function*(more: Partial<Parameters<typeof startF
   yield* fleet.settled(fleet.nodes.length - 1 - (more.later?.length ?? 0))
   return { origin, redis, fleet }
 })
+
+/** Whether the file of a node has the other nodes. */
+const knowsItsFleet = ({ directory }: FleetPrograms["nodes"][number], others: ReadonlyArray<string>) =>
+  Effect.sync(() => {
+    const text = String(readIfThere(join(directory, "v1", "fleet.json")))
+    return others.every((name) => text.includes(`"name":"${name}"`))
+  })
 
 /** Waits until all nodes say that the engine is up, or down. */
 const engineIs = (nodes: FleetPrograms["nodes"], value: 0 | 1) =>
@@ -142,8 +151,9 @@ describe.skipIf(noRedis !== undefined)(`Redis ${noRedis ?? ""}`, () => {
   it.live("that is absent at the start of a node keeps it from nothing", () =>
     Effect.gen(function*() {
       const { fleet, origin, redis } = yield* begin()
-      yield* redis.kill
       const [, , n3] = fleet.nodes as [unknown, unknown, FleetPrograms["nodes"][number]]
+      yield* eventually("n3 to have its fleet on disk", knowsItsFleet(n3, ["n1", "n2"]))
+      yield* redis.kill
       yield* n3.program.stop("SIGKILL")
       yield* n3.start
       // It knows them from its file alone.

@@ -1,5 +1,6 @@
 import { Effect, type Scope } from "effect"
-import { type AddressInfo, createServer, type Socket } from "node:net"
+import { createServer, type Socket } from "node:net"
+import { freePort } from "./freePort.ts"
 
 /** A request as its bytes came. */
 export interface RawRequest {
@@ -105,13 +106,8 @@ export const makeRawOrigin = (
         next()
       })
     })
-    let port = 0
-    const listen = Effect.callback<void>((resume) => {
-      server.listen(port, "127.0.0.1", () => {
-        port = (server.address() as AddressInfo).port
-        resume(Effect.void)
-      })
-    })
+    const port = yield* freePort
+    const listen = Effect.callback<void>((resume) => void server.listen(port, "127.0.0.1", () => resume(Effect.void)))
     const close = Effect.callback<void>((resume) => {
       server.close(() => resume(Effect.void))
       for (const socket of sockets) socket.resetAndDestroy()

@@ -1,7 +1,7 @@
 import { Clock, Effect, type Scope } from "effect"
 import { createHash } from "node:crypto"
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
-import type { AddressInfo } from "node:net"
+import { freePort } from "./freePort.ts"
 
 /** A file that a `TestOrigin` serves. */
 export interface OriginFile {
@@ -172,13 +172,8 @@ export const makeTestOriginAt = Effect.fnUntraced(function*(
     else if (file === undefined) response.writeHead(404, { "content-type": "text/plain" }).end("no such file\n")
     else serve(file, request, response, seen)
   })
-  let port = 0
-  const listen = Effect.callback<void>((resume) => {
-    server.listen(port, address, () => {
-      port = (server.address() as AddressInfo).port
-      resume(Effect.void)
-    })
-  })
+  const port = yield* freePort
+  const listen = Effect.callback<void>((resume) => void server.listen(port, address, () => resume(Effect.void)))
   const close = Effect.callback<void>((resume) => {
     server.close(() => resume(Effect.void))
     server.closeAllConnections()
