@@ -1,6 +1,6 @@
 import { Schema } from "effect"
 import { randomBytes } from "node:crypto"
-import { BanTarget, EVERYTHING } from "./BanList.ts"
+import { BanTarget, EVERYTHING, isIn, matches, treeAt } from "./BanList.ts"
 
 const MAX_URL_LENGTH = 16 * 1024
 
@@ -17,12 +17,29 @@ export type PurgeTarget = typeof PurgeTarget.Type
 /** Everything has to be revalidated. */
 export const everything: PurgeTarget = { _tag: "OutdatedTree", url: EVERYTHING }
 
+/** Whether `target` may be about what is cached of `url`. Which tags that has is not known from its URL. */
+export const concerns = (target: PurgeTarget, url: string): boolean => {
+  switch (target._tag) {
+    case "Outdated":
+      return url === target.url
+    case "OutdatedTree":
+      return isIn(treeAt(target.url), url)
+    case "Tag":
+      return true
+    default:
+      return matches(target, { url, headers: {} })
+  }
+}
+
 const ID_BYTES = 16
 
 /** What tells a purge from all others. */
 const newId = (): string => randomBytes(ID_BYTES).toString("hex")
 
-/** A purge as one node sends it to the others, twice: what was read from a node that had not done it yet is forgotten by the second round. */
+/**
+ * A purge as one node sends it to the others. They do it in the first round. From then on, none of them reads what it concerns from another node,
+ * which may not have done it yet. The second round says that all have done it.
+ */
 export class FleetPurge extends Schema.Class<FleetPurge>("spillway/domain/FleetPurge")({
   /** The same in both rounds. */
   id: Schema.String.check(Schema.isMinLength(16), Schema.isMaxLength(64)),

@@ -18,6 +18,7 @@ import { makePeerHealth } from "./peerHealth.ts"
 import { makePeerTraffic, type PeerTraffic } from "./peerTraffic.ts"
 import { makePurgeFeed, type PurgeBatch } from "./PurgeFeed.ts"
 import { Roster } from "./Roster.ts"
+import { UnsettledPurges } from "./UnsettledPurges.ts"
 
 /**
  * What a node is to this one. `Here`: it is used. `Lost`: it doesn't answer. `Leaving`: it is about to end. `Different`: it divides files in
@@ -64,6 +65,8 @@ export interface FleetShape {
   readonly engine: string
   /** What goes between this node and the others. */
   readonly traffic: PeerTraffic
+  /** Purges that some node may not have done yet. */
+  readonly unsettled: UnsettledPurges
   /** The log of purges. */
   readonly log: {
     readonly append: (purge: FleetPurge) => void
@@ -95,6 +98,7 @@ const alone: FleetShape = {
   isEngineUp: () => true,
   engine: "",
   traffic: makePeerTraffic(),
+  unsettled: new UnsettledPurges(() => 0),
   log: {
     append: () => {},
     recorded: Effect.void,
@@ -257,6 +261,7 @@ const make = Effect.gen(function*() {
     isEngineUp: heartbeat.isUp,
     engine: membership.label,
     traffic,
+    unsettled: new UnsettledPurges(now),
     log: {
       append: feed.append,
       recorded: membership.hasLog ? heartbeat.recorded : Effect.void,

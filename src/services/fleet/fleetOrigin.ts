@@ -199,8 +199,9 @@ const makeRequest = Effect.gen(function*() {
     spec === undefined && (status === 206 || status === 416)
 
   return Effect.fnUntraced(function*(request: OriginRequest) {
-    const { peers: _, ...direct } = request
-    const journey = fleet.peers().length === 0 ? undefined : Journey.of(request)
+    const { peers, ...direct } = request
+    const isDirect = fleet.peers().length === 0 || (peers !== undefined && fleet.unsettled.concern(peers.url))
+    const journey = isDirect ? undefined : Journey.of(request)
     if (journey === undefined) return yield* origin.request(direct)
     const first = yield* openLeg(journey)
     const { hasLostPeer } = journey

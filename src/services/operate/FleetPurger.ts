@@ -27,7 +27,7 @@ type Local = (target: PurgeTarget) => Effect.Effect<ReadonlyArray<Ban>, CacheErr
 
 /**
  * Purges and invalidations for all nodes of the fleet, or for this one if it is alone. They go to all nodes directly, and into the log for
- * those that don't answer. There are two rounds, since a node may read what is purged from one that is about to purge it.
+ * those that don't answer. Between two rounds, no node reads what is purged from another one, which may be about to purge it.
  *
  * @since 0.1.0
  * @category services
@@ -97,13 +97,14 @@ const makeSpread = Effect.gen(function*() {
       Effect.match({ onFailure: () => false, onSuccess: () => true }),
       Effect.timeoutOrElse({ duration: ROUND_MILLIS, orElse: () => Effect.succeed(false) })
     )
+  const isLost = ({ name }: FleetMember): boolean =>
+    fleet.peers().some(({ member, state }) => member.name === name && state === "Lost")
   const spread = Effect.fnUntraced(function*(purge: FleetPurge, members: ReadonlyArray<FleetMember>) {
-    const isLost = new Set(fleet.peers().filter(({ state }) => state === "Lost").map(({ member }) => member.name))
     const outcomes = yield* Effect.forEach(
       members,
       (member) =>
         Effect.map(
-          isLost.has(member.name) ? Effect.succeed(false) : send(member, purge),
+          isLost(member) ? Effect.succeed(false) : send(member, purge),
           (isDone) => ({ member, isDone })
         ),
       { concurrency: "unbounded" }
@@ -113,7 +114,7 @@ const makeSpread = Effect.gen(function*() {
       missing: outcomes.filter(({ isDone }) => !isDone).map(({ member }) => member)
     } satisfies Spread
   })
-  return { send, spread }
+  return { isLost, send, spread }
 })
 
 /** Purges that nodes have missed. They are sent again until the node has done them, or isn't a member any more. */
@@ -156,9 +157,9 @@ const make = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const fleet = yield* Fleet
   const local = yield* makeLocal
-  const { self } = fleet
+  const { self, unsettled } = fleet
   if (self === undefined) return makeAlone(local)
-  const { send, spread } = yield* makeSpread
+  const { isLost, send, spread } = yield* makeSpread
   const addMissed = yield* makeMissed(send)
   const seen = new LruMap<string, true>(MAX_SEEN)
   const { share } = SingleFlight.make<string, boolean, never>()
@@ -182,31 +183,30 @@ const make = Effect.gen(function*() {
     "Time from the order of a purge at another node until this one has done it, by their clocks; quantiles are of the last 1024"
   )
 
-  const keyOf = ({ id, round }: FleetPurge): string => `${id} ${round}`
-
-  const finish = (key: string, { round, time }: FleetPurge, way: string): void => {
-    seen.set(key, true)
-    if (round === 2) return
+  const finish = ({ id, time }: FleetPurge, way: string): void => {
+    seen.set(id, true)
     countPurge(way)
     observeLag(Math.max(0, clock.currentTimeMillisUnsafe() - time) / 1000)
   }
 
   const receive = (way: "direct" | "log") => (purge: FleetPurge): Effect.Effect<boolean> =>
     Effect.suspend(() => {
-      const key = keyOf(purge)
-      if (seen.has(key)) return Effect.succeed(true)
+      if (purge.round === 2) unsettled.end(purge)
+      if (seen.has(purge.id)) return Effect.succeed(true)
+      if (purge.round === 1) unsettled.begin(purge)
       const work = Effect.forEach(purge.targets, local, { discard: true }).pipe(
         Effect.match({ onFailure: () => false, onSuccess: () => true }),
-        Effect.tap((isDone) => Effect.sync(() => isDone && finish(key, purge, way)))
+        Effect.tap((isDone) => Effect.sync(() => isDone && finish(purge, way)))
       )
-      return share(key, work)
+      return share(purge.id, work)
     })
 
-  /** Two rounds: everybody forgets; then everybody forgets what was read meanwhile from a node that had not done it yet. */
+  /** Two rounds: everybody forgets; then everybody learns that all have. */
   const tell = Effect.fnUntraced(function*(targets: ReadonlyArray<PurgeTarget>) {
     const first = firstRound(self.name, clock.currentTimeMillisUnsafe(), targets)
     const second = new FleetPurge({ ...first, round: 2 })
-    for (const purge of [first, second]) seen.set(keyOf(purge), true)
+    seen.set(first.id, true)
+    unsettled.begin(first)
     fleet.log.append(first)
     const own = Effect.exit(Effect.forEach(targets, local))
     const members = fleet.peers().map(({ member }) => member)
@@ -215,14 +215,16 @@ const make = Effect.gen(function*() {
       concurrency: "unbounded"
     })
     for (const member of told.missing) addMissed(first, member)
-    const again = yield* Effect.all([own, spread(second, told.answered)], { concurrency: "unbounded" })
-    for (const member of again[1].missing) addMissed(second, member)
-    const absent = [...told.missing, ...again[1].missing].map(({ name }) => name)
-    missing += absent.length
+    missing += told.missing.length
+    // From a node that is there and hasn't done it, the others read nothing that is purged until their time is over.
+    if (told.missing.every(isLost)) {
+      unsettled.end(first)
+      yield* spread(second, told.answered)
+    }
     return {
       bans: (yield* done).flat(),
-      nodes: [self.name, ...again[1].answered.map(({ name }) => name)],
-      missing: absent
+      nodes: [self.name, ...told.answered.map(({ name }) => name)],
+      missing: told.missing.map(({ name }) => name)
     }
   })
 

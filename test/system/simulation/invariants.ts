@@ -18,14 +18,16 @@ export interface View {
   /** Who asks, where the origin wants to know. */
   readonly identity: Identity | undefined
   readonly isHead: boolean
-  /** When what was kept in so many milliseconds was kept. */
-  readonly keptWithin: (millis: number) => ReadonlyArray<Period>
+  /** When what was kept in so many milliseconds was kept, or was on its way when the viewer joined others who wait for it. */
+  readonly keptWithin: (millis: number, isJoined: boolean) => ReadonlyArray<Period>
   version: Version | undefined
   /** The bytes that the head has promised. */
   start: number
   end: number
   received: number
   isStale: boolean
+  /** An answer that others had asked for. */
+  isJoined: boolean
   /** The origin's answer to this very request, which goes past the cache, and is not tried again. */
   isPassedOn: boolean
   /** Since when the viewer has been waiting for the next byte, or `undefined` while it does not read. */
@@ -61,9 +63,12 @@ const freshMillis = ({ plan: { maxAge = 0, site } }: OriginFile): number =>
   site?.control === undefined ? 1000 * Math.min(maxAge, site?.hop?.seconds ?? Infinity) : 0
 
 /** What the file may have been for a viewer who came at `opened`. */
-const allowed = ({ file, isStale, keptWithin, opened }: View, now: number): ReadonlyArray<Version | undefined> => {
+const allowed = (
+  { file, isJoined, isStale, keptWithin, opened }: View,
+  now: number
+): ReadonlyArray<Version | undefined> => {
   const first = file.voidBefore(opened)
-  const kept: ReadonlyArray<Period> = isStale ? [[-Infinity, now]] : keptWithin(freshMillis(file))
+  const kept: ReadonlyArray<Period> = isStale ? [[-Infinity, now]] : keptWithin(freshMillis(file), isJoined)
   const periods = [...kept, [opened, now] as const]
   return file.during(
     periods.map(([from, to]) => [Math.max(from, first), to] as const).filter(([from, to]) => from <= to)
@@ -106,6 +111,7 @@ export const onHead = (view: View, { headers, length, status }: Head, now: numbe
   // Other members are of other nodes, perhaps of a response that was stored.
   const own = told.slice(told.lastIndexOf("spillway"))
   view.isStale = STALE.test(told)
+  view.isJoined = /; collapsed/.test(own)
   view.isPassedOn = PASSED_ON.test(own)
   if (STALE.test(own) && !struckSince(file, view.opened)) return "a stale answer though the origin was well"
   if (!allowed(view, now).includes(version)) return `version ${version.validator} which was not current`

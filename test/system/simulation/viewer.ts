@@ -11,7 +11,7 @@ import { fieldsOf, type Identity, REPLACED_AT } from "./site.ts"
 /** Where a viewer tells what it sees. */
 export interface Observer {
   readonly now: () => number
-  readonly shownWithin: (time: number, millis: number) => ReadonlyArray<Period>
+  readonly shownWithin: (time: number, millis: number, isJoined: boolean) => ReadonlyArray<Period>
   readonly note: (line: string) => void
   readonly judge: (view: Invariants.View, violation: string | undefined) => void
   /** Everybody who is waiting for something. */
@@ -45,12 +45,16 @@ const watch = Effect.fnUntraced(function*(
     decodes: leg.accepts?.codings ?? [],
     isHead: leg.isHead === true,
     // The clock may be set between the question and the answer.
-    keptWithin: (millis) => [...shownWithin(opened, millis), ...shownWithin(now(), millis)],
+    keptWithin: (millis, isJoined) => [
+      ...shownWithin(opened, millis, isJoined),
+      ...shownWithin(now(), millis, isJoined)
+    ],
     version: undefined,
     start: 0,
     end: 0,
     received: 0,
     isStale: false,
+    isJoined: false,
     isPassedOn: false,
     waitingSince: now()
   }

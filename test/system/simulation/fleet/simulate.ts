@@ -36,7 +36,10 @@ const REST_MILLIS = 6000
 /** After which time a process that did nothing takes itself for one that was away, in milliseconds, with its own tick. */
 const AWAY_MILLIS = 2500
 
-/** How much longer than at one node something may be fresh, in milliseconds: `Age` is in seconds, and passes two nodes at most. */
+/**
+ * How much older than at one node something may be, in milliseconds. `Age` is in seconds, and passes two nodes at most. An answer that others wait
+ * for is on its way for less than that.
+ */
 const AGE_MILLIS = 2000
 
 /** Fibers that sleep when there is nothing to do, at most: those of one node, each in its loop. */
@@ -206,7 +209,8 @@ const play = (seed: number, schedule: FleetSchedule, root: Random.Random): Fleet
   const stopping = new Set<Node>()
   const observerOf = (node: Node) => ({
     now: machine.now,
-    shownWithin: (time: number, millis: number) => machine.shownWithin(time, millis && millis + AGE_MILLIS),
+    shownWithin: (time: number, millis: number, isJoined: boolean) =>
+      machine.shownWithin(time, millis > 0 || isJoined ? millis + AGE_MILLIS : 0),
     note,
     views: node.views,
     judge: (view: View, found: string | undefined) => {

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Exit, Fiber, Layer, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
+import { firstRound } from "../../../../src/domain/FleetPurge.ts"
 import type { OriginError } from "../../../../src/domain/OriginError.ts"
 import { type Candidate, rank } from "../../../../src/domain/Rendezvous.ts"
 import { CacheConfig } from "../../../../src/services/config/CacheConfig.ts"
@@ -163,6 +164,20 @@ describe("fleetOrigin", () => {
       const { bytes } = yield* get(path, { headers: { range: "bytes=0-9" }, peers: { from: "n3" } })
       assertBytes(bytes, file.subarray(0, 10))
       assert.deepStrictEqual(yield* requests, ["origin bytes=0-9"])
+    }).pipe(Effect.provide(fleetOf())))
+
+  it.effect("asks only the origin for what is purged, until all nodes have done that", () =>
+    Effect.gen(function*() {
+      const path = pathWith("n2,n3,n1")
+      yield* begin(path)
+      const { unsettled } = yield* Fleet
+      const purge = firstRound("n3", 0, [{ _tag: "Url", url: `http://origin.test${path}` }])
+      unsettled.begin(purge)
+      const headers = { range: "bytes=0-9" }
+      yield* get(path, { headers })
+      unsettled.end(purge)
+      yield* get(path, { headers })
+      assert.deepStrictEqual(yield* requests, ["origin bytes=0-9", "n2 bytes=0-9"])
     }).pipe(Effect.provide(fleetOf())))
 
   it.effect("leaves requests alone that can't be asked of other nodes", () =>
