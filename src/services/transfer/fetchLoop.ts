@@ -1,4 +1,4 @@
-import { Cause, Clock, Effect, Scope } from "effect"
+import { Cause, Clock, Effect, Metric, Scope } from "effect"
 import { loggable, OriginBodyFailed, type OriginError, RepresentationChanged } from "../../domain/OriginError.ts"
 import {
   acceptSame,
@@ -15,7 +15,7 @@ import { Catalog } from "../cache/Catalog.ts"
 import { makeAskOrigin, type Question } from "../origin/askOrigin.ts"
 import type { OriginResponse } from "../origin/Origin.ts"
 import { GRACE_MILLIS } from "../origin/OriginLimiter.ts"
-import { isLastTry, mayRetry, pauseAfter } from "../origin/retry.ts"
+import { isLastTry, mayRetry, pauseAfter, retries } from "../origin/retry.ts"
 import type { AssembleChunks } from "./assembleChunks.ts"
 import { checkResponse } from "./checkResponse.ts"
 import { makeIsCovered } from "./coverage.ts"
@@ -49,6 +49,15 @@ const comparison = (received: ReceivedBytes) => {
 
 /** How long a fetch waits at most when the origin postpones a request with `Retry-After`, in milliseconds. */
 const MAX_RETRY_AFTER_MILLIS = 10_000
+
+/**
+ * How often a request is repeated whose response is of another version. There may be several servers behind one name that name the same version
+ * differently, or don't have the new one yet.
+ */
+const OTHER_VERSION_RETRIES = 2
+
+const isOtherVersion = (error: OriginError): boolean =>
+  error._tag === "RepresentationChanged" && (error.status === 200 || error.status === 206)
 
 const modeOf = ({ download, sequential }: Fetch): RangeSupport =>
   sequential ? "none" : download.representation.ranges ?? "conditional"
@@ -198,6 +207,7 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
   return Effect.fnUntraced(function*(fetch: Fetch, first: OpenResponse | undefined) {
     let open = first
     let failures = 0
+    let otherVersions = 0
     while (true) {
       const before = fetch.position
       const outcome = yield* Effect.result(attempt(fetch, open, failures))
@@ -211,11 +221,18 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
         if (outcome.success || !fetch.isWanted) return
         if (!isOfOneResponse) {
           failures = 0
+          otherVersions = 0
           continue
         }
       }
       const error = outcome._tag === "Failure" ? outcome.failure : endedEarly(fetch)
       // Each retry of a `Single` representation costs the whole, so progress allows no more of them.
+      if (fetch.position > before) otherVersions = 0
+      if (isOtherVersion(error) && !isOfOneResponse && otherVersions < OTHER_VERSION_RETRIES) {
+        otherVersions += 1
+        yield* Metric.update(retries, 1)
+        continue
+      }
       failures = fetch.position > before && !isOfOneResponse ? 1 : failures + 1
       if (!mayRetry(error, failures)) return yield* error
       if (isOfOneResponse && fetch.position === 0) {

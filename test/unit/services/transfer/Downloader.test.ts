@@ -262,7 +262,27 @@ describe("Downloader", () => {
         const error = yield* Fiber.join(taking)
         assert.strictEqual("_tag" in error && error._tag, "RepresentationChanged")
         assert.strictEqual(reader.offset, CHUNK)
-        assert.lengthOf(origin.requests, 2)
+        // It was not only one of several servers.
+        assert.lengthOf(origin.requests, 4)
+      })
+    )
+
+    test(
+      "continues at the server that has its version, if another one of the same name has another",
+      Effect.gen(function*() {
+        const origin = yield* begin()
+        const other = { bytes: randomBytes(film.length, 7), etag: "\"2\"" }
+        const own = origin.files.get(url)!
+        // The first response breaks off, and then each server breaks off once more.
+        origin.behaviour = (_, index) => {
+          origin.files.set(url, index % 3 === 0 ? own : other)
+          return index === 0 || index === 3 ? { _tag: "Reset", after: CHUNK + 7 } : undefined
+        }
+        const reading = yield* Effect.forkChild(readAll(whole), { startImmediately: true })
+        yield* settle
+        yield* TestClock.adjust("2 seconds")
+        assert.strictEqual(yield* Fiber.join(reading), film.length)
+        assert.lengthOf(origin.requests, 7)
       })
     )
 
