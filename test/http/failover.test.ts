@@ -110,6 +110,25 @@ describe("a mirror that is killed in the middle of a body", () => {
       assert.deepStrictEqual(mirrors.map((mirror) => mirror.gets(path).length), [1, 1, 1])
     }))
 
+  it.effect.each(["\"1\"", "W/\"1\""])(
+    "is asked after one that was down, for a file with the ETag %s",
+    (etag) =>
+      Effect.gen(function*() {
+        const file = fileOf({ etag })
+        const { get, mirrors, url } = yield* begin([file, file, file])
+        for (const { files, scripts } of mirrors) {
+          files.set("/other", file)
+          scripts.set("/other", () => unavailable)
+        }
+        yield* withTime(ask(url, "/other"))
+        mirrors.forEach(({ scripts }, i) => {
+          if (i < 2) scripts.set(path, () => upTo(100, "close"))
+        })
+        assert.isTrue((yield* withTime(get)).body.equals(film))
+        assert.deepStrictEqual(mirrors.map((mirror) => mirror.gets(path).length), [1, 1, 1])
+      })
+  )
+
   it.effect("is asked after the others that have failed, too", () =>
     Effect.gen(function*() {
       const file = fileOf({ etag: "\"1\"" })

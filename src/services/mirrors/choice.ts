@@ -16,16 +16,22 @@ export const preferred = (
 
 const PLACES: Record<Standing, number> = { up: 0, slow: 1, down: 2 }
 
-/** `origins` in the order in which they are asked: those that work first, `stay` before all that are no better, and `avoid` last. */
+/**
+ * `origins` in the order in which they are asked: those that work first, `stay` before all that are no better, and those of `avoid` last, in their
+ * order.
+ */
 export const inTurn = (
   origins: ReadonlyArray<RouteOrigin>,
   { avoid, standing, stay }: {
     readonly standing: (origin: RouteOrigin) => Standing
     readonly stay: RouteOrigin | undefined
-    readonly avoid: RouteOrigin | undefined
+    readonly avoid: ReadonlyArray<RouteOrigin>
   }
 ): ReadonlyArray<RouteOrigin> => {
   if (origins.length === 1) return origins
-  const placeOf = (origin: RouteOrigin) => origin === avoid ? 4 : PLACES[standing(origin)] - (origin === stay ? 0.5 : 0)
+  const placeOf = (origin: RouteOrigin): number => {
+    const avoided = avoid.indexOf(origin)
+    return avoided >= 0 ? PLACES.down + 1 + avoided : PLACES[standing(origin)] - (origin === stay ? 0.5 : 0)
+  }
   return origins.toSorted((a, b) => placeOf(a) - placeOf(b))
 }

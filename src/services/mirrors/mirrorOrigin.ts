@@ -154,7 +154,7 @@ const makeRequest = Effect.gen(function*() {
   })
 
   return (request: OriginRequest): Effect.Effect<OriginResponse, OriginError, Scope.Scope> => {
-    const { avoid, file = request.url, route, url } = request
+    const { avoid = [], file = request.url, route, url } = request
     if (route === undefined) return origin.request(request)
     const askedAt = (server: RouteOrigin): ReadonlyArray<Asked> => {
       const at = moved(url, route.origins[0].url, server.url)

@@ -56,8 +56,8 @@ export interface OriginRequest {
   readonly server?: RouteOrigin | undefined
   /** What the cache knows the file as, if `url` has more than that. */
   readonly file?: string | undefined
-  /** The origin of `route` that is asked last, because it has just failed or is silent. */
-  readonly avoid?: RouteOrigin | undefined
+  /** The origins of `route` that are asked last, in this order, because they have just failed or are silent. */
+  readonly avoid?: ReadonlyArray<RouteOrigin> | undefined
   /** Whether a response has what was requested. Otherwise the next origin of `route` is asked, if it has several. */
   readonly accepts?: ((head: OriginHead) => boolean) | undefined
   /** Nobody waits for it, so requests that viewers wait for go first. */

@@ -98,8 +98,8 @@ export interface Question {
   readonly validator?: string | undefined
   /** Whether a response has what was requested. Otherwise the next origin of the route is asked, if it has several. */
   readonly accepts?: ((head: OriginHead) => boolean) | undefined
-  /** The origin of the route that is asked last, because it has just failed or is silent. */
-  readonly avoid?: RouteOrigin | undefined
+  /** The origins of the route that are asked last, in this order, because they have just failed or are silent. */
+  readonly avoid?: ReadonlyArray<RouteOrigin> | undefined
 }
 
 const isElsewhere = (a: Location, b: Location): boolean =>

@@ -71,7 +71,7 @@ export const layer: Layer.Layer<Origin, never, Origin> = Layer.effect(
       const parent = yield* Effect.scope
       const scopes = { first: yield* Scope.fork(parent), second: yield* Scope.fork(parent) }
       let admitted = () => {}
-      let avoid: OriginRequest["avoid"]
+      let { avoid } = request
       /** What one of the two has failed with while the other is under way. */
       let failure: OriginError | undefined
       let underWay = 1
@@ -81,7 +81,7 @@ export const layer: Layer.Layer<Origin, never, Origin> = Layer.effect(
         return underWay === 0 && failure !== undefined ? Effect.fail(failure) : Effect.never
       }
       const onAdmitted = (sent: OriginRequest) => {
-        avoid = sent.server
+        if (sent.server !== undefined) avoid = [...request.avoid ?? [], sent.server]
         request.onAdmitted?.(sent)
         admitted()
       }

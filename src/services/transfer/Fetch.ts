@@ -127,6 +127,8 @@ export class Fetch {
   silentSince: number | undefined
   /** The origin of the route that it is asking, or receives bytes from. */
   server: RouteOrigin | undefined
+  /** The origins of the route that have failed since a response was whole, in the order in which they failed last. */
+  readonly failed = new Set<RouteOrigin>()
   /** Called when a reader begins to wait for it, and when bytes arrive. */
   onAwaited: (() => void) | undefined
   onReceived: (() => void) | undefined

@@ -342,12 +342,22 @@ describe("mirrorOrigin", () => {
   it.effect("asks the origin last that is to be avoided", () =>
     Effect.gen(function*() {
       const origin = yield* begin()
-      yield* get({ avoid: A })
+      yield* get({ avoid: [A] })
       origin.behaviour = at("b", { _tag: "Refuse" })
-      yield* get({ avoid: A })
+      yield* get({ avoid: [A] })
       origin.behaviour = at("bc", { _tag: "Refuse" })
-      yield* get({ avoid: A })
+      yield* get({ avoid: [A] })
       assert.strictEqual(yield* asked, "bbccba")
+    }).pipe(Effect.provide(mirrors)))
+
+  it.effect("asks those last that are to be avoided, in their order, also after one that is down", () =>
+    Effect.gen(function*() {
+      const origin = yield* begin()
+      origin.behaviour = at("c", { _tag: "Refuse" })
+      yield* get({ avoid: [A, B] })
+      origin.behaviour = at("cb", { _tag: "Refuse" })
+      yield* get({ avoid: [B, A] })
+      assert.strictEqual(yield* asked, "cacba")
     }).pipe(Effect.provide(mirrors)))
 
   it.effect("asks others first while an origin is slow", () =>
@@ -472,7 +482,7 @@ describe("active checks", () => {
     return Effect.gen(function*() {
       const origin = yield* begin()
       origin.behaviour = at("b", { _tag: "Refuse" })
-      yield* get({ route: first, avoid: A })
+      yield* get({ route: first, avoid: [A] })
       assert.strictEqual(yield* standings, "up,down")
       yield* asked
       Object.assign(options, { origins: routesOf(second) })
