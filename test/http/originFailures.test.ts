@@ -4,7 +4,7 @@ import { TestClock } from "effect/testing"
 import type { Why } from "../../src/http/admin/api/model.ts"
 import { story } from "../support/cacheStatus.ts"
 import { control } from "./api/Control.ts"
-import { start, withTime } from "./Site.ts"
+import { maxAge, start, withTime } from "./Site.ts"
 
 /** A logger of all that is said, each with what it is annotated with. */
 const recorded = () => {
@@ -60,6 +60,38 @@ describe("an origin that fails", () => {
       assert.lengthOf(failed(), 3)
     }).pipe(Effect.provide(layer))
   })
+})
+
+describe("an origin that breaks off a short body without a length", () => {
+  /** Has the origin break off so many responses. */
+  const begin = Effect.fnUntraced(function*(broken: number) {
+    const site = yield* start()
+    site.origin.handlers.set("/list", (_, response) => {
+      const isBroken = site.seen("/list").length <= broken
+      response.writeHead(200, maxAge(60))
+      response.write("#EXTM3U\n")
+      if (isBroken) setImmediate(() => response.destroy())
+      else response.end("film.ts\n")
+    })
+    return site
+  })
+
+  it.effect("is asked again, and the viewer gets all of it", () =>
+    Effect.gen(function*() {
+      const { ask, seen } = yield* begin(3)
+      const { body, status } = yield* withTime(ask("/list"))
+      assert.strictEqual(status, 200)
+      assert.strictEqual(body.toString(), "#EXTM3U\nfilm.ts\n")
+      assert.lengthOf(seen("/list"), 4)
+      assert.strictEqual(story((yield* ask("/list")).headers), "spillway; hit")
+    }))
+
+  it.effect("is asked four times in all", () =>
+    Effect.gen(function*() {
+      const { ask, seen } = yield* begin(Infinity)
+      assert.strictEqual((yield* withTime(ask("/list"))).status, 502)
+      assert.lengthOf(seen("/list"), 4)
+    }))
 })
 
 describe("an origin that does not answer", () => {

@@ -1,8 +1,10 @@
 import { Clock, Effect, Stream } from "effect"
 import { loggable, OriginBodyFailed, type OriginError, RepresentationChanged } from "../../domain/OriginError.ts"
 import { acceptSame, looksLike, type OriginHead, type Representation, statusOf } from "../../domain/Representation.ts"
+import type { RouteOrigin } from "../../domain/RoutePolicy.ts"
 import { toPull } from "../../effects/pieces.ts"
 import { makeAskOrigin, type Source } from "../origin/askOrigin.ts"
+import { FailedOrigins } from "../origin/FailedOrigins.ts"
 import { mayRetry, pauseAfter } from "../origin/retry.ts"
 import { failureOfStatus } from "../transfer/checkResponse.ts"
 import { ReceivedBytes } from "../transfer/ReceivedBytes.ts"
@@ -29,9 +31,11 @@ export const makeResumeByContent = Effect.map(makeAskOrigin, (askOrigin): Resume
     representation: Representation,
     source: Source,
     received: ReceivedBytes,
-    end: number
-  ): Stream.Stream<Uint8Array, OriginError> =>
-    Stream.unwrap(Effect.gen(function*() {
+    end: number,
+    failed: FailedOrigins
+  ): Stream.Stream<Uint8Array, OriginError> => {
+    let server: RouteOrigin | undefined
+    return Stream.unwrap(Effect.gen(function*() {
       const url = loggable(representation.url)
       // Nothing shows that another response is of the same version. The viewer has no byte yet, so it may get the other one.
       if (received.end === received.start) return yield* new RepresentationChanged({ url, status: 200 })
@@ -39,8 +43,11 @@ export const makeResumeByContent = Effect.map(makeAskOrigin, (askOrigin): Resume
       const response = yield* askOrigin(source, {
         method: "GET",
         headers: acceptSame(representation),
-        accepts: isAlike
+        accepts: isAlike,
+        avoid: failed.inOrder(),
+        onAdmitted: (request) => void (server = request.server)
       })
+      server = response.server
       const { status } = response
       const changed = new RepresentationChanged({ url, status })
       const failure = status === statusOf(representation)
@@ -74,15 +81,18 @@ export const makeResumeByContent = Effect.map(makeAskOrigin, (askOrigin): Resume
         return Effect.fail(hasLength ? new OriginBodyFailed({ url, offset, cause: "end of body" }) : changed)
       })
       return Stream.concat(rest, Stream.fromEffectDrain(endedEarly))
-    }))
-
-  const resume = (failures: number): ResumeByContent => (representation, source, received, end) => {
-    const before = received.end
-    return Stream.catch(attempt(representation, source, received, end), (error) => {
-      const count = received.end > before ? 1 : failures + 1
-      if (!mayRetry(error, count)) return Stream.fail(error)
-      return Stream.unwrap(Effect.as(pauseAfter(error, count), resume(count)(representation, source, received, end)))
-    })
+    })).pipe(Stream.tapError(() => Effect.sync(() => failed.add(server))))
   }
-  return resume(0)
+
+  const resume =
+    (failures: number, failed: FailedOrigins): ResumeByContent => (representation, source, received, end) => {
+      const before = received.end
+      return Stream.catch(attempt(representation, source, received, end, failed), (error) => {
+        const count = received.end > before ? 1 : failures + 1
+        if (!mayRetry(error, count)) return Stream.fail(error)
+        const next = resume(count, failed)(representation, source, received, end)
+        return Stream.unwrap(Effect.as(pauseAfter(error, count), next))
+      })
+    }
+  return (...body) => resume(0, new FailedOrigins())(...body)
 })

@@ -8,8 +8,10 @@ import { Bans } from "../cache/Bans.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
+import { FailedOrigins } from "../origin/FailedOrigins.ts"
 import { carriedBytes, type FirstResponse, makeFirstResponse } from "../origin/firstResponse.ts"
 import type { OriginResponse } from "../origin/Origin.ts"
+import { mayRetry, pauseAfter } from "../origin/retry.ts"
 import { Downloader } from "../transfer/Downloader.ts"
 import { type Exchange, passOn, type Request } from "./Exchange.ts"
 import type { Generations } from "./Generations.ts"
@@ -144,18 +146,23 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
     return Effect.succeed({ _tag: "Current", ...begun, means: "fetched", asked: { ...asked, status } })
   }
 
+  /** `failed` has the origins whose short body broke off, and `failures` says how often that was. */
   const ask = Effect.fnUntraced(function*(
-    exchange: Exchange
+    exchange: Exchange,
+    failed: FailedOrigins,
+    failures = 0
   ): Effect.fn.Return<LookupResult, OriginError, Scope.Scope> {
     const { request } = exchange
     const { accepted, background = false, entry, ifRange, method, resource, source, wanted } = request
     const known = entry?.representation
     const chunkSize = known?.chunkSize ?? config.chunkSize
     const range = wanted && { spec: wanted, chunkSize, size: known?.size }
+    const isPatient = staleFor(request, exchange.asked) === undefined
+    const conditional = isConditional(request)
     const answered = yield* firstResponse(
       source,
-      { method, accepted, wanted: range, ifRange, known, conditional: isConditional(request), background },
-      staleFor(request, exchange.asked) === undefined
+      { method, accepted, wanted: range, ifRange, known, conditional, background, avoid: failed },
+      isPatient
     )
     if (answered.response.hasLostPeer === true) exchange.asked = { ...exchange.asked, hasLostPeer: true }
     if (answered.confirmed !== undefined) return yield* confirm(exchange, answered, answered.confirmed, 304)
@@ -166,7 +173,17 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
     if (stale !== undefined) return stale
     const variant = catalog.vary(resource, headers, source.fields)
     const selected = isForFile ? variant : besideFor(request, headers)
-    const { found, measure, response, shared } = yield* representationOf(exchange, answered, selected, chunkSize)
+    const outcome = yield* Effect.result(representationOf(exchange, answered, selected, chunkSize))
+    if (outcome._tag === "Failure") {
+      // Nobody has a byte of it yet.
+      const error = outcome.failure
+      if (!isPatient || error._tag !== "OriginBodyFailed" || !mayRetry(error, failures + 1)) return yield* error
+      failed.add(answered.response.server)
+      yield* answered.discard
+      yield* pauseAfter(error, failures + 1)
+      return yield* ask(exchange, failed, failures + 1)
+    }
+    const { found, measure, response, shared } = outcome.success
     if (typeof found === "string") {
       const isUnreadable = status === 206 && carriedRange(response) === undefined
       if (isUnreadable) return yield* unexpected(resource, status, "another range than was asked for")
@@ -191,7 +208,7 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
         const asked: OriginExchange = { reason: request.reason, status: undefined }
         const afterBan = yield* bans.begin
         const exchange: Exchange = { request, asked, afterBan, scope, isHandedOver: false }
-        const found = ask(exchange).pipe(
+        const found = ask(exchange, new FailedOrigins()).pipe(
           Scope.provide(scope),
           Effect.catch((error) => {
             const stale = isTransient(error) ? staleFor(request, asked) : undefined

@@ -14,6 +14,7 @@ import { type ByteRange, formatSpec, type RangeSpec } from "../../domain/rfc/Byt
 import { type AcceptedCodings, isCoded } from "../../domain/rfc/ContentCoding.ts"
 import type { Times } from "../../domain/rfc/Freshness.ts"
 import { type AskOrigin, makeAskOrigin, type Question, type Source } from "./askOrigin.ts"
+import type { FailedOrigins } from "./FailedOrigins.ts"
 import type { OriginResponse } from "./Origin.ts"
 import { mayRetry, pause } from "./retry.ts"
 
@@ -107,6 +108,8 @@ interface About {
   /** Whether the origin may confirm the known representation with a 304 instead of sending it. */
   readonly conditional: boolean
   readonly background?: boolean
+  /** The origins of the route that are asked last, because they have just failed. */
+  readonly avoid: FailedOrigins
 }
 
 /**
@@ -117,7 +120,7 @@ export const makeFirstResponse = Effect.map(makeAskOrigin, (askOrigin) => {
   const ask = makePatient(askOrigin)
   return Effect.fnUntraced(function*(
     source: Source,
-    { accepted, background = false, conditional, ifRange, known, method, wanted }: About,
+    { accepted, avoid, background = false, conditional, ifRange, known, method, wanted }: About,
     isPatient: boolean
   ) {
     // Only files are requested in ranges.
@@ -126,7 +129,8 @@ export const makeFirstResponse = Effect.map(makeAskOrigin, (askOrigin) => {
     const isTied = known === undefined && wanted !== undefined && ifRange !== undefined
     const isOfCoding = known !== undefined && isCoded(known.headers)
     const coding = isOfCoding ? acceptSame(known) : { "accept-encoding": accepted.field }
-    const plain = { method, headers: { ...coding, ...(isTied && { "if-range": ifRange }) }, background }
+    const headers = { ...coding, ...(isTied && { "if-range": ifRange }) }
+    const plain = { method, headers, background, avoid: avoid.inOrder() }
     const question = known === undefined ? plain : { ...plain, headers: { ...coding, ...validation(known) } }
     const first = yield* ask(source, conditional ? question : plain, how, wanted)
     if (known === undefined) return first

@@ -5,6 +5,7 @@ import { isSingle } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { READ_AHEAD_BYTES, type RouteOrigin } from "../../domain/RoutePolicy.ts"
 import { isSameSource, type Source } from "../origin/askOrigin.ts"
+import { FailedOrigins } from "../origin/FailedOrigins.ts"
 import { noHold } from "./Assemblies.ts"
 import type { Download } from "./Download.ts"
 import type { ReadAhead } from "./ReadAhead.ts"
@@ -127,8 +128,8 @@ export class Fetch {
   silentSince: number | undefined
   /** The origin of the route that it is asking, or receives bytes from. */
   server: RouteOrigin | undefined
-  /** The origins of the route that have failed since a response was whole, in the order in which they failed last. */
-  readonly failed = new Set<RouteOrigin>()
+  /** Those that have failed since a response was whole. */
+  readonly failed = new FailedOrigins()
   /** Called when a reader begins to wait for it, and when bytes arrive. */
   onAwaited: (() => void) | undefined
   onReceived: (() => void) | undefined

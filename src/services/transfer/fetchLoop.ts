@@ -89,7 +89,7 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
         fetch.server = server
         fetch.silentSince = now()
       },
-      avoid: [...fetch.failed]
+      avoid: fetch.failed.inOrder()
     })
   }
 
@@ -115,7 +115,8 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
     })
   }
 
-  const silentAfter = ({ failed, server }: Fetch) => server === undefined ? [...failed] : [...failed, server]
+  const silentAfter = ({ failed, server }: Fetch) =>
+    server === undefined ? failed.inOrder() : [...failed.inOrder(), server]
 
   const hedge = makeHedge({
     requestAgain: (fetch, mode) => ask(fetch, mode, { avoid: silentAfter(fetch), background: true, isHedge: true }),
@@ -231,11 +232,7 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
       const error = outcome._tag === "Failure" ? outcome.failure : endedEarly(fetch)
       // Each retry of a `Single` representation costs the whole, so progress allows no more of them.
       if (fetch.position > before) otherVersions = 0
-      if (fetch.server !== undefined) {
-        // The last one to fail is the last one to be asked again.
-        fetch.failed.delete(fetch.server)
-        fetch.failed.add(fetch.server)
-      }
+      fetch.failed.add(fetch.server)
       if (isOtherVersion(error) && !isOfOneResponse && otherVersions < OTHER_VERSION_RETRIES) {
         otherVersions += 1
         yield* Metric.update(retries, 1)
