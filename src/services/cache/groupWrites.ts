@@ -19,8 +19,12 @@ import { WriteLock } from "./WriteLock.ts"
 /** How many chunks of a group are handed to the store at a time. */
 const CONCURRENCY = 128
 
-/** How long a group may go without a chunk that is done before the disk counts as hanging, in milliseconds: reads of a frozen disk go on. */
+/**
+ * How long the disk may go without a change while a group is written before it counts as hanging, in milliseconds: reads of a frozen disk go on.
+ * The group is checked in ticks, so that time in which the event loop was held up doesn't count.
+ */
 const WRITE_DEADLINE = 5000
+const TICK_MILLIS = 500
 
 /** What is written for a group. */
 interface Plan {
@@ -232,15 +236,21 @@ export const make = Effect.gen(function*() {
   return (group: ReadonlyArray<Job>, done: (job: Job) => void): Effect.Effect<void> =>
     Effect.suspend(() => {
       const progress = new Progress(group, done)
+      // Room may have to be made for long, which shows in the index.
+      const state = (): string => `${progress.left} ${index.bytes()}`
       /** A write that does not end is not interrupted, since nobody could tell what it did; but it is noticed. */
-      const watch: Effect.Effect<never> = Effect.suspend(() => {
-        const before = progress.left
-        return Effect.flatMap(Effect.sleep(WRITE_DEADLINE), () => {
-          if (progress.left < before) return watch
-          for (let count = progress.endWaiting(); count > 0; count--) counters.dropped()
-          const error = new IoError({ errno: "TIMEOUT", operation: "write", path: directory })
-          return Effect.andThen(breaker.report(error), Effect.never)
-        })
+      const watch = Effect.gen(function*() {
+        let before = state()
+        let quiet = 0
+        while (quiet < WRITE_DEADLINE) {
+          yield* Effect.sleep(TICK_MILLIS)
+          const after = state()
+          quiet = after === before ? quiet + TICK_MILLIS : 0
+          before = after
+        }
+        for (let count = progress.endWaiting(); count > 0; count--) counters.dropped()
+        yield* breaker.report(new IoError({ errno: "TIMEOUT", operation: "write", path: directory }))
+        return yield* Effect.never
       })
       return Effect.ensuring(
         Effect.raceFirst(withWriteLock(record(group, progress)), watch),

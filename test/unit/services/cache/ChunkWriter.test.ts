@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Metric } from "effect"
+import { Effect, Fiber, Layer, Metric } from "effect"
 import { ANONYMOUS } from "../../../../src/domain/Asker.ts"
 import { IoError } from "../../../../src/domain/CacheError.ts"
 import type { ChunkKey } from "../../../../src/domain/Chunk.ts"
@@ -15,7 +15,8 @@ import { ChunkStore } from "../../../../src/services/disk/ChunkStore.ts"
 import { DiskBreaker } from "../../../../src/services/disk/DiskBreaker.ts"
 import { Counters } from "../../../../src/services/observe/Counters.ts"
 import { Faults } from "../../../../src/testing/FaultyFileSystem.ts"
-import { CHUNK, stack } from "../../../support/stack.ts"
+import { MemoryDisk } from "../../../../src/testing/MemoryFileSystem.ts"
+import { CHUNK, restartable, stack, World } from "../../../support/stack.ts"
 import { ticking } from "../../../support/ticking.ts"
 
 const payload = new Uint8Array(CHUNK).fill(7)
@@ -276,6 +277,30 @@ describe("ChunkWriter", () => {
       yield* faults.clear
       yield* idle
     }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("doesn't take a slow disk for one that hangs while room is made for a group", () =>
+    Effect.gen(function*() {
+      yield* started
+      const old = yield* confirm("\"1\"", "old")
+      const film = yield* confirm()
+      const index = yield* CacheIndex
+      const writer = yield* ChunkWriter
+      for (let i = 0; i < 250; i++) writer.offer(old, keyOf(old, i), payload)
+      yield* idle
+      const before = index.bytes()
+      const disk = yield* MemoryDisk
+      disk.latency = () => 500
+      for (let i = 0; i < 16; i++) writer.offer(film, keyOf(film, i), payload)
+      yield* ticking(Effect.sleep("8 seconds"))
+      // Nothing of the group is written yet.
+      assert.isBelow(index.bytes(), before)
+      assert.isFalse(index.has(keyOf(film, 0)))
+      yield* idle
+      disk.latency = undefined
+      assert.isUndefined((yield* DiskBreaker).unwritable())
+      assert.strictEqual(yield* dropped, 0)
+      assert.isTrue(index.has(keyOf(film, 15)))
+    }).pipe(Effect.provide(Layer.provideMerge(restartable({ maxSize: 16 * 1024 ** 2 }), World))))
 
   it.effect("doesn't write a chunk whose representation was superseded while it waited", () =>
     Effect.gen(function*() {
