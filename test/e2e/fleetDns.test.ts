@@ -88,16 +88,18 @@ describe.skipIf(noAddresses !== undefined)("a fleet by DNS", () => {
 
         server.addresses.set(NAME, ["n1", "n2"].map(addressOf))
         yield* n3!.program.stop("SIGTERM")
-        yield* eventually(
-          "the third node to be dropped",
-          Effect.map(
-            Effect.forEach(
-              ["here", "lost", "leaving"],
-              (state) => metric(n1!, `spillway_fleet_peers{state="${state}"}`)
-            ),
-            (counts) => counts.join() === "1,0,0"
+        for (const node of [n1!, n2!]) {
+          yield* eventually(
+            `the third node to be dropped by ${node.name}`,
+            Effect.map(
+              Effect.forEach(
+                ["here", "lost", "leaving"],
+                (state) => metric(node, `spillway_fleet_peers{state="${state}"}`)
+              ),
+              (counts) => counts.join() === "1,0,0"
+            )
           )
-        )
+        }
         yield* assertOneCache(origin, [n1!, n2!], "/two-again")
       })
   )

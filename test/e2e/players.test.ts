@@ -263,6 +263,7 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
           assert.isAtMost(turns, 8)
           assert.isAtMost(origin.bodyBytes(), film.length + turns * 2 * MiB)
 
+          yield* fill(program)
           origin.reset()
           const warm = yield* openPlayer(browser, `${program.url}/film.html`)
           assert.deepStrictEqual(yield* playAndSeek(warm), expected)
@@ -363,6 +364,9 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
 })
 
 /** The program before an origin that has the film. */
+/** Has all of the film cached: how far a player has read before it seeks depends on the machine. */
+const fill = ({ url }: Program) => view(`${url}/film.mp4`)
+
 const startWithFilm = Effect.gen(function*() {
   const origin = yield* makeFilmOrigin(yield* makeFilm)
   return { origin, program: yield* startHealthy(origin) }
@@ -407,6 +411,7 @@ describeWith({ mpv: isInstalled("mpv"), ffmpeg: isInstalled("ffmpeg") })("mpv", 
       })
       yield* play()
       assert.isNotEmpty(origin.requests)
+      yield* fill(program)
       yield* play()
       assert.strictEqual(program.remarks(), "")
       assert.isEmpty(origin.requests)
