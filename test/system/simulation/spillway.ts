@@ -6,6 +6,7 @@ import type { Proxy } from "../../../src/http/proxy/Proxy.ts"
 import type { Bans } from "../../../src/services/cache/Bans.ts"
 import type { CacheIndex } from "../../../src/services/cache/CacheIndex.ts"
 import type { ChunkWriter } from "../../../src/services/cache/ChunkWriter.ts"
+import type { IndexScan } from "../../../src/services/cache/IndexScan.ts"
 import { CacheConfig } from "../../../src/services/config/CacheConfig.ts"
 import { OriginConfig } from "../../../src/services/config/OriginConfig.ts"
 import { ChunkStore } from "../../../src/services/disk/ChunkStore.ts"
@@ -40,6 +41,7 @@ export type Services =
   | Sweeper
   | Proxy
   | ChunkWriter
+  | IndexScan
 
 /** What outlives a process: the disk, and the origin. */
 export interface Surroundings {
