@@ -445,12 +445,10 @@ describe("a disk in user space", { concurrent: true, skip: noFuse !== undefined 
     Effect.gen(function*() {
       const origin = yield* makeTestOrigin
       const disk = yield* makeFuse
+      const flags = ["--chunk-size", "256KiB", "--memory", "0"]
       const program = yield* startProgram(
-        [
-          ...[origin.url, "--cache-dir", `${disk.mountPoint}/cache`, "--chunk-size", "256KiB", "--memory", "0"],
-          // On a busy machine, this disk has long pauses of its own.
-          ...["--read-deadline", "2s"]
-        ],
+        // On a busy machine, this disk has long pauses of its own.
+        [origin.url, "--cache-dir", `${disk.mountPoint}/cache`, ...flags, "--read-deadline", "2s"],
         { prefix: disk.prefix() }
       )
       const paths = Array.from({ length: 8 }, (_, index) => `/film${index}`)
