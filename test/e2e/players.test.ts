@@ -363,10 +363,10 @@ describeWith({ Chromium: chromiumPath !== undefined, ffmpeg: isInstalled("ffmpeg
   })
 })
 
-/** The program before an origin that has the film. */
 /** Has all of the film cached: how far a player has read before it seeks depends on the machine. */
 const fill = ({ url }: Program) => view(`${url}/film.mp4`)
 
+/** The program before an origin that has the film. */
 const startWithFilm = Effect.gen(function*() {
   const origin = yield* makeFilmOrigin(yield* makeFilm)
   return { origin, program: yield* startHealthy(origin) }

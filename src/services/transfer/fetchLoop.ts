@@ -230,7 +230,6 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
         }
       }
       const error = outcome._tag === "Failure" ? outcome.failure : endedEarly(fetch)
-      // Each retry of a `Single` representation costs the whole, so progress allows no more of them.
       if (fetch.position > before) otherVersions = 0
       fetch.failed.add(fetch.server)
       if (isOtherVersion(error) && !isOfOneResponse && otherVersions < OTHER_VERSION_RETRIES) {
@@ -238,6 +237,7 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
         yield* Metric.update(retries, 1)
         continue
       }
+      // Each retry of a `Single` representation costs the whole, so progress allows no more of them.
       failures = fetch.position > before && !isOfOneResponse ? 1 : failures + 1
       if (!mayRetry(error, failures)) return yield* error
       if (isOfOneResponse && fetch.position === 0) {
