@@ -20,21 +20,29 @@ export const makeFailed = Effect.gen(function*() {
   const store = yield* ChunkStore
   const reportDamage = yield* DamageReport.make
 
+  /** Removes what is left of a chunk, unless a write has replaced it or an eviction has removed it. */
+  const remove = (key: ChunkKey, error: CacheError) =>
+    Effect.suspend(() =>
+      index.has(key) || !index.holds(key)
+        ? Effect.void
+        : Effect.andThen(
+          error.errno === "ENOENT" ? reportDamage(error) : Effect.void,
+          Effect.andThen(store.remove(key, index.isAlone(key.resource)), Effect.sync(() => index.remove(key)))
+        )
+    )
+
   // Beside the viewer's path: the removal waits for a write that is under way, after which the chunk may be new and good.
   const drop = (key: ChunkKey, error: CacheError) =>
     Effect.suspend(() => {
       index.condemn(key)
-      return Effect.suspend(() =>
-        index.has(key) || !index.holds(key)
-          ? Effect.void
-          : Effect.andThen(store.remove(key, index.isAlone(key.resource)), Effect.sync(() => index.remove(key)))
-      ).pipe(
+      return remove(key, error).pipe(
         // Where one file has gone, others may have too: a directory was deleted.
         Effect.andThen(error.errno === "ENOENT" ? scan.reconcile(key.resource) : Effect.void),
         withWriteLock,
         Effect.ignore,
         Effect.forkDetach,
-        Effect.andThen(reportDamage(error))
+        // An eviction removes the file before the entry, and a read between the two finds no damage.
+        Effect.andThen(error.errno === "ENOENT" ? Effect.void : reportDamage(error))
       )
     })
 

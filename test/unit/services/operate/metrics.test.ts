@@ -2,7 +2,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Metric } from "effect"
 import { PrometheusMetrics } from "effect/observability"
 import { TestClock } from "effect/testing"
+import { IoError } from "../../../../src/domain/CacheError.ts"
+import type { ChunkKey } from "../../../../src/domain/Chunk.ts"
 import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
+import { ChunkCache } from "../../../../src/services/cache/ChunkCache.ts"
 import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
 import { ROOT_BYTES } from "../../../../src/services/disk/blocks.ts"
 import { bytesOnDisk, MANIFEST_BYTES } from "../../../../src/services/disk/ChunkStore.ts"
@@ -11,6 +14,7 @@ import { Faults } from "../../../../src/testing/FaultyFileSystem.ts"
 import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
 import { CHUNK, stack, view } from "../../../support/stack.ts"
 import { randomBytes } from "../../../support/TestOrigin.ts"
+import { ticking } from "../../../support/ticking.ts"
 
 /** Series of this test alone. */
 const Registry = Layer.sync(Metric.MetricRegistry, () => new Map())
@@ -97,6 +101,18 @@ describe("metrics", () => {
       yield* view("http://origin.test/a")
       assert.strictEqual(yield* read("spillway_damaged_chunks_total{errno=\"ENOENT\"}"), 1)
       assert.strictEqual(yield* read("spillway_damaged_chunks_total{errno=\"CORRUPT\"}"), 0)
+    }).pipe(Effect.provide(alone("faulty"))))
+
+  it.effect("tell of no damage where an eviction removes a file while it is opened", () =>
+    Effect.gen(function*() {
+      yield* see("a", 1)
+      const cache = yield* ChunkCache
+      const index = yield* CacheIndex
+      const [key] = [...index.keys()] as [ChunkKey]
+      yield* cache.failed(key, new IoError({ errno: "ENOENT", operation: "open", path: "/a.0" }))
+      index.remove(key)
+      yield* ticking(Effect.sleep("1 second"))
+      assert.strictEqual(yield* read("spillway_damaged_chunks_total{errno=\"ENOENT\"}"), 0)
     }).pipe(Effect.provide(alone("faulty"))))
 
   it.effect("tell what the origin did, and what is in memory", () =>
