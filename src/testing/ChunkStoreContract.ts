@@ -97,6 +97,16 @@ export const cases: ReadonlyArray<ContractCase> = [
     })
   },
   {
+    title: "keeps what was written when the memory of the payload is used again",
+    check: Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const reused = Buffer.from(payload)
+      yield* store.write(key, reused)
+      reused.fill(0)
+      assert.deepStrictEqual(Buffer.from(yield* store.read(key, 1000, whole(1000))), payload)
+    })
+  },
+  {
     title: "fails with ENOENT for a chunk that is not there, and removes one without complaint",
     check: Effect.gen(function*() {
       const store = yield* ChunkStore

@@ -89,7 +89,7 @@ class Disk {
   readonly files = () => new Map([...this.nodes].map(([path, { bytes, length }]) => [path, bytes.subarray(0, length)]))
   readonly overwrite = (path: string, bytes: Uint8Array): void => {
     const node = this.nodes.get(path)
-    if (node !== undefined) Object.assign(node, { bytes: bytes.slice(), length: bytes.length })
+    if (node !== undefined) Object.assign(node, { bytes: new Uint8Array(bytes), length: bytes.length })
     this.changed()
   }
   readonly erase = (path: string): void => {

@@ -2,6 +2,8 @@ import type { OriginError } from "../../src/domain/OriginError.ts"
 import { OriginTimeout } from "../../src/domain/OriginError.ts"
 import { fromHead, type Representation } from "../../src/domain/Representation.ts"
 import { make as makeResource } from "../../src/domain/Resource.ts"
+import { ReusedBuffers } from "../../src/effects/ReusedBuffers.ts"
+import { HandedPieces } from "../../src/services/cache/ChunkMemory.ts"
 import { plainSource, type Source } from "../../src/services/origin/askOrigin.ts"
 import { Download } from "../../src/services/transfer/Download.ts"
 import { Fetch, type FetchOptions } from "../../src/services/transfer/Fetch.ts"
@@ -17,7 +19,9 @@ const representation = fromHead(resource, head, CHUNK) as Representation
 
 export const timeout: OriginError = new OriginTimeout({ url: "http://origin.test/", phase: "header" })
 
-export const newDownload = () => new Download(representation)
+const memory = new ReusedBuffers(1)
+
+export const newDownload = () => new Download(representation, memory)
 
 export const newFetch = (
   download: Download,
@@ -44,4 +48,4 @@ export const newReader = (download: Download, offset: number, source: Source = n
     startFetch: () => {
       throw new Error("no fetch to start")
     }
-  })
+  }, new HandedPieces(memory, SIZE, false))

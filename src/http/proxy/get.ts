@@ -1,4 +1,4 @@
-import { Clock, Effect, type Scope } from "effect"
+import { Clock, Context, Effect, type Scope } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
 import { IncomingMessage } from "node:http"
 import type { OriginError } from "../../domain/OriginError.ts"
@@ -21,13 +21,18 @@ import { awaitTurn } from "./turn.ts"
 type Request = HttpServerRequest.HttpServerRequest
 
 /**
- * Whether the platform requests the next piece of a body only when the kernel has all of the last one. It waits for `drain` behind a piece
- * of at least `writableHighWaterMark`.
+ * Whether the platform requests the next piece of a body only when the kernel has all but `SHORT_BYTES` of those before. It waits for
+ * `drain`, which comes when all have left, if `writableHighWaterMark` bytes or more wait.
  */
 const waitsForDrain = ({ source }: Request): boolean => {
   if (!(source instanceof IncomingMessage) || source.httpVersionMajor !== 1) return false
   return source.socket.writableHighWaterMark <= SHORT_BYTES
 }
+
+/** Whether a request's viewer `reuses` what it gets. Simulated viewers say so themselves. */
+export class Reuse extends Context.Reference<(request: Request) => boolean>("spillway/http/proxy/get/Reuse", {
+  defaultValue: () => waitsForDrain
+}) {}
 
 /** What a request without directives says. */
 const none: RequestDirectives = { ...noCache, noCache: false }
@@ -46,6 +51,7 @@ export const makeGet = Effect.fnUntraced(function*(
 ) {
   const clock = yield* Clock.Clock
   const media = yield* MediaStream
+  const reuses = yield* Reuse
   const peerSource = yield* makePeerSource
 
   /** A reply whose fields name places as its viewer finds them. */
@@ -97,7 +103,7 @@ export const makeGet = Effect.fnUntraced(function*(
         forwarded: peer === undefined ? forwarding(request, false) : undefined,
         onHints: earlyHintsTo(request)
       },
-      reuses: waitsForDrain(request),
+      reuses: reuses(request),
       viewer: viewerOf(request)
     }
     const { directives } = mediaRequest

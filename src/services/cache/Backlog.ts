@@ -2,6 +2,7 @@ import type { ChunkKey } from "../../domain/Chunk.ts"
 import { ChunkMap } from "../../domain/ChunkMap.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import { lengthOf } from "../../domain/rfc/HeaderFields.ts"
+import type { ReusedBuffers } from "../../effects/ReusedBuffers.ts"
 
 /** A chunk to be written. */
 export interface Job {
@@ -77,13 +78,16 @@ class Lane {
  * chunks before it in its own line.
  */
 export class Backlog {
+  readonly #memory: ReusedBuffers
   readonly #large: Lane
   readonly #small = new Lane(SMALL_BYTES, SMALL_JOBS)
   readonly #pending = new ChunkMap<Job>()
   #count = 0
   #smallIsNext = false
 
-  constructor(chunkSize: number) {
+  /** Holds the payloads in `memory`. */
+  constructor(chunkSize: number, memory: ReusedBuffers) {
+    this.#memory = memory
     this.#large = new Lane(Math.max(LARGE_BYTES, 2 * (chunkSize + SMALL_FILE_BYTES)), Infinity)
   }
 
@@ -128,6 +132,7 @@ export class Backlog {
   /** Takes in a chunk that does not wait yet; `false` when there is no room for it. */
   add(job: Job): boolean {
     if (!this.#laneOf(job.representation).add(job)) return false
+    this.#memory.hold(job.payload)
     this.#pending.set(job.key, job)
     this.#count += 1
     return true
@@ -143,6 +148,7 @@ export class Backlog {
   done(job: Job): void {
     this.#laneOf(job.representation).done(job)
     this.#pending.delete(job.key)
+    this.#memory.release(job.payload)
     this.#count -= 1
   }
 

@@ -9,6 +9,7 @@ import { ChunkStore, type LentBytes, PART_BYTES, partAt, SHORT_RANGE_BYTES } fro
 import { DiskBreaker } from "../disk/DiskBreaker.ts"
 import { Fleet } from "../fleet/Fleet.ts"
 import { CacheIndex } from "./CacheIndex.ts"
+import { ChunkMemory } from "./ChunkMemory.ts"
 import { ChunkWriter } from "./ChunkWriter.ts"
 import type { IndexScan } from "./IndexScan.ts"
 import { makeMemoryAdmission } from "./memoryAdmission.ts"
@@ -20,7 +21,7 @@ import type { WriteLock } from "./WriteLock.ts"
  * Memory and disk as one cache of chunks. Lookups and `keep` don't wait. Concurrent reads of the same chunk from disk share one read.
  */
 export class ChunkCache extends Context.Service<ChunkCache, {
-  /** A chunk that is in memory, or waits to be written. Counts as a use. */
+  /** A chunk that is in memory, or waits to be written. Counts as a use. Hold it in `ChunkMemory` while you need it. */
   readonly inMemory: (key: ChunkKey) => Uint8Array | undefined
   /** A range of a chunk if all of it is in memory, in pieces. Counts as a use. */
   readonly rangeInMemory: (key: ChunkKey, range: ByteRange) => ReadonlyArray<Uint8Array> | undefined
@@ -56,7 +57,7 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   ) => void
   /** Whether a chunk is on a disk that can be read. */
   readonly isOnDisk: (key: ChunkKey) => boolean
-  /** Keeps a complete chunk: in memory now, and on disk soon, each if there is room; on disk only if this node of a fleet owns it. */
+  /** Keeps a complete chunk, and holds it in `ChunkMemory`: in memory now, and on disk soon, each if there is room; on disk only if this node of a fleet owns it. */
   readonly keep: (representation: Representation, key: ChunkKey, payload: Uint8Array) => void
   /**
    * Takes note that a chunk could not be read. When that is the fault of its file, the chunk counts as missing from now on, and
@@ -83,6 +84,7 @@ const make = Effect.gen(function*() {
   const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
   const memory = yield* MemoryTier
+  const chunkMemory = yield* ChunkMemory
   const writer = yield* ChunkWriter
   const store = yield* ChunkStore
   const { share: shared } = SingleFlight.make<string, Uint8Array, CacheError>()
@@ -146,7 +148,11 @@ const make = Effect.gen(function*() {
     // The disk brings back what is used of a chunk, part for part. So the chunk needn't stay whole for short ranges.
     const isEnough = end - start <= SHORT_RANGE_BYTES && index.has(key)
     const whole = (isEnough ? memory.peek(key) : memory.get(key)) ?? writer.pending(key)
-    if (whole !== undefined) return [whole.subarray(start, end)]
+    if (whole !== undefined) {
+      // Nobody says when it has been sent.
+      chunkMemory.forget(whole)
+      return [whole.subarray(start, end)]
+    }
     const pieces: Array<Uint8Array> = []
     for (let part = partAt(start); part <= partAt(end - 1); part++) {
       const bytes = memory.getPart(key, part)

@@ -10,6 +10,7 @@ import { Counters } from "../observe/Counters.ts"
 import { Backlog, type Job } from "./Backlog.ts"
 import type { CacheIndex } from "./CacheIndex.ts"
 import type { Catalog } from "./Catalog.ts"
+import { ChunkMemory } from "./ChunkMemory.ts"
 import type { Evictor } from "./Evictor.ts"
 import * as GroupWrites from "./groupWrites.ts"
 import { IndexScan } from "./IndexScan.ts"
@@ -111,7 +112,7 @@ const make = Effect.gen(function*() {
   const counters = yield* Counters
   const memory = yield* MemoryTier
   const record = yield* GroupWrites.make
-  const backlog = new Backlog(config.chunkSize)
+  const backlog = new Backlog(config.chunkSize, yield* ChunkMemory)
   const idle = yield* Latch.make(true)
   const work = yield* Latch.make(false)
   /** Chunks that found no room. Their bytes are in `memory`, or lost. */

@@ -1,8 +1,10 @@
 import { Context, Effect, Layer } from "effect"
 import type { ChunkKey } from "../../domain/Chunk.ts"
 import { ChunkMap } from "../../domain/ChunkMap.ts"
+import type { ReusedBuffers } from "../../effects/ReusedBuffers.ts"
 import { type Kept, Sieve } from "../../effects/Sieve.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
+import { ChunkMemory } from "./ChunkMemory.ts"
 
 /** What is in memory: a chunk, or one part of a chunk (`PART_BYTES`). */
 export interface Held {
@@ -47,7 +49,9 @@ export class MemoryTier extends Context.Service<MemoryTier, {
 }>()("spillway/services/cache/MemoryTier") {
   static readonly layer: Layer.Layer<MemoryTier, never, CacheConfig> = Layer.effect(
     MemoryTier,
-    Effect.map(CacheConfig, ({ memory }) => make(memory))
+    Effect.gen(function*() {
+      return make((yield* CacheConfig).memory, yield* ChunkMemory)
+    })
   )
 }
 
@@ -68,14 +72,17 @@ export const together = (a: Usage, b: Usage): Usage => ({
 /** What even the shortest chunk or part counts for, in bytes: about what it takes besides its own. */
 const LEAST_BYTES = 512
 
-const make = (capacity: number) => {
+const make = (capacity: number, chunkMemory: ReusedBuffers) => {
   const sieve = new Sieve<Held>(capacity)
   const chunks = new ChunkMap<Kept<Held>>()
   const parts = new ChunkMap<Map<number, Kept<Held>>>()
   let hits = 0
 
-  const forget = ({ key, part }: Held): void => {
-    if (part === undefined) return chunks.delete(key)
+  const forget = ({ bytes, key, part }: Held): void => {
+    if (part === undefined) {
+      chunkMemory.release(bytes)
+      return chunks.delete(key)
+    }
     const others = parts.get(key)
     others?.delete(part)
     if (others?.size === 0) parts.delete(key)
@@ -110,6 +117,8 @@ const make = (capacity: number) => {
     firstMissing: (key) => chunks.firstMissing(key),
     put: (key, payload) => {
       if (Math.max(payload.length, LEAST_BYTES) > capacity) return
+      // Before the same chunk is removed.
+      chunkMemory.hold(payload)
       remove(key)
       const kept = add({ key, part: undefined, bytes: payload })
       if (kept !== undefined) chunks.set(key, kept)

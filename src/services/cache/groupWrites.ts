@@ -11,6 +11,7 @@ import * as Metrics from "../observe/pullMetrics.ts"
 import type { Job } from "./Backlog.ts"
 import { CacheIndex } from "./CacheIndex.ts"
 import { Catalog } from "./Catalog.ts"
+import { ChunkMemory } from "./ChunkMemory.ts"
 import { Evictor } from "./Evictor.ts"
 import type { Addition } from "./Folders.ts"
 import { Manifests } from "./Manifests.ts"
@@ -123,6 +124,7 @@ export const make = Effect.gen(function*() {
   const { withWriteLock } = yield* WriteLock
   const manifests = yield* Manifests
   const { writeCompact } = manifests
+  const memory = yield* ChunkMemory
   const store = yield* ChunkStore
   const counters = yield* Counters
 
@@ -156,7 +158,8 @@ export const make = Effect.gen(function*() {
     const { key, payload, representation } = job
     const manifest = compact.get(job)
     if (manifest === undefined || writeCompact === undefined) {
-      yield* store.write(key, payload)
+      // A write that failed or was interrupted may continue in the background, and read the payload at any time.
+      yield* Effect.onError(store.write(key, payload), () => Effect.sync(() => memory.forget(payload)))
       index.add(key, bytesOnDisk(payload.length))
     } else yield* writeCompact(...manifest, payload)
     breaker.succeeded("write")

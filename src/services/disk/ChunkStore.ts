@@ -157,7 +157,7 @@ export class ChunkStore extends Context.Service<ChunkStore, {
   readonly release: (key?: ChunkKey) => Effect.Effect<void>
   /** Reads a chunk of any length and verifies it. Returns its length in bytes, or fails as `read` does. */
   readonly verify: (key: ChunkKey) => Effect.Effect<number, CacheError>
-  /** Writes a chunk. A write that fails leaves nothing behind. */
+  /** Writes a chunk. A write that fails leaves nothing behind. Copy what you keep of `payload`: it may be overwritten after a success. */
   readonly write: (key: ChunkKey, payload: Uint8Array) => Effect.Effect<void, CacheError>
   /**
    * Writes a chunk that is a whole body of at most `COMPACT_BYTES`, and the manifest, as one file. Remove another compact file of the

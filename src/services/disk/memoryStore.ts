@@ -105,7 +105,7 @@ export const makeInMemory = (): ChunkStore["Service"] => {
       }),
     write: (key, payload) =>
       Effect.clockWith((clock) =>
-        Effect.sync(() => put({ key, payload: payload.slice(), used: clock.currentTimeMillisUnsafe() }))
+        Effect.sync(() => put({ key, payload: new Uint8Array(payload), used: clock.currentTimeMillisUnsafe() }))
       ),
     remove: (key) =>
       Effect.sync(() => {
@@ -117,7 +117,7 @@ export const makeInMemory = (): ChunkStore["Service"] => {
     writeCompact: (key, payload, file) =>
       Effect.clockWith((clock) =>
         Effect.sync(() => {
-          put({ key, payload: payload.slice(), used: clock.currentTimeMillisUnsafe(), isCompact: true })
+          put({ key, payload: new Uint8Array(payload), used: clock.currentTimeMillisUnsafe(), isCompact: true })
           manifests.set(key.resource, { file, isRevoked: false })
         })
       ),

@@ -40,7 +40,10 @@ interface MediaRequest extends RangeRequest {
   readonly isAlone?: boolean | undefined
   /** The source of the bytes, with the viewer's fields. By default, the URL of the resource. */
   readonly source?: Source
-  /** Anyone who takes the bytes has done with a piece of `SHORT_BYTES` or more when it asks for the next: that may overwrite it. */
+  /**
+   * Anyone who takes the bytes has done with a piece of `SHORT_BYTES` or more when it asks for the next, and with all but less than
+   * `SHORT_BYTES` of shorter ones. What it has done with may be overwritten.
+   */
   readonly reuses?: boolean
   /** A part of the range is enough, from its first byte on. Only for a request that is answered from the cache alone. */
   readonly mayBeShort?: boolean

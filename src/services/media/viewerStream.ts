@@ -8,6 +8,7 @@ import { monotonicMillis } from "../../effects/monotonic.ts"
 import { apart, watchPieces } from "../../effects/pieces.ts"
 import { Catalog } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
+import { ChunkMemory, HandedPieces } from "../cache/ChunkMemory.ts"
 import { COMMON_ERRNOS } from "../disk/breakerMetrics.ts"
 import { PART_BYTES, partAt } from "../disk/ChunkStore.ts"
 import { ReadBuffer, ReadBuffers } from "../disk/ReadBuffer.ts"
@@ -73,6 +74,7 @@ export const makeViewerStream = Effect.gen(function*() {
   const cache = yield* ChunkCache
   const downloader = yield* Downloader
   const resumeByContent = yield* makeResumeByContent
+  const memory = yield* ChunkMemory
   const buffers = new ReadBuffers()
   const now = yield* monotonicMillis
   const countUncached = yield* Metrics.counters(
@@ -92,15 +94,17 @@ export const makeViewerStream = Effect.gen(function*() {
     { end, start }: ByteRange,
     from: (source: ByteSource) => void,
     pieceSize: PieceSize,
-    buffer: ReadBuffer | undefined
+    buffer: ReadBuffer | undefined,
+    handed: HandedPieces
   ) =>
     Stream.fromPull(Effect.sync(() => {
       let offset = start
       const take = (bytes: Uint8Array, source: ByteSource, isShared: boolean) => {
         from(source)
+        const piece = handed.next(isShared ? apart(bytes) : bytes, offset)
         offset += bytes.length
         pieceSize.handed(bytes.length)
-        return [isShared ? apart(bytes) : bytes] as const
+        return [piece] as const
       }
       const readPiece = (key: ChunkKey, chunk: ByteRange) => {
         const most = pieceSize.next()
@@ -138,7 +142,8 @@ export const makeViewerStream = Effect.gen(function*() {
       const progress = source.background
         ? unseen
         : yield* activeStreams.begin({ url, resource, ...range, size, viewer })
-      const reader = yield* downloader.read(representation, range, source)
+      const handed = new HandedPieces(memory, range.end, reuses)
+      const reader = yield* downloader.read(representation, range, source, handed)
       const received = isSingle(representation) ? before ?? new ReceivedBytes(range.start) : undefined
       const buffer = reuses ? new ReadBuffer(buffers) : undefined
       const pieceSize = new PieceSize(now)
@@ -174,7 +179,7 @@ export const makeViewerStream = Effect.gen(function*() {
       }
       const cachedLeg = () => {
         const rest = { start: reader.offset, end: range.end }
-        const cached = cachedStream(representation, rest, (source) => cachedIn = source, pieceSize, buffer)
+        const cached = cachedStream(representation, rest, (source) => cachedIn = source, pieceSize, buffer, handed)
         return Stream.catchTags(watchPieces(cached, fromCache), {
           DiskBusy: swapIn,
           DiskFull: swapIn,
@@ -186,9 +191,11 @@ export const makeViewerStream = Effect.gen(function*() {
       const legs = Stream.unfold(
         true,
         (isCached) =>
-          Effect.sync(() =>
-            reader.offset < range.end ? [isCached ? cachedLeg() : originStream, !isCached] as const : undefined
-          )
+          Effect.sync(() => {
+            if (reader.offset < range.end) return [isCached ? cachedLeg() : originStream, !isCached] as const
+            handed.finish()
+            return undefined
+          })
       )
       return Stream.flatMap(legs, (leg) => leg)
     })).pipe(

@@ -104,7 +104,12 @@ export const makeWarmFile = Effect.gen(function*() {
     { end, start }: ByteRange,
     each: (bytes: number) => void
   ) {
-    const opened = yield* media.open({ resource, source, ranges: [{ _tag: "From", start, last: end - 1 }] })
+    const opened = yield* media.open({
+      resource,
+      source,
+      ranges: [{ _tag: "From", start, last: end - 1 }],
+      reuses: true
+    })
     if (opened._tag !== "Media") return yield* refusal(opened)
     const { status } = opened.entry.representation
     if (status !== undefined) return yield* new NotWarmed({ message: `the origin responded with status ${status}` })

@@ -1,4 +1,5 @@
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
+import type { ReusedBuffers } from "../../effects/ReusedBuffers.ts"
 import { ChunkAssembly } from "./ChunkAssembly.ts"
 
 /** The chunks that a fetch or reader needs: those from `first` to `last`; none if `last` is less. */
@@ -15,9 +16,14 @@ export const noHold = (): Hold => ({ first: 0, last: -1 })
  * as much as the distance, independent of the number of chunks and holds.
  */
 export class Assemblies {
+  readonly #memory: ReusedBuffers
   readonly #chunks = new Map<number, ChunkAssembly>()
   /** The number of holds of each chunk, even before its first byte arrives. */
   readonly #holds = new Map<number, number>()
+
+  constructor(memory: ReusedBuffers) {
+    this.#memory = memory
+  }
 
   get(index: number): ChunkAssembly | undefined {
     return this.#chunks.get(index)
@@ -25,13 +31,14 @@ export class Assemblies {
 
   /** Begins a chunk that is held. */
   begin(index: number, span: ByteRange): ChunkAssembly {
-    const assembly = new ChunkAssembly(index, span)
+    const assembly = new ChunkAssembly(index, span, this.#memory)
     this.#chunks.set(index, assembly)
     return assembly
   }
 
   /** Drops a chunk although it is held, because the cache has it. */
   drop(index: number): void {
+    this.#chunks.get(index)?.release()
     this.#chunks.delete(index)
   }
 
@@ -52,6 +59,6 @@ export class Assemblies {
     const left = this.#holds.get(index)! - 1
     if (left > 0) return void this.#holds.set(index, left)
     this.#holds.delete(index)
-    this.#chunks.delete(index)
+    this.drop(index)
   }
 }

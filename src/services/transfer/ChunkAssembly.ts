@@ -1,13 +1,15 @@
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
+import type { ReusedBuffers } from "../../effects/ReusedBuffers.ts"
 
 /**
  * A chunk while its bytes arrive, possibly from two fetches: one that started in its middle, and one that fills in its front. Bytes that
- * have arrived never change, so callers may keep what `read` returns.
+ * have arrived don't change while someone holds the chunk in `memory`, as the assembly does until `release`.
  */
 export class ChunkAssembly {
   readonly index: number
   readonly span: ByteRange
   readonly #buffer: Buffer
+  readonly #memory: ReusedBuffers
   /** Whether the complete chunk has been handed to `ChunkCache`. */
   isHandedOver = false
   /** Whether the bytes that arrived last are those of another node of a fleet. */
@@ -15,10 +17,11 @@ export class ChunkAssembly {
   /** What has arrived: ordered ranges of the representation that neither overlap nor touch. */
   #filled: Array<ByteRange> = []
 
-  constructor(index: number, span: ByteRange) {
+  constructor(index: number, span: ByteRange, memory: ReusedBuffers) {
     this.index = index
     this.span = span
-    this.#buffer = Buffer.allocUnsafeSlow(span.end - span.start)
+    this.#memory = memory
+    this.#buffer = memory.take(span.end - span.start)
   }
 
   /** The end of what has arrived from `offset` on; `offset` itself if its byte is missing. */
@@ -55,6 +58,11 @@ export class ChunkAssembly {
   /** The bytes from `start` to `end`, which must have arrived, without copying them. */
   read(start: number, end: number): Uint8Array {
     return this.#buffer.subarray(start - this.span.start, end - this.span.start)
+  }
+
+  /** Ends its hold of the memory. */
+  release(): void {
+    this.#memory.release(this.#buffer)
   }
 
   /** The whole chunk, or `undefined` while bytes are missing. */

@@ -1,6 +1,7 @@
 import type { ChunkKey } from "../../domain/Chunk.ts"
 import type { Representation } from "../../domain/Representation.ts"
 import type { RoutePolicy } from "../../domain/RoutePolicy.ts"
+import type { ReusedBuffers } from "../../effects/ReusedBuffers.ts"
 import { Assemblies } from "./Assemblies.ts"
 import { Fetches } from "./Fetches.ts"
 import type { Reader } from "./Reader.ts"
@@ -10,7 +11,7 @@ export class Download {
   readonly key: string
   /** The same representation throughout; what is learned about its origin's range support is added. */
   representation: Representation
-  readonly assemblies = new Assemblies()
+  readonly assemblies: Assemblies
   readonly fetches: Fetches
   readonly readers = new Set<Reader>()
   /** The policy of its route; `"none"` if it has none, and `undefined` until that is known. */
@@ -22,8 +23,9 @@ export class Download {
   /** Called when a reader is added. */
   onReader: (() => void) | undefined
 
-  constructor(representation: Representation, key: string = representation.id) {
+  constructor(representation: Representation, memory: ReusedBuffers, key: string = representation.id) {
     this.key = key
+    this.assemblies = new Assemblies(memory)
     this.representation = representation
     this.fetches = new Fetches(representation.chunkSize)
   }

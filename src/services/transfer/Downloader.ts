@@ -5,6 +5,7 @@ import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { atEnd } from "../../effects/withoutServices.ts"
 import type { Catalog } from "../cache/Catalog.ts"
 import { ChunkCache } from "../cache/ChunkCache.ts"
+import { ChunkMemory, type HandedPieces } from "../cache/ChunkMemory.ts"
 import type { CacheConfig } from "../config/CacheConfig.ts"
 import type { OriginConfig } from "../config/OriginConfig.ts"
 import type { Source } from "../origin/askOrigin.ts"
@@ -28,11 +29,12 @@ import { makeStartFetch } from "./startFetch.ts"
  * waits for.
  */
 export class Downloader extends Context.Service<Downloader, {
-  /** A reader of `range`, until the scope closes. */
+  /** A reader of `range`, until the scope closes. Its viewer gets its pieces through `handed`. */
   readonly read: (
     representation: Representation,
     range: ByteRange,
-    source: Source
+    source: Source,
+    handed: HandedPieces
   ) => Effect.Effect<Reader, never, Scope.Scope>
   /**
    * Makes a fetch of a response that is open already and carries `range`. Until a reader joins, it goes on to the end of the chunk that
@@ -63,6 +65,7 @@ export class Downloader extends Context.Service<Downloader, {
 
 const make = Effect.gen(function*() {
   const cache = yield* ChunkCache
+  const memory = yield* ChunkMemory
   const downloads = new Map<string, Download>()
 
   /** Sources that are apart share nothing with the others. */
@@ -73,7 +76,7 @@ const make = Effect.gen(function*() {
     const key = keyOf(representation, source)
     const known = downloads.get(key)
     if (known !== undefined) return known
-    const created = new Download(representation, key)
+    const created = new Download(representation, memory, key)
     downloads.set(key, created)
     return created
   }
@@ -98,8 +101,8 @@ const make = Effect.gen(function*() {
   }
 
   return Downloader.of({
-    read: Effect.fnUntraced(function*(representation, range, source) {
-      const reader = new Reader(downloadOf(representation, source), source, range, supply)
+    read: Effect.fnUntraced(function*(representation, range, source, handed) {
+      const reader = new Reader(downloadOf(representation, source), source, range, supply, handed)
       fillAhead.begin(reader)
       yield* atEnd((exit) => {
         reader.close(Exit.isSuccess(exit))

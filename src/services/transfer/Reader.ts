@@ -4,6 +4,7 @@ import { loggable, OriginBodyFailed, type OriginError } from "../../domain/Origi
 import { isSingle } from "../../domain/Representation.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { READ_AHEAD_BYTES } from "../../domain/RoutePolicy.ts"
+import type { HandedPieces } from "../cache/ChunkMemory.ts"
 import type { Source } from "../origin/askOrigin.ts"
 import { noHold } from "./Assemblies.ts"
 import { chooseFetch } from "./chooseFetch.ts"
@@ -54,13 +55,15 @@ export class Reader implements Consumer {
   /** The chunks that it needs next. */
   readonly #hold = noHold()
   readonly #supply: Supply
+  readonly #handed: HandedPieces
 
-  constructor(download: Download, source: Source, { end, start }: ByteRange, supply: Supply) {
+  constructor(download: Download, source: Source, { end, start }: ByteRange, supply: Supply, handed: HandedPieces) {
     this.download = download
     this.source = source
     this.offset = start
     this.end = end
     this.#supply = supply
+    this.#handed = handed
     this.stream = Stream.fromPull(Effect.succeed(this.#next()))
     download.readers.add(this)
     this.#holdAhead()
@@ -152,7 +155,7 @@ export class Reader implements Consumer {
     if (filled > offset) {
       this.#joinAhead(filled)
       this.isFromPeer = assembly!.isFromPeer
-      return Exit.succeed([assembly!.read(offset, filled)])
+      return Exit.succeed([this.#handed.next(assembly!.read(offset, filled), offset)])
     }
     // A fetch has completed the chunk, so its viewer continues from the cache.
     if (assembly === undefined && index !== this.#bypassed && this.#supply.hasChunk(download, index)) {

@@ -2,9 +2,12 @@ import { Context, Effect, Exit, type Fiber, type FileSystem, Layer, Path, Scope 
 import { HttpClient } from "effect/http"
 import { makeRoute } from "../../../src/domain/Route.ts"
 import { defaultPolicy, type RouteOrigin } from "../../../src/domain/RoutePolicy.ts"
+import { ReusedBuffers } from "../../../src/effects/ReusedBuffers.ts"
+import { Reuse } from "../../../src/http/proxy/get.ts"
 import type { Proxy } from "../../../src/http/proxy/Proxy.ts"
 import type { Bans } from "../../../src/services/cache/Bans.ts"
 import type { CacheIndex } from "../../../src/services/cache/CacheIndex.ts"
+import { ChunkMemory } from "../../../src/services/cache/ChunkMemory.ts"
 import type { ChunkWriter } from "../../../src/services/cache/ChunkWriter.ts"
 import type { IndexScan } from "../../../src/services/cache/IndexScan.ts"
 import { CacheConfig } from "../../../src/services/config/CacheConfig.ts"
@@ -91,6 +94,12 @@ const policyWith = (mirrors: number) => ({
   origins: [serverAt(ORIGIN), ...Array.from({ length: mirrors }, (_, i) => serverAt(mirrorOf(i + 1)))] as const
 })
 
+/** What viewers may not have been sent yet when they ask for more, in bytes. */
+export const UNSENT_BYTES = 500
+
+/** Memory that is overwritten at once when nobody holds it any more, so that viewers who still need it notice. */
+const overwritten = () => new ReusedBuffers(UNSENT_BYTES, (buffer) => buffer.fill(0xdb))
+
 /** Starts a process on `machine`: all services but the lock are the real ones. */
 export const start = (
   machine: Machine,
@@ -112,6 +121,8 @@ export const start = (
     Layer.provideMerge(fleet),
     Layer.provideMerge(FaultyFileSystem.layer),
     Layer.provideMerge(DirectoryLock.layerNone),
+    Layer.provideMerge(Layer.sync(ChunkMemory, overwritten)),
+    Layer.provideMerge(Layer.succeed(Reuse, () => true)),
     Layer.provideMerge(DiskMonitor.layerUsage(Effect.sync(disk.usage))),
     Layer.provideMerge(Layer.mergeAll(
       DiskLimiter.layer,

@@ -7,6 +7,10 @@ import type { Period } from "./machine.ts"
 import { ORIGIN, type OriginFile } from "./origin.ts"
 import { type Leg, versionField } from "./schedule.ts"
 import { fieldsOf, type Identity, REPLACED_AT } from "./site.ts"
+import { UNSENT_BYTES } from "./spillway.ts"
+
+/** How long the last bytes take to be sent, in milliseconds. */
+const SENT_MILLIS = 50
 
 /** Where a viewer tells what it sees. */
 export interface Observer {
@@ -25,6 +29,26 @@ const field = (spec: RangeSpec | undefined): Record<string, string> => {
 
 const requestOf = (file: OriginFile, method: string, headers: Record<string, string>) =>
   HttpServerRequest.fromWeb(new Request(file.url.replace(ORIGIN, "http://spillway"), { method, headers }))
+
+/** Pieces that a viewer was handed and has not been sent, as a server's socket has them. */
+class SendQueue {
+  readonly #pieces: Array<{ readonly piece: Uint8Array; readonly before: Uint8Array }> = []
+  #bytes = 0
+
+  add(piece: Uint8Array): void {
+    this.#pieces.push({ piece, before: Uint8Array.from(piece) })
+    this.#bytes += piece.length
+  }
+
+  /** Sends all pieces if `UNSENT_BYTES` wait, or if it must. What is wrong with them, if they have changed since they were handed over. */
+  send(isForced: boolean): string | undefined {
+    if (this.#bytes < UNSENT_BYTES && !isForced) return undefined
+    const sent = this.#pieces.splice(0)
+    this.#bytes = 0
+    const changed = sent.filter(({ before, piece }) => Buffer.compare(piece, before) !== 0)
+    return changed.length === 0 ? undefined : `${changed.length} pieces were overwritten before they were sent`
+  }
+}
 
 /** One request, read as `leg` says; every byte of the answer is judged. */
 const watch = Effect.fnUntraced(function*(
@@ -99,9 +123,16 @@ const watch = Effect.fnUntraced(function*(
   }
 
   view.waitingSince = undefined
+  const queue = new SendQueue()
+  const finish = Effect.fnUntraced(function*(error: { readonly _tag: string } | undefined) {
+    end(error)
+    yield* Effect.sleep(SENT_MILLIS)
+    judge(view, queue.send(true))
+  })
   if (body._tag === "Uint8Array" || (body._tag === "Raw" && body.body instanceof Uint8Array)) {
+    queue.add(body.body as Uint8Array)
     yield* read(body.body as Uint8Array)
-    return end(undefined)
+    return yield* finish(undefined)
   }
   if (body._tag !== "Stream") return end(undefined)
   const pull = yield* Stream.toPull(body.stream)
@@ -111,11 +142,13 @@ const watch = Effect.fnUntraced(function*(
     view.waitingSince = undefined
     if (pulled._tag === "Failure") {
       const error = pulled.failure
-      return end(Cause.isDone(error) ? undefined : error as { readonly _tag: string })
+      return yield* finish(Cause.isDone(error) ? undefined : error as { readonly _tag: string })
     }
     for (const bytes of pulled.success) {
+      queue.add(bytes)
       if (!(yield* read(bytes))) return note(`${id} left ${view.received}`)
     }
+    judge(view, queue.send(false))
   }
 }, Effect.scoped)
 

@@ -175,7 +175,7 @@ export const makeNetwork = ({ latency, machine, onPurged, onSent, portOf, proces
     )
 
     const send = Effect.fnUntraced(function*(bytes: Uint8Array) {
-      const copy = bytes.slice()
+      const copy = new Uint8Array(bytes)
       unread += copy.length
       tell(() => listener.onBytes(copy))
       yield* untilRead

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { fromHead, type Representation } from "../../../../src/domain/Representation.ts"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
+import { ReusedBuffers } from "../../../../src/effects/ReusedBuffers.ts"
 import { Backlog, type Job } from "../../../../src/services/cache/Backlog.ts"
 
 const CHUNK = 1024 ** 2
@@ -22,14 +23,14 @@ const fill = (backlog: Backlog, size: number, query = 0, field = 0): number => {
 
 describe("chunks that wait to be written", () => {
   it("are bounded in number where they are of small files, and in bytes, URLs and fields included", () => {
-    assert.strictEqual(fill(new Backlog(CHUNK), 3), 1024)
-    const backlog = new Backlog(CHUNK)
+    assert.strictEqual(fill(new Backlog(CHUNK, new ReusedBuffers(1)), 3), 1024)
+    const backlog = new Backlog(CHUNK, new ReusedBuffers(1))
     assert.isBelow(fill(backlog, 60_000, 8000, 16_000), 500)
     assert.isAtMost(backlog.bytes, 32 * 1024 ** 2)
   })
 
   it("are bounded in bytes where they are of other files", () => {
-    const backlog = new Backlog(CHUNK)
+    const backlog = new Backlog(CHUNK, new ReusedBuffers(1))
     const count = fill(backlog, CHUNK)
     assert.isAtLeast(count, 100)
     assert.isBelow(count, 128)
@@ -37,14 +38,14 @@ describe("chunks that wait to be written", () => {
   })
 
   it("have room for two chunks, however large these are", () => {
-    const backlog = new Backlog(256 * CHUNK)
+    const backlog = new Backlog(256 * CHUNK, new ReusedBuffers(1))
     const large = { ...job("film", 10 * CHUNK), payload: new Uint8Array(256 * CHUNK) }
     assert.isTrue(backlog.add(large))
     assert.isTrue(backlog.add({ ...large, key: { ...large.key, index: 1 } }))
   })
 
   it("of another file wait for as many of small files at most as there are before them in their own line", () => {
-    const backlog = new Backlog(CHUNK)
+    const backlog = new Backlog(CHUNK, new ReusedBuffers(1))
     fill(backlog, 3)
     const film = [0, 1, 2].map((index) => job("film", 3 * CHUNK, index))
     for (const chunk of film) assert.isTrue(backlog.add(chunk))
@@ -53,20 +54,20 @@ describe("chunks that wait to be written", () => {
   })
 
   it("of a long file's short end do not wait among those of small files", () => {
-    const backlog = new Backlog(CHUNK)
+    const backlog = new Backlog(CHUNK, new ReusedBuffers(1))
     fill(backlog, 3)
     assert.isTrue(backlog.add(job("film", CHUNK + 10, 1)))
   })
 
   it("of small files go on while others wait", () => {
-    const backlog = new Backlog(CHUNK)
+    const backlog = new Backlog(CHUNK, new ReusedBuffers(1))
     fill(backlog, CHUNK)
     backlog.add(job("subtitles", 300))
     assert.include([backlog.take(), backlog.take()].map((taken) => taken!.payload.length), 300)
   })
 
   it("count until they are done, and are found until then", () => {
-    const backlog = new Backlog(CHUNK)
+    const backlog = new Backlog(CHUNK, new ReusedBuffers(1))
     const one = job("one", 1000)
     backlog.add(one)
     assert.strictEqual(backlog.take(), one)

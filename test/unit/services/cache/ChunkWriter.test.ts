@@ -5,9 +5,11 @@ import { IoError } from "../../../../src/domain/CacheError.ts"
 import type { ChunkKey } from "../../../../src/domain/Chunk.ts"
 import { fromHead, type Representation } from "../../../../src/domain/Representation.ts"
 import { make as makeResource } from "../../../../src/domain/Resource.ts"
+import { ReusedBuffers } from "../../../../src/effects/ReusedBuffers.ts"
 import { CacheIndex } from "../../../../src/services/cache/CacheIndex.ts"
 import { Catalog } from "../../../../src/services/cache/Catalog.ts"
 import { ChunkCache } from "../../../../src/services/cache/ChunkCache.ts"
+import { ChunkMemory } from "../../../../src/services/cache/ChunkMemory.ts"
 import { ChunkWriter } from "../../../../src/services/cache/ChunkWriter.ts"
 import { IndexScan } from "../../../../src/services/cache/IndexScan.ts"
 import { MemoryTier } from "../../../../src/services/cache/MemoryTier.ts"
@@ -67,6 +69,27 @@ describe("ChunkWriter", () => {
       assert.deepStrictEqual(new Uint8Array(yield* ticking(store.read(key, CHUNK, { start: 0, end: CHUNK }))), payload)
       assert.strictEqual(writer.backlog().bytes, 0)
     }).pipe(Effect.provide(stack("faulty"))))
+
+  it.effect("holds a chunk until it is written, and leaves one to nobody that the disk may still read", () => {
+    const memory = new ReusedBuffers(1)
+    return Effect.gen(function*() {
+      yield* started
+      const faults = yield* Faults
+      const film = yield* confirm()
+      const writer = yield* ChunkWriter
+      const isUsedAgain = Effect.fnUntraced(function*(index: number) {
+        const bytes = memory.take(CHUNK)
+        writer.offer(film, keyOf(film, index), bytes)
+        memory.release(bytes)
+        assert.notStrictEqual(memory.take(CHUNK).buffer, bytes.buffer)
+        yield* idle
+        return memory.take(CHUNK).buffer === bytes.buffer
+      })
+      assert.isTrue(yield* isUsedAgain(0))
+      yield* faults.add({ operation: "write", fault: "EIO" })
+      assert.isFalse(yield* isUsedAgain(1))
+    }).pipe(Effect.provide(stack("faulty")), Effect.provideService(ChunkMemory, memory))
+  })
 
   it.effect("waits for the scan, and takes chunks meanwhile", () =>
     Effect.gen(function*() {

@@ -1,6 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import type { ChunkKey } from "../../../../src/domain/Chunk.ts"
+import { ReusedBuffers } from "../../../../src/effects/ReusedBuffers.ts"
+import { ChunkMemory } from "../../../../src/services/cache/ChunkMemory.ts"
 import { MemoryTier, together } from "../../../../src/services/cache/MemoryTier.ts"
 import { CacheConfig, defaults } from "../../../../src/services/config/CacheConfig.ts"
 
@@ -13,6 +15,30 @@ const withTier = (memory: number, run: (tier: MemoryTier["Service"]) => void) =>
   )
 
 describe("MemoryTier", () => {
+  it.effect("leaves the memory of chunks to others that have gone", () => {
+    const memory = new ReusedBuffers(1)
+    const inTier = (index: number) => {
+      const bytes = memory.take(1000)
+      return { key: keyAt(index), bytes }
+    }
+    const isFree = ({ bytes }: { readonly bytes: Uint8Array }) => {
+      const found = memory.take(1000)
+      memory.forget(found)
+      return found.buffer === bytes.buffer
+    }
+    return withTier(2000, (tier) => {
+      const [evicted, removed, again] = [inTier(0), inTier(1), inTier(2)]
+      for (const { bytes, key } of [evicted, removed, again, again]) tier.put(key, bytes)
+      for (const { bytes } of [evicted, removed, again]) memory.release(bytes)
+      assert.isTrue(isFree(evicted))
+      assert.isFalse(isFree(again))
+      tier.remove(removed.key)
+      assert.isTrue(isFree(removed))
+      tier.removeResource("film")
+      assert.isTrue(isFree(again))
+    }).pipe(Effect.provideService(ChunkMemory, memory))
+  })
+
   it.effect("returns the chunks that were put", () =>
     withTier(10_000, (tier) => {
       const bytes = payload(1000)

@@ -1,5 +1,6 @@
 import { assert, describe, it, vi } from "@effect/vitest"
 import { span } from "../../../../src/domain/Chunk.ts"
+import { ReusedBuffers } from "../../../../src/effects/ReusedBuffers.ts"
 import { Assemblies, type Hold, noHold } from "../../../../src/services/transfer/Assemblies.ts"
 
 const CHUNK = 16
@@ -7,7 +8,7 @@ const begin = (assemblies: Assemblies, index: number) => assemblies.begin(index,
 
 describe("Assemblies", () => {
   it("keeps a chunk until nobody holds it any more", () => {
-    const assemblies = new Assemblies()
+    const assemblies = new Assemblies(new ReusedBuffers(1))
     const [fetch, viewer] = [noHold(), noHold()]
     assemblies.move(fetch, 5, 5)
     assemblies.move(viewer, 4, 6)
@@ -21,8 +22,23 @@ describe("Assemblies", () => {
     assert.deepStrictEqual(viewer, { first: 6, last: 8 })
   })
 
+  it("leaves the memory of a chunk to others that it no longer keeps", () => {
+    const memory = new ReusedBuffers(1)
+    const assemblies = new Assemblies(memory)
+    const hold = noHold()
+    assemblies.move(hold, 4, 5)
+    const [held, dropped] = [begin(assemblies, 4), begin(assemblies, 5)].map((chunk) => {
+      chunk.write(chunk.span.start, new Uint8Array(CHUNK))
+      return chunk.whole!
+    })
+    assemblies.drop(5)
+    assert.strictEqual(memory.take(CHUNK).buffer, dropped!.buffer)
+    assemblies.move(hold, 0, -1)
+    assert.strictEqual(memory.take(CHUNK).buffer, held!.buffer)
+  })
+
   it("lets go of all chunks with the last holds, whatever their way was", () => {
-    const assemblies = new Assemblies()
+    const assemblies = new Assemblies(new ReusedBuffers(1))
     const holds: Array<Hold> = []
     for (let i = 0; i < 100; i++) {
       const hold = noHold()
@@ -37,7 +53,7 @@ describe("Assemblies", () => {
 
   it("takes as many steps for a viewer that moves on among a thousand as for one alone", () => {
     const steps = (others: number): number => {
-      const assemblies = new Assemblies()
+      const assemblies = new Assemblies(new ReusedBuffers(1))
       for (let i = 0; i < others; i++) {
         assemblies.move(noHold(), i * 10, i * 10 + 2)
         begin(assemblies, i * 10)

@@ -1,22 +1,23 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
+import { ReusedBuffers } from "../../../../src/effects/ReusedBuffers.ts"
 import { ChunkAssembly } from "../../../../src/services/transfer/ChunkAssembly.ts"
 import { randomBytes } from "../../../support/TestOrigin.ts"
 
 const START = 3000
 const SIZE = 1000
 const bytes = new Uint8Array(randomBytes(SIZE))
-const newAssembly = () => new ChunkAssembly(3, { start: START, end: START + SIZE })
+const newAssembly = () => new ChunkAssembly(3, { start: START, end: START + SIZE }, new ReusedBuffers(1))
 
 const intBetween = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
 describe("ChunkAssembly", () => {
-  it("holds no more memory than its bytes, also if they come as parts of larger buffers", () => {
+  it("holds hardly more memory than its bytes, also if they come as parts of larger buffers", () => {
     const assembly = newAssembly()
     const packets = Buffer.concat([new Uint8Array(60_000), bytes])
     assembly.write(START, packets.subarray(60_000, 60_400))
     assembly.write(START + 400, packets.subarray(60_400))
-    assert.strictEqual(assembly.whole!.buffer.byteLength, SIZE)
+    assert.isAtMost(assembly.whole!.buffer.byteLength, SIZE * 9 / 8)
   })
 
   it.effect.prop("has the bytes whatever the order of the writes", {

@@ -6,6 +6,7 @@ import { make as makeResource } from "../../../../src/domain/Resource.ts"
 import type { ByteRange } from "../../../../src/domain/rfc/ByteRange.ts"
 import { toPull } from "../../../../src/effects/pieces.ts"
 import { ChunkCache } from "../../../../src/services/cache/ChunkCache.ts"
+import { ChunkMemory, HandedPieces } from "../../../../src/services/cache/ChunkMemory.ts"
 import { plainSource } from "../../../../src/services/origin/askOrigin.ts"
 import { Downloader } from "../../../../src/services/transfer/Downloader.ts"
 import { MemoryOrigin } from "../../../../src/testing/MemoryOrigin.ts"
@@ -37,7 +38,12 @@ const begin = Effect.fnUntraced(function*(latency?: number) {
 const open = Effect.fnUntraced(function*(range: ByteRange) {
   const cache = yield* ChunkCache
   const downloader = yield* Downloader
-  const reader = yield* downloader.read(representation, range, source)
+  const reader = yield* downloader.read(
+    representation,
+    range,
+    source,
+    new HandedPieces(yield* ChunkMemory, range.end, true)
+  )
   const pull = yield* toPull(reader.stream)
   const take = Effect.map(pull, (pieces) => {
     for (const bytes of pieces) {
