@@ -25,6 +25,9 @@ export interface Origin {
   readonly sent: () => Promise<number>
 }
 
+/** The options of Node that Spillway is started with in `deploy`. */
+const NODE_OPTIONS = ["--max-semi-space-size=8"]
+
 const LISTENING = /listening on http:\/\/127\.0\.0\.1:(\d+)/
 
 const pathOf = (file: string): string => fileURLToPath(new URL(file, import.meta.url))
@@ -82,6 +85,7 @@ export const startSpillway = async (
   const command = [
     ...prefix,
     process.execPath,
+    ...NODE_OPTIONS,
     ...flags,
     checkout === undefined ? pathOf("../dist/bin/spillway.js") : join(checkout, "dist/bin/spillway.js"),
     "serve",

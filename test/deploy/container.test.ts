@@ -98,7 +98,7 @@ describe("the Dockerfile", () => {
         }
         const { bin: { spillway: program } } = JSON.parse(Fs.readFileSync(join(root, "package.json"), "utf8"))
         const command = ["ENTRYPOINT", "CMD"].flatMap((name) => JSON.parse(only(stages.last, name)[0]!.text))
-        assert.deepStrictEqual(command, ["node", program, "serve"])
+        assert.deepStrictEqual(command, ["node", "--max-semi-space-size=8", program, "serve"])
         const check = JSON.parse(/CMD (.*)$/.exec(only(stages.last, "HEALTHCHECK")[0]!.text)![1]!) as Array<string>
         const isHealthy = Effect.map(
           run("env", [...Object.entries(env).map(([name, value]) => `${name}=${value}`), ...check]),
