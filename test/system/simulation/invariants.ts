@@ -219,14 +219,16 @@ export const onWaiting = (view: View, silentUntil: number, patience: number, now
   return now - since > patience ? `no byte for ${now - since} ms, at ${view.start + view.received}` : undefined
 }
 
-/** Watches what the cache takes of the disk. */
-export const makeDiskJudge = (schedule: Schedule, disk: MemoryDisk["Service"]) => {
+/** Watches what the cache takes of the disk. While `hasUncounted`, there is something that Spillway could not read, and so not count. */
+export const makeDiskJudge = (schedule: Schedule, disk: MemoryDisk["Service"], hasUncounted: () => boolean) => {
   const { capacity, chunkSize, maxSize, minFree } = schedule
   // What may be under way, with its room promised before others filled the disk: a chunk, its manifest, a probe.
   const promised = 2 * bytesOnDisk(chunkSize) + MANIFEST_BYTES
   let before = 0
   let foreign = 0
   let seen = -1
+  /** Whether the cache may take too much, until it has evicted what was uncounted. */
+  let mayExceed = false
   /** The least that the cache has taken since others took so much that a promise may end below `minFree`. */
   let least = Infinity
   /** What probes take, which write as much as a chunk for a moment. */
@@ -248,7 +250,9 @@ export const makeDiskJudge = (schedule: Schedule, disk: MemoryDisk["Service"]) =
     else if (free >= minFree + promised) least = Infinity
     foreign = disk.foreign
     least = Math.min(least, least === Infinity ? Infinity : occupied)
-    if (occupied > maxSize && occupied - probes() > maxSize) return `the cache takes ${occupied} bytes of ${maxSize}`
+    const exceeds = occupied > maxSize && occupied - probes() > maxSize
+    mayExceed = exceeds && (mayExceed || hasUncounted())
+    if (exceeds && !mayExceed) return `the cache takes ${occupied} bytes of ${maxSize}`
     if (grew && free < minFree && (least === Infinity || occupied > least + promised)) {
       return `the cache grew to ${occupied} bytes, which leaves ${free} of ${minFree}`
     }

@@ -86,7 +86,11 @@ const play = (seed: number, schedule: Schedule.Schedule, root: Random.Random): R
     note(`VIOLATION ${message}`)
   }
 
-  const judgeDisk = makeDiskJudge(schedule, disk)
+  const judgeDisk = makeDiskJudge(
+    schedule,
+    disk,
+    () => spillway?.services() !== undefined && !spillway.use(IndexScan, ({ isComplete }) => isComplete())
+  )
   const machine = Machine.make(root.fork(), schedule.order, () => {
     const found = judgeDisk() ?? judgeHealth()
     if (found !== undefined) fail(found)
