@@ -57,7 +57,10 @@ export class ChunkCache extends Context.Service<ChunkCache, {
   ) => void
   /** Whether a chunk is on a disk that can be read. */
   readonly isOnDisk: (key: ChunkKey) => boolean
-  /** Keeps a complete chunk, and holds it in `ChunkMemory`: in memory now, and on disk soon, each if there is room; on disk only if this node of a fleet owns it. */
+  /**
+   * Keeps a complete chunk: in memory now, and on disk soon, each if there is room; on disk only if this node of a fleet owns it. Holds it in
+   * `ChunkMemory` meanwhile.
+   */
   readonly keep: (representation: Representation, key: ChunkKey, payload: Uint8Array) => void
   /**
    * Takes note that a chunk could not be read. When that is the fault of its file, the chunk counts as missing from now on, and
