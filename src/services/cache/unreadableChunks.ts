@@ -20,29 +20,29 @@ export const makeFailed = Effect.gen(function*() {
   const store = yield* ChunkStore
   const reportDamage = yield* DamageReport.make
 
-  /** Removes what is left of a chunk, unless a write has replaced it or an eviction has removed it. */
-  const remove = (key: ChunkKey, error: CacheError) =>
-    Effect.suspend(() =>
-      index.has(key) || !index.holds(key)
-        ? Effect.void
-        : Effect.andThen(
-          error.errno === "ENOENT" ? reportDamage(error) : Effect.void,
-          Effect.andThen(store.remove(key, index.isAlone(key.resource)), Effect.sync(() => index.remove(key)))
-        )
-    )
-
   // Beside the viewer's path: the removal waits for a write that is under way, after which the chunk may be new and good.
   const drop = (key: ChunkKey, error: CacheError) =>
     Effect.suspend(() => {
+      const isMissing = error.errno === "ENOENT"
       index.condemn(key)
-      return remove(key, error).pipe(
-        // Where one file has gone, others may have too: a directory was deleted.
-        Effect.andThen(error.errno === "ENOENT" ? scan.reconcile(key.resource) : Effect.void),
+      const remove = Effect.suspend(() =>
+        index.has(key)
+          ? Effect.void
+          : Effect.andThen(
+            store.remove(key, index.isAlone(key.resource)),
+            Effect.sync(() => index.remove(key))
+          )
+      )
+      // Where one file has gone, others may have too: a directory was deleted.
+      const handle = isMissing
+        ? Effect.andThen(reportDamage(error), Effect.andThen(remove, scan.reconcile(key.resource)))
+        : remove
+      // An eviction removes the file before the entry, and a read between the two finds no damage.
+      return Effect.suspend(() => index.holds(key) ? handle : Effect.void).pipe(
         withWriteLock,
         Effect.ignore,
         Effect.forkDetach,
-        // An eviction removes the file before the entry, and a read between the two finds no damage.
-        Effect.andThen(error.errno === "ENOENT" ? Effect.void : reportDamage(error))
+        Effect.andThen(isMissing ? Effect.void : reportDamage(error))
       )
     })
 
