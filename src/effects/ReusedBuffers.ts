@@ -41,12 +41,15 @@ export class ReusedBuffers {
     return buffer.subarray(0, bytes)
   }
 
-  /** Holds the buffer that `bytes` are part of. `false` if that isn't used again anyway. */
-  hold(bytes: Uint8Array): boolean {
-    const holds = this.#holds.get(bytes.buffer)
-    if (holds === undefined) return false
-    this.#holds.set(bytes.buffer, holds + 1)
-    return true
+  /** Whether the buffer that `bytes` are part of will be used again. */
+  isReused({ buffer }: Uint8Array): boolean {
+    return this.#holds.has(buffer)
+  }
+
+  /** Holds the buffer that `bytes` are part of, if it will be used again. */
+  hold({ buffer }: Uint8Array): void {
+    const holds = this.#holds.get(buffer)
+    if (holds !== undefined) this.#holds.set(buffer, holds + 1)
   }
 
   /** Ends one hold of the buffer that `bytes` are part of. */

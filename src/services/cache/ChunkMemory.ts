@@ -55,11 +55,15 @@ export class HandedPieces {
   }
 
   #hand(piece: Uint8Array, end: number): Uint8Array {
+    if (!this.#memory.isReused(piece)) return piece
     // Nobody asks for another piece behind the last short ones, which would show that they were sent.
     if (!this.#isLong && end > this.#end - this.#memory.least) return new Uint8Array(piece)
     const last = this.#handed.at(-1)
-    if (last !== undefined && last.piece.buffer === piece.buffer) last.end = end
-    else if (this.#memory.hold(piece)) this.#handed.push({ piece, end })
+    if (last?.piece.buffer === piece.buffer) last.end = end
+    else {
+      this.#memory.hold(piece)
+      this.#handed.push({ piece, end })
+    }
     return piece
   }
 

@@ -10,7 +10,8 @@ describe("ReusedBuffers", () => {
   it("uses a buffer again when its last holder releases it", () => {
     const buffers = new ReusedBuffers(1000)
     const first = buffers.take(4000)
-    assert.isTrue(buffers.hold(first.subarray(10, 20)))
+    assert.isTrue(buffers.isReused(first.subarray(10, 20)))
+    buffers.hold(first.subarray(10, 20))
     buffers.release(first)
     assert.isFalse(isSame(buffers.take(4000), first))
     buffers.release(first.subarray(10, 20))
@@ -30,7 +31,8 @@ describe("ReusedBuffers", () => {
     const buffers = new ReusedBuffers(1000)
     const first = buffers.take(4000)
     buffers.forget(first.subarray(5))
-    assert.isFalse(buffers.hold(first))
+    assert.isFalse(buffers.isReused(first))
+    buffers.hold(first)
     buffers.release(first)
     assert.isFalse(isSame(buffers.take(4000), first))
   })
@@ -38,7 +40,8 @@ describe("ReusedBuffers", () => {
   it("leaves short buffers, and those of others, alone", () => {
     const buffers = new ReusedBuffers(1000)
     for (const bytes of [buffers.take(999), new Uint8Array(4000)]) {
-      assert.isFalse(buffers.hold(bytes))
+      assert.isFalse(buffers.isReused(bytes))
+      buffers.hold(bytes)
       buffers.release(bytes)
       assert.isFalse(isSame(buffers.take(bytes.length), bytes))
     }

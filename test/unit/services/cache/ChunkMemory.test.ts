@@ -82,6 +82,12 @@ describe("HandedPieces", () => {
     for (const piece of last) assert.isTrue(piece.every((byte) => byte === 3))
   })
 
+  it("hands out the last short pieces of other memory as they are", () => {
+    const memory = new ReusedBuffers(LEAST)
+    const piece = new Uint8Array(10)
+    assert.strictEqual(new HandedPieces(memory, END, true).next(piece, END - 10), piece)
+  })
+
   it("keeps what a viewer was handed who doesn't come back", () => {
     const { isFree, leave, next } = world(true)
     next(CHUNK)
