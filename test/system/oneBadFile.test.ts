@@ -1,10 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Stream } from "effect"
 import { TestClock } from "effect/testing"
+import { IoError } from "../../src/domain/CacheError.ts"
 import { make as makeResource } from "../../src/domain/Resource.ts"
 import { CacheIndex } from "../../src/services/cache/CacheIndex.ts"
+import { ChunkCache } from "../../src/services/cache/ChunkCache.ts"
 import { ChunkWriter } from "../../src/services/cache/ChunkWriter.ts"
 import { IndexScan } from "../../src/services/cache/IndexScan.ts"
+import { VERIFIED_BEHIND } from "../../src/services/cache/unreadableChunks.ts"
 import { ROOT_BYTES } from "../../src/services/disk/blocks.ts"
 import { headerBytes, PART_BYTES } from "../../src/services/disk/chunkFormat.ts"
 import { bytesOnDisk, MANIFEST_BYTES } from "../../src/services/disk/ChunkStore.ts"
@@ -15,7 +18,7 @@ import { MemoryOrigin } from "../../src/testing/MemoryOrigin.ts"
 import { CHUNK, restartable, stack, ticking, view, World } from "../support/stack.ts"
 import { randomBytes, sha256 } from "../support/TestOrigin.ts"
 
-/** One file of the cache that fails for good, on a disk that works. */
+/** One file of the cache that fails, on a disk that works. */
 
 const urlOf = (name: string) => `http://origin.test/${name}`
 
@@ -23,9 +26,9 @@ const CHUNKS = 4
 const perFile = CHUNKS * bytesOnDisk(CHUNK) + MANIFEST_BYTES
 
 /** A file at the origin. */
-const put = Effect.fnUntraced(function*(name: string) {
+const put = Effect.fnUntraced(function*(name: string, chunks = CHUNKS) {
   const origin = yield* MemoryOrigin
-  const bytes = randomBytes(CHUNKS * CHUNK, name.length * 256 + name.charCodeAt(0))
+  const bytes = randomBytes(chunks * CHUNK, name.length * 256 + name.charCodeAt(0))
   origin.files.set(urlOf(name), { bytes, etag: `"${name}"`, headers: { "cache-control": "max-age=86400" } })
 })
 
@@ -154,6 +157,53 @@ describe("a chunk that cannot be read", () => {
       assert.isUndefined(breaker.unwritable())
       assert.strictEqual(index.count(), 2 * CHUNKS - 1)
     }).pipe(Effect.provide(stack("faulty"))))
+})
+
+describe("a stretch of damaged chunks", () => {
+  /** Flips a bit of these chunks on disk. */
+  const damage = Effect.fnUntraced(function*(name: string, indices: ReadonlyArray<number>) {
+    const disk = yield* MemoryDisk
+    for (const [path, file] of disk.files()) {
+      if (!indices.some((index) => ofChunk(name, index)(path))) continue
+      const bytes = Buffer.from(file)
+      bytes[headerBytes(CHUNK) + 5]! ^= 1
+      disk.overwrite(path, bytes)
+    }
+  })
+
+  /** How many requests a view of the whole file costs. */
+  const requests = Effect.fnUntraced(function*(name: string) {
+    const origin = yield* MemoryOrigin
+    const before = origin.requests.length
+    const sent = yield* watch(name)
+    return { count: origin.requests.length - before, sent }
+  })
+
+  it.effect("costs few requests: the chunks behind a damaged one are verified while it is fetched", () =>
+    Effect.gen(function*() {
+      const chunks = 3 * VERIFIED_BEHIND
+      yield* put("long", chunks)
+      yield* watch("long")
+      yield* damage("long", Array.from({ length: chunks }, (_, index) => index))
+      const { count, sent } = yield* requests("long")
+      assert.strictEqual(sent, chunks * CHUNK)
+      assert.isAtMost(count, chunks / 2)
+      assert.strictEqual((yield* requests("long")).sent, 0)
+    }).pipe(Effect.provide(Layer.provideMerge(restartable(), World))))
+
+  it.effect("ends at the first intact chunk", () =>
+    Effect.gen(function*() {
+      const index = yield* CacheIndex
+      yield* put("long", 12)
+      yield* watch("long")
+      yield* damage("long", [1, 2, 3, 5])
+      const cache = yield* ChunkCache
+      const key = [...index.keys()].find((key) => key.index === 1)!
+      yield* cache.failed(key, new IoError({ errno: "CORRUPT", operation: "read", path: "a" }))
+      yield* pass(1)
+      const left = [...index.keys()].filter((key) => index.has(key)).map((key) => key.index)
+      assert.deepStrictEqual(left.toSorted((a, b) => a - b), [0, 4, 5, 6, 7, 8, 9, 10, 11])
+    }).pipe(Effect.provide(Layer.provideMerge(restartable(), World))))
 })
 
 describe("a manifest that cannot be read", () => {

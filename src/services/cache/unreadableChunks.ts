@@ -8,9 +8,16 @@ import { CacheIndex } from "./CacheIndex.ts"
 import { IndexScan } from "./IndexScan.ts"
 import { WriteLock } from "./WriteLock.ts"
 
+/** How many chunks behind a damaged one are verified at once. What has damaged one has often damaged the next ones too. */
+export const VERIFIED_BEHIND = 16
+
+/** How many of them are read at a time. */
+const VERIFIED_AT_ONCE = 4
+
 /**
  * Makes the function that takes note that a chunk could not be read. When that is the fault of its file, the chunk counts as missing from now
- * on, and the file is removed in the background. What may be the fault of the disk is reported.
+ * on, and the file is removed in the background. What may be the fault of the disk is reported. Behind a damaged chunk, the next ones are
+ * verified up to the first intact one, so that few requests to the origin bring a damaged stretch.
  */
 export const makeFailed = Effect.gen(function*() {
   const breaker = yield* DiskBreaker
@@ -19,6 +26,8 @@ export const makeFailed = Effect.gen(function*() {
   const { withWriteLock } = yield* WriteLock
   const store = yield* ChunkStore
   const reportDamage = yield* DamageReport.make
+  /** Once at a time, so that the disk stays free for viewers. */
+  let isVerifying = false
 
   // Beside the viewer's path: the removal waits for a write that is under way, after which the chunk may be new and good.
   const drop = (key: ChunkKey, error: CacheError) =>
@@ -46,10 +55,36 @@ export const makeFailed = Effect.gen(function*() {
       )
     })
 
-  return (key: ChunkKey, error: CacheError): Effect.Effect<void> => {
-    if (isDamage(error)) return drop(key, error)
+  /** Fails unless the chunk is damaged. */
+  const verify = Effect.fnUntraced(function*(key: ChunkKey) {
+    if (!index.has(key)) return yield* Effect.fail("missing")
+    const error = yield* Effect.flip(store.verify(key))
+    return isDamage(error) ? yield* failed(key, error) : yield* Effect.fail(error)
+  })
+
+  const verifyBehind = ({ index: damaged, ...file }: ChunkKey) => {
+    const behind = Array.from({ length: VERIFIED_BEHIND }, (_, i) => ({ ...file, index: damaged + 1 + i }))
+    return Effect.forEach(behind, verify, { concurrency: VERIFIED_AT_ONCE, discard: true }).pipe(
+      Effect.ignore,
+      Effect.ensuring(Effect.sync(() => isVerifying = false))
+    )
+  }
+
+  const startVerifying = (damaged: ChunkKey) =>
+    Effect.suspend(() => {
+      if (isVerifying) return Effect.void
+      isVerifying = true
+      return Effect.forkDetach(verifyBehind(damaged))
+    })
+
+  const failed = (key: ChunkKey, error: CacheError): Effect.Effect<void> => {
+    if (isDamage(error)) {
+      return error.errno === "ENOENT" ? drop(key, error) : Effect.andThen(drop(key, error), startVerifying(key))
+    }
     if (error._tag === "DiskBusy") return Effect.void
     const ofFile = error._tag !== "IoError" || isOfOneFile(error)
     return Effect.andThen(ofFile ? drop(key, error) : Effect.void, breaker.report(error))
   }
+
+  return failed
 })
