@@ -13,6 +13,8 @@ const POLL_MILLIS = 1000
 
 /** @typedef {"prefix" | "tag" | "all"} By */
 
+/** @typedef {{ readonly total: number, readonly bytes: number }} Counted */
+
 /** @typedef {{ readonly by: By, readonly text: string, readonly soft: boolean }} Wanted */
 
 const by = /** @type {HTMLSelectElement} */ (byId("purge-by"))
@@ -31,22 +33,27 @@ const tell = (text) => say(byId("purge-says"), text)
 const requestOf = ({ by, soft, text }) => ({ [by]: by === "all" ? true : text, ...(soft && { soft }) })
 
 /**
- * Says which files a purge is for; or why that is unknown.
+ * Says which files a purge is for, and how many; or why that is unknown.
  *
  * @param {Wanted} wanted
  * @returns {Promise<{ readonly what: string, readonly error?: undefined } | { readonly error: string }>}
  */
 const describe = async ({ by, text }) => {
-  if (by === "tag") {
-    return {
-      what: `All cached files with the tag “${text}” in Surrogate-Key or Cache-Tag. They aren’t counted before.`
-    }
+  /** @type {{ readonly value: Counted, readonly error?: undefined } | { readonly error: string }} */
+  const told = await send("GET", `resources?limit=1&${by === "all" ? "" : `${by}=${encodeURIComponent(text)}`}`)
+  // For a tag, the server reads what it knows of each file. That may take too long.
+  if (told.error !== undefined && by !== "tag") return told
+  const files = told.error === undefined
+    ? `${things(told.value.total, "cached file")}, ${bytes(told.value.bytes)}`
+    : `Cached files, not counted (${told.error})`
+  switch (by) {
+    case "all":
+      return { what: `Everything: ${files}.` }
+    case "tag":
+      return { what: `${files}, with the tag “${text}” in Surrogate-Key or Cache-Tag.` }
+    case "prefix":
+      return { what: `${files}, whose URL begins with “${text}”.` }
   }
-  const told = await send("GET", `resources?limit=1&prefix=${by === "all" ? "" : encodeURIComponent(text)}`)
-  if (told.error !== undefined) return told
-  const { bytes: size, total } = /** @type {{ readonly total: number, readonly bytes: number }} */ (told.value)
-  const files = `${things(total, "cached file")}, ${bytes(size)}`
-  return { what: by === "all" ? `Everything: ${files}.` : `${files}, whose URL begins with “${text}”.` }
 }
 
 const HARD = "They are never served again, and removed with their pins. Running streams continue from the origin."

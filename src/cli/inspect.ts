@@ -1,4 +1,4 @@
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
 import type { FleetNode, FleetView, ResourceDetail, ResourceSummary, Status, Why } from "../http/admin/api/model.ts"
 import { RESOURCES_LISTED } from "../http/admin/api/SpillwayApi.ts"
@@ -154,6 +154,10 @@ export const ls = Command.make(
       Argument.withDescription("Only files whose URL starts with this"),
       Argument.withDefault("")
     ),
+    tag: Flag.String("tag").pipe(
+      Flag.withDescription("Only files with this tag in Surrogate-Key or Cache-Tag"),
+      Flag.optional
+    ),
     limit: Flag.Int("limit").pipe(
       Flag.withDefault(RESOURCES_LISTED.default),
       Flag.withDescription(`Maximum number of files, 1 to ${RESOURCES_LISTED.maximum}`),
@@ -165,13 +169,16 @@ export const ls = Command.make(
     server: serverFlag,
     json: jsonFlag
   },
-  ({ json, limit, prefix, server }) =>
-    withServer(
-      server,
-      (client) => client.resources({ query: { ...(prefix !== "" && { prefix: toTarget(server, prefix) }), limit } })
-    ).pipe(
+  ({ json, limit, prefix, server, tag }) => {
+    const query = {
+      ...(prefix !== "" && { prefix: toTarget(server, prefix) }),
+      ...(Option.isSome(tag) && { tag: tag.value }),
+      limit
+    }
+    return withServer(server, (client) => client.resources({ query })).pipe(
       Effect.flatMap((value) => show(json, value, describeResources))
     )
+  }
 ).pipe(Command.withDescription("List cached files: how much of each is cached, and when it was last used"))
 
 /** The width of a map if that of the terminal is unknown, in characters. */

@@ -51,6 +51,8 @@ export class WarmFailed extends Schema.TaggedError<WarmFailed>()("WarmFailed", {
 export interface ListOptions {
   /** What their URLs at the origin begin with, or a path at this server. All by default. */
   readonly prefix?: string
+  /** A tag in `Surrogate-Key` or `Cache-Tag` of their responses. */
+  readonly tag?: string
   /** At most so many; 100 by default. */
   readonly limit?: number
 }
@@ -83,7 +85,7 @@ export interface Control {
    */
   readonly status: Effect.Effect<Status>
   /**
-   * Lists what is cached, the most recently used first. With a prefix, manifests are read from disk. Fails if the disk does.
+   * Lists what is cached, the most recently used first. With a prefix or a tag, manifests are read from disk. Fails if the disk does.
    *
    * @since 0.1.0
    * @category control
@@ -255,8 +257,8 @@ export const make = Effect.gen(function*() {
 
   const control: Control = {
     status: report.status,
-    list: Effect.fnUntraced(function*({ limit = LISTED, prefix = "" }: ListOptions = {}) {
-      const listed = yield* inventory.list({ prefix: yield* naming.prefixOf(prefix), limit })
+    list: Effect.fnUntraced(function*({ limit = LISTED, prefix = "", tag }: ListOptions = {}) {
+      const listed = yield* inventory.list({ prefix: yield* naming.prefixOf(prefix), tag, limit })
       return { ...listed, resources: listed.resources.map((cached) => summaryOf(cached, now())) }
     }),
     map: Effect.fnUntraced(function*(what) {

@@ -133,10 +133,12 @@ describe("control", () => {
   tests(
     "purges by URL, prefix and tag, and softly",
     Effect.gen(function*() {
-      const { purge, purges } = yield* Spillway
+      const { list, purge, purges } = yield* Spillway
       yield* cached(url("a"), { "surrogate-key": "x y" })
       yield* cached(url("b"), { "cache-tag": "x" })
       yield* cached(url("c"))
+      assert.sameMembers((yield* list({ tag: "x" })).resources.map((one) => one.url), [url("a"), url("b")])
+      assert.deepInclude(yield* list({ tag: "x", prefix: url("b") }), { total: 1 })
       yield* purge({ tag: "x" })
       assert.deepStrictEqual(yield* Effect.forEach(["a", "b", "c"].map(url), isCached), [false, false, true])
       const { requests } = yield* MemoryOrigin.MemoryOrigin

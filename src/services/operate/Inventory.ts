@@ -1,5 +1,6 @@
 import { Context, Effect, Layer, Option } from "effect"
 import { type CacheError, IoError } from "../../domain/CacheError.ts"
+import { tagsOf } from "../../domain/CacheTags.ts"
 import { make as makeResource } from "../../domain/Resource.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { LruMap } from "../../effects/LruMap.ts"
@@ -25,6 +26,8 @@ export interface Cached {
 interface Listing {
   /** The beginning of their URLs. */
   readonly prefix: string
+  /** A tag of their responses; `undefined` for all. */
+  readonly tag?: string | undefined
   readonly limit: number
 }
 
@@ -40,7 +43,7 @@ interface Listed {
  * don't count as uses.
  */
 export class Inventory extends Context.Service<Inventory, {
-  /** The most recently used first. */
+  /** The most recently used first. With a tag, all manifests are read that aren't in memory. */
   readonly list: (listing: Listing) => Effect.Effect<Listed, CacheError>
   /** The resource at a URL. Of several variants, the most recently used. */
   readonly find: (url: string) => Effect.Effect<Option.Option<Cached>, CacheError>
@@ -103,18 +106,25 @@ const make = Effect.gen(function*() {
         : Effect.succeed(known)
     })
 
-  /** The identifiers of all resources and variants whose URL is known and `matches`. */
-  const identifiers = Effect.fnUntraced(function*(matches: (url: string) => boolean) {
+  /** The identifiers of all resources and variants that `matches`. */
+  const filtered = Effect.fnUntraced(function*(matches: (resource: string) => Effect.Effect<boolean, CacheError>) {
     // Only then are all resources known.
     yield* scan.loaded
     for (const resource of urls.keys()) if (!index.hasResource(resource)) urls.delete(resource)
-    const found = yield* Effect.forEach(
-      new Set([...index.resources(), ...index.pinned()]),
-      (resource) => Effect.map(urlOf(resource), (url) => url !== undefined && matches(url) ? [resource] : []),
-      { concurrency: CONCURRENCY }
-    )
-    return found.flat()
+    const resources = new Set([...index.resources(), ...index.pinned()])
+    return yield* Effect.filter(resources, matches, { concurrency: CONCURRENCY })
   })
+
+  const withUrl = (matches: (url: string) => boolean) =>
+    filtered((resource) => Effect.map(urlOf(resource), (url) => url !== undefined && matches(url)))
+
+  const withTag = (tag: string, prefix: string) =>
+    filtered((resource) =>
+      Effect.map(
+        peek(resource),
+        Option.exists(({ representation: { headers, url } }) => url.startsWith(prefix) && tagsOf(headers).includes(tag))
+      )
+    )
 
   const cached = (entry: Entry): Cached => {
     const { chunkSize, id, resource, size } = entry.representation
@@ -140,12 +150,13 @@ const make = Effect.gen(function*() {
     )
 
   return Inventory.of({
-    list: ({ limit, prefix }) =>
+    list: ({ limit, prefix, tag }) =>
       bounded(Effect.gen(function*() {
-        if (prefix === "") {
+        if (prefix === "" && tag === undefined) {
           return { resources: yield* known(index.recent(limit)), total: index.resourceCount(), bytes: index.bytes() }
         }
-        const matching = (yield* identifiers((url) => url.startsWith(prefix))).filter(index.hasResource)
+        const found = tag === undefined ? withUrl((url) => url.startsWith(prefix)) : withTag(tag, prefix)
+        const matching = (yield* found).filter(index.hasResource)
         return {
           resources: yield* known(byUse(matching).slice(0, limit)),
           total: matching.length,
@@ -155,7 +166,7 @@ const make = Effect.gen(function*() {
     find: (url) =>
       bounded(Effect.gen(function*() {
         const { id } = makeResource(url)
-        const ids = index.hasResource(id) ? [id] : byUse(yield* identifiers((other) => other === url)).slice(0, 1)
+        const ids = index.hasResource(id) ? [id] : byUse(yield* withUrl((other) => other === url)).slice(0, 1)
         return Option.fromNullishOr((yield* known(ids))[0])
       })),
     family: (url) => bounded(Effect.map(scan.loaded, () => index.family(makeResource(url).id))),

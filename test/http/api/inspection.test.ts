@@ -121,7 +121,10 @@ describe("the control API", () => {
       const site = yield* start()
       const api = control(site)
       for (const path of ["/films/a.mp4", "/films/b.mp4", "/music/c.mp3"]) {
-        site.file(path, { contentType: path.endsWith("3") ? "audio/mpeg" : "video/mp4" })
+        site.file(path, {
+          contentType: path.endsWith("3") ? "audio/mpeg" : "video/mp4",
+          headers: { "cache-control": "max-age=60", ...(path !== "/films/a.mp4" && { "cache-tag": "new, b" }) }
+        })
         yield* site.ask(path, { headers: { range: "bytes=0-9" } })
         yield* TestClock.adjust("1 second")
       }
@@ -160,6 +163,12 @@ describe("the control API", () => {
         assert.deepInclude(films, { total: 2, bytes: 2 * alone + own * 4096 })
       }
       assert.strictEqual((yield* api.get<Listed>("/resources?prefix=http://other.test/")).total, 0)
+      const tagged = yield* api.get<Listed>("/resources?tag=new")
+      assert.sameMembers(urls(tagged), ["/films/b.mp4", "/music/c.mp3"])
+      assert.strictEqual(tagged.total, 2)
+      assert.deepStrictEqual(urls(yield* api.get<Listed>("/resources?tag=new&prefix=/films/")), ["/films/b.mp4"])
+      assert.strictEqual((yield* api.get<Listed>("/resources?tag=ne")).total, 0)
+      yield* api.refusal(400, "/resources?tag=")
       for (const limit of ["0", "1001", "x", "1.5"]) yield* api.refusal(400, `/resources?limit=${limit}`)
     }))
 

@@ -44,7 +44,11 @@ class Inspection extends HttpApiGroup.make("inspection", { topLevel: true })
     HttpApiEndpoint.get("streams", "/streams", { success: Schema.Struct({ streams: Schema.Array(RunningStream) }) })
       .annotate(OpenApi.Summary, "Bodies that are being sent"),
     HttpApiEndpoint.get("resources", "/resources", {
-      query: { prefix: Schema.optionalKey(Schema.String), limit: Schema.optionalKey(limit) },
+      query: {
+        prefix: Schema.optionalKey(Schema.String),
+        tag: Schema.optionalKey(Schema.NonEmptyString),
+        limit: Schema.optionalKey(limit)
+      },
       success: Schema.Struct({
         resources: Schema.Array(ResourceSummary),
         total: Schema.Finite,
@@ -53,7 +57,7 @@ class Inspection extends HttpApiGroup.make("inspection", { topLevel: true })
       error: Unavailable
     }).annotate(
       OpenApi.Summary,
-      "Cached resources, the one used last first; total and bytes are of all that match the prefix"
+      "Cached resources, the one used last first; total and bytes are of all that match the prefix and the tag"
     ),
     HttpApiEndpoint.get("resource", "/resource", {
       query: url,

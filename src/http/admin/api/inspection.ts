@@ -42,10 +42,10 @@ export const layer = HttpApiBuilder.group(
     return handlers.handleAll({
       status: () => report.status,
       streams: () => Effect.sync(() => ({ streams: report.streams().map(streamOf) })),
-      resources: Effect.fnUntraced(function*({ query: { limit = RESOURCES_LISTED.default, prefix = "" } }) {
+      resources: Effect.fnUntraced(function*({ query: { limit = RESOURCES_LISTED.default, prefix = "", tag } }) {
         const start = addressing.prefixOf(prefix)
         if (typeof start !== "string") return yield* refusalOf(start)
-        const listed = yield* Effect.catch(inventory.list({ prefix: start, limit }), diskFailed)
+        const listed = yield* Effect.catch(inventory.list({ prefix: start, tag, limit }), diskFailed)
         return { ...listed, resources: listed.resources.map((cached) => summaryOf(cached, now())) }
       }),
       resource: Effect.fnUntraced(function*({ query: { url } }) {
