@@ -70,7 +70,7 @@ export interface RoutePolicy {
   readonly firstByteTimeout?: number
   /** The maximum time between two reads of a body, if it isn't that of `OriginConfig`. */
   readonly silenceTimeout?: number
-  /** How far a fetch goes ahead of its fastest reader, in bytes. */
+  /** How far a fetch goes ahead of its fastest reader, in bytes; `Infinity` for whole files. */
   readonly readAhead: number
   /** Whether a file is fetched to its end after its last viewer has left. */
   readonly finish: boolean

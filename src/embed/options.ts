@@ -173,8 +173,8 @@ const mistakeIn = ({ policy, url }: Route): string | undefined => {
   if (!origins.every(({ weight }) => isAtLeast(0, weight))) return "policy.origins: a weight is 0 or more"
   if (!isAtLeast(1, check?.every)) return "policy.check.every: at least 1 ms"
   if (!isAtLeast(1, silenceTimeout)) return "policy.silenceTimeout: at least 1 ms"
-  if (!isAtLeast(1, hedgeAfter)) return "policy.hedgeAfter: at least 1 ms"
-  if (!isAtLeast(1, readAhead)) return "policy.readAhead: at least 1 byte"
+  if (hedgeAfter !== 0 && !isAtLeast(1, hedgeAfter)) return "policy.hedgeAfter: at least 1 ms, or 0 for never"
+  if (readAhead !== Infinity && !isAtLeast(1, readAhead)) return "policy.readAhead: at least 1 byte"
   if (!Number.isInteger(parallel) || parallel < 1 || parallel > MAX_PARALLEL) {
     return `policy.parallel: 1 to ${MAX_PARALLEL}`
   }

@@ -1,5 +1,6 @@
 import { Context, Layer } from "effect"
 import type { Route } from "../../domain/Route.ts"
+import { originValues, policyValues } from "./policyValues.ts"
 import { type AllValues, fileSettings } from "./settings.ts"
 import { type WrittenValue, writtenValues } from "./writtenValues.ts"
 
@@ -58,8 +59,8 @@ export const optionsOf = (settings: Partial<AllValues>, sources: ValueSources): 
 export const routeOf = ({ match, policy }: Route, source: ValueSource): EffectiveRoute => ({
   match,
   source,
-  origins: policy.origins.map(({ url }) => ({ url, keys: [] })),
-  keys: []
+  origins: policy.origins.map((origin) => ({ url: origin.url, keys: originValues(origin) })),
+  keys: policyValues(policy)
 })
 
 /** The route of `section`, which has the position `index` among those of its file. */

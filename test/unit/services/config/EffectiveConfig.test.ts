@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Layer, Redacted } from "effect"
+import { makeRoute } from "../../../../src/domain/Route.ts"
+import { defaultPolicy } from "../../../../src/domain/RoutePolicy.ts"
 import { layerOptions } from "../../../../src/embed/config.ts"
 import * as Options from "../../../../src/embed/options.ts"
 import { parseConfig } from "../../../../src/services/config/ConfigFile.ts"
@@ -129,6 +131,55 @@ describe("the configuration of an application", () => {
       assert.strictEqual(sourceOf("min-free")(view), "default")
       // It is the application that listens.
       assert.isUndefined(sourceOf("port")(view))
+      assert.notInclude(JSON.stringify(view), SECRET)
+    }))
+
+  it.effect("has what the policy of a route says that isn't a default, without secrets", () =>
+    Effect.gen(function*() {
+      const url = new URL("https://a.example.org")
+      const authorization = { _tag: "Basic", user: "u", password: Redacted.make(SECRET) } as const
+      const view = yield* viewOf(Options.layer({
+        origins: [
+          "/music=https://music.example.org",
+          makeRoute({ _tag: "All" }, url, {
+            ...defaultPolicy(url),
+            origins: [
+              { url, weight: 1, access: {} },
+              { url: new URL("https://b.example.org"), weight: 2, access: { host: "b", authorization } }
+            ],
+            check: { path: "/health", every: 5000 },
+            requestFields: { set: { "x-own-token": Redacted.make(SECRET) }, remove: ["cookie", "dnt"] },
+            readAhead: Infinity,
+            parallel: 4,
+            hedgeAfter: 0,
+            silenceTimeout: 1500
+          })
+        ]
+      }))
+      const [plain, other] = view.routes
+      assert.deepStrictEqual(plain!.keys, [])
+      assert.deepStrictEqual(
+        other!.keys.map(({ name, values }) => `${name} = ${values.join(", ")}`),
+        [
+          "check.path = /health",
+          "check.every = 5s",
+          "request-fields.set.x-own-token = (secret)",
+          "request-fields.remove = cookie, dnt",
+          "silence-timeout = 1500ms",
+          "read-ahead = all",
+          "parallel = 4",
+          "hedge-after = off"
+        ]
+      )
+      assert.deepStrictEqual(other!.origins.map(({ keys }) => keys), [
+        [],
+        [
+          { name: "weight", values: ["2"] },
+          { name: "host", values: ["b"] },
+          { name: "user", values: ["(secret)"] },
+          { name: "password", values: ["(secret)"] }
+        ]
+      ])
       assert.notInclude(JSON.stringify(view), SECRET)
     }))
 
