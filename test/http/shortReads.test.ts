@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Fiber, Layer } from "effect"
+import { Context, Effect, Exit, Fiber, Layer } from "effect"
+import { connect } from "node:net"
 import { IoError } from "../../src/domain/CacheError.ts"
 import * as Server from "../../src/http/server/Server.ts"
 import { ChunkStore, readShortBy } from "../../src/services/disk/ChunkStore.ts"
@@ -17,6 +18,8 @@ const onDisk = Effect.gen(function*() {
     gate: undefined as Promise<void> | undefined,
     error: undefined as IoError | undefined,
     reads: 0,
+    lent: 0,
+    released: 0,
     written: 0
   }
   const read: ChunkStore["Service"]["read"] = (...args) =>
@@ -26,17 +29,27 @@ const onDisk = Effect.gen(function*() {
       const read = error === undefined ? memory.read(...args) : Effect.fail(error)
       return gate === undefined ? read : Effect.andThen(Effect.promise(() => gate), read)
     })
+  const lend = readShortBy(read)
   const store = ChunkStore.of({
     ...memory,
     write: (...args) => Effect.tap(memory.write(...args), () => Effect.sync(() => void (disk.written += 1))),
     read,
-    readShort: readShortBy(read)
+    readShort: (key, length, range, onEnd) =>
+      lend(key, length, range, (exit) =>
+        onEnd(Exit.map(exit, ({ bytes }) => {
+          disk.lent += 1
+          return { bytes, release: () => void (disk.released += 1) }
+        })))
   })
   /** The ranges of the requests that were not answered at once. */
   const handed: Array<string | undefined> = []
+  let unsentBytes = () => 0
   const server = Layer.tap(layerHttp, (context) => {
     const node = Context.get(context, Server.NodeServer)
-    return Effect.sync(() => void node.on("request", ({ headers }) => handed.push(headers.range)))
+    return Effect.sync(() => {
+      node.on("request", ({ headers }) => handed.push(headers.range))
+      unsentBytes = () => node.unsentBytes()
+    })
   })
   const site = yield* start({ before: { origin, store }, cache: { memory: 0 }, server })
   site.file("/a")
@@ -44,7 +57,7 @@ const onDisk = Effect.gen(function*() {
   yield* until("the chunks on disk", () => disk.written === Math.ceil(SIZE / CHUNK_BYTES))
   handed.length = 0
   const range = (first: number, last: number) => site.ask("/a", { headers: { range: `bytes=${first}-${last}` } })
-  return { ...site, disk, handed, range }
+  return { ...site, disk, handed, range, unsentBytes: () => unsentBytes() }
 })
 
 describe("a short range from disk", () => {
@@ -117,6 +130,24 @@ describe("a short range from disk", () => {
       const text = (first: number) => bytes.toString("latin1", first, first + 10)
       yield* until("both responses", () => viewer.received().includes(text(100)))
       assert.match(viewer.received().split(text(100))[0]!, /bytes 0-9\/[^]+bytes 100-109\//)
+    }))
+
+  it.effect("gives its memory back when it was sent, or its viewer has left in the middle", () =>
+    Effect.gen(function*() {
+      const { disk, port, unsentBytes } = yield* onDisk
+      const viewer = connect({ port, host: "127.0.0.1" })
+      yield* Effect.addFinalizer(() => Effect.sync(() => viewer.destroy()))
+      viewer.pause()
+      // Until the kernel takes no more for a viewer who reads nothing.
+      while (unsentBytes() === 0) {
+        const { lent } = disk
+        viewer.write(`GET /a HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-${CHUNK_BYTES - 1}\r\n\r\n`)
+        yield* until("the read", () => disk.lent > lent)
+        yield* until("the response", () => disk.released === disk.lent || unsentBytes() > 0)
+      }
+      assert.strictEqual(disk.lent - disk.released, 1)
+      viewer.destroy()
+      yield* until("all memory", () => disk.released === disk.lent)
     }))
 
   it.effect("may be left before it is read", () =>

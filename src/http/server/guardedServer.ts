@@ -361,9 +361,13 @@ export class GuardedServer extends Server {
     body.begin((pieces) => {
       try {
         if (response.destroyed) body.release()
-        else if (pieces === undefined || !begins(response, prompt)) super.emit("request", request, response)
-        else {
-          response.once("finish", body.release)
+        else if (pieces === undefined) super.emit("request", request, response)
+        else if (!begins(response, prompt)) {
+          body.release()
+          super.emit("request", request, response)
+        } else {
+          // When it was sent, or can't be sent any more.
+          response.once("close", body.release)
           if (response instanceof WatchedResponse) response.source = "disk"
           send(response, prompt, pieces)
         }
