@@ -46,8 +46,8 @@ export const soften = (entry: Entry, at: number, afterBan: number): Entry => ({
 export const softenRepresentation = (found: Representation, at: number, afterBan: number): Representation =>
   new Representation({ ...found, afterBan, softenedAt: Math.min(at, found.softenedAt ?? Infinity) })
 
-/** What an entry takes besides its URL and fields, and each viewer for which it is confirmed, in bytes, roughly. */
-const OVERHEAD_BYTES = 2048
+/** What an entry takes besides its URL and fields, and each viewer for which it is confirmed, in bytes, roughly, as measured. */
+const OVERHEAD_BYTES = 1024
 const MEMBER_BYTES = 256
 
 /** What an entry of the catalog takes of memory, in bytes, roughly. */
