@@ -3,6 +3,7 @@ import { type CacheError, IoError } from "../../domain/CacheError.ts"
 import type { ChunkKey } from "../../domain/Chunk.ts"
 import type { ByteRange } from "../../domain/rfc/ByteRange.ts"
 import { keepRunning } from "../../effects/keepRunning.ts"
+import { ReusedBuffers } from "../../effects/ReusedBuffers.ts"
 import { CacheConfig } from "../config/CacheConfig.ts"
 import { CHUNK_SIZE } from "../config/settingTypes.ts"
 import * as AtomicFiles from "./atomicFiles.ts"
@@ -41,6 +42,8 @@ const makeFiles = Effect.fnUntraced(
     opened: OpenChunks
   ) {
     const fs = yield* FileSystem.FileSystem
+    /** The memory of chunks that are verified. */
+    const verified = new ReusedBuffers(0)
 
     /** Calls `use` with the path of a chunk's own file. If it is missing, `orCompact` is called for a chunk that may be a whole body. */
     const withFile = <A, R>(
@@ -123,24 +126,33 @@ const makeFiles = Effect.fnUntraced(
         })
       })
 
-    const load = Effect.fnUntraced(function*(at: string) {
-      const { size, type } = yield* calls.io("stat", at, fs.stat(at))
-      if (type !== "File" || Number(size) > headerBytes(CHUNK_SIZE.maximum) + CHUNK_SIZE.maximum) {
-        return yield* new IoError({ errno: "CORRUPT", operation: "stat", path: at })
-      }
-      return { at, file: yield* calls.readFile(at, Number(size)) }
-    })
-
-    const loadCompact = (at: string) =>
-      Effect.map(compact.load(at), (file) => ({ at, file: CompactFormat.split(file).chunk }))
-
-    const verify = Effect.fnUntraced(function*(key: ChunkKey) {
-      const { at, file } = yield* withFile(key, load, () => compact.withFile(key.resource, loadCompact))
+    /** The length of the chunk that is in `file`, which was read from `at`, if it is intact. */
+    const verifyFile = (key: ChunkKey, at: string, file: Buffer): Effect.Effect<number, CacheError> => {
       const length = payloadBytes(file.length, file)
       const layout = decodeHeader(key, length, file.subarray(0, bytesToVerify(length, file)))
-      if (layout === undefined) return yield* damaged(at)
-      return isIntact(layout.checksums, 0, file.subarray(layout.offset)) ? length : yield* damaged(at)
-    })
+      const isGood = layout !== undefined && isIntact(layout.checksums, 0, file.subarray(layout.offset))
+      return isGood ? Effect.succeed(length) : damaged(at)
+    }
+
+    const verifyOwn = (key: ChunkKey) =>
+      Effect.fnUntraced(function*(at: string) {
+        const { size, type } = yield* calls.io("stat", at, fs.stat(at))
+        if (type !== "File" || Number(size) > headerBytes(CHUNK_SIZE.maximum) + CHUNK_SIZE.maximum) {
+          return yield* new IoError({ errno: "CORRUPT", operation: "stat", path: at })
+        }
+        const memory = verified.take(Number(size))
+        const file = yield* Effect.onError(
+          calls.readFile(at, memory),
+          () => Effect.sync(() => verified.forget(memory))
+        )
+        return yield* Effect.ensuring(verifyFile(key, at, file), Effect.sync(() => verified.release(memory)))
+      })
+
+    const verifyCompact = (key: ChunkKey) => (at: string) =>
+      Effect.flatMap(compact.load(at), (file) => verifyFile(key, at, CompactFormat.split(file).chunk))
+
+    const verify = (key: ChunkKey) =>
+      withFile(key, verifyOwn(key), () => compact.withFile(key.resource, verifyCompact(key)))
 
     const statAt = (key: ChunkKey) => (at: string) =>
       Effect.map(calls.io("stat", at, fs.stat(at)), ({ mtime, size }): StoredChunk => ({

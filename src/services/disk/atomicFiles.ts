@@ -131,7 +131,7 @@ export const make = Effect.fnUntraced(function*({ closing, io, open, readFile, r
   const probe = Effect.fnUntraced(function*(bytes: number) {
     const at = path.join(root, `probe-${session}-${temporaries++}${TEMPORARY}`)
     yield* writeFile(at, [Buffer.alloc(bytes)], true)
-    yield* Effect.onError(Effect.andThen(readFile(at, bytes), remove(at)), () => discard(at))
+    yield* Effect.onError(Effect.andThen(readFile(at, Buffer.allocUnsafeSlow(bytes)), remove(at)), () => discard(at))
   })
 
   return { probe, removeTemporaries, writeBehind, writeFile }

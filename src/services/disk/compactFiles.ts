@@ -38,7 +38,7 @@ export const make = Effect.fnUntraced(function*(
   const load = (at: string): Effect.Effect<Buffer, CacheError> =>
     Effect.flatMap(io("stat", at, fs.stat(at)), ({ size, type }) =>
       type === "File" && Number(size) <= MAX_BYTES
-        ? readFile(at, Number(size))
+        ? readFile(at, Buffer.allocUnsafeSlow(Number(size)))
         : Effect.fail(new IoError({ errno: "CORRUPT", operation: "stat", path: at })))
 
   const find = (resource: string): Effect.Effect<CompactResource | undefined, CacheError> =>

@@ -29,8 +29,8 @@ export interface FileCalls {
     buffer: Buffer,
     position: number
   ) => Effect.Effect<void, CacheError>
-  /** The first `size` bytes of a file. Fails with `SHORT_READ` if the file has fewer. */
-  readonly readFile: (at: string, size: number) => Effect.Effect<Buffer, CacheError>
+  /** Fills `buffer` with the first bytes of a file, and returns it. Fails with `SHORT_READ` if the file has fewer. */
+  readonly readFile: (at: string, buffer: Buffer) => Effect.Effect<Buffer, CacheError>
   /** The names in a directory; none if it is missing. */
   readonly readDirectory: (at: string) => Effect.Effect<Array<string>, CacheError>
   /** Removes a file, or a directory in its place. A missing file does not fail. */
@@ -74,9 +74,8 @@ export const make = Effect.fnUntraced(function*(progressed: () => void): Effect.
       }
     })
 
-  const readFile = Effect.fnUntraced(function*(at: string, size: number) {
+  const readFile = Effect.fnUntraced(function*(at: string, buffer: Buffer) {
     const file = yield* open(at, "r")
-    const buffer = Buffer.allocUnsafeSlow(size)
     yield* fill(at, file, buffer, 0)
     return buffer
   }, Effect.scoped)
@@ -93,7 +92,7 @@ export const make = Effect.fnUntraced(function*(progressed: () => void): Effect.
     openToRead,
     closing,
     fill,
-    readFile: (at, size) => closing(at, readFile(at, size)),
+    readFile: (at, buffer) => closing(at, readFile(at, buffer)),
     readDirectory: (at) =>
       io("readdir", at, fs.readDirectory(at)).pipe(
         Effect.catchIf(isMissing, () => Effect.succeed<Array<string>>([]))
