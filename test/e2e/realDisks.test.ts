@@ -5,7 +5,7 @@ import { join } from "node:path"
 import { type ReadableFile, ReaderThread } from "../../src/services/disk/ReaderThread.ts"
 import { story } from "../support/cacheStatus.ts"
 import { chunkFiles, ordinaryUser, setWritable, takeAllRoom, temporaryDirectory, usedBytes } from "../support/disks.ts"
-import { eventually, eventuallyHit, openView, type Program, startProgram, view } from "../support/Program.ts"
+import { eventually, eventuallyHit, openView, pin, type Program, startProgram, view } from "../support/Program.ts"
 import {
   freeze,
   makeBtrfs,
@@ -53,17 +53,6 @@ const becomes = (program: Program, state: string) =>
         (health) => Effect.die(`${String(defect)}: ${JSON.stringify(health)}\n${program.printed()}`)
       )
     )
-  )
-
-/** Keeps the file at `path` from being evicted, as soon as anything of it is cached. */
-const pin = ({ url }: Program, path: string) =>
-  eventually(
-    `${path} to be pinned`,
-    Effect.promise(async () => {
-      const body = JSON.stringify({ url: path })
-      const headers = { "content-type": "application/json" }
-      return (await fetch(`${url}/_spillway/api/pin`, { method: "PUT", body, headers })).ok
-    })
   )
 
 /** What is seen at `url` is the file at `path`, all of it. */

@@ -9,7 +9,16 @@ import { ask, exchange } from "../http/TestProxy.ts"
 import { story } from "../support/cacheStatus.ts"
 import { decode, encode } from "../support/codings.ts"
 import { chunkFiles, insideOf, makeDisk, noDisks, takeAllRoom, temporaryDirectory } from "../support/disks.ts"
-import { eventually, occurrences, openView, type Program, runProgram, startProgram, view } from "../support/Program.ts"
+import {
+  eventually,
+  occurrences,
+  openView,
+  pin,
+  type Program,
+  runProgram,
+  startProgram,
+  view
+} from "../support/Program.ts"
 import { valueOf } from "../support/scrape.ts"
 import { fileOf, makeGate, makeTestOrigin, MiB, sha256, type TestOrigin } from "../support/TestOrigin.ts"
 import { withoutHedges } from "../support/withoutHedges.ts"
@@ -358,6 +367,8 @@ describe("workers", () => {
       yield* seenByAll(program, origin, "/first")
       const viewer = yield* openView(`${program.url}/film`)
       yield* viewer.readTo(MiB)
+      // What may be evicted would give room for what is new.
+      for (const path of ["/first", "/film"]) yield* pin(program, path)
       yield* takeAllRoom(insideOf(program, mountPoint))
       yield* gate.open
       assert.strictEqual((yield* viewer.rest).sha256, sha256(fileOf(12 * MiB, 2).bytes))

@@ -207,3 +207,14 @@ export const view = (url: string, headers?: Record<string, string>): Effect.Effe
 /** Waits until what `url` names is answered from the cache alone. */
 export const eventuallyHit = (url: string): Effect.Effect<void, ViewFailed> =>
   eventually(`a hit on ${url}`, Effect.map(view(url), ({ headers }) => story(headers) === "spillway; hit"))
+
+/** Keeps the file at `path` from being evicted, as soon as anything of it is cached. */
+export const pin = ({ url }: Program, path: string): Effect.Effect<void> =>
+  eventually(
+    `${path} to be pinned`,
+    Effect.promise(async () => {
+      const body = JSON.stringify({ url: path })
+      const headers = { "content-type": "application/json" }
+      return (await fetch(`${url}/_spillway/api/pin`, { method: "PUT", body, headers })).ok
+    })
+  )
