@@ -143,7 +143,9 @@ const makeDiskCatalog = Effect.fnUntraced(function*(
       const latest = bans.latest()
       const revocations = manifests.revocations()
       const { isRevoked, manifest } = yield* recall(resource.id, true)
-      if (Option.isSome(manifest)) yield* Effect.timeoutOption(scan.load(manifest.value), readDeadline)
+      if (Option.isSome(manifest) && !scan.isLoaded()) {
+        yield* Effect.timeoutOption(scan.load(manifest.value), readDeadline)
+      }
       // Another request may have asked the origin in the meantime.
       const newer = memory.known(resource.id)
       if (newer !== undefined) return Option.some(newer)

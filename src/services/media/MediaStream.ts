@@ -14,7 +14,7 @@ import { ChunkCache } from "../cache/ChunkCache.ts"
 import type { OriginConfig } from "../config/OriginConfig.ts"
 import { NodeName } from "../fleet/NodeName.ts"
 import type { ActiveStreams } from "../observe/ActiveStreams.ts"
-import { Counters } from "../observe/Counters.ts"
+import { type ByteSource, Counters } from "../observe/Counters.ts"
 import { plainSource, type Source } from "../origin/askOrigin.ts"
 import type { Origin } from "../origin/Origin.ts"
 import { Downloader } from "../transfer/Downloader.ts"
@@ -125,6 +125,9 @@ export class MediaStream extends Context.Service<MediaStream, {
 /** The most of two chunks that is answered at once, in bytes. */
 const AT_ONCE_BYTES = 256 * 1024
 
+/** The longest range from disk that is copied rather than streamed, in bytes. A stream would cost more. */
+const COPIED_BYTES = 16 * 1024
+
 /** Asked for where the size of a file has to be known first. */
 const FIRST_BYTE: RangeSpec = { _tag: "From", start: 0, last: 0 }
 
@@ -139,6 +142,16 @@ const begin = Effect.fnUntraced(function*(stream: Stream.Stream<Uint8Array, Orig
     return Effect.succeed(first)
   })))
 })
+
+/** A copy of what `read` reads; `undefined` if that fails. */
+const copyOf = ({ begin, release }: ShortRead): Effect.Effect<Uint8Array | undefined> =>
+  Effect.callback((resume) =>
+    begin((pieces) => {
+      const copy = pieces && Buffer.concat(pieces)
+      release()
+      resume(Effect.succeed(copy))
+    })
+  )
 
 const make = Effect.gen(function*() {
   const node = yield* NodeName
@@ -169,11 +182,16 @@ const make = Effect.gen(function*() {
 
   const bytesOf = (representation: Representation, range: ByteRange, source: Source, request: MediaRequest): Bytes =>
     Effect.suspend((): Bytes => {
+      const streamed: Bytes = Effect.suspend(() => begin(viewerStream(representation, range, source, request)))
+      const counted = (bytes: Uint8Array, from: ByteSource): Bytes => {
+        if (source.background !== true) counters.bytes(from, bytes.length)
+        return Effect.succeed(bytes)
+      }
       const pieces = inMemory(representation, range)
-      if (pieces === undefined) return begin(viewerStream(representation, range, source, request))
-      const bytes = pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces)
-      if (source.background !== true) counters.bytes("memory", bytes.length)
-      return Effect.succeed(bytes)
+      if (pieces !== undefined) return counted(pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces), "memory")
+      const read = range.end - range.start <= COPIED_BYTES ? shortRead(representation, range) : undefined
+      if (read === undefined) return streamed
+      return Effect.flatMap(copyOf(read), (copy): Bytes => copy === undefined ? streamed : counted(copy, "disk"))
     })
 
   const areCached = (representation: Representation, ranges: ReadonlyArray<ByteRange>): boolean =>
