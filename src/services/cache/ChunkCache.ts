@@ -14,7 +14,7 @@ import { ChunkWriter } from "./ChunkWriter.ts"
 import type { IndexScan } from "./IndexScan.ts"
 import { makeMemoryAdmission } from "./memoryAdmission.ts"
 import { MemoryTier } from "./MemoryTier.ts"
-import { makeFailed } from "./unreadableChunks.ts"
+import { makeUnreadable } from "./unreadableChunks.ts"
 import type { WriteLock } from "./WriteLock.ts"
 
 /**
@@ -95,7 +95,7 @@ const make = Effect.gen(function*() {
   const run = Effect.runForkWith(yield* Effect.context())
   const { owns } = yield* Fleet
   const admission = yield* makeMemoryAdmission
-  const failed = yield* makeFailed
+  const { failed, failedInStream } = yield* makeUnreadable
 
   const lengthOf = ({ chunkSize, size }: Representation, { index }: ChunkKey): number => {
     const { end, start } = span(index, chunkSize, size)
@@ -123,7 +123,7 @@ const make = Effect.gen(function*() {
 
   const read = (key: ChunkKey, length: number, range: ByteRange, scratch?: Buffer) =>
     Effect.matchEffect(store.read(key, length, range, scratch), {
-      onFailure: (error) => Effect.andThen(failed(key, error), Effect.fail(error)),
+      onFailure: (error) => Effect.andThen(failedInStream(key, error), Effect.fail(error)),
       onSuccess: (bytes) => {
         breaker.succeeded("read")
         return Effect.succeed(bytes)

@@ -14,12 +14,8 @@ export const VERIFIED_BEHIND = 16
 /** How many of them are read at a time. */
 const VERIFIED_AT_ONCE = 4
 
-/**
- * Makes the function that takes note that a chunk could not be read. When that is the fault of its file, the chunk counts as missing from now
- * on, and the file is removed in the background. What may be the fault of the disk is reported. Behind a damaged chunk, the next ones are
- * verified up to the first intact one, so that few requests to the origin bring a damaged stretch.
- */
-export const makeFailed = Effect.gen(function*() {
+/** Makes what `ChunkCache` does about chunks that can't be read. */
+export const makeUnreadable = Effect.gen(function*() {
   const breaker = yield* DiskBreaker
   const index = yield* CacheIndex
   const scan = yield* IndexScan
@@ -70,21 +66,31 @@ export const makeFailed = Effect.gen(function*() {
     )
   }
 
-  const startVerifying = (damaged: ChunkKey) =>
-    Effect.suspend(() => {
-      if (isVerifying) return Effect.void
-      isVerifying = true
-      return Effect.forkDetach(verifyBehind(damaged))
-    })
-
+  /**
+   * Takes note that a chunk could not be read. When that is the fault of its file, the chunk counts as missing from now on, and the file is
+   * removed in the background. What may be the fault of the disk is reported.
+   */
   const failed = (key: ChunkKey, error: CacheError): Effect.Effect<void> => {
-    if (isDamage(error)) {
-      return error.errno === "ENOENT" ? drop(key, error) : Effect.andThen(drop(key, error), startVerifying(key))
-    }
+    if (isDamage(error)) return drop(key, error)
     if (error._tag === "DiskBusy") return Effect.void
     const ofFile = error._tag !== "IoError" || isOfOneFile(error)
     return Effect.andThen(ofFile ? drop(key, error) : Effect.void, breaker.report(error))
   }
 
-  return failed
+  /**
+   * The same for a viewer who is about to read on. Behind a damaged chunk, the next ones are verified in the background up to the first
+   * intact one, so that few requests to the origin bring a damaged stretch.
+   */
+  const failedInStream = (key: ChunkKey, error: CacheError): Effect.Effect<void> =>
+    Effect.andThen(
+      failed(key, error),
+      Effect.suspend(() => {
+        // Where files are missing, the store is listed.
+        if (!isDamage(error) || error.errno === "ENOENT" || isVerifying) return Effect.void
+        isVerifying = true
+        return Effect.forkDetach(verifyBehind(key))
+      })
+    )
+
+  return { failed, failedInStream }
 })
