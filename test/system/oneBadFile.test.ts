@@ -189,6 +189,20 @@ describe("a stretch of damaged chunks", () => {
       assert.strictEqual((yield* requests("long")).sent, 0)
     }).pipe(Effect.provide(Layer.provideMerge(restartable(), World))))
 
+  it.effect("stays as it is behind a viewer who doesn't read on", () =>
+    Effect.gen(function*() {
+      const index = yield* CacheIndex
+      yield* put("long", 12)
+      yield* watch("long")
+      yield* damage("long", [1, 2, 3])
+      // More than what is copied, so that it is streamed.
+      yield* view(urlOf("long"), { _tag: "From", start: CHUNK, last: 2 * CHUNK - 1 })
+      yield* pass(1)
+      const { id } = makeResource(urlOf("long"))
+      const left = index.chunksOf(id).map(({ key }) => key).filter(index.has).map((key) => key.index)
+      for (const behind of [2, 3]) assert.include(left, behind)
+    }).pipe(Effect.provide(Layer.provideMerge(restartable(), World))))
+
   it.effect("ends at the first intact chunk", () =>
     Effect.gen(function*() {
       yield* put("long", 12)

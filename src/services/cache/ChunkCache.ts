@@ -67,6 +67,11 @@ export class ChunkCache extends Context.Service<ChunkCache, {
    * the file is removed in the background. What may be the fault of the disk is reported.
    */
   readonly failed: (key: ChunkKey, error: CacheError) => Effect.Effect<void>
+  /**
+   * To be called when a viewer who is about to read on could not read a chunk. If it was damaged, the next ones are verified in the background
+   * up to the first intact one, so that few requests to the origin bring a damaged stretch.
+   */
+  readonly verifyBehind: (key: ChunkKey, error: CacheError) => Effect.Effect<void>
   /** Whether the chunk with the byte at `offset` would be written to disk if it were complete now. */
   readonly isStoring: (representation: Representation, offset: number) => boolean
   /** The same, but also whether the disk keeps up: `false` before chunks would be dropped. */
@@ -95,7 +100,7 @@ const make = Effect.gen(function*() {
   const run = Effect.runForkWith(yield* Effect.context())
   const { owns } = yield* Fleet
   const admission = yield* makeMemoryAdmission
-  const { failed, failedInStream } = yield* makeUnreadable
+  const { failed, verifyBehind } = yield* makeUnreadable
 
   const lengthOf = ({ chunkSize, size }: Representation, { index }: ChunkKey): number => {
     const { end, start } = span(index, chunkSize, size)
@@ -123,7 +128,7 @@ const make = Effect.gen(function*() {
 
   const read = (key: ChunkKey, length: number, range: ByteRange, scratch?: Buffer) =>
     Effect.matchEffect(store.read(key, length, range, scratch), {
-      onFailure: (error) => Effect.andThen(failedInStream(key, error), Effect.fail(error)),
+      onFailure: (error) => Effect.andThen(failed(key, error), Effect.fail(error)),
       onSuccess: (bytes) => {
         breaker.succeeded("read")
         return Effect.succeed(bytes)
@@ -226,6 +231,7 @@ const make = Effect.gen(function*() {
     hasRoomAhead: (representation, offset) =>
       breaker.unwritable() === undefined && !writer.isBehind() && owns(representation.url, offset),
     failed,
+    verifyBehind,
     failure: breaker.unwritable,
     isBusy: store.isBusy
   })

@@ -55,16 +55,8 @@ export const makeUnreadable = Effect.gen(function*() {
   const verify = Effect.fnUntraced(function*(key: ChunkKey) {
     if (!index.has(key)) return yield* Effect.fail("missing")
     const error = yield* Effect.flip(store.verify(key))
-    return isDamage(error) ? yield* failed(key, error) : yield* Effect.fail(error)
+    return isDamage(error) ? yield* failed(key, error) : yield* error
   })
-
-  const verifyBehind = ({ index: damaged, ...file }: ChunkKey) => {
-    const behind = Array.from({ length: VERIFIED_BEHIND }, (_, i) => ({ ...file, index: damaged + 1 + i }))
-    return Effect.forEach(behind, verify, { concurrency: VERIFIED_AT_ONCE, discard: true }).pipe(
-      Effect.ignore,
-      Effect.ensuring(Effect.sync(() => isVerifying = false))
-    )
-  }
 
   /**
    * Takes note that a chunk could not be read. When that is the fault of its file, the chunk counts as missing from now on, and the file is
@@ -77,20 +69,19 @@ export const makeUnreadable = Effect.gen(function*() {
     return Effect.andThen(ofFile ? drop(key, error) : Effect.void, breaker.report(error))
   }
 
-  /**
-   * The same for a viewer who is about to read on. Behind a damaged chunk, the next ones are verified in the background up to the first
-   * intact one, so that few requests to the origin bring a damaged stretch.
-   */
-  const failedInStream = (key: ChunkKey, error: CacheError): Effect.Effect<void> =>
-    Effect.andThen(
-      failed(key, error),
-      Effect.suspend(() => {
-        // Where files are missing, the store is listed.
-        if (!isDamage(error) || error.errno === "ENOENT" || isVerifying) return Effect.void
-        isVerifying = true
-        return Effect.forkDetach(verifyBehind(key))
-      })
-    )
+  /** Begins what `ChunkCache.verifyBehind` says. */
+  const verifyBehind = ({ index: damaged, ...file }: ChunkKey, error: CacheError): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      // Where files are missing, the store is listed.
+      if (!isDamage(error) || error.errno === "ENOENT" || isVerifying) return Effect.void
+      isVerifying = true
+      const behind = Array.from({ length: VERIFIED_BEHIND }, (_, i) => ({ ...file, index: damaged + 1 + i }))
+      return Effect.forEach(behind, verify, { concurrency: VERIFIED_AT_ONCE, discard: true }).pipe(
+        Effect.ignore,
+        Effect.ensuring(Effect.sync(() => isVerifying = false)),
+        Effect.forkDetach
+      )
+    })
 
-  return { failed, failedInStream }
+  return { failed, verifyBehind }
 })

@@ -173,9 +173,11 @@ export const makeViewerStream = Effect.gen(function*() {
           progress.advance(bytes.length, isFromPeer ? "peer" : "passthrough", detailOf(failure))
         }
       })
-      const swapIn = () => {
+      const swapIn = (error: CacheError) => {
         reader.bypassCache()
-        return originStream
+        const key = keyAt(representation, reader.offset)
+        const isLast = range.end <= span(key.index, representation.chunkSize, size).end
+        return isLast ? originStream : Stream.unwrap(Effect.as(cache.verifyBehind(key, error), originStream))
       }
       const cachedLeg = () => {
         const rest = { start: reader.offset, end: range.end }
