@@ -59,7 +59,7 @@ export const optionsOf = (settings: Partial<AllValues>, sources: ValueSources): 
 export const routeOf = ({ match, policy }: Route, source: ValueSource): EffectiveRoute => ({
   match,
   source,
-  origins: policy.origins.map((origin) => ({ url: origin.url, keys: originValues(origin) })),
+  origins: policy.origins.map((origin) => ({ url: origin.url, keys: originValues(origin, policy) })),
   keys: policyValues(policy)
 })
 

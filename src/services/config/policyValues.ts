@@ -43,10 +43,10 @@ export const policyValues = (policy: RoutePolicy): ReadonlyArray<WrittenValue> =
     ...unlessDefault("long-polls", "longPolls", String),
     ...value("first-byte-timeout", duration(policy.firstByteTimeout)),
     ...value("silence-timeout", duration(policy.silenceTimeout)),
-    ...unlessDefault("read-ahead", "readAhead", (bytes) => bytes === Infinity ? "all" : Type.SIZE.print!(bytes)),
+    ...unlessDefault("read-ahead", "readAhead", Type.READ_AHEAD.print!),
     ...unlessDefault("finish", "finish", String),
     ...unlessDefault("parallel", "parallel", String),
-    ...unlessDefault("hedge-after", "hedgeAfter", (millis) => millis === 0 ? "off" : Type.DURATION.print!(millis))
+    ...unlessDefault("hedge-after", "hedgeAfter", Type.HEDGE_AFTER.print!)
   ]
 }
 
@@ -75,11 +75,14 @@ const credentials = (authorization: Authorization): ReadonlyArray<WrittenValue> 
   }
 }
 
-/** The values of one origin of a policy, besides its URL. */
-export const originValues = ({ access, weight }: RouteOrigin): ReadonlyArray<WrittenValue> => {
+/** The values of one origin of a policy, besides its URL. Weights mean nothing if origins are asked in order. */
+export const originValues = (
+  { access, weight }: RouteOrigin,
+  { choice }: Pick<RoutePolicy, "choice">
+): ReadonlyArray<WrittenValue> => {
   const { authorization, host, tls = {} } = access
   return [
-    ...value("weight", weight === 1 ? undefined : String(weight)),
+    ...value("weight", choice === "weighted" ? String(weight) : undefined),
     ...value("host", host),
     ...(authorization === undefined ? [] : credentials(authorization)),
     ...secret("ca", tls.ca),

@@ -154,7 +154,8 @@ export const REDIRECTS: SettingType<"follow" | "pass"> = {
 export const READ_AHEAD: SettingType<number> = {
   ...SIZE,
   expected: "a size such as 64MiB, or all",
-  parse: (text) => text.trim() === "all" ? Option.some(Number.POSITIVE_INFINITY) : SIZE.parse(text)
+  parse: (text) => text.trim() === "all" ? Option.some(Number.POSITIVE_INFINITY) : SIZE.parse(text),
+  print: (bytes) => bytes === Number.POSITIVE_INFINITY ? "all" : SIZE.print!(bytes)
 }
 
 /** A duration that timers can tell apart, or 0 for never. */
@@ -162,7 +163,8 @@ export const HEDGE_AFTER: SettingType<number> = {
   ...DURATION,
   expected: "a duration of 100ms or more, or off",
   parse: (text) =>
-    text.trim() === "off" ? Option.some(0) : Option.filter(DURATION.parse(text), (millis) => millis >= 100)
+    text.trim() === "off" ? Option.some(0) : Option.filter(DURATION.parse(text), (millis) => millis >= 100),
+  print: (millis) => millis === 0 ? "off" : DURATION.print!(millis)
 }
 
 export const BOOLEAN: SettingType<boolean> = {

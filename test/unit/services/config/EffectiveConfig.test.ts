@@ -143,6 +143,7 @@ describe("the configuration of an application", () => {
           "/music=https://music.example.org",
           makeRoute({ _tag: "All" }, url, {
             ...defaultPolicy(url),
+            choice: "weighted",
             origins: [
               { url, weight: 1, access: {} },
               { url: new URL("https://b.example.org"), weight: 2, access: { host: "b", authorization } }
@@ -172,7 +173,7 @@ describe("the configuration of an application", () => {
         ]
       )
       assert.deepStrictEqual(other!.origins.map(({ keys }) => keys), [
-        [],
+        [{ name: "weight", values: ["1"] }],
         [
           { name: "weight", values: ["2"] },
           { name: "host", values: ["b"] },
@@ -181,6 +182,16 @@ describe("the configuration of an application", () => {
         ]
       ])
       assert.notInclude(JSON.stringify(view), SECRET)
+    }))
+
+  it.effect("has no weights for origins that are asked in order", () =>
+    Effect.gen(function*() {
+      const url = new URL("https://a.example.org")
+      const origins = [{ url, weight: 2, access: {} }] as const
+      const view = yield* viewOf(Options.layer({
+        origins: [makeRoute({ _tag: "All" }, url, { ...defaultPolicy(url), origins })]
+      }))
+      assert.deepStrictEqual(view.routes[0]!.origins, [{ url, keys: [] }])
     }))
 
   it.effect("is from the environment", () =>
