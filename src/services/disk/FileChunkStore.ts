@@ -145,7 +145,9 @@ const makeFiles = Effect.fnUntraced(
           calls.readFile(at, memory),
           () => Effect.sync(() => verified.forget(memory))
         )
-        return yield* Effect.ensuring(verifyFile(key, at, file), Effect.sync(() => verified.release(memory)))
+        const outcome = verifyFile(key, at, file)
+        verified.release(memory)
+        return yield* outcome
       })
 
     const verifyCompact = (key: ChunkKey) => (at: string) =>

@@ -144,11 +144,11 @@ const begin = Effect.fnUntraced(function*(stream: Stream.Stream<Uint8Array, Orig
 })
 
 /** A copy of what `read` reads; `undefined` if that fails. */
-const copyOf = ({ begin, release }: ShortRead): Effect.Effect<Uint8Array | undefined> =>
+const copyOf = (read: ShortRead): Effect.Effect<Uint8Array | undefined> =>
   Effect.callback((resume) =>
-    begin((pieces) => {
+    read.begin((pieces) => {
       const copy = pieces && Buffer.concat(pieces)
-      release()
+      read.release()
       resume(Effect.succeed(copy))
     })
   )
