@@ -89,13 +89,13 @@ const makeFiles = Effect.fnUntraced(
       return opened.use(
         key,
         (scope) => Scope.provide(open(key, length), scope),
-        ({ at, checksums, file, offset }) =>
+        (chunk) =>
           Effect.flatMap(
-            calls.fill(at, file, buffer, offset + from),
+            calls.fill(chunk.at, chunk.file, buffer, chunk.offset + from),
             () =>
-              isIntact(checksums, first, buffer)
+              isIntact(chunk, first, buffer)
                 ? Effect.succeed(buffer.subarray(start - from, end - from))
-                : damaged(at)
+                : damaged(chunk.at)
           )
       )
     }
@@ -130,7 +130,7 @@ const makeFiles = Effect.fnUntraced(
     const verifyFile = (key: ChunkKey, at: string, file: Buffer): Effect.Effect<number, CacheError> => {
       const length = payloadBytes(file.length, file)
       const layout = decodeHeader(key, length, file.subarray(0, bytesToVerify(length, file)))
-      const isGood = layout !== undefined && isIntact(layout.checksums, 0, file.subarray(layout.offset))
+      const isGood = layout !== undefined && isIntact(layout, 0, file.subarray(layout.offset))
       return isGood ? Effect.succeed(length) : damaged(at)
     }
 

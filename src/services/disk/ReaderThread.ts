@@ -1,6 +1,7 @@
 import { Context, Effect, Layer, PlatformError, type Scope } from "effect"
 import * as Fs from "node:fs"
 import { Worker } from "node:worker_threads"
+import { sharedMemory } from "../../effects/xxh3/xxh3.ts"
 import { PART_BYTES } from "./chunkFormat.ts"
 import * as LazyThread from "./lazyThread.ts"
 
@@ -56,7 +57,7 @@ const STALL_MILLIS = 20
 const PAUSE_MILLIS = 100
 
 const shared = {
-  memory: undefined as SharedArrayBuffer | undefined,
+  memory: undefined as ArrayBufferLike | undefined,
   /** The number of reads handed over so far, then an entry for each of the last `SLOTS`. */
   ring: undefined as Int32Array | undefined,
   mask: SLOTS - 1,
@@ -130,7 +131,7 @@ class Thread {
   #isSet = false
   #isWatched = false
 
-  constructor(memory: SharedArrayBuffer) {
+  constructor(memory: ArrayBufferLike) {
     this.#worker = new Worker(`(${program})()`, {
       eval: true,
       name: "spillway reader",
@@ -152,7 +153,7 @@ class Thread {
       performance.now() >= this.#pausedUntil
   }
 
-  /** Hands over a read of `length` bytes, which begin at `start` in the memory. What comes in one turn is one group. */
+  /** Hands over a read of `length` bytes, to `start` in the memory. What comes in one turn is one group. */
   read(descriptor: number, start: number, length: number, position: number, onEnd: OnEnd): void {
     const at = entryAt(this.#handed)
     this.#ring[at + fields.descriptor] = descriptor
@@ -241,10 +242,11 @@ const readError = (method: string, path: string, cause: NodeJS.ErrnoException): 
   PlatformError.systemError({ _tag: "Unknown", module: "FileSystem", method, pathOrDescriptor: path, cause })
 
 const make = Effect.gen(function*() {
-  const memory = new SharedArrayBuffer(SLOTS * SLOT_BYTES)
+  const slots = sharedMemory(SLOTS * SLOT_BYTES)
+  const memory = slots.buffer
   const free = Array.from(
     { length: SLOTS },
-    (_, slot): Buffer => Buffer.from(memory, slot * SLOT_BYTES, SLOT_BYTES)
+    (_, slot): Buffer => Buffer.from(memory, slots.byteOffset + slot * SLOT_BYTES, SLOT_BYTES)
   )
   const thread = yield* LazyThread.make(() => new Thread(memory))
 

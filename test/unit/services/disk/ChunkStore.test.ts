@@ -49,7 +49,7 @@ describe.each(["memory", "real", "thread"] as const)("the contract, %s", (kind) 
   )
 })
 
-/** The file of a chunk as versions before 0.2 wrote it: one checksum of the header from byte 12 on and of all bytes. */
+/** The file of a chunk in the first format: one checksum of the header from byte 12 on and of all bytes. */
 const firstFormat = ({ index, representation, resource }: ChunkKey, payload: Buffer): Buffer => {
   const header = Buffer.alloc(64)
   header.write("SPLWAY01", "latin1")
@@ -58,6 +58,22 @@ const firstFormat = ({ index, representation, resource }: ChunkKey, payload: Buf
   header.write(resource, 32, 16, "hex")
   header.write(representation, 48, 16, "hex")
   header.writeUInt32LE(crc32(payload, crc32(header.subarray(12))), 8)
+  return Buffer.concat([header, payload])
+}
+
+/** The same in the second format: the checksum of each part is a CRC-32. */
+const secondFormat = ({ index, representation, resource }: ChunkKey, payload: Buffer): Buffer => {
+  const header = Buffer.alloc(headerBytes(payload.length))
+  header.write("SPLWAY02", "latin1")
+  header.writeUInt32LE(payload.length, 12)
+  header.writeUInt32LE(index, 16)
+  header.writeUInt32LE(PART, 20)
+  header.write(resource, 32, 16, "hex")
+  header.write(representation, 48, 16, "hex")
+  for (let part = 0; part * PART < payload.length; part++) {
+    header.writeUInt32LE(crc32(payload.subarray(part * PART, (part + 1) * PART)), 64 + 4 * part)
+  }
+  header.writeUInt32LE(crc32(header.subarray(12)), 8)
   return Buffer.concat([header, payload])
 }
 
@@ -165,23 +181,48 @@ describe("on disk", () => {
       assert.strictEqual((yield* store.read(key, LONG, whole(PART))).length, PART)
     }).pipe(Effect.provide(stack("real"))))
 
+  /** Writes the file of an earlier format, and reads it in the middle of parts, at their ends, and whole. */
+  const readEarlier = Effect.fnUntraced(function*(file: Buffer) {
+    const store = yield* ChunkStore
+    const fs = yield* FileSystem.FileSystem
+    const at = yield* fileOf
+    yield* store.write(key, long)
+    yield* fs.writeFile(at, file)
+    for (const [start, end] of [[0, 1], [PART - 1, 2 * PART], [LONG - 1, LONG]] as const) {
+      assert.deepStrictEqual(Buffer.from(yield* store.read(key, LONG, { start, end })), long.subarray(start, end))
+    }
+    assert.strictEqual(yield* store.verify(key), LONG)
+    return { damage: (byte: number) => fs.writeFile(at, file.with(byte, file[byte]! ^ 1)), store }
+  })
+
   it.effect("a file of the first format is read, and verified as a whole", () =>
     Effect.gen(function*() {
-      const store = yield* ChunkStore
-      const fs = yield* FileSystem.FileSystem
-      const at = yield* fileOf
-      const file = firstFormat(key, long)
-      yield* store.write(key, long)
-      yield* fs.writeFile(at, file)
-      for (const [start, end] of [[0, 1], [PART - 1, 2 * PART], [LONG - 1, LONG]] as const) {
-        assert.deepStrictEqual(Buffer.from(yield* store.read(key, LONG, { start, end })), long.subarray(start, end))
-      }
-      assert.strictEqual(yield* store.verify(key), LONG)
-      yield* fs.writeFile(at, file.with(LONG, file[LONG]! ^ 1))
+      const { damage, store } = yield* readEarlier(firstFormat(key, long))
+      yield* damage(LONG)
       // It is open: the checksums of its parts are known.
       assert.strictEqual((yield* Effect.flip(store.read(key, LONG, whole(LONG)))).errno, "CORRUPT")
       assert.strictEqual((yield* Effect.flip(store.read(key, LONG, whole(1)))).errno, "CORRUPT")
       assert.strictEqual((yield* Effect.flip(store.verify(key))).errno, "CORRUPT")
+    }).pipe(Effect.provide(stack("real"))))
+
+  it.effect("a file of the second format is read, and its parts are verified", () =>
+    Effect.gen(function*() {
+      const { damage, store } = yield* readEarlier(secondFormat(key, long))
+      yield* damage(headerBytes(LONG) + PART)
+      assert.strictEqual((yield* store.read(key, LONG, whole(PART))).length, PART)
+      assert.strictEqual((yield* Effect.flip(store.read(key, LONG, whole(PART + 1)))).errno, "CORRUPT")
+      assert.strictEqual((yield* Effect.flip(store.verify(key))).errno, "CORRUPT")
+    }).pipe(Effect.provide(stack("real"))))
+
+  it.effect("a file of the second format with the magic of the third is not what was written", () =>
+    Effect.gen(function*() {
+      const store = yield* ChunkStore
+      const fs = yield* FileSystem.FileSystem
+      const file = secondFormat(key, long)
+      file.write("3", 7, "latin1")
+      yield* store.write(key, long)
+      yield* fs.writeFile(yield* fileOf, file)
+      assert.strictEqual((yield* Effect.flip(store.read(key, LONG, whole(1)))).errno, "CORRUPT")
     }).pipe(Effect.provide(stack("real"))))
 
   const compactFile = Effect.map(fileOf, (at) => `${at.slice(0, at.lastIndexOf("/"))}.compact`)

@@ -17,7 +17,7 @@ const make = (capacity: number) => {
       const file = {} as FileSystem.File
       return Effect.as(
         Scope.addFinalizer(scope, Effect.sync(() => void closed.push(index))),
-        { at: String(index), file, offset: 0, checksums: new Uint32Array(parts) }
+        { at: String(index), file, offset: 0, checksums: new Uint32Array(parts), checksumOf: () => 0 }
       )
     }
     return chunks.use(keyAt(index), open, () => read)
