@@ -7,6 +7,24 @@ const { resolve } = createRequire(import.meta.url)
 /** What the dashboard loads of its library: the program in one piece has it beside it. */
 const ofLibrary = ["uPlot.esm.js", "uPlot.min.css"]
 
+/**
+ * What libraries do for each request that V8 takes for the set-up of an object: it makes a function in the old part of the heap where its
+ * literal is assigned to a property. A dead one keeps everything of its request in memory until the whole heap is marked. As a constant it
+ * is a young object like others.
+ */
+const assignedFunctions = [
+  {
+    file: "effect/dist/Channel.js",
+    literal: /self\.transform = (\(upstream, scope\) => .*?);\n/,
+    constant: "const made = $1;\n  self.transform = made;\n"
+  },
+  {
+    file: "undici/lib/api/api-request.js",
+    literal: /this\.abort = (\(reason\) => controller\.abort\(reason\))\n/,
+    constant: "const made = $1\n    this.abort = made\n"
+  }
+]
+
 // As deep as `src/effects`, from where `packagePath` finds files of the package.
 const output = { dir: "dist/bin", format: "esm" } as const
 
@@ -15,6 +33,14 @@ export default defineConfig([{
   input: { program: "src/cli/program.ts" },
   platform: "node",
   plugins: [{
+    name: "functions-of-requests",
+    transform(code, id) {
+      const found = assignedFunctions.find(({ file }) => id.endsWith(`/node_modules/${file}`))
+      if (found === undefined) return
+      if (!found.literal.test(code)) throw new Error(`${found.file} has changed: does it still assign a function?`)
+      return code.replace(found.literal, found.constant)
+    }
+  }, {
     name: "library-of-the-dashboard",
     generateBundle() {
       for (const fileName of ofLibrary) {

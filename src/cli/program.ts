@@ -1,4 +1,5 @@
 import "./threadPool.ts"
+import "./heap.ts"
 import { NodeServices } from "@effect/platform-node"
 import { Cause, Console, Effect, Layer, Logger, References } from "effect"
 import { CliError, CliOutput, Command } from "effect/cli"

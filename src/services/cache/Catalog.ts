@@ -137,8 +137,8 @@ const makeDiskCatalog = Effect.fnUntraced(function*(
   })
 
   /** Reads the entry of a resource into memory. Returns none if the disk has none, or fails. */
-  const fromDisk = (resource: Resource): Effect.Effect<Option.Option<Entry>> =>
-    Effect.gen(function*() {
+  const fromDisk: (resource: Resource) => Effect.Effect<Option.Option<Entry>> = Effect.fnUntraced(
+    function*(resource: Resource) {
       if (!breaker.readable() || scan.hasNothingOf(resource.id)) return Option.none()
       const latest = bans.latest()
       const revocations = manifests.revocations()
@@ -157,9 +157,9 @@ const makeDiskCatalog = Effect.fnUntraced(function*(
       // It may have been this one, which the disk still called fresh.
       if (isRevoked || manifests.revocations() !== revocations) memory.revoke(resource.id, { mustRevalidate: true })
       return Option.fromUndefinedOr(memory.known(resource.id))
-    }).pipe(
-      Effect.catch((error) => Effect.as(breaker.report(error), Option.none<Entry>()))
-    )
+    },
+    Effect.catch((error) => Effect.as(breaker.report(error), Option.none<Entry>()))
+  )
 
   /** The entry of a resource, without reading it into memory. */
   const peek = (resource: string) => Effect.map(recall(resource), ({ manifest }) => Option.map(manifest, restored))
@@ -170,8 +170,8 @@ const makeDiskCatalog = Effect.fnUntraced(function*(
   }
 
   /** The representations of other variants of a resource that are only on disk: those used last, in the order of their age. */
-  const others = (resource: Resource): Effect.Effect<ReadonlyArray<Representation>> =>
-    Effect.gen(function*() {
+  const others = Effect.fnUntraced(
+    function*(resource: Resource): Effect.fn.Return<ReadonlyArray<Representation>, CacheError> {
       if (!breaker.readable()) return []
       const ids = (yield* family(resource)).filter((id) => id !== resource.id && memory.known(id) === undefined)
       const last = ids.toSorted((a, b) => index.lastUsed(b) - index.lastUsed(a)).slice(0, MAX_LEARNED)
@@ -179,9 +179,9 @@ const makeDiskCatalog = Effect.fnUntraced(function*(
       return found.flatMap(({ manifest }) => Option.toArray(manifest))
         .filter(({ url }) => url === resource.url)
         .toSorted((a, b) => a.generatedAt - b.generatedAt)
-    }).pipe(
-      Effect.catch((error) => Effect.as(breaker.report(error), []))
-    )
+    },
+    Effect.catch((error) => Effect.as(breaker.report(error), []))
+  )
 
   /** Learns how a resource varies. Nothing is read if that or the resource is in memory. */
   const learn = (resource: Resource): Effect.Effect<void> =>

@@ -198,65 +198,64 @@ export const make = Effect.gen(function*() {
     }).pipe(Effect.catch(drop))
 
   /** Returns the chunks that have to be written one by one. */
-  const recordTogether = (group: ReadonlyArray<Job>, { begin, end }: Progress) =>
-    Effect.scoped(Effect.gen(function*() {
-      const prepared = yield* Effect.exit(prepare(group))
-      if (Exit.isFailure(prepared)) return group
-      const left: Array<Job> = []
-      const writeOne = (job: Job) =>
-        Effect.suspend(() => begin(job) ? write(job, prepared.value) : Effect.void).pipe(
-          Effect.matchEffect({
-            onSuccess: () => Effect.void,
-            onFailure: (error) => {
-              if (error._tag !== "DiskFull") return drop(error)
-              left.push(job)
-              return Effect.void
-            }
-          }),
-          contained,
-          Effect.ensuring(Effect.sync(() => {
-            if (!left.includes(job)) end(job)
-          }))
-        )
-      yield* Effect.forEach(group, writeOne, { concurrency: CONCURRENCY, discard: true })
-      return left
-    }))
+  const recordTogether = Effect.fnUntraced(function*(group: ReadonlyArray<Job>, { begin, end }: Progress) {
+    const prepared = yield* Effect.exit(prepare(group))
+    if (Exit.isFailure(prepared)) return group
+    const left: Array<Job> = []
+    const writeOne = (job: Job) =>
+      Effect.suspend(() => begin(job) ? write(job, prepared.value) : Effect.void).pipe(
+        Effect.matchEffect({
+          onSuccess: () => Effect.void,
+          onFailure: (error) => {
+            if (error._tag !== "DiskFull") return drop(error)
+            left.push(job)
+            return Effect.void
+          }
+        }),
+        contained,
+        Effect.ensuring(Effect.sync(() => {
+          if (!left.includes(job)) end(job)
+        }))
+      )
+    yield* Effect.forEach(group, writeOne, { concurrency: CONCURRENCY, discard: true })
+    return left
+  }, Effect.scoped)
 
-  const record = (group: ReadonlyArray<Job>, progress: Progress) =>
-    Effect.gen(function*() {
-      const isTogether = group.length > 1 && breaker.unwritable() === undefined
-      const alone = isTogether ? yield* recordTogether(group.filter(isWanted), progress) : group
-      for (const job of alone) {
-        if (progress.begin(job)) {
-          yield* Effect.ensuring(
-            contained(recordAlone(job)),
-            Effect.sync(() => progress.end(job))
-          )
-        }
+  const record = Effect.fnUntraced(function*(group: ReadonlyArray<Job>, progress: Progress) {
+    const isTogether = group.length > 1 && breaker.unwritable() === undefined
+    const alone = isTogether ? yield* recordTogether(group.filter(isWanted), progress) : group
+    for (const job of alone) {
+      if (progress.begin(job)) {
+        yield* Effect.ensuring(
+          contained(recordAlone(job)),
+          Effect.sync(() => progress.end(job))
+        )
       }
-    })
+    }
+  })
+
+  /** A write that does not end is not interrupted, since nobody could tell what it did; but it is noticed. */
+  const watch = Effect.fnUntraced(function*(progress: Progress) {
+    // Room may have to be made for long, which shows in the index.
+    const state = (): string => `${progress.left} ${index.bytes()}`
+    let before = state()
+    let quiet = 0
+    while (quiet < WRITE_DEADLINE) {
+      yield* Effect.sleep(TICK_MILLIS)
+      const after = state()
+      quiet = after === before ? quiet + TICK_MILLIS : 0
+      before = after
+    }
+    for (let count = progress.endWaiting(); count > 0; count--) counters.dropped()
+    yield* breaker.report(new IoError({ errno: "TIMEOUT", operation: "write", path: directory }))
+    return yield* Effect.never
+  })
 
   return (group: ReadonlyArray<Job>, done: (job: Job) => void): Effect.Effect<void> =>
     Effect.suspend(() => {
       const progress = new Progress(group, done)
-      // Room may have to be made for long, which shows in the index.
-      const state = (): string => `${progress.left} ${index.bytes()}`
-      /** A write that does not end is not interrupted, since nobody could tell what it did; but it is noticed. */
-      const watch = Effect.gen(function*() {
-        let before = state()
-        let quiet = 0
-        while (quiet < WRITE_DEADLINE) {
-          yield* Effect.sleep(TICK_MILLIS)
-          const after = state()
-          quiet = after === before ? quiet + TICK_MILLIS : 0
-          before = after
-        }
-        for (let count = progress.endWaiting(); count > 0; count--) counters.dropped()
-        yield* breaker.report(new IoError({ errno: "TIMEOUT", operation: "write", path: directory }))
-        return yield* Effect.never
-      })
       return Effect.ensuring(
-        Effect.raceFirst(withWriteLock(record(group, progress)), watch),
+        Effect.raceFirst(withWriteLock(record(group, progress)), watch(progress)),
         Effect.sync(() => progress.endAll())
       )
     })

@@ -62,19 +62,15 @@ export const make = Effect.fnUntraced(function*({ closing, io, open, readFile, r
     )
   }
 
-  const writeTo = (
-    temporary: string,
-    parts: ReadonlyArray<Uint8Array>,
-    isSynced: boolean
-  ): Effect.Effect<void, CacheError> =>
-    closing(
-      temporary,
-      Effect.scoped(Effect.gen(function*() {
-        const file = yield* open(temporary, "wx")
-        for (const part of joined(parts)) yield* io("write", temporary, file.writeAll(part))
-        if (isSynced) yield* io("sync", temporary, file.sync)
-      }))
-    )
+  const writeTo = Effect.fnUntraced(
+    function*(temporary: string, parts: ReadonlyArray<Uint8Array>, isSynced: boolean) {
+      const file = yield* open(temporary, "wx")
+      for (const part of joined(parts)) yield* io("write", temporary, file.writeAll(part))
+      if (isSynced) yield* io("sync", temporary, file.sync)
+    },
+    Effect.scoped,
+    (written, temporary) => closing(temporary, written)
+  )
 
   /**
    * Uninterruptible, because an interrupted call continues in the thread pool: nothing is closed or renamed under it. After a power

@@ -41,25 +41,28 @@ export const make = Effect.fnUntraced(function*(
         ? readFile(at, Buffer.allocUnsafeSlow(Number(size)))
         : Effect.fail(new IoError({ errno: "CORRUPT", operation: "stat", path: at })))
 
+  /** What is in the file at a path. */
+  const findAt = Effect.fnUntraced(
+    function*(at: string, isRevoked: boolean, resource: string) {
+      const file = yield* open(at, "r")
+      const { mtime, size } = yield* io("stat", at, fs.stat(at))
+      // Zeros if the file is shorter, as after a power failure.
+      const begin = Buffer.alloc(BEGIN_BYTES)
+      yield* io("read", at, file.read(begin, { position: 0n }))
+      return {
+        key: { resource, representation: representationIn(begin), index: 0 },
+        bytes: inBlocks(Number(size)),
+        used: Option.match(mtime, { onNone: () => 0, onSome: (date) => date.getTime() }),
+        isRevoked
+      }
+    },
+    Effect.scoped,
+    (found, at) => closing(at, found)
+  )
+
   const find = (resource: string): Effect.Effect<CompactResource | undefined, CacheError> =>
     Effect.catchIf(
-      withFile(resource, (at, isRevoked) =>
-        closing(
-          at,
-          Effect.scoped(Effect.gen(function*() {
-            const file = yield* open(at, "r")
-            const { mtime, size } = yield* io("stat", at, fs.stat(at))
-            // Zeros if the file is shorter, as after a power failure.
-            const begin = Buffer.alloc(BEGIN_BYTES)
-            yield* io("read", at, file.read(begin, { position: 0n }))
-            return {
-              key: { resource, representation: representationIn(begin), index: 0 },
-              bytes: inBlocks(Number(size)),
-              used: Option.match(mtime, { onNone: () => 0, onSome: (date) => date.getTime() }),
-              isRevoked
-            }
-          }))
-        )),
+      withFile(resource, (at, isRevoked) => findAt(at, isRevoked, resource)),
       isMissing,
       () => Effect.succeed(undefined)
     )

@@ -201,28 +201,31 @@ export const makeFetch = Effect.fnUntraced(function*({ generations, hints, store
     return yield* (method === "HEAD" ? described : fetched)(exchange, next, found, selected)
   })
 
-  return (request: Request): Effect.Effect<LookupResult, OriginError> =>
-    Effect.uninterruptibleMask((restore) =>
-      Effect.gen(function*() {
-        const scope = yield* Scope.make()
-        const asked: OriginExchange = { reason: request.reason, status: undefined }
-        const afterBan = yield* bans.begin
-        const exchange: Exchange = { request, asked, afterBan, scope, isHandedOver: false }
-        const found = ask(exchange, new FailedOrigins()).pipe(
-          Scope.provide(scope),
-          Effect.catch((error) => {
-            const stale = isTransient(error) ? staleFor(request, asked) : undefined
-            return stale === undefined ? Effect.fail(error) : Effect.succeed(stale)
-          })
-        )
-        const { resource } = request
-        const onOutdated = Effect.suspend(() => {
-          unmeasured.releaseFamily(resource)
-          return catalog.invalidate(resource)
-        })
-        return yield* restore(generations.during(resource, found, onOutdated)).pipe(
-          Effect.onExit((exit) => exchange.isHandedOver ? Effect.void : Scope.close(scope, exit))
-        )
+  type Restore = Parameters<Parameters<typeof Effect.uninterruptibleMask>[0]>[0]
+
+  /** Fetches in a scope of its own, and closes it unless the response is handed over. */
+  const fetch = Effect.fnUntraced(function*(request: Request, restore: Restore) {
+    const scope = yield* Scope.make()
+    const asked: OriginExchange = { reason: request.reason, status: undefined }
+    const afterBan = yield* bans.begin
+    const exchange: Exchange = { request, asked, afterBan, scope, isHandedOver: false }
+    const found = ask(exchange, new FailedOrigins()).pipe(
+      Scope.provide(scope),
+      Effect.catch((error) => {
+        const stale = isTransient(error) ? staleFor(request, asked) : undefined
+        return stale === undefined ? Effect.fail(error) : Effect.succeed(stale)
       })
     )
+    const { resource } = request
+    const onOutdated = Effect.suspend(() => {
+      unmeasured.releaseFamily(resource)
+      return catalog.invalidate(resource)
+    })
+    return yield* restore(generations.during(resource, found, onOutdated)).pipe(
+      Effect.onExit((exit) => exchange.isHandedOver ? Effect.void : Scope.close(scope, exit))
+    )
+  })
+
+  return (request: Request): Effect.Effect<LookupResult, OriginError> =>
+    Effect.uninterruptibleMask((restore) => fetch(request, restore))
 })

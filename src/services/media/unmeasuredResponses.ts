@@ -148,7 +148,8 @@ export const makeUnmeasuredResponses = Effect.gen(function*() {
       const fiber = fork(
         Effect.ignoreCause(Effect.onExit(receive(body, response.body, selected.url, onTooLong), finish))
       )
-      body.onAbandoned = () => fiber.interruptUnsafe()
+      const abandon = () => fiber.interruptUnsafe()
+      body.onAbandoned = abandon
       return found
     },
     /** The one that a viewer may join. */

@@ -18,27 +18,29 @@ export const makeUnmeasuredStream = Effect.fnUntraced(function*(viewerStream: Vi
   const activeStreams = yield* ActiveStreams
   const resumeByContent = yield* makeResumeByContent
 
-  return (
+  /** Begins a stream, which ends with the scope. */
+  const open = Effect.fnUntraced(function*(
     body: UnmeasuredBody,
     representation: Representation,
     source: Source,
     receiver: Receiver
-  ): Stream.Stream<Uint8Array, OriginError> =>
-    Stream.unwrap(Effect.gen(function*() {
-      const { resource, url } = representation
-      const { viewer } = receiver
-      const progress = yield* activeStreams.begin({ url, resource, start: 0, end: 0, size: 0, viewer })
-      const received = new ReceivedBytes(0)
-      const watched = (stream: Stream.Stream<Uint8Array, OriginError>, from: ByteSource) =>
-        watchPieces(stream, (bytes) => {
-          received.add(bytes)
-          progress.advance(bytes.length, from)
-        })
-      return Stream.catch(watched(body.stream, body.isFromPeer ? "peer" : "origin"), () => {
-        const { stored } = body
-        return stored === undefined
-          ? watched(resumeByContent(representation, source, received, Infinity), "origin")
-          : viewerStream(stored, { start: received.end, end: stored.size }, source, { ...receiver, received })
+  ) {
+    const { resource, url } = representation
+    const { viewer } = receiver
+    const progress = yield* activeStreams.begin({ url, resource, start: 0, end: 0, size: 0, viewer })
+    const received = new ReceivedBytes(0)
+    const watched = (stream: Stream.Stream<Uint8Array, OriginError>, from: ByteSource) =>
+      watchPieces(stream, (bytes) => {
+        received.add(bytes)
+        progress.advance(bytes.length, from)
       })
-    }))
+    return Stream.catch(watched(body.stream, body.isFromPeer ? "peer" : "origin"), () => {
+      const { stored } = body
+      return stored === undefined
+        ? watched(resumeByContent(representation, source, received, Infinity), "origin")
+        : viewerStream(stored, { start: received.end, end: stored.size }, source, { ...receiver, received })
+    })
+  })
+
+  return (...args: Parameters<typeof open>): Stream.Stream<Uint8Array, OriginError> => Stream.unwrap(open(...args))
 })

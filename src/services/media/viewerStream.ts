@@ -136,71 +136,79 @@ export const makeViewerStream = Effect.gen(function*() {
       })
     }))
 
-  const viewerStream: ViewerStream = (representation, range, source, { received: before, reuses = false, viewer }) =>
-    Stream.unwrap(Effect.gen(function*() {
-      const { resource, size, url } = representation
-      const progress = source.background
-        ? unseen
-        : yield* activeStreams.begin({ url, resource, ...range, size, viewer })
-      const handed = new HandedPieces(memory, range.end, reuses)
-      const reader = yield* downloader.read(representation, range, source, handed)
-      const received = isSingle(representation) ? before ?? new ReceivedBytes(range.start) : undefined
-      const buffer = reuses ? new ReadBuffer(buffers) : undefined
-      const pieceSize = new PieceSize(now)
-      let cachedIn: ByteSource = "disk"
-      // The count comes after everything that can fail, so that it is exactly what the viewer got.
-      const fromCache = (bytes: Uint8Array) => {
-        received?.add(bytes)
-        reader.advance(bytes.length)
-        progress.advance(bytes.length, cachedIn)
-      }
-      // The only transfer of a `Single` representation may have ended, and its bytes be lost to the cache.
-      const missing = received === undefined
-        ? reader.stream
-        : Stream.catchIf(
-          reader.stream,
-          () => reader.isWithoutTransfer,
-          () => resumeByContent(representation, source, received, range.end)
-        )
-      const originStream = watchPieces(missing, (bytes) => {
-        received?.add(bytes)
-        reader.advance(bytes.length)
-        const failure = cache.failure()
-        const { isFromPeer } = reader
-        if (failure === undefined) progress.advance(bytes.length, isFromPeer ? "peer" : "origin")
-        else {
-          countUncached(failure.errno, bytes.length)
-          progress.advance(bytes.length, isFromPeer ? "peer" : "passthrough", detailOf(failure))
-        }
-      })
-      const swapIn = (error: CacheError) => {
-        reader.bypassCache()
-        const key = keyAt(representation, reader.offset)
-        const isLast = range.end <= span(key.index, representation.chunkSize, size).end
-        return isLast ? originStream : Stream.unwrap(Effect.as(cache.verifyBehind(key, error), originStream))
-      }
-      const cachedLeg = () => {
-        const rest = { start: reader.offset, end: range.end }
-        const cached = cachedStream(representation, rest, (source) => cachedIn = source, pieceSize, buffer, handed)
-        return Stream.catchTags(watchPieces(cached, fromCache), {
-          DiskBusy: swapIn,
-          DiskFull: swapIn,
-          PermissionDenied: swapIn,
-          IoError: swapIn
-        })
-      }
-      // In turn, each as far as it goes.
-      const legs = Stream.unfold(
-        true,
-        (isCached) =>
-          Effect.sync(() => {
-            if (reader.offset < range.end) return [isCached ? cachedLeg() : originStream, !isCached] as const
-            handed.finish()
-            return undefined
-          })
+  /** Begins a stream, which ends with the scope. */
+  const open = Effect.fnUntraced(function*(
+    representation: Representation,
+    range: ByteRange,
+    source: Source,
+    { received: before, reuses = false, viewer }: Receiver
+  ) {
+    const { resource, size, url } = representation
+    const progress = source.background
+      ? unseen
+      : yield* activeStreams.begin({ url, resource, ...range, size, viewer })
+    const handed = new HandedPieces(memory, range.end, reuses)
+    const reader = yield* downloader.read(representation, range, source, handed)
+    const received = isSingle(representation) ? before ?? new ReceivedBytes(range.start) : undefined
+    const buffer = reuses ? new ReadBuffer(buffers) : undefined
+    const pieceSize = new PieceSize(now)
+    let cachedIn: ByteSource = "disk"
+    // The count comes after everything that can fail, so that it is exactly what the viewer got.
+    const fromCache = (bytes: Uint8Array) => {
+      received?.add(bytes)
+      reader.advance(bytes.length)
+      progress.advance(bytes.length, cachedIn)
+    }
+    // The only transfer of a `Single` representation may have ended, and its bytes be lost to the cache.
+    const missing = received === undefined
+      ? reader.stream
+      : Stream.catchIf(
+        reader.stream,
+        () => reader.isWithoutTransfer,
+        () => resumeByContent(representation, source, received, range.end)
       )
-      return Stream.flatMap(legs, (leg) => leg)
-    })).pipe(
+    const originStream = watchPieces(missing, (bytes) => {
+      received?.add(bytes)
+      reader.advance(bytes.length)
+      const failure = cache.failure()
+      const { isFromPeer } = reader
+      if (failure === undefined) progress.advance(bytes.length, isFromPeer ? "peer" : "origin")
+      else {
+        countUncached(failure.errno, bytes.length)
+        progress.advance(bytes.length, isFromPeer ? "peer" : "passthrough", detailOf(failure))
+      }
+    })
+    const swapIn = (error: CacheError) => {
+      reader.bypassCache()
+      const key = keyAt(representation, reader.offset)
+      const isLast = range.end <= span(key.index, representation.chunkSize, size).end
+      return isLast ? originStream : Stream.unwrap(Effect.as(cache.verifyBehind(key, error), originStream))
+    }
+    const cachedLeg = () => {
+      const rest = { start: reader.offset, end: range.end }
+      const cached = cachedStream(representation, rest, (source) => cachedIn = source, pieceSize, buffer, handed)
+      return Stream.catchTags(watchPieces(cached, fromCache), {
+        DiskBusy: swapIn,
+        DiskFull: swapIn,
+        PermissionDenied: swapIn,
+        IoError: swapIn
+      })
+    }
+    // In turn, each as far as it goes.
+    const legs = Stream.unfold(
+      true,
+      (isCached) =>
+        Effect.sync(() => {
+          if (reader.offset < range.end) return [isCached ? cachedLeg() : originStream, !isCached] as const
+          handed.finish()
+          return undefined
+        })
+    )
+    return Stream.flatMap(legs, (leg) => leg)
+  })
+
+  const viewerStream: ViewerStream = (representation, range, source, receiver) =>
+    Stream.unwrap(open(representation, range, source, receiver)).pipe(
       Stream.tapError((error) =>
         Effect.sync(() => {
           if (error._tag !== "RepresentationChanged") return

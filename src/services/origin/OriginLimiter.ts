@@ -98,8 +98,9 @@ export const make = ({ limit, timeout }: {
   /** Whether the waiter is admitted in time. */
   const admission = (waiter: Waiter): Effect.Effect<boolean> =>
     Effect.callback<boolean>((resume) => {
-      waiter.wake = () => resume(Effect.succeed(true))
-      if (waiter.admitted) waiter.wake()
+      const wake = () => resume(Effect.succeed(true))
+      waiter.wake = wake
+      if (waiter.admitted) wake()
     }).pipe(Effect.timeoutOrElse({ duration: timeout, orElse: () => Effect.succeed(false) }))
 
   return {

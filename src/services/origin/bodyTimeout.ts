@@ -28,18 +28,11 @@ export const makeTurn = (limit: number): Effect.Effect<Turn> =>
       isOrigins = toOrigin
       since = now()
     }
-    return {
-      begin: () => pass(true),
-      end: () => pass(false),
-      idleFor: () => isOrigins ? 0 : now() - since,
-      overdue: Effect.gen(function*() {
-        while (true) {
-          const left = isOrigins ? since + limit - now() : limit
-          if (left <= 0) return
-          yield* Effect.sleep(left)
-        }
-      })
-    }
+    const overdue: Effect.Effect<void> = Effect.suspend(() => {
+      const left = isOrigins ? since + limit - now() : limit
+      return left <= 0 ? Effect.void : Effect.andThen(Effect.sleep(left), overdue)
+    })
+    return { begin: () => pass(true), end: () => pass(false), idleFor: () => isOrigins ? 0 : now() - since, overdue }
   })
 
 /** `body` on its way to the origin. It is the viewer's turn while the next piece is awaited from there. */

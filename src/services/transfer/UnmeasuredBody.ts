@@ -77,12 +77,14 @@ export class UnmeasuredBody {
 
   /** The bytes from the first one, for one viewer. */
   get stream(): Stream.Stream<Uint8Array, OriginError> {
-    return Stream.unwrap(Effect.gen({ self: this }, function*() {
+    return Stream.unwrap(Effect.suspend(() => {
       const reader: Reader = { next: 0, offset: 0, wake: undefined }
       this.hadReader = true
       this.#readers.add(reader)
-      yield* Effect.addFinalizer(() => Effect.sync(() => this.#leave(reader)))
-      return Stream.fromPull(Effect.succeed(this.#pull(reader)))
+      return Effect.as(
+        Effect.addFinalizer(() => Effect.sync(() => this.#leave(reader))),
+        Stream.fromPull(Effect.succeed(this.#pull(reader)))
+      )
     }))
   }
 

@@ -152,8 +152,9 @@ export const makeFetchLoop = Effect.fnUntraced(function*(assembleChunks: Assembl
     if (response.slot !== undefined) {
       // Readers have a mebibyte in hand. A sequential fetch would have to read everything again.
       response.slot.grace = fetch.sequential ? GRACE_MILLIS : 0
-      const { idleFor } = response.slot
-      response.slot.idleFor = () => fetch.isAhead ? Math.max(1, idleFor()) : idleFor()
+      const { idleFor: ofBody } = response.slot
+      const idleFor = () => fetch.isAhead ? Math.max(1, ofBody()) : ofBody()
+      response.slot.idleFor = idleFor
       response.slot.release = Effect.sync(() => fetch.preempt())
     }
     const { received } = fetch

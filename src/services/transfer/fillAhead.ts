@@ -74,9 +74,10 @@ export const makeFillAhead = Effect.fnUntraced(function*(
       if (source.background === true || source.isApart === true || !isInParts(representation)) return
       if (cache.hasAll(representation, { start: offset, end })) return
       if (policy !== undefined) return policy === "none" ? undefined : attach(reader, policy)
-      download.onPolicy = (policy) => {
+      const onPolicy = (policy: RoutePolicy) => {
         for (const reader of download.readers) attach(reader, policy)
       }
+      download.onPolicy = onPolicy
       // Otherwise the request for its first byte brings it.
       if (!cache.hasAll(representation, { start: offset, end: offset + 1 })) return
       fork(Effect.ignore(Effect.map(source.locate(), ({ route }) => download.learnPolicy(route))))

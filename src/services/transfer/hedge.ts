@@ -21,6 +21,12 @@ interface Means {
   readonly date: () => number
 }
 
+/** The second response of a fetch. */
+interface Second {
+  /** Its scope, until it is handed on or has ended. */
+  scope: Scope.Closeable | undefined
+}
+
 /** How long the origin of a fetch may be silent, in milliseconds; `Infinity` if it is never asked twice. */
 const hedgeAfterOf = ({ download: { policy, representation }, sequential }: Fetch): number => {
   // Only part of a known version can be requested twice, and compared with what has arrived.
@@ -69,39 +75,43 @@ export const makeHedge = ({ date, now, requestAgain }: Means) => {
     return { response: { ...response, body }, mode, scope } satisfies OpenResponse
   })
 
+  /** Ends the second response, unless it was handed on. */
+  const end = (second: Second) =>
+    Effect.suspend(() => {
+      const { scope } = second
+      second.scope = undefined
+      return scope === undefined ? Effect.void : Scope.close(scope, Exit.void)
+    })
+
+  /** Sends second requests while the origin is silent, and returns the response of the first of them that succeeds. */
+  const watch = Effect.fnUntraced(function*(fetch: Fetch, mode: RangeSupport, second: Second) {
+    yield* Effect.sleep(FIRST_LOOK_MILLIS)
+    const hedgeAfter = hedgeAfterOf(fetch)
+    if (hedgeAfter === Number.POSITIVE_INFINITY) return yield* Effect.never
+    while (true) {
+      yield* overdue(fetch, hedgeAfter)
+      const scope = second.scope = yield* Scope.make()
+      const again = Effect.option(Scope.provide(openAgain(fetch, mode, scope), scope))
+      const received = Effect.asSome(called((call) => fetch.onReceived = call))
+      const outcome = yield* Effect.raceFirst(again, received)
+      if (outcome._tag === "Some" && outcome.value !== undefined) return outcome.value
+      yield* end(second)
+      // It was refused, or may not be sent now.
+      if (outcome._tag === "None") yield* Effect.sleep(hedgeAfter)
+    }
+  })
+
   return <A>(
     fetch: Fetch,
     mode: RangeSupport,
     read: Effect.Effect<A, OriginError>
   ): Effect.Effect<A | OpenResponse, OriginError> => {
-    /** The scope of the second response, until that is handed on. */
-    let scope: Scope.Closeable | undefined
-    const end = Effect.suspend(() => {
-      const closing = scope
-      scope = undefined
-      return closing === undefined ? Effect.void : Scope.close(closing, Exit.void)
-    })
-    const watch = Effect.gen(function*() {
-      yield* Effect.sleep(FIRST_LOOK_MILLIS)
-      const hedgeAfter = hedgeAfterOf(fetch)
-      if (hedgeAfter === Number.POSITIVE_INFINITY) return yield* Effect.never
-      while (true) {
-        yield* overdue(fetch, hedgeAfter)
-        scope = yield* Scope.make()
-        const again = Effect.option(Scope.provide(openAgain(fetch, mode, scope), scope))
-        const received = Effect.asSome(called((call) => fetch.onReceived = call))
-        const outcome = yield* Effect.raceFirst(again, received)
-        if (outcome._tag === "Some" && outcome.value !== undefined) return outcome.value
-        yield* end
-        // It was refused, or may not be sent now.
-        if (outcome._tag === "None") yield* Effect.sleep(hedgeAfter)
-      }
-    })
-    return Effect.raceFirst(read, watch).pipe(
+    const second: Second = { scope: undefined }
+    return Effect.raceFirst(read, watch(fetch, mode, second)).pipe(
       Effect.onExit((exit) => {
-        const isHandedOn = Exit.isSuccess(exit) && scope !== undefined &&
-          (exit.value as Partial<OpenResponse> | undefined)?.scope === scope
-        return isHandedOn ? Effect.void : end
+        const isHandedOn = Exit.isSuccess(exit) && second.scope !== undefined &&
+          (exit.value as Partial<OpenResponse> | undefined)?.scope === second.scope
+        return isHandedOn ? Effect.void : end(second)
       })
     )
   }

@@ -32,7 +32,8 @@ const FIRST_READER_MILLIS = 1000
 const awaitReader = ({ download }: Fetch): Effect.Effect<void> =>
   Effect.callback<void>((resume) => {
     if (download.readers.size > 0) return resume(Effect.void)
-    download.onReader = () => resume(Effect.void)
+    const onReader = () => resume(Effect.void)
+    download.onReader = onReader
     return Effect.sync(() => download.onReader = undefined)
   }).pipe(Effect.timeoutOption(FIRST_READER_MILLIS), Effect.asVoid)
 
