@@ -254,8 +254,13 @@ const reply = (unique: bigint, errno: number, body: Buffer): void => {
 
 const uniqueOf = (request: Buffer): bigint => request.readBigUInt64LE(8)
 
+const opcodeOf = (request: Buffer): number => request.readUInt32LE(4)
+
+/** Whether somebody waits for a call. A file is closed in the background, maybe only when the disk hangs already. */
+const isAwaited = (request: Buffer): boolean => opcodeOf(request) !== Op.RELEASE && opcodeOf(request) !== Op.RELEASEDIR
+
 const handle = (request: Buffer): void => {
-  const opcode = request.readUInt32LE(4)
+  const opcode = opcodeOf(request)
   if (opcode === Op.FORGET || opcode === Op.BATCH_FORGET) return
   if (opcode === Op.INTERRUPT) {
     // Those who wait for a disk that hangs can be killed, as with most network file systems.
@@ -266,7 +271,7 @@ const handle = (request: Buffer): void => {
   }
   if (conduct === "hung") {
     waiting.push(request)
-    return void process.send?.(waiting.length)
+    return void process.send?.(waiting.filter(isAwaited).length)
   }
   try {
     if (conduct === "failing" && (opcode === Op.READ || opcode === Op.WRITE)) throw new Failed(EIO)
