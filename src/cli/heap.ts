@@ -9,5 +9,5 @@ import { setFlagsFromString } from "node:v8"
 // short keeps all that it refers to, such as everything of a request, until the whole heap is marked.
 setFlagsFromString("--no-allocation-site-pretenuring")
 
-// When the heap and the new buffers have become twice as large as what was in use, V8 marks the heap. By default, it does so from x1.3 on.
-setFlagsFromString("--heap-growing-percent=100")
+// When the heap with the new buffers has become x1.7 as large as what was in use, V8 marks it. By default, it does so from x1.3 on.
+setFlagsFromString("--heap-growing-percent=70")
