@@ -90,16 +90,21 @@ export const layer: Layer.Layer<Origin, never, Origin> = Layer.effect(
         Effect.map((response) => ({ response, loser: scopes.second })),
         Effect.catch(ended)
       )
-      const second = Effect.gen(function*() {
-        // The time in the queue says nothing of the origin.
-        yield* Effect.callback<void>((resume) => {
-          admitted = () => resume(Effect.void)
-        })
-        yield* Effect.sleep(after)
-        underWay += 1
-        const response = yield* sendAgain({ ...request, background: true, avoid, onAdmitted: undefined })
-        return isGood(response) ? { response, loser: scopes.first } : yield* ended(undefined)
-      }).pipe(Scope.provide(scopes.second), Effect.catch(() => ended(undefined)))
+      // The time in the queue says nothing of the origin.
+      const second = Effect.callback<void>((resume) => {
+        admitted = () => resume(Effect.void)
+      }).pipe(
+        Effect.andThen(Effect.sleep(after)),
+        Effect.andThen(Effect.suspend(() => {
+          underWay += 1
+          return sendAgain({ ...request, background: true, avoid, onAdmitted: undefined })
+        })),
+        Effect.flatMap((response) =>
+          isGood(response) ? Effect.succeed({ response, loser: scopes.first }) : ended(undefined)
+        ),
+        Scope.provide(scopes.second),
+        Effect.catch(() => ended(undefined))
+      )
       const { loser, response } = yield* Effect.raceFirst(first, second).pipe(
         Effect.onError((cause) =>
           Effect.forEach(Object.values(scopes), (scope) => Scope.close(scope, Exit.failCause(cause)), { discard: true })
