@@ -25,6 +25,9 @@ const assignedFunctions = [
   }
 ]
 
+/** Those of the libraries that have been bundled. */
+const changed = new Set<string>()
+
 // As deep as `src/effects`, from where `packagePath` finds files of the package.
 const output = { dir: "dist/bin", format: "esm" } as const
 
@@ -38,7 +41,11 @@ export default defineConfig([{
       const found = assignedFunctions.find(({ file }) => id.endsWith(`/node_modules/${file}`))
       if (found === undefined) return
       if (!found.literal.test(code)) throw new Error(`${found.file} has changed: does it still assign a function?`)
+      changed.add(found.file)
       return code.replace(found.literal, found.constant)
+    },
+    generateBundle() {
+      for (const { file } of assignedFunctions) if (!changed.has(file)) throw new Error(`${file} is not in the bundle`)
     }
   }, {
     name: "library-of-the-dashboard",
