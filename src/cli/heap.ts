@@ -9,5 +9,5 @@ import { setFlagsFromString } from "node:v8"
 // short keeps all that it refers to, such as everything of a request, until the whole heap is marked.
 setFlagsFromString("--no-allocation-site-pretenuring")
 
-// When the heap with the new buffers has become x1.7 as large as what was in use, V8 marks it. By default, it does so from x1.3 on.
-setFlagsFromString("--heap-growing-percent=70")
+// When the heap with the new buffers has become x1.85 as large as what was in use, V8 marks it. By default, it does so from about x1.3 on.
+setFlagsFromString("--heap-growing-percent=85")
